@@ -1,0 +1,131 @@
+"""What a data set offers to `prepare`: raw files, a way to cut them into shards, and a pure reader of one shard.
+
+A reader gives columns and, beside them, the lines that it refuses; what becomes of those (stop, or set aside and
+count) is `prepare`'s business, so that the rule is written once and a reader can be tested by its return value.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+import pyarrow as pa
+
+from mtlbench.schema import Field, Task
+
+ROWS = "rows"
+"""Name of the one table that is not a dimension table: the labelled rows."""
+
+LINE = "line"
+KEY = "key"
+WEIGHT_SUFFIX = ":weight"
+
+
+class RawError(ValueError):
+    """Raw input that cannot be used as it is: says which file, where in it, and why."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RawFile:
+    """One file of a data set as its publisher ships it.
+
+    Attributes:
+        name: path inside the raw folder.
+        table: what it fills, `ROWS` or a dimension table.
+        part: the publisher's own division. Rows of a part point only into dimension tables of the same part.
+        splittable: whether any byte range of whole lines can be read by itself (a compressed file cannot).
+        published_rows: row count that the publisher or the literature states, if known.
+        sha256: checksum of the published file, if known.
+    """
+
+    name: str
+    table: str
+    part: Literal["train", "test"]
+    splittable: bool = True
+    published_rows: int | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shard:
+    """The lines of `path` that begin in the bytes ``[start, stop)``; ``start`` is the beginning of a line."""
+
+    path: Path
+    file: RawFile
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rejected:
+    """A line that a reader refuses: its number within the shard (from 0), the reason, and its bytes."""
+
+    line: int
+    reason: str
+    text: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Block:
+    """Some consecutive lines of a shard, read.
+
+    Attributes:
+        columns: one entry per accepted line, in file order. `LINE`: int64, number within the shard, from 0. An id
+            field: integers or strings, null where missing; of ``width > 1``: lists of them, and for a weighted field
+            ``<name>:weight``, lists of float32 of the same lengths. A number field: floats, null where missing.
+            `ROWS` also has one int8 column of 0 and 1 per task, named by its label, for each dimension table
+            ``key:<table>``, and where the data set has them int64 ``group``, ``source``, ``time``. A dimension table
+            has its `KEY`.
+        lines: how many lines the block covers, rejected and dropped ones included.
+        rejected: lines that break the format.
+        dropped: lines that are well-formed and left out by a named policy: how many, by name.
+    """
+
+    columns: pa.RecordBatch
+    lines: int
+    rejected: tuple[Rejected, ...] = ()
+    dropped: dict[str, int] = field(default_factory=dict)
+
+
+class RawDataset(Protocol):
+    """A data set that `prepare` can read.
+
+    Attributes:
+        name: lower-case name, as in ``dataset=<name>``.
+        version: raised whenever the reader's output changes; part of a run's identity.
+        fields: the inputs before any vocabulary is known (``cardinality=0``), in any order.
+        tasks: the labels, in order.
+        files: the raw files; all are needed.
+        where: one sentence that says where the files are to be had.
+    """
+
+    name: str
+    version: int
+
+    @property
+    def fields(self) -> tuple[Field, ...]: ...
+
+    @property
+    def tasks(self) -> tuple[Task, ...]: ...
+
+    @property
+    def files(self) -> tuple[RawFile, ...]: ...
+
+    @property
+    def where(self) -> str: ...
+
+    def read(self, shard: Shard) -> Iterator[Block]:
+        """Read a shard from front to back in blocks of bounded size. Pure: no state, no policy, no output."""
+        ...
+
+
+class Simulator(Protocol):
+    """A data set that can also write itself, in its own raw format, from a planted structure.
+
+    Beside each file that holds labelled rows stands ``<file name>.truth.npy``: float32 ``[lines, T]``, the true
+    probability of every label of every line. ``simulated.json`` in the folder marks all of it as simulated.
+    """
+
+    simulator_version: int
+
+    def simulate(self, folder: Path, **knobs: object) -> None: ...

@@ -1,0 +1,225 @@
+"""The four words that every floor speaks: `Field`, `Task`, `Schema` and `Batch`.
+
+All four are frozen, checked when they are made, and nowhere else.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
+from typing import Any, Literal, Self
+
+import torch
+from torch import Tensor
+
+PADDING = 0
+"""The one row of the embedding table that stands for "nothing here"; it is zero and never trained."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Field:
+    """One input of a model: an id, a bag of ids, or a number (of one or several components).
+
+    Attributes:
+        name: unique among the fields of a schema.
+        kind: ``id`` owns columns of ``Batch.ids``, ``number`` owns columns of ``Batch.numbers``.
+        cardinality: rows of the embedding table that the field owns, the first of them for
+            values unknown to the vocabulary; 0 for numbers, and until `prepare` has counted.
+        width: columns that the field owns. An id field of ``width > 1`` is multi-valued and padded with `PADDING`.
+        weighted: whether each of a multi-valued field's ids has a weight in ``Batch.weights``.
+        table: dimension table that holds the field; ``None`` means the rows themselves.
+        vocabulary: name of the vocabulary; fields that name the same one share their ids. Default: the field's own.
+        role: what the field describes (``user``, ``item``, ``context``, ``history``, ...), for models that ask.
+    """
+
+    name: str
+    kind: Literal["id", "number"] = "id"
+    cardinality: int = 0
+    width: int = 1
+    weighted: bool = False
+    table: str | None = None
+    vocabulary: str | None = None
+    role: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("id", "number"):
+            raise ValueError(f"field '{self.name}': kind is {self.kind!r}; allowed: 'id', 'number'")
+        if self.width < 1:
+            raise ValueError(f"field '{self.name}': width is {self.width}; allowed: 1 or more")
+        if self.kind == "number" and (self.cardinality or self.weighted or self.vocabulary):
+            raise ValueError(f"field '{self.name}' is a number: it has no cardinality, weights or vocabulary")
+        if self.weighted and self.width == 1:
+            raise ValueError(f"field '{self.name}': the weight of a single value cancels in a weighted mean; "
+                             "give it a width above 1, or make the value a number field")
+
+    @property
+    def vocabulary_name(self) -> str:
+        return self.vocabulary or self.name
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """One binary label to predict.
+
+    Attributes:
+        name: the task's name in metrics and tables.
+        label: column of the raw data that holds the label.
+        given: task whose positive makes this label observable (a conversion, given a click), if there is one.
+    """
+
+    name: str
+    label: str
+    given: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schema:
+    """What a row consists of, in the order in which a `Batch` holds it.
+
+    Id fields stand before number fields; within each kind the fields of the rows themselves stand first and those of
+    one dimension table stand together, so that a batch is gathered block by block.
+
+    Attributes:
+        fields: the inputs.
+        tasks: the labels, in the order of the columns of ``Batch.labels``.
+        group, source, time: whether the rows carry such a column (a user, a scenario, a day); see `Batch`.
+    """
+
+    fields: tuple[Field, ...]
+    tasks: tuple[Task, ...]
+    group: bool = False
+    source: bool = False
+    time: bool = False
+
+    def __post_init__(self) -> None:
+        for what, names in (("field", [f.name for f in self.fields]), ("task", [t.name for t in self.tasks])):
+            if not names:
+                raise ValueError(f"a schema needs at least one {what}")
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ValueError(f"{what} named more than once in the schema: {', '.join(twice)}")
+        if tuple(in_order(self.fields)) != self.fields:
+            raise ValueError("fields are out of order: ids before numbers, rows before tables, a table's fields "
+                             f"together. Found {[f.name for f in self.fields]}")
+        sizes: dict[str, int] = {}
+        for field in self.id_fields:
+            if field.cardinality < 1:
+                raise ValueError(f"field '{field.name}': cardinality is {field.cardinality}; allowed: 1 or more")
+            if sizes.setdefault(field.vocabulary_name, field.cardinality) != field.cardinality:
+                raise ValueError(f"field '{field.name}' has {field.cardinality} ids, but its vocabulary "
+                                 f"'{field.vocabulary_name}' has {sizes[field.vocabulary_name]}")
+        names = [task.name for task in self.tasks]
+        for position, task in enumerate(self.tasks):
+            if task.given is not None and task.given not in names[:position]:
+                raise ValueError(f"task '{task.name}' is given '{task.given}', which is not a task before it: {names}")
+
+    @cached_property
+    def id_fields(self) -> tuple[Field, ...]:
+        return tuple(field for field in self.fields if field.kind == "id")
+
+    @cached_property
+    def number_fields(self) -> tuple[Field, ...]:
+        return tuple(field for field in self.fields if field.kind == "number")
+
+    @cached_property
+    def slots(self) -> dict[str, range]:
+        """Columns of ``Batch.ids`` that each id field owns."""
+        return _columns(self.id_fields)
+
+    @cached_property
+    def number_columns(self) -> dict[str, range]:
+        """Columns of ``Batch.numbers`` that each number field owns."""
+        return _columns(self.number_fields)
+
+    @cached_property
+    def weight_columns(self) -> dict[str, range]:
+        """Columns of ``Batch.weights`` that each weighted field owns."""
+        return _columns(tuple(field for field in self.id_fields if field.weighted))
+
+    @cached_property
+    def offsets(self) -> dict[str, int]:
+        """First row of the embedding table (the one for unknown values) of each id field."""
+        first: dict[str, int] = {}
+        following = PADDING + 1
+        for field in self.id_fields:
+            if field.vocabulary_name not in first:
+                first[field.vocabulary_name] = following
+                following += field.cardinality
+        return {field.name: first[field.vocabulary_name] for field in self.id_fields}
+
+    @cached_property
+    def embedding_rows(self) -> int:
+        """Rows of the one embedding table of all fields, padding included."""
+        sizes = {field.vocabulary_name: field.cardinality for field in self.id_fields}
+        return PADDING + 1 + sum(sizes.values())
+
+    @cached_property
+    def tables(self) -> tuple[str, ...]:
+        """Names of the dimension tables, in the order of their fields."""
+        return tuple(dict.fromkeys(field.table for field in self.fields if field.table is not None))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that change whenever anything in the schema does."""
+        return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()[:16]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Inverse of `as_dict` (lists are welcome in place of tuples, as JSON gives them)."""
+        return cls(**{**values, "fields": tuple(Field(**field) for field in values["fields"]),
+                      "tasks": tuple(Task(**task) for task in values["tasks"])})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """Rows by columns; B rows, S id slots, N numbers, W weights, T tasks.
+
+    Attributes:
+        ids: int32 ``[B, S]``, rows of the embedding table (offsets applied; `PADDING` where there is nothing).
+        numbers: float32 ``[B, N]``, standardised on training rows.
+        weights: float32 ``[B, W]`` for the slots of weighted fields, or ``None`` if no field is weighted.
+        labels: float32 ``[B, T]``, or ``None`` when a model only scores.
+        observed: bool ``[B, T]``, which labels count; ``None`` if all do.
+        group, source, time: int64 ``[B]`` where the schema has them, else ``None``.
+        row: int64 ``[B]``, row numbers within the split.
+    """
+
+    ids: Tensor
+    numbers: Tensor
+    weights: Tensor | None
+    labels: Tensor | None
+    observed: Tensor | None
+    group: Tensor | None
+    source: Tensor | None
+    time: Tensor | None
+    row: Tensor
+
+    def __len__(self) -> int:
+        return self.ids.shape[0]
+
+    def to(self, device: torch.device) -> Self:
+        """The same batch on another device."""
+        moved = {f.name: value.to(device, non_blocking=True)
+                 for f in fields(self) if (value := getattr(self, f.name)) is not None}
+        return replace(self, **moved)
+
+    def unlabelled(self) -> Self:
+        """The same batch as a model sees it when it only scores."""
+        return replace(self, labels=None, observed=None)
+
+
+def in_order(unordered: tuple[Field, ...]) -> list[Field]:
+    """Fields in the order that `Schema` asks for, otherwise as given (a stable sort)."""
+    tables = list(dict.fromkeys(field.table for field in unordered if field.table is not None))
+    return sorted(unordered, key=lambda f: (f.kind == "number", 0 if f.table is None else 1 + tables.index(f.table)))
+
+
+def _columns(owners: tuple[Field, ...]) -> dict[str, range]:
+    columns: dict[str, range] = {}
+    start = 0
+    for field in owners:
+        columns[field.name] = range(start, start + field.width)
+        start += field.width
+    return columns
