@@ -1,0 +1,52 @@
+"""How the losses of several tasks become the one number that is minimised."""
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from mtlbench.schema import Task
+
+
+class Equal:
+    """Every task counts alike: L = sum_t loss_t, a sum, so that no task's weight depends on another.
+
+    Shape: losses ``[T]`` -> scalar. `tasks` is what every balancing is made with; this one has no use for it.
+    """
+
+    def __init__(self, *, tasks: Sequence[Task]) -> None:
+        pass
+
+    def __call__(self, losses: Tensor) -> Tensor:
+        return losses.sum()
+
+
+class Fixed:
+    """Every task has its own constant weight: L = sum_t weight_t * loss_t.
+
+    Shape: losses ``[T]`` -> scalar.
+
+    Raises:
+        ValueError: not one weight per task, or one that is negative or not finite, or all zero.
+    """
+
+    def __init__(self, *, tasks: Sequence[Task], weights: Sequence[float]) -> None:
+        names = [task.name for task in tasks]
+        if len(weights) != len(names):
+            raise ValueError(
+                f"balancing.weights: found {len(weights)} weights {list(weights)}; "
+                f"expected {len(names)}, one for each of the tasks {', '.join(names)}, in this order"
+            )
+        for name, weight in zip(names, weights, strict=True):
+            if not (math.isfinite(weight) and weight >= 0):
+                raise ValueError(
+                    f"balancing.weights: the weight of task '{name}' is {weight}; allowed: finite numbers from 0 up"
+                )
+        if not any(weights):
+            raise ValueError(f"balancing.weights: all are 0, nothing would be learnt of {', '.join(names)}")
+        self.weights = tuple(weights)
+
+    def __call__(self, losses: Tensor) -> Tensor:
+        # Python floats, not a tensor of weights: nothing to copy to the device, nothing to wait for.
+        terms = [weight * loss for weight, loss in zip(self.weights, losses.unbind(0), strict=True)]
+        return sum(terms[1:], start=terms[0])

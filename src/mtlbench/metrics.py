@@ -1,0 +1,246 @@
+"""How good a split's logits are: exact, on all of its rows, with the label space in every name.
+
+A metric that has no value (one class only, no rows, a logit that is not finite) is reported as undefined, with its
+reason; it is never NaN, never left out and never invented.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.special import expit, xlog1py, xlogy
+from torch import Tensor
+
+from mtlbench.schema import Task
+
+CALIBRATION_BINS = 15
+"""Bins of the calibration error, as many as Guo et al. use (On Calibration of Modern Neural Networks, ICML 2017)."""
+
+
+class UndefinedError(ValueError):
+    """A metric that these rows do not define; the message says why."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Metrics:
+    """What was measured, and what could not be.
+
+    Attributes:
+        values: finite numbers by name, ``<task>/<metric>``.
+        undefined: the reason why a metric has no value, by the same names. No name is in both.
+    """
+
+    values: dict[str, float] = field(default_factory=dict)
+    undefined: dict[str, str] = field(default_factory=dict)
+
+    def prefixed(self, split: str) -> "Metrics":
+        """The same with the split's name in front: ``<split>/<task>/<metric>``."""
+        return Metrics(
+            values={f"{split}/{name}": value for name, value in self.values.items()},
+            undefined={f"{split}/{name}": reason for name, reason in self.undefined.items()},
+        )
+
+    def measure(self, name: str, metric: Callable[[], float]) -> None:
+        """Enter what `metric` returns under `name`, or the reason why it is undefined."""
+        try:
+            self.values[name] = metric()
+        except UndefinedError as reason:
+            self.undefined[name] = str(reason)
+
+
+def evaluate(
+    logits: Tensor | np.ndarray,
+    labels: Tensor | np.ndarray,
+    observed: Tensor | np.ndarray | None,
+    tasks: Sequence[Task],
+    truth: Tensor | np.ndarray | None = None,
+) -> Metrics:
+    """Every metric of every task over a whole split; N rows, T tasks.
+
+    Per task: ``rows`` and ``positives`` (those observed), ``auc``, ``logloss`` and ``logloss_constant`` (nats; what
+    the best constant prediction would get on this split), ``pcoc`` and ``ece``. A task that is given another (a
+    conversion, given a click) also has ``auc_on_<given>s``: rows whose given label is 1, ranked by the ratio of the
+    two probabilities, the conditional one. Where the true probabilities are known: ``ceiling_auc`` and
+    ``ceiling_logloss``, which the truth itself gets on these labels, and ``excess_auc_share``, the part of the way
+    from chance to that ceiling, (auc - 1/2) / (ceiling_auc - 1/2).
+
+    Args:
+        logits: ``[N, T]``, log-odds that the stored label is 1.
+        labels: ``[N, T]``, 0 or 1 wherever observed.
+        observed: bool ``[N, T]``, or ``None`` if all are.
+        tasks: the T tasks, in the order of the columns.
+        truth: ``[N, T]``, true probabilities of the stored labels, where they are known (simulated data).
+
+    Raises:
+        ValueError: shapes that do not fit, an observed label other than 0 and 1, a truth outside 0..1.
+    """
+    score_NT, label_NT = _array(logits), _array(labels)
+    observed_NT = np.ones(label_NT.shape, dtype=bool) if observed is None else _array(observed).astype(bool)
+    truth_NT = None if truth is None else _array(truth)
+    for what, array in (("logits", score_NT), ("labels", label_NT), ("observed", observed_NT), ("truth", truth_NT)):
+        if array is not None and (array.shape != label_NT.shape or array.shape[1:] != (len(tasks),)):
+            raise ValueError(
+                f"{what}: shape is {array.shape}; expected [rows, tasks] = "
+                f"{(len(label_NT), len(tasks))} for tasks {[task.name for task in tasks]}"
+            )
+    column = {task.name: position for position, task in enumerate(tasks)}
+    metrics = Metrics()
+    for t, task in enumerate(tasks):
+        rows = observed_NT[:, t]
+        label = _binary(label_NT[rows, t], task.name)
+        _measure_task(metrics, task.name, score_NT[rows, t], label)
+        if task.given is not None:
+            g = column[task.given]
+            both = rows & observed_NT[:, g] & (label_NT[:, g] == 1)
+            _measure_given(metrics, task, score_NT[both, t], score_NT[both, g], label_NT[both, t] == 1)
+        if truth_NT is not None:
+            _measure_ceiling(metrics, task.name, truth_NT[rows, t], label)
+    return metrics
+
+
+def auc(scores: np.ndarray, positive: np.ndarray) -> float:
+    """Probability that a random positive row scores above a random negative one; ties count one half.
+
+    Exact: the Mann-Whitney statistic with average ranks, counted in integers. The cost is two sorts of values and a
+    search of one class within the other: 0.05 to 0.16 s for five million float32 scores on one core.
+
+    Args:
+        scores: floats ``[N]``, any increasing function of the logits.
+        positive: bool ``[N]``.
+
+    Raises:
+        UndefinedError: no rows, one class only, or scores that are not finite.
+
+    *Departure*: Eq. 13 of the MPA paper counts a tie as 0, which rewards nothing but makes the area depend on
+    rounding; average ranks are what every other implementation reports.
+    """
+    _require_finite(scores)
+    _require_both_classes(positive)
+    above, below = np.sort(scores[positive]), np.sort(scores[~positive])
+    wins = int(np.searchsorted(below, above, side="left").sum())
+    wins_and_ties = int(np.searchsorted(below, above, side="right").sum())
+    return (wins + wins_and_ties) / (2 * len(above) * len(below))
+
+
+def log_loss(logits: np.ndarray, positive: np.ndarray) -> float:
+    """Mean of -ln p(label) in nats, from logits in float64: no probability is formed, so none is clipped.
+
+    Raises:
+        UndefinedError: no rows, or logits that are not finite.
+    """
+    _require_finite(logits)
+    wide = logits.astype(np.float64)
+    return float(np.mean(np.logaddexp(0.0, np.where(positive, -wide, wide))))
+
+
+def log_loss_of_constant(positive: np.ndarray) -> float:
+    """Log loss of predicting the base rate of these very rows: its entropy, in nats (0 where all labels agree).
+
+    Raises:
+        UndefinedError: no rows.
+    """
+    _require_rows(positive)
+    rate = float(positive.mean())
+    return float(-xlogy(rate, rate) - xlogy(1 - rate, 1 - rate))
+
+
+def predicted_over_observed(logits: np.ndarray, positive: np.ndarray) -> float:
+    """PCOC, predicted over observed: mean predicted probability / share of positives. 1 is calibrated, 2 is twofold.
+
+    Raises:
+        UndefinedError: no rows, no positive row, or logits that are not finite.
+    """
+    _require_finite(logits)
+    if not positive.any():
+        raise UndefinedError(f"all {len(positive):,} labels are 0")
+    return float(expit(logits.astype(np.float64)).mean() / positive.mean())
+
+
+def calibration_error(logits: np.ndarray, positive: np.ndarray, bins: int = CALIBRATION_BINS) -> float:
+    """ECE: mean over rows of |mean predicted probability - share of positives| of the row's bin.
+
+    The bins hold equally many rows (quantiles of the logits), except that equal logits share a bin, so that the
+    result depends on no order. Equal widths would put a task with one positive in thousands into a single bin.
+
+    Raises:
+        UndefinedError: no rows, or logits that are not finite.
+    """
+    _require_finite(logits)
+    ranked = np.sort(logits)
+    edges = ranked[[len(ranked) * cut // bins for cut in range(1, bins)]]
+    bin_of_row = np.searchsorted(edges, logits, side="right")
+    gap = expit(logits.astype(np.float64)) - positive
+    return float(np.abs(np.bincount(bin_of_row, weights=gap, minlength=bins)).sum() / len(logits))
+
+
+def _measure_task(metrics: Metrics, name: str, score: np.ndarray, positive: np.ndarray) -> None:
+    metrics.values[f"{name}/rows"] = float(len(positive))
+    metrics.values[f"{name}/positives"] = float(np.count_nonzero(positive))
+    metrics.measure(f"{name}/auc", lambda: auc(score, positive))
+    metrics.measure(f"{name}/logloss", lambda: log_loss(score, positive))
+    metrics.measure(f"{name}/logloss_constant", lambda: log_loss_of_constant(positive))
+    metrics.measure(f"{name}/pcoc", lambda: predicted_over_observed(score, positive))
+    metrics.measure(f"{name}/ece", lambda: calibration_error(score, positive))
+
+
+def _measure_given(metrics: Metrics, task: Task, joint: np.ndarray, given: np.ndarray, positive: np.ndarray) -> None:
+    """Rank by ln p(joint) - ln p(given), in float64, where a ratio of small probabilities keeps its digits."""
+    ratio = np.logaddexp(0.0, -given.astype(np.float64)) - np.logaddexp(0.0, -joint.astype(np.float64))
+    metrics.measure(f"{task.name}/auc_on_{task.given}s", lambda: auc(ratio, positive))
+
+
+def _measure_ceiling(metrics: Metrics, name: str, truth: np.ndarray, positive: np.ndarray) -> None:
+    if not ((truth >= 0) & (truth <= 1)).all():
+        raise ValueError(f"truth of task '{name}': some values are outside 0..1; true probabilities are expected")
+
+    def ceiling_log_loss() -> float:
+        _require_rows(truth)
+        probability = truth.astype(np.float64)
+        losses = -np.where(positive, xlogy(1.0, probability), xlog1py(1.0, -probability))
+        if impossible := int(np.isinf(losses).sum()):
+            raise UndefinedError(f"{impossible:,} of {len(losses):,} labels have true probability 0")
+        return float(losses.mean())
+
+    def excess_share() -> float:
+        reached, ceiling = (metrics.values.get(f"{name}/{metric}") for metric in ("auc", "ceiling_auc"))
+        if reached is None or ceiling is None:
+            raise UndefinedError("auc or ceiling_auc is undefined")
+        if ceiling <= 0.5:
+            raise UndefinedError(f"ceiling_auc is {ceiling:.4f}: the truth itself ranks no better than chance")
+        return (reached - 0.5) / (ceiling - 0.5)
+
+    metrics.measure(f"{name}/ceiling_auc", lambda: auc(truth, positive))
+    metrics.measure(f"{name}/ceiling_logloss", ceiling_log_loss)
+    metrics.measure(f"{name}/excess_auc_share", excess_share)
+
+
+def _array(values: Tensor | np.ndarray) -> np.ndarray:
+    """Values as they are, on the host; numpy has no bfloat16, so half precision becomes float32 (exactly)."""
+    if isinstance(values, np.ndarray):
+        return values
+    half = values.is_floating_point() and values.itemsize < 4
+    return (values.float() if half else values).detach().cpu().numpy()
+
+
+def _binary(label: np.ndarray, task: str) -> np.ndarray:
+    positive = label == 1
+    if wrong := int(np.count_nonzero(~positive & (label != 0))):
+        raise ValueError(f"labels of task '{task}': {wrong:,} of {len(label):,} observed ones are neither 0 nor 1")
+    return positive
+
+
+def _require_rows(values: np.ndarray) -> None:
+    if not len(values):
+        raise UndefinedError("no observed rows")
+
+
+def _require_finite(logits: np.ndarray) -> None:
+    _require_rows(logits)
+    if wrong := int(np.count_nonzero(~np.isfinite(logits))):
+        raise UndefinedError(f"{wrong:,} of {len(logits):,} logits are not finite")
+
+
+def _require_both_classes(positive: np.ndarray) -> None:
+    for label, found in ((0, positive.any()), (1, not positive.all())):
+        if not found:
+            raise UndefinedError(f"all {len(positive):,} labels are {label}")

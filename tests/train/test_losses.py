@@ -1,0 +1,116 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mtlbench.balancing import Equal, Fixed
+from mtlbench.losses import task_losses
+from mtlbench.schema import Task
+
+TASKS = (Task(name="click", label="click"), Task(name="conversion", label="buy", given="click"))
+
+
+def draw(rows: int = 7, tasks: int = 3, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    logits = torch.randn(rows, tasks, generator=generator, dtype=dtype, requires_grad=True)
+    labels = (torch.rand(rows, tasks, generator=generator) < 0.5).to(dtype)
+    observed = torch.rand(rows, tasks, generator=generator) < 0.6
+    return logits, labels, observed
+
+
+def test_losses_by_hand():
+    # Logit 0: ln 2 whatever the label. Logit ln 3 with label 1: -ln(3/4); with label 0: -ln(1/4).
+    logits = torch.tensor([[0.0, math.log(3)], [0.0, math.log(3)]])
+    labels = torch.tensor([[1.0, 1.0], [0.0, 0.0]])
+    expected = torch.tensor([math.log(2), -(math.log(3 / 4) + math.log(1 / 4)) / 2])
+    torch.testing.assert_close(task_losses(logits, labels), expected)
+    weighted = torch.tensor([(5 + 1) * math.log(2) / 2, -(2 * math.log(3 / 4) + math.log(1 / 4)) / 2])
+    torch.testing.assert_close(task_losses(logits, labels, pos_weight=torch.tensor([5.0, 2.0])), weighted)
+
+
+def test_mask_equals_leaving_rows_out():
+    logits, labels, observed = draw()
+    losses = task_losses(logits, labels, observed)
+    for t in range(3):
+        rows = observed[:, t]
+        expected = functional.binary_cross_entropy_with_logits(logits[rows, t], labels[rows, t])
+        torch.testing.assert_close(losses[t], expected)
+
+
+def test_what_is_unobserved_has_no_effect_even_if_it_is_no_number():
+    logits, labels, observed = draw()
+    expected = task_losses(logits, labels, observed)
+    (expected_gradient,) = torch.autograd.grad(expected.sum(), logits)
+    spoiled = logits.detach().where(observed, torch.inf).requires_grad_()
+    losses = task_losses(spoiled, labels.where(observed, torch.nan), observed)
+    (gradient,) = torch.autograd.grad(losses.sum(), spoiled)
+    assert torch.equal(losses, expected)
+    assert torch.equal(gradient, expected_gradient)
+
+
+def test_a_task_without_observed_rows_has_loss_and_gradient_zero():
+    logits, labels, observed = draw()
+    observed[:, 1] = False
+    losses = task_losses(logits, labels, observed)
+    losses.sum().backward()
+    assert losses[1] == 0
+    assert logits.grad is not None
+    assert (logits.grad[:, 1] == 0).all()
+    assert (logits.grad[:, 0] != 0).any()
+    assert torch.equal(task_losses(logits[:0], labels[:0]), torch.zeros(3))
+
+
+def test_parts_with_the_global_count_add_up_to_the_whole():
+    logits, labels, observed = draw(rows=11)
+    whole = task_losses(logits, labels, observed)
+    counts = observed.sum(dim=0)
+    parts = [task_losses(logits[p], labels[p], observed[p], counts=counts) for p in (slice(0, 4), slice(4, 11))]
+    torch.testing.assert_close(parts[0] + parts[1], whole)
+
+
+def test_float32_under_autocast_and_float64_where_asked():
+    logits, labels, _ = draw()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = task_losses(logits.bfloat16(), labels)
+    assert half.dtype == torch.float32
+    assert torch.equal(half, task_losses(logits.bfloat16().float(), labels))
+    precise, labels, observed = draw(dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda s: task_losses(s, labels, observed), (precise,))
+
+
+def test_wrong_shapes_are_refused():
+    logits, labels, observed = draw()
+    with pytest.raises(ValueError, match=r"logits have shape \(7,\), labels \(7, 3\); both must be \[rows, tasks\]"):
+        task_losses(logits[:, 0], labels)
+    with pytest.raises(ValueError, match=r"labels \(7,\)"):
+        task_losses(logits[:, 0], labels[:, 0])
+    with pytest.raises(ValueError, match=r"observed has shape \(7,\)"):
+        task_losses(logits, labels, observed[:, 0])
+    with pytest.raises(ValueError, match=r"pos_weight has shape \(2,\); expected one per task: \(3,\)"):
+        task_losses(logits, labels, pos_weight=torch.ones(2))
+
+
+def test_equal_is_fixed_with_ones_and_weights_scale_each_gradient():
+    losses = torch.tensor([0.5, 0.25], requires_grad=True)
+    assert Equal(tasks=TASKS)(losses) == Fixed(tasks=TASKS, weights=[1, 1])(losses) == 0.75
+    total = Fixed(tasks=TASKS, weights=[1, 0.02])(losses)
+    total.backward()
+    torch.testing.assert_close(total, torch.tensor(0.505))
+    assert losses.grad is not None
+    torch.testing.assert_close(losses.grad, torch.tensor([1, 0.02]))
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([1.0], r"found 1 weights \[1.0\]; expected 2, one for each of the tasks click, conversion"),
+        ([1.0, -1.0], "the weight of task 'conversion' is -1.0"),
+        ([math.nan, 1.0], "the weight of task 'click' is nan"),
+        ([0.0, 0.0], "all are 0"),
+    ],
+)
+def test_weights_that_make_no_sense_are_refused(weights: list[float], message: str):
+    with pytest.raises(ValueError, match=message):
+        Fixed(tasks=TASKS, weights=weights)

@@ -1,0 +1,227 @@
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import log_loss as reference_log_loss
+from sklearn.metrics import roc_auc_score
+
+from mtlbench.metrics import auc, calibration_error, evaluate, log_loss
+from mtlbench.schema import Task
+
+CLICK = Task(name="click", label="click")
+CONVERSION = Task(name="conversion", label="buy", given="click")
+
+
+def column(*values: float) -> np.ndarray:
+    return np.array(values, dtype=np.float32)[:, None]
+
+
+def scored(rows: int, distinct: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Logits of which many are equal, and labels that follow them."""
+    random = np.random.default_rng(seed)
+    logits = random.integers(-distinct, distinct + 1, rows).astype(np.float32) * (3 / distinct)
+    return logits, random.random(rows) < 1 / (1 + np.exp(-logits))
+
+
+def test_auc_counts_pairs_by_hand():
+    # Positives 0.8, 0.4; negatives 0.4, 0.1. Pairs: win, win, tie, win -> 3.5 of 4.
+    scores = np.array([0.8, 0.4, 0.4, 0.1])
+    assert auc(scores, np.array([True, True, False, False])) == 3.5 / 4
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=2, max_size=40))
+def test_auc_equals_the_count_of_all_pairs(rows: list[tuple[int, bool]]):
+    positives = [score for score, label in rows if label]
+    negatives = [score for score, label in rows if not label]
+    if not positives or not negatives:
+        return
+    pairs = [1.0 if p > n else 0.5 if p == n else 0.0 for p in positives for n in negatives]
+    scores, labels = (np.array(values) for values in zip(*rows, strict=True))
+    assert auc(scores.astype(np.float32), labels) == pytest.approx(sum(pairs) / len(pairs), abs=1e-12)
+
+
+@pytest.mark.parametrize("distinct", [1, 5, 100_000])
+def test_auc_and_log_loss_equal_scikit_learn(distinct: int):
+    logits, positive = scored(5_003, distinct)
+    assert auc(logits, positive) == pytest.approx(roc_auc_score(positive, logits), abs=1e-12)
+    probability = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    assert log_loss(logits, positive) == pytest.approx(reference_log_loss(positive, probability), rel=1e-12)
+
+
+def test_auc_has_no_batches_and_no_order():
+    logits, positive = scored(997, 4)
+    shuffle = np.random.default_rng(1).permutation(997)
+    assert auc(logits[shuffle], positive[shuffle]) == auc(logits, positive)
+    assert auc(-logits, positive) == pytest.approx(1 - auc(logits, positive), abs=1e-15)
+
+
+def test_every_metric_by_hand():
+    # Logits ln 3 and -ln 3: probabilities 3/4 and 1/4.
+    logits = column(math.log(3), math.log(3), -math.log(3), -math.log(3))
+    values = evaluate(logits, column(1, 0, 0, 0), None, [CLICK]).values
+    assert values["click/rows"] == 4
+    assert values["click/positives"] == 1
+    assert values["click/auc"] == (1 + 1 + 0.5) / 3
+    assert values["click/logloss"] == pytest.approx(-(3 * math.log(3 / 4) + math.log(1 / 4)) / 4)
+    assert values["click/logloss_constant"] == pytest.approx(-(math.log(1 / 4) + 3 * math.log(3 / 4)) / 4)
+    assert values["click/pcoc"] == pytest.approx((2 * 3 / 4 + 2 * 1 / 4) / 4 / (1 / 4))
+    # Two bins, two rows each: |3/4 - 1/2| and |1/4 - 0|, half of the rows in each.
+    assert values["click/ece"] == pytest.approx(0.5 * 0.25 + 0.5 * 0.25)
+
+
+def test_the_constant_log_loss_is_what_the_base_rate_predicts():
+    labels = column(*([1] * 7 + [0] * 93))
+    constant = np.full_like(labels, math.log(7 / 93))
+    values = evaluate(constant, labels, None, [CLICK]).values
+    assert values["click/logloss"] == pytest.approx(values["click/logloss_constant"], rel=1e-6)
+    assert values["click/pcoc"] == pytest.approx(1, rel=1e-6)
+    assert values["click/ece"] == pytest.approx(0, abs=1e-7)
+    assert values["click/auc"] == 0.5
+
+
+def test_log_loss_of_a_rare_event_is_the_published_order():
+    # 1 of 4,584 rows: an entropy of 0.00206 nats (models of conversions are read against it).
+    labels = np.zeros((4584, 1), dtype=np.float32)
+    labels[17] = 1
+    assert evaluate(labels, labels, None, [CLICK]).values["click/logloss_constant"] == pytest.approx(0.00206, abs=5e-6)
+
+
+def test_log_loss_keeps_its_digits_where_probabilities_saturate():
+    # float32 probabilities would be exactly 1 here: a loss of 0 and of infinity.
+    assert log_loss(np.float32([40.0]), np.array([True])) == pytest.approx(math.exp(-40), rel=1e-6)
+    assert log_loss(np.float32([200.0]), np.array([False])) == pytest.approx(200)
+
+
+def test_calibration_error_bins_hold_equally_many_rows_and_depend_on_no_order():
+    random = np.random.default_rng(2)
+    logits = random.standard_normal(1_501).astype(np.float32)  # no ties: bins of 100 or 101 rows
+    positive = random.random(1_501) < 0.3
+    order = np.argsort(logits)
+    cuts = [1_501 * cut // 15 for cut in range(16)]
+    probability = 1 / (1 + np.exp(-logits[order].astype(np.float64)))
+    naive = sum(
+        (stop - start) / 1_501 * abs(probability[start:stop].mean() - positive[order][start:stop].mean())
+        for start, stop in pairwise(cuts)
+    )
+    assert calibration_error(logits, positive) == pytest.approx(naive, rel=1e-12)
+    constant = np.zeros(1_501, dtype=np.float32)
+    assert calibration_error(constant, positive) == pytest.approx(abs(0.5 - positive.mean()), rel=1e-12)
+
+
+def test_only_observed_rows_count():
+    random = np.random.default_rng(3)
+    logits = random.standard_normal((211, 2)).astype(np.float32)
+    labels = (random.random((211, 2)) < 0.4).astype(np.float32)
+    observed = random.random((211, 2)) < 0.5
+    tasks = [Task(name="a", label="a"), Task(name="b", label="b")]
+    whole = evaluate(logits, np.where(observed, labels, np.nan), observed, tasks)
+    for t, task in enumerate(tasks):
+        rows = observed[:, t]
+        part = evaluate(logits[rows, t : t + 1], labels[rows, t : t + 1], None, [task])
+        assert {name: whole.values[name] for name in part.values} == part.values
+
+
+def test_conversion_on_clicks_is_ranked_by_the_conditional_probability():
+    click = np.array([0.1, 0.9, 0.5, 0.5, 0.2])
+    conditional = np.array([0.9, 0.1, 0.4, 0.3, 0.9])
+    joint = click * conditional
+    logits = np.log(np.stack([click, joint], axis=1)) - np.log1p(-np.stack([click, joint], axis=1))
+    labels = np.array([[1, 1], [1, 0], [1, 1], [1, 0], [0, 0]], dtype=np.float32)
+    values = evaluate(logits, labels, None, [CLICK, CONVERSION]).values
+    # Clicked rows only: 0.9 and 0.4 beat 0.1 and 0.3. By the joint (0.09, 0.2 against 0.09, 0.15) it would be 2.5 of 4.
+    assert values["conversion/auc_on_clicks"] == 1.0
+    assert values["conversion/auc"] == pytest.approx(3.5 / 6)  # 0.09 and 0.2 against 0.09, 0.15, 0.18
+    assert "click/auc_on_clicks" not in values
+    unseen = np.array([[True, True], [True, True], [True, True], [False, True], [True, True]])
+    assert evaluate(logits, labels, unseen, [CLICK, CONVERSION]).values["conversion/auc_on_clicks"] == 1.0
+
+
+def test_labels_of_one_class_leave_the_area_undefined_and_the_rest_defined():
+    logits = np.zeros((1234, 2), dtype=np.float32)
+    labels = np.zeros((1234, 2), dtype=np.float32)
+    labels[:, 0] = 1
+    metrics = evaluate(logits, labels, None, [CLICK, CONVERSION])
+    assert metrics.undefined == {
+        "click/auc": "all 1,234 labels are 1",
+        "conversion/auc": "all 1,234 labels are 0",
+        "conversion/auc_on_clicks": "all 1,234 labels are 0",
+        "conversion/pcoc": "all 1,234 labels are 0",
+    }
+    assert metrics.values["conversion/logloss"] == pytest.approx(math.log(2))
+    assert metrics.values["conversion/logloss_constant"] == 0
+    assert metrics.values["click/pcoc"] == 0.5
+
+
+def test_no_observed_row_is_a_reason_and_no_crash():
+    empty = np.zeros((5, 1), dtype=np.float32)
+    metrics = evaluate(empty, empty, np.zeros((5, 1), dtype=bool), [CLICK], truth=empty)
+    assert metrics.values == {"click/rows": 0, "click/positives": 0}
+    reasons = {name: reason for name, reason in metrics.undefined.items() if name != "click/excess_auc_share"}
+    assert set(reasons.values()) == {"no observed rows"}
+    assert len(metrics.undefined) == 8
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_logits_that_are_not_finite_are_a_reason(bad: float):
+    metrics = evaluate(column(0.1, bad, 0.3), column(0, 1, 1), None, [CLICK])
+    assert set(metrics.undefined) == {"click/auc", "click/logloss", "click/pcoc", "click/ece"}
+    assert set(metrics.undefined.values()) == {"1 of 3 logits are not finite"}
+    assert all(math.isfinite(value) for value in metrics.values.values())
+
+
+def test_the_truth_reaches_its_own_ceiling():
+    random = np.random.default_rng(4)
+    truth = random.random((2_003, 1)).astype(np.float32) * 0.8 + 0.1
+    labels = (random.random((2_003, 1)) < truth).astype(np.float32)
+    logits = np.log(truth) - np.log1p(-truth)
+    best = evaluate(logits, labels, None, [CLICK], truth).values
+    assert best["click/ceiling_auc"] == pytest.approx(best["click/auc"], abs=1e-4)
+    assert best["click/ceiling_logloss"] == pytest.approx(best["click/logloss"], rel=1e-5)
+    assert best["click/excess_auc_share"] == pytest.approx(1, abs=1e-3)
+    chance = evaluate(np.zeros_like(logits), labels, None, [CLICK], truth).values
+    assert chance["click/excess_auc_share"] == 0
+    assert chance["click/logloss"] > best["click/logloss"]
+
+
+def test_a_ceiling_without_structure_or_against_the_labels_is_undefined():
+    half = np.full((4, 1), 0.5, dtype=np.float32)
+    logits, labels = column(1, 2, 3, 4), column(0, 1, 0, 1)
+    assert "no better than chance" in evaluate(logits, labels, None, [CLICK], half).undefined["click/excess_auc_share"]
+    certain = evaluate(logits, labels, None, [CLICK], column(0, 1, 0, 0))
+    assert certain.undefined == {"click/ceiling_logloss": "1 of 4 labels have true probability 0"}
+    assert evaluate(logits, labels, None, [CLICK], labels).values["click/ceiling_logloss"] == 0
+
+
+def test_torch_and_numpy_agree_in_every_float_type():
+    logits, positive = scored(301, 3)
+    array, labels = logits[:, None], positive[:, None]
+    expected = evaluate(array, labels, None, [CLICK])
+    assert evaluate(torch.tensor(array), torch.tensor(labels), None, [CLICK]) == expected
+    assert evaluate(torch.tensor(array).double(), torch.tensor(labels).float(), None, [CLICK]).values == pytest.approx(
+        expected.values, rel=1e-12
+    )
+    half = torch.tensor(array).bfloat16()
+    assert evaluate(half, torch.tensor(labels), None, [CLICK]) == evaluate(half.float(), labels, None, [CLICK])
+
+
+def test_the_split_stands_in_front():
+    metrics = evaluate(column(1, 2), column(1, 1), None, [CLICK]).prefixed("valid")
+    assert metrics.values["valid/click/rows"] == 2
+    assert metrics.undefined == {"valid/click/auc": "all 2 labels are 1"}
+
+
+def test_wrong_shapes_labels_and_truths_are_refused():
+    ones = np.ones((3, 2), dtype=np.float32)
+    with pytest.raises(ValueError, match=r"logits: shape is \(3, 1\); expected \[rows, tasks\] = \(3, 2\)"):
+        evaluate(ones[:, :1], ones, None, [CLICK, CONVERSION])
+    with pytest.raises(ValueError, match=r"for tasks \['click'\]"):
+        evaluate(ones, ones, None, [CLICK])
+    with pytest.raises(ValueError, match="labels of task 'click': 1 of 2 observed ones are neither 0 nor 1"):
+        evaluate(column(0, 0), column(1, np.nan), None, [CLICK])
+    with pytest.raises(ValueError, match=r"truth of task 'click': some values are outside 0\.\.1"):
+        evaluate(column(0, 0), column(1, 0), None, [CLICK], column(0.5, np.nan))
