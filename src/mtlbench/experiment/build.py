@@ -1,0 +1,115 @@
+"""Objects from configuration nodes, each value checked against the signature of what it is given to."""
+
+import difflib
+import inspect
+import json
+import typing
+from collections.abc import Callable
+from typing import Any
+
+import hydra.utils
+from omegaconf import DictConfig, OmegaConf
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used: says which key, what was found and what is allowed."""
+
+
+def build(node: DictConfig, where: str, **arguments: Any) -> Any:
+    """Call the target of a configuration node.
+
+    Args:
+        node: has ``_target_`` (a dotted name); ``_partial_: true`` leaves the call to whoever is given the object.
+        where: key of the node, for messages.
+        arguments: objects that the configuration cannot hold, a schema for instance.
+
+    Raises:
+        ConfigError: the target does not exist, a key is not among its arguments, or a value has the wrong type.
+    """
+    check(node, where, given=set(arguments))
+    built = hydra.utils.instantiate(node)
+    return built(**arguments) if arguments else built
+
+
+def check(node: DictConfig, where: str, given: set[str]) -> None:
+    """Compare a node, and the nodes inside it, with the signatures of their targets."""
+    values = typing.cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
+    _check(values, where, given)
+
+
+def fill(target: Callable[..., Any], values: dict[str, Any], where: str) -> Any:
+    """Call a class or function of ours with checked values."""
+    checked = _checked(target, values, where, given=set(), partial=False)
+    return target(**checked)
+
+
+def _check(values: dict[str, Any], where: str, given: set[str]) -> None:
+    name = values["_target_"]
+    try:
+        target = hydra.utils.get_object(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"{where}._target_: cannot import '{name}': {error}") from error
+    arguments = {key: value for key, value in values.items() if not (key.startswith("_") and key.endswith("_"))}
+    for key, value in arguments.items():
+        if isinstance(value, dict) and "_target_" in value:
+            _check(value, f"{where}.{key}", set())
+    plain = {key: value for key, value in arguments.items() if not (isinstance(value, dict) and "_target_" in value)}
+    nested = set(arguments) - set(plain)
+    _checked(target, plain, where, given=given | nested, partial=bool(values.get("_partial_")))
+
+
+def _checked(target: Callable[..., Any], values: dict[str, Any], where: str, *, given: set[str],
+             partial: bool) -> dict[str, Any]:
+    parameters = inspect.signature(target).parameters
+    for key in values.keys() | given:
+        if key not in parameters:
+            close = difflib.get_close_matches(key, parameters, n=1)
+            hint = f"; did you mean '{close[0]}'?" if close else ""
+            raise ConfigError(f"{where}.{key}: {_name(target)} has no such argument{hint} It takes "
+                              f"{', '.join(parameters)}.")
+    if not partial and (missing := [n for n, p in parameters.items() if p.default is p.empty
+                                    and p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)
+                                    and n not in values and n not in given]):
+        raise ConfigError(f"{where}: {_name(target)} needs {', '.join(missing)}")
+    hints = _hints(target)
+    return {key: _typed(value, hints.get(key), f"{where}.{key}") for key, value in values.items()}
+
+
+def _hints(target: Callable[..., Any]) -> dict[str, Any]:
+    function = target.__init__ if inspect.isclass(target) else target
+    try:
+        return typing.get_type_hints(function)
+    except (NameError, TypeError):  # a library's annotations may name what it does not import
+        return {}
+
+
+def _typed(value: Any, hint: Any, where: str) -> Any:
+    """The value as the hinted type; whole numbers pass for floats and lists for tuples, strings for nothing else."""
+    if hint is None or isinstance(hint, typing.TypeVar):
+        return value
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+    except PydanticUserError:  # a hint that pydantic has no schema for
+        return value
+    try:
+        return adapter.validate_json(json.dumps(value), strict=True) if _is_plain(value) else adapter.validate_python(value)
+    except ValidationError as error:
+        problems = "; ".join(str(problem["msg"]) for problem in error.errors())
+        raise ConfigError(f"{where}: {value!r} is not of type {_hint_name(hint)}: {problems}") from None
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return all(_is_plain(item) for item in value)
+    return value is None or isinstance(value, str | int | float | bool)
+
+
+def _name(target: Callable[..., Any]) -> str:
+    return getattr(target, "__name__", str(target))
+
+
+def _hint_name(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint).replace("typing.", "")

@@ -1,0 +1,148 @@
+"""Which data a configuration means, and the prepared store of it.
+
+What the data are is decided before a single file is read or written, so that a run's identity is known on any machine.
+"""
+
+import hashlib
+import json
+import shutil
+import typing
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock
+from omegaconf import DictConfig, OmegaConf
+
+from mtlbench.data.prepare import prepare
+from mtlbench.data.raw import RawDataset, RawError
+from mtlbench.data.raw_identity import raw_identity
+from mtlbench.data.store import Store, open_store
+from mtlbench.experiment.build import ConfigError, build, fill
+
+PLACES = ("raw", "source")
+"""Keys of a data set's configuration that say where the data are, not what they are."""
+
+
+class SimulatedDataWarning(UserWarning):
+    """The data are simulated, because no real files were found and none were asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """The data that a configuration means.
+
+    Attributes:
+        config: the data set's part of the configuration.
+        reader: what reads the raw files.
+        origin: real, or simulated by us.
+        raw: folder of the raw files.
+        fingerprint: hash of everything that decides what the rows are.
+        store: folder of the prepared store.
+        identity: what was hashed into the fingerprint, in clear.
+    """
+
+    config: DictConfig
+    reader: RawDataset
+    origin: Literal["real", "simulated"]
+    raw: Path
+    fingerprint: str
+    store: Path
+    identity: dict[str, Any]
+
+    @property
+    def made_here(self) -> bool:
+        """Whether the raw files are simulated on demand (and not a folder that someone named)."""
+        return self.origin == "simulated" and self.config.raw is None
+
+
+def locate(dataset: DictConfig, folder: Path) -> Data:
+    """Decide between real and simulated data, and name the store.
+
+    Args:
+        dataset: the data set's part of the configuration.
+        folder: where raw files, simulated files and stores are kept by default.
+
+    Raises:
+        RawError: real files were asked for and are not there.
+        ConfigError: the configuration contradicts itself.
+    """
+    reader: RawDataset = build(dataset.reader, "dataset.reader")
+    named = None if dataset.raw is None else Path(dataset.raw)
+    raw = named or folder / "raw" / dataset.name
+    plain = typing.cast(dict[str, Any], OmegaConf.to_container(dataset, resolve=True))
+    kept = {key: value for key, value in plain.items() if key not in (*PLACES, "simulator")}
+    if _resolve_source(dataset.source, reader, raw, named) == "real":
+        origin = "simulated" if (raw / "simulated.json").exists() else "real"
+        files = raw_identity(reader.files, raw, folder / "checksums.json")
+    else:
+        origin = "simulated"
+        files = {"simulator": reader.simulator_version, **plain["simulator"]}  # pyright: ignore[reportAttributeAccessIssue]
+        raw = folder / "simulated" / dataset.name / _digest(kept | files)
+    identity = {"reader": dataset.name, "version": reader.version, "dataset": kept, "origin": origin, "raw": files}
+    fingerprint = _digest(identity)
+    return Data(config=dataset, reader=reader, origin=origin, raw=raw, fingerprint=fingerprint,
+                store=folder / "store" / dataset.name / fingerprint, identity=identity)
+
+
+def stored(data: Data) -> Store:
+    """The prepared store, made first (and the data simulated first) where that has not been done."""
+    if data.store.exists():
+        return open_store(data.store)
+    if data.made_here:
+        simulated(data)
+    return prepare(data.reader, data.raw, data.store, split=build(data.config.split, "dataset.split"),
+                   min_count=data.config.min_count, on_error=data.config.on_error, origin=data.origin,
+                   identity=data.identity)
+
+
+def simulated(data: Data) -> Path:
+    """The folder of simulated raw files, written first where that has not been done; whole or not there at all."""
+    if data.raw.exists():
+        return data.raw
+    data.raw.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(data.raw.with_name(data.raw.name + ".lock")):
+        if not data.raw.exists():
+            beside = data.raw.with_name(data.raw.name + ".part")
+            shutil.rmtree(beside, ignore_errors=True)
+            try:
+                simulate(data.reader, data.config.simulator, beside)
+                beside.rename(data.raw)
+            except BaseException:
+                shutil.rmtree(beside, ignore_errors=True)
+                raise
+    return data.raw
+
+
+def simulate(reader: RawDataset, knobs: DictConfig, folder: Path) -> None:
+    """Write a data set in its raw format, with its truth, into a new folder."""
+    target: Callable[..., None] | None = getattr(reader, "simulate", None)
+    if target is None:
+        raise ConfigError(f"dataset '{reader.name}' has no simulator")
+    folder.mkdir(parents=True)
+    values = typing.cast(dict[str, Any], OmegaConf.to_container(knobs, resolve=True))
+    fill(target, {"folder": str(folder), **values}, "dataset.simulator")
+
+
+def _resolve_source(source: str, reader: RawDataset, raw: Path, named: Path | None) -> Literal["real", "simulated"]:
+    if source not in ("auto", "real", "simulated"):
+        raise ConfigError(f"dataset.source is {source!r}; allowed: auto, real, simulated")
+    if source == "simulated":
+        if named is not None:
+            raise ConfigError(f"dataset.source=simulated and dataset.raw={named} contradict each other; name one")
+        return "simulated"
+    missing = [file.name for file in reader.files if not (raw / file.name).exists()]
+    if not missing:
+        return "real"
+    if source == "auto" and named is None and len(missing) == len(reader.files):
+        warnings.warn(f"SIMULATED DATA: no raw files of '{reader.name}' in {raw}, so the data are simulated and every "
+                      "result says so. Put the real files there, name their folder with dataset.raw=<folder>, or say "
+                      "dataset.source=simulated to silence this.", SimulatedDataWarning, stacklevel=2)
+        return "simulated"
+    raise RawError(f"raw files of '{reader.name}' missing in {raw}: {', '.join(missing)}. {reader.where}")
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -1,0 +1,34 @@
+"""What makes a run this run: its resolved configuration and its data."""
+
+import hashlib
+import json
+import typing
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+import mtlbench
+from mtlbench.experiment.data import Data
+
+NOT_IDENTITY = ("run", "profile", "hydra")
+"""Where and how a run is executed; and a profile's values, which count where the model or trainer takes them up."""
+
+
+def run_identity(config: DictConfig, data: Data) -> str:
+    """Sixteen hexadecimal digits: the hash of the resolved configuration and of the data's fingerprint."""
+    plain = typing.cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    kept = {key: value for key, value in plain.items() if key not in (*NOT_IDENTITY, "dataset")}
+    return hashlib.sha256(json.dumps(kept | {"data": data.fingerprint}, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@cache
+def code_version() -> str:
+    """Version of the package and a hash of its source, so that results of different code can be told apart."""
+    package = Path(mtlbench.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode())
+        digest.update(path.read_bytes())
+    return f"{mtlbench.__version__}+{digest.hexdigest()[:12]}"

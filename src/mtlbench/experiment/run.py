@@ -1,0 +1,188 @@
+"""One run: data -> model -> training -> test metrics, in a folder named by the run's identity."""
+
+import inspect
+import json
+import os
+import shutil
+import sys
+import time
+import typing
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from mtlbench.data.store import Store
+from mtlbench.experiment.build import ConfigError, build, fill
+from mtlbench.experiment.data import Data, locate, stored
+from mtlbench.experiment.identity import code_version, run_identity
+from mtlbench.metrics import Metrics, evaluate
+from mtlbench.schema import Schema
+from mtlbench.tracking import Journal, Tracker, write_status
+from mtlbench.train.loop import Place, Progress, Settings, fit, load_best, score
+from mtlbench.train.optimizers import build_optimizers, parameter_groups
+
+
+class BusyError(RuntimeError):
+    """Another process is at this run."""
+
+
+class OtherCodeWarning(UserWarning):
+    """A run was started or finished by code that differs from this."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A finished run: its folder, the content of ``result.json``, and whether it had been finished before."""
+
+    folder: Path
+    result: dict[str, Any]
+    reused: bool
+
+
+def train(config: DictConfig) -> Outcome:
+    """Carry out the run that a configuration means, from wherever it stands: nothing, a checkpoint, or the result.
+
+    Raises:
+        ConfigError, RawError: the configuration or the raw files cannot be used.
+        BusyError: another process is training this very run.
+        NonFiniteLossError, Interrupted: the run stopped; its folder and the tracker say so.
+    """
+    device = resolve_device(config.run.device)
+    if config.run.threads != "auto":
+        torch.set_num_threads(config.run.threads)
+    data = locate(config.dataset, Path(config.run.data))
+    identity = run_identity(config, data)
+    folder = Path(config.run.folder) / identity
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder.with_name(identity + ".lock"), timeout=0):
+            if config.run.fresh:
+                shutil.rmtree(folder, ignore_errors=True)
+            if (folder / "result.json").exists():
+                return Outcome(folder=folder, result=_reported(folder), reused=True)
+            return _carry_out(config, data, identity, folder, device)
+    except Timeout as error:
+        raise BusyError(f"another process is training run {identity} in {folder}") from error
+
+
+def build_model(config: DictConfig, schema: Schema) -> nn.Module:
+    """The configured model, with its initial weights drawn from torch's global generator."""
+    factory = build(config.model, "model")
+    arguments: dict[str, Any] = {"schema": schema}
+    if config.virtual_gradient._target_ is not None:
+        target = config.model._target_
+        if "virtual_gradient" not in inspect.signature(_import(target)).parameters:
+            raise ConfigError(f"virtual_gradient={_choice(config)}: model {target} has no gates whose gradient it could "
+                              "bend. Choose virtual_gradient=none, or a gated model (mmoe, mtphn, dephn).")
+        arguments["virtual_gradient"] = build(config.virtual_gradient, "virtual_gradient")()
+    return factory(**arguments)
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device that ``run.device`` names; ``auto`` takes a GPU where there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"run.device is {name!r}; allowed: auto, cpu, cuda, cuda:<number>") from error
+    found = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= found:
+        raise ConfigError(f"run.device is {name!r}, but this machine has {found} CUDA devices. Use run.device=cpu or auto.")
+    return device
+
+
+def measure(model: nn.Module, store: Store, split: str, settings: Settings, device: torch.device) -> Metrics:
+    """Every metric of a model on one split."""
+    rows = store.split(split)
+    logits = score(model, rows, settings, device)
+    return evaluate(logits, rows.labels, rows.observed, store.schema.tasks, rows.truth).prefixed(split)
+
+
+def _carry_out(config: DictConfig, data: Data, identity: str, folder: Path, device: torch.device) -> Outcome:
+    settings: Settings = fill(Settings, _plain(config.trainer), "trainer")
+    store = stored(data)
+    torch.manual_seed(config.seed)
+    model = build_model(config, store.schema).to(device)
+    optimizers = build_optimizers(model, **{kind: build(node, f"optimizer.{kind}") if isinstance(node, DictConfig) else node
+                                            for kind, node in config.optimizer.items() if kind != "lr"})
+    balance = build(config.balancing, "balancing")(tasks=store.schema.tasks)
+    folder.mkdir(exist_ok=True)
+    _open_folder(config, data, identity, folder)
+    journal = Journal(folder)
+    tracker = Tracker.of(config.run.tracker, runs=folder.parent)
+    place = Place(identity=identity, folder=folder, journal=journal, device=device, seed=config.seed)
+    began = time.time()
+    try:
+        splits = tuple(_placed(store, name, device, settings) for name in ("train", "valid"))
+        progress = fit(model, optimizers, balance, splits, store.schema.tasks, settings, place,
+                       after_epoch=lambda: tracker.send(folder))
+        best_step = load_best(model, store.schema.tasks, settings.select, place.best, identity)
+        metrics = measure(model, store, "test", settings, device)
+        journal.append(step=progress.step, epoch=progress.epoch, values=metrics.values, undefined=metrics.undefined)
+        result = _result(config, data, identity, model, progress, best_step, metrics) | {"seconds": time.time() - began}
+        _write_json(folder / "result.json", result)
+        write_status(folder, "finished")
+    except BaseException as error:
+        interrupted = isinstance(error, KeyboardInterrupt)
+        write_status(folder, "interrupted" if interrupted else "failed", reason=str(error) or type(error).__name__)
+        raise
+    finally:
+        tracker.finish(folder)
+    return Outcome(folder=folder, result=result, reused=False)
+
+
+def _open_folder(config: DictConfig, data: Data, identity: str, folder: Path) -> None:
+    """Write what the run is (configuration, data, code) where that has not been done."""
+    described = folder / "run.json"
+    code = code_version()
+    if described.exists():
+        before = json.loads(described.read_text())["code"]
+        if before != code:
+            warnings.warn(f"run {identity} was begun by other code ({before}) and goes on with this ({code}). "
+                          "Start over with run.fresh=true.", OtherCodeWarning, stacklevel=2)
+        return
+    OmegaConf.save(config, folder / "config.yaml", resolve=True)
+    _write_json(described, {"identity": identity, "code": code, "model": _choice(config, "model"),
+                            "dataset": data.config.name, "seed": config.seed, "origin": data.origin,
+                            "data": data.fingerprint, "data_identity": data.identity})
+
+
+def _result(config: DictConfig, data: Data, identity: str, model: nn.Module, progress: Progress,
+            best_step: dict[str, int], metrics: Metrics) -> dict[str, Any]:
+    sizes = {kind: sum(p.numel() for p in group) for kind, group in parameter_groups(model).items()}
+    throughput = sorted(progress.rows_per_second)
+    return {
+        "identity": identity, "code": code_version(), "model": _choice(config, "model"), "dataset": data.config.name,
+        "origin": data.origin, "data": data.fingerprint, "seed": config.seed,
+        "metrics": metrics.values, "undefined": metrics.undefined,
+        "epochs": progress.epoch, "steps": progress.step, "best_step": best_step, "best_valid": progress.best,
+        "parameters": {"embedding": sizes["embedding"], "dense": sizes["gate"] + sizes["dense"]},
+        "rows_per_second": throughput[len(throughput) // 2],
+        "peak_memory_mb": _peak_memory_mb(), "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def _reported(folder: Path) -> dict[str, Any]:
+    """The result of a finished run, with a warning where other code made it."""
+    result = json.loads((folder / "result.json").read_text())
+    if result["code"] != code_version():
+        warnings.warn(f"run {folder.name} was finished by other code ({result['code']}); this is {code_version()}. "
+                      "Train it again with run.fresh=true.", OtherCodeWarning, stacklevel=3)
+    return result
+
+
+def _peak_memory_mb() -> float:
+    """Largest resident memory of this process so far."""
+    if sys.platform == "linux":
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return psutil.Process().memory_info().rss / 2**20

@@ -1,0 +1,42 @@
+"""Ctrl-C and termination as a question that the loop asks between two batches."""
+
+import signal
+import threading
+from types import FrameType
+from typing import Self
+
+
+class Interrupted(KeyboardInterrupt):
+    """The run was asked to stop, and has stopped between two batches."""
+
+
+class Interrupt:
+    """While active, turns the first SIGINT or SIGTERM into an `Interrupted` at the next `check`; the second is immediate.
+
+    Outside the main thread no signal arrives, and `check` never raises.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._previous: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # pyright: ignore[reportArgumentType]
+        self._previous = {}
+
+    def check(self) -> None:
+        """Raise `Interrupted` if a signal has come."""
+        if self._asked:
+            raise Interrupted
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self._asked:
+            raise KeyboardInterrupt
+        self._asked = True

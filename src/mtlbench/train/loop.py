@@ -1,0 +1,312 @@
+"""The training loop: one page, in the order in which things happen.
+
+It works on objects that others have built and knows no model, data set or balancing method by name.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from tqdm import tqdm
+
+from mtlbench.data.loader import Rows, order
+from mtlbench.losses import task_losses
+from mtlbench.metrics import evaluate
+from mtlbench.schema import Task
+from mtlbench.tracking import Journal
+from mtlbench.train import checkpoint
+from mtlbench.train.interrupt import Interrupt, Interrupted
+from mtlbench.train.selection import Part, parts
+
+
+class NonFiniteLossError(RuntimeError):
+    """A task's loss became infinite or not a number; says in which step, and the last finite value."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the loop may be told.
+
+    Attributes:
+        epochs: passes over the training rows at most.
+        batch_size: training rows per step.
+        evaluation_batch_size: rows per forward pass when scoring; changes nothing but speed and memory.
+        patience: epochs without a better validation score after which a part has had its chance; training ends when
+            all have. ``None``: always all epochs.
+        select: validation metric that decides which weights are kept, ``<metric>`` or ``<task>/<metric>``.
+        precision: ``bf16`` computes the forward pass under autocast; weights, losses and metrics stay float32.
+        compile: run full batches through `torch.compile`.
+        clip: largest norm of the gradient of the dense parameters, or ``None``.
+        log_steps: steps between two lines of training losses in the journal.
+        checkpoint_minutes: minutes between checkpoints inside an epoch; each epoch ends with one anyway.
+        rows: train and validate on the first so many training rows only (to see a model overfit them); ``None``: all.
+    """
+
+    epochs: int
+    batch_size: int
+    evaluation_batch_size: int
+    patience: int | None
+    select: str
+    precision: Literal["fp32", "bf16"]
+    compile: bool
+    clip: float | None
+    log_steps: int
+    checkpoint_minutes: float
+    rows: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "evaluation_batch_size", "log_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"trainer.{name} is {getattr(self, name)}; allowed: 1 or more")
+        if self.precision not in ("fp32", "bf16"):
+            raise ValueError(f"trainer.precision is {self.precision!r}; allowed: 'fp32', 'bf16'")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a run lives: its identity, its folder with the journal and the checkpoints, its device and its seed."""
+
+    identity: str
+    folder: Path
+    journal: Journal
+    device: torch.device
+    seed: int
+
+    @property
+    def last(self) -> Path:
+        return self.folder / "last.pt"
+
+    @property
+    def best(self) -> Path:
+        return self.folder / "best.pt"
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """How far a run is; all of it is in the checkpoint.
+
+    Attributes:
+        epoch: epochs finished, validation included.
+        position: batches of the current epoch done.
+        step: batches done in all.
+        seconds: spent in the current epoch's training steps.
+        best, best_step, stale: for each part its best score, the step it was reached in, and the epochs since.
+        window: losses ``[steps, T]`` since the last line in the journal.
+        rows_per_second: training throughput of each finished epoch.
+    """
+
+    epoch: int = 0
+    position: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    best: dict[str, float] = field(default_factory=dict)
+    best_step: dict[str, int] = field(default_factory=dict)
+    stale: dict[str, int] = field(default_factory=dict)
+    window: list[Tensor] = field(default_factory=list)
+    rows_per_second: list[float] = field(default_factory=list)
+
+
+def fit(model: nn.Module, optimizers: list[Optimizer], balance: Callable[[Tensor], Tensor], rows: tuple[Rows, Rows],
+        tasks: tuple[Task, ...], settings: Settings, place: Place,
+        after_epoch: Callable[[], None] = lambda: None) -> Progress:
+    """Train a model, keeping the weights of the best validation score; goes on from a checkpoint if there is one.
+
+    Args:
+        model: on its device, with the initial weights of the run's seed.
+        optimizers: over the model's parameters.
+        balance: the tasks' losses ``[T]`` -> the scalar whose gradient is followed.
+        rows: training and validation rows.
+        tasks: names for journal and messages.
+        settings: see `Settings`.
+        place: see `Place`; ``last.pt`` and ``best.pt`` are written there.
+        after_epoch: called when the journal has an epoch's validation metrics.
+
+    Raises:
+        NonFiniteLossError: a loss is not finite.
+        Interrupted: a signal came; the run can go on from the checkpoint just written.
+    """
+    train, valid = rows
+    chosen = parts(model, tasks, settings.select)
+    bounds = batch_bounds(len(train), settings.batch_size)
+    progress = _resume(model, optimizers, place)
+    compiled = torch.compile(model, dynamic=False) if settings.compile else model
+    saved = time.monotonic()
+    with Interrupt() as interrupt:
+        try:
+            while progress.epoch < settings.epochs and not _exhausted(progress, chosen, settings.patience):
+                model.train()
+                permutation = order(len(train), place.seed, progress.epoch)
+                for start, stop in _remaining(bounds, progress, settings):
+                    interrupt.check()
+                    began = time.perf_counter()
+                    batch = train.gather(permutation[start:stop]).to(place.device)
+                    # The last, shorter batch of an epoch runs eagerly: it is not worth a compilation of its own.
+                    forward = compiled if len(batch) == settings.batch_size else model
+                    with autocast(settings.precision, place.device):
+                        logits_BT = forward(batch)
+                    losses_T = task_losses(logits_BT, batch.labels, batch.observed)
+                    for optimizer in optimizers:
+                        optimizer.zero_grad(set_to_none=True)
+                    balance(losses_T).backward()
+                    if settings.clip is not None:
+                        _clip(model, settings.clip)
+                    for optimizer in optimizers:
+                        optimizer.step()
+                    progress.window.append(losses_T.detach())
+                    progress.step += 1
+                    progress.position += 1
+                    if progress.step % settings.log_steps == 0:
+                        _log_losses(progress, tasks, place.journal)
+                    progress.seconds += time.perf_counter() - began
+                    if time.monotonic() - saved > 60 * settings.checkpoint_minutes:
+                        _save(model, optimizers, progress, place)
+                        saved = time.monotonic()
+                _log_losses(progress, tasks, place.journal)
+                logits = score(model, valid, settings, place.device, interrupt)
+                measured = evaluate(logits, valid.labels, valid.observed, tasks)
+                _select(chosen, measured.values, progress, place)
+                progress.rows_per_second.append(len(train) / progress.seconds)
+                progress.epoch, progress.position, progress.seconds = progress.epoch + 1, 0, 0.0
+                place.journal.append(step=progress.step, epoch=progress.epoch,
+                                     values={f"valid/{name}": value for name, value in measured.values.items()}
+                                     | {"train/rows_per_second": progress.rows_per_second[-1]},
+                                     undefined={f"valid/{n}": reason for n, reason in measured.undefined.items()})
+                _save(model, optimizers, progress, place)
+                saved = time.monotonic()
+                after_epoch()
+        except Interrupted:
+            _save(model, optimizers, progress, place)
+            raise
+    return progress
+
+
+@torch.no_grad()
+def score(model: nn.Module, rows: Rows, settings: Settings, device: torch.device,
+          interrupt: Interrupt | None = None) -> Tensor:
+    """Logits of all rows, float32 ``[N, T]`` on the CPU, in evaluation mode and without labels."""
+    model.eval()
+    logits = []
+    starts = range(0, len(rows), settings.evaluation_batch_size)
+    for start in tqdm(starts, desc="scoring", unit="batch", disable=None, delay=2, leave=False):
+        if interrupt is not None:
+            interrupt.check()
+        index = torch.arange(start, min(start + settings.evaluation_batch_size, len(rows)))
+        with autocast(settings.precision, device):
+            logits.append(model(rows.gather(index).to(device).unlabelled()).float().cpu())
+    return torch.cat(logits)
+
+
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """The context of a forward pass."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def batch_bounds(rows: int, batch_size: int) -> list[tuple[int, int]]:
+    """First and last-plus-one position of each batch of an epoch.
+
+    A single row left over joins the batch before it: statistics of a batch of one are not defined.
+    """
+    bounds = [(start, min(start + batch_size, rows)) for start in range(0, rows, batch_size)]
+    if len(bounds) > 1 and bounds[-1][1] - bounds[-1][0] == 1:
+        bounds[-2:] = [(bounds[-2][0], rows)]
+    return bounds
+
+
+def load_best(model: nn.Module, tasks: tuple[Task, ...], select: str, path: Path, identity: str) -> dict[str, int]:
+    """Put the selected weights into a model; returns the step in which each part reached them."""
+    best = checkpoint.load(path, identity=identity)
+    for part in parts(model, tasks, select):
+        part.module.load_state_dict(best["parts"][part.name])
+    return best["steps"]
+
+
+def _remaining(bounds: list[tuple[int, int]], progress: Progress, settings: Settings) -> Iterator[tuple[int, int]]:
+    label = f"epoch {progress.epoch + 1}/{settings.epochs}"
+    yield from tqdm(bounds[progress.position:], desc=label, unit="batch", initial=progress.position,
+                    total=len(bounds), disable=None, delay=2, leave=False)
+
+
+def _exhausted(progress: Progress, chosen: tuple[Part, ...], patience: int | None) -> bool:
+    return patience is not None and all(progress.stale.get(part.name, 0) >= patience for part in chosen)
+
+
+def _log_losses(progress: Progress, tasks: tuple[Task, ...], journal: Journal) -> None:
+    """Write the window's mean losses to the journal and empty it; the first value that is not finite stops the run."""
+    if not progress.window:
+        return
+    losses_LT = torch.stack(progress.window).cpu()
+    bad = (~losses_LT.isfinite()).nonzero()
+    if len(bad):
+        position, task = bad[0].tolist()
+        before = losses_LT[position - 1, task].item() if position else "in the window before"
+        raise NonFiniteLossError(
+            f"the loss of task '{tasks[task].name}' is {losses_LT[position, task].item()} in step "
+            f"{progress.step - len(progress.window) + position + 1}; last finite value: {before}. "
+            "Try a lower optimizer.lr, trainer.clip=1.0 or trainer.precision=fp32.")
+    means = losses_LT.mean(dim=0).tolist()
+    journal.append(step=progress.step, epoch=progress.epoch,
+                   values={f"train/{task.name}/loss": mean for task, mean in zip(tasks, means, strict=True)})
+    progress.window.clear()
+
+
+def _select(chosen: tuple[Part, ...], metrics: dict[str, float], progress: Progress, place: Place) -> None:
+    """Note each part's validation score, and save the weights of those that have a new best."""
+    better: list[Part] = []
+    for part in chosen:
+        value = part.score(metrics)
+        if value is None:
+            raise ValueError(f"no validation {part.metric} is defined for {', '.join(part.tasks)}: nothing to select "
+                             "weights by. Choose trainer.select=logloss, or a larger validation split.")
+        if part.name not in progress.best or value > progress.best[part.name]:
+            progress.best[part.name], progress.best_step[part.name] = value, progress.step
+            progress.stale[part.name] = 0
+            better.append(part)
+        else:
+            progress.stale[part.name] += 1
+    if better:
+        kept = checkpoint.load(place.best, identity=place.identity)["parts"] if len(better) < len(chosen) else {}
+        checkpoint.save(place.best, {"identity": place.identity, "steps": progress.best_step,
+                                     "parts": kept | {part.name: part.module.state_dict() for part in better}})
+
+
+def _save(model: nn.Module, optimizers: list[Optimizer], progress: Progress, place: Place) -> None:
+    state: dict[str, Any] = asdict(progress)
+    checkpoint.save(place.last, {
+        "identity": place.identity,
+        "model": model.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+        "random": torch.get_rng_state(),
+        "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "progress": state,
+    })
+
+
+def _resume(model: nn.Module, optimizers: list[Optimizer], place: Place) -> Progress:
+    """Where the last checkpoint stood, or the beginning; the journal is cut to it."""
+    if not place.last.exists():
+        place.journal.truncate(0)
+        return Progress()
+    last = checkpoint.load(place.last, identity=place.identity)
+    try:
+        model.load_state_dict(last["model"])
+    except RuntimeError as error:
+        raise checkpoint.CheckpointError(f"checkpoint {place.last} holds another model: {error}. "
+                                         "Start over with run.fresh=true.") from error
+    for optimizer, state in zip(optimizers, last["optimizers"], strict=True):
+        optimizer.load_state_dict(state)
+    torch.set_rng_state(last["random"])
+    if last["random_cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(last["random_cuda"])
+    progress = Progress(**last["progress"])
+    place.journal.truncate(progress.step)
+    return progress
+
+
+def _clip(model: nn.Module, norm: float) -> None:
+    dense = [p for p in model.parameters() if p.grad is not None and not p.grad.is_sparse]
+    nn.utils.clip_grad_norm_(dense, norm)

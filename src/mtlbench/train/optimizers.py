@@ -1,0 +1,112 @@
+"""Optimizers by kind of parameter: embeddings, gates, and all that is dense besides."""
+
+from collections.abc import Callable, Iterable
+from fnmatch import fnmatch
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+EMBEDDING_PATTERN = "*embedding*"
+GATE_PATTERN = "*gate*"
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+
+
+def parameter_groups(model: nn.Module) -> dict[str, list[nn.Parameter]]:
+    """Trainable parameters of a model by kind, told apart by their names.
+
+    Returns:
+        ``embedding``, ``gate`` and ``dense``, each parameter in exactly one of them.
+
+    Raises:
+        ValueError: the model has no parameter that is called an embedding, so a setting for embeddings would be void.
+    """
+    groups: dict[str, list[nn.Parameter]] = {"embedding": [], "gate": [], "dense": []}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            kind = "embedding" if fnmatch(name, EMBEDDING_PATTERN) else "gate" if fnmatch(name, GATE_PATTERN) else "dense"
+            groups[kind].append(parameter)
+    if not groups["embedding"]:
+        raise ValueError(f"no parameter of {type(model).__name__} is named like {EMBEDDING_PATTERN!r}; found "
+                         f"{[name for name, _ in model.named_parameters()]}")
+    return groups
+
+
+def build_optimizers(model: nn.Module, *, embedding: OptimizerFactory, dense: OptimizerFactory,
+                     gate: OptimizerFactory | None, sparse: bool) -> list[Optimizer]:
+    """One optimizer for each kind of parameter that the model has.
+
+    Args:
+        model: its embedding blocks are told here whether to give sparse gradients.
+        embedding: makes the optimizer of embedding tables.
+        dense: makes the optimizer of dense parameters.
+        gate: makes the optimizer of gates; ``None``: they are dense parameters like all others. Adam cancels a constant
+            factor on a gradient, so the virtual gradient acts more directly under SGD (models of DEPHN, III-C).
+        sparse: whether embedding tables receive gradients only for the rows of a batch.
+    """
+    for module in model.modules():
+        if hasattr(module, "sparse"):
+            module.sparse = sparse  # pyright: ignore[reportAttributeAccessIssue]
+    groups = parameter_groups(model)
+    if gate is None:
+        groups["dense"] += groups.pop("gate")
+    factories = {"embedding": embedding, "dense": dense, "gate": gate}
+    return [factory(groups[kind]) for kind in groups if groups[kind] and (factory := factories[kind]) is not None]
+
+
+class LazyAdam(Optimizer):
+    """Adam whose moments move only in the rows that a batch touches; for sparse gradients.
+
+    An untouched row keeps its moments and its value, where exact Adam would decay the moments and go on moving it. The
+    bias correction counts all steps, as in exact Adam. With every row touched in every step it *is* Adam.
+
+    Args:
+        parameters: tables ``[rows, width]`` that receive sparse gradients.
+        lr: learning rate.
+        betas: decay of the first and the second moment.
+        eps: added to the root of the second moment.
+
+    Raises:
+        ValueError: a gradient is dense.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], lr: float = 1e-3,
+                 betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> None:
+        super().__init__(parameters, {"lr": lr, "betas": tuple(betas), "eps": eps})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        assert closure is None
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    if not parameter.grad.is_sparse:
+                        raise ValueError(f"LazyAdam needs sparse gradients; a table of shape {tuple(parameter.shape)} "
+                                         "has a dense one. Set `optimizer.sparse=true` or choose `optimizer=adam`.")
+                    self._step_rows(parameter, group)
+        return None
+
+    def _step_rows(self, parameter: nn.Parameter, group: dict[str, Any]) -> None:
+        state = self.state[parameter]
+        if not state:
+            state["step"] = 0
+            state["moments"] = torch.zeros(parameter.shape[0], 2, *parameter.shape[1:], device=parameter.device)
+        state["step"] += 1
+        beta1, beta2 = group["betas"]
+        rows, gradient = coalesced(parameter.grad)  # pyright: ignore[reportArgumentType]
+        # Both moments of a row lie side by side: one gather and one scatter of whole cache lines.
+        moments = state["moments"].index_select(0, rows)
+        first, second = moments[:, 0], moments[:, 1]
+        first.lerp_(gradient, 1 - beta1)
+        second.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+        state["moments"].index_copy_(0, rows, moments)
+        root = second.sqrt().div_((1 - beta2 ** state["step"]) ** 0.5).add_(group["eps"])
+        parameter.index_add_(0, rows, first / root, alpha=-group["lr"] / (1 - beta1 ** state["step"]))
+
+
+def coalesced(gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """Distinct rows of a sparse gradient and the sum of its entries in each."""
+    gradient = gradient.coalesce()
+    return gradient.indices()[0], gradient.values()
