@@ -1,0 +1,127 @@
+"""The way to MLflow: its environment, its database, one client per connection, and errors that say where and what.
+
+MLflow takes a second or two to import, so every import of it is inside a function.
+"""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+from filelock import FileLock
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+ENVIRONMENT = {
+    # Two tries of three seconds: MLflow's own seven tries of two minutes would hold a run up for minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "3",
+    # Nothing is reported to anybody.
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+}
+"""Set before MLflow is imported, unless the user has set them."""
+
+DATABASE = "mlflow.db"
+ARTIFACTS = "artifacts"
+
+
+class TrackingError(RuntimeError):
+    """MLflow could not be reached or refused; the run folder is whole, and can be sent later."""
+
+
+def default_uri(runs: Path) -> str:
+    """The SQLite database beside the runs, where no tracking server is named."""
+    return f"sqlite:///{runs.absolute() / DATABASE}"
+
+
+def public(uri: str) -> str:
+    """The URI without the password that it may hold, to be written down or shown."""
+    parts = urlsplit(uri)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else uri
+
+
+def connect(uri: str) -> "MlflowClient":
+    """A client for a tracking URI; a SQLite database that is not there yet is created whole, by one process.
+
+    Raises:
+        TrackingError: nobody answers, or the database is not one of this MLflow.
+    """
+    import_mlflow()
+    from mlflow import MlflowClient
+
+    with errors_of(uri):
+        _create_database(uri)
+        client = MlflowClient(tracking_uri=uri)
+        client.search_experiments(max_results=1)
+    return client
+
+
+def import_mlflow() -> None:
+    """Import MLflow so that it is bounded in time, quiet, and silent towards the outside."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    with warnings.catch_warnings():
+        # MLflow 3.17 uses what SQLAlchemy 2.1 calls deprecated: nobody who runs an experiment can act on that.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import_module("mlflow.store.tracking.sqlalchemy_store")
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # after the import, which sets it to INFO
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # one report of a failure is enough: ours
+
+
+@contextmanager
+def errors_of(uri: str) -> Iterator[None]:
+    """Turn whatever MLflow, its database or its connection raises into one error that names the place."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:  # a failed request is an OSError
+        first_line = str(error).partition("\n")[0][:300]
+        raise TrackingError(f"MLflow at {public(uri)}: {first_line}") from error
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """The file of a SQLite URI, or ``None`` for any other."""
+    if not uri.startswith("sqlite:"):
+        return None
+    from sqlalchemy.engine import make_url
+
+    database = make_url(uri).database
+    return Path(database).absolute() if database and database != ":memory:" else None
+
+
+def artifact_root(uri: str) -> str | None:
+    """Where artifacts go: beside a SQLite database; a server decides for itself."""
+    path = sqlite_path(uri)
+    return None if path is None else (path.parent / ARTIFACTS).as_uri()
+
+
+def _create_database(uri: str) -> None:
+    """Create a SQLite database beside its place and rename it when whole.
+
+    MLflow's migrations are no atomic step: processes that start at once on a missing database all fail and leave a
+    file that no longer opens.
+    """
+    path = sqlite_path(uri)
+    if path is None or path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        if path.exists():
+            return
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        beside = path.with_name(f"{path.name}.new")
+        beside.unlink(missing_ok=True)
+        SqlAlchemyStore(f"sqlite:///{beside}", artifact_root(uri)).engine.dispose()
+        beside.replace(path)

@@ -1,0 +1,40 @@
+"""How MLflow's user interface is started on a run folder's database: on this machine only, with two processes."""
+
+import os
+import sys
+from dataclasses import dataclass
+
+from mtlbench.tracking.connect import ENVIRONMENT, artifact_root, public, sqlite_path
+
+HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Command:
+    """What to give `subprocess.Popen`: ``Popen(command.arguments, env=command.environment)``."""
+
+    arguments: list[str]
+    environment: dict[str, str]
+    address: str
+
+
+def ui(uri: str, port: int = 5000) -> Command:
+    """The command of an MLflow server that shows a SQLite database.
+
+    As it comes, that server runs 15 processes and 2.6 GB, most of them for scheduled jobs that nobody here has;
+    without those and with one worker it is two processes and about 530 MB.
+
+    Raises:
+        ValueError: `uri` is a server (it has a user interface of its own), or a database that is not there.
+    """
+    path = sqlite_path(uri)
+    if path is None:
+        raise ValueError(f"tracker.uri is {public(uri)}: not a SQLite file; open the server's address in a browser")
+    if not path.exists():
+        raise ValueError(f"{path} is missing: no run was sent there yet; train one, or run mtlbench sync")
+    root = artifact_root(uri)
+    assert root is not None, "a SQLite file has a place for artifacts beside it"
+    arguments = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--default-artifact-root", root]
+    arguments += ["--no-serve-artifacts", "--host", HOST, "--port", str(port), "--workers", "1"]
+    environment = {**ENVIRONMENT, **os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    return Command(arguments=arguments, environment=environment, address=f"http://{HOST}:{port}")
