@@ -44,12 +44,16 @@ def fill(target: Callable[..., Any], values: dict[str, Any], where: str) -> Any:
     return target(**checked)
 
 
-def _check(values: dict[str, Any], where: str, given: set[str]) -> None:
-    name = values["_target_"]
+def imported(name: str) -> Callable[..., Any]:
+    """The class or function with a dotted name."""
     try:
-        target = hydra.utils.get_object(name)
+        return hydra.utils.get_object(name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"{where}._target_: cannot import '{name}': {error}") from error
+        raise ConfigError(f"_target_: cannot import '{name}': {error}") from error
+
+
+def _check(values: dict[str, Any], where: str, given: set[str]) -> None:
+    target = imported(values["_target_"])
     arguments = {key: value for key, value in values.items() if not (key.startswith("_") and key.endswith("_"))}
     for key, value in arguments.items():
         if isinstance(value, dict) and "_target_" in value:

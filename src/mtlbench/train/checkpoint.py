@@ -43,7 +43,7 @@ def load(path: Path, *, identity: str) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, ValueError, OSError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
+        reason = (str(error) or "unexpected end").splitlines()[0]
         raise CheckpointError(f"checkpoint {path} is damaged, or holds more than tensors and numbers: {reason}. "
                               "Start over with run.fresh=true.") from error
     found = content.get("identity") if isinstance(content, dict) else None

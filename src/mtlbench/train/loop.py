@@ -24,7 +24,7 @@ from mtlbench.train.interrupt import Interrupt, Interrupted
 from mtlbench.train.selection import Part, parts
 
 
-class NonFiniteLossError(RuntimeError):
+class NonFiniteLossError(FloatingPointError):
     """A task's loss became infinite or not a number; says in which step, and the last finite value."""
 
 
@@ -140,7 +140,7 @@ def fit(model: nn.Module, optimizers: list[Optimizer], balance: Callable[[Tensor
         try:
             while progress.epoch < settings.epochs and not _exhausted(progress, chosen, settings.patience):
                 model.train()
-                permutation = order(len(train), place.seed, progress.epoch)
+                permutation = order(len(train), place.seed, progress.epoch).to(train.device)
                 for start, stop in _remaining(bounds, progress, settings):
                     interrupt.check()
                     began = time.perf_counter()
@@ -168,7 +168,7 @@ def fit(model: nn.Module, optimizers: list[Optimizer], balance: Callable[[Tensor
                         saved = time.monotonic()
                 _log_losses(progress, tasks, place.journal)
                 logits = score(model, valid, settings, place.device, interrupt)
-                measured = evaluate(logits, valid.labels, valid.observed, tasks)
+                measured = evaluate(logits, valid.columns["labels"], valid.columns.get("observed"), tasks)
                 _select(chosen, measured.values, progress, place)
                 progress.rows_per_second.append(len(train) / progress.seconds)
                 progress.epoch, progress.position, progress.seconds = progress.epoch + 1, 0, 0.0
@@ -195,7 +195,7 @@ def score(model: nn.Module, rows: Rows, settings: Settings, device: torch.device
     for start in tqdm(starts, desc="scoring", unit="batch", disable=None, delay=2, leave=False):
         if interrupt is not None:
             interrupt.check()
-        index = torch.arange(start, min(start + settings.evaluation_batch_size, len(rows)))
+        index = torch.arange(start, min(start + settings.evaluation_batch_size, len(rows)), device=rows.device)
         with autocast(settings.precision, device):
             logits.append(model(rows.gather(index).to(device).unlabelled()).float().cpu())
     return torch.cat(logits)

@@ -1,0 +1,57 @@
+# mtlbench: `make` lists what can be made. Needs Python 3.11 (or 3.12, 3.13) and make.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+PEERS := .peers/bin
+export MLFLOW_DISABLE_TELEMETRY := true
+export MPLBACKEND := Agg
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-long check bench-train bench-ingest lock clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s%s\n", $$1, $$2}'
+
+setup: .venv/.ready  ## a virtual environment with the locked versions
+
+.venv/.ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+demo: setup  ## the main job on a small simulated Ali-CCP: simulate, prepare, train DEPHN, measure, track
+	$(BIN)/mtlbench train model=dephn dataset=aliccp dataset.source=simulated
+
+test: setup  ## all tests but the long ones
+	$(BIN)/python -m pytest -m "not long and not gpu and not peers"
+
+test-long: setup  ## the long tests too: kill and resume, compiled models, recovery of planted structure, more fuzzing
+	$(BIN)/python -m pytest
+
+check: setup  ## style, types and import contracts
+	$(BIN)/ruff check src tests scripts
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+bench-train: .peers/.ready  ## training throughput beside deepctr-torch and torch-rechub, and this machine's limits
+	$(PEERS)/python scripts/bench_train.py
+
+bench-ingest: setup  ## raw Ali-CCP text to prepared store: rows/s and peak memory, beside a plain Python loop
+	$(BIN)/python scripts/bench_ingest.py
+
+.peers/.ready: .venv/.ready
+	$(PYTHON) -m venv .peers
+	$(PEERS)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(PEERS)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[bench]"
+	@touch $@
+
+lock:  ## write requirements.lock anew from the ranges in pyproject.toml
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet torch==2.13.0
+	build/lock/bin/python -m pip install --quiet ".[dev,parallel]"
+	build/lock/bin/python -m pip freeze --exclude mtlbench | sed 's/+cpu//' > requirements.lock
+	rm -rf build/lock
+
+clean:  ## remove environments, caches, data and runs made here
+	rm -rf .venv .peers build dist data runs .pytest_cache .ruff_cache

@@ -1,0 +1,38 @@
+"""What there is to choose from: the groups of the configuration folder and the first comment of each file in them."""
+
+from pathlib import Path
+
+import mtlbench
+
+GROUPS = {
+    "model": "what is trained",
+    "dataset": "what it is trained on",
+    "optimizer": "how parameters move",
+    "virtual_gradient": "how the relevance of labels bends the gradient of gates",
+    "balancing": "how the tasks' losses become one",
+    "trainer": "batches, epochs, precision, selection of weights",
+    "profile": "widths and settings that models share",
+    "tracker": "where results are sent",
+}
+
+
+def conf_folder() -> Path:
+    """The configuration folder: inside an installed wheel, or at the top of the repository."""
+    package = Path(mtlbench.__file__).parent
+    for folder in (package / "conf", package.parents[1] / "conf"):
+        if (folder / "train.yaml").exists():
+            return folder
+    raise FileNotFoundError(f"no configuration beside {package}; install mtlbench again")
+
+
+def choices(group: str) -> dict[str, str]:
+    """Names in a group and what their files say of themselves; files that begin with an underscore are parts of others."""
+    return {path.stem: first_comment(path) for path in sorted((conf_folder() / group).glob("[!_]*.yaml"))}
+
+
+def first_comment(path: Path) -> str:
+    """The first comment line of a YAML file that is not a directive for Hydra."""
+    for line in path.read_text().splitlines():
+        if line.startswith("#") and "@package" not in line:
+            return line.lstrip("# ").strip()
+    return ""

@@ -1,0 +1,60 @@
+"""Errors and warnings as a person reads them: one short message, no traceback."""
+
+import os
+import sys
+import textwrap
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TextIO
+
+TRACEBACK = "MTLBENCH_TRACEBACK"
+
+
+@dataclass
+class Status:
+    """Exit status of a command."""
+
+    code: int = 0
+
+
+@contextmanager
+def explained() -> Iterator[Status]:
+    """Turn what people can mend into a message on standard error and an exit status; bugs keep their traceback."""
+    status = Status()
+    try:
+        yield status
+    except KeyboardInterrupt:
+        print("mtlbench: interrupted; the same command goes on from here", file=sys.stderr)
+        status.code = 130
+    except BrokenPipeError:  # the reader of our output has gone, `mtlbench list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (ValueError, OSError, ArithmeticError) as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        print(f"mtlbench: {_text(error)}", file=sys.stderr)
+        status.code = 2 if isinstance(error, ValueError) else 1
+
+
+def quiet_warnings() -> None:
+    """Show a warning as one paragraph; those about simulated data so that no one can miss them."""
+    warnings.showwarning = _show
+
+
+def _text(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.strerror} ({error.filename})"
+    return str(error) or type(error).__name__
+
+
+def _show(message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None,
+          line: str | None = None) -> None:
+    stream = file or sys.stderr
+    if not category.__module__.startswith("mtlbench"):
+        stream.write(warnings.formatwarning(message, category, filename, lineno, line))
+        return
+    paragraph = textwrap.fill(str(message), 100, initial_indent="! ", subsequent_indent="! ", break_on_hyphens=False,
+                              break_long_words=False)
+    bold, plain = ("\033[1;33m", "\033[0m") if stream.isatty() else ("", "")
+    stream.write(f"{bold}{paragraph}{plain}\n")

@@ -1,0 +1,88 @@
+"""Results as text for a terminal."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from mtlbench.experiment.run import Outcome
+
+METRICS = {
+    "auc": "AUC",
+    "ceiling_auc": "its ceiling",
+    "excess_auc_share": "share of the excess",
+    "logloss": "log loss",
+    "logloss_constant": "of a constant",
+    "ceiling_logloss": "its floor",
+    "pcoc": "PCOC",
+    "ece": "ECE",
+    "positives": "positives",
+    "rows": "rows",
+}
+
+
+def outcome_text(outcome: Outcome, config: DictConfig) -> str:
+    """A run's test metrics per task, its cost, and where it is kept."""
+    result = outcome.result
+    simulated = "  SIMULATED DATA" if result["origin"] == "simulated" else ""
+    head = f"{result['model']} on {result['dataset']}, seed {result['seed']}, test split{simulated}"
+    parameters = result["parameters"]
+    state = "finished before, nothing was trained" if outcome.reused else (
+        f"{result['epochs']} epochs, {result['steps']:,} steps, best weights of step "
+        + ", ".join(f"{step:,}" for step in dict.fromkeys(result["best_step"].values())))
+    return "\n".join([
+        "", head, "", metrics_text(result["metrics"], result["undefined"], "test"), "",
+        f"  {result['rows_per_second']:,.0f} rows/s in training, {parameters['dense']:,} dense and "
+        f"{parameters['embedding']:,} embedding parameters, peak memory {result['peak_memory_mb']:,.0f} MB",
+        f"  {state}",
+        f"  run     {outcome.folder}",
+        "  compare " + ui_command(config.run.tracker, outcome.folder.parent), ""])
+
+
+def metrics_text(metrics: dict[str, float], undefined: dict[str, str], split: str) -> str:
+    """A table with a line per task, and the reasons of what is undefined."""
+    tasks = list(dict.fromkeys(name.split("/")[1] for name in [*metrics, *undefined] if name.startswith(f"{split}/")))
+    given = {name.split("/")[2]: name.split("/")[2].replace("auc_on_", "AUC on ")
+             for name in [*metrics, *undefined] if "/auc_on_" in name}
+    shown = {"auc": "AUC", **given, **{key: text for key, text in METRICS.items() if key != "auc"}}
+    shown = {key: text for key, text in shown.items()
+             if any(f"{split}/{task}/{key}" in metrics or f"{split}/{task}/{key}" in undefined for task in tasks)}
+    rows = [[task, *(_number(metrics.get(f"{split}/{task}/{key}"), key, f"{split}/{task}/{key}" in undefined)
+                     for key in shown)] for task in tasks]
+    lines = table(["task", *shown.values()], rows)
+    return "\n".join([lines, *(f"  undefined: {name}: {reason}" for name, reason in undefined.items())])
+
+
+def comparison(outcomes: Sequence[Outcome]) -> str:
+    """Test AUC of several runs, a line each."""
+    tasks = list(dict.fromkeys(name.split("/")[1] for o in outcomes for name in o.result["metrics"]))
+    rows = [[o.result["model"], o.result["dataset"], str(o.result["seed"]),
+             *(_number(o.result["metrics"].get(f"test/{task}/auc"), "auc", True) for task in tasks),
+             f"{o.result['rows_per_second']:,.0f}", o.folder.name] for o in outcomes]
+    return "\n" + table(["model", "data set", "seed", *(f"{task} AUC" for task in tasks), "rows/s", "run"], rows)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Aligned columns: the first to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    lines = ["  " + "  ".join(cell.ljust(width) if column == 0 else cell.rjust(width)
+                              for column, (cell, width) in enumerate(zip(row, widths, strict=True))) for row in [head, *rows]]
+    return "\n".join(line.rstrip() for line in [lines[0], "  " + "-" * (len(lines[0]) - 2), *lines[1:]])
+
+
+def ui_command(tracker: Any, runs: Path) -> str:
+    """The command that opens the MLflow page of these runs."""
+    if tracker.get("experiment") is None:
+        return "is off (tracker=none); `mtlbench sync` sends runs later"
+    return "mtlbench ui" + ("" if str(runs) == "runs" else f" run.folder={runs}")
+
+
+def _number(value: float | None, metric: str, undefined: bool) -> str:
+    if value is None:
+        return "undefined" if undefined else ""
+    if metric in ("positives", "rows"):
+        return f"{value:,.0f}"
+    if metric == "excess_auc_share":
+        return f"{value:.1%}"
+    return f"{value:.5f}" if "logloss" in metric else f"{value:.4f}"

@@ -1,0 +1,90 @@
+"""``mtlbench show``: one model, data set or run in detail."""
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from mtlbench.cli.choices import GROUPS, choices, conf_folder
+from mtlbench.cli.compose import compose
+from mtlbench.cli.render import metrics_text, table
+from mtlbench.data.store import SPLITS, Store
+
+USAGE = """usage: mtlbench show <group>=<choice> [<key>=<value> ...]     e.g. show model=dephn, show dataset=aliccp
+       mtlbench show <run> [run.folder=runs]
+"""
+
+
+def run(arguments: list[str]) -> int:
+    if not arguments or "--help" in arguments or "-h" in arguments:
+        print(USAGE, end="")
+        return 0 if arguments else 2
+    group = arguments[0].partition("=")[0]
+    if "=" not in arguments[0]:
+        return _show_run(arguments)
+    config = compose(arguments)
+    if group not in GROUPS:
+        print(OmegaConf.to_yaml(config, resolve=True), end="")
+        return 0
+    print(f"{arguments[0]}: {choices(group).get(arguments[0].partition('=')[2], '')}")
+    print(f"{conf_folder() / group}\n")
+    node = config.run.tracker if group == "tracker" else config[group]
+    print(OmegaConf.to_yaml(OmegaConf.create({group: OmegaConf.to_container(node, resolve=True)})))
+    if group == "dataset":
+        print(_dataset_text(config))
+    elif "_target_" in node and node._target_:
+        from mtlbench.experiment.build import imported
+
+        print(inspect.getdoc(imported(node._target_)) or "")
+    return 0
+
+
+def store_text(store: Store) -> str:
+    """What a store holds: rows and positives per split, fields with their cardinalities, what was left out."""
+    manifest = store.manifest
+    simulated = "  SIMULATED DATA" if store.origin == "simulated" else ""
+    tasks = [task.name for task in store.schema.tasks]
+    splits = [[name, *_split_cells(manifest, name, tasks)] for name in SPLITS]
+    fields = [[field.name, field.kind, f"{field.cardinality:,}" if field.cardinality else "", str(field.width),
+               field.table or "rows", field.role or ""] for field in store.schema.fields]
+    return "\n".join([
+        f"{store.folder}{simulated}", "",
+        table(["split", "rows", *(f"{task} positives" for task in tasks)], splits), "",
+        table(["field", "kind", "ids", "width", "table", "role"], fields), "",
+        f"  {store.schema.embedding_rows:,} rows in the embedding table"])
+
+
+def _split_cells(manifest: dict[str, Any], name: str, tasks: list[str]) -> list[str]:
+    split = manifest["splits"][name]
+    return [f"{split['rows']:,}", *(f"{split['positives'][task]:,}" for task in tasks)]
+
+
+def _dataset_text(config: DictConfig) -> str:
+    from mtlbench.data.raw import RawError
+    from mtlbench.data.store import open_store
+    from mtlbench.experiment.data import locate
+
+    try:
+        data = locate(config.dataset, Path(config.run.data))
+    except RawError as error:
+        return str(error)
+    about = inspect.getdoc(type(data.reader)) or ""
+    if not data.store.exists():
+        return f"{about}\n\nnot prepared yet: mtlbench prepare dataset={config.dataset.name}"
+    return f"{about}\n\n{store_text(open_store(data.store))}"
+
+
+def _show_run(arguments: list[str]) -> int:
+    from mtlbench.cli.evaluate import find_run
+
+    options = dict(word.split("=", 1) for word in arguments[1:] if "=" in word)
+    folder = find_run(arguments[0], Path(options.get("run.folder", "runs")))
+    print((folder / "run.json").read_text())
+    if (folder / "result.json").exists():
+        result = json.loads((folder / "result.json").read_text())
+        print(metrics_text(result["metrics"], result["undefined"], "test"))
+    else:
+        print("no result yet: the run was not finished")
+    return 0

@@ -1,0 +1,72 @@
+"""``mtlbench train``: one run, or with ``-m`` one run for each combination of the comma-separated values."""
+
+import sys
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from mtlbench.cli.choices import GROUPS, choices, conf_folder
+from mtlbench.cli.compose import readable_errors
+
+USAGE = """usage: mtlbench train [-m] [<group>=<choice> ...] [<key>=<value> ...]
+
+One run. With -m, one run for each combination of the values that commas separate, one after another
+(hydra/launcher=joblib spreads them over processes). A run that is finished is printed, not trained again;
+one that was interrupted goes on. --cfg job prints the composed configuration.
+
+{groups}
+
+keys: `mtlbench show model=<name>` and `mtlbench show dataset=<name>` explain theirs; the common ones are
+  seed=0                     initial weights, order of rows, noise
+  trainer.epochs=10          at most so many epochs       trainer.batch_size=4096
+  trainer.precision=bf16     forward pass under autocast  trainer.compile=true
+  optimizer.lr=0.001         learning rate of every group of parameters
+  dataset.raw=<folder>       the real files               dataset.source=auto|real|simulated
+  run.fresh=true             start over where the run exists
+  run.device=auto            auto, cpu, cuda, cuda:<n>    run.folder=runs  run.data=data
+"""
+
+
+def run(arguments: list[str]) -> int:
+    if "--help" in arguments or "-h" in arguments:
+        print(USAGE.format(groups="\n\n".join(_described(group) for group in GROUPS)), end="")
+        return 0
+    outcomes = []
+
+    def job(config: DictConfig) -> None:
+        from mtlbench.cli.render import outcome_text
+        from mtlbench.experiment.run import train
+
+        choice = HydraConfig.get().runtime.choices
+        print(f"model={choice['model']} dataset={choice['dataset']} seed={config.seed}", file=sys.stderr)
+        outcome = train(config)
+        outcomes.append(outcome)
+        print(outcome_text(outcome, config), flush=True)
+
+    overrides = [word for word in arguments if not word.startswith("-")]
+    argv, sys.argv = sys.argv, ["mtlbench", *arguments]
+    try:
+        with readable_errors(_plain_overrides(arguments, overrides)):
+            hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")(job)()
+    finally:
+        sys.argv = argv
+    if len(outcomes) > 1:
+        from mtlbench.cli.render import comparison
+
+        print(comparison(outcomes))
+    return 0
+
+
+def _plain_overrides(arguments: list[str], overrides: list[str]) -> list[str]:
+    """Overrides without the values of Hydra's own flags (``--config-dir mine``)."""
+    valued = {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c", "--package", "-p",
+              "--info", "-i", "--shell-completion", "-sc"}
+    values = {arguments[i + 1] for i, word in enumerate(arguments[:-1]) if word in valued}
+    return [word for word in overrides if word not in values]
+
+
+def _described(group: str) -> str:
+    lines = [f"{group}: {GROUPS[group]}"]
+    lines += [f"  {name:<22}{text}" for name, text in choices(group).items()]
+    return "\n".join(lines)

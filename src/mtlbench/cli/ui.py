@@ -1,0 +1,28 @@
+"""``mtlbench ui``: the MLflow page of the runs, on this machine only."""
+
+import subprocess
+from pathlib import Path
+
+from mtlbench.cli.compose import compose
+
+USAGE = """usage: mtlbench ui [run.folder=runs] [port=5000]
+
+Opens MLflow's page on the loopback address, with two processes. Ctrl-C closes it.
+"""
+
+
+def run(arguments: list[str]) -> int:
+    if "--help" in arguments or "-h" in arguments:
+        print(USAGE, end="")
+        return 0
+    port = next((int(word.split("=")[1]) for word in arguments if word.startswith("port=")), 5000)
+    config = compose([word for word in arguments if not word.startswith("port=")])
+    from mtlbench.tracking import tracking_uri, ui_command
+
+    runs = Path(config.run.folder)
+    command, environment = ui_command(tracking_uri(config.run.tracker.uri, runs), port)
+    print(f"http://127.0.0.1:{port}  (Ctrl-C closes it)", flush=True)
+    try:
+        return subprocess.run(command, env=environment, check=False).returncode
+    except KeyboardInterrupt:
+        return 0

@@ -1,0 +1,55 @@
+"""A checkpoint is whole or not there, belongs to one run, and holds no code."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from mtlbench.train import checkpoint
+
+
+def test_what_is_saved_comes_back(tmp_path: Path):
+    content = {"identity": "a", "numbers": [1, 2.5], "tensor": torch.arange(5), "nested": {"x": None}}
+    checkpoint.save(tmp_path / "last.pt", content)
+    back = checkpoint.load(tmp_path / "last.pt", identity="a")
+    assert torch.equal(back.pop("tensor"), content.pop("tensor"))
+    assert back == content
+    assert os.listdir(tmp_path) == ["last.pt"]
+
+
+def test_another_runs_checkpoint_is_refused(tmp_path: Path):
+    checkpoint.save(tmp_path / "last.pt", {"identity": "a"})
+    with pytest.raises(checkpoint.CheckpointError, match=r"belongs to run 'a', not to 'b'"):
+        checkpoint.load(tmp_path / "last.pt", identity="b")
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a checkpoint"])
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage: bytes):
+    (tmp_path / "last.pt").write_bytes(damage)
+    with pytest.raises(checkpoint.CheckpointError, match=r"last\.pt is damaged.*run\.fresh=true"):
+        checkpoint.load(tmp_path / "last.pt", identity="a")
+
+
+def test_a_truncated_checkpoint_is_refused(tmp_path: Path):
+    checkpoint.save(tmp_path / "last.pt", {"identity": "a", "tensor": torch.zeros(1000)})
+    whole = (tmp_path / "last.pt").read_bytes()
+    (tmp_path / "last.pt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(checkpoint.CheckpointError, match="is damaged"):
+        checkpoint.load(tmp_path / "last.pt", identity="a")
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path):
+    torch.save({"identity": "a", "code": Path("x")}, tmp_path / "last.pt")  # a class, not a tensor
+    with pytest.raises(checkpoint.CheckpointError, match="more than tensors and numbers"):
+        checkpoint.load(tmp_path / "last.pt", identity="a")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path):
+    checkpoint.save(tmp_path / "last.pt", {"identity": "a"})
+    (tmp_path / "last.pt.part").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="the one before it is untouched"):
+        checkpoint.save(tmp_path / "last.pt", {"identity": "b", "tensor": torch.zeros(100_000)})
+    assert checkpoint.load(tmp_path / "last.pt", identity="a") == {"identity": "a"}
+    assert os.listdir(tmp_path) == ["last.pt"]
