@@ -31,6 +31,7 @@ class RawFile:
 
     Attributes:
         name: path inside the raw folder.
+        other_names: further names under which the same content is welcome (``x.csv`` beside ``x.csv.gz``).
         table: what it fills, `ROWS` or a dimension table.
         part: the publisher's own division. Rows of a part point only into dimension tables of the same part.
         splittable: whether any byte range of whole lines can be read by itself (a compressed file cannot).
@@ -44,6 +45,12 @@ class RawFile:
     splittable: bool = True
     published_rows: int | None = None
     sha256: str | None = None
+    other_names: tuple[str, ...] = ()
+
+    def find(self, folder: Path) -> Path | None:
+        """The file in ``folder``, if it is there under one of its names and is not empty."""
+        candidates = (folder / name for name in (self.name, *self.other_names))
+        return next((path for path in candidates if path.is_file() and path.stat().st_size), None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

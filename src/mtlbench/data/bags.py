@@ -1,0 +1,78 @@
+"""Lists of varying length as columns of fixed width: cut the long ones, pad the short ones."""
+
+import numpy as np
+import pyarrow as pa
+
+
+def cut(ids: pa.Array, weights: pa.Array | None, width: int) -> tuple[pa.Array, pa.Array | None, int]:
+    """Keep at most ``width`` entries per list: the heaviest, among equals the first, in their old order.
+
+    Args:
+        ids: lists of R rows, null for an empty one.
+        weights: lists of float32 of the same lengths; ``None``: all entries weigh the same.
+        width: entries to keep.
+
+    Returns:
+        The shortened lists, and how many entries were left out.
+    """
+    length, values, weight = _flat(ids, weights)
+    if not (length > width).any():
+        return ids, weights, 0
+    keep = _heaviest(length, weight, width)
+    offsets = pa.array(np.concatenate([[0], np.cumsum(np.minimum(length, width))]).astype(np.int32))
+    chosen = pa.array(keep.nonzero()[0])
+    short = pa.ListArray.from_arrays(offsets, values.take(chosen))
+    short_weights = None if weight is None else pa.ListArray.from_arrays(offsets, pa.array(weight[keep]))
+    return short, short_weights, int(len(keep) - len(chosen))
+
+
+def places(length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column of every entry of lists of the given lengths ``[R]`` when they are written side by side."""
+    row = np.repeat(np.arange(len(length)), length)
+    first = np.cumsum(length) - length
+    return row, np.arange(len(row)) - np.repeat(first, length)
+
+
+def lengths(lists: pa.Array) -> np.ndarray:
+    """Entries of every list, int64 ``[R]``; 0 for null."""
+    return lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def _flat(ids: pa.Array, weights: pa.Array | None) -> tuple[np.ndarray, pa.Array, np.ndarray | None]:
+    length = lengths(ids)
+    if weights is None:
+        return length, ids.flatten(), None
+    assert np.array_equal(length, lengths(weights)), "a weighted bag and its weights differ in length"
+    return length, ids.flatten(), weights.flatten().to_numpy(zero_copy_only=False)
+
+
+def _heaviest(length: np.ndarray, weight: np.ndarray | None, width: int) -> np.ndarray:
+    """Which entries to keep, bool over all entries.
+
+    Sorting entries by (row, weight, position) is one plain sort of 64-bit integers that hold all three, which is many
+    times faster than a stable sort of indices.
+    """
+    keep = places(length)[1] < width
+    if weight is None:
+        return keep
+    first = np.cumsum(length) - length
+    long_rows = (length > width).nonzero()[0]
+    bits = int(length.max()).bit_length()  # of a position; 32 are for the weight, the rest for the row
+    for start in range(0, len(long_rows), 1 << (32 - bits)):
+        rows = long_rows[start:start + (1 << (32 - bits))]
+        row, position = places(length[rows])
+        entry = first[rows][row] + position
+        key = row.astype(np.uint64) << np.uint64(32) | _descending(weight[entry])
+        key = key << np.uint64(bits) | position.astype(np.uint64)
+        key.sort()
+        best = key[position < width]  # rows stay where they were, so a position is now a rank
+        keep[entry] = False
+        keep[first[rows][best >> np.uint64(32 + bits)] + (best & np.uint64((1 << bits) - 1)).astype(np.int64)] = True
+    return keep
+
+
+def _descending(weight: np.ndarray) -> np.ndarray:
+    """uint64 keys below 2**32 that ascend where float32 weights descend."""
+    bits = (np.ascontiguousarray(weight, np.float32) + np.float32(0)).view(np.uint32)  # -0.0 becomes 0.0
+    ascending = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
+    return (~ascending).astype(np.uint64)

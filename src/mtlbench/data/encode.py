@@ -1,0 +1,218 @@
+"""From spilled columns to the matrices of a store: what is counted on training rows, and what is written of all."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from mtlbench.data import bags
+from mtlbench.data.matrices import Column, MatrixFile
+from mtlbench.data.numbers import Scale, number_matrix
+from mtlbench.data.parse import OPTIONAL, Piece, line_numbers, table_of
+from mtlbench.data.raw import ROWS, WEIGHT_SUFFIX
+from mtlbench.data.vocabulary import UNKNOWN, Vocabulary, merge, tally
+from mtlbench.schema import Field, Schema
+
+POINTER = "pointer:"
+"""Prefix of the column that holds, for each row, its row number in a dimension table."""
+
+MERGE_ABOVE = 4 << 20
+"""Distinct values that may wait, counted piece by piece, before they are merged."""
+
+Counts = Counter[tuple[str, str, str]]
+"""By (split or table, what, field or task); what: ``rows``, ``values``, ``unknown``, ``missing``, ``positives``."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowFacts:
+    """Arrays with one entry per row of a table that stages hand to each other through files, read piece by piece."""
+
+    folder: Path
+
+    def write(self, name: str, values: np.ndarray) -> None:
+        """Append to the array ``name``."""
+        with (self.folder / name).open("ab") as file:
+            values.tofile(file)
+
+    def read(self, name: str, dtype: type[np.generic], piece: Piece) -> np.ndarray:
+        """The entries of a piece's rows."""
+        return np.fromfile(self.folder / name, dtype, piece.rows, offset=piece.first_row * np.dtype(dtype).itemsize)
+
+    def map(self, name: str, dtype: type[np.generic]) -> np.ndarray:
+        """The whole array, mapped."""
+        path = self.folder / name
+        return np.memmap(path, dtype, mode="r") if path.stat().st_size else np.zeros(0, dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Tallier:
+    """Counts the values of the id fields of a piece, each row as often as training rows use it.
+
+    Attributes:
+        fields: id fields of the table that the pieces belong to.
+        facts: holds int32 ``uses:<table>``: 0 or 1 for rows, any count for the rows of a dimension table.
+    """
+
+    fields: tuple[Field, ...]
+    facts: RowFacts
+
+    def __call__(self, piece: Piece) -> dict[str, pa.Table]:
+        """Tallies by vocabulary."""
+        uses = self.facts.read(f"uses:{table_of(self.fields[0])}", np.int32, piece)
+        tallies: dict[str, list[pa.Table]] = {}
+        for batch, times in with_slices(piece, uses):
+            used = pa.array(times > 0)
+            weights = None if times.max(initial=0) <= 1 else times[times > 0].astype(np.int64)
+            for field in self.fields:
+                column = batch[field.name] if used.true_count == len(used) else batch[field.name].filter(used)
+                counted = _tally_bag(column, weights) if field.width > 1 else tally(column, weights)
+                tallies.setdefault(field.vocabulary_name, []).append(counted)
+        return {name: merge(several) for name, several in tallies.items()}
+
+
+def fit_vocabularies(tallies: Iterable[dict[str, pa.Table]], min_count: int) -> dict[str, Vocabulary]:
+    """One vocabulary per name from the tallies of all pieces."""
+    waiting: dict[str, list[pa.Table]] = {}
+    for by_name in tallies:
+        for name, counted in by_name.items():
+            several = waiting.setdefault(name, [])
+            several.append(counted)
+            if sum(map(len, several[1:])) > max(MERGE_ABOVE, len(several[0])):
+                waiting[name] = [merge(several)]
+    return {name: Vocabulary.fit(several, min_count) for name, several in waiting.items()}
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Writes a piece into the files of a store.
+
+    Attributes:
+        schema: of the store.
+        table: whose pieces these are.
+        vocabularies: by name.
+        scales: of the number fields, by name.
+        facts: for `ROWS`: int8 ``split``, and int32 ``pointer:<table>`` for each dimension table.
+        files: where a row goes: one file per split for `ROWS`, one file for a dimension table.
+    """
+
+    schema: Schema
+    table: str
+    vocabularies: Mapping[str, Vocabulary]
+    scales: Mapping[str, Scale]
+    facts: RowFacts
+    files: Mapping[str, MatrixFile]
+
+    def __call__(self, job: tuple[Piece, tuple[int, ...]]) -> Counts:
+        """Encode a piece; the job says at which row of each file its rows begin."""
+        piece, starts = job
+        target = self.facts.read("split", np.int8, piece) if self.table == ROWS else np.zeros(piece.rows, np.int8)
+        pointers = {table: self.facts.read(POINTER + table, np.int32, piece) for table in (self.schema.tables if self.table == ROWS else ())}
+        following = list(starts)
+        counts: Counts = Counter()
+        for batch, at in with_slices(piece, np.arange(piece.rows)):
+            taken = target[at] >= 0
+            kept, where = batch.filter(pa.array(taken)), target[at][taken]
+            self._count(counts, "rows", "", where)
+            matrices = self._inputs(kept, where, counts)
+            if self.table == ROWS:
+                matrices |= {POINTER + table: pointer[at][taken] for table, pointer in pointers.items()}
+                matrices |= self._labels(kept, where, counts, piece)
+            for number, file in enumerate(self.files.values()):
+                here = where == number
+                for column, matrix in matrices.items():
+                    file.write(column, following[number], matrix if here.all() else matrix[here])
+                following[number] += int(here.sum())
+        return counts
+
+    def _inputs(self, batch: pa.RecordBatch, target: np.ndarray, counts: Counts) -> dict[str, np.ndarray]:
+        matrices = {name: np.zeros((batch.num_rows, column.width), column.dtype)
+                    for name, column in input_columns(self.schema, self.table).items()}
+        slot = component = weight = 0
+        for field in fields_of(self.schema, self.table):
+            if field.kind == "number":
+                values, missing = number_matrix(batch[field.name], field.width)
+                self._count(counts, "missing", field.name, target[missing.any(axis=1)])
+                matrices["numbers"][:, component:component + field.width] = \
+                    self.scales[field.name].apply(values, missing)
+                component += field.width
+                continue
+            row, column, index = self._indices(batch[field.name], field)
+            self._count(counts, "values", field.name, target[row])
+            self._count(counts, "unknown", field.name, target[row[index == UNKNOWN]])
+            matrices["ids"][row, slot + column] = index + self.schema.offsets[field.name]
+            slot += field.width
+            if field.weighted:
+                entries = batch[field.name + WEIGHT_SUFFIX].flatten().to_numpy(zero_copy_only=False)
+                matrices["weights"][row, weight + column] = entries
+                weight += field.width
+        return matrices
+
+    def _indices(self, column: pa.Array, field: Field) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Row, column within the field, and vocabulary index of each value."""
+        vocabulary = self.vocabularies[field.vocabulary_name]
+        if field.width > 1:
+            return *bags.places(bags.lengths(column)), vocabulary.encode(column.flatten())
+        return np.arange(len(column)), np.zeros(len(column), np.int64), vocabulary.encode(column)
+
+    def _labels(self, batch: pa.RecordBatch, target: np.ndarray, counts: Counts, piece: Piece) -> dict[str, np.ndarray]:
+        """What only labelled rows have: labels, extra columns, true probabilities."""
+        labels = np.stack([batch[task.label].to_numpy() for task in self.schema.tasks], axis=1)
+        for column, task in enumerate(self.schema.tasks):
+            self._count(counts, "positives", task.name, target[labels[:, column] > 0])
+        more = {name: batch[name].to_numpy() for name in OPTIONAL if getattr(self.schema, name)}
+        if "truth" in next(iter(self.files.values())).columns:
+            truth = np.load(truth_path(piece.source), mmap_mode="r")
+            more["truth"] = truth[piece.first_line + line_numbers(batch)]
+        return {"labels": labels, **more}
+
+    def _count(self, counts: Counts, what: str, name: str, target: np.ndarray) -> None:
+        for file, number in zip(self.files, np.bincount(target, minlength=len(self.files)), strict=True):
+            counts[file, what, name] += int(number)
+
+
+def fields_of(schema: Schema, table: str) -> tuple[Field, ...]:
+    """Fields of the rows, or of one dimension table, in the order of the schema."""
+    return tuple(field for field in schema.fields if table_of(field) == table)
+
+
+def input_columns(schema: Schema, table: str) -> dict[str, Column]:
+    """Matrices of inputs that the rows, or a dimension table, have in a store."""
+    own = fields_of(schema, table)
+    widths = {
+        "ids": sum(field.width for field in own if field.kind == "id"),
+        "numbers": sum(field.width for field in own if field.kind == "number"),
+        "weights": sum(field.width for field in own if field.weighted),
+    }
+    return {name: Column(np.int32 if name == "ids" else np.float32, width) for name, width in widths.items() if width}
+
+
+def row_columns(schema: Schema, truth: bool) -> dict[str, Column]:
+    """All matrices of labelled rows in a store."""
+    tasks = len(schema.tasks)
+    return {
+        **input_columns(schema, ROWS),
+        "labels": Column(np.int8, tasks),
+        **{POINTER + table: Column(np.int32) for table in schema.tables},
+        **{name: Column(np.int64) for name in OPTIONAL if getattr(schema, name)},
+        **({"truth": Column(np.float32, tasks)} if truth else {}),
+    }
+
+
+def truth_path(source: Path) -> Path:
+    """Where a simulator leaves the true probabilities of the lines of a raw file."""
+    return source.with_name(source.name + ".truth.npy")
+
+
+def with_slices(piece: Piece, values: np.ndarray) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
+    """The batches of a piece, each with its rows' entries of ``values`` (one per row of the piece)."""
+    start = 0
+    for batch in piece.read():
+        yield batch, values[start:start + batch.num_rows]
+        start += batch.num_rows
+
+
+def _tally_bag(column: pa.Array, weights: np.ndarray | None) -> pa.Table:
+    return tally(column.flatten(), None if weights is None else np.repeat(weights, bags.lengths(column)))

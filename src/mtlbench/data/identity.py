@@ -1,0 +1,85 @@
+"""Raw files: whether they are all there, and which content they have."""
+
+import json
+import os
+from collections.abc import Sequence
+from hashlib import file_digest, sha256
+from pathlib import Path
+
+from tqdm import tqdm
+
+from mtlbench.data.raw import RawDataset, RawError, RawFile
+
+READ_BYTES = 8 << 20
+
+
+def find_files(dataset: RawDataset, folder: Path) -> list[Path]:
+    """Path of every raw file, in the order of ``dataset.files``.
+
+    Raises:
+        RawError: with all missing or empty files in one message, and where they are to be had.
+    """
+    found = [(file, file.find(folder)) for file in dataset.files]
+    if absent := [" or ".join((file.name, *file.other_names)) for file, path in found if path is None]:
+        raise RawError(f"data set '{dataset.name}': missing or empty in {folder}: {', '.join(absent)}. {dataset.where}")
+    return [path for _, path in found if path is not None]
+
+
+def raw_identity(files: Sequence[RawFile], folder: Path, cache: Path) -> dict[str, str]:
+    """sha256 of each raw file, hexadecimal, by the file's first name.
+
+    Args:
+        files: present files of a data set.
+        folder: the raw folder.
+        cache: JSON file that remembers the checksum of a path with its size and time of modification.
+
+    Raises:
+        RawError: a file is missing.
+    """
+    known = _load(cache)
+    identity: dict[str, str] = {}
+    for file in files:
+        path = file.find(folder)
+        if path is None:
+            raise RawError(f"{folder / file.name} is missing or empty")
+        facts = path.stat()
+        stamp = {"bytes": facts.st_size, "modified": facts.st_mtime_ns}
+        entry = known.get(str(path.resolve()), {})
+        if {name: entry.get(name) for name in stamp} != stamp:
+            entry = {**stamp, "sha256": _hash(path, facts.st_size)}
+            known[str(path.resolve())] = entry
+            _save(cache, known)
+        identity[file.name] = str(entry["sha256"])
+    return identity
+
+
+def checksum(path: Path) -> str:
+    """sha256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def _hash(path: Path, size: int) -> str:
+    digest = sha256()
+    with path.open("rb") as file, tqdm(total=size, desc=f"checksum of {path.name}", unit="B", unit_scale=True,
+                                       disable=None, delay=2, leave=False) as progress:
+        while block := file.read(READ_BYTES):
+            digest.update(block)
+            progress.update(len(block))
+    return digest.hexdigest()
+
+
+def _load(cache: Path) -> dict[str, dict[str, int | str]]:
+    if not cache.is_file():
+        return {}
+    try:
+        return json.loads(cache.read_text(encoding="utf-8"))
+    except ValueError:
+        return {}  # a cache that cannot be read costs time, nothing else
+
+
+def _save(cache: Path, known: dict[str, dict[str, int | str]]) -> None:
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    beside = cache.with_name(f"{cache.name}.{os.getpid()}")
+    beside.write_text(json.dumps(known, indent=1, sort_keys=True), encoding="utf-8")
+    os.replace(beside, cache)

@@ -1,0 +1,83 @@
+"""From keys to row numbers: which row of a dimension table each labelled row points at."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mtlbench.data.encode import POINTER, RowFacts
+from mtlbench.data.parse import Piece, line_numbers
+from mtlbench.data.raw import KEY
+from mtlbench.data.refusals import Refusals
+
+NOWHERE = -1
+"""Pointer of a row whose key is not in its table; such a row is refused."""
+
+
+def table_keys(name: str, pieces: Sequence[Piece], refusals: Refusals) -> pa.Array:
+    """The keys of a dimension table's rows, all parts together, in row order.
+
+    Of several rows with one key in the same part, all but the first are refused: nothing points at them.
+    """
+    if not pieces:
+        raise ValueError(f"dimension table '{name}' has no rows")
+    keys = pa.concat_arrays([batch[KEY] for piece in pieces for batch in piece.read()])
+    for part in ("train", "test"):
+        own = [piece for piece in pieces if piece.part == part]
+        if own:
+            _refuse_duplicates(_part(keys, own), own, refusals)
+    return keys
+
+
+def point(name: str, keys: pa.Array, table: Sequence[Piece], rows: Sequence[Piece], facts: RowFacts,
+          refusals: Refusals) -> None:
+    """Write int32 ``pointer:<name>``, for each row the number of its table row, `NOWHERE` if there is none.
+
+    Args:
+        name: of the dimension table.
+        keys: of its rows, all parts.
+        table: its pieces.
+        rows: pieces of the labelled rows; a row looks for its key in the table rows of its own part.
+        facts: where the pointers go.
+        refusals: told of every row without a table row.
+    """
+    parts: dict[str, tuple[pa.Array, int]] = {}
+    for part in ("train", "test"):
+        own = [piece for piece in table if piece.part == part]
+        parts[part] = (_part(keys, own), own[0].first_row if own else 0)
+    for piece in rows:
+        known, first = parts[piece.part]
+        for batch in piece.read():
+            wanted = batch[f"{KEY}:{name}"]
+            # Rows of one key often stand together, so each key is looked up once: the distinct ones are far fewer.
+            runs = wanted.dictionary_encode()
+            found = pc.index_in(runs.dictionary.cast(known.type), value_set=known).fill_null(NOWHERE - first)
+            place = found.to_numpy(zero_copy_only=False).astype(np.int32) + np.int32(first)
+            pointer = np.append(place, np.int32(NOWHERE))[runs.indices.fill_null(len(place)).to_numpy()]
+            for row in (pointer == NOWHERE).nonzero()[0]:
+                line = piece.first_line + int(line_numbers(batch)[row])
+                refusals.add(piece.source, line, f"its key is not in table '{name}'", str(wanted[row]).encode())
+            facts.write(POINTER + name, pointer)
+
+
+def uses(pointer: np.ndarray, train: np.ndarray, rows: int) -> np.ndarray:
+    """How many training rows point at each row of a dimension table: int32 ``[rows]``."""
+    return np.bincount(pointer[train], minlength=rows).astype(np.int32)
+
+
+def _part(keys: pa.Array, pieces: Sequence[Piece]) -> pa.Array:
+    return keys.slice(pieces[0].first_row, sum(piece.rows for piece in pieces)) if pieces else keys.slice(0, 0)
+
+
+def _refuse_duplicates(keys: pa.Array, pieces: Sequence[Piece], refusals: Refusals) -> None:
+    if len(keys.unique()) == len(keys) and not keys.null_count:
+        return
+    first = pc.index_in(keys, value_set=keys).fill_null(-1).to_numpy(zero_copy_only=False)
+    repeated = first != np.arange(len(keys))
+    start = pieces[0].first_row
+    for piece in pieces:
+        lines = np.concatenate([line_numbers(batch) for batch in piece.read()])
+        for row in repeated[piece.first_row - start:piece.first_row - start + piece.rows].nonzero()[0]:
+            key = str(keys[piece.first_row - start + int(row)])
+            refusals.add(piece.source, piece.first_line + int(lines[row]), "its key stands in an earlier line", key.encode())

@@ -1,0 +1,129 @@
+"""Rows of one split as tensors, and batches gathered from them by row number.
+
+A batch is one gather per matrix: no row objects, no collation, no worker processes. Rows that point into dimension
+tables are joined here, in the gather, so a user's history is stored once however many rows point at it.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mtlbench.data import matrices
+from mtlbench.data.encode import POINTER
+from mtlbench.schema import Batch, Schema
+
+EXTRAS = ("group", "source", "time")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rows:
+    """One split of a store; n rows.
+
+    Attributes:
+        schema: what the columns mean.
+        columns: by name: ``ids`` int32 ``[n, S of the rows]``, ``numbers`` and ``weights`` float32, ``labels`` int8
+            ``[n, T]``, ``observed`` bool ``[n, T]``, ``truth`` float32 ``[n, T]`` (true probabilities, simulated rows
+            only), ``group``, ``source``, ``time`` int64 ``[n]``; each where there is such a thing.
+        tables: by dimension table: its ``ids``, ``numbers``, ``weights``.
+        pointers: by dimension table: int32 ``[n]``, the table row that each row points at.
+    """
+
+    schema: Schema
+    columns: Mapping[str, Tensor]
+    tables: Mapping[str, Mapping[str, Tensor]]
+    pointers: Mapping[str, Tensor]
+
+    def __len__(self) -> int:
+        return self.columns["labels"].shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        return self.columns["labels"].device
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all columns and tables, to judge whether a device can hold them."""
+        groups = (self.columns, self.pointers, *self.tables.values())
+        return sum(tensor.nbytes for group in groups for tensor in group.values())
+
+    def to(self, device: torch.device | str) -> Self:
+        """The whole split and its tables on another device; gathers then happen there."""
+        def moved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: tensor.to(device) for name, tensor in tensors.items()}
+
+        return replace(self, columns=moved(self.columns), pointers=moved(self.pointers),
+                       tables={name: moved(table) for name, table in self.tables.items()})
+
+    def gather(self, index: Tensor) -> Batch:
+        """The rows with the given numbers.
+
+        Args:
+            index: int64 ``[B]``, row numbers within the split, on the device of the rows.
+        """
+        columns, pointers = self.columns, {name: pointer[index] for name, pointer in self.pointers.items()}
+
+        def block(name: str) -> Tensor | None:
+            parts = [columns[name].index_select(0, index)] if name in columns else []
+            parts += [self.tables[table][name].index_select(0, pointers[table])
+                      for table in self.schema.tables if name in self.tables[table]]
+            return (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)) if parts else None
+
+        ids, numbers = block("ids"), block("numbers")
+        return Batch(
+            ids=ids if ids is not None else index.new_zeros(len(index), 0, dtype=torch.int32),
+            numbers=numbers if numbers is not None else index.new_zeros(len(index), 0, dtype=torch.float32),
+            weights=block("weights"),
+            labels=columns["labels"].index_select(0, index).float(),
+            observed=columns["observed"].index_select(0, index) if "observed" in columns else None,
+            row=index,
+            **{name: columns[name].index_select(0, index) if name in columns else None for name in EXTRAS},
+        )
+
+
+def read_rows(schema: Schema, rows: Path, tables: Mapping[str, Path]) -> Rows:
+    """Map the files of one split; nothing is read until rows are gathered.
+
+    Args:
+        schema: of the store.
+        rows: file of the split's rows.
+        tables: file of each dimension table.
+    """
+    columns = _tensors(rows)
+    pointers = {table: columns.pop(POINTER + table) for table in schema.tables}
+    return Rows(schema=schema, columns=columns, pointers=pointers,
+                tables={table: _tensors(tables[table]) for table in schema.tables})
+
+
+def order(rows: int, seed: int, epoch: int) -> Tensor:
+    """Permutation of ``range(rows)``, int64, a function of its arguments alone, so that a run can resume anywhere."""
+    state = np.random.SeedSequence((seed, epoch)).generate_state(2)
+    generator = torch.Generator().manual_seed(int(state[0]) << 31 ^ int(state[1]))
+    return torch.randperm(rows, generator=generator)
+
+
+def batches(rows: Rows, batch_size: int, order: Tensor | None = None) -> Iterator[Batch]:
+    """Batches of ``batch_size`` rows, the last one of what is left; in file order if no order is given.
+
+    Args:
+        rows: a split.
+        batch_size: rows per batch.
+        order: int64 row numbers, on the device of the rows.
+    """
+    for start in range(0, len(rows) if order is None else len(order), batch_size):
+        if order is None:
+            yield rows.gather(torch.arange(start, min(start + batch_size, len(rows)), device=rows.device))
+        else:
+            yield rows.gather(order[start:start + batch_size])
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    with warnings.catch_warnings():
+        # Tensors of a mapped file must not be written to, which torch cannot express; gathers only read them.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return {name: torch.from_numpy(matrix) for name, matrix in matrices.read(path).items()}

@@ -1,0 +1,118 @@
+"""What is written down about a store: rows, positives, rates of what is unknown or missing, and where it comes from."""
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from mtlbench.data.encode import Counts
+from mtlbench.data.identity import checksum
+from mtlbench.data.numbers import Scale
+from mtlbench.data.parse import Spill
+from mtlbench.data.raw import RawFile
+from mtlbench.data.store import SPLITS
+from mtlbench.data.workers import each
+from mtlbench.schema import Schema
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Provenance:
+    """Where raw files come from.
+
+    Attributes:
+        origin: ``real`` or ``simulated``.
+        identity: what the store's fingerprint was made of; JSON.
+        raw: sha256 of raw files by their first name, where they were computed.
+    """
+
+    origin: Literal["real", "simulated"]
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    raw: Mapping[str, str] = field(default_factory=dict)
+
+
+def check_splits(schema: Schema, counts: Counts) -> list[str]:
+    """Notes on splits that cannot be scored.
+
+    Raises:
+        ValueError: training rows lack positives, or negatives, of a task.
+    """
+    notes: list[str] = []
+    for split in SPLITS:
+        rows = counts[split, "rows", ""]
+        for task in schema.tasks:
+            positives = counts[split, "positives", task.name]
+            if 0 < positives < rows:
+                continue
+            found = f"split '{split}' has {rows} rows, {positives} of them positive for task '{task.name}'"
+            if split == "train":
+                raise ValueError(f"{found}: there is nothing to learn")
+            notes.append(f"{found}: its AUC is undefined")
+    return notes
+
+
+def splits(schema: Schema, counts: Counts) -> dict[str, Any]:
+    """Rows and positives of each split."""
+    return {split: {"rows": counts[split, "rows", ""],
+                    "positives": {task.name: counts[split, "positives", task.name] for task in schema.tasks}}
+            for split in SPLITS}
+
+
+def fields(schema: Schema, scales: Mapping[str, Scale], cut: Counter[str], counts: Counts) -> dict[str, Any]:
+    """By field: the share of unknown values (of missing ones, for numbers) by split, or in the field's table."""
+    described: dict[str, Any] = {}
+    for f in schema.fields:
+        places = SPLITS if f.table is None else (f.table,)
+        if f.kind == "number":
+            scale = scales[f.name]
+            described[f.name] = {"missing": {place: counts[place, "missing", f.name] for place in places},
+                                 "mean": scale.mean.tolist(), "deviation": scale.deviation.tolist()}
+            continue
+        rate = {place: counts[place, "unknown", f.name] / max(counts[place, "values", f.name], 1) for place in places}
+        described[f.name] = {"unknown": rate, "values": {place: counts[place, "values", f.name] for place in places}}
+        if f.width > 1:
+            described[f.name]["cut"] = cut[f.name]
+    return described
+
+
+def raw(files: Sequence[tuple[RawFile, Path]], spill: Spill, rejected: Counter[str],
+        provenance: Provenance) -> dict[str, Any]:
+    """By raw file: what became of its lines, its checksum, and how it compares with the published file."""
+    described: dict[str, Any] = {}
+    for file, path in files:
+        digest = provenance.raw.get(file.name)
+        described[path.name] = {
+            "bytes": path.stat().st_size,
+            "lines": spill.lines[path.name],
+            "rejected": rejected[path.name],
+            "dropped": dict(spill.dropped.get(path.name, {})),
+            "sha256": digest,
+            "published": _compare(file, spill.lines[path.name], digest) if provenance.origin == "real" else None,
+        }
+    return described
+
+
+def files(folder: Path, processes: int) -> dict[str, Any]:
+    """Size and checksum of every file of a store."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    digests = each(checksum, paths, processes, "checksums of the store")
+    return {path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": digest}
+            for path, digest in zip(paths, digests, strict=True)}
+
+
+def rule(split: Callable[..., Any]) -> dict[str, Any]:
+    """Name and parameters of a split rule."""
+    function, parameters = (split.func, split.keywords) if isinstance(split, functools.partial) else (split, {})
+    return {"rule": f"{function.__module__}.{function.__qualname__}", **parameters}
+
+
+def _compare(file: RawFile, lines: int, digest: str | None) -> str | None:
+    differences: list[str] = []
+    if file.published_rows is not None and lines != file.published_rows:
+        differences.append(f"{lines} lines, published are {file.published_rows}")
+    if file.sha256 is not None and digest is not None and digest != file.sha256:
+        differences.append(f"sha256 is {digest}, published is {file.sha256}")
+    if differences:
+        return "differs: " + "; ".join(differences)
+    return "matches what is published" if file.published_rows is not None or file.sha256 is not None else None

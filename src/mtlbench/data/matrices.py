@@ -1,0 +1,113 @@
+"""A file of matrices: one uncompressed Arrow record batch, filled in place by several writers, read without a copy.
+
+Arrow writes a batch at once, but rows are encoded piece by piece in several processes. So the file is first made with
+holes where the values belong (a sparse file, made at once whatever its size), and each piece is then written straight
+to its rows. Nothing is written twice, and a full disk is an ordinary `OSError`, which a mapping would make a crash.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BufferedWriter
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import DTypeLike
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One matrix of a file: its type, and how many values a row has; width 0 is a plain column, one value per row."""
+
+    dtype: DTypeLike
+    width: int = 0
+
+    @property
+    def row_bytes(self) -> int:
+        return np.dtype(self.dtype).itemsize * max(self.width, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixFile:
+    """A made file and where each of its matrices begins, so that any process can write rows of it."""
+
+    path: Path
+    columns: Mapping[str, Column]
+    offsets: Mapping[str, int]
+
+    def write(self, name: str, first_row: int, rows: np.ndarray) -> None:
+        """Write ``rows`` (``[n, width]`` or ``[n]``) at ``first_row`` of the matrix ``name``."""
+        column = self.columns[name]
+        assert rows.dtype == column.dtype and rows.size * rows.itemsize == len(rows) * column.row_bytes, (name, rows)
+        with self.path.open("r+b") as file:
+            file.seek(self.offsets[name] + first_row * column.row_bytes)
+            file.write(memoryview(np.ascontiguousarray(rows)).cast("B") if rows.size else b"")
+
+
+def create(path: Path, rows: int, columns: Mapping[str, Column]) -> MatrixFile:
+    """Make a file of ``rows`` rows whose matrices are all zero and take no space on the disk yet."""
+    with blank(max(column.row_bytes for column in columns.values()) * rows) as zeros, path.open("wb") as file:
+        batch = pa.record_batch({name: _column(zeros, column, rows) for name, column in columns.items()})
+        with pa.ipc.new_file(pa.PythonFile(_Holes(file), "w"), batch.schema) as writer:
+            writer.write_batch(batch)
+    with pa.memory_map(str(path)) as file:
+        start = file.read_buffer().address
+        file.seek(0)
+        batch = pa.ipc.open_file(file).get_batch(0)
+        offsets = {name: _values(batch[name]).buffers()[1].address - start for name in columns}
+        return MatrixFile(path, dict(columns), offsets)
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    """The matrices of a file, mapped and read-only: ``[rows, width]``, or ``[rows]`` for a plain column."""
+    batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
+    matrices: dict[str, np.ndarray] = {}
+    for name in batch.schema.names:
+        values = _values(batch[name]).to_numpy(zero_copy_only=True)
+        matrices[name] = values if values is batch[name] or not pa.types.is_fixed_size_list(batch[name].type) \
+            else values.reshape(batch.num_rows, -1 if batch.num_rows else batch[name].type.list_size)
+    return matrices
+
+
+@contextmanager
+def blank(size: int) -> Iterator[np.ndarray]:
+    """``size`` zero bytes that take neither memory nor disk while nobody reads them."""
+    with TemporaryFile() as file:
+        file.truncate(max(size, 1))
+        yield np.memmap(file, mode="r", dtype=np.uint8)
+
+
+def _column(zeros: np.ndarray, column: Column, rows: int) -> pa.Array:
+    values = pa.array(zeros[:rows * column.row_bytes].view(column.dtype))
+    return pa.FixedSizeListArray.from_arrays(values, column.width) if column.width else values
+
+
+def _values(column: pa.Array) -> pa.Array:
+    return column.values if pa.types.is_fixed_size_list(column.type) else column
+
+
+class _Holes:
+    """A file that skips over the buffers of a batch instead of writing them, and writes everything around them."""
+
+    closed = False
+
+    def __init__(self, file: BufferedWriter | IO[bytes]) -> None:
+        self.file = file
+
+    def write(self, data: bytes | pa.Buffer) -> int:
+        if isinstance(data, pa.Buffer):
+            self.file.seek(data.size, 1)
+            return data.size
+        return self.file.write(data)
+
+    def tell(self) -> int:
+        return self.file.tell()
+
+    def flush(self) -> None:
+        self.file.flush()
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,235 @@
+"""From raw files to spilled columns: cut files into shards, read them in parallel, set refused lines aside."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from mtlbench.data import bags
+from mtlbench.data.raw import KEY, LINE, ROWS, WEIGHT_SUFFIX, Block, RawDataset, RawFile, Rejected, Shard
+from mtlbench.data.refusals import Refusals
+from mtlbench.data.workers import each
+from mtlbench.schema import Field
+
+SHARD_BYTES = 32 << 20
+"""Raw bytes per shard: a few seconds of work, and small beside the memory of any machine."""
+
+PIECE_ROWS = 1 << 18
+"""Rows that are counted or encoded at once."""
+
+OPTIONAL = ("group", "source", "time")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Consecutive record batches of a spilled shard.
+
+    Attributes:
+        path: the spill.
+        source: the raw file it came from.
+        part: the publisher's part that this file belongs to.
+        batches: which record batches.
+        rows: how many rows they hold.
+        first_row: number of the first of them within its table (all parts together, in file order).
+        first_line: line of the raw file, from 0, at which the spilled shard begins.
+    """
+
+    path: Path
+    source: Path
+    part: str
+    batches: range
+    rows: int
+    first_row: int
+    first_line: int
+
+    def read(self) -> Iterator[pa.RecordBatch]:
+        """The batches, mapped."""
+        with pa.memory_map(str(self.path)) as file:
+            reader = pa.ipc.open_file(file)
+            for batch in self.batches:
+                yield reader.get_batch(batch)
+
+
+@dataclass(kw_only=True, slots=True)
+class Parsed:
+    """What became of a shard.
+
+    Attributes:
+        lines: it held.
+        batch_rows: accepted lines, by spilled record batch.
+        rejected: refused lines (the first one only, where one is enough to stop).
+        dropped: lines left out by a named policy.
+        cut: by bag field: entries beyond its width.
+    """
+
+    lines: int = 0
+    batch_rows: list[int] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    dropped: dict[str, int] = field(default_factory=dict)
+    cut: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Parser:
+    """Reads a shard and spills its columns, bags cut to the width of their fields.
+
+    Attributes:
+        dataset: whose reader is called.
+        stop: whether to stop at the first refused line.
+    """
+
+    dataset: RawDataset
+    stop: bool
+
+    def __call__(self, job: tuple[Shard, Path]) -> Parsed:
+        shard, path = job
+        parsed = Parsed()
+        bag_fields = [f for f in self.dataset.fields if f.kind == "id" and f.width > 1 and table_of(f) == shard.file.table]
+        writer: pa.RecordBatchFileWriter | None = None
+        try:
+            for block in self.dataset.read(shard):
+                check(block, self.dataset, shard.file)
+                parsed.rejected += block.rejected
+                parsed.lines += block.lines
+                for name, count in block.dropped.items():
+                    parsed.dropped[name] = parsed.dropped.get(name, 0) + count
+                if self.stop and parsed.rejected:
+                    break
+                batch = _cut(block.columns, bag_fields, parsed.cut)
+                writer = writer or pa.ipc.new_file(str(path), batch.schema)
+                if batch.num_rows:
+                    writer.write_batch(batch)
+                    parsed.batch_rows.append(batch.num_rows)
+        finally:
+            if writer is not None:
+                writer.close()
+        return parsed
+
+
+@dataclass(slots=True)
+class Spill:
+    """All raw files, parsed and spilled.
+
+    Attributes:
+        pieces: by table, in file order.
+        lines, dropped, cut: what `Parsed` says, by raw file.
+        extras: which of the columns `OPTIONAL` the labelled rows have.
+    """
+
+    pieces: dict[str, list[Piece]] = field(default_factory=dict)
+    lines: Counter[str] = field(default_factory=Counter)
+    dropped: dict[str, Counter[str]] = field(default_factory=dict)
+    cut: Counter[str] = field(default_factory=Counter)
+    extras: tuple[str, ...] = ()
+
+    def rows(self, table: str) -> int:
+        return sum(piece.rows for piece in self.pieces.get(table, []))
+
+    def add(self, shard: Shard, path: Path, parsed: Parsed) -> None:
+        """Take in the next shard."""
+        name, table = shard.path.name, shard.file.table
+        pieces = self.pieces.setdefault(table, [])
+        row = self.rows(table)
+        for batches in _grouped(parsed.batch_rows):
+            rows = sum(parsed.batch_rows[batch] for batch in batches)
+            pieces.append(Piece(path, shard.path, shard.file.part, batches, rows, row, self.lines[name]))
+            row += rows
+        if table == ROWS and parsed.batch_rows:
+            self.extras = tuple(extra for extra in OPTIONAL if extra in next(pieces[-1].read()).schema.names)
+        self.lines[name] += parsed.lines
+        self.dropped.setdefault(name, Counter()).update(parsed.dropped)
+        self.cut.update(parsed.cut)
+
+
+def spill_all(dataset: RawDataset, sources: Sequence[Path], folder: Path, refusals: Refusals, processes: int) -> Spill:
+    """Parse every raw file.
+
+    Args:
+        dataset: whose files they are.
+        sources: path of each of ``dataset.files``.
+        folder: for the spilled columns.
+        refusals: told of every refused line, in file order.
+        processes: how many work.
+    """
+    shards = [shard for path, file in zip(sources, dataset.files, strict=True) for shard in cut_file(path, file)]
+    jobs = [(shard, folder / f"{number}.arrow") for number, shard in enumerate(shards)]
+    spill = Spill()
+    with closing(each(Parser(dataset, refusals.stop), jobs, processes, f"reading {dataset.name}")) as results:
+        for (shard, path), parsed in zip(jobs, results, strict=True):
+            for rejected in parsed.rejected:
+                refusals.add(shard.path, spill.lines[shard.path.name] + rejected.line, rejected.reason, rejected.text)
+            spill.add(shard, path, parsed)
+    return spill
+
+
+def table_of(field: Field) -> str:
+    return field.table or ROWS
+
+
+def cut_file(path: Path, file: RawFile) -> list[Shard]:
+    """Shards of about `SHARD_BYTES` that begin and end at line ends."""
+    size = path.stat().st_size
+    if not file.splittable:
+        return [Shard(path=path, file=file, start=0, stop=size)]
+    bounds = [0]
+    with path.open("rb") as text:
+        while bounds[-1] < size:
+            text.seek(min(bounds[-1] + SHARD_BYTES, size) - 1)
+            text.readline()
+            bounds.append(text.tell())
+    return [Shard(path=path, file=file, start=start, stop=stop)
+            for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
+
+
+def check(block: Block, dataset: RawDataset, file: RawFile) -> None:
+    """Hold a reader to its protocol: every line accounted for, the columns it owes, labels of 0 and 1."""
+    where = f"{type(dataset).__name__}.read of {file.name}"
+    columns = block.columns
+    accounted = columns.num_rows + len(block.rejected) + sum(block.dropped.values())
+    assert accounted == block.lines, f"{where}: {block.lines} lines, but {accounted} accepted, rejected or dropped"
+    own = [f for f in dataset.fields if table_of(f) == file.table]
+    owed = [LINE, *(f.name for f in own), *(f.name + WEIGHT_SUFFIX for f in own if f.weighted)]
+    if file.table == ROWS:
+        owed += [task.label for task in dataset.tasks]
+        owed += [f"{KEY}:{name}" for name in dict.fromkeys(f.table for f in dataset.fields if f.table is not None)]
+    else:
+        owed.append(KEY)
+    missing = sorted(set(owed) - set(columns.schema.names))
+    assert not missing, f"{where}: no column {', '.join(missing)}"
+    for task in dataset.tasks if file.table == ROWS else ():
+        label = columns[task.label]
+        binary = label.type == pa.int8() and not label.null_count and not set(label.unique().to_pylist()) - {0, 1}
+        assert binary, f"{where}: label '{task.label}' is not int8 of 0 and 1"
+
+
+def _cut(batch: pa.RecordBatch, fields: list[Field], left_out: dict[str, int]) -> pa.RecordBatch:
+    for f in fields:
+        weight_name = f.name + WEIGHT_SUFFIX
+        ids, weights, count = bags.cut(batch[f.name], batch[weight_name] if f.weighted else None, f.width)
+        left_out[f.name] = left_out.get(f.name, 0) + count
+        if count:
+            batch = batch.set_column(batch.schema.get_field_index(f.name), f.name, ids)
+        if count and weights is not None:
+            batch = batch.set_column(batch.schema.get_field_index(weight_name), weight_name, weights)
+    return batch
+
+
+def line_numbers(batch: pa.RecordBatch) -> np.ndarray:
+    """Line numbers within the shard, int64."""
+    return batch[LINE].to_numpy(zero_copy_only=False)
+
+
+def _grouped(batch_rows: Sequence[int]) -> Iterator[range]:
+    """Ranges of consecutive batches of about `PIECE_ROWS` rows."""
+    start = rows = 0
+    for batch, count in enumerate(batch_rows):
+        if rows and rows + count > PIECE_ROWS:
+            yield range(start, batch)
+            start, rows = batch, 0
+        rows += count
+    if rows:
+        yield range(start, len(batch_rows))

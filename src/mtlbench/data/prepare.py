@@ -1,0 +1,278 @@
+"""From raw files to a store: parse, join, split, fit on training rows, encode, describe.
+
+Memory is bounded by the vocabularies and a few bytes per row, whatever the size of the files: columns are spilled to
+disk as they are parsed, and every later stage reads them piece by piece. The result depends on the raw files and the
+rules alone, not on the number of processes or where files are cut into shards.
+"""
+
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from time import perf_counter
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+from filelock import FileLock
+
+import mtlbench
+from mtlbench.data import manifest
+from mtlbench.data.encode import (
+    POINTER,
+    Counts,
+    Encoder,
+    RowFacts,
+    Tallier,
+    fit_vocabularies,
+    input_columns,
+    row_columns,
+    truth_path,
+    with_slices,
+)
+from mtlbench.data.identity import find_files
+from mtlbench.data.join import NOWHERE, point, table_keys, uses
+from mtlbench.data.leaks import refuse_leaks
+from mtlbench.data.manifest import Provenance
+from mtlbench.data.matrices import create
+from mtlbench.data.numbers import Scale, fit_scale
+from mtlbench.data.parse import OPTIONAL, Piece, Spill, spill_all, table_of
+from mtlbench.data.raw import ROWS, RawDataset
+from mtlbench.data.refusals import Refusals
+from mtlbench.data.split import LEFT_OUT, TRAIN, Candidates
+from mtlbench.data.store import FORMAT, MANIFEST, SPLITS, Store, StoreError, open_store
+from mtlbench.data.vocabulary import Vocabulary
+from mtlbench.data.workers import each
+from mtlbench.schema import Field, Schema, in_order
+
+SplitRule = Callable[[Candidates], np.ndarray]
+
+
+def prepare(dataset: RawDataset, raw: Path, store: Path, *, split: SplitRule, provenance: Provenance,
+            min_count: int = 1, on_error: Literal["fail", "quarantine"] = "fail",
+            processes: int | None = None) -> Store:
+    """Prepare a data set, or open it if that was done before.
+
+    The store appears under its name when it is whole and not before; an interrupted or failed preparation leaves
+    nothing. Of several processes that prepare the same store, one works and the others wait for it.
+
+    Args:
+        dataset: what the raw files are and how they are read.
+        raw: folder with the raw files.
+        store: folder to make.
+        split: rule of `mtlbench.data.split`, its parameters bound by `functools.partial`.
+        provenance: where the raw files come from.
+        min_count: values that training rows use less often are unknown.
+        on_error: what becomes of lines that cannot be used: ``fail`` stops at the first one, ``quarantine`` sets them
+            aside in the store's ``quarantine.jsonl`` and counts them.
+        processes: how many work; default: as many as this process may use cores.
+
+    Raises:
+        RawError: raw files are missing, or hold a line that cannot be used.
+        StoreError: there is something at ``store`` that is not a valid store.
+        ValueError: a field that gives a label away, a split without training rows or positives.
+    """
+    if (store / MANIFEST).is_file():
+        return open_store(store)
+    store.parent.mkdir(parents=True, exist_ok=True)
+    partial = store.with_name(f".{store.name}.partial")
+    with FileLock(store.with_name(f".{store.name}.lock")):
+        if (store / MANIFEST).is_file():
+            return open_store(store)
+        if store.exists():
+            raise StoreError(f"{store} exists and is no store; remove it, or name another folder")
+        shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+        partial.mkdir()
+        try:
+            plan = _Plan(dataset, raw, split, provenance, min_count, on_error, processes or _cores())
+            _build(plan, partial)
+            os.replace(partial, store)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return open_store(store)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """The arguments of `prepare`."""
+
+    dataset: RawDataset
+    raw: Path
+    split: SplitRule
+    provenance: Provenance
+    min_count: int
+    on_error: Literal["fail", "quarantine"]
+    processes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    """What training rows decide."""
+
+    schema: Schema
+    vocabularies: dict[str, Vocabulary]
+    scales: dict[str, Scale]
+
+
+def _build(plan: _Plan, folder: Path) -> None:
+    """Fill ``folder`` with a store."""
+    began = perf_counter()
+    _refuse_names(plan.dataset)
+    sources = find_files(plan.dataset, plan.raw)
+    work = folder / "work"
+    for path in (work, folder / "rows", folder / "tables", folder / "vocabulary"):
+        path.mkdir()
+    facts = RowFacts(work)
+    refusals = Refusals(folder / "quarantine.jsonl", plan.on_error)
+
+    spill = spill_all(plan.dataset, sources, work, refusals, plan.processes)
+    keys = _join(plan, spill, facts, refusals)
+    assigned = _assign(plan, spill, facts, keys)
+    fitted = _fit(plan, spill, facts)
+    counts = _encode(plan, spill, facts, fitted, assigned, folder)
+    shutil.rmtree(work)
+
+    notes = manifest.check_splits(fitted.schema, counts)
+    refuse_leaks(fitted.schema, folder / "rows" / "train.arrow")
+    for name, vocabulary in fitted.vocabularies.items():
+        vocabulary.save(folder / "vocabulary" / f"{name}.parquet")
+    seconds = perf_counter() - began
+    description = {
+        "format": FORMAT,
+        "dataset": plan.dataset.name,
+        "origin": plan.provenance.origin,
+        "identity": dict(plan.provenance.identity),
+        "code": mtlbench.__version__,
+        "schema": fitted.schema.as_dict(),
+        "schema_fingerprint": fitted.schema.fingerprint,
+        "split": manifest.rule(plan.split),
+        "min_count": plan.min_count,
+        "on_error": plan.on_error,
+        "splits": manifest.splits(fitted.schema, counts),
+        "tables": {table: spill.rows(table) for table in fitted.schema.tables},
+        "fields": manifest.fields(fitted.schema, fitted.scales, spill.cut, counts),
+        "raw": manifest.raw(list(zip(plan.dataset.files, sources, strict=True)), spill, refusals.counts,
+                            plan.provenance),
+        "notes": notes,
+        "files": manifest.files(folder, plan.processes),
+        "seconds": round(seconds, 3),
+        "rows_per_second": round(spill.rows(ROWS) / seconds),
+    }
+    (folder / MANIFEST).write_text(json.dumps(description, indent=1), encoding="utf-8")
+
+
+def _join(plan: _Plan, spill: Spill, facts: RowFacts, refusals: Refusals) -> dict[str, pa.Array]:
+    """Point rows at their dimension tables; gives the keys of each table's rows."""
+    keys: dict[str, pa.Array] = {}
+    for table in _tables(plan.dataset):
+        pieces = spill.pieces.get(table, [])
+        keys[table] = table_keys(table, pieces, refusals)
+        point(table, keys[table], pieces, spill.pieces.get(ROWS, []), facts, refusals)
+    return keys
+
+
+def _assign(plan: _Plan, spill: Spill, facts: RowFacts, keys: Mapping[str, pa.Array]) -> np.ndarray:
+    """The split of every row, int8; also written to ``split``, and the uses of every row of every table to ``uses``."""
+    pieces = spill.pieces.get(ROWS, [])
+    test = np.concatenate([np.full(piece.rows, piece.part == "test") for piece in pieces] or [np.zeros(0, bool)])
+    pointers = {table: facts.map(POINTER + table, np.int32) for table in keys}
+    found = np.ones(len(test), bool)
+    for pointer in pointers.values():
+        found &= pointer != NOWHERE
+    if not found.all():
+        candidates = Candidates(test=test[found], pointers={name: p[found] for name, p in pointers.items()}, keys=keys)
+    else:
+        candidates = Candidates(test=test, pointers=pointers, keys=keys)
+    chosen = plan.split(candidates)
+    if chosen.shape != candidates.test.shape or chosen.dtype != np.int8 or not set(np.unique(chosen)) <= {0, 1, 2}:
+        raise ValueError(f"split rule {manifest.rule(plan.split)} must give int8 of 0, 1, 2 (train, valid, test) for "
+                         f"{candidates.test.shape} rows; it gave {chosen.dtype} {chosen.shape}, {np.unique(chosen)}")
+    assigned = np.full(len(test), LEFT_OUT, np.int8)
+    assigned[found] = chosen
+    train = assigned == TRAIN
+    if not train.any():
+        raise ValueError(f"split 'train' has no rows: {manifest.rule(plan.split)} gave it none of {len(test)}")
+    facts.write("split", assigned)
+    facts.write(f"uses:{ROWS}", train.astype(np.int32))
+    for table, pointer in pointers.items():
+        facts.write(f"uses:{table}", uses(pointer, train, len(keys[table])))
+    return assigned
+
+
+def _fit(plan: _Plan, spill: Spill, facts: RowFacts) -> _Fitted:
+    """Vocabularies and scales from training rows, and the schema that follows."""
+    unfitted = in_order(tuple(plan.dataset.fields))
+    by_table = {table: [f for f in unfitted if table_of(f) == table] for table in (ROWS, *_tables(plan.dataset))}
+    with ExitStack() as stack:
+        tallies = [
+            stack.enter_context(closing(each(Tallier(tuple(ids), facts), spill.pieces[table], plan.processes,
+                                             f"counting values of {table}")))
+            for table, own in by_table.items() if (ids := [f for f in own if f.kind == "id"])
+        ]
+        vocabularies = fit_vocabularies(chain.from_iterable(tallies), plan.min_count)
+    scales = {f.name: fit_scale(f.name, f.width, _parts(f, spill.pieces[table], facts))
+              for table, own in by_table.items() for f in own if f.kind == "number"}
+    fields = tuple(replace(f, cardinality=vocabularies[f.vocabulary_name].cardinality) if f.kind == "id" else f
+                   for f in unfitted)
+    schema = Schema(fields=fields, tasks=tuple(plan.dataset.tasks),
+                    **{extra: extra in spill.extras for extra in OPTIONAL})
+    return _Fitted(schema, vocabularies, scales)
+
+
+def _encode(plan: _Plan, spill: Spill, facts: RowFacts, fitted: _Fitted, assigned: np.ndarray, folder: Path) -> Counts:
+    """Write every row and every dimension table."""
+    schema = fitted.schema
+    truth = all(truth_path(piece.source).is_file() for piece in spill.pieces[ROWS])
+    rows = row_columns(schema, truth)
+    files = {name: create(folder / "rows" / f"{name}.arrow", int((assigned == number).sum()), rows)
+             for number, name in enumerate(SPLITS)}
+    jobs = {ROWS: _starts(spill.pieces[ROWS], assigned)}
+    targets = {ROWS: files}
+    for table in schema.tables:
+        path = folder / "tables" / f"{table}.arrow"
+        targets[table] = {table: create(path, spill.rows(table), input_columns(schema, table))}
+        jobs[table] = [(piece, (piece.first_row,)) for piece in spill.pieces[table]]
+    counts: Counts = Counter()
+    for table, target in targets.items():
+        encoder = Encoder(schema, table, fitted.vocabularies, fitted.scales, facts, target)
+        with closing(each(encoder, jobs[table], plan.processes, f"encoding {table}")) as results:
+            for more in results:
+                counts.update(more)
+    return counts
+
+
+def _starts(pieces: list[Piece], assigned: np.ndarray) -> list[tuple[Piece, tuple[int, ...]]]:
+    """Each piece, and the row of each split's file at which its rows begin."""
+    jobs: list[tuple[Piece, tuple[int, ...]]] = []
+    following = np.zeros(len(SPLITS), np.int64)
+    for piece in pieces:
+        jobs.append((piece, tuple(following.tolist())))
+        own = assigned[piece.first_row:piece.first_row + piece.rows]
+        following += np.bincount(own[own != LEFT_OUT], minlength=len(SPLITS))
+    return jobs
+
+
+def _parts(field: Field, pieces: list[Piece], facts: RowFacts) -> Iterator[tuple[pa.Array, np.ndarray]]:
+    for piece in pieces:
+        for batch, times in with_slices(piece, facts.read(f"uses:{table_of(field)}", np.int32, piece)):
+            yield batch[field.name], times
+
+
+def _tables(dataset: RawDataset) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(f.table for f in in_order(tuple(dataset.fields)) if f.table is not None))
+
+
+def _refuse_names(dataset: RawDataset) -> None:
+    labels = {task.label for task in dataset.tasks}
+    if both := sorted(labels & {f.name for f in dataset.fields}):
+        raise ValueError(f"data set '{dataset.name}': {', '.join(both)} is a label and an input field; a model could "
+                         "read the answer. Take it out of the fields")
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

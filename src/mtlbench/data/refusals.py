@@ -1,0 +1,53 @@
+"""What becomes of lines that cannot be used: the first one stops everything, or each is set aside and counted."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Literal
+
+from mtlbench.data.raw import RawError
+
+EXCERPT = 200
+"""Bytes of a refused line that an error shows."""
+
+
+class Refusals:
+    """Lines refused so far.
+
+    Attributes:
+        counts: by raw file.
+    """
+
+    def __init__(self, path: Path, on_error: Literal["fail", "quarantine"]) -> None:
+        """
+        Args:
+            path: the quarantine file, JSON lines of file, line (from 1), reason, text; made when first needed.
+            on_error: ``fail`` or ``quarantine``.
+        """
+        if on_error not in ("fail", "quarantine"):
+            raise ValueError(f"on_error is {on_error!r}; allowed: 'fail', 'quarantine'")
+        self.path = path
+        self.stop = on_error == "fail"
+        self.counts: Counter[str] = Counter()
+
+    def add(self, source: Path, line: int, reason: str, text: bytes) -> None:
+        """Refuse a line.
+
+        Args:
+            source: raw file.
+            line: number of the line, from 0.
+            reason: why it cannot be used.
+            text: its bytes.
+
+        Raises:
+            RawError: if refused lines stop everything.
+        """
+        if self.stop:
+            excerpt = text[:EXCERPT].decode("utf-8", "backslashreplace") + ("..." if len(text) > EXCERPT else "")
+            raise RawError(f"{source}, line {line + 1}: {reason}. The line reads {excerpt!r}. Repair the file, or set "
+                           "on_error=quarantine to set such lines aside and count them")
+        self.counts[source.name] += 1
+        with self.path.open("a", encoding="utf-8") as file:
+            entry = {"file": source.name, "line": line + 1, "reason": reason,
+                     "text": text.decode("utf-8", "backslashreplace")}
+            file.write(json.dumps(entry) + "\n")

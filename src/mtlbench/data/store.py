@@ -1,0 +1,106 @@
+"""A prepared data set on disk: its manifest, its schema, its splits."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mtlbench.data.identity import checksum
+from mtlbench.data.loader import Rows, read_rows
+from mtlbench.data.vocabulary import Vocabulary
+from mtlbench.schema import Schema
+
+FORMAT = 1
+"""Raised whenever a store of an earlier version can no longer be read."""
+
+MANIFEST = "manifest.json"
+SPLITS = ("train", "valid", "test")
+
+
+class StoreError(ValueError):
+    """A store that is not what its manifest says: which file, what was found, what to run."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """A prepared data set.
+
+    Attributes:
+        folder: where it lies.
+        manifest: what is known about it; see `prepare.prepare`.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+
+    @cached_property
+    def schema(self) -> Schema:
+        return Schema.from_dict(self.manifest["schema"])
+
+    @property
+    def origin(self) -> str:
+        """``real`` or ``simulated``."""
+        return self.manifest["origin"]
+
+    def split(self, name: str) -> Rows:
+        """The rows of ``train``, ``valid`` or ``test``, mapped."""
+        if name not in SPLITS:
+            raise ValueError(f"no split '{name}'; allowed: {', '.join(SPLITS)}")
+        return read_rows(self.schema, self.folder / "rows" / f"{name}.arrow",
+                         {table: self.folder / "tables" / f"{table}.arrow" for table in self.schema.tables})
+
+    def vocabulary(self, name: str) -> Vocabulary:
+        """The values behind the ids of the fields that use the vocabulary ``name``."""
+        return Vocabulary.load(self.folder / "vocabulary" / f"{name}.parquet")
+
+    def verify(self) -> None:
+        """Read every file and compare its content with the manifest.
+
+        Raises:
+            StoreError: a file that differs.
+        """
+        for name, facts in self.manifest["files"].items():
+            if (found := checksum(self.folder / name)) != facts["sha256"]:
+                raise StoreError(f"{self.folder / name}: sha256 is {found}, {MANIFEST} says {facts['sha256']}. "
+                                 + advice(self.folder, self.manifest))
+
+
+def open_store(folder: Path) -> Store:
+    """Open a prepared data set after checking its manifest, and the presence and size of its files.
+
+    Raises:
+        StoreError: no store there, one of another format version, or one that its manifest does not describe.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise StoreError(f"{folder} holds no {MANIFEST}, so it is not a prepared data set. Run 'mtlbench prepare'")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise StoreError(f"{path} is not JSON ({error}). " + advice(folder, {})) from error
+    for problem in _problems(folder, manifest):
+        raise StoreError(f"{folder}: {problem}. " + advice(folder, manifest))
+    return Store(folder, manifest)
+
+
+def _problems(folder: Path, manifest: dict[str, Any]) -> Iterator[str]:
+    if manifest.get("format") != FORMAT:
+        yield f"store format is {manifest.get('format')}, this version reads {FORMAT}"
+        return
+    for name, facts in manifest["files"].items():
+        file = folder / name
+        if not file.is_file():
+            yield f"{name} is missing"
+        elif (size := file.stat().st_size) != facts["bytes"]:
+            yield f"{name} has {size} bytes, {MANIFEST} says {facts['bytes']}"
+    fingerprint = Schema.from_dict(manifest["schema"]).fingerprint
+    if fingerprint != manifest["schema_fingerprint"]:
+        yield f"the schema's fingerprint is {fingerprint}, {MANIFEST} says {manifest['schema_fingerprint']}"
+
+
+def advice(folder: Path, manifest: dict[str, Any]) -> str:
+    """What to do about a store that cannot be used."""
+    name = manifest.get("dataset", folder.parent.name)
+    return f"Remove the folder {folder} and run 'mtlbench prepare dataset={name}'"

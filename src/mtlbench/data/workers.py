@@ -1,0 +1,69 @@
+"""One function over many jobs in several processes, results in the order of the jobs."""
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+import pyarrow as pa
+from tqdm import tqdm
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+PRELOAD = ["mtlbench.data.parse", "mtlbench.data.encode", "mtlbench.data.identity"]
+
+_work: Callable[[Any], Any] | None = None
+
+
+def each(work: Callable[[Job], Result], jobs: Sequence[Job], processes: int, title: str) -> Iterator[Result]:
+    """``work(job)`` for every job, in order, with a progress bar once it takes more than two seconds.
+
+    Args:
+        work: a picklable function or object, sent to each process once; what it looks up lazily stays there.
+        jobs: small picklable descriptions.
+        processes: 1 works in this process.
+        title: of the progress bar.
+
+    Raises:
+        RuntimeError: a process was ended from outside, usually for want of memory.
+    """
+    with tqdm(total=len(jobs), desc=title, disable=None, delay=2, leave=False) as progress:
+        if processes == 1 or len(jobs) < 2:
+            for job in jobs:
+                yield work(job)
+                progress.update()
+            return
+        pool = ProcessPoolExecutor(min(processes, len(jobs)), _context(), initializer=_receive, initargs=(work,))
+        try:
+            for result in pool.map(_do, jobs):
+                yield result
+                progress.update()
+        except BrokenProcessPool as error:
+            raise RuntimeError(f"{title}: one of {processes} processes was ended from outside, most likely because "
+                               "memory ran out. Use fewer processes") from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    # A plain fork would copy a process that may already run threads (torch, Arrow); a fork server has none.
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    return context
+
+
+def _receive(work: Callable[[Any], Any]) -> None:
+    global _work  # noqa: PLW0603  # the one place where a pool can leave what its processes share
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which stops its pool
+    pa.set_cpu_count(1)
+    _work = work
+
+
+def _do(job: Any) -> Any:
+    assert _work is not None
+    return _work(job)
