@@ -19,8 +19,9 @@ def rich_schema(tasks: int = 2) -> Schema:
             Field(name="item", cardinality=13, role="item"),
             Field(name="tags", cardinality=7, width=5, role="item"),
             Field(name="user", cardinality=17, table="users", role="user"),
-            Field(name="history", cardinality=13, width=7, weighted=True, table="users", vocabulary="item",
-                  role="history"),
+            Field(
+                name="history", cardinality=13, width=7, weighted=True, table="users", vocabulary="item", role="history"
+            ),
             Field(name="price", kind="number", role="item"),
             Field(name="embedding", kind="number", width=3, table="users", role="user"),
         ),
@@ -51,6 +52,9 @@ def random_batch(schema: Schema, rows: int, seed: int = 0) -> Batch:
         numbers=torch.randn(rows, numbers, generator=generator),
         weights=torch.cat(weights, dim=1) if weights else None,
         labels=(uniform(rows, len(schema.tasks)) < 0.4).float(),
-        observed=None, group=None, source=None, time=None,
+        observed=None,
+        group=None,
+        source=None,
+        time=None,
         row=torch.arange(rows),
     )

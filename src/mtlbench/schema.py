@@ -49,8 +49,10 @@ class Field:
         if self.kind == "number" and (self.cardinality or self.weighted or self.vocabulary):
             raise ValueError(f"field '{self.name}' is a number: it has no cardinality, weights or vocabulary")
         if self.weighted and self.width == 1:
-            raise ValueError(f"field '{self.name}': the weight of a single value cancels in a weighted mean; "
-                             "give it a width above 1, or make the value a number field")
+            raise ValueError(
+                f"field '{self.name}': the weight of a single value cancels in a weighted mean; "
+                "give it a width above 1, or make the value a number field"
+            )
 
     @property
     def vocabulary_name(self) -> str:
@@ -98,15 +100,19 @@ class Schema:
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 raise ValueError(f"{what} named more than once in the schema: {', '.join(twice)}")
         if tuple(in_order(self.fields)) != self.fields:
-            raise ValueError("fields are out of order: ids before numbers, rows before tables, a table's fields "
-                             f"together. Found {[f.name for f in self.fields]}")
+            raise ValueError(
+                "fields are out of order: ids before numbers, rows before tables, a table's fields "
+                f"together. Found {[f.name for f in self.fields]}"
+            )
         sizes: dict[str, int] = {}
         for field in self.id_fields:
             if field.cardinality < 1:
                 raise ValueError(f"field '{field.name}': cardinality is {field.cardinality}; allowed: 1 or more")
             if sizes.setdefault(field.vocabulary_name, field.cardinality) != field.cardinality:
-                raise ValueError(f"field '{field.name}' has {field.cardinality} ids, but its vocabulary "
-                                 f"'{field.vocabulary_name}' has {sizes[field.vocabulary_name]}")
+                raise ValueError(
+                    f"field '{field.name}' has {field.cardinality} ids, but its vocabulary "
+                    f"'{field.vocabulary_name}' has {sizes[field.vocabulary_name]}"
+                )
         names = [task.name for task in self.tasks]
         for position, task in enumerate(self.tasks):
             if task.given is not None and task.given not in names[:position]:
@@ -168,8 +174,13 @@ class Schema:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Inverse of `as_dict` (lists are welcome in place of tuples, as JSON gives them)."""
-        return cls(**{**values, "fields": tuple(Field(**field) for field in values["fields"]),
-                      "tasks": tuple(Task(**task) for task in values["tasks"])})
+        return cls(
+            **{
+                **values,
+                "fields": tuple(Field(**field) for field in values["fields"]),
+                "tasks": tuple(Task(**task) for task in values["tasks"]),
+            }
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -201,8 +212,11 @@ class Batch:
 
     def to(self, device: torch.device) -> Self:
         """The same batch on another device."""
-        moved = {f.name: value.to(device, non_blocking=True)
-                 for f in fields(self) if (value := getattr(self, f.name)) is not None}
+        moved = {
+            f.name: value.to(device, non_blocking=True)
+            for f in fields(self)
+            if (value := getattr(self, f.name)) is not None
+        }
         return replace(self, **moved)
 
     def unlabelled(self) -> Self:

@@ -100,8 +100,12 @@ def test_parameters_are_told_apart_by_name():
 def test_each_kind_has_its_optimizer_and_no_parameter_is_forgotten(own_gates: bool, kinds: int):
     model = Toy()
     optimizers = build_optimizers(
-        model, embedding=lambda p: LazyAdam(p, lr=0.1), dense=lambda p: torch.optim.Adam(p, lr=0.2),
-        gate=(lambda p: torch.optim.SGD(p, lr=0.3)) if own_gates else None, sparse=True)
+        model,
+        embedding=lambda p: LazyAdam(p, lr=0.1),
+        dense=lambda p: torch.optim.Adam(p, lr=0.2),
+        gate=(lambda p: torch.optim.SGD(p, lr=0.3)) if own_gates else None,
+        sparse=True,
+    )
     assert len(optimizers) == kinds
     held = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
     assert {id(p) for p in held} == {id(p) for p in model.parameters()}

@@ -47,8 +47,12 @@ def main(arguments: list[str] | None = None) -> int:
         return importlib.import_module("mtlbench.cli.completion").complete()
     if command not in COMMANDS:
         close = difflib.get_close_matches(command, COMMANDS, n=1)
-        print(f"mtlbench: no such command: {command}" + (f" (did you mean {close[0]}?)" if close else "")
-              + f"\ncommands: {', '.join(COMMANDS)}", file=sys.stderr)
+        print(
+            f"mtlbench: no such command: {command}"
+            + (f" (did you mean {close[0]}?)" if close else "")
+            + f"\ncommands: {', '.join(COMMANDS)}",
+            file=sys.stderr,
+        )
         return 2
     return _run(command, rest)
 

@@ -26,7 +26,7 @@ def conf_folder() -> Path:
 
 
 def choices(group: str) -> dict[str, str]:
-    """Names in a group and what their files say of themselves; files that begin with an underscore are parts of others."""
+    """Names in a group, and what their files say of themselves; ``_files`` are parts of others."""
     return {path.stem: first_comment(path) for path in sorted((conf_folder() / group).glob("[!_]*.yaml"))}
 
 

@@ -28,7 +28,7 @@ def run(arguments: list[str]) -> int:
 
 def complete() -> int:
     """Print what can stand at the end of ``COMP_LINE``, one possibility a line."""
-    line = os.environ.get("COMP_LINE", "")[:int(os.environ.get("COMP_POINT", "100000"))]
+    line = os.environ.get("COMP_LINE", "")[: int(os.environ.get("COMP_POINT", "100000"))]
     words = line.split(" ")[1:]
     if len(words) <= 1:
         print("\n".join(name + " " for name in COMMANDS if name.startswith(words[0] if words else "")))

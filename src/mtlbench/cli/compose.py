@@ -3,14 +3,14 @@
 import difflib
 import re
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from mtlbench.cli.choices import GROUPS, choices, conf_folder
@@ -25,7 +25,18 @@ def compose(overrides: list[str], name: str = "train") -> DictConfig:
     """
     GlobalHydra.instance().clear()
     with readable_errors(overrides, name), hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return hydra.compose(name, overrides)
+        composed = hydra.compose(name, overrides, return_hydra_config=True)
+        choices = composed.hydra.runtime.choices
+        with open_dict(composed):
+            del composed["hydra"]
+    return with_choices(composed, choices)
+
+
+def with_choices(config: DictConfig, choices: Mapping[str, str]) -> DictConfig:
+    """Note under ``run.choices`` which file of each group was chosen; that is how runs are called by their model."""
+    with open_dict(config.run):
+        config.run.choices = {group: choices[group] for group in GROUPS if group in choices}
+    return config
 
 
 @contextmanager
@@ -46,14 +57,19 @@ def refuse_forced_keys(overrides: list[str], name: str = "train") -> None:
     """
     for text in overrides:
         if "=" not in text and not text.startswith("~"):
-            close = difflib.get_close_matches(text, [f"{group}={choice}" for group in GROUPS for choice in choices(group)],
-                                              n=1, cutoff=0.3)
-            raise ConfigError(f"'{text}' is not of the form key=value" + (f"; did you mean {close[0]}?" if close else ""))
+            close = difflib.get_close_matches(
+                text, [f"{group}={choice}" for group in GROUPS for choice in choices(group)], n=1, cutoff=0.3
+            )
+            raise ConfigError(
+                f"'{text}' is not of the form key=value" + (f"; did you mean {close[0]}?" if close else "")
+            )
         try:
             override = OverridesParser.create().parse_override(text)
         except HydraException as error:
-            raise ConfigError(f"cannot read '{text}': {str(error).splitlines()[0]}. Quote brackets and commas for the "
-                              "shell, as in 'seed=range(5)'.") from error
+            raise ConfigError(
+                f"cannot read '{text}': {str(error).splitlines()[0]}. Quote brackets and commas for the "
+                "shell, as in 'seed=range(5)'."
+            ) from error
         forced = override.is_add() or override.is_force_add() or override.is_delete()
         key = override.key_or_group
         if forced and key not in GROUPS and not key.startswith("hydra"):
@@ -78,13 +94,18 @@ def _no_choice(group: str, choice: str) -> str:
         return f"no such group: '{group}'." + _nearest(group, list(GROUPS))
     names = list(choices(group))
     close = difflib.get_close_matches(choice, names, n=1)
-    return (f"{group}={choice}: no such {group.replace('_', ' ')}" + (f"; did you mean {close[0]}?" if close else ".")
-            + f" There are: {', '.join(names)}.")
+    return (
+        f"{group}={choice}: no such {group.replace('_', ' ')}"
+        + (f"; did you mean {close[0]}?" if close else ".")
+        + f" There are: {', '.join(names)}."
+    )
 
 
 def _nearest(key: str, candidates: list[str]) -> str:
-    close = difflib.get_close_matches(key, candidates, n=1) or [
-        candidate for candidate in candidates if candidate.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]][:1]
+    close = (
+        difflib.get_close_matches(key, candidates, n=1)
+        or [candidate for candidate in candidates if candidate.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]][:1]
+    )
     if close:
         return f" Did you mean '{close[0]}'?"
     parent = key.rpartition(".")[0]

@@ -5,12 +5,16 @@ import importlib.util
 import os
 import platform
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+
+import psutil
+from omegaconf import DictConfig
 
 from mtlbench.cli.compose import compose
 
 PACKAGES = ("torch", "hydra-core", "omegaconf", "mlflow", "pandas", "pyarrow", "numpy", "scipy", "scikit-learn")
-EXTRAS = {"parallel": "hydra_plugins.hydra_joblib_launcher", "bench": "torch_rechub"}
+EXTRAS = {"parallel": "joblib", "bench": "torch_rechub"}
 USAGE = "usage: mtlbench doctor [run.folder=runs] [run.data=data] [run.tracker.uri=<uri>]\n"
 
 
@@ -26,13 +30,53 @@ def run(arguments: list[str]) -> int:
     return 0 if ok else 1
 
 
-def _checks(config):  # noqa: ANN001, ANN202
+def _checks(config: DictConfig) -> Iterator[tuple[str, str, bool]]:
+    """Name, state, and whether it is as it should be."""
     from mtlbench.experiment.identity import code_version
 
     yield "mtlbench", code_version(), True
     yield "python", f"{platform.python_version()} on {platform.platform()}", True
     for package in PACKAGES:
         yield package, importlib.metadata.version(package), True
-    for extra, module in EXTRAS.items():
-        there = _importable(module)
-        yield f"extra {extra}", "installed" if there else f"not installed (pip install 'mtlbench[{extra}]')", True
+    for extra, package in EXTRAS.items():
+        there = importlib.util.find_spec(package) is not None
+        yield f"extra {extra}", "installed" if there else "not installed; only needed for what the README says", True
+    yield from _machine(config)
+    yield _writable("store", Path(config.run.data))
+    yield _writable("runs", Path(config.run.folder))
+    yield _tracker(config)
+
+
+def _machine(config: DictConfig) -> Iterator[tuple[str, str, bool]]:
+    import torch
+
+    from mtlbench.experiment.run import resolve_device
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield "threads", f"{torch.get_num_threads()} of {cores} cores", True
+    yield "memory", f"{psutil.virtual_memory().available / 2**30:.1f} GiB available", True
+    device = resolve_device(config.run.device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    yield "device", f"{device} ({name})", True
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    yield "C++ compiler", compiler or "none; trainer.compile=true needs one (apt-get install g++)", True
+
+
+def _writable(name: str, folder: Path) -> tuple[str, str, bool]:
+    above = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(above).free / 2**30
+    ok = os.access(above, os.W_OK)
+    return name, f"{folder.absolute()}, {free:.0f} GiB free" + ("" if ok else f"; {above} is not writable"), ok
+
+
+def _tracker(config: DictConfig) -> tuple[str, str, bool]:
+    if config.run.tracker.experiment is None:
+        return "tracker", "off", True
+    from mtlbench.tracking.connect import TrackingError, connect, default_uri, public
+
+    uri = config.run.tracker.uri or default_uri(Path(config.run.folder))
+    try:
+        connect(uri)
+    except TrackingError as error:
+        return "tracker", str(error), False
+    return "tracker", f"{public(uri)} answers", True

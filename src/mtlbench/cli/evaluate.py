@@ -4,7 +4,8 @@ from pathlib import Path
 
 from mtlbench.experiment.build import ConfigError
 
-USAGE = """usage: mtlbench evaluate <run> [split=test|valid|train] [predictions=<file>.parquet] [run.folder=runs] [run.device=auto]
+USAGE = """usage: mtlbench evaluate <run> [split=test|valid|train] [predictions=<file>.parquet]
+                         [run.folder=runs] [run.device=auto]
 
 <run> is a run's folder, or the beginning of its name. Scores the weights that the run selected; with predictions=
 also writes one row per scored row: its number in the split, and each task's label and probability.
@@ -40,6 +41,8 @@ def find_run(name: str, runs: Path) -> Path:
         return Path(name)
     found = [path for path in sorted(runs.glob(f"{name}*")) if path.is_dir()] if name else []
     if len(found) != 1:
-        raise ConfigError(f"'{name}' is no folder and begins the name of {len(found)} runs in {runs}. "
-                          "`mtlbench list runs` shows them.")
+        raise ConfigError(
+            f"'{name}' is no folder and begins the name of {len(found)} runs in {runs}. "
+            "`mtlbench list runs` shows them."
+        )
     return found[0]

@@ -31,8 +31,11 @@ def _group(word: str) -> str:
         if name in GROUPS:
             return name
     close = difflib.get_close_matches(word, [*(f"{group}s" for group in GROUPS), "runs"], n=1)
-    raise ConfigError(f"nothing is called '{word}'" + (f"; did you mean {close[0]}?" if close else ".")
-                      + f" There are: {', '.join(f'{group}s' for group in GROUPS)}, runs.")
+    raise ConfigError(
+        f"nothing is called '{word}'"
+        + (f"; did you mean {close[0]}?" if close else ".")
+        + f" There are: {', '.join(f'{group}s' for group in GROUPS)}, runs."
+    )
 
 
 def _runs(folder: Path) -> int:
@@ -45,8 +48,13 @@ def _runs(folder: Path) -> int:
         state = json.loads(status.read_text())["state"] if status.exists() else "begun"
         result = described.with_name("result.json")
         metrics = json.loads(result.read_text())["metrics"] if result.exists() else {}
-        aucs = ", ".join(f"{name.split('/')[1]} {value:.4f}" for name, value in metrics.items() if name.endswith("/auc"))
+        aucs = ", ".join(
+            f"{name.split('/')[1]} {value:.4f}" for name, value in metrics.items() if name.endswith("/auc")
+        )
         rows.append([run["identity"], run["model"], run["dataset"], run["origin"], str(run["seed"]), state, aucs])
-    print(table(["run", "model", "data set", "origin", "seed", "state", "test AUC"], rows) if rows
-          else f"no runs in {folder}; `mtlbench train` makes some")
+    print(
+        table(["run", "model", "data set", "origin", "seed", "state", "test AUC"], rows)
+        if rows
+        else f"no runs in {folder}; `mtlbench train` makes some"
+    )
     return 0

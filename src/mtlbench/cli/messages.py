@@ -48,13 +48,20 @@ def _text(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def _show(message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None,
-          line: str | None = None) -> None:
+def _show(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     stream = file or sys.stderr
     if not category.__module__.startswith("mtlbench"):
         stream.write(warnings.formatwarning(message, category, filename, lineno, line))
         return
-    paragraph = textwrap.fill(str(message), 100, initial_indent="! ", subsequent_indent="! ", break_on_hyphens=False,
-                              break_long_words=False)
+    paragraph = textwrap.fill(
+        str(message), 100, initial_indent="! ", subsequent_indent="! ", break_on_hyphens=False, break_long_words=False
+    )
     bold, plain = ("\033[1;33m", "\033[0m") if stream.isatty() else ("", "")
     stream.write(f"{bold}{paragraph}{plain}\n")

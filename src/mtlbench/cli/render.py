@@ -28,28 +28,55 @@ def outcome_text(outcome: Outcome, config: DictConfig) -> str:
     simulated = "  SIMULATED DATA" if result["origin"] == "simulated" else ""
     head = f"{result['model']} on {result['dataset']}, seed {result['seed']}, test split{simulated}"
     parameters = result["parameters"]
-    state = "finished before, nothing was trained" if outcome.reused else (
-        f"{result['epochs']} epochs, {result['steps']:,} steps, best weights of step "
-        + ", ".join(f"{step:,}" for step in dict.fromkeys(result["best_step"].values())))
-    return "\n".join([
-        "", head, "", metrics_text(result["metrics"], result["undefined"], "test"), "",
-        f"  {result['rows_per_second']:,.0f} rows/s in training, {parameters['dense']:,} dense and "
-        f"{parameters['embedding']:,} embedding parameters, peak memory {result['peak_memory_mb']:,.0f} MB",
-        f"  {state}",
-        f"  run     {outcome.folder}",
-        "  compare " + ui_command(config.run.tracker, outcome.folder.parent), ""])
+    state = (
+        "finished before, nothing was trained"
+        if outcome.reused
+        else (
+            f"{result['epochs']} epochs, {result['steps']:,} steps, best weights of step "
+            + ", ".join(f"{step:,}" for step in dict.fromkeys(result["best_step"].values()))
+        )
+    )
+    return "\n".join(
+        [
+            "",
+            head,
+            "",
+            metrics_text(result["metrics"], result["undefined"], "test"),
+            "",
+            f"  {result['rows_per_second']:,.0f} rows/s in training, {parameters['dense']:,} dense and "
+            f"{parameters['embedding']:,} embedding parameters, peak memory {result['peak_memory_mb']:,.0f} MB",
+            f"  {state}",
+            f"  run     {outcome.folder}",
+            "  compare " + ui_command(config.run.tracker, outcome.folder.parent),
+            "",
+        ]
+    )
 
 
 def metrics_text(metrics: dict[str, float], undefined: dict[str, str], split: str) -> str:
     """A table with a line per task, and the reasons of what is undefined."""
     tasks = list(dict.fromkeys(name.split("/")[1] for name in [*metrics, *undefined] if name.startswith(f"{split}/")))
-    given = {name.split("/")[2]: name.split("/")[2].replace("auc_on_", "AUC on ")
-             for name in [*metrics, *undefined] if "/auc_on_" in name}
+    given = {
+        name.split("/")[2]: name.split("/")[2].replace("auc_on_", "AUC on ")
+        for name in [*metrics, *undefined]
+        if "/auc_on_" in name
+    }
     shown = {"auc": "AUC", **given, **{key: text for key, text in METRICS.items() if key != "auc"}}
-    shown = {key: text for key, text in shown.items()
-             if any(f"{split}/{task}/{key}" in metrics or f"{split}/{task}/{key}" in undefined for task in tasks)}
-    rows = [[task, *(_number(metrics.get(f"{split}/{task}/{key}"), key, f"{split}/{task}/{key}" in undefined)
-                     for key in shown)] for task in tasks]
+    shown = {
+        key: text
+        for key, text in shown.items()
+        if any(f"{split}/{task}/{key}" in metrics or f"{split}/{task}/{key}" in undefined for task in tasks)
+    }
+    rows = [
+        [
+            task,
+            *(
+                _number(metrics.get(f"{split}/{task}/{key}"), key, f"{split}/{task}/{key}" in undefined)
+                for key in shown
+            ),
+        ]
+        for task in tasks
+    ]
     lines = table(["task", *shown.values()], rows)
     return "\n".join([lines, *(f"  undefined: {name}: {reason}" for name, reason in undefined.items())])
 
@@ -57,17 +84,31 @@ def metrics_text(metrics: dict[str, float], undefined: dict[str, str], split: st
 def comparison(outcomes: Sequence[Outcome]) -> str:
     """Test AUC of several runs, a line each."""
     tasks = list(dict.fromkeys(name.split("/")[1] for o in outcomes for name in o.result["metrics"]))
-    rows = [[o.result["model"], o.result["dataset"], str(o.result["seed"]),
-             *(_number(o.result["metrics"].get(f"test/{task}/auc"), "auc", True) for task in tasks),
-             f"{o.result['rows_per_second']:,.0f}", o.folder.name] for o in outcomes]
+    rows = [
+        [
+            o.result["model"],
+            o.result["dataset"],
+            str(o.result["seed"]),
+            *(_number(o.result["metrics"].get(f"test/{task}/auc"), "auc", True) for task in tasks),
+            f"{o.result['rows_per_second']:,.0f}",
+            o.folder.name,
+        ]
+        for o in outcomes
+    ]
     return "\n" + table(["model", "data set", "seed", *(f"{task} AUC" for task in tasks), "rows/s", "run"], rows)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Aligned columns: the first to the left, the others to the right."""
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    lines = ["  " + "  ".join(cell.ljust(width) if column == 0 else cell.rjust(width)
-                              for column, (cell, width) in enumerate(zip(row, widths, strict=True))) for row in [head, *rows]]
+    lines = [
+        "  "
+        + "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in [head, *rows]
+    ]
     return "\n".join(line.rstrip() for line in [lines[0], "  " + "-" * (len(lines[0]) - 2), *lines[1:]])
 
 

@@ -47,13 +47,28 @@ def store_text(store: Store) -> str:
     simulated = "  SIMULATED DATA" if store.origin == "simulated" else ""
     tasks = [task.name for task in store.schema.tasks]
     splits = [[name, *_split_cells(manifest, name, tasks)] for name in SPLITS]
-    fields = [[field.name, field.kind, f"{field.cardinality:,}" if field.cardinality else "", str(field.width),
-               field.table or "rows", field.role or ""] for field in store.schema.fields]
-    return "\n".join([
-        f"{store.folder}{simulated}", "",
-        table(["split", "rows", *(f"{task} positives" for task in tasks)], splits), "",
-        table(["field", "kind", "ids", "width", "table", "role"], fields), "",
-        f"  {store.schema.embedding_rows:,} rows in the embedding table"])
+    fields = [
+        [
+            field.name,
+            field.kind,
+            f"{field.cardinality:,}" if field.cardinality else "",
+            str(field.width),
+            field.table or "rows",
+            field.role or "",
+        ]
+        for field in store.schema.fields
+    ]
+    return "\n".join(
+        [
+            f"{store.folder}{simulated}",
+            "",
+            table(["split", "rows", *(f"{task} positives" for task in tasks)], splits),
+            "",
+            table(["field", "kind", "ids", "width", "table", "role"], fields),
+            "",
+            f"  {store.schema.embedding_rows:,} rows in the embedding table",
+        ]
+    )
 
 
 def _split_cells(manifest: dict[str, Any], name: str, tasks: list[str]) -> list[str]:

@@ -34,6 +34,8 @@ def run(arguments: list[str]) -> int:
         shutil.rmtree(beside, ignore_errors=True)
         raise
     size = sum(path.stat().st_size for path in folder.iterdir())
-    print(f"wrote {size / 1e6:,.0f} MB of simulated {config.dataset.name} to {folder}\n"
-          f"use it: mtlbench train dataset={config.dataset.name} dataset.raw={folder}")
+    print(
+        f"wrote {size / 1e6:,.0f} MB of simulated {config.dataset.name} to {folder}\n"
+        f"use it: mtlbench train dataset={config.dataset.name} dataset.raw={folder}"
+    )
     return 0

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from mtlbench.cli.compose import compose
+from mtlbench.experiment.build import ConfigError
 
 USAGE = """usage: mtlbench sync [run.folder=runs] [run.tracker.uri=<uri>] [run.tracker.experiment=<name>]
 
@@ -15,9 +16,12 @@ def run(arguments: list[str]) -> int:
         print(USAGE, end="")
         return 0
     config = compose(arguments)
-    from mtlbench.tracking import sync, tracking_uri
+    from mtlbench.tracking.tracker import sync
 
-    runs = Path(config.run.folder)
-    report = sync(runs, tracking_uri(config.run.tracker.uri, runs), config.run.tracker.experiment)
-    print(report)
-    return 0
+    if config.run.tracker.experiment is None:
+        raise ConfigError("tracker=none sends nothing; name an experiment with run.tracker.experiment=<name>")
+    report = sync(Path(config.run.folder), config.run.tracker.uri, config.run.tracker.experiment)
+    print(f"{len(report.sent)} runs sent, {len(report.up_to_date)} were up to date, {len(report.failed)} failed")
+    for name, reason in report.failed.items():
+        print(f"  {name}: {reason}")
+    return 1 if report.failed else 0

@@ -7,7 +7,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from mtlbench.cli.choices import GROUPS, choices, conf_folder
-from mtlbench.cli.compose import readable_errors
+from mtlbench.cli.compose import readable_errors, with_choices
 
 USAGE = """usage: mtlbench train [-m] [<group>=<choice> ...] [<key>=<value> ...]
 
@@ -38,8 +38,9 @@ def run(arguments: list[str]) -> int:
         from mtlbench.cli.render import outcome_text
         from mtlbench.experiment.run import train
 
-        choice = HydraConfig.get().runtime.choices
-        print(f"model={choice['model']} dataset={choice['dataset']} seed={config.seed}", file=sys.stderr)
+        with_choices(config, HydraConfig.get().runtime.choices)
+        chosen = config.run.choices
+        print(f"model={chosen.model} dataset={chosen.dataset} seed={config.seed}", file=sys.stderr)
         outcome = train(config)
         outcomes.append(outcome)
         print(outcome_text(outcome, config), flush=True)
@@ -60,8 +61,22 @@ def run(arguments: list[str]) -> int:
 
 def _plain_overrides(arguments: list[str], overrides: list[str]) -> list[str]:
     """Overrides without the values of Hydra's own flags (``--config-dir mine``)."""
-    valued = {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c", "--package", "-p",
-              "--info", "-i", "--shell-completion", "-sc"}
+    valued = {
+        "--config-dir",
+        "-cd",
+        "--config-name",
+        "-cn",
+        "--config-path",
+        "-cp",
+        "--cfg",
+        "-c",
+        "--package",
+        "-p",
+        "--info",
+        "-i",
+        "--shell-completion",
+        "-sc",
+    }
     values = {arguments[i + 1] for i, word in enumerate(arguments[:-1]) if word in valued}
     return [word for word in overrides if word not in values]
 

@@ -17,12 +17,12 @@ def run(arguments: list[str]) -> int:
         return 0
     port = next((int(word.split("=")[1]) for word in arguments if word.startswith("port=")), 5000)
     config = compose([word for word in arguments if not word.startswith("port=")])
-    from mtlbench.tracking import tracking_uri, ui_command
+    from mtlbench.tracking.connect import default_uri
+    from mtlbench.tracking.ui import ui
 
-    runs = Path(config.run.folder)
-    command, environment = ui_command(tracking_uri(config.run.tracker.uri, runs), port)
-    print(f"http://127.0.0.1:{port}  (Ctrl-C closes it)", flush=True)
+    command = ui(config.run.tracker.uri or default_uri(Path(config.run.folder)), port)
+    print(f"{command.address}  (Ctrl-C closes it)", flush=True)
     try:
-        return subprocess.run(command, env=environment, check=False).returncode
+        return subprocess.run(command.arguments, env=command.environment, check=False).returncode
     except KeyboardInterrupt:
         return 0

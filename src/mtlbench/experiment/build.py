@@ -63,18 +63,27 @@ def _check(values: dict[str, Any], where: str, given: set[str]) -> None:
     _checked(target, plain, where, given=given | nested, partial=bool(values.get("_partial_")))
 
 
-def _checked(target: Callable[..., Any], values: dict[str, Any], where: str, *, given: set[str],
-             partial: bool) -> dict[str, Any]:
+def _checked(
+    target: Callable[..., Any], values: dict[str, Any], where: str, *, given: set[str], partial: bool
+) -> dict[str, Any]:
     parameters = inspect.signature(target).parameters
     for key in values.keys() | given:
         if key not in parameters:
             close = difflib.get_close_matches(key, parameters, n=1)
             hint = f"; did you mean '{close[0]}'?" if close else ""
-            raise ConfigError(f"{where}.{key}: {_name(target)} has no such argument{hint} It takes "
-                              f"{', '.join(parameters)}.")
-    if not partial and (missing := [n for n, p in parameters.items() if p.default is p.empty
-                                    and p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)
-                                    and n not in values and n not in given]):
+            raise ConfigError(
+                f"{where}.{key}: {_name(target)} has no such argument{hint} It takes {', '.join(parameters)}."
+            )
+    if not partial and (
+        missing := [
+            n
+            for n, p in parameters.items()
+            if p.default is p.empty
+            and p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)
+            and n not in values
+            and n not in given
+        ]
+    ):
         raise ConfigError(f"{where}: {_name(target)} needs {', '.join(missing)}")
     hints = _hints(target)
     return {key: _typed(value, hints.get(key), f"{where}.{key}") for key, value in values.items()}
@@ -97,7 +106,11 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
     except PydanticUserError:  # a hint that pydantic has no schema for
         return value
     try:
-        return adapter.validate_json(json.dumps(value), strict=True) if _is_plain(value) else adapter.validate_python(value)
+        return (
+            adapter.validate_json(json.dumps(value), strict=True)
+            if _is_plain(value)
+            else adapter.validate_python(value)
+        )
     except ValidationError as error:
         problems = "; ".join(str(problem["msg"]) for problem in error.errors())
         raise ConfigError(f"{where}: {value!r} is not of type {_hint_name(hint)}: {problems}") from None

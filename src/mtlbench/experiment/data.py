@@ -16,9 +16,9 @@ from typing import Any, Literal
 from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf
 
-from mtlbench.data.prepare import prepare
+from mtlbench.data.identity import raw_identity
+from mtlbench.data.prepare import Provenance, prepare
 from mtlbench.data.raw import RawDataset, RawError
-from mtlbench.data.raw_identity import raw_identity
 from mtlbench.data.store import Store, open_store
 from mtlbench.experiment.build import ConfigError, build, fill
 
@@ -83,8 +83,15 @@ def locate(dataset: DictConfig, folder: Path) -> Data:
         raw = folder / "simulated" / dataset.name / _digest(kept | files)
     identity = {"reader": dataset.name, "version": reader.version, "dataset": kept, "origin": origin, "raw": files}
     fingerprint = _digest(identity)
-    return Data(config=dataset, reader=reader, origin=origin, raw=raw, fingerprint=fingerprint,
-                store=folder / "store" / dataset.name / fingerprint, identity=identity)
+    return Data(
+        config=dataset,
+        reader=reader,
+        origin=origin,
+        raw=raw,
+        fingerprint=fingerprint,
+        store=folder / "store" / dataset.name / fingerprint,
+        identity=identity,
+    )
 
 
 def stored(data: Data) -> Store:
@@ -93,9 +100,15 @@ def stored(data: Data) -> Store:
         return open_store(data.store)
     if data.made_here:
         simulated(data)
-    return prepare(data.reader, data.raw, data.store, split=build(data.config.split, "dataset.split"),
-                   min_count=data.config.min_count, on_error=data.config.on_error, origin=data.origin,
-                   identity=data.identity)
+    return prepare(
+        data.reader,
+        data.raw,
+        data.store,
+        split=build(data.config.split, "dataset.split"),
+        provenance=Provenance(origin=data.origin, identity=data.identity),
+        min_count=data.config.min_count,
+        on_error=data.config.on_error,
+    )
 
 
 def simulated(data: Data) -> Path:
@@ -133,15 +146,19 @@ def _resolve_source(source: str, reader: RawDataset, raw: Path, named: Path | No
         if named is not None:
             raise ConfigError(f"dataset.source=simulated and dataset.raw={named} contradict each other; name one")
         return "simulated"
-    missing = [file.name for file in reader.files if not (raw / file.name).exists()]
+    missing = [file.name for file in reader.files if file.find(raw) is None]
     if not missing:
         return "real"
-    if source == "auto" and named is None and len(missing) == len(reader.files):
-        warnings.warn(f"SIMULATED DATA: no raw files of '{reader.name}' in {raw}, so the data are simulated and every "
-                      "result says so. Put the real files there, name their folder with dataset.raw=<folder>, or say "
-                      "dataset.source=simulated to silence this.", SimulatedDataWarning, stacklevel=2)
+    if source == "auto" and named is None and not any((raw / file.name).exists() for file in reader.files):
+        warnings.warn(
+            f"SIMULATED DATA: no raw files of '{reader.name}' in {raw}, so the data are simulated and every "
+            "result says so. Put the real files there, name their folder with dataset.raw=<folder>, or say "
+            "dataset.source=simulated to silence this.",
+            SimulatedDataWarning,
+            stacklevel=2,
+        )
         return "simulated"
-    raise RawError(f"raw files of '{reader.name}' missing in {raw}: {', '.join(missing)}. {reader.where}")
+    raise RawError(f"raw files of '{reader.name}' missing or empty in {raw}: {', '.join(missing)}. {reader.where}")
 
 
 def _digest(content: dict[str, Any]) -> str:

@@ -2,11 +2,9 @@
 
 import inspect
 import json
-import os
 import shutil
 import sys
 import time
-import typing
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,18 +16,21 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from mtlbench.data.loader import Rows
 from mtlbench.data.store import Store
-from mtlbench.experiment.build import ConfigError, build, fill
+from mtlbench.experiment.build import ConfigError, build, fill, imported
 from mtlbench.experiment.data import Data, locate, stored
 from mtlbench.experiment.identity import code_version, run_identity
 from mtlbench.metrics import Metrics, evaluate
 from mtlbench.schema import Schema
-from mtlbench.tracking import Journal, Tracker, write_status
+from mtlbench.tracking.folder import Facts, begin, read_facts, write_json, write_status
+from mtlbench.tracking.journal import Journal
+from mtlbench.tracking.tracker import open_tracker
 from mtlbench.train.loop import Place, Progress, Settings, fit, load_best, score
 from mtlbench.train.optimizers import build_optimizers, parameter_groups
 
 
-class BusyError(RuntimeError):
+class BusyError(OSError):
     """Another process is at this run."""
 
 
@@ -77,10 +78,12 @@ def build_model(config: DictConfig, schema: Schema) -> nn.Module:
     factory = build(config.model, "model")
     arguments: dict[str, Any] = {"schema": schema}
     if config.virtual_gradient._target_ is not None:
-        target = config.model._target_
-        if "virtual_gradient" not in inspect.signature(_import(target)).parameters:
-            raise ConfigError(f"virtual_gradient={_choice(config)}: model {target} has no gates whose gradient it could "
-                              "bend. Choose virtual_gradient=none, or a gated model (mmoe, mtphn, dephn).")
+        if "virtual_gradient" not in inspect.signature(imported(config.model._target_)).parameters:
+            chosen = config.run.choices
+            raise ConfigError(
+                f"virtual_gradient={chosen.virtual_gradient}: model={chosen.model} has no gates whose gradient it could "
+                "bend. Choose virtual_gradient=none, or a gated model (mmoe, mtphn, dephn)."
+            )
         arguments["virtual_gradient"] = build(config.virtual_gradient, "virtual_gradient")()
     return factory(**arguments)
 
@@ -95,7 +98,9 @@ def resolve_device(name: str) -> torch.device:
         raise ConfigError(f"run.device is {name!r}; allowed: auto, cpu, cuda, cuda:<number>") from error
     found = torch.cuda.device_count()
     if device.type == "cuda" and (device.index or 0) >= found:
-        raise ConfigError(f"run.device is {name!r}, but this machine has {found} CUDA devices. Use run.device=cpu or auto.")
+        raise ConfigError(
+            f"run.device is {name!r}, but this machine has {found} CUDA devices. Use run.device=cpu or auto."
+        )
     return device
 
 
@@ -103,70 +108,122 @@ def measure(model: nn.Module, store: Store, split: str, settings: Settings, devi
     """Every metric of a model on one split."""
     rows = store.split(split)
     logits = score(model, rows, settings, device)
-    return evaluate(logits, rows.labels, rows.observed, store.schema.tasks, rows.truth).prefixed(split)
+    columns = rows.columns
+    return evaluate(
+        logits, columns["labels"], columns.get("observed"), store.schema.tasks, columns.get("truth")
+    ).prefixed(split)
 
 
 def _carry_out(config: DictConfig, data: Data, identity: str, folder: Path, device: torch.device) -> Outcome:
-    settings: Settings = fill(Settings, _plain(config.trainer), "trainer")
+    settings: Settings = fill(Settings, dict(config.trainer), "trainer")
     store = stored(data)
     torch.manual_seed(config.seed)
     model = build_model(config, store.schema).to(device)
-    optimizers = build_optimizers(model, **{kind: build(node, f"optimizer.{kind}") if isinstance(node, DictConfig) else node
-                                            for kind, node in config.optimizer.items() if kind != "lr"})
+    factories = {
+        kind: None if config.optimizer[kind] is None else build(config.optimizer[kind], f"optimizer.{kind}")
+        for kind in ("embedding", "dense", "gate")
+    }
+    optimizers = build_optimizers(model, **factories, sparse=config.optimizer.sparse)
     balance = build(config.balancing, "balancing")(tasks=store.schema.tasks)
     folder.mkdir(exist_ok=True)
     _open_folder(config, data, identity, folder)
     journal = Journal(folder)
-    tracker = Tracker.of(config.run.tracker, runs=folder.parent)
+    tracker = open_tracker(uri=config.run.tracker.uri, experiment=config.run.tracker.experiment, runs=folder.parent)
     place = Place(identity=identity, folder=folder, journal=journal, device=device, seed=config.seed)
     began = time.time()
     try:
-        splits = tuple(_placed(store, name, device, settings) for name in ("train", "valid"))
-        progress = fit(model, optimizers, balance, splits, store.schema.tasks, settings, place,
-                       after_epoch=lambda: tracker.send(folder))
+        rows = (_placed(store, "train", device, settings), _placed(store, "valid", device, settings))
+        progress = fit(
+            model,
+            optimizers,
+            balance,
+            rows,
+            store.schema.tasks,
+            settings,
+            place,
+            after_epoch=lambda: tracker.update(folder) if tracker else None,
+        )
         best_step = load_best(model, store.schema.tasks, settings.select, place.best, identity)
         metrics = measure(model, store, "test", settings, device)
         journal.append(step=progress.step, epoch=progress.epoch, values=metrics.values, undefined=metrics.undefined)
         result = _result(config, data, identity, model, progress, best_step, metrics) | {"seconds": time.time() - began}
-        _write_json(folder / "result.json", result)
+        write_json(folder / "result.json", result)
         write_status(folder, "finished")
     except BaseException as error:
         interrupted = isinstance(error, KeyboardInterrupt)
         write_status(folder, "interrupted" if interrupted else "failed", reason=str(error) or type(error).__name__)
         raise
     finally:
-        tracker.finish(folder)
+        if tracker is not None:
+            tracker.finish(folder)
     return Outcome(folder=folder, result=result, reused=False)
 
 
 def _open_folder(config: DictConfig, data: Data, identity: str, folder: Path) -> None:
     """Write what the run is (configuration, data, code) where that has not been done."""
-    described = folder / "run.json"
     code = code_version()
-    if described.exists():
-        before = json.loads(described.read_text())["code"]
-        if before != code:
-            warnings.warn(f"run {identity} was begun by other code ({before}) and goes on with this ({code}). "
-                          "Start over with run.fresh=true.", OtherCodeWarning, stacklevel=2)
-        return
+    if (folder / "run.json").exists() and (before := read_facts(folder)[0].commit) != code:
+        warnings.warn(
+            f"run {identity} was begun by other code ({before}) and goes on with this ({code}). "
+            "Start over with run.fresh=true.",
+            OtherCodeWarning,
+            stacklevel=2,
+        )
     OmegaConf.save(config, folder / "config.yaml", resolve=True)
-    _write_json(described, {"identity": identity, "code": code, "model": _choice(config, "model"),
-                            "dataset": data.config.name, "seed": config.seed, "origin": data.origin,
-                            "data": data.fingerprint, "data_identity": data.identity})
+    begin(
+        folder,
+        Facts(
+            identity=identity,
+            model=config.run.choices.model,
+            dataset=data.config.name,
+            seed=config.seed,
+            data=data.fingerprint,
+            origin=data.origin,
+            commit=code,
+            paper=None if config.run.choices.profile == "default" else config.run.choices.profile,
+        ),
+    )
 
 
-def _result(config: DictConfig, data: Data, identity: str, model: nn.Module, progress: Progress,
-            best_step: dict[str, int], metrics: Metrics) -> dict[str, Any]:
+def _placed(store: Store, split: str, device: torch.device, settings: Settings) -> Rows:
+    """The rows of a split: on a GPU whole where half of its free memory holds them, else mapped."""
+    rows = store.split("train" if settings.rows else split)
+    if settings.rows:
+        rows = rows.first(settings.rows)
+    if device.type == "cuda" and rows.nbytes < torch.cuda.mem_get_info(device)[0] // 2:
+        return rows.to(device)
+    return rows
+
+
+def _result(
+    config: DictConfig,
+    data: Data,
+    identity: str,
+    model: nn.Module,
+    progress: Progress,
+    best_step: dict[str, int],
+    metrics: Metrics,
+) -> dict[str, Any]:
     sizes = {kind: sum(p.numel() for p in group) for kind, group in parameter_groups(model).items()}
     throughput = sorted(progress.rows_per_second)
     return {
-        "identity": identity, "code": code_version(), "model": _choice(config, "model"), "dataset": data.config.name,
-        "origin": data.origin, "data": data.fingerprint, "seed": config.seed,
-        "metrics": metrics.values, "undefined": metrics.undefined,
-        "epochs": progress.epoch, "steps": progress.step, "best_step": best_step, "best_valid": progress.best,
+        "identity": identity,
+        "code": code_version(),
+        "model": config.run.choices.model,
+        "dataset": data.config.name,
+        "origin": data.origin,
+        "data": data.fingerprint,
+        "seed": config.seed,
+        "metrics": metrics.values,
+        "undefined": metrics.undefined,
+        "epochs": progress.epoch,
+        "steps": progress.step,
+        "best_step": best_step,
+        "best_valid": progress.best,
         "parameters": {"embedding": sizes["embedding"], "dense": sizes["gate"] + sizes["dense"]},
         "rows_per_second": throughput[len(throughput) // 2],
-        "peak_memory_mb": _peak_memory_mb(), "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "peak_memory_mb": _peak_memory_mb(),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
 
 
@@ -174,8 +231,12 @@ def _reported(folder: Path) -> dict[str, Any]:
     """The result of a finished run, with a warning where other code made it."""
     result = json.loads((folder / "result.json").read_text())
     if result["code"] != code_version():
-        warnings.warn(f"run {folder.name} was finished by other code ({result['code']}); this is {code_version()}. "
-                      "Train it again with run.fresh=true.", OtherCodeWarning, stacklevel=3)
+        warnings.warn(
+            f"run {folder.name} was finished by other code ({result['code']}); this is {code_version()}. "
+            "Train it again with run.fresh=true.",
+            OtherCodeWarning,
+            stacklevel=3,
+        )
     return result
 
 

@@ -30,8 +30,12 @@ def save(path: Path, content: dict[str, Any]) -> None:
         beside.unlink(missing_ok=True)
         # torch's zip writer turns a full disk into a RuntimeError without a number.
         number = error.errno if isinstance(error, OSError) and error.errno else errno.ENOSPC
-        raise OSError(number, f"could not write the checkpoint ({error}); the one before it is untouched. Free some "
-                              "space and run the same command again: it goes on from there", str(path)) from error
+        raise OSError(
+            number,
+            f"could not write the checkpoint ({error}); the one before it is untouched. Free some "
+            "space and run the same command again: it goes on from there",
+            str(path),
+        ) from error
 
 
 def load(path: Path, *, identity: str) -> dict[str, Any]:
@@ -44,10 +48,14 @@ def load(path: Path, *, identity: str) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, ValueError, OSError, pickle.UnpicklingError) as error:
         reason = (str(error) or "unexpected end").splitlines()[0]
-        raise CheckpointError(f"checkpoint {path} is damaged, or holds more than tensors and numbers: {reason}. "
-                              "Start over with run.fresh=true.") from error
+        raise CheckpointError(
+            f"checkpoint {path} is damaged, or holds more than tensors and numbers: {reason}. "
+            "Start over with run.fresh=true."
+        ) from error
     found = content.get("identity") if isinstance(content, dict) else None
     if found != identity:
-        raise CheckpointError(f"checkpoint {path} belongs to run {found!r}, not to {identity!r}. Move it away, or start "
-                              "over with run.fresh=true.")
+        raise CheckpointError(
+            f"checkpoint {path} belongs to run {found!r}, not to {identity!r}. Move it away, or "
+            "start over with run.fresh=true."
+        )
     return content

@@ -11,7 +11,9 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Interrupt:
-    """While active, turns the first SIGINT or SIGTERM into an `Interrupted` at the next `check`; the second is immediate.
+    """While active, turns the first SIGINT or SIGTERM into an `Interrupted` at the next `check`.
+
+    The second one is immediate.
 
     Outside the main thread no signal arrives, and `check` never raises.
     """

@@ -18,7 +18,7 @@ from mtlbench.data.loader import Rows, order
 from mtlbench.losses import task_losses
 from mtlbench.metrics import evaluate
 from mtlbench.schema import Task
-from mtlbench.tracking import Journal
+from mtlbench.tracking.journal import Journal
 from mtlbench.train import checkpoint
 from mtlbench.train.interrupt import Interrupt, Interrupted
 from mtlbench.train.selection import Part, parts
@@ -111,9 +111,16 @@ class Progress:
     rows_per_second: list[float] = field(default_factory=list)
 
 
-def fit(model: nn.Module, optimizers: list[Optimizer], balance: Callable[[Tensor], Tensor], rows: tuple[Rows, Rows],
-        tasks: tuple[Task, ...], settings: Settings, place: Place,
-        after_epoch: Callable[[], None] = lambda: None) -> Progress:
+def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
+    model: nn.Module,
+    optimizers: list[Optimizer],
+    balance: Callable[[Tensor], Tensor],
+    rows: tuple[Rows, Rows],
+    tasks: tuple[Task, ...],
+    settings: Settings,
+    place: Place,
+    after_epoch: Callable[[], None] = lambda: None,
+) -> Progress:
     """Train a model, keeping the weights of the best validation score; goes on from a checkpoint if there is one.
 
     Args:
@@ -172,10 +179,13 @@ def fit(model: nn.Module, optimizers: list[Optimizer], balance: Callable[[Tensor
                 _select(chosen, measured.values, progress, place)
                 progress.rows_per_second.append(len(train) / progress.seconds)
                 progress.epoch, progress.position, progress.seconds = progress.epoch + 1, 0, 0.0
-                place.journal.append(step=progress.step, epoch=progress.epoch,
-                                     values={f"valid/{name}": value for name, value in measured.values.items()}
-                                     | {"train/rows_per_second": progress.rows_per_second[-1]},
-                                     undefined={f"valid/{n}": reason for n, reason in measured.undefined.items()})
+                named = measured.prefixed("valid")
+                place.journal.append(
+                    step=progress.step,
+                    epoch=progress.epoch,
+                    undefined=named.undefined,
+                    values={**named.values, "train/rows_per_second": progress.rows_per_second[-1]},
+                )
                 _save(model, optimizers, progress, place)
                 saved = time.monotonic()
                 after_epoch()
@@ -186,8 +196,9 @@ def fit(model: nn.Module, optimizers: list[Optimizer], balance: Callable[[Tensor
 
 
 @torch.no_grad()
-def score(model: nn.Module, rows: Rows, settings: Settings, device: torch.device,
-          interrupt: Interrupt | None = None) -> Tensor:
+def score(
+    model: nn.Module, rows: Rows, settings: Settings, device: torch.device, interrupt: Interrupt | None = None
+) -> Tensor:
     """Logits of all rows, float32 ``[N, T]`` on the CPU, in evaluation mode and without labels."""
     model.eval()
     logits = []
@@ -227,8 +238,16 @@ def load_best(model: nn.Module, tasks: tuple[Task, ...], select: str, path: Path
 
 def _remaining(bounds: list[tuple[int, int]], progress: Progress, settings: Settings) -> Iterator[tuple[int, int]]:
     label = f"epoch {progress.epoch + 1}/{settings.epochs}"
-    yield from tqdm(bounds[progress.position:], desc=label, unit="batch", initial=progress.position,
-                    total=len(bounds), disable=None, delay=2, leave=False)
+    yield from tqdm(
+        bounds[progress.position :],
+        desc=label,
+        unit="batch",
+        initial=progress.position,
+        total=len(bounds),
+        disable=None,
+        delay=2,
+        leave=False,
+    )
 
 
 def _exhausted(progress: Progress, chosen: tuple[Part, ...], patience: int | None) -> bool:
@@ -247,10 +266,14 @@ def _log_losses(progress: Progress, tasks: tuple[Task, ...], journal: Journal) -
         raise NonFiniteLossError(
             f"the loss of task '{tasks[task].name}' is {losses_LT[position, task].item()} in step "
             f"{progress.step - len(progress.window) + position + 1}; last finite value: {before}. "
-            "Try a lower optimizer.lr, trainer.clip=1.0 or trainer.precision=fp32.")
+            "Try a lower optimizer.lr, trainer.clip=1.0 or trainer.precision=fp32."
+        )
     means = losses_LT.mean(dim=0).tolist()
-    journal.append(step=progress.step, epoch=progress.epoch,
-                   values={f"train/{task.name}/loss": mean for task, mean in zip(tasks, means, strict=True)})
+    journal.append(
+        step=progress.step,
+        epoch=progress.epoch,
+        values={f"train/{task.name}/loss": mean for task, mean in zip(tasks, means, strict=True)},
+    )
     progress.window.clear()
 
 
@@ -260,8 +283,10 @@ def _select(chosen: tuple[Part, ...], metrics: dict[str, float], progress: Progr
     for part in chosen:
         value = part.score(metrics)
         if value is None:
-            raise ValueError(f"no validation {part.metric} is defined for {', '.join(part.tasks)}: nothing to select "
-                             "weights by. Choose trainer.select=logloss, or a larger validation split.")
+            raise ValueError(
+                f"no validation {part.metric} is defined for {', '.join(part.tasks)}: nothing to select "
+                "weights by. Choose trainer.select=logloss, or a larger validation split."
+            )
         if part.name not in progress.best or value > progress.best[part.name]:
             progress.best[part.name], progress.best_step[part.name] = value, progress.step
             progress.stale[part.name] = 0
@@ -270,20 +295,29 @@ def _select(chosen: tuple[Part, ...], metrics: dict[str, float], progress: Progr
             progress.stale[part.name] += 1
     if better:
         kept = checkpoint.load(place.best, identity=place.identity)["parts"] if len(better) < len(chosen) else {}
-        checkpoint.save(place.best, {"identity": place.identity, "steps": progress.best_step,
-                                     "parts": kept | {part.name: part.module.state_dict() for part in better}})
+        checkpoint.save(
+            place.best,
+            {
+                "identity": place.identity,
+                "steps": progress.best_step,
+                "parts": kept | {part.name: part.module.state_dict() for part in better},
+            },
+        )
 
 
 def _save(model: nn.Module, optimizers: list[Optimizer], progress: Progress, place: Place) -> None:
     state: dict[str, Any] = asdict(progress)
-    checkpoint.save(place.last, {
-        "identity": place.identity,
-        "model": model.state_dict(),
-        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-        "random": torch.get_rng_state(),
-        "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "progress": state,
-    })
+    checkpoint.save(
+        place.last,
+        {
+            "identity": place.identity,
+            "model": model.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "progress": state,
+        },
+    )
 
 
 def _resume(model: nn.Module, optimizers: list[Optimizer], place: Place) -> Progress:
@@ -295,8 +329,9 @@ def _resume(model: nn.Module, optimizers: list[Optimizer], place: Place) -> Prog
     try:
         model.load_state_dict(last["model"])
     except RuntimeError as error:
-        raise checkpoint.CheckpointError(f"checkpoint {place.last} holds another model: {error}. "
-                                         "Start over with run.fresh=true.") from error
+        raise checkpoint.CheckpointError(
+            f"checkpoint {place.last} holds another model: {error}. Start over with run.fresh=true."
+        ) from error
     for optimizer, state in zip(optimizers, last["optimizers"], strict=True):
         optimizer.load_state_dict(state)
     torch.set_rng_state(last["random"])

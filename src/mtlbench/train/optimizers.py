@@ -26,16 +26,29 @@ def parameter_groups(model: nn.Module) -> dict[str, list[nn.Parameter]]:
     groups: dict[str, list[nn.Parameter]] = {"embedding": [], "gate": [], "dense": []}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            kind = "embedding" if fnmatch(name, EMBEDDING_PATTERN) else "gate" if fnmatch(name, GATE_PATTERN) else "dense"
-            groups[kind].append(parameter)
+            groups[_kind(name)].append(parameter)
     if not groups["embedding"]:
-        raise ValueError(f"no parameter of {type(model).__name__} is named like {EMBEDDING_PATTERN!r}; found "
-                         f"{[name for name, _ in model.named_parameters()]}")
+        raise ValueError(
+            f"no parameter of {type(model).__name__} is named like {EMBEDDING_PATTERN!r}; found "
+            f"{[name for name, _ in model.named_parameters()]}"
+        )
     return groups
 
 
-def build_optimizers(model: nn.Module, *, embedding: OptimizerFactory, dense: OptimizerFactory,
-                     gate: OptimizerFactory | None, sparse: bool) -> list[Optimizer]:
+def _kind(name: str) -> str:
+    if fnmatch(name, EMBEDDING_PATTERN):
+        return "embedding"
+    return "gate" if fnmatch(name, GATE_PATTERN) else "dense"
+
+
+def build_optimizers(
+    model: nn.Module,
+    *,
+    embedding: OptimizerFactory,
+    dense: OptimizerFactory,
+    gate: OptimizerFactory | None,
+    sparse: bool,
+) -> list[Optimizer]:
     """One optimizer for each kind of parameter that the model has.
 
     Args:
@@ -72,8 +85,13 @@ class LazyAdam(Optimizer):
         ValueError: a gradient is dense.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], lr: float = 1e-3,
-                 betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> None:
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+    ) -> None:
         super().__init__(parameters, {"lr": lr, "betas": tuple(betas), "eps": eps})
 
     @torch.no_grad()
@@ -83,8 +101,10 @@ class LazyAdam(Optimizer):
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     if not parameter.grad.is_sparse:
-                        raise ValueError(f"LazyAdam needs sparse gradients; a table of shape {tuple(parameter.shape)} "
-                                         "has a dense one. Set `optimizer.sparse=true` or choose `optimizer=adam`.")
+                        raise ValueError(
+                            f"LazyAdam needs sparse gradients; a table of shape {tuple(parameter.shape)} "
+                            "has a dense one. Set `optimizer.sparse=true` or choose `optimizer=adam`."
+                        )
                     self._step_rows(parameter, group)
         return None
 

@@ -1,4 +1,4 @@
-"""Which weights a run keeps: those of the best validation score, for each part of the model that is chosen by itself."""
+"""Which weights a run keeps: those of the best validation score, for each part that is chosen by itself."""
 
 from dataclasses import dataclass
 
@@ -46,10 +46,13 @@ def parts(model: nn.Module, tasks: tuple[Task, ...], select: str) -> tuple[Part,
     task, _, metric = select.rpartition("/")
     names = tuple(t.name for t in tasks)
     if metric not in HIGHER_IS_BETTER or (task and task not in names):
-        raise ValueError(f"trainer.select is {select!r}; allowed: <metric> or <task>/<metric> with a metric of "
-                         f"{sorted(HIGHER_IS_BETTER)} and a task of {list(names)}")
+        raise ValueError(
+            f"trainer.select is {select!r}; allowed: <metric> or <task>/<metric> with a metric of "
+            f"{sorted(HIGHER_IS_BETTER)} and a task of {list(names)}"
+        )
     copies = getattr(model, "copies", None)
     if copies is None:
         return (Part(name="model", module=model, tasks=(task,) if task else names, metric=metric),)
-    return tuple(Part(name=name, module=copy, tasks=(name,), metric=metric)
-                 for name, copy in zip(names, copies, strict=True))
+    return tuple(
+        Part(name=name, module=copy, tasks=(name,), metric=metric) for name, copy in zip(names, copies, strict=True)
+    )

@@ -1,0 +1,268 @@
+"""The loop: resumed equals uninterrupted to the bit, selection is on validation, failures say where."""
+
+import json
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from synthetic import plain_schema, random_batch
+from torch import Tensor, nn
+
+from mtlbench.data.loader import Rows
+from mtlbench.schema import Batch, Schema
+from mtlbench.tracking.journal import Journal
+from mtlbench.train import loop
+from mtlbench.train.checkpoint import CheckpointError
+from mtlbench.train.interrupt import Interrupted
+from mtlbench.train.loop import NonFiniteLossError, Place, Progress, Settings, batch_bounds, fit, load_best, score
+from mtlbench.train.optimizers import LazyAdam
+
+SCHEMA = plain_schema()
+SETTINGS = Settings(
+    epochs=3,
+    batch_size=16,
+    evaluation_batch_size=50,
+    patience=None,
+    select="auc",
+    precision="fp32",
+    compile=False,
+    clip=None,
+    log_steps=2,
+    checkpoint_minutes=60,
+)
+
+
+class Net(nn.Module):
+    """Embeddings, dropout (so that the random state matters), one logit per task."""
+
+    def __init__(self, schema: Schema) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(schema.embedding_rows, 3, sparse=True)
+        self.dropout = nn.Dropout(0.3)
+        self.tower = nn.Linear(3 * len(schema.id_fields), len(schema.tasks))
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.tower(self.dropout(self.embedding(batch.ids).flatten(1)))
+
+
+def rows(count: int, seed: int) -> Rows:
+    batch = random_batch(SCHEMA, count, seed)
+    assert batch.labels is not None
+    return Rows(
+        schema=SCHEMA, columns={"ids": batch.ids, "labels": batch.labels.to(torch.int8)}, tables={}, pointers={}
+    )
+
+
+TRAIN, VALID = rows(101, 1), rows(67, 2)
+
+
+def place(folder: Path) -> Place:
+    folder.mkdir(exist_ok=True)
+    return Place(identity="toy", folder=folder, journal=Journal(folder), device=torch.device("cpu"), seed=5)
+
+
+def built(model: nn.Module | None = None) -> tuple[nn.Module, list[torch.optim.Optimizer]]:
+    torch.manual_seed(7)
+    model = model or Net(SCHEMA)
+    embedding = [p for name, p in model.named_parameters() if "embedding" in name]
+    dense = [p for name, p in model.named_parameters() if "embedding" not in name]
+    return model, [LazyAdam(embedding, lr=0.05), torch.optim.Adam(dense, lr=0.05)]
+
+
+def trained(
+    folder: Path, settings: Settings = SETTINGS, model: nn.Module | None = None, train: Rows = TRAIN
+) -> tuple[nn.Module, Progress]:
+    model, optimizers = built(model)
+    return model, fit(model, optimizers, torch.sum, (train, VALID), SCHEMA.tasks, settings, place(folder))
+
+
+def journal_values(folder: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [
+        {"step": line["step"], **{k: v for k, v in line["values"].items() if "rows_per_second" not in k}}
+        for line in lines
+    ]
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(tmp_path: Path):
+    first, _ = trained(tmp_path / "a")
+    second, _ = trained(tmp_path / "b")
+    assert all(torch.equal(p, q) for p, q in zip(first.parameters(), second.parameters(), strict=True))
+    assert journal_values(tmp_path / "a") == journal_values(tmp_path / "b")
+    model, optimizers = built()
+    fit(model, optimizers, torch.sum, (TRAIN, VALID), SCHEMA.tasks, SETTINGS, replace(place(tmp_path / "c"), seed=6))
+    assert not torch.equal(model.tower.weight, first.tower.weight)
+
+
+@pytest.mark.parametrize("steps_before_the_signal", [1, 4, 7, 8, 20])
+def test_interrupted_and_resumed_equals_uninterrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps_before_the_signal: int
+):
+    whole, whole_progress = trained(tmp_path / "whole")
+
+    calls = 0
+    losses = loop.task_losses
+
+    def counting(*arguments: Tensor | None) -> Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == steps_before_the_signal:
+            signal.raise_signal(signal.SIGINT)
+        return losses(*arguments)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(loop, "task_losses", counting)
+    with pytest.raises(Interrupted):
+        trained(tmp_path / "halved")
+    assert calls == steps_before_the_signal
+    resumed, progress = trained(tmp_path / "halved")
+    # What the second process did not do again: exactly the steps before the signal.
+    assert calls == whole_progress.step
+    assert all(torch.equal(p, q) for p, q in zip(whole.parameters(), resumed.parameters(), strict=True))
+    assert journal_values(tmp_path / "whole") == journal_values(tmp_path / "halved")
+    assert progress.best == whole_progress.best
+
+
+def test_a_signal_during_validation_resumes_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    trained(tmp_path / "whole")
+    gather = Rows.gather
+    asked = []
+
+    def signalling(self: Rows, index: Tensor) -> Batch:
+        if self is VALID and not asked:
+            asked.append(True)
+            signal.raise_signal(signal.SIGTERM)
+        return gather(self, index)
+
+    monkeypatch.setattr(Rows, "gather", signalling)
+    with pytest.raises(Interrupted):
+        trained(tmp_path / "halved")
+    trained(tmp_path / "halved")
+    assert journal_values(tmp_path / "whole") == journal_values(tmp_path / "halved")
+
+
+def test_a_killed_process_leaves_a_journal_that_is_cut_back(tmp_path: Path):
+    trained(tmp_path / "whole")
+    trained(tmp_path / "killed", replace(SETTINGS, epochs=2))
+    # Lines that a process wrote after its last checkpoint, the last of them torn in the middle.
+    with (tmp_path / "killed" / "metrics.jsonl").open("ab") as file:
+        file.write(
+            b'{"step": 14, "epoch": 2, "time": 1, "values": {"train/task0/loss": 9.0}, "undefined": {}}\n{"step": 1'
+        )
+    trained(tmp_path / "killed")
+    assert journal_values(tmp_path / "whole") == journal_values(tmp_path / "killed")
+
+
+def test_the_weights_of_the_best_validation_score_are_kept_not_the_last(tmp_path: Path):
+    model, progress = trained(tmp_path, replace(SETTINGS, epochs=12))
+    scores = [
+        line["valid/task0/auc"] / 2 + line["valid/task1/auc"] / 2
+        for line in journal_values(tmp_path)
+        if "valid/task0/auc" in line
+    ]
+    best_epoch = max(range(12), key=scores.__getitem__)
+    assert best_epoch < 11, "the toy must overfit, or this test shows nothing"
+    assert progress.best == {"model": scores[best_epoch]}
+    last = score(model, VALID, SETTINGS, torch.device("cpu"))
+    steps = load_best(model, SCHEMA.tasks, "auc", tmp_path / "best.pt", "toy")
+    assert steps == {"model": 7 * (best_epoch + 1)}
+    selected = score(model, VALID, SETTINGS, torch.device("cpu"))
+    assert not torch.equal(selected, last)
+    measured = loop.evaluate(selected, VALID.columns["labels"], None, SCHEMA.tasks).values
+    assert (measured["task0/auc"] + measured["task1/auc"]) / 2 == pytest.approx(scores[best_epoch], abs=1e-12)
+
+
+def test_training_stops_when_patience_is_exhausted(tmp_path: Path):
+    _, progress = trained(tmp_path, replace(SETTINGS, epochs=50, patience=2))
+    assert progress.epoch == progress.best_step["model"] // 7 + 2 < 50
+
+
+class Copies(nn.Module):
+    """Tasks that share nothing: each copy gives one logit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.copies = nn.ModuleList(Net(plain_schema(tasks=1)) for _ in SCHEMA.tasks)
+
+    def forward(self, batch: Batch) -> Tensor:
+        return torch.cat([copy(batch) for copy in self.copies], dim=1)
+
+
+def test_tasks_that_share_nothing_are_each_selected_at_their_own_best_step(tmp_path: Path):
+    model, progress = trained(tmp_path, replace(SETTINGS, epochs=12), model=Copies())
+    lines = [line for line in journal_values(tmp_path) if "valid/task0/auc" in line]
+    for task in ("task0", "task1"):
+        scores = [line[f"valid/{task}/auc"] for line in lines]
+        assert progress.best[task] == max(scores)
+        assert progress.best_step[task] == 7 * (scores.index(max(scores)) + 1)
+    assert progress.best_step["task0"] != progress.best_step["task1"], "choose a seed for which they differ"
+    load_best(model, SCHEMA.tasks, "auc", tmp_path / "best.pt", "toy")
+    logits = score(model, VALID, SETTINGS, torch.device("cpu"))
+    measured = loop.evaluate(logits, VALID.columns["labels"], None, SCHEMA.tasks).values
+    assert {task: measured[f"{task}/auc"] for task in ("task0", "task1")} == pytest.approx(progress.best, abs=1e-12)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_task_and_step(tmp_path: Path):
+    class Exploding(Net):
+        def forward(self, batch: Batch) -> Tensor:
+            logits = super().forward(batch)
+            bad = self.training and bool((batch.row == 13).any())
+            return logits * torch.tensor([1.0, float("nan") if bad else 1.0])
+
+    position = loop.order(len(TRAIN), 5, 0).tolist().index(13) // 16
+    with pytest.raises(NonFiniteLossError, match=rf"loss of task 'task1' is nan in step {position + 1}; last finite"):
+        trained(tmp_path, model=Exploding(SCHEMA))
+
+
+def test_another_model_in_the_folder_is_refused(tmp_path: Path):
+    trained(tmp_path)
+    with pytest.raises(CheckpointError, match=r"last\.pt holds another model"):
+        trained(tmp_path, model=Copies())
+
+
+def test_an_undefined_selection_metric_is_an_error(tmp_path: Path):
+    one_class = replace(VALID, columns={**VALID.columns, "labels": torch.zeros_like(VALID.columns["labels"])})
+    model, optimizers = built()
+    with pytest.raises(ValueError, match="no validation auc is defined for task0, task1"):
+        fit(model, optimizers, torch.sum, (TRAIN, one_class), SCHEMA.tasks, SETTINGS, place(tmp_path))
+
+
+@pytest.mark.parametrize("select", ["ouc", "task9/auc", "task0/"])
+def test_an_unknown_selection_is_refused(tmp_path: Path, select: str):
+    with pytest.raises(ValueError, match=r"trainer\.select is"):
+        trained(tmp_path, replace(SETTINGS, select=select))
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "sizes"),
+    [
+        (101, 16, [16] * 6 + [5]),
+        (97, 16, [16] * 5 + [17]),
+        (16, 16, [16]),
+        (1, 16, [1]),
+        (17, 16, [17]),
+        (18, 16, [16, 2]),
+    ],
+)
+def test_every_row_is_in_one_batch_and_none_is_alone(count: int, size: int, sizes: list[int]):
+    bounds = batch_bounds(count, size)
+    assert [stop - start for start, stop in bounds] == sizes
+    assert [row for start, stop in bounds for row in range(start, stop)] == list(range(count))
+
+
+def test_bf16_trains_close_to_fp32_and_keeps_fp32_weights(tmp_path: Path):
+    full, _ = trained(tmp_path / "fp32")
+    half, _ = trained(tmp_path / "bf16", replace(SETTINGS, precision="bf16"))
+    assert all(p.dtype == torch.float32 for p in half.parameters())
+    scores = [score(model, VALID, SETTINGS, torch.device("cpu")) for model in (full, half)]
+    torch.testing.assert_close(scores[0], scores[1], atol=0.1, rtol=0)
+    assert not torch.equal(scores[0], scores[1])
+
+
+def test_clipping_bounds_the_dense_gradient(tmp_path: Path):
+    free, _ = trained(tmp_path / "free", replace(SETTINGS, epochs=1))
+    held, _ = trained(tmp_path / "held", replace(SETTINGS, epochs=1, clip=1e-9))
+    started, _ = built()
+    moved = [(m.tower.weight - started.tower.weight).abs().max().item() for m in (free, held)]
+    assert moved[1] < moved[0]
