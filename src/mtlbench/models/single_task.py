@@ -1,0 +1,34 @@
+"""Single-task baselines as one model: a network per task that shares nothing with the others."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from mtlbench.schema import Batch, Schema
+
+
+class SingleTask(nn.Module):
+    """T independent copies of a network of one logit, each with its own embeddings.
+
+    They train side by side in one run, and each is selected at its own best step.
+
+    Args:
+        schema: the fields and tasks.
+        network: makes a network ``Batch -> [B]`` when called with ``schema=``.
+
+    Attributes:
+        copies: the networks, in the order of the tasks; tells the training loop that tasks share nothing.
+
+    Shape: `Batch` of B rows -> logits ``[B, T]``.
+
+    Paper: the single-task rows of all tables.
+    Departure: none.
+    """
+
+    def __init__(self, schema: Schema, *, network: Callable[..., nn.Module]) -> None:
+        super().__init__()
+        self.copies = nn.ModuleList(network(schema=schema) for _ in schema.tasks)
+
+    def forward(self, batch: Batch) -> Tensor:
+        return torch.stack([copy(batch) for copy in self.copies], dim=1)

@@ -1,0 +1,50 @@
+"""Self-attention in which the fields of a row are the tokens."""
+
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mtlbench.nn.stacked import StackedLinear
+
+AttentionResidual = Literal["none", "autoint"]
+
+
+class FieldAttention(nn.Module):
+    """Multi-head self-attention over fields, ``concat_h(softmax(Q_h K_h^T / sqrt(D/heads)) V_h) W_o``.
+
+    No bias, no normalisation and no residual: Eq. 1 of DEPHN mixes the raw fields in afterwards. With
+    ``residual="autoint"`` the result is ``relu(attention + x W_r)``.
+
+    Shape: ``[B, F, D]`` -> ``[B, F, D]``.
+
+    Raises:
+        ValueError: the heads do not divide the width.
+
+    Paper: DEPHN III-A ("traditional multi-head self-attention"; its number of heads is not printed).
+    Departure: none.
+    """
+
+    def __init__(self, width: int, heads: int, residual: AttentionResidual = "none") -> None:
+        super().__init__()
+        if heads < 1 or width % heads:
+            raise ValueError(f"attention_heads is {heads} at a width of {width}; allowed: a divisor of the width, "
+                             "because every head reads an equal part of it")
+        if residual not in get_args(AttentionResidual):
+            raise ValueError(f"attention_residual is {residual!r}; allowed: {', '.join(get_args(AttentionResidual))}")
+        self.heads, self.width = heads, width
+        self.query_key_value = StackedLinear(3, width, width, bias=False)
+        self.output = StackedLinear(1, width, width, bias=False)
+        self.residual = StackedLinear(1, width, width, bias=False) if residual == "autoint" else None
+
+    def forward(self, x_BFD: Tensor) -> Tensor:
+        rows, fields, width = x_BFD.shape
+        token_1ND = x_BFD.reshape(1, -1, width)
+        query, key, value = (self.query_key_value(token_1ND)
+                             .view(3, rows, fields, self.heads, -1).transpose(2, 3).unbind(0))
+        mixed_BHFD = F.scaled_dot_product_attention(query, key, value)
+        out_BFD = self.output(mixed_BHFD.transpose(1, 2).reshape(1, -1, width)).view(rows, fields, width)
+        if self.residual is None:
+            return out_BFD
+        return torch.relu(out_BFD + self.residual(token_1ND).view(rows, fields, width))

@@ -1,0 +1,129 @@
+"""The front of every model: ids and numbers become one row of D components per field."""
+
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mtlbench.schema import PADDING, Batch, Schema
+
+NO_WEIGHT = 1e-12
+"""A bag whose weights sum to less than this pools to zeros: nothing in it counts."""
+
+
+class FieldEmbedding(nn.Module):
+    """One row per field: ``e[id]`` of a single id, ``sum_i w_i e[id_i] / sum_i w_i`` of a bag, ``n V`` of numbers.
+
+    All ids of all fields live in one table. Single ids are one gather; all bags together are one pooled gather, in
+    which ``[B, S, D]`` never exists; all numbers are one product with a block-diagonal matrix. An empty bag is zero,
+    and so is padding, which is never trained.
+
+    Call this block `fields` in a model (not an embedding): its table is then the one parameter named like an embedding.
+
+    Shape: `Batch` of B rows -> ``[B, F, D]``, id fields before number fields, in the order of the schema.
+
+    Args:
+        schema: the fields.
+        width: D.
+        std: standard deviation of normal initial values; ``None`` draws them uniformly from +-1/sqrt(D).
+
+    Attributes:
+        sparse: whether the table's gradient holds the rows of the batch alone; set by whoever builds its optimizer.
+
+    Raises:
+        ValueError: the width is below 1, or the standard deviation is not positive.
+    """
+
+    _single_slots: Tensor
+    _place: Tensor
+    _number_blocks: Tensor
+
+    def __init__(self, schema: Schema, width: int, std: float | None = None) -> None:
+        super().__init__()
+        if width < 1:
+            raise ValueError(f"embedding_width is {width}; allowed: 1 or more")
+        if std is not None and std <= 0:
+            raise ValueError(f"embedding_std is {std}; allowed: above 0 (equal rows stay equal), or null for uniform "
+                             "initial values")
+        self.sparse = False
+        self.embedding = nn.Parameter(_initial_table(schema.embedding_rows, width, std))
+        self._has_numbers = bool(schema.number_fields)
+        if self._has_numbers:
+            weights = [nn.init.xavier_uniform_(torch.empty(field.width, width)) for field in schema.number_fields]
+            self.numbers = nn.Parameter(torch.cat(weights))
+            blocks = [torch.ones(field.width, 1) for field in schema.number_fields]
+            self.register_buffer("_number_blocks", torch.block_diag(*blocks), persistent=False)
+
+        singles = [field.name for field in schema.id_fields if field.width == 1]
+        bags = [field.name for field in schema.id_fields if field.width > 1]
+        self._register("_single_slots", [schema.slots[name].start for name in singles])
+        self._bags = [schema.slots[name] for name in bags]
+        self._bag_weights = [schema.weight_columns.get(name) for name in bags]
+        # Where id fields do not stand as "all single ones, then all bags", this brings the rows back into order.
+        place = [(singles + bags).index(field.name) for field in schema.id_fields]
+        self._ordered = place == sorted(place)
+        self._register("_place", place + list(range(len(place), len(schema.fields))))
+
+    def _register(self, name: str, positions: list[int]) -> None:
+        self.register_buffer(name, torch.tensor(positions, dtype=torch.int64), persistent=False)
+
+    # Sparse gradients inside a compiled graph fail in inductor; everything behind this block compiles.
+    @torch.compiler.disable
+    def forward(self, batch: Batch) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if not self._bags and not self._has_numbers:
+            return self._gather(batch.ids)
+        parts = [self._gather(batch.ids[:, self._single_slots])]
+        if self._bags:
+            parts.append(self._pool(batch))
+        if self._has_numbers:
+            parts.append(self._project(batch.numbers))
+        x_BFD = torch.cat(parts, dim=1)
+        return x_BFD if self._ordered else x_BFD.index_select(1, self._place)
+
+    def _gather(self, ids_BS: Tensor) -> Tensor:
+        return F.embedding(ids_BS, self.embedding, padding_idx=PADDING, sparse=self.sparse)
+
+    def _pool(self, batch: Batch) -> Tensor:
+        bags = [batch.ids[:, slots.start:slots.stop] for slots in self._bags]
+        shares = [_shares(ids, batch.weights, columns, self.embedding.dtype)
+                  for ids, columns in zip(bags, self._bag_weights, strict=True)]
+        ids_BS = torch.cat(bags, dim=1)
+        rows, slots = ids_BS.shape
+        starts = torch.tensor(_running_sum(len(columns) for columns in self._bags), device=ids_BS.device)
+        offsets = torch.arange(rows, device=ids_BS.device)[:, None] * slots + starts
+        pooled = F.embedding_bag(
+            ids_BS.flatten(), self.embedding, offsets.flatten().to(ids_BS.dtype), mode="sum", sparse=self.sparse,
+            per_sample_weights=torch.cat(shares, dim=1).flatten(), padding_idx=PADDING)
+        return pooled.view(rows, len(bags), -1)
+
+    def _project(self, numbers_BN: Tensor) -> Tensor:
+        weight_NFD = self._number_blocks[:, :, None] * self.numbers[:, None]
+        return (numbers_BN.to(weight_NFD.dtype) @ weight_NFD.flatten(1)).view(len(numbers_BN), *weight_NFD.shape[1:])
+
+
+def _initial_table(rows: int, width: int, std: float | None) -> Tensor:
+    table = torch.empty(rows, width)
+    if std is None:
+        table.uniform_(-(width**-0.5), width**-0.5)
+    else:
+        table.normal_(std=std)
+    table[PADDING] = 0
+    return table
+
+
+def _shares(ids_BS: Tensor, weights_BW: Tensor | None, columns: range | None, dtype: torch.dtype) -> Tensor:
+    """Weight of each id within its bag: equal, or as given; padding weighs nothing and the others sum to 1."""
+    weight_BS = (ids_BS != PADDING).to(dtype)
+    if columns is not None:
+        assert weights_BW is not None, "a schema with weighted fields came with a batch without weights"
+        weight_BS = weight_BS * weights_BW[:, columns.start:columns.stop]
+    return weight_BS / weight_BS.sum(dim=1, keepdim=True).clamp_min(NO_WEIGHT)
+
+
+def _running_sum(widths: Iterable[int]) -> list[int]:
+    """Sum of all widths before each one."""
+    starts = [0]
+    for width in widths:
+        starts.append(starts[-1] + width)
+    return starts[:-1]

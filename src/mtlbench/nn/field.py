@@ -1,0 +1,44 @@
+"""Field interaction (FINT): products of whole field rows, component by component."""
+
+import torch
+from torch import Tensor, nn
+
+
+class FieldLayers(nn.Module):
+    """E field-interaction networks side by side, ``V' = V * (W V_0) + u V`` with W ``[F, F]`` and u ``[F]``.
+
+    W mixes fields, never components: ``(W V_0)_i = sum_j W_ij V_0j``. The residual u is trained and starts at 1: with
+    small weights a network begins near the identity. Untrained, it stays 1.
+
+    Shape: ``[E, B, F, D]`` or ``[1, B, F, D]`` -> ``[E, B, F, D]``.
+
+    Args:
+        stacks: E.
+        fields: F.
+        depth: number of layers.
+        trained_residual: whether u is trained.
+
+    Raises:
+        ValueError: a negative depth.
+
+    Paper: Zhao, Yang, Liu, Feng, Xu: FINT, arXiv 2107.01999.
+    Departure: u starts at 1, where the authors' code draws it together with W.
+    """
+
+    def __init__(self, stacks: int, fields: int, depth: int, trained_residual: bool = True) -> None:
+        super().__init__()
+        if depth < 0:
+            raise ValueError(f"field_depth is {depth}; allowed: 0 or more layers")
+        bound = (6 / (fields + fields)) ** 0.5
+        self.weights = nn.ParameterList(
+            nn.Parameter(torch.empty(stacks, fields, fields).uniform_(-bound, bound)) for _ in range(depth))
+        self.residuals = nn.ParameterList(
+            nn.Parameter(torch.ones(stacks, fields)) for _ in range(depth if trained_residual else 0))
+
+    def forward(self, x_EBFD: Tensor) -> Tensor:
+        v_EBFD = x_EBFD
+        for layer, weight_EFF in enumerate(self.weights):
+            mixed_EBFD = torch.einsum("eij,ebjd->ebid", weight_EFF, x_EBFD.expand(len(weight_EFF), -1, -1, -1))
+            kept_EBFD = self.residuals[layer][:, None, :, None] * v_EBFD if self.residuals else v_EBFD
+            v_EBFD = v_EBFD * mixed_EBFD + kept_EBFD
+        return v_EBFD

@@ -1,0 +1,36 @@
+"""Explicit mappings of DEPHN: fixed functions by which tasks decompose what shared experts say."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+MAPPINGS: dict[str, Callable[[Tensor], Tensor]] = {
+    "identity": lambda a: a,
+    "square": torch.square,
+    "cube": lambda a: a**3,
+    "sin": torch.sin,
+    "cos": torch.cos,
+    "sin2": lambda a: torch.sin(2 * a),
+    "cos2": lambda a: torch.cos(2 * a),
+}
+"""The raw mapping with further terms of a Taylor series, and trigonometric mappings with further harmonics."""
+
+
+def checked_mappings(names: Sequence[str]) -> tuple[str, ...]:
+    """The names as given.
+
+    Raises:
+        ValueError: none are given, one twice, or one that is not in `MAPPINGS`.
+    """
+    if not names or len(set(names)) < len(names) or not set(names) <= set(MAPPINGS):
+        raise ValueError(f"mappings are {list(names)}; allowed: one or more of {', '.join(MAPPINGS)}, each once")
+    return tuple(names)
+
+
+def explicit_mappings(names: Sequence[str], a: Tensor, dim: int) -> Tensor:
+    """``f_1(a), ..., f_P(a)``, element-wise, stacked along a new axis.
+
+    Paper: DEPHN III-B, whose "RM" (raw) and "TM" (trigonometric) are the only functions that it names.
+    """
+    return torch.stack([MAPPINGS[name](a) for name in names], dim=dim)

@@ -1,0 +1,46 @@
+"""Soft selection gating (SSG): how much of the attended and of the raw fields a structure reads."""
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+Squash = Literal["none", "sigmoid"]
+
+
+class SoftSelection(nn.Module):
+    """``z_n = G_n * attended + (1 - G_n) * raw`` with a trainable vector G_n for each of N readers (Eq. 1).
+
+    Shape: raw ``[B, F, D]``, attended ``[B, F, D]`` -> ``[N, B, F * D]``.
+
+    Args:
+        readers: N.
+        width: F * D, components of G_n.
+        squash: ``sigmoid`` keeps the effective G within (0, 1); ``none`` leaves it free.
+        start: initial value of the effective G.
+
+    Raises:
+        ValueError: an unknown squash, or a start that a sigmoid cannot take.
+
+    Paper: DEPHN Eq. 1, which calls G a trainable vector and gives neither range nor initial value.
+    Departure: none.
+    """
+
+    def __init__(self, readers: int, width: int, squash: Squash = "none", start: float = 0.5) -> None:
+        super().__init__()
+        if squash not in get_args(Squash):
+            raise ValueError(f"selection_squash is {squash!r}; allowed: {', '.join(get_args(Squash))}")
+        if squash == "sigmoid" and not 0 < start < 1:
+            raise ValueError(f"selection_start is {start}; allowed under a sigmoid: between 0 and 1, both excluded")
+        self.squash = squash
+        value = torch.tensor(start).logit() if squash == "sigmoid" else torch.tensor(start)
+        self.weight = nn.Parameter(value.expand(readers, width).clone())
+
+    @property
+    def share(self) -> Tensor:
+        """The effective G ``[N, F * D]``: the share of the attended fields."""
+        return self.weight.sigmoid() if self.squash == "sigmoid" else self.weight
+
+    def forward(self, x_BFD: Tensor, attended_BFD: Tensor) -> Tensor:
+        share_N1I = self.share[:, None]
+        return share_N1I * attended_BFD.flatten(1) + (1 - share_N1I) * x_BFD.flatten(1)
