@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from filelock import FileLock
 
@@ -43,9 +43,8 @@ def default_uri(runs: Path) -> str:
 
 
 def public(uri: str) -> str:
-    """The URI without the password that it may hold, to be written down or shown."""
-    parts = urlsplit(uri)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else uri
+    """The URI without the user and password that it may hold, to be written down or shown."""
+    return uri.replace(_credentials(uri), "")
 
 
 def connect(uri: str) -> "MlflowClient":
@@ -86,8 +85,7 @@ def errors_of(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:  # a failed request is an OSError
-        first_line = str(error).partition("\n")[0][:300]
-        raise TrackingError(f"MLflow at {public(uri)}: {first_line}") from error
+        raise TrackingError(f"MLflow at {public(uri)}: {_shown(error, uri)}") from error
 
 
 def sqlite_path(uri: str) -> Path | None:
@@ -125,3 +123,18 @@ def _create_database(uri: str) -> None:
         beside.unlink(missing_ok=True)
         SqlAlchemyStore(f"sqlite:///{beside}", artifact_root(uri)).engine.dispose()
         beside.replace(path)
+
+
+def _credentials(uri: str) -> str:
+    """``user:password@``, or nothing."""
+    user, at, _ = urlsplit(uri).netloc.rpartition("@")
+    return user + at
+
+
+def _shown(error: BaseException, uri: str) -> str:
+    """The first line of an error, and the cause at the bottom of it (a refused connection), without a password."""
+    bottom = error
+    while (below := bottom.__cause__ or bottom.__context__) is not None:
+        bottom = below
+    text = str(error).partition("\n")[0].replace(_credentials(uri), "")
+    return text if bottom is error else f"{text[:100]}... [{type(bottom).__name__}: {str(bottom)[:100]}]"

@@ -11,7 +11,7 @@ import yaml
 LONGEST_VALUE = 6000
 """Characters of a parameter's value that MLflow stores."""
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_\-. /]*")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_\-. ]*")
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -92,9 +92,8 @@ def send(folder: Path, uri: str, experiment: str) -> SendReport:
         ValueError: the folder is not that of a run, or a file in it is damaged.
     """
     facts, _ = read_facts(folder)
-    lock = FileLock(folder / f".{SENT}.lock")
     try:
-        lock.acquire(timeout=0)
+        lock = FileLock(folder / f".{SENT}.lock").acquire(timeout=0)
     except Timeout as error:
         raise TrackingError(f"run {facts.identity} is being sent by another process") from error
     with lock:

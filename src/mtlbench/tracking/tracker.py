@@ -50,7 +50,7 @@ class Tracker:
         try:
             send(folder, self.uri, self.experiment)
         except (TrackingError, ValueError, OSError) as problem:
-            # All that a server, a connection or a damaged file can raise; a mistake of this program is none of them.
+            # All that a server, a connection or a damaged file can raise: no copy is worth a run.
             return problem
         return None
 
