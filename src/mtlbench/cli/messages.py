@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from typing import TextIO
 
 TRACEBACK = "MTLBENCH_TRACEBACK"
+"""Set in the environment, it lets every error through with its traceback."""
+
+REPORTED = (ValueError, OSError, ArithmeticError)
+"""What people can mend: unusable input, files and servers, a loss that diverged."""
 
 
 @dataclass
@@ -30,10 +34,10 @@ def explained() -> Iterator[Status]:
         status.code = 130
     except BrokenPipeError:  # the reader of our output has gone, `mtlbench list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (ValueError, OSError, ArithmeticError) as error:
+    except REPORTED as error:
         if os.environ.get(TRACEBACK):
             raise
-        print(f"mtlbench: {_text(error)}", file=sys.stderr)
+        print(f"mtlbench: {text_of(error)}", file=sys.stderr)
         status.code = 2 if isinstance(error, ValueError) else 1
 
 
@@ -42,7 +46,8 @@ def quiet_warnings() -> None:
     warnings.showwarning = _show
 
 
-def _text(error: BaseException) -> str:
+def text_of(error: BaseException) -> str:
+    """An error in one message."""
     if isinstance(error, OSError) and error.filename:
         return f"{error.strerror} ({error.filename})"
     return str(error) or type(error).__name__

@@ -1,13 +1,19 @@
 """``mtlbench train``: one run, or with ``-m`` one run for each combination of the comma-separated values."""
 
 import sys
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from mtlbench.cli.choices import GROUPS, choices, conf_folder
 from mtlbench.cli.compose import readable_errors, with_choices
+from mtlbench.cli.messages import REPORTED, text_of
+
+if TYPE_CHECKING:
+    from mtlbench.experiment.run import Outcome
 
 USAGE = """usage: mtlbench train [-m] [<group>=<choice> ...] [<key>=<value> ...]
 
@@ -32,18 +38,23 @@ def run(arguments: list[str]) -> int:
     if "--help" in arguments or "-h" in arguments:
         print(USAGE.format(groups="\n\n".join(_described(group) for group in GROUPS)), end="")
         return 0
-    outcomes = []
+    outcomes: list[Outcome] = []
+    failures: list[Exception] = []
 
     def job(config: DictConfig) -> None:
-        from mtlbench.cli.render import outcome_text
-        from mtlbench.experiment.run import train
-
-        with_choices(config, HydraConfig.get().runtime.choices)
-        chosen = config.run.choices
-        print(f"model={chosen.model} dataset={chosen.dataset} seed={config.seed}", file=sys.stderr)
-        outcome = train(config)
-        outcomes.append(outcome)
-        print(outcome_text(outcome, config), flush=True)
+        hydra_config = HydraConfig.get()
+        with_choices(config, hydra_config.runtime.choices)
+        print(
+            f"model={config.run.choices.model} dataset={config.run.choices.dataset} seed={config.seed}", file=sys.stderr
+        )
+        try:
+            outcomes.append(_train(config))
+        except REPORTED as error:
+            if hydra_config.mode == RunMode.MULTIRUN:
+                print(f"mtlbench: {hydra_config.job.override_dirname}: {text_of(error)}", file=sys.stderr)
+            failures.append(error)
+            if not hydra_config.launcher._target_.endswith("BasicLauncher"):
+                raise  # in a process of its own, where nobody reads our list
 
     overrides = [word for word in arguments if not word.startswith("-")]
     argv, sys.argv = sys.argv, ["mtlbench", *arguments]
@@ -56,7 +67,18 @@ def run(arguments: list[str]) -> int:
         from mtlbench.cli.render import comparison
 
         print(comparison(outcomes))
+    if failures:
+        raise failures[0]
     return 0
+
+
+def _train(config: DictConfig) -> "Outcome":
+    from mtlbench.cli.render import outcome_text
+    from mtlbench.experiment.run import train
+
+    outcome = train(config)
+    print(outcome_text(outcome, config), flush=True)
+    return outcome
 
 
 def _plain_overrides(arguments: list[str], overrides: list[str]) -> list[str]:

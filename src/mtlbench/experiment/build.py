@@ -86,7 +86,7 @@ def _checked(
     ):
         raise ConfigError(f"{where}: {_name(target)} needs {', '.join(missing)}")
     hints = _hints(target)
-    return {key: _typed(value, hints.get(key), f"{where}.{key}") for key, value in values.items()}
+    return {key: typed(value, hints.get(key), f"{where}.{key}") for key, value in values.items()}
 
 
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def _hints(target: Callable[..., Any]) -> dict[str, Any]:
         return {}
 
 
-def _typed(value: Any, hint: Any, where: str) -> Any:
+def typed(value: Any, hint: Any, where: str) -> Any:
     """The value as the hinted type; whole numbers pass for floats and lists for tuples, strings for nothing else."""
     if hint is None or isinstance(hint, typing.TypeVar):
         return value
@@ -112,8 +112,7 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
             else adapter.validate_python(value)
         )
     except ValidationError as error:
-        problems = "; ".join(str(problem["msg"]) for problem in error.errors())
-        raise ConfigError(f"{where}: {value!r} is not of type {_hint_name(hint)}: {problems}") from None
+        raise ConfigError(f"{where}: {value!r} is not of type {_hint_name(hint)}") from error
 
 
 def _is_plain(value: Any) -> bool:
@@ -129,4 +128,9 @@ def _name(target: Callable[..., Any]) -> str:
 
 
 def _hint_name(hint: Any) -> str:
-    return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint).replace("typing.", "")
+    """A type as people write it; tensors are left out, since no configuration can hold one."""
+    return (
+        hint.__name__
+        if isinstance(hint, type) and not typing.get_args(hint)
+        else str(hint).replace("typing.", "").replace(" | torch.Tensor", "")
+    )

@@ -8,7 +8,7 @@ import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 import torch
@@ -18,7 +18,7 @@ from torch import nn
 
 from mtlbench.data.loader import Rows
 from mtlbench.data.store import Store
-from mtlbench.experiment.build import ConfigError, build, fill, imported
+from mtlbench.experiment.build import ConfigError, build, check, fill, imported, typed
 from mtlbench.experiment.data import Data, locate, stored
 from mtlbench.experiment.identity import code_version, run_identity
 from mtlbench.metrics import Metrics, evaluate
@@ -28,6 +28,17 @@ from mtlbench.tracking.journal import Journal
 from mtlbench.tracking.tracker import open_tracker
 from mtlbench.train.loop import Place, Progress, Settings, fit, load_best, score
 from mtlbench.train.optimizers import build_optimizers, parameter_groups
+
+PLAIN = {
+    "seed": int,
+    "run.fresh": bool,
+    "run.threads": int | Literal["auto"],
+    "run.device": str,
+    "dataset.min_count": int,
+    "dataset.on_error": Literal["fail", "quarantine"],
+    "dataset.source": Literal["auto", "real", "simulated"],
+}
+"""Keys that belong to no object whose signature could check them."""
 
 
 class BusyError(OSError):
@@ -55,6 +66,7 @@ def train(config: DictConfig) -> Outcome:
         BusyError: another process is training this very run.
         NonFiniteLossError, Interrupted: the run stopped; its folder and the tracker say so.
     """
+    check_config(config)
     device = resolve_device(config.run.device)
     if config.run.threads != "auto":
         torch.set_num_threads(config.run.threads)
@@ -73,19 +85,33 @@ def train(config: DictConfig) -> Outcome:
         raise BusyError(f"another process is training run {identity} in {folder}") from error
 
 
-def build_model(config: DictConfig, schema: Schema) -> nn.Module:
-    """The configured model, with its initial weights drawn from torch's global generator."""
-    factory = build(config.model, "model")
-    arguments: dict[str, Any] = {"schema": schema}
+def check_config(config: DictConfig) -> None:
+    """Refuse what can be refused before any file is read: unknown arguments, wrong types, parts that do not fit."""
+    for key, hint in PLAIN.items():
+        typed(OmegaConf.select(config, key), hint, key)
+    fill(Settings, dict(config.trainer), "trainer")
+    check(config.model, "model", given={"schema"})
+    check(config.balancing, "balancing", given={"tasks"})
+    check(config.dataset.split, "dataset.split", given={"candidates"})
+    for kind in ("embedding", "dense", "gate"):
+        if config.optimizer[kind] is not None:
+            check(config.optimizer[kind], f"optimizer.{kind}", given={"params"})
     if config.virtual_gradient._target_ is not None:
+        check(config.virtual_gradient, "virtual_gradient", given=set())
         if "virtual_gradient" not in inspect.signature(imported(config.model._target_)).parameters:
             chosen = config.run.choices
             raise ConfigError(
-                f"virtual_gradient={chosen.virtual_gradient}: model={chosen.model} has no gates whose gradient it could "
-                "bend. Choose virtual_gradient=none, or a gated model (mmoe, mtphn, dephn)."
+                f"virtual_gradient={chosen.virtual_gradient}: model={chosen.model} has no gates whose gradient "
+                "it could bend. Choose virtual_gradient=none, or a gated model (mmoe, mtphn, dephn)."
             )
+
+
+def build_model(config: DictConfig, schema: Schema) -> nn.Module:
+    """The configured model, with its initial weights drawn from torch's global generator."""
+    arguments: dict[str, Any] = {"schema": schema}
+    if config.virtual_gradient._target_ is not None:
         arguments["virtual_gradient"] = build(config.virtual_gradient, "virtual_gradient")()
-    return factory(**arguments)
+    return build(config.model, "model")(**arguments)
 
 
 def resolve_device(name: str) -> torch.device:
