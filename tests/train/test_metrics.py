@@ -93,8 +93,8 @@ def test_log_loss_of_a_rare_event_is_the_published_order():
 
 def test_log_loss_keeps_its_digits_where_probabilities_saturate():
     # float32 probabilities would be exactly 1 here: a loss of 0 and of infinity.
-    assert log_loss(np.float32([40.0]), np.array([True])) == pytest.approx(math.exp(-40), rel=1e-6)
-    assert log_loss(np.float32([200.0]), np.array([False])) == pytest.approx(200)
+    assert log_loss(np.array([40.0], dtype=np.float32), np.array([True])) == pytest.approx(math.exp(-40), rel=1e-6)
+    assert log_loss(np.array([200.0], dtype=np.float32), np.array([False])) == pytest.approx(200)
 
 
 def test_calibration_error_bins_hold_equally_many_rows_and_depend_on_no_order():

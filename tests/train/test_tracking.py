@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -21,8 +22,9 @@ import pytest
 import yaml
 
 from mtlbench.tracking.connect import ARTIFACTS, DATABASE, TrackingError, connect, default_uri, public
+from mtlbench.tracking.curves import draw_curves
 from mtlbench.tracking.folder import CONFIG, RESULT, Facts, begin, read_facts, read_json, read_status, write_status
-from mtlbench.tracking.journal import Journal
+from mtlbench.tracking.journal import Journal, Line
 from mtlbench.tracking.parameters import flatten, shorten
 from mtlbench.tracking.send import SENT, send
 from mtlbench.tracking.tracker import Tracker, open_tracker, sync
@@ -243,6 +245,7 @@ def test_everything_arrives(runs: Path):
     assert run.info.end_time == read_status(folder).time
     for name in ("train/click/loss", "train/conversion/loss"):
         assert history(runs, report.run_id, name) == journalled(folder, name)
+    assert run.inputs is not None
     (data,) = run.inputs.dataset_inputs
     assert (data.dataset.name, data.dataset.digest) == ("aliccp", "d" * 36)
     assert json.loads(data.dataset.source)["tags"] == {"origin": "simulated", "fingerprint": "d" * 64}
@@ -410,6 +413,27 @@ def test_a_folder_that_is_being_sent_is_left_alone(runs: Path, tmp_path: Path):
     ):
         send(folder, default_uri(runs), EXPERIMENT)
     assert send(folder, default_uri(runs), EXPERIMENT).described
+
+
+def test_curves_have_a_panel_per_task_and_a_picture_per_family(tmp_path: Path):
+    lines = [
+        Line(step=step, epoch=0, time=0, values=values)
+        for step in range(3)
+        for values in ({f"train/{t}/loss": 1.0 / (step + 1) for t in "abcd"}, {"valid/a/auc": 0.5 + step / 10})
+    ]
+    lines.append(Line(step=3, epoch=0, time=0, values={"test/a/logloss": 0.3, "valid/a/pcoc": 1.0}))
+    assert [picture.name for picture in draw_curves(lines, tmp_path, "mmoe")] == ["loss.png", "auc.png"]
+    # Four tasks are two rows of three panels, 504 x 408 points each; one task is one.
+    sizes = [struct.unpack(">II", (tmp_path / name).read_bytes()[16:24]) for name in ("loss.png", "auc.png")]
+    assert sizes == [(3 * 504, 2 * 408), (504, 408)]
+    assert draw_curves(lines[-1:], tmp_path / "none", "mmoe") == []
+    assert not (tmp_path / "none").exists()
+
+
+def test_nothing_heavy_is_imported_before_something_is_sent():
+    heavy = ["mlflow", "matplotlib", "torch"]
+    script = f"import sys, mtlbench.tracking.tracker; print([name for name in {heavy} if name in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", script]) == b"[]\n"
 
 
 # A server that is not there
