@@ -1,0 +1,256 @@
+"""Ali-CCP: 85 million impressions in Taobao's recommendations, each clicked or not, bought or not.
+
+Source: https://tianchi.aliyun.com/dataset/408 (registration needed). Xiao Ma et al., "Entire Space Multi-Task Model: An
+Effective Approach for Estimating Post-Click Conversion Rate", SIGIR 2018, arXiv:1804.07931. Terms: the page names no
+licence; take the data to be for research under the platform's terms, and pass no copy on.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal, get_args
+
+import numpy as np
+import pyarrow as pa
+
+from mtlbench.data.raw import KEY, LINE, ROWS, WEIGHT_SUFFIX, Block, RawError, RawFile, Rejected, Shard
+from mtlbench.datasets.aliccp import plain, quick
+from mtlbench.datasets.aliccp.layout import ALL, BY_CODE, COMMON, USUAL, RawField
+from mtlbench.datasets.aliccp.plain import BadLineError, Line
+from mtlbench.schema import Field, Task
+
+FieldSet = Literal["usual", "all"]
+Contradictions = Literal["drop", "keep", "fail"]
+CONTRADICTION = "conversion without click"
+BLOCK_BYTES = 8 << 20
+"""Text read at a time: enough that numpy's own overhead vanishes, little enough for a few processes side by side."""
+LONGEST_LINE = 64 << 20
+"""A thousand times the longest published line; a file without a newline for that long is no text file."""
+SUSPECT_LINES = 256
+"""A piece of at most so many lines in which something is wrong is read line by line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AliCCP:
+    """The four files of Ali-CCP, read.
+
+    Attributes:
+        field_set: ``usual`` are the 18 fields of AITM (users' profile, item, category, shop, brand, scenario and the
+            crosses), ``all`` adds the item's intention nodes and the four behaviour bags of the past two weeks.
+        contradictions: what becomes of the 230 published training rows that were bought and not clicked: ``drop`` as
+            all public code does (counted), ``keep``, or ``fail`` (rejected like a damaged line).
+        history_width: ids kept of each behaviour bag, by weight; published lists have 69 to 250 on average.
+        intentions_width: ids kept of field 210 (mean 6.1 per row, up to 14 in the ten published rows at hand).
+        cross_width: ids kept of field 853 (mean 1.4 per row, up to 3 in the ten published rows at hand). A width of
+            1 makes any of these fields single-valued, and the last of several ids counts, as in AITM.
+        values: also give the values of the single-valued crosses 508, 509 and 702 as number fields; as weights they
+            would cancel. Off by default, as in AITM, which keeps ids alone.
+
+    The rows carry no ``group``: the user (field 101) stands in the common table and is missing for some.
+
+    Departure: AITM keeps the last of several 853 values and no value of any field; 853 is a weighted bag here. The
+    crosses and the histories do not share the vocabularies of the fields they match: the files number them apart.
+    """
+
+    field_set: FieldSet = "usual"
+    contradictions: Contradictions = "drop"
+    history_width: int = 50
+    intentions_width: int = 16
+    cross_width: int = 5
+    values: bool = False
+
+    name: ClassVar[str] = "aliccp"
+    version: ClassVar[int] = 1
+    simulator_version: ClassVar[int] = 1
+    where: ClassVar[str] = ("https://tianchi.aliyun.com/dataset/408 (log in): unpack sample_train.tar.gz and "
+                            "sample_test.tar.gz; or set source=simulated for a made-up stand-in")
+    tasks: ClassVar[tuple[Task, ...]] = (
+        Task(name="click", label="click"),
+        Task(name="conversion", label="conversion", given="click"),
+    )
+    files: ClassVar[tuple[RawFile, ...]] = (
+        RawFile(name="common_features_train.csv", table=COMMON, part="train", published_rows=730_600),
+        RawFile(name="sample_skeleton_train.csv", table=ROWS, part="train", published_rows=42_300_135),
+        RawFile(name="common_features_test.csv", table=COMMON, part="test", published_rows=884_212),
+        RawFile(name="sample_skeleton_test.csv", table=ROWS, part="test", published_rows=43_016_840),
+    )
+
+    def __post_init__(self) -> None:
+        for key, allowed in (("field_set", FieldSet), ("contradictions", Contradictions)):
+            if getattr(self, key) not in get_args(allowed):
+                raise ValueError(f"aliccp: {key} is {getattr(self, key)!r}; allowed: {', '.join(get_args(allowed))}")
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        ids = tuple(self._field(BY_CODE[code]) for code in self._codes)
+        return ids + tuple(Field(name=_value_name(BY_CODE[code]), kind="number", role="cross")
+                           for code in self._value_codes)
+
+    def read(self, shard: Shard) -> Iterator[Block]:
+        """The lines of a shard in blocks; see `mtlbench.data.raw.Block`.
+
+        Raises:
+            RawError: the file is no text file of lines.
+        """
+        first = 0
+        for text in _pieces(shard):
+            for block in self._blocks(text, shard.file.table, first):
+                yield block
+                first += block.lines
+
+    def simulate(self, folder: Path, *, rows: int = 200_000, test_rows: int | None = None,  # noqa: PLR0913 (knobs)
+                 seed: int = 0, rates: Literal["auto", "official", "demo"] = "auto", relatedness: float = 0.5,
+                 structure: bool = True, history: float = 40.0, contradictions: float = 0.0) -> None:
+        """Write a made-up data set in the format of the real one; see `mtlbench.datasets.aliccp.simulator`."""
+        from mtlbench.datasets.aliccp.simulator import Knobs, simulate
+
+        knobs = Knobs(rows=rows, test_rows=rows // 4 if test_rows is None else test_rows, seed=seed, rates=rates,
+                      relatedness=relatedness, structure=structure, history=history, contradictions=contradictions)
+        simulate(Path(folder), knobs, version=self.simulator_version)
+
+    @property
+    def _codes(self) -> tuple[str, ...]:
+        return USUAL if self.field_set == "usual" else ALL
+
+    @property
+    def _value_codes(self) -> tuple[str, ...]:
+        return tuple(code for code in self._codes if self.values and BY_CODE[code].value and not BY_CODE[code].bag)
+
+    def _field(self, raw: RawField) -> Field:
+        width = 1
+        if raw.bag:
+            width = {"210": self.intentions_width, "853": self.cross_width}.get(raw.code, self.history_width)
+        return Field(name=raw.name, width=width, weighted=raw.bag and raw.value and width > 1,
+                     table=None if raw.table == ROWS else raw.table, role=raw.role)
+
+    def _blocks(self, text: bytes, table: str, first: int) -> Iterator[Block]:
+        """One block of all the lines if they are good, else of ever smaller pieces: the bad ones are few."""
+        lines = quick.read_lines(text, table)
+        if lines is not None and not (self.contradictions == "fail" and _contradictions(lines).any()):
+            yield self._kept(self._columns(lines, table, first), _contradictions(lines), ())
+        elif (middle := _middle(text)) is None:
+            yield self._line_by_line(text, table, first)
+        else:
+            for part in (text[:middle], text[middle:]):
+                for block in self._blocks(part, table, first):
+                    yield block
+                    first += block.lines
+
+    def _kept(self, columns: pa.RecordBatch, contradictory: np.ndarray, rejected: tuple[Rejected, ...]) -> Block:
+        """The block without the contradictory lines, if they are to be dropped."""
+        lines = columns.num_rows + len(rejected)
+        dropped = int(contradictory.sum()) if self.contradictions == "drop" else 0
+        if dropped == 0:
+            return Block(columns=columns, lines=lines, rejected=rejected)
+        return Block(columns=columns.filter(pa.array(~contradictory)), lines=lines, rejected=rejected,
+                     dropped={CONTRADICTION: dropped})
+
+    def _line_by_line(self, text: bytes, table: str, first: int) -> Block:
+        good: list[Line] = []
+        number: list[int] = []
+        rejected: list[Rejected] = []
+        *ended, rest = text.split(b"\n")
+        for position, line in enumerate(ended + [rest] * (rest != b"")):
+            try:
+                read = plain.read_line(line, table, ended=position < len(ended))
+                if self.contradictions == "fail" and read.conversion > read.click:
+                    raise BadLineError(CONTRADICTION)
+            except BadLineError as problem:
+                rejected.append(Rejected(line=first + position, reason=str(problem), text=line))
+            else:
+                good.append(read)
+                number.append(first + position)
+        lines = _by_columns(good, table)
+        return self._kept(self._columns(lines, table, np.array(number, np.int64)), _contradictions(lines),
+                          tuple(rejected))
+
+    def _columns(self, lines: quick.Lines, table: str, number: int | np.ndarray) -> pa.RecordBatch:
+        """The record batch of these lines, of which the first (or each) has this number within the shard."""
+        count = lines.key.size
+        columns: dict[str, pa.Array] = {
+            LINE: pa.array(np.arange(number, number + count) if isinstance(number, int) else number, pa.int64()),
+        }
+        if table == ROWS:
+            columns |= {"click": pa.array(lines.click), "conversion": pa.array(lines.conversion),
+                        f"{KEY}:{COMMON}": pa.array(lines.key)}
+        else:
+            columns[KEY] = pa.array(lines.key)
+        for code in self._codes:
+            if BY_CODE[code].table == table:
+                columns |= self._field_columns(code, lines)
+        return pa.RecordBatch.from_pydict(columns)
+
+    def _field_columns(self, code: str, lines: quick.Lines) -> dict[str, pa.Array]:
+        raw = BY_CODE[code]
+        mine = np.flatnonzero(lines.code == ALL.index(code))
+        line, ids, values = lines.line[mine], lines.ids[mine], lines.values[mine]
+        if self._field(raw).width == 1:
+            columns = {raw.name: _scattered(line, ids, lines.key.size)}
+            if code in self._value_codes:
+                columns[_value_name(raw)] = _scattered(line, values, lines.key.size)
+            return columns
+        ends = np.concatenate(([0], np.cumsum(np.bincount(line, minlength=lines.key.size)))).astype(np.int32)
+        columns = {raw.name: pa.ListArray.from_arrays(ends, ids)}
+        if raw.value:
+            columns[raw.name + WEIGHT_SUFFIX] = pa.ListArray.from_arrays(ends, values)
+        return columns
+
+
+def _value_name(raw: RawField) -> str:
+    return f"{raw.name}_value"
+
+
+def _contradictions(lines: quick.Lines) -> np.ndarray:
+    """bool, one per line: bought and not clicked (never in a common file)."""
+    return (lines.conversion > lines.click) if lines.click.size else np.zeros(lines.key.size, bool)
+
+
+def _scattered(line: np.ndarray, values: np.ndarray, lines: int) -> pa.Array:
+    column, missing = np.zeros(lines, values.dtype), np.ones(lines, bool)
+    column[line], missing[line] = values, False
+    return pa.array(column, mask=missing)
+
+
+def _by_columns(lines: list[Line], table: str) -> quick.Lines:
+    triples = [(number, *triple) for number, line in enumerate(lines) for triple in line.triples]
+    labelled = lines if table == ROWS else []
+    return quick.Lines(
+        click=np.array([line.click for line in labelled], np.int8),
+        conversion=np.array([line.conversion for line in labelled], np.int8),
+        key=np.array([line.key for line in lines], np.int64),
+        line=np.array([number for number, _, _, _ in triples], np.int64),
+        code=np.array([ALL.index(code) for _, code, _, _ in triples], np.int8),
+        ids=np.array([identifier for _, _, identifier, _ in triples], np.int32),
+        values=np.array([value for _, _, _, value in triples], np.float32),
+    )
+
+
+def _middle(text: bytes) -> int | None:
+    """Where to cut whole lines in two, or None if there are too few of them to bother."""
+    if text.count(b"\n") <= SUSPECT_LINES:
+        return None
+    return text.rfind(b"\n", 0, text.index(b"\n", len(text) // 2)) + 1 or None
+
+
+def _pieces(shard: Shard) -> Iterator[bytes]:
+    """The shard's bytes in pieces of whole lines; only a file's last line may lack its newline."""
+    with shard.path.open("rb") as file:
+        file.seek(shard.start)
+        begun = b""
+        left = shard.stop - shard.start
+        while left > 0:
+            text = file.read(min(BLOCK_BYTES, left))
+            if not text:
+                raise RawError(f"{shard.path}: ends {left} bytes before byte {shard.stop}; it was cut while being read")
+            left -= len(text)
+            if left <= 0 and not text.endswith(b"\n"):
+                text += file.readline(LONGEST_LINE)  # the last line began in the shard and may end behind it
+            whole = text.rfind(b"\n") + 1 if left > 0 else len(text)
+            if whole:
+                yield begun + text[:whole]
+                begun = text[whole:]
+            else:
+                begun += text
+            if len(begun) > LONGEST_LINE:
+                raise RawError(f"{shard.path}: no newline in the {len(begun)} bytes before byte {shard.stop - left}; "
+                               "this is not a text file of lines (still compressed?)")

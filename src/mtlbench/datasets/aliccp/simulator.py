@@ -1,0 +1,164 @@
+"""Writes Ali-CCP's four files, byte for byte as published, from a planted `World`, piece by piece in flat memory.
+
+Labels: a click has probability ``sigmoid(SPREAD * s + b)``, a conversion after a click
+``sigmoid(SPREAD * (relatedness * s + sqrt(1 - relatedness**2) * t) + c)``; the scores s and t have mean 0 and standard
+deviation 1 and are independent, so `relatedness` is the correlation of the two log-odds. b and c hit the rates.
+
+Departure from the published files: behaviour lists are shorter by default (40 triples per common row against 518), the
+cross and history ids are the matched entry's number within the field's own range, conversions without a click occur
+only on demand, and no field depends on time.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from mtlbench.datasets.aliccp.text import common_lines, skeleton_lines
+from mtlbench.datasets.aliccp.world import KEYS_PER_PIECE, PUBLISHED_ROWS, SHARES, SPREAD, Piece, World
+
+Rates = Literal["auto", "official", "demo"]
+CLICK_AND_CONVERSION = {"official": (1_644_256 / PUBLISHED_ROWS, 8_802 / 1_644_256), "demo": (0.2, 0.2)}
+"""Rate of clicks, and of conversions among the clicks. Official: counts of the published training file."""
+OFFICIAL_FROM = 5_000_000
+"""Rows from which ``auto`` takes the official rates: fewer hold too few conversions (2 per 10,000) to learn from."""
+TRIPLES_PER_PAST_ITEM = 3.3
+"""Mean distinct category, shop, brand and node entries that one more past item adds to a common row."""
+CALIBRATION_KEYS = 4096
+TRAIN, TEST, CALIBRATION = 0, 1, 2
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Knobs:
+    """What to simulate.
+
+    Attributes:
+        rows, test_rows: lines of the two skeleton files.
+        seed: of everything.
+        rates: ``official`` (3.9 % clicks, 0.54 % of them convert), ``demo`` (20 %, 20 %), or ``auto``, by ``rows``.
+        relatedness: correlation of the two tasks' log-odds, 0 to 1.
+        structure: False makes the labels independent of every input, at the same rates.
+        history: mean number of behaviour triples of a common row (published: about 510).
+        contradictions: share of the impressions without a click that are marked as converted all the same.
+    """
+
+    rows: int
+    test_rows: int
+    seed: int
+    rates: Rates
+    relatedness: float
+    structure: bool
+    history: float
+    contradictions: float
+
+    def __post_init__(self) -> None:
+        if self.rates not in get_args(Rates):
+            raise ValueError(f"aliccp simulator: rates is {self.rates!r}; allowed: {', '.join(get_args(Rates))}")
+        for knob, low, high in (("rows", 100, PUBLISHED_ROWS), ("test_rows", 100, PUBLISHED_ROWS), ("seed", 0, 2**63),
+                                ("relatedness", 0, 1), ("history", 0, 2000), ("contradictions", 0, 1)):
+            if not low <= (value := getattr(self, knob)) <= high:
+                raise ValueError(f"aliccp simulator: {knob} is {value}; allowed: {low} to {high}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Law:
+    """How labels come about: means and deviations of the components of the scores, and the intercepts."""
+
+    scales: dict[str, tuple[Floats, Floats]]
+    relatedness: float
+    structure: bool
+    intercepts: tuple[float, float] = (0.0, 0.0)
+
+    def log_odds(self, piece: Piece) -> tuple[Floats, Floats]:
+        """Of a click, and of a conversion after a click; float64 ``[R]`` each."""
+        if not self.structure:
+            flat = np.zeros(piece.row_key.size)
+            return flat + self.intercepts[0], flat + self.intercepts[1]
+        score = np.zeros((piece.row_key.size, 2))
+        for name, share in SHARES.items():
+            mean, deviation = self.scales[name]
+            score += np.sqrt(share) * (piece.components[name] - mean) / deviation
+        click, own = score.T
+        conversion = self.relatedness * click + np.sqrt(1 - self.relatedness**2) * own
+        return SPREAD * click + self.intercepts[0], SPREAD * conversion + self.intercepts[1]
+
+
+def simulate(folder: Path, knobs: Knobs, *, version: int) -> None:
+    """Write the four files, the true probabilities beside the labelled ones, and ``simulated.json``.
+
+    The result is a function of the knobs alone. From 100,000 rows on the click rate is hit within 5 % of itself.
+
+    Args:
+        folder: is made if it does not exist.
+        knobs: what to write.
+        version: of the simulator, written down.
+    """
+    rates = knobs.rates
+    if rates == "auto":
+        rates = "official" if knobs.rows >= OFFICIAL_FROM else "demo"
+    world = World(rows=knobs.rows, seed=knobs.seed, past_items=knobs.history / TRIPLES_PER_PAST_ITEM)
+    law = calibrated(world, CLICK_AND_CONVERSION[rates], knobs.relatedness, knobs.structure)
+    folder.mkdir(parents=True, exist_ok=True)
+    for part, name, rows in ((TRAIN, "train", knobs.rows), (TEST, "test", knobs.test_rows)):
+        _write_part(folder, world, law, part, name, rows, knobs.contradictions)
+    marker = {"name": "aliccp", "version": version, "knobs": asdict(knobs)}
+    (folder / "simulated.json").write_text(json.dumps(marker, indent=2) + "\n")
+
+
+def calibrated(world: World, rates: tuple[float, float], relatedness: float, structure: bool) -> Law:
+    """The law under which a sample of the world has these rates and scores of mean 0 and deviation 1."""
+    sizes = world.keys_of(CALIBRATION, CALIBRATION_KEYS * 58)[:CALIBRATION_KEYS]
+    sample = world.piece(CALIBRATION, 0, sizes)
+    scales = {name: (part.mean(axis=0), part.std(axis=0)) for name, part in sample.components.items()}
+    law = Law(scales=scales, relatedness=relatedness, structure=structure)
+    click, conversion = law.log_odds(sample)
+    first = _intercept(click, np.ones_like(click), rates[0])
+    second = _intercept(conversion, sigmoid(click + first), rates[1])
+    return Law(scales=scales, relatedness=relatedness, structure=structure, intercepts=(first, second))
+
+
+def sigmoid(log_odds: Floats) -> Floats:
+    return 1 / (1 + np.exp(-log_odds))
+
+
+def _intercept(log_odds: Floats, weight: Floats, rate: float) -> float:
+    """What to add to the log-odds so that the weighted mean probability is the rate (bisection)."""
+    low, high = -30.0, 30.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        above = np.average(sigmoid(log_odds + middle), weights=weight) > rate
+        low, high = (low, middle) if above else (middle, high)
+    return low
+
+
+def _write_part(folder: Path, world: World, law: Law, part: int, name: str, rows: int, contradictions: float) -> None:
+    skeleton = folder / f"sample_skeleton_{name}.csv"
+    truth = np.lib.format.open_memmap(skeleton.with_name(skeleton.name + ".truth.npy"), mode="w+", dtype=np.float32,
+                                      shape=(rows, 2))
+    sizes = world.keys_of(part, rows)
+    begin = 0
+    with skeleton.open("wb") as impressions, (folder / f"common_features_{name}.csv").open("wb") as common:
+        for first in range(0, sizes.size, KEYS_PER_PIECE):
+            piece = world.piece(part, first, sizes[first:first + KEYS_PER_PIECE])
+            end = begin + piece.row_key.size
+            truth[begin:end] = _write_piece(impressions, common, world, law, piece, begin, contradictions,
+                                            np.random.Generator(np.random.PCG64([world.seed, part, first, 1])))
+            begin = end
+    truth.flush()
+
+
+def _write_piece(impressions: BinaryIO, common: BinaryIO, world: World, law: Law, piece: Piece, begin: int,
+                 contradictions: float, random: np.random.Generator) -> Floats:
+    """Draw the labels, write the lines, and give the true probabilities ``[R, 2]`` of a click and of a conversion."""
+    click_odds, conversion_odds = law.log_odds(piece)
+    click_chance, after_click = sigmoid(click_odds), sigmoid(conversion_odds)
+    click = random.random(click_chance.size) < click_chance
+    conversion = random.random(click.size) < np.where(click, after_click, contradictions)
+    impressions.write(skeleton_lines(world, piece, click, conversion, begin, random))
+    common.write(common_lines(world, piece, random))
+    return np.stack([click_chance, click_chance * after_click], axis=1)

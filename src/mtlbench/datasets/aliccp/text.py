@@ -1,0 +1,131 @@
+"""Simulated impressions and common features as lines of text: every triple at once, by Arrow's string kernels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mtlbench.datasets.aliccp.layout import ALL, BY_CODE
+from mtlbench.datasets.aliccp.world import Piece, World
+
+Integers = npt.NDArray[np.integer]
+Floats = npt.NDArray[np.floating]
+PREFIXES = pa.array([code + "\x02" for code in ALL])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Triples:
+    """Triples of one field: ``line`` within the piece, ``number`` within the field's vocabulary, ``value``."""
+
+    code: str
+    line: Integers
+    number: Integers
+    value: Floats | None = None
+
+
+def skeleton_lines(world: World, piece: Piece, click: npt.NDArray[np.bool_], conversion: npt.NDArray[np.bool_],
+                   begin: int, random: np.random.Generator) -> bytes:
+    """Lines of a skeleton file, of which the first is number ``begin`` (from 0) of the file."""
+    triples = _item(world, piece)
+    for code, history in zip(("508", "509", "702", "853"), _past(world, piece), strict=True):
+        shown = next(part for part in triples if part.code == {"508": "206", "509": "207", "702": "216",
+                                                               "853": "210"}[code])
+        triples.append(_matches(code, shown, history, piece.row_key))
+    samples = np.arange(begin + 1, begin + 1 + piece.row_key.size)
+    keys = _hexadecimal(piece.key).take(pa.array(piece.row_key))
+    header = [_digits(samples), _digits(click.astype(np.int8)), _digits(conversion.astype(np.int8)), keys]
+    return _lines(header, triples, piece.row_key.size, random)
+
+
+def common_lines(world: World, piece: Piece, random: np.random.Generator) -> bytes:
+    """Lines of a common file, one per key."""
+    profile = [_present(code, value) for code, value in piece.profile.items()]
+    return _lines([_hexadecimal(piece.key)], [*profile, *_past(world, piece)], piece.key.size, random)
+
+
+def _item(world: World, piece: Piece) -> list[Triples]:
+    count, nodes = world.nodes(piece.category, piece.item)
+    return [_present("205", piece.item), _present("206", piece.category),
+            _present("207", world.shop(piece.category, piece.item)),
+            _present("216", world.brand(piece.category, piece.item)),
+            Triples(code="210", line=np.repeat(np.arange(count.size), count), number=nodes),
+            _present("301", piece.scenario)]
+
+
+def _past(world: World, piece: Piece) -> list[Triples]:
+    """The four behaviour bags: distinct entries of the past items of each key, with ln(1 + how many items)."""
+    category, item = piece.past_category, piece.past_item
+    count, nodes = world.nodes(category, item)
+    first_node = nodes[np.cumsum(count) - count] if count.size else nodes
+    return [_bag(code, piece.past_key, number) for code, number in (
+        ("109_14", category), ("110_14", world.shop(category, item)), ("127_14", world.brand(category, item)),
+        ("150_14", first_node))]
+
+
+def _bag(code: str, key: Integers, number: Integers) -> Triples:
+    there = number >= 0
+    pairs, count = np.unique(_pair(key[there], number[there]), return_counts=True)
+    return Triples(code=code, line=pairs >> 32, number=pairs & 0xFFFFFFFF, value=np.round(np.log1p(count), 5))
+
+
+def _matches(code: str, shown: Triples, history: Triples, row_key: Integers) -> Triples:
+    """The shown entries that stand in the history of the impression's key, with the history's value."""
+    known = _pair(history.line, history.number)
+    wanted = _pair(row_key[shown.line], shown.number)
+    at = np.minimum(np.searchsorted(known, wanted), max(known.size - 1, 0))
+    found = np.flatnonzero(known[at] == wanted) if known.size else np.empty(0, np.int64)
+    assert history.value is not None
+    # A cross has fewer published ids than the field it matches; beyond that, far in the tail, two entries share one.
+    number = shown.number[found] % BY_CODE[code].ids
+    line, value = shown.line[found], history.value[at[found]]
+    return Triples(code=code, line=line, number=number, value=value)
+
+
+def _pair(high: Integers, low: Integers) -> npt.NDArray[np.int64]:
+    return high.astype(np.int64) << 32 | low
+
+
+def _present(code: str, number: Integers) -> Triples:
+    line = np.flatnonzero(number >= 0)
+    return Triples(code=code, line=line, number=number[line])
+
+
+def _lines(header: list[pa.Array], triples: list[Triples], lines: int, random: np.random.Generator) -> bytes:
+    """Join each line's triples, in random order, behind its header and their count."""
+    line = np.concatenate([part.line for part in triples])
+    order = np.argsort(line + random.random(line.size))
+    ids = np.concatenate([part.number + BY_CODE[part.code].first_id for part in triples])[order]
+    codes = np.repeat([ALL.index(part.code) for part in triples], [part.line.size for part in triples])[order]
+    values = pa.concat_arrays([_values(part) for part in triples]).take(pa.array(order))
+    tokens = _joined(PREFIXES.take(pa.array(codes)), _digits(ids), "\x03", values, "")
+    counts = np.bincount(line, minlength=lines)
+    ends = np.concatenate(([0], np.cumsum(counts))).astype(np.int32)
+    features = pc.call_function("binary_join", [pa.ListArray.from_arrays(ends, tokens), "\x01"])
+    whole = _joined(*header, _digits(counts), _joined(features, "\n", ""), ",")
+    return whole.buffers()[2].to_pybytes()
+
+
+def _joined(*parts: pa.Array | str) -> pa.Array:
+    """Strings joined element by element; the last argument is the separator."""
+    return pc.call_function("binary_join_element_wise", list(parts))
+
+
+def _values(part: Triples) -> pa.Array:
+    if part.value is None:
+        return pa.repeat(pa.scalar("1.0"), part.line.size)
+    return pa.array(part.value).cast(pa.string())
+
+
+def _digits(numbers: Integers) -> pa.Array:
+    return pa.array(numbers).cast(pa.string())
+
+
+def _hexadecimal(keys: npt.NDArray[np.uint64]) -> pa.Array:
+    """Sixteen lower-case digits each."""
+    digits = np.frombuffer(b"0123456789abcdef", np.uint8)
+    nibbles = keys[:, None] >> np.arange(60, -4, -4).astype(np.uint64) & np.uint64(15)
+    text = digits[nibbles.astype(np.intp)]
+    ends = np.arange(0, 16 * keys.size + 1, 16, dtype=np.int32)
+    return pa.StringArray.from_buffers(keys.size, pa.py_buffer(ends), pa.py_buffer(text.tobytes()))
