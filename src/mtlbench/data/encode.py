@@ -109,7 +109,8 @@ class Encoder:
         """Encode a piece; the job says at which row of each file its rows begin."""
         piece, starts = job
         target = self.facts.read("split", np.int8, piece) if self.table == ROWS else np.zeros(piece.rows, np.int8)
-        pointers = {table: self.facts.read(POINTER + table, np.int32, piece) for table in (self.schema.tables if self.table == ROWS else ())}
+        tables = self.schema.tables if self.table == ROWS else ()
+        pointers = {table: self.facts.read(POINTER + table, np.int32, piece) for table in tables}
         following = list(starts)
         counts: Counts = Counter()
         for batch, at in with_slices(piece, np.arange(piece.rows)):

@@ -82,4 +82,4 @@ def _save(cache: Path, known: dict[str, dict[str, int | str]]) -> None:
     cache.parent.mkdir(parents=True, exist_ok=True)
     beside = cache.with_name(f"{cache.name}.{os.getpid()}")
     beside.write_text(json.dumps(known, indent=1, sort_keys=True), encoding="utf-8")
-    os.replace(beside, cache)
+    beside.replace(cache)

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from mtlbench.data.encode import POINTER, RowFacts
 from mtlbench.data.parse import Piece, line_numbers
 from mtlbench.data.raw import KEY
 from mtlbench.data.refusals import Refusals
+from mtlbench.data.vocabulary import positions
 
 NOWHERE = -1
 """Pointer of a row whose key is not in its table; such a row is refused."""
@@ -52,9 +52,9 @@ def point(name: str, keys: pa.Array, table: Sequence[Piece], rows: Sequence[Piec
             wanted = batch[f"{KEY}:{name}"]
             # Rows of one key often stand together, so each key is looked up once: the distinct ones are far fewer.
             runs = wanted.dictionary_encode()
-            found = pc.index_in(runs.dictionary.cast(known.type), value_set=known).fill_null(NOWHERE - first)
-            place = found.to_numpy(zero_copy_only=False).astype(np.int32) + np.int32(first)
-            pointer = np.append(place, np.int32(NOWHERE))[runs.indices.fill_null(len(place)).to_numpy()]
+            found = positions(runs.dictionary.cast(known.type), known)
+            place = np.append(np.where(found < 0, np.int32(NOWHERE), found + np.int32(first)), np.int32(NOWHERE))
+            pointer = place[runs.indices.fill_null(len(place) - 1).to_numpy()]
             for row in (pointer == NOWHERE).nonzero()[0]:
                 line = piece.first_line + int(line_numbers(batch)[row])
                 refusals.add(piece.source, line, f"its key is not in table '{name}'", str(wanted[row]).encode())
@@ -71,13 +71,10 @@ def _part(keys: pa.Array, pieces: Sequence[Piece]) -> pa.Array:
 
 
 def _refuse_duplicates(keys: pa.Array, pieces: Sequence[Piece], refusals: Refusals) -> None:
-    if len(keys.unique()) == len(keys) and not keys.null_count:
-        return
-    first = pc.index_in(keys, value_set=keys).fill_null(-1).to_numpy(zero_copy_only=False)
-    repeated = first != np.arange(len(keys))
+    repeated = positions(keys, keys) != np.arange(len(keys))
     start = pieces[0].first_row
     for piece in pieces:
         lines = np.concatenate([line_numbers(batch) for batch in piece.read()])
         for row in repeated[piece.first_row - start:piece.first_row - start + piece.rows].nonzero()[0]:
-            key = str(keys[piece.first_row - start + int(row)])
-            refusals.add(piece.source, piece.first_line + int(lines[row]), "its key stands in an earlier line", key.encode())
+            key = str(keys[piece.first_row - start + int(row)]).encode()
+            refusals.add(piece.source, piece.first_line + int(lines[row]), "its key stands in an earlier line", key)

@@ -60,6 +60,13 @@ class Rows:
         return replace(self, columns=moved(self.columns), pointers=moved(self.pointers),
                        tables={name: moved(table) for name, table in self.tables.items()})
 
+    def first(self, count: int) -> Self:
+        """The first rows of the split, as many as asked for or all there are."""
+        def cut(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: tensor[:count] for name, tensor in tensors.items()}
+
+        return replace(self, columns=cut(self.columns), pointers=cut(self.pointers))
+
     def gather(self, index: Tensor) -> Batch:
         """The rows with the given numbers.
 

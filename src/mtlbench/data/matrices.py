@@ -41,10 +41,11 @@ class MatrixFile:
     def write(self, name: str, first_row: int, rows: np.ndarray) -> None:
         """Write ``rows`` (``[n, width]`` or ``[n]``) at ``first_row`` of the matrix ``name``."""
         column = self.columns[name]
-        assert rows.dtype == column.dtype and rows.size * rows.itemsize == len(rows) * column.row_bytes, (name, rows)
+        assert rows.dtype == column.dtype, f"{self.path.name}: '{name}' is {column.dtype}, not {rows.dtype}"
+        assert rows.nbytes == len(rows) * column.row_bytes, f"{self.path.name}: '{name}' is not {rows.shape[1:]} wide"
         with self.path.open("r+b") as file:
             file.seek(self.offsets[name] + first_row * column.row_bytes)
-            file.write(memoryview(np.ascontiguousarray(rows)).cast("B") if rows.size else b"")
+            rows.tofile(file)
 
 
 def create(path: Path, rows: int, columns: Mapping[str, Column]) -> MatrixFile:
@@ -67,8 +68,8 @@ def read(path: Path) -> dict[str, np.ndarray]:
     matrices: dict[str, np.ndarray] = {}
     for name in batch.schema.names:
         values = _values(batch[name]).to_numpy(zero_copy_only=True)
-        matrices[name] = values if values is batch[name] or not pa.types.is_fixed_size_list(batch[name].type) \
-            else values.reshape(batch.num_rows, -1 if batch.num_rows else batch[name].type.list_size)
+        kind = batch[name].type
+        matrices[name] = values.reshape(-1, kind.list_size) if pa.types.is_fixed_size_list(kind) else values
     return matrices
 
 
@@ -98,10 +99,10 @@ class _Holes:
         self.file = file
 
     def write(self, data: bytes | pa.Buffer) -> int:
-        if isinstance(data, pa.Buffer):
-            self.file.seek(data.size, 1)
-            return data.size
-        return self.file.write(data)
+        if isinstance(data, bytes):
+            return self.file.write(data)
+        self.file.seek(data.size, 1)
+        return data.size
 
     def tell(self) -> int:
         return self.file.tell()

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -88,11 +89,12 @@ class Parser:
     def __call__(self, job: tuple[Shard, Path]) -> Parsed:
         shard, path = job
         parsed = Parsed()
-        bag_fields = [f for f in self.dataset.fields if f.kind == "id" and f.width > 1 and table_of(f) == shard.file.table]
+        own = [f for f in self.dataset.fields if table_of(f) == shard.file.table]
+        bag_fields = [f for f in own if f.kind == "id" and f.width > 1]
         writer: pa.RecordBatchFileWriter | None = None
         try:
             for block in self.dataset.read(shard):
-                check(block, self.dataset, shard.file)
+                check(block, self.dataset, shard.file, parsed.lines)
                 parsed.rejected += block.rejected
                 parsed.lines += block.lines
                 for name, count in block.dropped.items():
@@ -182,11 +184,18 @@ def cut_file(path: Path, file: RawFile) -> list[Shard]:
             text.readline()
             bounds.append(text.tell())
     return [Shard(path=path, file=file, start=start, stop=stop)
-            for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
+            for start, stop in pairwise(bounds)]
 
 
-def check(block: Block, dataset: RawDataset, file: RawFile) -> None:
-    """Hold a reader to its protocol: every line accounted for, the columns it owes, labels of 0 and 1."""
+def check(block: Block, dataset: RawDataset, file: RawFile, first: int) -> None:
+    """Hold a reader to its protocol: every line accounted for, the columns it owes, labels of 0 and 1.
+
+    Args:
+        block: what it gave.
+        dataset: the reader.
+        file: what it read.
+        first: number, within the shard, of the block's first line.
+    """
     where = f"{type(dataset).__name__}.read of {file.name}"
     columns = block.columns
     accounted = columns.num_rows + len(block.rejected) + sum(block.dropped.values())
@@ -200,6 +209,10 @@ def check(block: Block, dataset: RawDataset, file: RawFile) -> None:
         owed.append(KEY)
     missing = sorted(set(owed) - set(columns.schema.names))
     assert not missing, f"{where}: no column {', '.join(missing)}"
+    numbers = line_numbers(columns)
+    inside = not len(numbers) or (numbers[0] >= first and numbers[-1] < first + block.lines)
+    assert inside, f"{where}: line numbers {numbers[:1]} to {numbers[-1:]}; the block begins at line {first} of its shard"
+    assert (np.diff(numbers) > 0).all(), f"{where}: line numbers do not ascend"
     for task in dataset.tasks if file.table == ROWS else ():
         label = columns[task.label]
         binary = label.type == pa.int8() and not label.null_count and not set(label.unique().to_pylist()) - {0, 1}

@@ -91,7 +91,7 @@ def prepare(dataset: RawDataset, raw: Path, store: Path, *, split: SplitRule, pr
         try:
             plan = _Plan(dataset, raw, split, provenance, min_count, on_error, processes or _cores())
             _build(plan, partial)
-            os.replace(partial, store)
+            partial.replace(store)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return open_store(store)

@@ -51,8 +51,7 @@ class Vocabulary:
         if pa.types.is_dictionary(column.type):
             return self.encode(column.dictionary)[column.indices.to_numpy(zero_copy_only=False)] \
                 if not column.null_count else self.encode(column.dictionary_decode())
-        found = pc.index_in(column.cast(self.values.type), value_set=self.values)
-        return pc.add(found, 1).fill_null(UNKNOWN).to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
+        return positions(column.cast(self.values.type), self.values) + np.int32(1)
 
     def decode(self, index: np.ndarray) -> pa.Array:
         """The values behind indices; null for `UNKNOWN` and for missing."""
@@ -78,9 +77,8 @@ class Vocabulary:
             min_count: rarer values are unknown.
         """
         total = merge(tallies)
-        known = total.filter(pc.greater_equal(total["count"], min_count))
-        ranked = known.take(pc.sort_indices(known, [("count", "descending"), ("value", "ascending")],
-                                            null_placement="at_end")).combine_chunks()
+        known = total.filter(pc.field("count") >= min_count)
+        ranked = known.sort_by([("count", "descending"), ("value", "ascending")]).combine_chunks()
         return cls(pa.concat_arrays(ranked["value"].chunks), ranked["count"].to_numpy())
 
     def _encode_integers(self, column: pa.Array) -> np.ndarray:
@@ -134,6 +132,12 @@ class Vocabulary:
         return table
 
 
+def positions(values: pa.Array, known: pa.Array) -> np.ndarray:
+    """Where each value first stands in ``known``, int32; -1 where it does not. Null is found where null is known."""
+    found = pc.call_function("index_in", [values], pc.SetLookupOptions(value_set=known))
+    return found.fill_null(-1).to_numpy(zero_copy_only=False)
+
+
 def tally(values: pa.Array, weights: np.ndarray | None = None) -> pa.Table:
     """How often each value occurs: a table of value (int64 or string; null is a value) and count (int64).
 
@@ -143,7 +147,7 @@ def tally(values: pa.Array, weights: np.ndarray | None = None) -> pa.Table:
     """
     values = normal(values)
     if weights is None:
-        counted = pc.value_counts(values)
+        counted = values.value_counts()
         return pa.table({"value": counted.field("values"), "count": counted.field("counts")})
     return merge([pa.table({"value": values, "count": weights})])
 

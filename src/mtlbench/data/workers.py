@@ -1,8 +1,9 @@
 """One function over many jobs in several processes, results in the order of the jobs."""
 
 import multiprocessing
+import multiprocessing.context
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
@@ -18,7 +19,8 @@ PRELOAD = ["mtlbench.data.parse", "mtlbench.data.encode", "mtlbench.data.identit
 _work: Callable[[Any], Any] | None = None
 
 
-def each(work: Callable[[Job], Result], jobs: Sequence[Job], processes: int, title: str) -> Iterator[Result]:
+def each(work: Callable[[Job], Result], jobs: Sequence[Job], processes: int,
+         title: str) -> Generator[Result, None, None]:
     """``work(job)`` for every job, in order, with a progress bar once it takes more than two seconds.
 
     Args:
