@@ -9,9 +9,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from mtlbench.experiment.build import ConfigError, fill
 from mtlbench.experiment.data import locate, stored
-from mtlbench.experiment.run import build_model, resolve_device
-from mtlbench.metrics import Metrics, evaluate
-from mtlbench.train.loop import Settings, load_best, score
+from mtlbench.experiment.run import build_model, measure, resolve_device
+from mtlbench.metrics import Metrics
+from mtlbench.train.loop import Settings, load_best
 
 
 def evaluate_run(folder: Path, split: str, device_name: str, predictions: Path | None) -> Metrics:
@@ -32,11 +32,11 @@ def evaluate_run(folder: Path, split: str, device_name: str, predictions: Path |
     model = build_model(config, store.schema).to(device)
     load_best(model, store.schema.tasks, settings.select, folder / "best.pt", folder.name)
     rows = store.split(split)
-    logits = score(model, rows, settings, device)
+    logits, metrics = measure(model, rows, settings, device)
     if predictions is not None:
         columns: dict[str, pa.Array] = {"row": pa.array(range(len(rows)), pa.int64())}
         for t, task in enumerate(store.schema.tasks):
-            columns[task.label] = pa.array(rows.labels[:, t].numpy())
+            columns[task.label] = pa.array(rows.columns["labels"][:, t].numpy())
             columns[f"p_{task.name}"] = pa.array(torch.sigmoid(logits[:, t]).numpy())
         pq.write_table(pa.table(columns), predictions)
-    return evaluate(logits, rows.labels, rows.observed, store.schema.tasks, rows.truth).prefixed(split)
+    return metrics.prefixed(split)

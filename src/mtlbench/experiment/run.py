@@ -14,7 +14,7 @@ import psutil
 import torch
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from torch import Tensor, nn
 
 from mtlbench.data.loader import Rows
 from mtlbench.data.store import Store
@@ -67,6 +67,9 @@ def train(config: DictConfig) -> Outcome:
         NonFiniteLossError, Interrupted: the run stopped; its folder and the tracker say so.
     """
     check_config(config)
+    for key in ("run.data", "run.folder", "dataset.raw"):  # so that a run can be opened from any folder
+        if (path := OmegaConf.select(config, key)) is not None:
+            OmegaConf.update(config, key, str(Path(path).absolute()))
     device = resolve_device(config.run.device)
     if config.run.threads != "auto":
         torch.set_num_threads(config.run.threads)
@@ -130,14 +133,11 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def measure(model: nn.Module, store: Store, split: str, settings: Settings, device: torch.device) -> Metrics:
-    """Every metric of a model on one split."""
-    rows = store.split(split)
+def measure(model: nn.Module, rows: Rows, settings: Settings, device: torch.device) -> tuple[Tensor, Metrics]:
+    """Logits ``[N, T]`` of a split, and every metric of them."""
     logits = score(model, rows, settings, device)
     columns = rows.columns
-    return evaluate(
-        logits, columns["labels"], columns.get("observed"), store.schema.tasks, columns.get("truth")
-    ).prefixed(split)
+    return logits, evaluate(logits, columns["labels"], columns.get("observed"), rows.schema.tasks, columns.get("truth"))
 
 
 def _carry_out(config: DictConfig, data: Data, identity: str, folder: Path, device: torch.device) -> Outcome:
@@ -145,11 +145,14 @@ def _carry_out(config: DictConfig, data: Data, identity: str, folder: Path, devi
     store = stored(data)
     torch.manual_seed(config.seed)
     model = build_model(config, store.schema).to(device)
-    factories = {
-        kind: None if config.optimizer[kind] is None else build(config.optimizer[kind], f"optimizer.{kind}")
-        for kind in ("embedding", "dense", "gate")
-    }
-    optimizers = build_optimizers(model, **factories, sparse=config.optimizer.sparse)
+    chosen = config.optimizer
+    optimizers = build_optimizers(
+        model,
+        embedding=build(chosen.embedding, "optimizer.embedding"),
+        dense=build(chosen.dense, "optimizer.dense"),
+        gate=None if chosen.gate is None else build(chosen.gate, "optimizer.gate"),
+        sparse=chosen.sparse,
+    )
     balance = build(config.balancing, "balancing")(tasks=store.schema.tasks)
     folder.mkdir(exist_ok=True)
     _open_folder(config, data, identity, folder)
@@ -170,7 +173,7 @@ def _carry_out(config: DictConfig, data: Data, identity: str, folder: Path, devi
             after_epoch=lambda: tracker.update(folder) if tracker else None,
         )
         best_step = load_best(model, store.schema.tasks, settings.select, place.best, identity)
-        metrics = measure(model, store, "test", settings, device)
+        metrics = measure(model, store.split("test"), settings, device)[1].prefixed("test")
         journal.append(step=progress.step, epoch=progress.epoch, values=metrics.values, undefined=metrics.undefined)
         result = _result(config, data, identity, model, progress, best_step, metrics) | {"seconds": time.time() - began}
         write_json(folder / "result.json", result)

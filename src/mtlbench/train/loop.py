@@ -156,6 +156,7 @@ def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
                     forward = compiled if len(batch) == settings.batch_size else model
                     with autocast(settings.precision, place.device):
                         logits_BT = forward(batch)
+                    assert batch.labels is not None
                     losses_T = task_losses(logits_BT, batch.labels, batch.observed)
                     for optimizer in optimizers:
                         optimizer.zero_grad(set_to_none=True)

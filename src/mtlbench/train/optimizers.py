@@ -61,7 +61,7 @@ def build_optimizers(
     """
     for module in model.modules():
         if hasattr(module, "sparse"):
-            module.sparse = sparse  # pyright: ignore[reportAttributeAccessIssue]
+            module.sparse = sparse  # pyright: ignore[reportArgumentType]
     groups = parameter_groups(model)
     if gate is None:
         groups["dense"] += groups.pop("gate")
@@ -95,8 +95,7 @@ class LazyAdam(Optimizer):
         super().__init__(parameters, {"lr": lr, "betas": tuple(betas), "eps": eps})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        assert closure is None
+    def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
@@ -106,7 +105,6 @@ class LazyAdam(Optimizer):
                             "has a dense one. Set `optimizer.sparse=true` or choose `optimizer=adam`."
                         )
                     self._step_rows(parameter, group)
-        return None
 
     def _step_rows(self, parameter: nn.Parameter, group: dict[str, Any]) -> None:
         state = self.state[parameter]
