@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mtlbench.datasets.aliccp.layout import ALL, BY_CODE
-from mtlbench.datasets.aliccp.world import Piece, World
+from mtlbench.datasets.aliccp.world import NODES_REMEMBERED, Piece, World
 
 Integers = npt.NDArray[np.integer]
 Floats = npt.NDArray[np.floating]
@@ -56,12 +56,13 @@ def _item(world: World, piece: Piece) -> list[Triples]:
 
 def _past(world: World, piece: Piece) -> list[Triples]:
     """The four behaviour bags: distinct entries of the past items of each key, with ln(1 + how many items)."""
-    category, item = piece.past_category, piece.past_item
+    key, category, item = piece.past_key, piece.past_category, piece.past_item
     count, nodes = world.nodes(category, item)
-    first_node = nodes[np.cumsum(count) - count] if count.size else nodes
-    return [_bag(code, piece.past_key, number) for code, number in (
-        ("109_14", category), ("110_14", world.shop(category, item)), ("127_14", world.brand(category, item)),
-        ("150_14", first_node))]
+    place = np.arange(nodes.size) - np.repeat(np.cumsum(count) - count, count)
+    remembered = place < NODES_REMEMBERED
+    return [_bag("109_14", key, category), _bag("110_14", key, world.shop(category, item)),
+            _bag("127_14", key, world.brand(category, item)),
+            _bag("150_14", np.repeat(key, count)[remembered], nodes[remembered])]
 
 
 def _bag(code: str, key: Integers, number: Integers) -> Triples:

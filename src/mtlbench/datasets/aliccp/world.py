@@ -40,17 +40,17 @@ PROFILE_KNOWN = 0.87
 KNOWN_WITHIN_PROFILE = {"126": 0.42 / 0.87, "129": 0.64 / 0.87}
 USER_KNOWN = 0.9978
 BRAND_KNOWN = 0.71
-NODES_MEAN, NODES_MOST = 6.1, 14
+NODES_MEAN, NODES_MOST, NODES_REMEMBERED = 6.1, 14, 2
 NO_PAST = 0.05
 FROM_FAVOURITES = 0.7
-SHOW_PAST_ITEM, SHOW_PAST_CATEGORY = 0.19, 0.45
+SHOW_PAST_ITEM, SHOW_PAST_CATEGORY = 0.17, 0.55
 SCENARIOS = (0.38, 0.0075)
 """Published shares of the first two values of field 301 (the third has the rest)."""
 
 INTERACTING = {"121": 1.0, "125": 0.7, "124": 0.7}
 """Profile fields whose values have factors, and their standard deviation."""
 BRAND_FACTORS = 0.25
-SHARES = {"main": 0.1, "profile": 0.85, "taste": 0.05}
+SHARES = {"main": 0.05, "profile": 0.9, "taste": 0.05}
 """Shares of the variance of a task's log-odds."""
 SPREAD = 1.9
 """Standard deviation of a task's log-odds: a best possible AUC of about 0.83 for clicks at a rate of 0.2."""
