@@ -59,7 +59,7 @@ def _heaviest(length: np.ndarray, weight: np.ndarray | None, width: int) -> np.n
     long_rows = (length > width).nonzero()[0]
     bits = int(length.max()).bit_length()  # of a position; 32 are for the weight, the rest for the row
     for start in range(0, len(long_rows), 1 << (32 - bits)):
-        rows = long_rows[start:start + (1 << (32 - bits))]
+        rows = long_rows[start : start + (1 << (32 - bits))]
         row, position = places(length[rows])
         entry = first[rows][row] + position
         key = row.astype(np.uint64) << np.uint64(32) | _descending(weight[entry])

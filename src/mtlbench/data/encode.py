@@ -129,15 +129,18 @@ class Encoder:
         return counts
 
     def _inputs(self, batch: pa.RecordBatch, target: np.ndarray, counts: Counts) -> dict[str, np.ndarray]:
-        matrices = {name: np.zeros((batch.num_rows, column.width), column.dtype)
-                    for name, column in input_columns(self.schema, self.table).items()}
+        matrices = {
+            name: np.zeros((batch.num_rows, column.width), column.dtype)
+            for name, column in input_columns(self.schema, self.table).items()
+        }
         slot = component = weight = 0
         for field in fields_of(self.schema, self.table):
             if field.kind == "number":
-                values, missing = number_matrix(batch[field.name], field.width)
+                values, missing = number_matrix(field, batch[field.name])
                 self._count(counts, "missing", field.name, target[missing.any(axis=1)])
-                matrices["numbers"][:, component:component + field.width] = \
-                    self.scales[field.name].apply(values, missing)
+                matrices["numbers"][:, component : component + field.width] = self.scales[field.name].apply(
+                    values, missing
+                )
                 component += field.width
                 continue
             row, column, index = self._indices(batch[field.name], field)
@@ -211,7 +214,7 @@ def with_slices(piece: Piece, values: np.ndarray) -> Iterator[tuple[pa.RecordBat
     """The batches of a piece, each with its rows' entries of ``values`` (one per row of the piece)."""
     start = 0
     for batch in piece.read():
-        yield batch, values[start:start + batch.num_rows]
+        yield batch, values[start : start + batch.num_rows]
         start += batch.num_rows
 
 

@@ -61,8 +61,12 @@ def checksum(path: Path) -> str:
 
 def _hash(path: Path, size: int) -> str:
     digest = sha256()
-    with path.open("rb") as file, tqdm(total=size, desc=f"checksum of {path.name}", unit="B", unit_scale=True,
-                                       disable=None, delay=2, leave=False) as progress:
+    with (
+        path.open("rb") as file,
+        tqdm(
+            total=size, desc=f"checksum of {path.name}", unit="B", unit_scale=True, disable=None, delay=2, leave=False
+        ) as progress,
+    ):
         while block := file.read(READ_BYTES):
             digest.update(block)
             progress.update(len(block))

@@ -30,8 +30,9 @@ def table_keys(name: str, pieces: Sequence[Piece], refusals: Refusals) -> pa.Arr
     return keys
 
 
-def point(name: str, keys: pa.Array, table: Sequence[Piece], rows: Sequence[Piece], facts: RowFacts,
-          refusals: Refusals) -> None:
+def point(
+    name: str, keys: pa.Array, table: Sequence[Piece], rows: Sequence[Piece], facts: RowFacts, refusals: Refusals
+) -> None:
     """Write int32 ``pointer:<name>``, for each row the number of its table row, `NOWHERE` if there is none.
 
     Args:
@@ -75,6 +76,6 @@ def _refuse_duplicates(keys: pa.Array, pieces: Sequence[Piece], refusals: Refusa
     start = pieces[0].first_row
     for piece in pieces:
         lines = np.concatenate([line_numbers(batch) for batch in piece.read()])
-        for row in repeated[piece.first_row - start:piece.first_row - start + piece.rows].nonzero()[0]:
+        for row in repeated[piece.first_row - start : piece.first_row - start + piece.rows].nonzero()[0]:
             key = str(keys[piece.first_row - start + int(row)]).encode()
             refusals.add(piece.source, piece.first_line + int(lines[row]), "its key stands in an earlier line", key)

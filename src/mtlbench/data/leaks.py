@@ -33,17 +33,23 @@ def refuse_leaks(schema: Schema, train: Path) -> None:
             continue
         for name, values in _suspects(schema, columns).items():
             if _tells(values, label):
-                raise ValueError(f"field '{name}' equals label '{task.label}' of task '{task.name}' on {len(label)} "
-                                 "training rows; a model would read the answer. Take it out of the data set's fields")
+                raise ValueError(
+                    f"field '{name}' equals label '{task.label}' of task '{task.name}' on {len(label)} "
+                    "training rows; a model would read the answer. Take it out of the data set's fields"
+                )
 
 
 def _suspects(schema: Schema, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     own_ids = [f for f in schema.id_fields if f.table is None]
     own_numbers = [f for f in schema.number_fields if f.table is None]
-    suspects = {f.name: columns["ids"][:, schema.slots[f.name].start] for f in own_ids
-                if f.width == 1 and f.cardinality <= VALUES}
-    return suspects | {f.name: columns["numbers"][:, schema.number_columns[f.name].start] for f in own_numbers
-                       if f.width == 1}
+    suspects = {
+        f.name: columns["ids"][:, schema.slots[f.name].start]
+        for f in own_ids
+        if f.width == 1 and f.cardinality <= VALUES
+    }
+    return suspects | {
+        f.name: columns["numbers"][:, schema.number_columns[f.name].start] for f in own_numbers if f.width == 1
+    }
 
 
 def _tells(values: np.ndarray, label: np.ndarray) -> bool:

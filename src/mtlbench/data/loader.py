@@ -54,14 +54,20 @@ class Rows:
 
     def to(self, device: torch.device | str) -> Self:
         """The whole split and its tables on another device; gathers then happen there."""
+
         def moved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             return {name: tensor.to(device) for name, tensor in tensors.items()}
 
-        return replace(self, columns=moved(self.columns), pointers=moved(self.pointers),
-                       tables={name: moved(table) for name, table in self.tables.items()})
+        return replace(
+            self,
+            columns=moved(self.columns),
+            pointers=moved(self.pointers),
+            tables={name: moved(table) for name, table in self.tables.items()},
+        )
 
     def first(self, count: int) -> Self:
         """The first rows of the split, as many as asked for or all there are."""
+
         def cut(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             return {name: tensor[:count] for name, tensor in tensors.items()}
 
@@ -77,8 +83,11 @@ class Rows:
 
         def block(name: str) -> Tensor | None:
             parts = [columns[name].index_select(0, index)] if name in columns else []
-            parts += [self.tables[table][name].index_select(0, pointers[table])
-                      for table in self.schema.tables if name in self.tables[table]]
+            parts += [
+                self.tables[table][name].index_select(0, pointers[table])
+                for table in self.schema.tables
+                if name in self.tables[table]
+            ]
             return (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)) if parts else None
 
         ids, numbers = block("ids"), block("numbers")
@@ -103,8 +112,12 @@ def read_rows(schema: Schema, rows: Path, tables: Mapping[str, Path]) -> Rows:
     """
     columns = _tensors(rows)
     pointers = {table: columns.pop(POINTER + table) for table in schema.tables}
-    return Rows(schema=schema, columns=columns, pointers=pointers,
-                tables={table: _tensors(tables[table]) for table in schema.tables})
+    return Rows(
+        schema=schema,
+        columns=columns,
+        pointers=pointers,
+        tables={table: _tensors(tables[table]) for table in schema.tables},
+    )
 
 
 def order(rows: int, seed: int, epoch: int) -> Tensor:
@@ -126,7 +139,7 @@ def batches(rows: Rows, batch_size: int, order: Tensor | None = None) -> Iterato
         if order is None:
             yield rows.gather(torch.arange(start, min(start + batch_size, len(rows)), device=rows.device))
         else:
-            yield rows.gather(order[start:start + batch_size])
+            yield rows.gather(order[start : start + batch_size])
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

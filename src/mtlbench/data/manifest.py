@@ -54,9 +54,13 @@ def check_splits(schema: Schema, counts: Counts) -> list[str]:
 
 def splits(schema: Schema, counts: Counts) -> dict[str, Any]:
     """Rows and positives of each split."""
-    return {split: {"rows": counts[split, "rows", ""],
-                    "positives": {task.name: counts[split, "positives", task.name] for task in schema.tasks}}
-            for split in SPLITS}
+    return {
+        split: {
+            "rows": counts[split, "rows", ""],
+            "positives": {task.name: counts[split, "positives", task.name] for task in schema.tasks},
+        }
+        for split in SPLITS
+    }
 
 
 def fields(schema: Schema, scales: Mapping[str, Scale], cut: Counter[str], counts: Counts) -> dict[str, Any]:
@@ -66,8 +70,11 @@ def fields(schema: Schema, scales: Mapping[str, Scale], cut: Counter[str], count
         places = SPLITS if f.table is None else (f.table,)
         if f.kind == "number":
             scale = scales[f.name]
-            described[f.name] = {"missing": {place: counts[place, "missing", f.name] for place in places},
-                                 "mean": scale.mean.tolist(), "deviation": scale.deviation.tolist()}
+            described[f.name] = {
+                "missing": {place: counts[place, "missing", f.name] for place in places},
+                "mean": scale.mean.tolist(),
+                "deviation": scale.deviation.tolist(),
+            }
             continue
         rate = {place: counts[place, "unknown", f.name] / max(counts[place, "values", f.name], 1) for place in places}
         described[f.name] = {"unknown": rate, "values": {place: counts[place, "values", f.name] for place in places}}
@@ -76,8 +83,9 @@ def fields(schema: Schema, scales: Mapping[str, Scale], cut: Counter[str], count
     return described
 
 
-def raw(files: Sequence[tuple[RawFile, Path]], spill: Spill, rejected: Counter[str],
-        provenance: Provenance) -> dict[str, Any]:
+def raw(
+    files: Sequence[tuple[RawFile, Path]], spill: Spill, rejected: Counter[str], provenance: Provenance
+) -> dict[str, Any]:
     """By raw file: what became of its lines, its checksum, and how it compares with the published file."""
     described: dict[str, Any] = {}
     for file, path in files:
@@ -97,8 +105,10 @@ def files(folder: Path, processes: int) -> dict[str, Any]:
     """Size and checksum of every file of a store."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     digests = each(checksum, paths, processes, "checksums of the store")
-    return {path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": digest}
-            for path, digest in zip(paths, digests, strict=True)}
+    return {
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": digest}
+        for path, digest in zip(paths, digests, strict=True)
+    }
 
 
 def rule(split: Callable[..., Any]) -> dict[str, Any]:

@@ -43,6 +43,8 @@ class MatrixFile:
         column = self.columns[name]
         assert rows.dtype == column.dtype, f"{self.path.name}: '{name}' is {column.dtype}, not {rows.dtype}"
         assert rows.nbytes == len(rows) * column.row_bytes, f"{self.path.name}: '{name}' is not {rows.shape[1:]} wide"
+        if not len(rows):  # an empty file has no place to seek to
+            return
         with self.path.open("r+b") as file:
             file.seek(self.offsets[name] + first_row * column.row_bytes)
             rows.tofile(file)
@@ -82,7 +84,7 @@ def blank(size: int) -> Iterator[np.ndarray]:
 
 
 def _column(zeros: np.ndarray, column: Column, rows: int) -> pa.Array:
-    values = pa.array(zeros[:rows * column.row_bytes].view(column.dtype))
+    values = pa.array(zeros[: rows * column.row_bytes].view(column.dtype))
     return pa.FixedSizeListArray.from_arrays(values, column.width) if column.width else values
 
 

@@ -183,8 +183,7 @@ def cut_file(path: Path, file: RawFile) -> list[Shard]:
             text.seek(min(bounds[-1] + SHARD_BYTES, size) - 1)
             text.readline()
             bounds.append(text.tell())
-    return [Shard(path=path, file=file, start=start, stop=stop)
-            for start, stop in pairwise(bounds)]
+    return [Shard(path=path, file=file, start=start, stop=stop) for start, stop in pairwise(bounds)]
 
 
 def check(block: Block, dataset: RawDataset, file: RawFile, first: int) -> None:
@@ -211,7 +210,7 @@ def check(block: Block, dataset: RawDataset, file: RawFile, first: int) -> None:
     assert not missing, f"{where}: no column {', '.join(missing)}"
     numbers = line_numbers(columns)
     inside = not len(numbers) or (numbers[0] >= first and numbers[-1] < first + block.lines)
-    assert inside, f"{where}: line numbers {numbers[:1]} to {numbers[-1:]}; the block begins at line {first} of its shard"
+    assert inside, f"{where}: line numbers {numbers[:1]} to {numbers[-1:]} in a block that begins at line {first}"
     assert (np.diff(numbers) > 0).all(), f"{where}: line numbers do not ascend"
     for task in dataset.tasks if file.table == ROWS else ():
         label = columns[task.label]

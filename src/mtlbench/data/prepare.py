@@ -53,9 +53,17 @@ from mtlbench.schema import Field, Schema, in_order
 SplitRule = Callable[[Candidates], np.ndarray]
 
 
-def prepare(dataset: RawDataset, raw: Path, store: Path, *, split: SplitRule, provenance: Provenance,
-            min_count: int = 1, on_error: Literal["fail", "quarantine"] = "fail",
-            processes: int | None = None) -> Store:
+def prepare(
+    dataset: RawDataset,
+    raw: Path,
+    store: Path,
+    *,
+    split: SplitRule,
+    provenance: Provenance,
+    min_count: int = 1,
+    on_error: Literal["fail", "quarantine"] = "fail",
+    processes: int | None = None,
+) -> Store:
     """Prepare a data set, or open it if that was done before.
 
     The store appears under its name when it is whole and not before; an interrupted or failed preparation leaves
@@ -156,8 +164,9 @@ def _build(plan: _Plan, folder: Path) -> None:
         "splits": manifest.splits(fitted.schema, counts),
         "tables": {table: spill.rows(table) for table in fitted.schema.tables},
         "fields": manifest.fields(fitted.schema, fitted.scales, spill.cut, counts),
-        "raw": manifest.raw(list(zip(plan.dataset.files, sources, strict=True)), spill, refusals.counts,
-                            plan.provenance),
+        "raw": manifest.raw(
+            list(zip(plan.dataset.files, sources, strict=True)), spill, refusals.counts, plan.provenance
+        ),
         "notes": notes,
         "files": manifest.files(folder, plan.processes),
         "seconds": round(seconds, 3),
@@ -190,8 +199,10 @@ def _assign(plan: _Plan, spill: Spill, facts: RowFacts, keys: Mapping[str, pa.Ar
         candidates = Candidates(test=test, pointers=pointers, keys=keys)
     chosen = plan.split(candidates)
     if chosen.shape != candidates.test.shape or chosen.dtype != np.int8 or not set(np.unique(chosen)) <= {0, 1, 2}:
-        raise ValueError(f"split rule {manifest.rule(plan.split)} must give int8 of 0, 1, 2 (train, valid, test) for "
-                         f"{candidates.test.shape} rows; it gave {chosen.dtype} {chosen.shape}, {np.unique(chosen)}")
+        raise ValueError(
+            f"split rule {manifest.rule(plan.split)} must give int8 of 0, 1, 2 (train, valid, test) for "
+            f"{candidates.test.shape} rows; it gave {chosen.dtype} {chosen.shape}, {np.unique(chosen)}"
+        )
     assigned = np.full(len(test), LEFT_OUT, np.int8)
     assigned[found] = chosen
     train = assigned == TRAIN
@@ -210,17 +221,27 @@ def _fit(plan: _Plan, spill: Spill, facts: RowFacts) -> _Fitted:
     by_table = {table: [f for f in unfitted if table_of(f) == table] for table in (ROWS, *_tables(plan.dataset))}
     with ExitStack() as stack:
         tallies = [
-            stack.enter_context(closing(each(Tallier(tuple(ids), facts), spill.pieces[table], plan.processes,
-                                             f"counting values of {table}")))
-            for table, own in by_table.items() if (ids := [f for f in own if f.kind == "id"])
+            stack.enter_context(
+                closing(
+                    each(Tallier(tuple(ids), facts), spill.pieces[table], plan.processes, f"counting values of {table}")
+                )
+            )
+            for table, own in by_table.items()
+            if (ids := [f for f in own if f.kind == "id"])
         ]
         vocabularies = fit_vocabularies(chain.from_iterable(tallies), plan.min_count)
-    scales = {f.name: fit_scale(f.name, f.width, _parts(f, spill.pieces[table], facts))
-              for table, own in by_table.items() for f in own if f.kind == "number"}
-    fields = tuple(replace(f, cardinality=vocabularies[f.vocabulary_name].cardinality) if f.kind == "id" else f
-                   for f in unfitted)
-    schema = Schema(fields=fields, tasks=tuple(plan.dataset.tasks),
-                    **{extra: extra in spill.extras for extra in OPTIONAL})
+    scales = {
+        f.name: fit_scale(f, _parts(f, spill.pieces[table], facts))
+        for table, own in by_table.items()
+        for f in own
+        if f.kind == "number"
+    }
+    fields = tuple(
+        replace(f, cardinality=vocabularies[f.vocabulary_name].cardinality) if f.kind == "id" else f for f in unfitted
+    )
+    schema = Schema(
+        fields=fields, tasks=tuple(plan.dataset.tasks), **{extra: extra in spill.extras for extra in OPTIONAL}
+    )
     return _Fitted(schema, vocabularies, scales)
 
 
@@ -229,8 +250,10 @@ def _encode(plan: _Plan, spill: Spill, facts: RowFacts, fitted: _Fitted, assigne
     schema = fitted.schema
     truth = all(truth_path(piece.source).is_file() for piece in spill.pieces[ROWS])
     rows = row_columns(schema, truth)
-    files = {name: create(folder / "rows" / f"{name}.arrow", int((assigned == number).sum()), rows)
-             for number, name in enumerate(SPLITS)}
+    files = {
+        name: create(folder / "rows" / f"{name}.arrow", int((assigned == number).sum()), rows)
+        for number, name in enumerate(SPLITS)
+    }
     jobs = {ROWS: _starts(spill.pieces[ROWS], assigned)}
     targets = {ROWS: files}
     for table in schema.tables:
@@ -252,7 +275,7 @@ def _starts(pieces: list[Piece], assigned: np.ndarray) -> list[tuple[Piece, tupl
     following = np.zeros(len(SPLITS), np.int64)
     for piece in pieces:
         jobs.append((piece, tuple(following.tolist())))
-        own = assigned[piece.first_row:piece.first_row + piece.rows]
+        own = assigned[piece.first_row : piece.first_row + piece.rows]
         following += np.bincount(own[own != LEFT_OUT], minlength=len(SPLITS))
     return jobs
 
@@ -270,8 +293,10 @@ def _tables(dataset: RawDataset) -> tuple[str, ...]:
 def _refuse_names(dataset: RawDataset) -> None:
     labels = {task.label for task in dataset.tasks}
     if both := sorted(labels & {f.name for f in dataset.fields}):
-        raise ValueError(f"data set '{dataset.name}': {', '.join(both)} is a label and an input field; a model could "
-                         "read the answer. Take it out of the fields")
+        raise ValueError(
+            f"data set '{dataset.name}': {', '.join(both)} is a label and an input field; a model could "
+            "read the answer. Take it out of the fields"
+        )
 
 
 def _cores() -> int:

@@ -44,10 +44,16 @@ class Refusals:
         """
         if self.stop:
             excerpt = text[:EXCERPT].decode("utf-8", "backslashreplace") + ("..." if len(text) > EXCERPT else "")
-            raise RawError(f"{source}, line {line + 1}: {reason}. The line reads {excerpt!r}. Repair the file, or set "
-                           "on_error=quarantine to set such lines aside and count them")
+            raise RawError(
+                f"{source}, line {line + 1}: {reason}. The line reads {excerpt!r}. Repair the file, or set "
+                "on_error=quarantine to set such lines aside and count them"
+            )
         self.counts[source.name] += 1
         with self.path.open("a", encoding="utf-8") as file:
-            entry = {"file": source.name, "line": line + 1, "reason": reason,
-                     "text": text.decode("utf-8", "backslashreplace")}
+            entry = {
+                "file": source.name,
+                "line": line + 1,
+                "reason": reason,
+                "text": text.decode("utf-8", "backslashreplace"),
+            }
             file.write(json.dumps(entry) + "\n")

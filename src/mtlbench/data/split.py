@@ -48,8 +48,10 @@ def by_key(candidates: Candidates, *, table: str, fraction: float, seed: int) ->
     if not 0 <= fraction < 1:
         raise ValueError(f"split by_key: fraction is {fraction}; allowed: 0 up to, but not including, 1")
     if table not in candidates.keys:
-        raise ValueError(f"split by_key: the data set has no dimension table '{table}'; "
-                         f"allowed: {', '.join(candidates.keys) or 'none'}")
+        raise ValueError(
+            f"split by_key: the data set has no dimension table '{table}'; "
+            f"allowed: {', '.join(candidates.keys) or 'none'}"
+        )
     chosen = mix(hash_keys(candidates.keys[table]), seed) < np.uint64(int(fraction * 2**64))
     result = np.where(chosen, np.int8(VALID), np.int8(TRAIN))[candidates.pointers[table]]
     result[candidates.test] = TEST
@@ -61,8 +63,8 @@ def halve_test(candidates: Candidates, *, seed: int) -> np.ndarray:
     rows = candidates.test.nonzero()[0]
     shuffled = rows[np.argsort(mix(np.arange(len(rows), dtype=np.uint64), seed), kind="stable")]
     result = np.full(len(candidates.test), TRAIN, np.int8)
-    result[shuffled[:len(rows) // 2]] = VALID
-    result[shuffled[len(rows) // 2:]] = TEST
+    result[shuffled[: len(rows) // 2]] = VALID
+    result[shuffled[len(rows) // 2 :]] = TEST
     return result
 
 
@@ -78,8 +80,9 @@ def mix(values: np.ndarray, seed: int) -> np.ndarray:
     numpy's own generators may change their stream between versions; a split must not.
     """
     with np.errstate(over="ignore"):
-        state = (values + np.uint64(seed % 2**64) * np.uint64(0xD1342543DE82EF95) + np.uint64(1)) \
-            * np.uint64(0x9E3779B97F4A7C15)
+        state = (values + np.uint64(seed % 2**64) * np.uint64(0xD1342543DE82EF95) + np.uint64(1)) * np.uint64(
+            0x9E3779B97F4A7C15
+        )
         state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         return state ^ (state >> np.uint64(31))

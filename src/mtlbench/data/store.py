@@ -48,8 +48,11 @@ class Store:
         """The rows of ``train``, ``valid`` or ``test``, mapped."""
         if name not in SPLITS:
             raise ValueError(f"no split '{name}'; allowed: {', '.join(SPLITS)}")
-        return read_rows(self.schema, self.folder / "rows" / f"{name}.arrow",
-                         {table: self.folder / "tables" / f"{table}.arrow" for table in self.schema.tables})
+        return read_rows(
+            self.schema,
+            self.folder / "rows" / f"{name}.arrow",
+            {table: self.folder / "tables" / f"{table}.arrow" for table in self.schema.tables},
+        )
 
     def vocabulary(self, name: str) -> Vocabulary:
         """The values behind the ids of the fields that use the vocabulary ``name``."""
@@ -63,8 +66,10 @@ class Store:
         """
         for name, facts in self.manifest["files"].items():
             if (found := checksum(self.folder / name)) != facts["sha256"]:
-                raise StoreError(f"{self.folder / name}: sha256 is {found}, {MANIFEST} says {facts['sha256']}. "
-                                 + advice(self.folder, self.manifest))
+                raise StoreError(
+                    f"{self.folder / name}: sha256 is {found}, {MANIFEST} says {facts['sha256']}. "
+                    + advice(self.folder, self.manifest)
+                )
 
 
 def open_store(folder: Path) -> Store:

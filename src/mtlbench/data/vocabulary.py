@@ -49,8 +49,11 @@ class Vocabulary:
         if pa.types.is_integer(self.values.type):
             return self._encode_integers(column)
         if pa.types.is_dictionary(column.type):
-            return self.encode(column.dictionary)[column.indices.to_numpy(zero_copy_only=False)] \
-                if not column.null_count else self.encode(column.dictionary_decode())
+            return (
+                self.encode(column.dictionary)[column.indices.to_numpy(zero_copy_only=False)]
+                if not column.null_count
+                else self.encode(column.dictionary_decode())
+            )
         return positions(column.cast(self.values.type), self.values) + np.int32(1)
 
     def decode(self, index: np.ndarray) -> pa.Array:

@@ -19,8 +19,9 @@ PRELOAD = ["mtlbench.data.parse", "mtlbench.data.encode", "mtlbench.data.identit
 _work: Callable[[Any], Any] | None = None
 
 
-def each(work: Callable[[Job], Result], jobs: Sequence[Job], processes: int,
-         title: str) -> Generator[Result, None, None]:
+def each(
+    work: Callable[[Job], Result], jobs: Sequence[Job], processes: int, title: str
+) -> Generator[Result, None, None]:
     """``work(job)`` for every job, in order, with a progress bar once it takes more than two seconds.
 
     Args:
@@ -44,8 +45,10 @@ def each(work: Callable[[Job], Result], jobs: Sequence[Job], processes: int,
                 yield result
                 progress.update()
         except BrokenProcessPool as error:
-            raise RuntimeError(f"{title}: one of {processes} processes was ended from outside, most likely because "
-                               "memory ran out. Use fewer processes") from error
+            raise RuntimeError(
+                f"{title}: one of {processes} processes was ended from outside, most likely because "
+                "memory ran out. Use fewer processes"
+            ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

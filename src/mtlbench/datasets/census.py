@@ -24,12 +24,48 @@ from mtlbench.data.raw import LINE, ROWS, Block, RawError, RawFile, Rejected, Sh
 from mtlbench.schema import Field, Task
 
 COLUMNS = (
-    "age", "class_worker", "det_ind_code", "det_occ_code", "education", "wage_per_hour", "hs_college", "marital_stat",
-    "major_ind_code", "major_occ_code", "race", "hisp_origin", "sex", "union_member", "unemp_reason",
-    "full_or_part_emp", "capital_gains", "capital_losses", "stock_dividends", "tax_filer_stat", "region_prev_res",
-    "state_prev_res", "det_hh_fam_stat", "det_hh_summ", "instance_weight", "mig_chg_msa", "mig_chg_reg",
-    "mig_move_reg", "mig_same", "mig_prev_sunbelt", "num_emp", "fam_under_18", "country_father", "country_mother",
-    "country_self", "citizenship", "own_or_self", "vet_question", "vet_benefits", "weeks_worked", "year", "income_50k",
+    "age",
+    "class_worker",
+    "det_ind_code",
+    "det_occ_code",
+    "education",
+    "wage_per_hour",
+    "hs_college",
+    "marital_stat",
+    "major_ind_code",
+    "major_occ_code",
+    "race",
+    "hisp_origin",
+    "sex",
+    "union_member",
+    "unemp_reason",
+    "full_or_part_emp",
+    "capital_gains",
+    "capital_losses",
+    "stock_dividends",
+    "tax_filer_stat",
+    "region_prev_res",
+    "state_prev_res",
+    "det_hh_fam_stat",
+    "det_hh_summ",
+    "instance_weight",
+    "mig_chg_msa",
+    "mig_chg_reg",
+    "mig_move_reg",
+    "mig_same",
+    "mig_prev_sunbelt",
+    "num_emp",
+    "fam_under_18",
+    "country_father",
+    "country_mother",
+    "country_self",
+    "citizenship",
+    "own_or_self",
+    "vet_question",
+    "vet_benefits",
+    "weeks_worked",
+    "year",
+    "income_50k",
 )
 NUMBERS = ("age", "wage_per_hour", "capital_gains", "capital_losses", "stock_dividends", "num_emp", "weeks_worked")
 NOT_INPUTS = ("education", "marital_stat", "instance_weight", "income_50k")
@@ -37,18 +73,34 @@ NOMINAL = tuple(name for name in COLUMNS if name not in (*NUMBERS, *NOT_INPUTS))
 
 INCOME = {"- 50000.": 0, "50000+.": 1}
 COLLEGE: tuple[str, ...] = (
-    "Associates degree-occup /vocational", "Associates degree-academic program", "Bachelors degree(BA AB BS)",
-    "Masters degree(MA MS MEng MEd MSW MBA)", "Prof school degree (MD DDS DVM LLB JD)", "Doctorate degree(PhD EdD)",
+    "Associates degree-occup /vocational",
+    "Associates degree-academic program",
+    "Bachelors degree(BA AB BS)",
+    "Masters degree(MA MS MEng MEd MSW MBA)",
+    "Prof school degree (MD DDS DVM LLB JD)",
+    "Doctorate degree(PhD EdD)",
 )
 NO_COLLEGE: tuple[str, ...] = (
-    "Children", "Less than 1st grade", "1st 2nd 3rd or 4th grade", "5th or 6th grade", "7th and 8th grade",
-    "9th grade", "10th grade", "11th grade", "12th grade no diploma", "High school graduate",
+    "Children",
+    "Less than 1st grade",
+    "1st 2nd 3rd or 4th grade",
+    "5th or 6th grade",
+    "7th and 8th grade",
+    "9th grade",
+    "10th grade",
+    "11th grade",
+    "12th grade no diploma",
+    "High school graduate",
     "Some college but no degree",
 )
 EDUCATION: Mapping[str, int] = {**dict.fromkeys(NO_COLLEGE, 0), **dict.fromkeys(COLLEGE, 1)}
 SINGLE = "Never married"
 NOT_SINGLE: tuple[str, ...] = (
-    "Married-civilian spouse present", "Divorced", "Widowed", "Separated", "Married-spouse absent",
+    "Married-civilian spouse present",
+    "Divorced",
+    "Widowed",
+    "Separated",
+    "Married-spouse absent",
     "Married-A F spouse present",
 )
 MARITAL = {SINGLE: 1} | dict.fromkeys(NOT_SINGLE, 0)
@@ -92,23 +144,40 @@ class Census:
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        main = Task(name="income", label="income") if self.task_group == "income" \
+        main = (
+            Task(name="income", label="income")
+            if self.task_group == "income"
             else Task(name="college", label="college")
+        )
         return main, Task(name="never_married", label="never_married")
 
     @property
     def files(self) -> tuple[RawFile, ...]:
         return (
-            RawFile(name="census-income.data.gz", other_names=("census-income.data",), table=ROWS, part="train",
-                    splittable=False, published_rows=199_523),
-            RawFile(name="census-income.test.gz", other_names=("census-income.test",), table=ROWS, part="test",
-                    splittable=False, published_rows=99_762),
+            RawFile(
+                name="census-income.data.gz",
+                other_names=("census-income.data",),
+                table=ROWS,
+                part="train",
+                splittable=False,
+                published_rows=199_523,
+            ),
+            RawFile(
+                name="census-income.test.gz",
+                other_names=("census-income.test",),
+                table=ROWS,
+                part="test",
+                splittable=False,
+                published_rows=99_762,
+            ),
         )
 
     @property
     def where(self) -> str:
-        return ("They are at https://archive.ics.uci.edu/dataset/117 (census.tar.gz, or the two files by themselves), "
-                "packed or unpacked; or set source=simulated for a made-up stand-in")
+        return (
+            "They are at https://archive.ics.uci.edu/dataset/117 (census.tar.gz, or the two files by themselves), "
+            "packed or unpacked; or set source=simulated for a made-up stand-in"
+        )
 
     def read(self, shard: Shard) -> Iterator[Block]:
         """Read a file in blocks; see `mtlbench.data.raw`."""
@@ -141,20 +210,25 @@ class Census:
         # Some values have spaces around them (" Foreign born- Not a citizen of U S ").
         columns |= {name: _trimmed(by_name[name]) for name in NOMINAL}
         columns |= {name: pa.array([float(value) for value in by_name[name]], pa.float32()) for name in NUMBERS}
-        main = [INCOME[value] for value in by_name["income_50k"]] if self.task_group == "income" \
+        main = (
+            [INCOME[value] for value in by_name["income_50k"]]
+            if self.task_group == "income"
             else [EDUCATION[value] for value in by_name["education"]]
+        )
         columns[self.tasks[0].label] = pa.array(main, pa.int8())
         columns["never_married"] = pa.array([MARITAL[value] for value in by_name["marital_stat"]], pa.int8())
         return pa.record_batch(columns)
 
-    def simulate(self, folder: Path, *, rows: int = 60_000, seed: int = 0, relatedness: float = 0.5,
-                 structure: bool = True) -> None:
+    def simulate(
+        self, folder: Path, *, rows: int = 60_000, seed: int = 0, relatedness: float = 0.5, structure: bool = True
+    ) -> None:
         """Write a made-up data set in the format of the real one; see `mtlbench.datasets.census_simulator`."""
         # Not at the top: the simulator takes the format from here.
         from mtlbench.datasets.census_simulator import simulate
 
-        simulate(Path(folder), task_group=self.task_group, rows=rows, seed=seed, relatedness=relatedness,
-                 structure=structure)
+        simulate(
+            Path(folder), task_group=self.task_group, rows=rows, seed=seed, relatedness=relatedness, structure=structure
+        )
 
 
 def _trimmed(values: tuple[str, ...]) -> pa.Array:
@@ -185,5 +259,7 @@ def _values(line: bytes) -> list[str] | str:
 
 
 NUMBER_PLACES = tuple((COLUMNS.index(name), name) for name in NUMBERS)
-LABEL_PLACES = tuple((COLUMNS.index(name), name, allowed) for name, allowed in
-                     (("income_50k", INCOME), ("education", EDUCATION), ("marital_stat", MARITAL)))
+LABEL_PLACES = tuple(
+    (COLUMNS.index(name), name, allowed)
+    for name, allowed in (("income_50k", INCOME), ("education", EDUCATION), ("marital_stat", MARITAL))
+)

@@ -30,12 +30,37 @@ VERSION = 1
 STRENGTH = 2.0
 
 CATEGORIES = {
-    "class_worker": 9, "det_ind_code": 52, "det_occ_code": 47, "hs_college": 3, "major_ind_code": 24,
-    "major_occ_code": 15, "race": 5, "hisp_origin": 10, "sex": 2, "union_member": 3, "unemp_reason": 6,
-    "full_or_part_emp": 8, "tax_filer_stat": 6, "region_prev_res": 6, "state_prev_res": 51, "det_hh_fam_stat": 38,
-    "det_hh_summ": 8, "mig_chg_msa": 10, "mig_chg_reg": 9, "mig_move_reg": 10, "mig_same": 3, "mig_prev_sunbelt": 4,
-    "fam_under_18": 5, "country_father": 43, "country_mother": 43, "country_self": 43, "citizenship": 5,
-    "own_or_self": 3, "vet_question": 3, "vet_benefits": 3, "year": 2,
+    "class_worker": 9,
+    "det_ind_code": 52,
+    "det_occ_code": 47,
+    "hs_college": 3,
+    "major_ind_code": 24,
+    "major_occ_code": 15,
+    "race": 5,
+    "hisp_origin": 10,
+    "sex": 2,
+    "union_member": 3,
+    "unemp_reason": 6,
+    "full_or_part_emp": 8,
+    "tax_filer_stat": 6,
+    "region_prev_res": 6,
+    "state_prev_res": 51,
+    "det_hh_fam_stat": 38,
+    "det_hh_summ": 8,
+    "mig_chg_msa": 10,
+    "mig_chg_reg": 9,
+    "mig_move_reg": 10,
+    "mig_same": 3,
+    "mig_prev_sunbelt": 4,
+    "fam_under_18": 5,
+    "country_father": 43,
+    "country_mother": 43,
+    "country_self": 43,
+    "citizenship": 5,
+    "own_or_self": 3,
+    "vet_question": 3,
+    "vet_benefits": 3,
+    "year": 2,
 }
 """Distinct values of each nominal field in the real training file."""
 
@@ -50,8 +75,15 @@ SPECIAL = {
 }
 """Values that a careless reader spoils."""
 
-HIGHEST = {"age": 90, "wage_per_hour": 9999, "capital_gains": 99999, "capital_losses": 4608,
-           "stock_dividends": 99999, "num_emp": 6, "weeks_worked": 52}
+HIGHEST = {
+    "age": 90,
+    "wage_per_hour": 9999,
+    "capital_gains": 99999,
+    "capital_losses": 4608,
+    "stock_dividends": 99999,
+    "num_emp": 6,
+    "weeks_worked": 52,
+}
 MOSTLY_ZERO = ("wage_per_hour", "capital_gains", "capital_losses", "stock_dividends")
 CAUSES = ("age", "weeks_worked")
 """Numbers that labels depend on."""
@@ -59,8 +91,15 @@ CAUSES = ("age", "weeks_worked")
 RATES = {"income": 0.06206, "college": 0.19638, "never_married": 0.43346}
 
 
-def simulate(folder: Path, *, task_group: Literal["income", "education"], rows: int, seed: int, relatedness: float,
-             structure: bool) -> None:
+def simulate(
+    folder: Path,
+    *,
+    task_group: Literal["income", "education"],
+    rows: int,
+    seed: int,
+    relatedness: float,
+    structure: bool,
+) -> None:
     """Write both files (two thirds of the rows train, one third test), the truth of each, and ``simulated.json``.
 
     Args:
@@ -106,8 +145,9 @@ def _inputs(random: np.random.Generator, rows: int) -> dict[str, np.ndarray]:
     return values
 
 
-def _truth(random: np.random.Generator, values: dict[str, np.ndarray], rates: np.ndarray, relatedness: float,
-           structure: bool) -> np.ndarray:
+def _truth(
+    random: np.random.Generator, values: dict[str, np.ndarray], rates: np.ndarray, relatedness: float, structure: bool
+) -> np.ndarray:
     """True probabilities, float64 ``[rows, 2]``."""
     rows = len(values["age"])
     sums = np.zeros((rows, 2))
@@ -147,13 +187,16 @@ def _lines(random: np.random.Generator, values: dict[str, np.ndarray], labels: d
 
 
 def _names(field: str) -> np.ndarray:
-    plain = [str(number) if field in CODES else f"{field} {number}" if number else "Not in universe"
-             for number in range(CATEGORIES[field])]
+    plain = [
+        str(number) if field in CODES else f"{field} {number}" if number else "Not in universe"
+        for number in range(CATEGORIES[field])
+    ]
     return np.array([SPECIAL.get((field, number), name) for number, name in enumerate(plain)])
 
 
-def _pick(random: np.random.Generator, label: np.ndarray, positive: tuple[str, ...],
-          negative: tuple[str, ...]) -> list[str]:
+def _pick(
+    random: np.random.Generator, label: np.ndarray, positive: tuple[str, ...], negative: tuple[str, ...]
+) -> list[str]:
     yes = np.array(positive)[random.integers(0, len(positive), len(label))]
     no = np.array(negative)[random.integers(0, len(negative), len(label))]
     return np.where(label, yes, no).tolist()

@@ -1,0 +1,65 @@
+"""Scales: hand numbers, weights as repetition, and the same bits however rows are divided."""
+
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from mtlbench.data import numbers
+from mtlbench.data.numbers import fit_scale, number_matrix
+from mtlbench.schema import Field
+
+X = Field(name="x", kind="number")
+PAIR = Field(name="pair", kind="number", width=2)
+
+
+def test_hand_numbers() -> None:
+    scale = fit_scale(X, [(pa.array([2.0, 4.0, None, 100.0, 6.0]), np.array([1, 1, 1, 0, 1]))])
+    assert scale.mean.tolist() == [4.0]
+    np.testing.assert_allclose(scale.deviation, [np.sqrt(8 / 3)], rtol=1e-15)  # population: divided by 3, not 2
+    values, missing = number_matrix(X, pa.array([4.0, None, 4 + np.sqrt(8 / 3)]))
+    np.testing.assert_allclose(scale.apply(values, missing), [[0], [0], [1]], atol=1e-7)
+
+
+def test_weights_repeat_rows() -> None:
+    values, times = np.array([1.0, 5.0, 7.0]), np.array([3, 1, 2])
+    weighted = fit_scale(X, [(pa.array(values), times)])
+    repeated = np.repeat(values, times)
+    np.testing.assert_allclose([*weighted.mean, *weighted.deviation], [repeated.mean(), repeated.std()], rtol=1e-14)
+
+
+def test_parts_and_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    values, uses = random.lognormal(3, 2, 1000), random.integers(0, 3, 1000)
+    monkeypatch.setattr(numbers, "CHUNK", 64)
+    cuts = [[0, 1000], [0, 1, 63, 64, 65, 700, 1000], [0, *range(7, 1000, 13), 1000]]
+    scales = [fit_scale(X, [(pa.array(values[a:b]), uses[a:b]) for a, b in pairwise(cut)]) for cut in cuts]
+    assert len({(scale.mean.tobytes(), scale.deviation.tobytes()) for scale in scales}) == 1
+    repeated = np.repeat(values, uses)
+    np.testing.assert_allclose([*scales[0].mean, *scales[0].deviation], [repeated.mean(), repeated.std()], rtol=1e-12)
+
+
+def test_lists_of_components() -> None:
+    values, missing = number_matrix(PAIR, pa.array([[1.0, None], None, [3.0, 4.0]]))
+    assert values.tolist() == [[1, 0], [0, 0], [3, 4]]
+    assert missing.tolist() == [[False, True], [True, True], [False, False]]
+    with pytest.raises(ValueError, match="width 2 was read with 3 components in 2 rows"):
+        number_matrix(PAIR, pa.array([[1.0], [2.0, 3.0]]))
+
+
+def test_a_constant_is_only_centred() -> None:
+    """Seven times 0.1 has a mean beside 0.1 and a deviation of 1e-17: divided by it, a constant would become 1."""
+    scale = fit_scale(X, [(pa.array([0.1] * 7), np.ones(7, int))])
+    found = scale.apply(*number_matrix(X, pa.array([0.1, None, 0.6])))
+    np.testing.assert_allclose(found, [[0.0], [0.0], [0.5]], atol=1e-7)
+
+
+def test_what_training_rows_lack_stays_as_it_is() -> None:
+    scale = fit_scale(X, [(pa.array([None, 3.0]), np.array([1, 0]))])
+    assert scale.apply(*number_matrix(X, pa.array([3.0]))).tolist() == [[3.0]]
+
+
+def test_values_that_are_not_finite_are_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="field 'x' was read with values that are not finite, the first of them inf"):
+        fit_scale(X, [(pa.array([1.0, float("inf")]), np.ones(2, int))])

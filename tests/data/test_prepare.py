@@ -1,0 +1,430 @@
+"""Raw files become a store: nothing lost, nothing learnt from other rows than training rows, nothing left half-done."""
+
+import json
+import math
+import multiprocessing
+import signal
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mtlbench.data import encode, parse
+from mtlbench.data.loader import Rows
+from mtlbench.data.prepare import Provenance, prepare
+from mtlbench.data.raw import RawError
+from mtlbench.data.split import Candidates, by_key
+from mtlbench.data.store import SPLITS, Store, StoreError
+from mtlbench.schema import PADDING
+from toy import EMBEDDING, HISTORY, TAGS, Toy, read_lines, write_toy
+
+SIMULATED = Provenance(origin="simulated", identity={"toy": 1})
+RULE = partial(by_key, table="users", fraction=0.3, seed=5)
+
+
+def build(raw: Path, store: Path, **changed: object) -> Store:
+    options = {"split": RULE, "provenance": SIMULATED, "min_count": 2, "processes": 1}
+    return prepare(Toy(), raw, store, **{**options, **changed})  # pyright: ignore[reportArgumentType]
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_toy(tmp_path_factory.mktemp("raw"))
+
+
+@pytest.fixture(scope="module")
+def store(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return build(raw, tmp_path_factory.mktemp("store") / "toy" / "a")
+
+
+class Reference:
+    """The toy joined and encoded row by row in plain Python, from the text of the files."""
+
+    def __init__(self, raw: Path) -> None:
+        self.users = {
+            part: {line[0]: line for line in read_lines(raw / f"users.{part}.txt")} for part in ("train", "test")
+        }
+        self.rows = {part: read_lines(raw / f"rows.{part}.txt") for part in ("train", "test")}
+
+    def splits(self, valid: set[str]) -> dict[str, list[tuple[list[str], list[str]]]]:
+        """(row, its user) of every split, given the keys of the validation rows."""
+        joined = {part: [(row, self.users[part][row[0]]) for row in self.rows[part]] for part in self.rows}
+        return {
+            "train": [pair for pair in joined["train"] if pair[0][0] not in valid],
+            "valid": [pair for pair in joined["train"] if pair[0][0] in valid],
+            "test": joined["test"],
+        }
+
+    @staticmethod
+    def history(user: list[str]) -> list[tuple[int, float]]:
+        """The heaviest entries, the earlier one among equals, in their own order."""
+        pairs = [(int(item), float(weight)) for item, weight in (entry.split(":") for entry in user[2].split())]
+        best = sorted(range(len(pairs)), key=lambda at: (-pairs[at][1], at))[:HISTORY]
+        return [pairs[at] for at in sorted(best)]
+
+    @staticmethod
+    def tags(row: list[str]) -> list[str]:
+        return row[4].split()[:TAGS]
+
+
+@pytest.fixture(scope="module")
+def reference(raw: Path, store: Store) -> dict[str, list[tuple[list[str], list[str]]]]:
+    """Splits by hand; which keys are for validation is read off the store, by the number of their rows."""
+    keys = read_lines(raw / "users.train.txt")
+    valid = {keys[row][0] for row in store.split("valid").pointers["users"].tolist()}
+    assert 0 < len(valid) < len(keys) * 0.6
+    return Reference(raw).splits(valid)
+
+
+def decoded(store: Store, rows: Rows, field: str) -> list[list[object]]:
+    """Values behind the ids of a field, row by row; padding left out, '?' for unknown."""
+    batch = rows.gather(torch.arange(len(rows)))
+    spec = next(f for f in store.schema.fields if f.name == field)
+    ids = batch.ids[:, list(store.schema.slots[field])].numpy()
+    vocabulary = store.vocabulary(spec.vocabulary_name)
+    index = np.where(ids == PADDING, 0, ids - store.schema.offsets[field])
+    values = np.array(vocabulary.decode(index.ravel()).to_pylist(), dtype=object).reshape(ids.shape)
+    return [
+        ["?" if position == 0 else value for value, position, here in zip(*triple, strict=True) if here]
+        for triple in zip(values, index, ids != PADDING, strict=True)
+    ]
+
+
+def known_values(vocabulary_counts: Counter[object], least: int = 2) -> set[object]:
+    return {value for value, count in vocabulary_counts.items() if count >= least}
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_every_row_comes_back_through_the_vocabularies(store: Store, reference: dict, split: str) -> None:
+    train, wanted = reference["train"], reference[split]
+    rows = store.split(split)
+    assert len(rows) == len(wanted)
+
+    items = Counter(int(row[3]) if row[3] else None for row, _ in train)
+    items.update(item for _, user in train for item, _ in Reference.history(user))
+    tags = Counter(tag for row, _ in train for tag in Reference.tags(row))
+    colours, cities = Counter(row[5] or None for row, _ in train), Counter(user[1] or None for _, user in train)
+
+    def through(counts: Counter, values: list[object]) -> list[object]:
+        return [value if value in known_values(counts) else "?" for value in values]
+
+    assert decoded(store, rows, "item") == [through(items, [int(row[3]) if row[3] else None]) for row, _ in wanted]
+    assert decoded(store, rows, "colour") == [through(colours, [row[5] or None]) for row, _ in wanted]
+    assert decoded(store, rows, "city") == [through(cities, [user[1] or None]) for _, user in wanted]
+    assert decoded(store, rows, "tags") == [through(tags, list(Reference.tags(row))) for row, _ in wanted]
+    assert decoded(store, rows, "history") == [
+        through(items, [item for item, _ in Reference.history(user)]) for _, user in wanted
+    ]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_labels_weights_numbers_and_times(store: Store, reference: dict, split: str) -> None:
+    train, wanted = reference["train"], reference[split]
+    batch = store.split(split).gather(torch.arange(len(wanted)))
+    assert batch.labels is not None and batch.weights is not None and batch.time is not None  # noqa: PT018
+    assert batch.labels.tolist() == [[float(row[1]), float(row[2])] for row, _ in wanted]
+    assert batch.time.tolist() == [int(row[7]) for row, _ in wanted]
+    padded = [[weight for _, weight in Reference.history(user)] + [0.0] * HISTORY for _, user in wanted]
+    assert batch.weights.tolist() == [weights[:HISTORY] for weights in padded]
+
+    def standardised(values: list[float], value: float | None) -> float:
+        mean = math.fsum(values) / len(values)
+        return (
+            0.0
+            if value is None
+            else (value - mean) / math.sqrt(math.fsum((v - mean) ** 2 for v in values) / len(values))
+        )
+
+    def component(user: list[str], at: int) -> float | None:
+        return float(user[3].split()[at]) if user[3] else None
+
+    prices = [float(row[6]) for row, _ in train if row[6]]
+    expected = [[standardised(prices, float(row[6]) if row[6] else None)] for row, _ in wanted]
+    for at in range(EMBEDDING):
+        known = [value for _, user in train if (value := component(user, at)) is not None]
+        for values, (_, user) in zip(expected, wanted, strict=True):
+            values.append(standardised(known, component(user, at)))
+    torch.testing.assert_close(batch.numbers, torch.tensor(expected), rtol=1e-5, atol=1e-6)
+
+
+def test_order_of_ids_is_by_count_then_value(store: Store, reference: dict) -> None:
+    counts = Counter(tag for row, _ in reference["train"] for tag in Reference.tags(row))
+    vocabulary = store.vocabulary("tags")
+    assert list(zip(vocabulary.values.to_pylist(), vocabulary.counts.tolist(), strict=True)) == sorted(
+        ((v, c) for v, c in counts.items() if c >= 2), key=lambda pair: (-pair[1], pair[0])
+    )
+
+
+def test_no_key_straddles_training_and_validation(store: Store) -> None:
+    train, valid = (set(store.split(name).pointers["users"].tolist()) for name in ("train", "valid"))
+    assert train
+    assert valid
+    assert not train & valid
+
+
+def test_manifest_counts(store: Store, reference: dict) -> None:
+    manifest = store.manifest
+    for split, rows in reference.items():
+        assert manifest["splits"][split] == {
+            "rows": len(rows),
+            "positives": {
+                "click": sum(row[1] == "1" for row, _ in rows),
+                "conversion": sum(row[2] == "1" for row, _ in rows),
+            },
+        }
+    assert manifest["raw"]["rows.train.txt"]["lines"] == 300
+    assert manifest["fields"]["price"]["missing"]["test"] == sum(not row[6] for row, _ in reference["test"])
+    cut = sum(max(len(row[4].split()) - TAGS, 0) for rows in reference.values() for row, _ in rows)
+    assert manifest["fields"]["tags"]["cut"] == cut > 0
+    unknown = [value for row in decoded(store, store.split("test"), "tags") for value in row]
+    assert manifest["fields"]["tags"]["unknown"]["test"] == unknown.count("?") / len(unknown)
+    assert manifest["split"] == {"rule": "mtlbench.data.split.by_key", "table": "users", "fraction": 0.3, "seed": 5}
+    assert manifest["origin"] == "simulated"
+    store.verify()
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "manifest.json"
+    }
+
+
+@pytest.mark.parametrize(
+    ("processes", "shard_bytes", "piece_rows"), [(2, 1 << 25, 1 << 18), (1, 700, 5), (2, 1500, 29)]
+)
+def test_processes_and_shards_change_nothing(
+    raw: Path,
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    processes: int,
+    shard_bytes: int,
+    piece_rows: int,
+) -> None:
+    monkeypatch.setattr(parse, "SHARD_BYTES", shard_bytes)
+    monkeypatch.setattr(parse, "PIECE_ROWS", piece_rows)
+    monkeypatch.setattr(encode, "MERGE_ABOVE", 3)
+    other = build(raw, tmp_path / "b", processes=processes)
+    assert files_of(other.folder) == files_of(store.folder)
+
+
+def test_only_training_rows_are_learnt_from(raw: Path, store: Store, reference: dict, tmp_path: Path) -> None:
+    """All rows outside training, and all users that no training row points at, are replaced by strange ones."""
+    changed = tmp_path / "raw"
+    changed.mkdir()
+    training = {row[0] for row, _ in reference["train"]}
+    for name in ("rows", "users"):
+        for part in ("train", "test"):
+            lines = (raw / f"{name}.{part}.txt").read_text().splitlines()
+            strange = [
+                "\t".join(
+                    [
+                        line.split("\t")[0],
+                        *(
+                            ["1", "1", "777", "new new", "pink", "1e6", "3"]
+                            if name == "rows"
+                            else ["Z", "777:5", "90 90"]
+                        ),
+                    ]
+                )
+                if part == "test" or line.split("\t")[0] not in training
+                else line
+                for line in lines
+            ]
+            (changed / f"{name}.{part}.txt").write_text("\n".join(strange) + "\n")
+    other = build(changed, tmp_path / "store")
+    assert other.schema == store.schema
+    for name in ("item", "tags", "colour", "city"):
+        assert other.vocabulary(name).values.equals(store.vocabulary(name).values)
+        assert other.vocabulary(name).counts.tolist() == store.vocabulary(name).counts.tolist()
+    for name in ("price", "embedding"):
+        assert {k: other.manifest["fields"][name][k] for k in ("mean", "deviation")} == {
+            k: store.manifest["fields"][name][k] for k in ("mean", "deviation")
+        }
+    assert files_of(other.folder)["rows/train.arrow"] == files_of(store.folder)["rows/train.arrow"]
+    assert files_of(other.folder)["rows/test.arrow"] != files_of(store.folder)["rows/test.arrow"]
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> Path:
+    """Raw files with a bad line, a dropped line, a row without a user, and a user who comes twice."""
+    raw = write_toy(tmp_path / "raw")
+    rows = (raw / "rows.train.txt").read_text().splitlines()
+    rows[250] = "!what\tis this"
+    rows[120] = "-" + rows[120]
+    rows[30] = "\t".join(["nobody", *rows[30].split("\t")[1:]])
+    (raw / "rows.train.txt").write_text("\n".join(rows) + "\n")
+    users = (raw / "users.test.txt").read_text().splitlines()
+    (raw / "users.test.txt").write_text("\n".join([*users, users[3]]) + "\n")
+    return raw
+
+
+def test_a_bad_line_stops_everything_and_leaves_nothing(damaged: Path, tmp_path: Path) -> None:
+    with pytest.raises(RawError, match=r"rows\.train\.txt, line 251: marked as bad.*'!what.tis this'.*quarantine"):
+        build(damaged, tmp_path / "stores" / "a")
+    assert not [path for path in (tmp_path / "stores").iterdir() if not path.name.endswith(".lock")]
+
+
+@pytest.mark.parametrize("shard_bytes", [1 << 25, 900])
+def test_bad_lines_are_set_aside_and_counted(
+    damaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shard_bytes: int
+) -> None:
+    monkeypatch.setattr(parse, "SHARD_BYTES", shard_bytes)
+    store = build(damaged, tmp_path / "a", on_error="quarantine")
+    entries = [json.loads(line) for line in (store.folder / "quarantine.jsonl").read_text().splitlines()]
+    assert {(entry["file"], entry["line"], entry["reason"], entry["text"]) for entry in entries} == {
+        ("rows.train.txt", 251, "marked as bad", "!what\tis this"),
+        ("rows.train.txt", 31, "its key is not in table 'users'", "nobody"),
+        (
+            "users.test.txt",
+            41,
+            "its key stands in an earlier line",
+            (damaged / "users.test.txt").read_text().splitlines()[3].split("\t")[0],
+        ),
+    }
+    raw = store.manifest["raw"]
+    assert (raw["rows.train.txt"]["rejected"], raw["users.test.txt"]["rejected"]) == (2, 1)
+    assert raw["rows.train.txt"]["dropped"] == {"policy": 1}
+    rows = {name: facts["rows"] for name, facts in store.manifest["splits"].items()}
+    assert rows["train"] + rows["valid"] == 300 - 3
+    assert rows["test"] == 300
+    days = [
+        int(line.split("\t")[7])
+        for at, line in enumerate((damaged / "rows.train.txt").read_text().splitlines())
+        if at not in (250, 120, 30)
+    ]
+    assert sorted(torch.cat([store.split(name).columns["time"] for name in ("train", "valid")]).tolist()) == sorted(
+        days
+    )
+
+
+def test_a_row_finds_its_user_in_its_own_part(raw: Path, store: Store, reference: dict) -> None:
+    both = {line[0] for line in read_lines(raw / "users.train.txt")} & {
+        line[0] for line in read_lines(raw / "users.test.txt")
+    }
+    assert both, "the toy must have users of both parts, or this proves nothing"
+    pointers = store.split("test").pointers["users"].tolist()
+    assert min(pointers) >= 40, "rows of the test part point behind the 40 users of the training part"
+    test_users = [line[0] for line in read_lines(raw / "users.test.txt")]
+    assert [test_users[pointer - 40] for pointer in pointers] == [row[0] for row, _ in reference["test"]]
+
+
+def interrupt(candidates: Candidates) -> np.ndarray:
+    raise KeyboardInterrupt
+
+
+def test_an_interruption_leaves_nothing(raw: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        build(raw, tmp_path / "a", split=interrupt, processes=2)
+    assert [path.name for path in tmp_path.iterdir()] == [".a.lock"]
+    assert len(build(raw, tmp_path / "a").split("train"))
+
+
+def test_what_a_killed_preparation_left_is_replaced(raw: Path, tmp_path: Path, store: Store) -> None:
+    (tmp_path / ".a.partial" / "rows").mkdir(parents=True)
+    (tmp_path / ".a.partial" / "rows" / "train.arrow").write_text("half")
+    assert files_of(build(raw, tmp_path / "a").folder) == files_of(store.folder)
+    assert not (tmp_path / ".a.partial").exists()
+
+
+def test_a_second_call_opens_and_does_not_work(raw: Path, tmp_path: Path) -> None:
+    first = build(raw, tmp_path / "a")
+    (tmp_path / "a" / "manifest.json").touch()
+    again = build(tmp_path / "there is no such folder", tmp_path / "a", split=interrupt)
+    assert again.manifest == first.manifest
+
+
+def wait_and_build(raw: Path, store: Path, started: "multiprocessing.synchronize.Barrier") -> None:
+    started.wait()
+    build(raw, store)
+
+
+def test_two_processes_do_the_work_once(raw: Path, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    started = context.Barrier(2)
+    others = [context.Process(target=wait_and_build, args=(raw, tmp_path / "a", started)) for _ in range(2)]
+    for other in others:
+        other.start()
+    for other in others:
+        other.join()
+    assert [other.exitcode for other in others] == [0, 0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".a.lock", "a"]
+
+
+def test_missing_and_empty_files_are_named_together(raw: Path, tmp_path: Path) -> None:
+    partial_raw = tmp_path / "raw"
+    partial_raw.mkdir()
+    (partial_raw / "rows.train.txt").write_bytes((raw / "rows.train.txt").read_bytes())
+    (partial_raw / "users.train.txt").write_bytes((raw / "users.train.txt").read_bytes())
+    (partial_raw / "rows.test.txt").touch()
+    with pytest.raises(RawError, match=r"missing or empty in .*: rows\.test\.txt, users\.test\.txt\. Ask the test\."):
+        build(partial_raw, tmp_path / "a")
+
+
+def test_a_folder_that_is_no_store_is_not_overwritten(raw: Path, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "thesis.txt").write_text("years of work")
+    with pytest.raises(StoreError, match="exists and is no store"):
+        build(raw, tmp_path / "a")
+    assert (tmp_path / "a" / "thesis.txt").exists()
+
+
+def all_test(candidates: Candidates) -> np.ndarray:
+    return np.full(len(candidates.test), 2, np.int8)
+
+
+def too_many(candidates: Candidates) -> np.ndarray:
+    return np.full(len(candidates.test), 3, np.int8)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"split": all_test}, "split 'train' has no rows"),
+        ({"split": too_many}, r"too_many.*must give int8 of 0, 1, 2"),
+        ({"split": partial(by_key, table="items", fraction=0.1, seed=0)}, "no dimension table 'items'; allowed: users"),
+        ({"split": partial(by_key, table="users", fraction=1.5, seed=0)}, "fraction is 1.5"),
+        ({"on_error": "ignore"}, "on_error is 'ignore'; allowed: 'fail', 'quarantine'"),
+    ],
+)
+def test_wrong_rules_are_refused(raw: Path, tmp_path: Path, options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build(raw, tmp_path / "a", **options)
+
+
+def test_a_split_without_validation_is_noted(raw: Path, tmp_path: Path) -> None:
+    store = build(raw, tmp_path / "a", split=partial(by_key, table="users", fraction=0, seed=0))
+    assert len(store.split("valid")) == 0
+    assert store.manifest["notes"] == [
+        f"split 'valid' has 0 rows, 0 of them positive for task '{task}': its AUC is undefined"
+        for task in ("click", "conversion")
+    ]
+
+
+@pytest.mark.parametrize(("column", "field"), [(5, "colour"), (6, "price")])
+def test_an_input_that_copies_a_label_is_refused_by_name(tmp_path: Path, column: int, field: str) -> None:
+    raw = write_toy(tmp_path / "raw", rows=800)
+    lines = [line.split("\t") for line in (raw / "rows.train.txt").read_text().splitlines()]
+    for line in lines:
+        line[column] = {"1": "0", "0": "1"}[line[1]]
+    (raw / "rows.train.txt").write_text("\n".join("\t".join(line) for line in lines) + "\n")
+    with pytest.raises(ValueError, match=f"field '{field}' equals label 'clicked' of task 'click'"):
+        build(raw, tmp_path / "a")
+
+
+def test_raw_checksums_are_compared_with_published_ones(raw: Path, tmp_path: Path) -> None:
+    real = Provenance(origin="real", raw={"rows.train.txt": "ab"})
+    store = build(raw, tmp_path / "a", provenance=real)
+    assert store.manifest["raw"]["rows.train.txt"]["sha256"] == "ab"
+    assert store.manifest["raw"]["rows.train.txt"]["published"] is None
+
+
+def test_signals_are_left_as_they_were(raw: Path, tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    build(raw, tmp_path / "a")
+    assert signal.getsignal(signal.SIGINT) is before

@@ -1,0 +1,71 @@
+"""Split rules: exact shares, whole keys, the same on every machine."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from mtlbench.data.split import TEST, TRAIN, VALID, Candidates, by_key, halve_test, hash_keys, mix
+
+
+def rows(test: np.ndarray, keys: int = 1) -> Candidates:
+    """Rows that point at ``keys`` table rows in turn."""
+    return Candidates(
+        test=test,
+        pointers={"users": np.arange(len(test), dtype=np.int32) % keys},
+        keys={"users": pa.array([f"key{k}" for k in range(keys)])},
+    )
+
+
+@pytest.mark.parametrize("count", [2, 3, 10, 1001])
+def test_halves_are_exact_and_leave_training_alone(count: int) -> None:
+    test = np.arange(3 * count) % 3 == 1
+    result = halve_test(rows(test), seed=0)
+    assert (result[~test] == TRAIN).all()
+    assert ((result == VALID).sum(), (result == TEST).sum()) == (count // 2, count - count // 2)
+
+
+def test_halves_are_random_and_a_function_of_the_seed() -> None:
+    candidates = rows(np.ones(10_000, bool))
+    one, again, other = (halve_test(candidates, seed=seed) for seed in (1, 1, 2))
+    assert (one == again).all()
+    assert 0.45 < (one == other).mean() < 0.55
+    assert abs((one[:5000] == VALID).mean() - 0.5) < 0.03
+
+
+def test_by_key_keeps_keys_whole_and_their_share() -> None:
+    test = np.arange(60_000) >= 50_000
+    candidates = rows(test, keys=5000)
+    result = by_key(candidates, table="users", fraction=0.2, seed=3)
+    assert (result[test] == TEST).all()
+    by_pointer = result[~test].reshape(-1, 5000)
+    assert (by_pointer == by_pointer[0]).all()
+    assert abs((by_pointer[0] == VALID).mean() - 0.2) < 0.02
+    assert not (by_key(candidates, table="users", fraction=0.2, seed=4) == result).all()
+
+
+def test_a_key_stays_where_it_is_when_others_come() -> None:
+    few = by_key(rows(np.zeros(100, bool), keys=100), table="users", fraction=0.5, seed=0)
+    many = by_key(rows(np.zeros(200, bool), keys=200), table="users", fraction=0.5, seed=0)
+    assert (many[:100] == few).all()
+
+
+def test_hashes_are_what_they_were() -> None:
+    """Written down once: a change would silently move rows between the splits of published results."""
+    assert hash_keys(pa.array(["84dceed2e3a667f8"])).tolist() == [2140091348743897038]
+    assert hash_keys(pa.array([12345])).tolist() == [11670727555153614964]
+    everything = Candidates(
+        test=np.zeros(10, bool),
+        pointers={"users": np.arange(10, dtype=np.int32)},
+        keys={"users": pa.array([str(key) for key in range(10)])},
+    )
+    assert by_key(everything, table="users", fraction=0.4, seed=7).tolist() == [1, 0, 0, 1, 0, 0, 0, 0, 1, 0]
+    assert halve_test(rows(np.ones(10, bool)), seed=7).tolist() == [2, 2, 1, 2, 1, 1, 2, 1, 1, 2]
+
+
+def test_mix_is_splitmix64() -> None:
+    """The published test vector of splitmix64 started at 0: first outputs of its stream."""
+    assert mix(np.arange(3, dtype=np.uint64), seed=0).tolist() == [
+        0xE220A8397B1DCDAF,
+        0x6E789E6AA1B965F4,
+        0x06C45D188009454F,
+    ]
