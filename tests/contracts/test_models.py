@@ -1,0 +1,384 @@
+"""What every model in ``conf/model`` must keep, whatever it is: found by globbing, judged by its behaviour.
+
+A model whose rows or tasks depend on each other by design (batch statistics, a product of tasks) is told apart by a
+property of the built model where there is one, and otherwise named in `ENTANGLED` with the reason.
+"""
+
+import copy
+import inspect
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.errors import ConfigCompositionException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from synthetic import plain_schema, random_batch, rich_schema
+from torch import Tensor, nn
+
+from mtlbench.nn.embedding import FieldEmbedding
+from mtlbench.schema import Batch, Schema
+
+CONF = Path(__file__).parents[2] / "conf"
+NAMES = sorted(path.stem for path in (CONF / "model").glob("[!_]*.yaml"))
+VIRTUAL_GRADIENTS = sorted(path.stem for path in (CONF / "virtual_gradient").glob("[!_]*.yaml"))
+PROFILES = sorted(path.stem for path in (CONF / "profile").glob("[!_]*.yaml"))
+
+SMALL = ("profile.embedding_width=4", "profile.deep_layers=[13,7]", "profile.bottom_layers=[13,7]",
+         "profile.expert_layers=[13,7]", "profile.tower_layers=[5]")
+ENTANGLED: dict[str, str] = {}
+"""Models in which a task's own parameters rightly reach another task's logit, with the reason."""
+
+ConfigStore.instance().store("one_model", {"defaults": [
+    {"virtual_gradient": "none"}, {"model": "mmoe"}, {"profile": "default"}, "_self_"]})
+
+every_model = pytest.mark.parametrize("name", NAMES)
+
+
+def composed(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base=None):
+        return compose("one_model", overrides=list(overrides))
+
+
+def build(name: str, schema: Schema, *overrides: str, seed: int = 0) -> nn.Module:
+    config = composed(f"model={name}", *SMALL, *overrides)
+    torch.manual_seed(seed)
+    arguments: dict[str, Any] = {"schema": schema}
+    if config.virtual_gradient._target_ is not None:
+        arguments["virtual_gradient"] = instantiate(config.virtual_gradient)()
+    return instantiate(config.model)(**arguments)
+
+
+def target_of(name: str) -> type[nn.Module]:
+    module, _, attribute = composed(f"model={name}").model._target_.rpartition(".")
+    return getattr(import_module(module), attribute)
+
+
+def loss_of(model: nn.Module, batch: Batch) -> Tensor:
+    return F.binary_cross_entropy_with_logits(model(batch).float(), batch.labels)
+
+
+def uses_batch_statistics(model: nn.Module) -> bool:
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
+
+
+def tensors_of(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor that can be reached from a module's attributes, registered or not."""
+    for prefix, part in module.named_modules():
+        for name, value in vars(part).items():
+            yield from _tensors(f"{prefix}.{name}", value)
+
+
+def _tensors(name: str, value: object) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(value, Tensor):
+        yield name, value
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            yield from _tensors(f"{name}.{key}", each)
+    elif isinstance(value, list | tuple | set):
+        for place, each in enumerate(value):
+            yield from _tensors(f"{name}.{place}", each)
+
+
+def test_everything_is_found():
+    assert len(NAMES) >= 6
+    assert len(VIRTUAL_GRADIENTS) == 9
+    assert len(PROFILES) >= 2
+    assert set(ENTANGLED) <= set(NAMES)
+
+
+@every_model
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_profile_serves_every_model(name: str, profile: str):
+    config = composed(f"model={name}", f"profile={profile}")
+    assert OmegaConf.to_container(config.model, resolve=True)
+
+
+@every_model
+def test_first_comment_says_what_it_is(name: str):
+    first = (CONF / "model" / f"{name}.yaml").read_text().splitlines()[0]
+    assert first.startswith("# ")
+    assert len(first) > 20
+
+
+@every_model
+def test_configuration_and_signature_agree(name: str):
+    """Every hyper-parameter can be set from the command line, and a default is the same wherever it stands."""
+    config = composed(f"model={name}").model
+    nodes = [config, *(node for node in config.values() if isinstance(node, DictConfig) and "_target_" in node)]
+    for node in nodes:
+        module, _, attribute = node._target_.rpartition(".")
+        parameters = inspect.signature(getattr(import_module(module), attribute)).parameters
+        assert not any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        keys = [key for key in node if not key.startswith("_")]
+        assert set(keys) == set(parameters) - {"schema", "virtual_gradient"}
+        values = OmegaConf.to_container(node, resolve=False)
+        own_file = "defaults:" not in (CONF / "model" / f"{name}.yaml").read_text().replace("override /", "")
+        for key in keys:
+            default = parameters[key].default
+            written = values[key]
+            if own_file and default is not inspect.Parameter.empty and not str(written).startswith("${"):
+                assert written == (list(default) if isinstance(default, tuple) else default), key
+
+
+@every_model
+def test_an_unknown_hyper_parameter_is_refused(name: str):
+    with pytest.raises(ConfigCompositionException, match="nonsense"):
+        composed(f"model={name}", "model.nonsense=1")
+    with pytest.raises(Exception, match="nonsense"):  # noqa: B017, PT011 - whichever of Hydra and Python meets it first
+        build(name, plain_schema(), "+model.nonsense=1")
+
+
+def test_models_choose_their_virtual_gradient_and_the_command_line_wins():
+    assert composed("model=mmoe").virtual_gradient._target_ is None
+    assert composed("model=dephn").virtual_gradient.shape == "sqrt"
+    assert composed("model=dephn").virtual_gradient.interaction == "add"
+    assert composed("model=dephn", "virtual_gradient=mul_cos").virtual_gradient.shape == "cos"
+    assert composed("model=dephn", "virtual_gradient=none").virtual_gradient._target_ is None
+
+
+@pytest.mark.parametrize("virtual_gradient", VIRTUAL_GRADIENTS)
+@every_model
+def test_a_gated_model_takes_every_virtual_gradient(name: str, virtual_gradient: str):
+    target = target_of(name)
+    if "virtual_gradient" not in inspect.signature(target).parameters or name == "omoe":
+        pytest.skip(f"{name} has no gate for each task, which the experiment refuses")
+    model = build(name, plain_schema(), f"virtual_gradient={virtual_gradient}")
+    batch = random_batch(plain_schema(), 31)
+    model.train()
+    loss_of(model, batch).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+@every_model
+@pytest.mark.parametrize("schema", [plain_schema(), rich_schema(3), plain_schema(tasks=1, numbers=2)],
+                         ids=["plain", "rich", "one task"])
+def test_logits_of_every_batch_size(name: str, schema: Schema):
+    model = build(name, schema)
+    for rows in (1, 2, 7):
+        batch = random_batch(schema, rows)
+        logits = model.eval()(batch)
+        assert logits.shape == (rows, len(schema.tasks))
+        assert logits.isfinite().all()
+        if rows > 1 or not uses_batch_statistics(model):
+            assert model.train()(batch).shape == (rows, len(schema.tasks))
+
+
+@every_model
+def test_every_parameter_is_registered_and_learns(name: str):
+    schema = rich_schema(3)
+    model = build(name, schema)
+    registered = {id(p) for p in model.parameters()}
+    assert all(id(t) in registered for _, t in tensors_of(model) if isinstance(t, nn.Parameter))
+    loss_of(model, random_batch(schema, 31)).backward()
+    for parameter_name, parameter in model.named_parameters():
+        assert parameter.grad is not None, parameter_name
+        assert parameter.grad.isfinite().all(), parameter_name
+        assert parameter.grad.count_nonzero(), parameter_name
+
+
+@every_model
+def test_moving_a_model_leaves_no_tensor_behind(name: str):
+    model = build(name, rich_schema()).to("meta")
+    assert [tensor_name for tensor_name, tensor in tensors_of(model) if tensor.device.type != "meta"] == []
+
+
+@every_model
+def test_evaluation_judges_each_row_by_itself(name: str):
+    schema = rich_schema(3)
+    model = build(name, schema).eval()
+    batch = random_batch(schema, 7)
+    logits = model(batch)
+    assert torch.equal(model(batch), logits)
+    order = torch.tensor([3, 0, 6, 1, 5, 2, 4])
+    torch.testing.assert_close(model(rows_of(batch, order)), logits[order], rtol=1e-5, atol=1e-6)
+    for row in range(7):
+        torch.testing.assert_close(model(rows_of(batch, torch.tensor([row])))[0], logits[row], rtol=1e-5, atol=1e-6)
+
+
+@every_model
+def test_labels_never_reach_the_logits(name: str):
+    schema = rich_schema(3)
+    model = build(name, schema)
+    batch = random_batch(schema, 31)
+    assert batch.labels is not None
+    torch.manual_seed(1)
+    logits = model.train()(batch)
+    torch.manual_seed(1)
+    other = model(_with_labels(batch, batch.labels.flip(0)))
+    assert torch.equal(logits, other)
+    model.eval()
+    assert torch.equal(model(batch), model(batch.unlabelled()))
+
+
+@every_model
+def test_saved_and_loaded_is_the_same(name: str, tmp_path: Path):
+    schema = rich_schema()
+    model, other = build(name, schema), build(name, schema, seed=1)
+    batch = random_batch(schema, 13)
+    loss_of(model.train(), batch)  # whatever a forward pass in training stores
+    assert not torch.equal(model.eval()(batch), other.eval()(batch))
+    torch.save(model.state_dict(), tmp_path / "state.pt")
+    other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert torch.equal(model(batch), other(batch))
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, other.state_dict()[key]), key
+
+
+@every_model
+def test_precisions_agree(name: str):
+    schema = rich_schema()
+    model = build(name, schema).eval()
+    batch = random_batch(schema, 31)
+    logits = model(batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = model(batch)
+    assert rough.dtype == torch.float32, "logits of eight bits would tie scores that differ"
+    torch.testing.assert_close(rough, logits, rtol=0.05, atol=0.05)
+    exact = copy.deepcopy(model).double()(batch)
+    assert exact.dtype == torch.float64
+    torch.testing.assert_close(logits.double(), exact, rtol=1e-4, atol=1e-5)
+
+
+@every_model
+def test_sixty_four_rows_are_learnt_by_heart(name: str):
+    schema = plain_schema(cardinality=31)
+    model = build(name, schema).train()
+    batch = random_batch(schema, 64)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    for _ in range(150):
+        optimizer.zero_grad()
+        loss = loss_of(model, batch)
+        loss.backward()
+        optimizer.step()
+    assert loss_of(model, batch) < 0.05
+
+
+@every_model
+def test_parameters_are_told_apart_by_name(name: str):
+    model = build(name, rich_schema())
+    tables = {id(module.embedding) for module in model.modules() if isinstance(module, FieldEmbedding)}
+    assert tables
+    assert {id(p) for n, p in model.named_parameters() if fnmatch(n, "*embedding*")} == tables
+    gates = [n for n, _ in model.named_parameters() if fnmatch(n, "*gate*")]
+    assert bool(gates) == ("virtual_gradient" in inspect.signature(target_of(name)).parameters)
+
+
+@every_model
+def test_sparse_gradients_are_the_dense_ones(name: str):
+    schema = rich_schema()
+    dense, sparse = build(name, schema), build(name, schema)
+    for module in sparse.modules():
+        if isinstance(module, FieldEmbedding):
+            module.sparse = True
+    batch = random_batch(schema, 31)
+    loss_of(dense, batch).backward()
+    loss_of(sparse, batch).backward()
+    for (parameter_name, p), q in zip(dense.named_parameters(), sparse.parameters(), strict=True):
+        assert p.grad is not None
+        assert q.grad is not None
+        assert q.grad.is_sparse == fnmatch(parameter_name, "*embedding*")
+        torch.testing.assert_close(q.grad.to_dense(), p.grad, rtol=1e-5, atol=1e-7)
+
+
+@every_model
+def test_every_parameter_belongs_to_one_task_or_to_all(name: str):
+    if name in ENTANGLED:
+        pytest.skip(ENTANGLED[name])
+    schema = plain_schema(tasks=3)
+    model = build(name, schema, "profile.experts=4").eval()
+    owners = {n: _owner(gradients) for n, gradients in _gradients_by_task(model, schema).items()}
+    private = {n for n, owner in owners.items() if owner != "all"}
+    assert private
+
+
+@every_model
+def test_tasks_can_be_renamed(name: str):
+    """Exchanging the tasks' own parameters exchanges their logits, and changes nothing else."""
+    if name in ENTANGLED:
+        pytest.skip(ENTANGLED[name])
+    schema = plain_schema(tasks=3)
+    model, exchanged = (build(name, schema, "profile.experts=4").eval() for _ in range(2))
+    order = [2, 0, 1]
+    state = model.state_dict()
+    for parameter_name, gradients in _gradients_by_task(model, schema).items():
+        owner, value = _owner(gradients), model.state_dict()[parameter_name]
+        if owner == "stacked":
+            parts = value.chunk(3)
+            state[parameter_name] = torch.cat([parts[task] for task in order])
+        elif isinstance(owner, int):
+            partner, found = re.subn(rf"\.{owner}\.", f".{order[owner]}.", parameter_name, count=1)
+            assert found == 1
+            state[parameter_name] = model.state_dict()[partner]
+    exchanged.load_state_dict(state)
+    batch = random_batch(schema, 7)
+    torch.testing.assert_close(exchanged(batch), model(batch)[:, order], rtol=1e-5, atol=1e-6)
+
+
+@every_model
+def test_only_the_embeddings_break_the_graph(name: str):
+    schema = rich_schema()
+    model = build(name, schema).train()
+    tables = sum(isinstance(module, FieldEmbedding) for module in model.modules())
+    torch._dynamo.reset()
+    found = torch._dynamo.explain(model)(random_batch(schema, 31))
+    assert found.graph_break_count <= tables, [str(reason.reason) for reason in found.break_reasons]
+
+
+@pytest.mark.long
+@every_model
+def test_compiled_is_eager(name: str):
+    schema = rich_schema()
+    eager, compiled = build(name, schema), build(name, schema)
+    torch._dynamo.reset()
+    run = torch.compile(compiled)
+    batch = random_batch(schema, 31)
+    for _ in range(2):
+        loss_of(eager, batch).backward()
+        F.binary_cross_entropy_with_logits(run(batch), batch.labels).backward()
+    torch.testing.assert_close(run(batch), eager(batch), rtol=1e-5, atol=1e-5)
+    for (parameter_name, p), q in zip(eager.named_parameters(), compiled.parameters(), strict=True):
+        torch.testing.assert_close(q.grad, p.grad, rtol=1e-4, atol=1e-5, msg=parameter_name)
+    for key, value in eager.named_buffers():
+        torch.testing.assert_close(dict(compiled.named_buffers())[key], value, rtol=1e-5, atol=1e-6)
+
+
+def rows_of(batch: Batch, rows: Tensor) -> Batch:
+    values = {name: getattr(batch, name) for name in batch.__slots__}
+    return Batch(**{name: None if value is None else value[rows] for name, value in values.items()})
+
+
+def _with_labels(batch: Batch, labels: Tensor) -> Batch:
+    return Batch(**{name: labels if name == "labels" else getattr(batch, name) for name in batch.__slots__})
+
+
+def _gradients_by_task(model: nn.Module, schema: Schema) -> dict[str, list[Tensor]]:
+    """Gradient of each task's logits in each parameter, weighed at random so that nothing cancels."""
+    logits = model(random_batch(schema, 101))
+    weights = torch.rand(101, generator=torch.Generator().manual_seed(3))
+    names, parameters = zip(*model.named_parameters(), strict=True)
+    by_task = [torch.autograd.grad((logits[:, task] * weights).sum(), parameters, retain_graph=True,
+                                   materialize_grads=True) for task in range(len(schema.tasks))]
+    return {name: [gradients[place] for gradients in by_task] for place, name in enumerate(names)}
+
+
+def _owner(gradients: list[Tensor]) -> str | int:
+    """``stacked``: equal parts, one per task; a task; or ``all``."""
+    tasks = len(gradients)
+    if gradients[0].shape[0] % tasks == 0:
+        reaches = [[bool(part.count_nonzero()) for part in gradient.chunk(tasks)] for gradient in gradients]
+        if reaches == [[task == part for part in range(tasks)] for task in range(tasks)]:
+            return "stacked"
+    touched = [task for task, gradient in enumerate(gradients) if gradient.count_nonzero()]
+    if len(touched) == 1:
+        return touched[0]
+    assert len(touched) == tasks, f"reached by tasks {touched} alone"
+    return "all"
