@@ -74,8 +74,9 @@ def test_float32_under_autocast_and_float64_where_asked():
     logits, labels, _ = draw()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         half = task_losses(logits.bfloat16(), labels)
-    assert half.dtype == torch.float32
-    assert torch.equal(half, task_losses(logits.bfloat16().float(), labels))
+    for losses in (half, task_losses(logits.bfloat16(), labels.bfloat16())):
+        assert losses.dtype == torch.float32
+        assert torch.equal(losses, task_losses(logits.bfloat16().float(), labels))
     precise, labels, observed = draw(dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda s: task_losses(s, labels, observed), (precise,))
 

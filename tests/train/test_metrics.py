@@ -137,7 +137,10 @@ def test_conversion_on_clicks_is_ranked_by_the_conditional_probability():
     assert values["conversion/auc_on_clicks"] == 1.0
     assert values["conversion/auc"] == pytest.approx(3.5 / 6)  # 0.09 and 0.2 against 0.09, 0.15, 0.18
     assert "click/auc_on_clicks" not in values
-    unseen = np.array([[True, True], [True, True], [True, True], [False, True], [True, True]])
+    # A row whose click nobody saw is no clicked row, whatever is stored there; here it would be a loss against 0.3.
+    labels[1, 1] = 1
+    unseen = np.array([[True, True], [False, True], [True, True], [True, True], [True, True]])
+    assert evaluate(logits, labels, None, [CLICK, CONVERSION]).values["conversion/auc_on_clicks"] == 2 / 3
     assert evaluate(logits, labels, unseen, [CLICK, CONVERSION]).values["conversion/auc_on_clicks"] == 1.0
 
 

@@ -567,6 +567,27 @@ def test_sync_stops_at_a_server_that_is_not_there(runs: Path):
         sync(runs, f"http://127.0.0.1:{free_port()}", EXPERIMENT)
 
 
+def test_sync_stops_at_a_server_that_goes_away(runs: Path, monkeypatch: pytest.MonkeyPatch):
+    for identity in ("1a", "2b", "3c"):
+        make_run(runs, identity)
+    answers = iter([True, False])
+    tried: list[str] = []
+
+    def connect_once(uri: str) -> None:
+        if not next(answers):
+            raise TrackingError(f"MLflow at {uri}: gone")
+
+    def fail(folder: Path, uri: str, experiment: str) -> None:
+        tried.append(folder.name)
+        raise TrackingError(f"MLflow at {uri}: going")
+
+    monkeypatch.setattr("mtlbench.tracking.tracker.connect", connect_once)
+    monkeypatch.setattr("mtlbench.tracking.tracker.send", fail)
+    with pytest.raises(TrackingError, match="gone"):
+        sync(runs, "http://server", EXPERIMENT)
+    assert tried == ["1a"], "the others would only have waited for the same time-out"
+
+
 def test_a_file_that_is_no_database_is_named(tmp_path: Path):
     (tmp_path / DATABASE).write_text("not a database, but long enough to be taken for one" * 100)
     with pytest.raises(TrackingError, match=r"mlflow\.db: .*file is not a database"):
@@ -612,7 +633,8 @@ def test_a_real_server_takes_a_run_dies_and_is_replaced(runs: Path, caplog: pyte
         return process
 
     folder = make_run(runs)
-    tracker = Tracker(uri=command.address, experiment=EXPERIMENT)
+    uri = command.address.replace("http://", "http://user:secret@")
+    tracker = Tracker(uri=uri, experiment=EXPERIMENT)
     measure(folder, range(1200))
     server = start()
     try:
@@ -635,11 +657,12 @@ def test_a_real_server_takes_a_run_dies_and_is_replaced(runs: Path, caplog: pyte
 
     server = start()
     try:
-        report = sync(runs, command.address, EXPERIMENT)
+        report = sync(runs, uri, EXPERIMENT)
         assert report.sent == ("1f",)
         assert sync(runs, command.address, EXPERIMENT).up_to_date == ("1f",)
+        assert "secret" not in (folder / SENT).read_text()
         (folder / SENT).unlink()
-        assert send(folder, command.address, EXPERIMENT).points == 0, "asked, it says that it has them all"
+        assert send(folder, uri, EXPERIMENT).points == 0, "asked, it says that it has them all"
         assert history(runs, run_id, "train/click/loss") == journalled(folder, "train/click/loss")
         picture = f"{command.address}/get-artifact?run_uuid={run_id}&path=curves/loss.png"
         with urllib.request.urlopen(picture, timeout=10) as answer:
