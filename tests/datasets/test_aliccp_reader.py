@@ -26,7 +26,7 @@ GOOD_COMMON = b"f0ff00ff00ff00ff,3,101\x0231319\x031.0\x01127_14\x023716224\x031
 
 
 def shard_of(path: Path, table: str, start: int = 0, stop: int | None = None) -> Shard:
-    file = next(file for file in AliCCP.files if file.table == table)
+    file = next(file for file in AliCCP().files if file.table == table)
     return Shard(path=path, file=file, start=start, stop=path.stat().st_size if stop is None else stop)
 
 

@@ -32,7 +32,7 @@ class Read:
 def read(folder: Path, part: str) -> Read:
     columns: dict[str, dict[str, list]] = {}
     dropped = 0
-    for file in AliCCP.files:
+    for file in AliCCP().files:
         if file.part == part:
             path = folder / file.name
             whole = columns.setdefault(file.table, {})

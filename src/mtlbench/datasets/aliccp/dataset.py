@@ -8,7 +8,7 @@ licence; take the data to be for research under the platform's terms, and pass n
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -59,26 +59,32 @@ class AliCCP:
     cross_width: int = 5
     values: bool = False
 
-    name: ClassVar[str] = "aliccp"
-    version: ClassVar[int] = 1
-    simulator_version: ClassVar[int] = 1
-    where: ClassVar[str] = ("https://tianchi.aliyun.com/dataset/408 (log in): unpack sample_train.tar.gz and "
-                            "sample_test.tar.gz; or set source=simulated for a made-up stand-in")
-    tasks: ClassVar[tuple[Task, ...]] = (
-        Task(name="click", label="click"),
-        Task(name="conversion", label="conversion", given="click"),
-    )
-    files: ClassVar[tuple[RawFile, ...]] = (
-        RawFile(name="common_features_train.csv", table=COMMON, part="train", published_rows=730_600),
-        RawFile(name="sample_skeleton_train.csv", table=ROWS, part="train", published_rows=42_300_135),
-        RawFile(name="common_features_test.csv", table=COMMON, part="test", published_rows=884_212),
-        RawFile(name="sample_skeleton_test.csv", table=ROWS, part="test", published_rows=43_016_840),
-    )
+    name = "aliccp"
+    version = 1
+    simulator_version = 1
 
     def __post_init__(self) -> None:
         for key, allowed in (("field_set", FieldSet), ("contradictions", Contradictions)):
             if getattr(self, key) not in get_args(allowed):
                 raise ValueError(f"aliccp: {key} is {getattr(self, key)!r}; allowed: {', '.join(get_args(allowed))}")
+
+    @property
+    def where(self) -> str:
+        return ("https://tianchi.aliyun.com/dataset/408 (log in): unpack sample_train.tar.gz and sample_test.tar.gz; "
+                "or set source=simulated for a made-up stand-in")
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        return (Task(name="click", label="click"), Task(name="conversion", label="conversion", given="click"))
+
+    @property
+    def files(self) -> tuple[RawFile, ...]:
+        return (
+            RawFile(name="common_features_train.csv", table=COMMON, part="train", published_rows=730_600),
+            RawFile(name="sample_skeleton_train.csv", table=ROWS, part="train", published_rows=42_300_135),
+            RawFile(name="common_features_test.csv", table=COMMON, part="test", published_rows=884_212),
+            RawFile(name="sample_skeleton_test.csv", table=ROWS, part="test", published_rows=43_016_840),
+        )
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -175,14 +181,17 @@ class AliCCP:
                         f"{KEY}:{COMMON}": pa.array(lines.key)}
         else:
             columns[KEY] = pa.array(lines.key)
+        by_field = np.argsort(lines.code, kind="stable")
+        ends = np.cumsum(np.bincount(lines.code, minlength=len(ALL)))
         for code in self._codes:
             if BY_CODE[code].table == table:
-                columns |= self._field_columns(code, lines)
+                place = ALL.index(code)
+                columns |= self._field_columns(code, lines, by_field[ends[place - 1] if place else 0:ends[place]])
         return pa.RecordBatch.from_pydict(columns)
 
-    def _field_columns(self, code: str, lines: quick.Lines) -> dict[str, pa.Array]:
+    def _field_columns(self, code: str, lines: quick.Lines, mine: np.ndarray) -> dict[str, pa.Array]:
+        """The columns of one field, whose triples stand at these places."""
         raw = BY_CODE[code]
-        mine = np.flatnonzero(lines.code == ALL.index(code))
         line, ids, values = lines.line[mine], lines.ids[mine], lines.values[mine]
         if self._field(raw).width == 1:
             columns = {raw.name: _scattered(line, ids, lines.key.size)}
