@@ -1,11 +1,13 @@
 """Raw files become a store: nothing lost, nothing learnt from other rows than training rows, nothing left half-done."""
 
+import errno
 import json
 import math
 import multiprocessing
 import signal
 from collections import Counter
 from functools import partial
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ import torch
 
 from mtlbench.data import encode, parse
 from mtlbench.data.loader import Rows
+from mtlbench.data.matrices import MatrixFile
 from mtlbench.data.prepare import Provenance, prepare
 from mtlbench.data.raw import RawError
 from mtlbench.data.split import Candidates, by_key
@@ -325,6 +328,16 @@ def test_an_interruption_leaves_nothing(raw: Path, tmp_path: Path) -> None:
     assert len(build(raw, tmp_path / "a").split("train"))
 
 
+def test_a_full_disk_leaves_nothing(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(MatrixFile, "write", refuse)
+    with pytest.raises(OSError, match="No space left"):
+        build(raw, tmp_path / "a")
+    assert [path.name for path in tmp_path.iterdir()] == [".a.lock"]
+
+
 def test_what_a_killed_preparation_left_is_replaced(raw: Path, tmp_path: Path, store: Store) -> None:
     (tmp_path / ".a.partial" / "rows").mkdir(parents=True)
     (tmp_path / ".a.partial" / "rows" / "train.arrow").write_text("half")
@@ -339,7 +352,7 @@ def test_a_second_call_opens_and_does_not_work(raw: Path, tmp_path: Path) -> Non
     assert again.manifest == first.manifest
 
 
-def wait_and_build(raw: Path, store: Path, started: "multiprocessing.synchronize.Barrier") -> None:
+def wait_and_build(raw: Path, store: Path, started: Barrier) -> None:
     started.wait()
     build(raw, store)
 

@@ -6,6 +6,7 @@ import warnings
 from collections import Counter
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -148,7 +149,7 @@ def test_unknown_task_group() -> None:
         Census("wealth")  # pyright: ignore[reportArgumentType]
 
 
-def prepared(raw: Path, store: Path, dataset: Census, origin: str = "simulated") -> Store:
+def prepared(raw: Path, store: Path, dataset: Census, origin: Literal["real", "simulated"] = "simulated") -> Store:
     return prepare(
         dataset, raw, store, split=partial(halve_test, seed=0), processes=1, provenance=Provenance(origin=origin)
     )  # pyright: ignore[reportArgumentType]

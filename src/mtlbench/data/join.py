@@ -1,6 +1,6 @@
 """From keys to row numbers: which row of a dimension table each labelled row points at."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,9 @@ from mtlbench.data.vocabulary import positions
 
 NOWHERE = -1
 """Pointer of a row whose key is not in its table; such a row is refused."""
+
+AT_ONCE = 1 << 22
+"""Pointers counted at once."""
 
 
 def table_keys(name: str, pieces: Sequence[Piece], refusals: Refusals) -> pa.Array:
@@ -43,19 +46,16 @@ def point(
         facts: where the pointers go.
         refusals: told of every row without a table row.
     """
-    parts: dict[str, tuple[pa.Array, int]] = {}
+    finders: dict[str, Callable[[pa.Array], np.ndarray]] = {}
     for part in ("train", "test"):
         own = [piece for piece in table if piece.part == part]
-        parts[part] = (_part(keys, own), own[0].first_row if own else 0)
+        finders[part] = _finder(_part(keys, own), own[0].first_row if own else 0)
     for piece in rows:
-        known, first = parts[piece.part]
         for batch in piece.read():
             wanted = batch[f"{KEY}:{name}"]
             # Rows of one key often stand together, so each key is looked up once: the distinct ones are far fewer.
             runs = wanted.dictionary_encode()
-            found = positions(runs.dictionary.cast(known.type), known)
-            place = np.append(np.where(found < 0, np.int32(NOWHERE), found + np.int32(first)), np.int32(NOWHERE))
-            pointer = place[runs.indices.fill_null(len(place) - 1).to_numpy()]
+            pointer = finders[piece.part](runs.dictionary)[runs.indices.to_numpy()]
             for row in (pointer == NOWHERE).nonzero()[0]:
                 line = piece.first_line + int(line_numbers(batch)[row])
                 refusals.add(piece.source, line, f"its key is not in table '{name}'", str(wanted[row]).encode())
@@ -64,7 +64,34 @@ def point(
 
 def uses(pointer: np.ndarray, train: np.ndarray, rows: int) -> np.ndarray:
     """How many training rows point at each row of a dimension table: int32 ``[rows]``."""
-    return np.bincount(pointer[train], minlength=rows).astype(np.int32)
+    counts = np.zeros(rows, np.int64)
+    for start in range(0, len(pointer), AT_ONCE):
+        here = slice(start, start + AT_ONCE)
+        counts += np.bincount(pointer[here][train[here]], minlength=rows)
+    return counts.astype(np.int32)
+
+
+def _finder(known: pa.Array, first: int) -> Callable[[pa.Array], np.ndarray]:
+    """A function that gives for each key ``first`` plus its (first) place in ``known``, int32; else `NOWHERE`."""
+
+    def place(found: np.ndarray, there: np.ndarray) -> np.ndarray:
+        return np.where(there, found + first, NOWHERE).astype(np.int32)
+
+    if len(known) and pa.types.is_integer(known.type):
+        ordered, places = np.unique(known.to_numpy(), return_index=True)
+
+        def find_integers(wanted: pa.Array) -> np.ndarray:
+            values = wanted.cast(known.type).to_numpy()
+            at = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)
+            return place(places[at], ordered[at] == values)
+
+        return find_integers
+
+    def find(wanted: pa.Array) -> np.ndarray:
+        found = positions(wanted.cast(known.type), known)
+        return place(found, found >= 0)
+
+    return find
 
 
 def _part(keys: pa.Array, pieces: Sequence[Piece]) -> pa.Array:

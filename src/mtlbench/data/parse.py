@@ -212,6 +212,8 @@ def check(block: Block, dataset: RawDataset, file: RawFile, first: int) -> None:
     inside = not len(numbers) or (numbers[0] >= first and numbers[-1] < first + block.lines)
     assert inside, f"{where}: line numbers {numbers[:1]} to {numbers[-1:]} in a block that begins at line {first}"
     assert (np.diff(numbers) > 0).all(), f"{where}: line numbers do not ascend"
+    keyless = [name for name in columns.schema.names if name.split(":")[0] == KEY and columns[name].null_count]
+    assert not keyless, f"{where}: {', '.join(keyless)} is null somewhere; such a line must be rejected"
     for task in dataset.tasks if file.table == ROWS else ():
         label = columns[task.label]
         binary = label.type == pa.int8() and not label.null_count and not set(label.unique().to_pylist()) - {0, 1}

@@ -198,7 +198,8 @@ def _assign(plan: _Plan, spill: Spill, facts: RowFacts, keys: Mapping[str, pa.Ar
     else:
         candidates = Candidates(test=test, pointers=pointers, keys=keys)
     chosen = plan.split(candidates)
-    if chosen.shape != candidates.test.shape or chosen.dtype != np.int8 or not set(np.unique(chosen)) <= {0, 1, 2}:
+    allowed = (chosen >= 0).all() and (chosen < len(SPLITS)).all()
+    if chosen.shape != candidates.test.shape or chosen.dtype != np.int8 or not allowed:
         raise ValueError(
             f"split rule {manifest.rule(plan.split)} must give int8 of 0, 1, 2 (train, valid, test) for "
             f"{candidates.test.shape} rows; it gave {chosen.dtype} {chosen.shape}, {np.unique(chosen)}"

@@ -2,7 +2,9 @@
 
 import multiprocessing
 import multiprocessing.context
+import os
 import signal
+import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -65,8 +67,17 @@ def _context() -> multiprocessing.context.BaseContext:
 def _receive(work: Callable[[Any], Any]) -> None:
     global _work  # noqa: PLW0603  # the one place where a pool can leave what its processes share
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which stops its pool
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
     pa.set_cpu_count(1)
     _work = work
+
+
+def _leave_with_parent() -> None:
+    """A parent that is killed cannot stop its pool, whose processes would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _do(job: Any) -> Any:

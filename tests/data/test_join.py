@@ -1,0 +1,55 @@
+"""Keys become row numbers of the right table, whatever the kind of key."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from mtlbench.data.encode import RowFacts
+from mtlbench.data.join import NOWHERE, point, table_keys, uses
+from mtlbench.data.parse import Piece
+from mtlbench.data.raw import KEY, LINE, RawError
+from mtlbench.data.refusals import Refusals
+
+
+def spill(path: Path, part: str, first_row: int, name: str, keys: list) -> Piece:
+    batch = pa.record_batch({LINE: pa.array(range(len(keys)), pa.int64()), name: pa.array(keys)})
+    with pa.ipc.new_file(str(path), batch.schema) as writer:
+        writer.write_batch(batch)
+    return Piece(path, Path("raw.csv"), part, range(1), len(keys), first_row, first_line=100)
+
+
+@pytest.mark.parametrize("kind", [int, str, lambda key: key - (1 << 62)])
+def test_equals_a_plain_join(tmp_path: Path, kind) -> None:
+    random = np.random.default_rng(0)
+    tables = {part: [kind(int(key)) for key in random.permutation(50)[:30]] for part in ("train", "test")}
+    wanted = {part: [tables[part][at] for at in random.integers(0, 30, 200)] for part in tables}
+    users = [spill(tmp_path / f"u{p}", p, 30 * at, KEY, tables[p]) for at, p in enumerate(tables)]
+    rows = [spill(tmp_path / f"r{p}", p, 200 * at, f"{KEY}:users", wanted[p]) for at, p in enumerate(tables)]
+    facts, refusals = RowFacts(tmp_path), Refusals(tmp_path / "q", "fail")
+    point("users", table_keys("users", users, refusals), users, rows, facts, refusals)
+
+    frame = pd.DataFrame({"part": np.repeat(["train", "test"], 30), "key": tables["train"] + tables["test"]})
+    frame["number"] = np.arange(60)
+    asked = pd.DataFrame({"part": np.repeat(["train", "test"], 200), "key": wanted["train"] + wanted["test"]})
+    expected = asked.merge(frame, how="left", on=["part", "key"], sort=False)["number"]
+    assert facts.map("pointer:users", np.int32).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("kind", [int, str])
+def test_strangers_and_repeated_keys(tmp_path: Path, kind) -> None:
+    users = [spill(tmp_path / "u", "train", 0, KEY, [kind(key) for key in (5, 3, 5, 7)])]
+    rows = [spill(tmp_path / "r", "train", 0, f"{KEY}:users", [kind(key) for key in (7, 4, 5)])]
+    facts, refusals = RowFacts(tmp_path), Refusals(tmp_path / "q", "quarantine")
+    point("users", table_keys("users", users, refusals), users, rows, facts, refusals)
+    assert facts.map("pointer:users", np.int32).tolist() == [3, NOWHERE, 0], "the first of two with one key"
+    assert refusals.counts == {"raw.csv": 2}
+    with pytest.raises(RawError, match=r"raw\.csv, line 103: its key stands in an earlier line\. The line reads '5'"):
+        table_keys("users", users, Refusals(tmp_path / "q", "fail"))
+
+
+def test_uses() -> None:
+    pointer = np.array([2, 0, 2, 2, 1], np.int32)
+    assert uses(pointer, np.array([True, True, False, True, False]), rows=4).tolist() == [1, 0, 2, 0]
