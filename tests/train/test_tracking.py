@@ -115,11 +115,14 @@ def test_a_line_that_was_being_written_when_the_process_was_killed_is_gone(tmp_p
 def test_truncate_keeps_what_the_checkpoint_has_seen(tmp_path: Path):
     journal = Journal(tmp_path)
     assert journal.truncate(5) == 0
+    assert len(journal) == 0
     for step in (1, 2, 2, 3, 5):
         journal.append(step=step, epoch=0, values={"loss": 1.0})
     with journal.path.open("ab") as file:
         file.write(b'{"step": 6')
-    assert journal.truncate(2) == 2
+    assert len(journal) == 5
+    assert journal.truncate(3) == 2
+    assert journal.truncate(3) == 0
     assert [line.step for line in journal.read()] == [1, 2, 2]
     assert journal.path.read_bytes().endswith(b"}\n")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.jsonl"]
@@ -307,13 +310,13 @@ def test_a_run_resumed_behind_what_was_sent_sends_only_what_differs(runs: Path):
     measure(folder, range(20))
     run_id = send(folder, default_uri(runs), EXPERIMENT).run_id
     first = journalled(folder, "train/click/loss")
-    Journal(folder).truncate(9)
+    Journal(folder).truncate(10)
     measure(folder, range(10, 25))  # ten steps again, with the same results, and five new ones
     assert send(folder, default_uri(runs), EXPERIMENT).points == 10
     again = journalled(folder, "train/click/loss")
     assert history(runs, run_id, "train/click/loss") == first[:20] + again[20:]
 
-    Journal(folder).truncate(19)
+    Journal(folder).truncate(20)
     Journal(folder).append(step=20, epoch=2, values={"train/click/loss": 9.0})
     assert send(folder, default_uri(runs), EXPERIMENT).points == 1
     assert [value for step, value, _ in history(runs, run_id, "train/click/loss") if step == 20] == [1 / 21, 9.0]

@@ -106,17 +106,20 @@ class Journal:
                 ) from error
         return lines
 
-    def truncate(self, step: int) -> int:
-        """Drop what was measured after `step`, the checkpoint from which a run goes on.
+    def __len__(self) -> int:
+        """How many complete lines there are."""
+        return self.content().count(b"\n")
+
+    def truncate(self, lines: int) -> int:
+        """Keep the first so many lines: what had been written when the checkpoint was from which a run goes on.
 
         Returns:
             How many lines were dropped, an incomplete last one not counted.
         """
-        lines = self.content().splitlines(keepends=True)
-        kept = [text for text, line in zip(lines, self.read(), strict=True) if line.step <= step]
+        whole = self.content().splitlines(keepends=True)
         if self.path.exists():
-            write_beside(self.path, b"".join(kept))
-        return len(lines) - len(kept)
+            write_beside(self.path, b"".join(whole[:lines]))
+        return max(len(whole) - lines, 0)
 
     def _complete_bytes(self) -> int:
         """Size of the file up to its last newline, looked for from the end."""

@@ -317,6 +317,7 @@ def _save(model: nn.Module, optimizers: list[Optimizer], progress: Progress, pla
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
             "progress": state,
+            "journal": len(place.journal),
         },
     )
 
@@ -339,7 +340,7 @@ def _resume(model: nn.Module, optimizers: list[Optimizer], place: Place) -> Prog
     if last["random_cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(last["random_cuda"])
     progress = Progress(**last["progress"])
-    place.journal.truncate(progress.step)
+    place.journal.truncate(last["journal"])
     return progress
 
 
