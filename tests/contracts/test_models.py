@@ -41,6 +41,7 @@ ConfigStore.instance().store("one_model", {"defaults": [
     {"virtual_gradient": "none"}, {"model": "mmoe"}, {"profile": "default"}, "_self_"]})
 
 every_model = pytest.mark.parametrize("name", NAMES)
+dynamo_looks_at_gradients = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 
 
 def composed(*overrides: str) -> DictConfig:
@@ -323,6 +324,7 @@ def test_tasks_can_be_renamed(name: str):
     torch.testing.assert_close(exchanged(batch), model(batch)[:, order], rtol=1e-5, atol=1e-6)
 
 
+@dynamo_looks_at_gradients
 @every_model
 def test_only_the_embeddings_break_the_graph(name: str):
     schema = rich_schema()
@@ -333,6 +335,8 @@ def test_only_the_embeddings_break_the_graph(name: str):
     assert found.graph_break_count <= tables, [str(reason.reason) for reason in found.break_reasons]
 
 
+@dynamo_looks_at_gradients
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")  # inductor imports one
 @pytest.mark.long
 @every_model
 def test_compiled_is_eager(name: str):
