@@ -134,11 +134,12 @@ class VirtualGradient(nn.Module):
         tasks = len(gates_T)
         y_TT = (gates_T[:, None] - gates_T[None]).abs().clamp(max=1)
         x_TT = relevance_TT.to(gates_T.dtype).view(tasks, tasks, *[1] * (gates_T.dim() - 1))
-        gamma_TT = self._gamma(x_TT.nan_to_num(nan=0.0), y_TT)
+        gamma_TT = self.gamma(x_TT.nan_to_num(nan=0.0), y_TT)
         alone_TT = torch.eye(tasks, dtype=torch.bool, device=gates_T.device).view_as(x_TT)
         return torch.where(alone_TT | x_TT.isnan(), 1, gamma_TT).prod(dim=1)
 
-    def _gamma(self, x: Tensor, y: Tensor) -> Tensor:
+    def gamma(self, x: Tensor, y: Tensor) -> Tensor:
+        """The coefficient of a pair of tasks, of relevance x and gate difference y."""
         # Square roots have no derivative at 0; only the literal ratio asks for one.
         least = EPSILON if self.implementation == "literal_ratio" else 0.0
         if self.interaction == "add":
