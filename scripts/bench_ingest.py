@@ -7,7 +7,6 @@ measurement runs in a process of its own, and they take turns, so that a busy ma
 """
 
 import argparse
-import json
 import os
 import shutil
 import statistics
@@ -29,25 +28,29 @@ MB = 2**20
 
 @dataclass(frozen=True)
 class Measured:
-    """One run: seconds of the work itself (not of starting Python), and the most memory it and its children held."""
+    """One run: seconds of the work itself (not of starting Python), and what it and its children took in all."""
 
     seconds: float
-    peak: float
+    cpu_seconds: float
+    peak_mb: float
 
 
-def prepare_once(raw: Path, scratch: Path, fields: str) -> None:
-    """Everything that `mtlbench prepare` does once the raw files are there."""
+def prepare_once(raw: Path, scratch: Path, fields: str) -> float:
+    """Everything that `mtlbench prepare` does once the raw files are there; gives the seconds."""
     from mtlbench.data.manifest import Provenance
     from mtlbench.data.prepare import prepare
     from mtlbench.data.split import by_key
 
+    started = time.perf_counter()
     prepare(AliCCP(field_set="all" if fields == "all" else "usual"), raw, scratch / "store",
             split=partial(by_key, table="common", fraction=0.1, seed=0), provenance=Provenance(origin="simulated"),
             min_count=12)
+    return time.perf_counter() - started
 
 
-def python_loop(raw: Path, scratch: Path, fields: str) -> None:
+def python_loop(raw: Path, scratch: Path, fields: str) -> float:
     """What public preprocessing scripts do, without their cut-off and encoding: parse, join, write one wide line."""
+    started = time.perf_counter()
     wanted = ALL if fields == "all" else USUAL
     for part in ("train", "test"):
         common: dict[str, dict[str, str]] = {}
@@ -62,6 +65,7 @@ def python_loop(raw: Path, scratch: Path, fields: str) -> None:
                     continue
                 row = triples(features, wanted) | common[key]
                 out.write(",".join([click, conversion, *(row.get(code, "0") for code in wanted)]) + "\n")
+    return time.perf_counter() - started
 
 
 def triples(features: str, wanted: tuple[str, ...]) -> dict[str, str]:
@@ -82,35 +86,33 @@ def measured(what: str, raw: Path, fields: str) -> Measured:
     command = [sys.executable, __file__, "--work", what, "--raw", str(raw), "--scratch", str(scratch),
                "--fields", fields]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    peak = 0.0
+    peak, busy = 0, dict[int, float]()
     while process.poll() is None:
-        peak = max(peak, held(process.pid))
+        peak = max(peak, sum(look(each, busy) for each in family(process.pid)))
         time.sleep(0.05)
     output, _ = process.communicate()
     shutil.rmtree(scratch)
     if process.returncode:
         raise SystemExit(f"bench_ingest: {what} on {raw} ended with {process.returncode}")
-    return Measured(json.loads(output.splitlines()[-1])["seconds"], peak)
+    return Measured(float(output.splitlines()[-1]), sum(busy.values()), peak / MB)
 
 
-def held(process: int) -> float:
-    """Memory of a process and its children in MB; pages that several of them share count once (PSS)."""
-    total = 0
+def family(process: int) -> list[psutil.Process]:
     try:
         parent = psutil.Process(process)
-        for each in (parent, *parent.children(recursive=True)):
-            total += proportional(each)
+        return [parent, *parent.children(recursive=True)]
     except psutil.NoSuchProcess:
-        pass
-    return total / MB
+        return []
 
 
-def proportional(process: psutil.Process) -> int:
-    """Proportional set size in bytes; the resident size where the system does not tell; 0 for one that just ended."""
+def look(process: psutil.Process, busy: dict[int, float]) -> int:
+    """Note a process's CPU seconds and give its memory in bytes: pages that processes share count once (PSS) where the
+    system tells, and nothing counts of a process that just ended."""
     try:
-        memory = process.memory_full_info()
+        times, memory = process.cpu_times(), process.memory_full_info()
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return 0
+    busy[process.pid] = times.user + times.system
     return getattr(memory, "pss", memory.rss)
 
 
@@ -138,12 +140,13 @@ def report(rows: int, repeats: int, folder: Path, fields: str) -> None:
     print(f"\nAli-CCP format, {rows:,} + {rows // 4:,} rows, {size:,.0f} MB of text, fields: {fields}; "
           f"{cores()} cores; medians of {repeats}")
     print("The loop parses, joins and writes text, no vocabulary; mtlbench checks every byte and writes a store.\n")
-    print(f"{'':28}{'rows/s':>12}{'ratio':>9}{'seconds':>10}{'slowest':>10}{'peak MB':>10}")
+    print(f"{'':28}{'rows/s':>12}{'ratio':>9}{'seconds':>10}{'slowest':>10}{'CPU s':>10}{'peak MB':>10}")
     speeds = {name: cases[name][2] * 5 / 4 / statistics.median(run.seconds for run in of) for name, of in runs.items()}
     for name, of in runs.items():
         seconds = [run.seconds for run in of]
         print(f"{name:28}{speeds[name]:>12,.0f}{speeds[name] / speeds['plain Python loop']:>9.1f}"
-              f"{statistics.median(seconds):>10.1f}{max(seconds):>10.1f}{max(run.peak for run in of):>10,.0f}")
+              f"{statistics.median(seconds):>10.1f}{max(seconds):>10.1f}"
+              f"{statistics.median(run.cpu_seconds for run in of):>10.1f}{max(run.peak_mb for run in of):>10,.0f}")
 
 
 def cores() -> int:
@@ -163,9 +166,7 @@ def main() -> None:
     if chosen.work is None:
         report(chosen.rows, chosen.repeats, chosen.folder, chosen.fields)
         return
-    started = time.perf_counter()
-    WORK[chosen.work](chosen.raw, chosen.scratch, chosen.fields)
-    print(json.dumps({"seconds": time.perf_counter() - started}))
+    print(WORK[chosen.work](chosen.raw, chosen.scratch, chosen.fields))
 
 
 if __name__ == "__main__":

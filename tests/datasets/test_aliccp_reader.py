@@ -125,6 +125,8 @@ class TestRefusals:
         (GOOD.replace(b"0.69315", b"nan"), "value of field 853 is 'nan'"),
         (GOOD.replace(b"0.69315", b"-1.0"), "value of field 853 is '-1.0'"),
         (GOOD.replace(b"0.69315", b"1."), "value of field 853 is '1.'"),
+        (GOOD.replace(b"0.69315", b"123."), "value of field 853 is '123.'"),
+        (GOOD.replace(b"0.69315", b".5"), "value of field 853 is '.5'"),
         (GOOD.replace(b"0.69315", b"1e39"), "value of field 853 is '1e39'"),
         (GOOD.replace(b"0.69315", b"0.693\x0115"), "feature '15' is not field"),
         (GOOD.replace(b"\x03", b"\x02", 1), "is not field"),
@@ -138,6 +140,11 @@ class TestRefusals:
         assert (bad.line, bad.text, block.lines) == (1, text, 3)
         assert re.search(re.escape(reason) if "|" not in reason else reason, bad.reason)
         assert block.columns[LINE].to_pylist() == [0, 2]
+
+    def test_a_stump_at_the_end_is_refused(self, path: Path) -> None:
+        for stump in (b"7,8\n", b"7\n", b"7,1,0," + KEY.encode() + b",0,\n", b"\n"):
+            (block,) = read(path, GOOD + b"\n" + stump)
+            assert [bad.line for bad in block.rejected] == [1]
 
     def test_a_file_that_was_cut_off_is_refused_even_where_the_cut_leaves_a_readable_line(self, path: Path) -> None:
         for text in (GOOD + b"\n" + GOOD[:-1], GOOD + b"\nabc"):

@@ -100,6 +100,11 @@ class TestWhatIsWrittenIsWhatWasPlanted:
             assert np.array_equal(numbers(train.common[name], code),
                                   np.concatenate([piece.profile[code] for piece in planted]))
 
+    def test_no_common_row_is_empty(self) -> None:
+        profile = World(rows=planted.PUBLISHED_ROWS, seed=0, past_items=0.0).profile(np.arange(planted.USERS))
+        assert (np.stack(list(profile.values())) >= 0).any(axis=0).all()
+        assert (profile["101"] < 0).any()
+
     def test_every_impression_points_at_one_common_row_and_keys_are_consecutive(self, train: Read) -> None:
         keys = np.array(train.rows["key:common"])
         changes = np.flatnonzero(np.diff(keys)) + 1

@@ -151,7 +151,9 @@ class World:
             here = known & (self._uniform(code + " known", user) < KNOWN_WITHIN_PROFILE.get(code, 1.0))
             values[code] = np.where(here, value, -1)
         values["122"] = np.where(known, values["121"] * PROFILE_SIZES["122"] // PROFILE_SIZES["121"], -1)
-        return {"101": np.where(self._uniform("named", user) < USER_KNOWN, user, -1), **values}
+        # A user without a profile keeps the id: no published common line is empty.
+        named = (self._uniform("named", user) < USER_KNOWN) | ~known
+        return {"101": np.where(named, user, -1), **values}
 
     def shop(self, category: Integers, item: Integers) -> Integers:
         return self._within("207", category, self._uniform("shop", item))
