@@ -302,12 +302,20 @@ class TestSameKnobsSameFiles:
         again = World(rows=ROWS, seed=3, past_items=PAST_ITEMS).piece(TEST, 512, sizes[512:600])
         assert np.array_equal(again.item, world.piece(TEST, 512, sizes[512:600]).item)
 
+    def test_a_piece_may_be_one_key_without_a_past(self) -> None:
+        world = World(rows=1000, seed=0, past_items=1.0)
+        alone = [world.piece(TRAIN, first, np.array([3])) for first in range(60)]
+        assert any(piece.past_key.size == 0 for piece in alone)
+        for piece in alone:
+            lines = text.skeleton_lines(world, piece, *np.zeros((2, 3), bool), 0, np.random.default_rng(0))
+            assert len(lines.splitlines()) == 3
+
 
 @pytest.mark.parametrize(("knobs", "message"), [
     ({"rows": 3}, "rows is 3; allowed: 100 to"),
     ({"rates": "high"}, "rates is 'high'; allowed: auto, official, demo"),
     ({"relatedness": 1.5}, "relatedness is 1.5; allowed: 0 to 1"),
-    ({"history": -1.0}, "history is -1.0; allowed: 0 to 2000"),
+    ({"history": -1.0}, "history is -1.0; allowed: 5 to 2000"),
 ])
 def test_knobs_out_of_range_are_refused(tmp_path: Path, knobs: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -63,7 +63,7 @@ class Knobs:
         if self.rates not in get_args(Rates):
             raise ValueError(f"aliccp simulator: rates is {self.rates!r}; allowed: {', '.join(get_args(Rates))}")
         for knob, low, high in (("rows", 100, PUBLISHED_ROWS), ("test_rows", 100, PUBLISHED_ROWS), ("seed", 0, 2**63),
-                                ("relatedness", 0, 1), ("history", 0, 2000), ("contradictions", 0, 1)):
+                                ("relatedness", 0, 1), ("history", 5, 2000), ("contradictions", 0, 1)):
             if not low <= (value := getattr(self, knob)) <= high:
                 raise ValueError(f"aliccp simulator: {knob} is {value}; allowed: {low} to {high}")
 

@@ -186,7 +186,8 @@ class World:
                random: np.random.Generator) -> tuple[Integers, Integers]:
         counts = np.bincount(past_key, minlength=int(row_key[-1]) + 1)
         begin, count = (np.cumsum(counts) - counts)[row_key], counts[row_key]
-        which = np.minimum(begin + np.floor(random.random(row_key.size) * count).astype(int), past_key.size - 1)
+        which = begin + np.floor(random.random(row_key.size) * count).astype(int)
+        past_category, past_item = np.append(past_category, 0), np.append(past_item, 0)  # where keys without any point
         how = np.where(count > 0, random.random(row_key.size), 1.0)
         any_category = self._rank(random.random(row_key.size), self.sizes["206"], "206")
         category = np.where(how < SHOW_PAST_ITEM + SHOW_PAST_CATEGORY, past_category[which], any_category)
