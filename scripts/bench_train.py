@@ -4,9 +4,9 @@
     python scripts/bench_train.py --help
 
 Workload W1: 18 single-valued fields with the vocabularies of AITM's Ali-CCP (1,283,090 ids, one of each field for what
-is unknown), embedding width 32, MMoE with 8 experts 256-128-64, towers 64, two tasks, batch 1,024, Adam. Rows are random: throughput
-does not depend on what they mean. Every side trains through its own loop, from its own form of data in memory, in a
-process of its own; sides take turns, and the median of the rounds counts. Warm-up (compilation, first
+is unknown), embedding width 32, MMoE with 8 experts 256-128-64, towers 64, two tasks, batch 1,024, Adam. Rows are
+random: throughput does not depend on what they mean. Every side trains through its own loop, from its own form of data
+in memory, in a process of its own; sides take turns, and the median of the rounds counts. Warm-up (compilation, first
 touches of memory) is left out for every side.
 """
 

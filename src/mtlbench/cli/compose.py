@@ -57,12 +57,9 @@ def refuse_forced_keys(overrides: list[str], name: str = "train") -> None:
     """
     for text in overrides:
         if "=" not in text and not text.startswith("~"):
-            close = difflib.get_close_matches(
-                text, [f"{group}={choice}" for group in GROUPS for choice in choices(group)], n=1, cutoff=0.3
-            )
-            raise ConfigError(
-                f"'{text}' is not of the form key=value" + (f"; did you mean {close[0]}?" if close else "")
-            )
+            meant = [f"{group}={text}" for group in GROUPS if text in choices(group)]
+            hint = f"; did you mean {meant[0]}?" if meant else ", as in model=mmoe or seed=1"
+            raise ConfigError(f"'{text}' is not of the form key=value{hint}")
         try:
             override = OverridesParser.create().parse_override(text)
         except HydraException as error:
