@@ -32,13 +32,19 @@ NAMES = sorted(path.stem for path in (CONF / "model").glob("[!_]*.yaml"))
 VIRTUAL_GRADIENTS = sorted(path.stem for path in (CONF / "virtual_gradient").glob("[!_]*.yaml"))
 PROFILES = sorted(path.stem for path in (CONF / "profile").glob("[!_]*.yaml"))
 
-SMALL = ("profile.embedding_width=4", "profile.deep_layers=[13,7]", "profile.bottom_layers=[13,7]",
-         "profile.expert_layers=[13,7]", "profile.tower_layers=[5]")
+SMALL = (
+    "profile.embedding_width=4",
+    "profile.deep_layers=[13,7]",
+    "profile.bottom_layers=[13,7]",
+    "profile.expert_layers=[13,7]",
+    "profile.tower_layers=[5]",
+)
 ENTANGLED: dict[str, str] = {}
 """Models in which a task's own parameters rightly reach another task's logit, with the reason."""
 
-ConfigStore.instance().store("one_model", {"defaults": [
-    {"virtual_gradient": "none"}, {"model": "mmoe"}, {"profile": "default"}, "_self_"]})
+ConfigStore.instance().store(
+    "one_model", {"defaults": [{"virtual_gradient": "none"}, {"model": "mmoe"}, {"profile": "default"}, "_self_"]}
+)
 
 every_model = pytest.mark.parametrize("name", NAMES)
 dynamo_looks_at_gradients = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
@@ -160,8 +166,9 @@ def test_a_gated_model_takes_every_virtual_gradient(name: str, virtual_gradient:
 
 
 @every_model
-@pytest.mark.parametrize("schema", [plain_schema(), rich_schema(3), plain_schema(tasks=1, numbers=2)],
-                         ids=["plain", "rich", "one task"])
+@pytest.mark.parametrize(
+    "schema", [plain_schema(), rich_schema(3), plain_schema(tasks=1, numbers=2)], ids=["plain", "rich", "one task"]
+)
 def test_logits_of_every_batch_size(name: str, schema: Schema):
     model = build(name, schema)
     for rows in (1, 2, 7):
@@ -369,8 +376,10 @@ def _gradients_by_task(model: nn.Module, schema: Schema) -> dict[str, list[Tenso
     logits = model(random_batch(schema, 101))
     weights = torch.rand(101, generator=torch.Generator().manual_seed(3))
     names, parameters = zip(*model.named_parameters(), strict=True)
-    by_task = [torch.autograd.grad((logits[:, task] * weights).sum(), parameters, retain_graph=True,
-                                   materialize_grads=True) for task in range(len(schema.tasks))]
+    by_task = [
+        torch.autograd.grad((logits[:, task] * weights).sum(), parameters, retain_graph=True, materialize_grads=True)
+        for task in range(len(schema.tasks))
+    ]
     return {name: [gradients[place] for gradients in by_task] for place, name in enumerate(names)}
 
 

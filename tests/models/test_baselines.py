@@ -115,8 +115,11 @@ def test_equal_towers_give_equal_logits():
 def test_with_one_task_shared_bottom_is_a_network():
     model = shared_bottom(tasks=1)
     network = DNN(FIXTURE, embedding_width=4, layers=(16, 8, 8))
-    names = {"bottom.stack.layers": "tower.hidden.layers", "towers.hidden.layers.0": "tower.hidden.layers.2",
-             "towers.head": "tower.head"}
+    names = {
+        "bottom.stack.layers": "tower.hidden.layers",
+        "towers.hidden.layers.0": "tower.hidden.layers.2",
+        "towers.head": "tower.head",
+    }
     state = model.state_dict()
     for old, new in names.items():
         state = {name.replace(old, new): value for name, value in state.items()}
@@ -191,8 +194,10 @@ def test_a_task_does_not_teach_the_gate_of_another():
 def test_experts_have_no_order():
     model, shuffled = mmoe(), mmoe()
     order = torch.tensor([2, 0, 1])
-    state = {name: value[order] if name.startswith("experts") else value[..., order] if "gates" in name else value
-             for name, value in model.state_dict().items()}
+    state = {
+        name: value[order] if name.startswith("experts") else value[..., order] if "gates" in name else value
+        for name, value in model.state_dict().items()
+    }
     shuffled.load_state_dict(state)
     torch.testing.assert_close(shuffled(BATCH), model(BATCH))
 
@@ -248,4 +253,6 @@ def test_refusals():
 
 def test_numbers_and_bags_count_as_fields():
     schema = rich_schema()
-    assert parameters(DNN(schema, embedding_width=4, layers=())) == 6 * 4 + 1 + 4 * 4  # head, and (1 + 3) x 4 of numbers
+    assert (
+        parameters(DNN(schema, embedding_width=4, layers=())) == 6 * 4 + 1 + 4 * 4
+    )  # head, and (1 + 3) x 4 of numbers

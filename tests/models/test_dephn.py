@@ -64,7 +64,8 @@ def test_parameter_counts():
     assert parameters(dephn(selection_scope="expert")) == 5902 + 24 * (4 - 1 + 2 - 1 + 2 - 1)
     assert parameters(dephn(selection_scope="task_structure")) == 5902 + 24 * (2 - 1 + 2 - 1)
     assert parameters(dephn(expert_layers=(16, 1))) == (
-        FRONT + 4 * (24 * 16 + 16 + 16 + 1) + 2 * private_count(m=1) + 2 * 4 * 3 + 2 * (4 * 3 + 2 + 1))
+        FRONT + 4 * (24 * 16 + 16 + 16 + 1) + 2 * private_count(m=1) + 2 * 4 * 3 + 2 * (4 * 3 + 2 + 1)
+    )
 
 
 def test_placements_share_their_front():
@@ -73,8 +74,11 @@ def test_placements_share_their_front():
         assert sum(p.numel() for p in model.experts.attention.parameters()) == 64
         assert all(selection.weight.shape == (1, 24) for selection in model.experts.selection.values())
     assert {name: set(model.experts.stacks) for name, model in models.items()} == {
-        "Dpub_CFpub": {"deep", "cross", "field"}, "Dpri_CFpub": {"deep", "cross", "field"},
-        "Dpub_CFpri": {"deep", "cross", "field"}, "Dpub": {"deep"}}
+        "Dpub_CFpub": {"deep", "cross", "field"},
+        "Dpri_CFpub": {"deep", "cross", "field"},
+        "Dpub_CFpri": {"deep", "cross", "field"},
+        "Dpub": {"deep"},
+    }
     assert models["Dpub_CFpub"].private_towers is None
     assert models["Dpub_CFpub"].experts.stacks == {"deep": 2, "cross": 1, "field": 1}
     assert models["Dpri_CFpub"].experts.stacks == {"cross": 2, "field": 2, "deep": 2}
@@ -121,8 +125,10 @@ def test_experts_read_their_own_mixture(scope: Any):
             z_BI = share[mine] * attended + (1 - share[mine]) * x_BFD.flatten(1)
             torch.testing.assert_close(outputs[structure][e], experts.experts[structure](z_BI[None])[e])
     assert {structure: len(z) for structure, z in selected.items()} == {
-        "structure": {"deep": 1, "cross": 1, "field": 1}, "expert": {"deep": 4, "cross": 6, "field": 6},
-        "task_structure": {"deep": 1, "cross": 3, "field": 3}}[scope]
+        "structure": {"deep": 1, "cross": 1, "field": 1},
+        "expert": {"deep": 4, "cross": 6, "field": 6},
+        "task_structure": {"deep": 1, "cross": 3, "field": 3},
+    }[scope]
 
 
 # --- MT-PHN
@@ -131,9 +137,11 @@ def test_experts_read_their_own_mixture(scope: Any):
 def test_deep_experts_alone_without_attention_are_mmoe():
     model = mtphn(placement="Dpub", selection_start=0.0)
     mmoe = MMoE(FIXTURE, embedding_width=4, experts=4, expert_layers=(16, 8), tower_layers=())
-    state = {name.replace("experts.experts.deep", "experts").replace("public_towers", "towers"): value
-             for name, value in model.state_dict().items()
-             if not name.startswith(("experts.attention", "experts.selection"))}
+    state = {
+        name.replace("experts.experts.deep", "experts").replace("public_towers", "towers"): value
+        for name, value in model.state_dict().items()
+        if not name.startswith(("experts.attention", "experts.selection"))
+    }
     mmoe.load_state_dict(state)
     torch.testing.assert_close(model(BATCH), mmoe(BATCH))
 
@@ -177,7 +185,9 @@ def test_parts_sum_to_the_logits(make: Any, residual: str):
 def test_a_task_does_not_teach_the_private_part_of_another(make: Any):
     model = make()
     model(BATCH)[:, 0].sum().backward()
-    own = [p.grad for n, p in model.named_parameters() if "experts.cross" in n or "experts.field" in n or "private" in n]
+    own = [
+        p.grad for n, p in model.named_parameters() if "experts.cross" in n or "experts.field" in n or "private" in n
+    ]
     assert len(own) == 8 + 6 + 1  # cross, field, head
     for gradient in own:
         assert gradient[0].count_nonzero()
@@ -324,24 +334,27 @@ def test_equation_six_as_printed_exceeds_one():
     assert combine_logits(public, private, "prob_sum_clamped").sigmoid().item() < 1
 
 
-@pytest.mark.parametrize(("make", "wrong", "message"), [
-    (mtphn, {"placement": "Cpub"}, "placement is 'Cpub'; allowed: Dpub_CFpub"),
-    (mtphn, {"placement": "Dpub_CFpub", "public_experts": 6}, "public_experts is 6; allowed .* a multiple of 4"),
-    (mtphn, {"private_experts": 0}, "private_experts is 0"),
-    (mtphn, {"gate_input": "cross"}, "gate_input is 'cross'; allowed: raw, deep"),
-    (mtphn, {"gate_input": "deep", "selection_scope": "expert"}, "needs selection_scope=structure; found 'expert'"),
-    (mtphn, {"expert_layers": ()}, "expert_layers is empty"),
-    (mtphn, {"attention_heads": 3}, "attention_heads is 3 at a width of 4"),
-    (dephn, {"public_experts": 0}, "public_experts is 0"),
-    (dephn, {"combine": "prob_sum"}, "combine is 'prob_sum'; allowed: logit_sum, prob_mean, prob_sum_clamped"),
-    (dephn, {"gate": "softmax"}, "gate is 'softmax'; allowed: TVG, MG"),
-    (dephn, {"gate": "MG", "gate_vector": True}, "gate_vector is true with gate=MG"),
-    (dephn, {"gate_start": "normal"}, "gate_start is 'normal'"),
-    (dephn, {"cross_kind": "v3"}, r"cross_kind is 'v3'; allowed: v2, v1, v1\+v2"),
-    (dephn, {"residual": "all"}, "residual is 'all'; allowed: layer, logit_skip, none"),
-    (dephn, {"selection_scope": "task"}, "selection_scope is 'task'"),
-    (dephn, {"mappings": ["tan"]}, "mappings are"),
-])
+@pytest.mark.parametrize(
+    ("make", "wrong", "message"),
+    [
+        (mtphn, {"placement": "Cpub"}, "placement is 'Cpub'; allowed: Dpub_CFpub"),
+        (mtphn, {"placement": "Dpub_CFpub", "public_experts": 6}, "public_experts is 6; allowed .* a multiple of 4"),
+        (mtphn, {"private_experts": 0}, "private_experts is 0"),
+        (mtphn, {"gate_input": "cross"}, "gate_input is 'cross'; allowed: raw, deep"),
+        (mtphn, {"gate_input": "deep", "selection_scope": "expert"}, "needs selection_scope=structure; found 'expert'"),
+        (mtphn, {"expert_layers": ()}, "expert_layers is empty"),
+        (mtphn, {"attention_heads": 3}, "attention_heads is 3 at a width of 4"),
+        (dephn, {"public_experts": 0}, "public_experts is 0"),
+        (dephn, {"combine": "prob_sum"}, "combine is 'prob_sum'; allowed: logit_sum, prob_mean, prob_sum_clamped"),
+        (dephn, {"gate": "softmax"}, "gate is 'softmax'; allowed: TVG, MG"),
+        (dephn, {"gate": "MG", "gate_vector": True}, "gate_vector is true with gate=MG"),
+        (dephn, {"gate_start": "normal"}, "gate_start is 'normal'"),
+        (dephn, {"cross_kind": "v3"}, r"cross_kind is 'v3'; allowed: v2, v1, v1\+v2"),
+        (dephn, {"residual": "all"}, "residual is 'all'; allowed: layer, logit_skip, none"),
+        (dephn, {"selection_scope": "task"}, "selection_scope is 'task'"),
+        (dephn, {"mappings": ["tan"]}, "mappings are"),
+    ],
+)
 def test_refusals(make: Any, wrong: dict[str, Any], message: str):
     with pytest.raises(ValueError, match=message):
         make(**wrong)

@@ -32,22 +32,35 @@ def naive(block: FieldEmbedding, schema: Schema, batch: Batch) -> Tensor:
         start = 0
         for field in schema.number_fields:
             numbers = batch.numbers[b, list(schema.number_columns[field.name])].to(table.dtype)
-            row.append(numbers @ block.numbers[start:start + field.width])
+            row.append(numbers @ block.numbers[start : start + field.width])
             start += field.width
         rows.append(torch.stack(row))
     return torch.stack(rows)
 
 
-MIXED = Schema(fields=(
-    Field(name="bag", cardinality=5, width=3), Field(name="single", cardinality=7),
-    Field(name="weighted", cardinality=11, width=2, weighted=True, table="t"),
-    Field(name="last", cardinality=3, table="t")), tasks=TASKS)
+MIXED = Schema(
+    fields=(
+        Field(name="bag", cardinality=5, width=3),
+        Field(name="single", cardinality=7),
+        Field(name="weighted", cardinality=11, width=2, weighted=True, table="t"),
+        Field(name="last", cardinality=3, table="t"),
+    ),
+    tasks=TASKS,
+)
 """Bags and single ids by turns, no numbers."""
 
 
-@pytest.mark.parametrize("schema", [plain_schema(numbers=2), plain_schema(), rich_schema(), MIXED,
-                                    Schema(fields=(Field(name="n", kind="number", width=2),), tasks=TASKS)],
-                         ids=["single+numbers", "single", "rich", "mixed", "numbers alone"])
+@pytest.mark.parametrize(
+    "schema",
+    [
+        plain_schema(numbers=2),
+        plain_schema(),
+        rich_schema(),
+        MIXED,
+        Schema(fields=(Field(name="n", kind="number", width=2),), tasks=TASKS),
+    ],
+    ids=["single+numbers", "single", "rich", "mixed", "numbers alone"],
+)
 def test_every_field_is_its_equation(schema: Schema):
     torch.manual_seed(0)
     block = FieldEmbedding(schema, 5).double()
@@ -68,7 +81,9 @@ def test_gradients_are_those_of_the_loop(sparse: bool):
     (block(batch) * direction).sum().backward()
     for parameter, gradient in zip(block.parameters(), expected, strict=True):
         assert parameter.grad is not None
-        gradient[PADDING] *= parameter is not block.embedding  # padding is zero in the loop too, but it is never trained
+        gradient[PADDING] *= (
+            parameter is not block.embedding
+        )  # padding is zero in the loop too, but it is never trained
         torch.testing.assert_close(parameter.grad.to_dense(), gradient, rtol=1e-6, atol=1e-8)
 
 
@@ -91,8 +106,11 @@ def test_hand_numbers_of_a_weighted_bag():
     block = FieldEmbedding(schema, 2)
     with torch.no_grad():
         block.embedding.copy_(torch.tensor([[0.0, 0.0], [1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]))
-    batch = replace(random_batch(schema, 3), ids=torch.tensor([[1, 2, 0], [3, 0, 0], [2, 0, 0]]).int(),
-                    weights=torch.tensor([[1.0, 3.0, 9.0], [0.5, 0.0, 0.0], [0.0, 7.0, 7.0]]))
+    batch = replace(
+        random_batch(schema, 3),
+        ids=torch.tensor([[1, 2, 0], [3, 0, 0], [2, 0, 0]]).int(),
+        weights=torch.tensor([[1.0, 3.0, 9.0], [0.5, 0.0, 0.0], [0.0, 7.0, 7.0]]),
+    )
     # (1 e1 + 3 e2) / 4; the weight of a single id cancels; a bag without weight is nothing
     assert block(batch)[:, 0].tolist() == [[2.5, 3.5], [5.0, 6.0], [0.0, 0.0]]
 
@@ -112,7 +130,7 @@ def test_fields_of_one_vocabulary_share_their_rows():
     batch = random_batch(schema, 1)
     ids = batch.ids.clone()
     item, history = schema.slots["item"].start, schema.slots["history"].start
-    ids[0, history], ids[0, history + 1:history + 7] = ids[0, item], 0
+    ids[0, history], ids[0, history + 1 : history + 7] = ids[0, item], 0
     assert batch.weights is not None
     x_BFD = FieldEmbedding(schema, 3)(replace(batch, ids=ids, weights=torch.ones_like(batch.weights)))
     names = [field.name for field in schema.fields]
@@ -131,5 +149,5 @@ def test_initial_values():
 def test_refusals():
     with pytest.raises(ValueError, match="embedding_width is 0; allowed: 1 or more"):
         FieldEmbedding(plain_schema(), 0)
-    with pytest.raises(ValueError, match="embedding_std is 0.0"):
+    with pytest.raises(ValueError, match=r"embedding_std is 0\.0"):
         FieldEmbedding(plain_schema(), 3, std=0.0)

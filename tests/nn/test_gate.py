@@ -37,7 +37,11 @@ def test_a_mixture_is_a_loop():
 def test_no_bias_and_no_hidden_layer_unless_asked_for():
     assert [p.shape for p in MappedGates(2, 5, 3).parameters()] == [(2, 5, 3)]
     assert [p.shape for p in MappedGates(2, 5, 3, bias=True, layers=(4,)).parameters()] == [
-        (2, 5, 4), (2, 4), (2, 4, 3), (2, 3)]
+        (2, 5, 4),
+        (2, 4),
+        (2, 4, 3),
+        (2, 3),
+    ]
 
 
 def test_gates_are_float32_under_autocast_and_float64_where_asked_for():

@@ -85,7 +85,7 @@ def test_selection_at_its_ends():
 def test_selection_refusals():
     with pytest.raises(ValueError, match="selection_squash is 'tanh'"):
         SoftSelection(1, 2, "tanh")  # pyright: ignore[reportArgumentType]
-    with pytest.raises(ValueError, match="selection_start is 1.0; allowed under a sigmoid"):
+    with pytest.raises(ValueError, match=r"selection_start is 1\.0; allowed under a sigmoid"):
         SoftSelection(1, 2, "sigmoid", 1.0)
 
 
@@ -165,7 +165,9 @@ def test_field_layers_are_a_loop():
         for b in range(5):
             first = v = x_EBFD[e, b]
             for weight, residual in zip(layers.weights, layers.residuals, strict=True):
-                mixed = torch.stack([sum((weight[e, i, j] * first[j] for j in range(3)), torch.zeros(4)) for i in range(3)])
+                mixed = torch.stack(
+                    [sum((weight[e, i, j] * first[j] for j in range(3)), torch.zeros(4)) for i in range(3)]
+                )
                 v = v * mixed + residual[e, :, None] * v
             torch.testing.assert_close(layers(x_EBFD)[e, b], v)
 
@@ -209,8 +211,10 @@ def test_permuted_fields_are_permuted_layers():
     for parameter in layers.parameters():
         torch.nn.init.normal_(parameter)
     order = torch.tensor([2, 0, 1])
-    state = {name: value[:, order][..., order] if value.dim() == 3 else value[:, order]
-             for name, value in layers.state_dict().items()}
+    state = {
+        name: value[:, order][..., order] if value.dim() == 3 else value[:, order]
+        for name, value in layers.state_dict().items()
+    }
     permuted.load_state_dict(state)
     x_EBFD = randn(1, 5, 3, 4)
     torch.testing.assert_close(permuted(x_EBFD[:, :, order]), layers(x_EBFD)[:, :, order])
@@ -226,8 +230,11 @@ def test_fixed_field_residuals_are_one():
         FieldLayers(1, 3, -1)
 
 
-@pytest.mark.parametrize("block", [CrossLayers(2, 3, 2, "v1", True), CrossLayers(2, 3, 2), FieldLayers(2, 3, 2),
-                                   FieldAttention(4, 2, "autoint")], ids=lambda block: type(block).__name__)
+@pytest.mark.parametrize(
+    "block",
+    [CrossLayers(2, 3, 2, "v1", True), CrossLayers(2, 3, 2), FieldLayers(2, 3, 2), FieldAttention(4, 2, "autoint")],
+    ids=lambda block: type(block).__name__,
+)
 def test_gradients(block: torch.nn.Module):
     shape = {CrossLayers: (2, 3, 3), FieldLayers: (2, 3, 3, 2), FieldAttention: (2, 3, 4)}[type(block)]
     assert torch.autograd.gradcheck(block.double(), randn(*shape).requires_grad_())
@@ -239,9 +246,15 @@ def test_gradients(block: torch.nn.Module):
 def test_mappings_by_hand():
     a = torch.tensor([0.0, math.pi / 2, 2.0], dtype=torch.float64)
     half, two = math.pi / 2, 2.0
-    expected = {"identity": [0, half, two], "square": [0, half**2, 4], "cube": [0, half**3, 8],
-                "sin": [0, 1, math.sin(two)], "cos": [1, 0, math.cos(two)],
-                "sin2": [0, 0, math.sin(4)], "cos2": [1, -1, math.cos(4)]}
+    expected = {
+        "identity": [0, half, two],
+        "square": [0, half**2, 4],
+        "cube": [0, half**3, 8],
+        "sin": [0, 1, math.sin(two)],
+        "cos": [1, 0, math.cos(two)],
+        "sin2": [0, 0, math.sin(4)],
+        "cos2": [1, -1, math.cos(4)],
+    }
     assert set(expected) == set(MAPPINGS)
     found = explicit_mappings(tuple(expected), a, dim=0)
     torch.testing.assert_close(found, torch.tensor(list(expected.values()), dtype=torch.float64))
@@ -249,5 +262,5 @@ def test_mappings_by_hand():
 
 @pytest.mark.parametrize("names", [[], ["sin", "sin"], ["tan"]])
 def test_mapping_refusals(names: list[str]):
-    with pytest.raises(ValueError, match="mappings are .* allowed: one or more of identity, square"):
+    with pytest.raises(ValueError, match=r"mappings are .* allowed: one or more of identity, square"):
         checked_mappings(names)

@@ -36,7 +36,9 @@ def test_gradients():
 
 
 def test_activations_stand_behind_the_layers_that_ask_for_them():
-    names = [type(activation).__name__ for activation in StackedMLP(1, 3, (2, 2, 2), last_activation="none").activations]
+    names = [
+        type(activation).__name__ for activation in StackedMLP(1, 3, (2, 2, 2), last_activation="none").activations
+    ]
     assert names == ["ReLU", "ReLU", "Identity"]
     x_1BI = torch.randn(1, 101, 3)
     assert StackedMLP(1, 3, (5,))(x_1BI).min() == 0
@@ -98,7 +100,7 @@ def test_refusals():
         StackedLinear(1, 3, 0)
     with pytest.raises(ValueError, match=r"layers are \[3, 0\]"):
         StackedMLP(1, 3, (3, 0))
-    with pytest.raises(ValueError, match="dropout is 1.0"):
+    with pytest.raises(ValueError, match=r"dropout is 1\.0"):
         StackedMLP(1, 3, (3,), dropout=1.0)
     with pytest.raises(ValueError, match="activation is 'swish'; allowed: relu, none"):
         StackedMLP(1, 3, (3,), activation="swish")  # pyright: ignore[reportArgumentType]

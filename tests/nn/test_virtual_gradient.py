@@ -27,9 +27,9 @@ def bent(virtual_gradient: VirtualGradient, gates: Tensor, y: Tensor, seed: int 
     """Gradients of the same function of the gates, with and without the virtual gradient."""
     direction = torch.randn(gates.shape, dtype=gates.dtype, generator=torch.Generator().manual_seed(seed))
     gates = gates.clone().requires_grad_()
-    plain, = torch.autograd.grad((gates.sin() * direction).sum(), gates)
+    (plain,) = torch.autograd.grad((gates.sin() * direction).sum(), gates)
     out = virtual_gradient(gates, y, None)
-    bent, = torch.autograd.grad((out.sin() * direction).sum(), gates)
+    (bent,) = torch.autograd.grad((out.sin() * direction).sum(), gates)
     return plain, bent
 
 
@@ -57,9 +57,19 @@ def test_dividing_line_between_narrowing_and_amplifying(shape: Shape, u: float):
         assert VirtualGradient(shape=shape).gamma(x, x).item() == pytest.approx(1)
 
 
-@pytest.mark.parametrize(("interaction", "shape", "share"), [
-    ("add", "cos", 0.75), ("add", "abs", 0.75), ("add", "square", 0.91), ("add", "sqrt", 0.44),
-    ("mul", "cos", 0.37), ("mul", "abs", 0.37), ("mul", "square", 0.56), ("mul", "sqrt", 0.18)])
+@pytest.mark.parametrize(
+    ("interaction", "shape", "share"),
+    [
+        ("add", "cos", 0.75),
+        ("add", "abs", 0.75),
+        ("add", "square", 0.91),
+        ("add", "sqrt", 0.44),
+        ("mul", "cos", 0.37),
+        ("mul", "abs", 0.37),
+        ("mul", "square", 0.56),
+        ("mul", "sqrt", 0.18),
+    ],
+)
 def test_share_of_the_unit_square_that_is_narrowed(interaction: Interaction, shape: Shape, share: float):
     g = VirtualGradient(interaction=interaction, shape=shape).gamma(GRID[:, None], GRID[None])
     assert (g < 1).double().mean().item() == pytest.approx(share, abs=0.006)
@@ -81,8 +91,7 @@ def test_equation_nine_by_hand():
 
 @pytest.mark.parametrize(("multiplicative", "u"), [("2xy", 0.25), ("xy", 0.125), ("2sqrt", 2 * 0.125**0.5)])
 def test_multiplicative_interactions_by_hand(multiplicative: str, u: float):
-    virtual_gradient = VirtualGradient(interaction="mul", shape="abs",
-                                       multiplicative=multiplicative)  # pyright: ignore[reportArgumentType]
+    virtual_gradient = VirtualGradient(interaction="mul", shape="abs", multiplicative=multiplicative)  # pyright: ignore[reportArgumentType]
     assert virtual_gradient.gamma(torch.tensor(0.25), torch.tensor(0.5)).item() == pytest.approx(2 * (1 - u))
 
 
@@ -94,7 +103,9 @@ def test_pearson_is_that_of_numpy_and_cosine_that_of_the_definition():
     found = label_relevance(labels(), None, "pearson").numpy()
     np.testing.assert_allclose(found, np.abs(np.corrcoef(y.T)), rtol=1e-12)
     norm = np.linalg.norm(y, axis=0)
-    np.testing.assert_allclose(label_relevance(labels(), None, "cosine").numpy(), y.T @ y / np.outer(norm, norm), rtol=1e-6)
+    np.testing.assert_allclose(
+        label_relevance(labels(), None, "cosine").numpy(), y.T @ y / np.outer(norm, norm), rtol=1e-6
+    )
 
 
 def test_relevance_over_rows_that_observe_both():
@@ -109,8 +120,9 @@ def test_relevance_over_rows_that_observe_both():
 
 def test_opposite_labels_are_as_relevant_as_equal_ones():
     y = labels(tasks=1)
-    torch.testing.assert_close(label_relevance(torch.cat([y, y, 1 - y], dim=1), None, "pearson"),
-                               torch.ones(3, 3, dtype=torch.float64))
+    torch.testing.assert_close(
+        label_relevance(torch.cat([y, y, 1 - y], dim=1), None, "pearson"), torch.ones(3, 3, dtype=torch.float64)
+    )
 
 
 def test_undefined_relevance():
@@ -179,11 +191,13 @@ def test_differences_above_one_count_as_one():
 def test_only_the_literal_ratio_sends_gradient_through_the_coefficient():
     gates = torch.tensor([[0.2], [0.5]], dtype=torch.float64, requires_grad=True)
     y = labels(tasks=2)
-    surrogate, literal = (VirtualGradient(shape="square", implementation=implementation).double().between(2)
-                          for implementation in ("surrogate", "literal_ratio"))
-    to_other, = torch.autograd.grad(surrogate(gates, y, None)[0].sum(), gates)
+    surrogate, literal = (
+        VirtualGradient(shape="square", implementation=implementation).double().between(2)
+        for implementation in ("surrogate", "literal_ratio")
+    )
+    (to_other,) = torch.autograd.grad(surrogate(gates, y, None)[0].sum(), gates)
     assert to_other[1].item() == 0
-    found, = torch.autograd.grad(literal(gates, y, None)[0].sum(), gates)
+    (found,) = torch.autograd.grad(literal(gates, y, None)[0].sum(), gates)
     x = label_relevance(y, None, "pearson")[0, 1].item()
     u = x + 0.3  # G_1 is above G_0: d u / d G_0 = -1, gamma = 2 (u - 1)^2
     epsilon = 1e-6
@@ -263,7 +277,7 @@ def test_resumed_is_uninterrupted():
     resumed = VirtualGradient(relevance_ema=0.9).between(3)
     resumed.load_state_dict(first.state_dict())
     for seed in range(3, 6):
-        plain, expected = bent(whole, gates, labels(seed=seed))
+        _, expected = bent(whole, gates, labels(seed=seed))
         assert torch.equal(bent(resumed, gates, labels(seed=seed))[1], expected)
     assert all(torch.equal(a, b) for a, b in zip(whole.buffers(), resumed.buffers(), strict=True))
 
@@ -281,8 +295,17 @@ def test_diagnostics():
     assert virtual_gradient.batches.item() == 2
 
 
-@pytest.mark.parametrize("wrong", [{"interaction": "sum"}, {"shape": "tan"}, {"relevance": "kendall"},
-                                   {"multiplicative": "3xy"}, {"implementation": "none"}, {"undefined": "zero"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"interaction": "sum"},
+        {"shape": "tan"},
+        {"relevance": "kendall"},
+        {"multiplicative": "3xy"},
+        {"implementation": "none"},
+        {"undefined": "zero"},
+    ],
+)
 def test_refusals(wrong: dict[str, str]):
     name, value = next(iter(wrong.items()))
     with pytest.raises(ValueError, match=f"{name} is '{value}'; allowed:"):

@@ -76,22 +76,45 @@ class DEPHN(nn.Module):
     of ``residual=logit_skip`` counts as private.
     """
 
-    def __init__(self, schema: Schema, *, embedding_width: int, expert_layers: Sequence[int], public_experts: int = 4,
-                 private_experts: int = 1, mappings: Sequence[str] = ("identity", "sin", "cos"),
-                 combine: Combine = "logit_sum", gate: GateKind = "TVG", gate_norm: GateNorm = "softmax",
-                 gate_vector: bool = False, gate_start: GateStart = "uniform", deep_activation: Activation = "none",
-                 cross_kind: CrossChoice = "v2", cross_depth: int = 2, field_depth: int = 2,
-                 residual: Residual = "layer", projection_activation: Activation = "relu", attention_heads: int = 2,
-                 attention_residual: AttentionResidual = "none", selection_scope: SelectionScope = "structure",
-                 selection_squash: Squash = "none", selection_start: float = 0.5, tower_layers: Sequence[int] = (),
-                 dropout: float = 0.0, embedding_std: float | None = None,
-                 virtual_gradient: VirtualGradient | None = None) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        embedding_width: int,
+        expert_layers: Sequence[int],
+        public_experts: int = 4,
+        private_experts: int = 1,
+        mappings: Sequence[str] = ("identity", "sin", "cos"),
+        combine: Combine = "logit_sum",
+        gate: GateKind = "TVG",
+        gate_norm: GateNorm = "softmax",
+        gate_vector: bool = False,
+        gate_start: GateStart = "uniform",
+        deep_activation: Activation = "none",
+        cross_kind: CrossChoice = "v2",
+        cross_depth: int = 2,
+        field_depth: int = 2,
+        residual: Residual = "layer",
+        projection_activation: Activation = "relu",
+        attention_heads: int = 2,
+        attention_residual: AttentionResidual = "none",
+        selection_scope: SelectionScope = "structure",
+        selection_squash: Squash = "none",
+        selection_start: float = 0.5,
+        tower_layers: Sequence[int] = (),
+        dropout: float = 0.0,
+        embedding_std: float | None = None,
+        virtual_gradient: VirtualGradient | None = None,
+    ) -> None:
         super().__init__()
         for name, count in (("public_experts", public_experts), ("private_experts", private_experts)):
             if count < 1:
                 raise ValueError(f"{name} is {count}; allowed: 1 or more")
-        for name, value, kind in (("combine", combine, Combine), ("gate", gate, GateKind),
-                                  ("gate_start", gate_start, GateStart)):
+        for name, value, kind in (
+            ("combine", combine, Combine),
+            ("gate", gate, GateKind),
+            ("gate_start", gate_start, GateStart),
+        ):
             if value not in get_args(kind):
                 raise ValueError(f"{name} is {value!r}; allowed: {', '.join(get_args(kind))}")
         if gate == "MG" and gate_vector:
@@ -100,17 +123,33 @@ class DEPHN(nn.Module):
         self.mappings, self.tasks = checked_mappings(mappings), tasks
         self.combine: Combine = combine
         private = 2 * private_experts  # of a task: cross and field experts
-        experts: dict[Structure, int] = {"deep": public_experts, "cross": tasks * private_experts,
-                                         "field": tasks * private_experts}
+        experts: dict[Structure, int] = {
+            "deep": public_experts,
+            "cross": tasks * private_experts,
+            "field": tasks * private_experts,
+        }
         self.fields = FieldEmbedding(schema, embedding_width, embedding_std)
         self.experts = HeterogeneousExperts(
-            len(schema.fields), embedding_width, experts, {"deep": 1, "cross": tasks, "field": tasks},
-            Interactions(expert_layers=expert_layers, cross_kind=cross_kind, cross_depth=cross_depth,
-                         field_depth=field_depth, residual=residual, deep_activation=deep_activation,
-                         projection_activation=projection_activation, dropout=dropout,
-                         attention_heads=attention_heads, attention_residual=attention_residual,
-                         selection_scope=selection_scope, selection_squash=selection_squash,
-                         selection_start=selection_start))
+            len(schema.fields),
+            embedding_width,
+            experts,
+            {"deep": 1, "cross": tasks, "field": tasks},
+            Interactions(
+                expert_layers=expert_layers,
+                cross_kind=cross_kind,
+                cross_depth=cross_depth,
+                field_depth=field_depth,
+                residual=residual,
+                deep_activation=deep_activation,
+                projection_activation=projection_activation,
+                dropout=dropout,
+                attention_heads=attention_heads,
+                attention_residual=attention_residual,
+                selection_scope=selection_scope,
+                selection_squash=selection_squash,
+                selection_start=selection_start,
+            ),
+        )
         width, maps = self.experts.width, len(self.mappings)
         if gate == "TVG":
             shape = (tasks, public_experts, maps, width if gate_vector else 1)
@@ -119,8 +158,7 @@ class DEPHN(nn.Module):
             self.gate = MappedGates(tasks, inputs, public_experts * maps, norm=gate_norm)
         self.virtual_gradient = None if virtual_gradient is None else virtual_gradient.between(tasks)
         self.public_towers = Towers(tasks, public_experts * maps * width, tower_layers, dropout)
-        self.private_towers = Towers(tasks, private * width, tower_layers, dropout,
-                                     bias=combine != "logit_sum")
+        self.private_towers = Towers(tasks, private * width, tower_layers, dropout, bias=combine != "logit_sum")
         self.skip = Towers(tasks, inputs, (), bias=False) if residual == "logit_skip" else None
 
     def forward(self, batch: Batch) -> Tensor:

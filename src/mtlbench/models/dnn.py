@@ -27,8 +27,15 @@ class DNN(nn.Module):
     Departure: none. The head has a bias; public code often leaves the class prior to other weights.
     """
 
-    def __init__(self, schema: Schema, *, embedding_width: int, layers: Sequence[int], dropout: float = 0.0,
-                 embedding_std: float | None = None) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        embedding_width: int,
+        layers: Sequence[int],
+        dropout: float = 0.0,
+        embedding_std: float | None = None,
+    ) -> None:
         super().__init__()
         self.fields = FieldEmbedding(schema, embedding_width, embedding_std)
         self.tower = Towers(1, len(schema.fields) * embedding_width, layers, dropout)

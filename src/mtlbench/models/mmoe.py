@@ -38,25 +38,42 @@ class MMoE(nn.Module):
     Departure: none.
     """
 
-    def __init__(self, schema: Schema, *, embedding_width: int, experts: int, expert_layers: Sequence[int],
-                 tower_layers: Sequence[int], shared_gate: bool = False, gate_layers: Sequence[int] = (),
-                 gate_bias: bool = False, gate_dropout: float = 0.0, dropout: float = 0.0,
-                 embedding_std: float | None = None, virtual_gradient: VirtualGradient | None = None) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        embedding_width: int,
+        experts: int,
+        expert_layers: Sequence[int],
+        tower_layers: Sequence[int],
+        shared_gate: bool = False,
+        gate_layers: Sequence[int] = (),
+        gate_bias: bool = False,
+        gate_dropout: float = 0.0,
+        dropout: float = 0.0,
+        embedding_std: float | None = None,
+        virtual_gradient: VirtualGradient | None = None,
+    ) -> None:
         super().__init__()
         if experts < 1:
             raise ValueError(f"experts is {experts}; allowed: 1 or more")
         if not expert_layers:
-            raise ValueError("expert_layers is empty; allowed: one or more widths, because a mixture of experts "
-                             "without layers is the input itself")
+            raise ValueError(
+                "expert_layers is empty; allowed: one or more widths, because a mixture of experts "
+                "without layers is the input itself"
+            )
         if shared_gate and virtual_gradient is not None:
-            raise ValueError("a virtual gradient needs a gate per task, but shared_gate is true: tasks that share one "
-                             "gate have no difference of gates. Choose virtual_gradient=none, or shared_gate=false")
+            raise ValueError(
+                "a virtual gradient needs a gate per task, but shared_gate is true: tasks that share one "
+                "gate have no difference of gates. Choose virtual_gradient=none, or shared_gate=false"
+            )
         tasks = len(schema.tasks)
         inputs = len(schema.fields) * embedding_width
         self.fields = FieldEmbedding(schema, embedding_width, embedding_std)
         self.experts = StackedMLP(experts, inputs, expert_layers, dropout)
-        self.gates = MappedGates(1 if shared_gate else tasks, inputs, experts, layers=gate_layers, bias=gate_bias,
-                                 dropout=gate_dropout)
+        self.gates = MappedGates(
+            1 if shared_gate else tasks, inputs, experts, layers=gate_layers, bias=gate_bias, dropout=gate_dropout
+        )
         self.virtual_gradient = None if virtual_gradient is None else virtual_gradient.between(tasks)
         self.towers = Towers(tasks, self.experts.width, tower_layers, dropout)
 

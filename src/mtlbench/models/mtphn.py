@@ -84,14 +84,31 @@ class MTPHN(nn.Module):
     treat the public and the private part each by themselves, so that the parts of Fig. 3(b) always exist.
     """
 
-    def __init__(self, schema: Schema, *, embedding_width: int, expert_layers: Sequence[int],
-                 placement: str = "Dpub_CFpri", public_experts: int = 4, private_experts: int = 1,
-                 cross_kind: CrossChoice = "v2", cross_depth: int = 2, field_depth: int = 2,
-                 residual: Residual = "layer", projection_activation: Activation = "relu", attention_heads: int = 2,
-                 attention_residual: AttentionResidual = "none", selection_scope: SelectionScope = "structure",
-                 selection_squash: Squash = "none", selection_start: float = 0.5, gate_input: GateInput = "raw",
-                 tower_layers: Sequence[int] = (), dropout: float = 0.0, embedding_std: float | None = None,
-                 virtual_gradient: VirtualGradient | None = None) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        embedding_width: int,
+        expert_layers: Sequence[int],
+        placement: str = "Dpub_CFpri",
+        public_experts: int = 4,
+        private_experts: int = 1,
+        cross_kind: CrossChoice = "v2",
+        cross_depth: int = 2,
+        field_depth: int = 2,
+        residual: Residual = "layer",
+        projection_activation: Activation = "relu",
+        attention_heads: int = 2,
+        attention_residual: AttentionResidual = "none",
+        selection_scope: SelectionScope = "structure",
+        selection_squash: Squash = "none",
+        selection_start: float = 0.5,
+        gate_input: GateInput = "raw",
+        tower_layers: Sequence[int] = (),
+        dropout: float = 0.0,
+        embedding_std: float | None = None,
+        virtual_gradient: VirtualGradient | None = None,
+    ) -> None:
         super().__init__()
         public = _public_experts(placement, public_experts)
         private = PLACEMENTS[placement].private
@@ -100,19 +117,33 @@ class MTPHN(nn.Module):
         if gate_input not in get_args(GateInput):
             raise ValueError(f"gate_input is {gate_input!r}; allowed: {', '.join(get_args(GateInput))}")
         if gate_input == "deep" and selection_scope != "structure":
-            raise ValueError(f"gate_input=deep needs selection_scope=structure; found {selection_scope!r}, under which "
-                             "the deep experts do not all read the same")
+            raise ValueError(
+                f"gate_input=deep needs selection_scope=structure; found {selection_scope!r}, under which "
+                "the deep experts do not all read the same"
+            )
         tasks, inputs = len(schema.tasks), len(schema.fields) * embedding_width
         self.public, self.private, self.gate_input, self.tasks = tuple(public), private, gate_input, tasks
         self.fields = FieldEmbedding(schema, embedding_width, embedding_std)
         self.experts = HeterogeneousExperts(
-            len(schema.fields), embedding_width, public | dict.fromkeys(private, tasks * private_experts),
+            len(schema.fields),
+            embedding_width,
+            public | dict.fromkeys(private, tasks * private_experts),
             dict.fromkeys(public, 1) | dict.fromkeys(private, tasks),
-            Interactions(expert_layers=expert_layers, cross_kind=cross_kind, cross_depth=cross_depth,
-                         field_depth=field_depth, residual=residual, projection_activation=projection_activation,
-                         dropout=dropout, attention_heads=attention_heads, attention_residual=attention_residual,
-                         selection_scope=selection_scope, selection_squash=selection_squash,
-                         selection_start=selection_start))
+            Interactions(
+                expert_layers=expert_layers,
+                cross_kind=cross_kind,
+                cross_depth=cross_depth,
+                field_depth=field_depth,
+                residual=residual,
+                projection_activation=projection_activation,
+                dropout=dropout,
+                attention_heads=attention_heads,
+                attention_residual=attention_residual,
+                selection_scope=selection_scope,
+                selection_squash=selection_squash,
+                selection_start=selection_start,
+            ),
+        )
         self.gates = MappedGates(tasks, inputs, public_experts)
         self.virtual_gradient = None if virtual_gradient is None else virtual_gradient.between(tasks)
         self.public_towers = Towers(tasks, self.experts.width, tower_layers, dropout)
@@ -158,6 +189,8 @@ def _public_experts(placement: str, experts: int) -> dict[Structure, int]:
     parts = PLACEMENTS[placement].public
     unit, rest = divmod(experts, sum(parts.values()))
     if unit < 1 or rest:
-        raise ValueError(f"public_experts is {experts}; allowed for placement={placement}: a multiple of "
-                         f"{sum(parts.values())}, because its structures have experts in the proportions {dict(parts)}")
+        raise ValueError(
+            f"public_experts is {experts}; allowed for placement={placement}: a multiple of "
+            f"{sum(parts.values())}, because its structures have experts in the proportions {dict(parts)}"
+        )
     return {structure: part * unit for structure, part in parts.items()}

@@ -26,8 +26,16 @@ class SharedBottom(nn.Module):
     Departure: none.
     """
 
-    def __init__(self, schema: Schema, *, embedding_width: int, bottom_layers: Sequence[int],
-                 tower_layers: Sequence[int], dropout: float = 0.0, embedding_std: float | None = None) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        embedding_width: int,
+        bottom_layers: Sequence[int],
+        tower_layers: Sequence[int],
+        dropout: float = 0.0,
+        embedding_std: float | None = None,
+    ) -> None:
         super().__init__()
         self.fields = FieldEmbedding(schema, embedding_width, embedding_std)
         self.bottom = MLP(len(schema.fields) * embedding_width, bottom_layers, dropout)

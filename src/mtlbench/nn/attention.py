@@ -29,8 +29,10 @@ class FieldAttention(nn.Module):
     def __init__(self, width: int, heads: int, residual: AttentionResidual = "none") -> None:
         super().__init__()
         if heads < 1 or width % heads:
-            raise ValueError(f"attention_heads is {heads} at a width of {width}; allowed: a divisor of the width, "
-                             "because every head reads an equal part of it")
+            raise ValueError(
+                f"attention_heads is {heads} at a width of {width}; allowed: a divisor of the width, "
+                "because every head reads an equal part of it"
+            )
         if residual not in get_args(AttentionResidual):
             raise ValueError(f"attention_residual is {residual!r}; allowed: {', '.join(get_args(AttentionResidual))}")
         self.heads, self.width = heads, width
@@ -41,8 +43,9 @@ class FieldAttention(nn.Module):
     def forward(self, x_BFD: Tensor) -> Tensor:
         rows, fields, width = x_BFD.shape
         token_1ND = x_BFD.reshape(1, -1, width)
-        query, key, value = (self.query_key_value(token_1ND)
-                             .view(3, rows, fields, self.heads, -1).transpose(2, 3).unbind(0))
+        query, key, value = (
+            self.query_key_value(token_1ND).view(3, rows, fields, self.heads, -1).transpose(2, 3).unbind(0)
+        )
         mixed_BHFD = F.scaled_dot_product_attention(query, key, value)
         out_BFD = self.output(mixed_BHFD.transpose(1, 2).reshape(1, -1, width)).view(rows, fields, width)
         if self.residual is None:

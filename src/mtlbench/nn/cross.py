@@ -33,8 +33,9 @@ class CrossLayers(nn.Module):
     Departure: none.
     """
 
-    def __init__(self, stacks: int, width: int, depth: int, kind: CrossKind = "v2",
-                 trained_residual: bool = False) -> None:
+    def __init__(
+        self, stacks: int, width: int, depth: int, kind: CrossKind = "v2", trained_residual: bool = False
+    ) -> None:
         super().__init__()
         if kind not in get_args(CrossKind):
             raise ValueError(f"kind of cross layers is {kind!r}; allowed: {', '.join(get_args(CrossKind))}")
@@ -45,7 +46,8 @@ class CrossLayers(nn.Module):
         self.layers = nn.ModuleList(StackedLinear(stacks, width, outputs, bias=False) for _ in range(depth))
         self.biases = nn.ParameterList(nn.Parameter(torch.zeros(stacks, width)) for _ in range(depth))
         self.residuals = nn.ParameterList(
-            nn.Parameter(torch.ones(stacks)) for _ in range(depth if trained_residual else 0))
+            nn.Parameter(torch.ones(stacks)) for _ in range(depth if trained_residual else 0)
+        )
 
     def forward(self, x_EBI: Tensor) -> Tensor:
         c_EBI = x_EBI

@@ -44,8 +44,9 @@ class FieldEmbedding(nn.Module):
         if width < 1:
             raise ValueError(f"embedding_width is {width}; allowed: 1 or more")
         if std is not None and std <= 0:
-            raise ValueError(f"embedding_std is {std}; allowed: above 0 (equal rows stay equal), or null for uniform "
-                             "initial values")
+            raise ValueError(
+                f"embedding_std is {std}; allowed: above 0 (equal rows stay equal), or null for uniform initial values"
+            )
         self.sparse = False
         self.embedding = nn.Parameter(_initial_table(schema.embedding_rows, width, std))
         self._has_numbers = bool(schema.number_fields)
@@ -85,16 +86,24 @@ class FieldEmbedding(nn.Module):
         return F.embedding(ids_BS, self.embedding, padding_idx=PADDING, sparse=self.sparse)
 
     def _pool(self, batch: Batch) -> Tensor:
-        bags = [batch.ids[:, slots.start:slots.stop] for slots in self._bags]
-        shares = [_shares(ids, batch.weights, columns, self.embedding.dtype)
-                  for ids, columns in zip(bags, self._bag_weights, strict=True)]
+        bags = [batch.ids[:, slots.start : slots.stop] for slots in self._bags]
+        shares = [
+            _shares(ids, batch.weights, columns, self.embedding.dtype)
+            for ids, columns in zip(bags, self._bag_weights, strict=True)
+        ]
         ids_BS = torch.cat(bags, dim=1)
         rows, slots = ids_BS.shape
         starts = torch.tensor(_running_sum(len(columns) for columns in self._bags), device=ids_BS.device)
         offsets = torch.arange(rows, device=ids_BS.device)[:, None] * slots + starts
         pooled = F.embedding_bag(
-            ids_BS.flatten(), self.embedding, offsets.flatten().to(ids_BS.dtype), mode="sum", sparse=self.sparse,
-            per_sample_weights=torch.cat(shares, dim=1).flatten(), padding_idx=PADDING)
+            ids_BS.flatten(),
+            self.embedding,
+            offsets.flatten().to(ids_BS.dtype),
+            mode="sum",
+            sparse=self.sparse,
+            per_sample_weights=torch.cat(shares, dim=1).flatten(),
+            padding_idx=PADDING,
+        )
         return pooled.view(rows, len(bags), -1)
 
     def _project(self, numbers_BN: Tensor) -> Tensor:
@@ -117,7 +126,7 @@ def _shares(ids_BS: Tensor, weights_BW: Tensor | None, columns: range | None, dt
     weight_BS = (ids_BS != PADDING).to(dtype)
     if columns is not None:
         assert weights_BW is not None, "a schema with weighted fields came with a batch without weights"
-        weight_BS = weight_BS * weights_BW[:, columns.start:columns.stop]
+        weight_BS = weight_BS * weights_BW[:, columns.start : columns.stop]
     return weight_BS / weight_BS.sum(dim=1, keepdim=True).clamp_min(NO_WEIGHT)
 
 

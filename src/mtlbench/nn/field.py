@@ -31,9 +31,11 @@ class FieldLayers(nn.Module):
             raise ValueError(f"field_depth is {depth}; allowed: 0 or more layers")
         bound = (6 / (fields + fields)) ** 0.5
         self.weights = nn.ParameterList(
-            nn.Parameter(torch.empty(stacks, fields, fields).uniform_(-bound, bound)) for _ in range(depth))
+            nn.Parameter(torch.empty(stacks, fields, fields).uniform_(-bound, bound)) for _ in range(depth)
+        )
         self.residuals = nn.ParameterList(
-            nn.Parameter(torch.ones(stacks, fields)) for _ in range(depth if trained_residual else 0))
+            nn.Parameter(torch.ones(stacks, fields)) for _ in range(depth if trained_residual else 0)
+        )
 
     def forward(self, x_EBFD: Tensor) -> Tensor:
         v_EBFD = x_EBFD

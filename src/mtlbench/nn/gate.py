@@ -32,8 +32,17 @@ class MappedGates(nn.Module):
     Departure: none by default; layers, bias, dropout and no norm are options.
     """
 
-    def __init__(self, gates: int, inputs: int, experts: int, *, layers: Sequence[int] = (), bias: bool = False,
-                 dropout: float = 0.0, norm: GateNorm = "softmax") -> None:
+    def __init__(
+        self,
+        gates: int,
+        inputs: int,
+        experts: int,
+        *,
+        layers: Sequence[int] = (),
+        bias: bool = False,
+        dropout: float = 0.0,
+        norm: GateNorm = "softmax",
+    ) -> None:
         super().__init__()
         if norm not in get_args(GateNorm):
             raise ValueError(f"gate_norm is {norm!r}; allowed: {', '.join(get_args(GateNorm))}")

@@ -40,10 +40,15 @@ class Interactions:
 
     def __post_init__(self) -> None:
         if not self.expert_layers:
-            raise ValueError("expert_layers is empty; allowed: one or more widths, because experts of all structures "
-                             "end in the last of them so that they can be mixed")
-        for name, value, kind in (("cross_kind", self.cross_kind, CrossChoice), ("residual", self.residual, Residual),
-                                  ("selection_scope", self.selection_scope, SelectionScope)):
+            raise ValueError(
+                "expert_layers is empty; allowed: one or more widths, because experts of all structures "
+                "end in the last of them so that they can be mixed"
+            )
+        for name, value, kind in (
+            ("cross_kind", self.cross_kind, CrossChoice),
+            ("residual", self.residual, Residual),
+            ("selection_scope", self.selection_scope, SelectionScope),
+        ):
             if value not in get_args(kind):
                 raise ValueError(f"{name} is {value!r}; allowed: {', '.join(get_args(kind))}")
 
@@ -56,7 +61,8 @@ class CrossExperts(nn.Module):
         kinds: tuple[Literal["v1", "v2"], ...] = ("v1", "v2") if make.cross_kind == "v1+v2" else (make.cross_kind,)
         self.networks = nn.ModuleList(
             CrossLayers(stacks, width, make.cross_depth, kind, trained_residual=make.residual == "layer")
-            for kind in kinds)
+            for kind in kinds
+        )
         self.projection = StackedLinear(stacks, width * len(kinds), make.expert_layers[-1])
         self.activation = activation_of(make.projection_activation)
 
@@ -103,8 +109,14 @@ class HeterogeneousExperts(nn.Module):
     Departure: none.
     """
 
-    def __init__(self, fields: int, width: int, experts: Mapping[Structure, int], tasks: Mapping[Structure, int],
-                 make: Interactions) -> None:
+    def __init__(
+        self,
+        fields: int,
+        width: int,
+        experts: Mapping[Structure, int],
+        tasks: Mapping[Structure, int],
+        make: Interactions,
+    ) -> None:
         super().__init__()
         inputs = fields * width
         self.width = make.expert_layers[-1]
@@ -116,8 +128,9 @@ class HeterogeneousExperts(nn.Module):
             self.selection[structure] = SoftSelection(readers, inputs, make.selection_squash, make.selection_start)
             match structure:
                 case "deep":
-                    self.experts[structure] = StackedMLP(stacks, inputs, make.expert_layers, make.dropout,
-                                                         last_activation=make.deep_activation)
+                    self.experts[structure] = StackedMLP(
+                        stacks, inputs, make.expert_layers, make.dropout, last_activation=make.deep_activation
+                    )
                 case "cross":
                     self.experts[structure] = CrossExperts(stacks, inputs, make)
                 case "field":
@@ -131,8 +144,10 @@ class HeterogeneousExperts(nn.Module):
 
     def forward(self, selected: Mapping[Structure, Tensor]) -> dict[Structure, Tensor]:
         """Outputs ``[E, B, H]`` of each structure's experts on what `select` gave."""
-        return {structure: self.experts[structure](_one_each(z, self.stacks[structure]))
-                for structure, z in selected.items()}
+        return {
+            structure: self.experts[structure](_one_each(z, self.stacks[structure]))
+            for structure, z in selected.items()
+        }
 
     def diagnostics(self) -> dict[str, Tensor]:
         """``selection/<structure>`` ``[readers, F, D]``: the share of attended fields in what a structure reads."""

@@ -57,8 +57,15 @@ class StackedMLP(nn.Module):
         ValueError: a width below 1, a dropout outside of [0, 1), an unknown activation.
     """
 
-    def __init__(self, stacks: int, inputs: int, layers: Sequence[int], dropout: float = 0.0,
-                 activation: Activation = "relu", last_activation: Activation | None = None) -> None:
+    def __init__(
+        self,
+        stacks: int,
+        inputs: int,
+        layers: Sequence[int],
+        dropout: float = 0.0,
+        activation: Activation = "relu",
+        last_activation: Activation | None = None,
+    ) -> None:
         super().__init__()
         if any(width < 1 for width in layers):
             raise ValueError(f"layers are {list(layers)}; allowed: widths of 1 or more")
@@ -69,7 +76,8 @@ class StackedMLP(nn.Module):
         self.layers = nn.ModuleList(StackedLinear(stacks, *pair) for pair in zip(widths, layers, strict=False))
         self.activations = nn.ModuleList(
             activation_of(activation if following else last_activation or activation)
-            for following in reversed(range(len(layers))))
+            for following in reversed(range(len(layers)))
+        )
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x_EBI: Tensor) -> Tensor:
@@ -81,8 +89,14 @@ class StackedMLP(nn.Module):
 class MLP(nn.Module):
     """One multi-layer perceptron: a stack of one, see `StackedMLP`. Shape: ``[B, in]`` -> ``[B, layers[-1]]``."""
 
-    def __init__(self, inputs: int, layers: Sequence[int], dropout: float = 0.0,
-                 activation: Activation = "relu", last_activation: Activation | None = None) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        layers: Sequence[int],
+        dropout: float = 0.0,
+        activation: Activation = "relu",
+        last_activation: Activation | None = None,
+    ) -> None:
         super().__init__()
         self.stack = StackedMLP(1, inputs, layers, dropout, activation, last_activation)
         self.width = self.stack.width

@@ -62,19 +62,34 @@ class VirtualGradient(nn.Module):
     undefined: Tensor
     batches: Tensor
 
-    def __init__(self, *, interaction: Interaction = "add", shape: Shape = "sqrt", relevance: Relevance = "pearson",
-                 relevance_ema: float = 0.0, multiplicative: Multiplicative = "2xy",
-                 implementation: Implementation = "surrogate", undefined: Undefined = "plain_gradient") -> None:
+    def __init__(
+        self,
+        *,
+        interaction: Interaction = "add",
+        shape: Shape = "sqrt",
+        relevance: Relevance = "pearson",
+        relevance_ema: float = 0.0,
+        multiplicative: Multiplicative = "2xy",
+        implementation: Implementation = "surrogate",
+        undefined: Undefined = "plain_gradient",
+    ) -> None:
         super().__init__()
-        chosen = {"interaction": (interaction, Interaction), "shape": (shape, Shape),
-                  "relevance": (relevance, Relevance), "multiplicative": (multiplicative, Multiplicative),
-                  "undefined": (undefined, Undefined), "implementation": (implementation, Implementation)}
+        chosen = {
+            "interaction": (interaction, Interaction),
+            "shape": (shape, Shape),
+            "relevance": (relevance, Relevance),
+            "multiplicative": (multiplicative, Multiplicative),
+            "undefined": (undefined, Undefined),
+            "implementation": (implementation, Implementation),
+        }
         for name, (value, kind) in chosen.items():
             if value not in get_args(kind):
                 raise ValueError(f"virtual gradient: {name} is {value!r}; allowed: {', '.join(get_args(kind))}")
         if not 0 <= relevance_ema < 1:
-            raise ValueError(f"virtual gradient: relevance_ema is {relevance_ema}; allowed: 0 <= relevance_ema < 1 "
-                             "(at 1 no batch would count)")
+            raise ValueError(
+                f"virtual gradient: relevance_ema is {relevance_ema}; allowed: 0 <= relevance_ema < 1 "
+                "(at 1 no batch would count)"
+            )
         self.interaction, self.multiplicative = interaction, multiplicative
         self.shape: Shape = shape
         self.measure: Relevance = relevance
