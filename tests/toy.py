@@ -32,8 +32,8 @@ class Toy:
         return (
             Field(name="price", kind="number"),
             Field(name="city", table="users", role="user"),
-            Field(name="history", width=HISTORY, weighted=True, table="users", vocabulary="item"),
-            Field(name="item"),
+            Field(name="history", width=HISTORY, weighted=True, table="users", vocabulary="things"),
+            Field(name="item", vocabulary="things"),
             Field(name="tags", width=TAGS),
             Field(name="colour"),
             Field(name="embedding", kind="number", width=EMBEDDING, table="users"),

@@ -242,7 +242,7 @@ def test_only_training_rows_are_learnt_from(raw: Path, store: Store, reference: 
             (changed / f"{name}.{part}.txt").write_text("\n".join(strange) + "\n")
     other = build(changed, tmp_path / "store")
     assert other.schema == store.schema
-    for name in ("item", "tags", "colour", "city"):
+    for name in ("things", "tags", "colour", "city"):
         assert other.vocabulary(name).values.equals(store.vocabulary(name).values)
         assert other.vocabulary(name).counts.tolist() == store.vocabulary(name).counts.tolist()
     for name in ("price", "embedding"):
@@ -267,9 +267,13 @@ def damaged(tmp_path: Path) -> Path:
     return raw
 
 
-def test_a_bad_line_stops_everything_and_leaves_nothing(damaged: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_bad_line_stops_everything_and_leaves_nothing(
+    damaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int
+) -> None:
+    monkeypatch.setattr(parse, "SHARD_BYTES", 2000)
     with pytest.raises(RawError, match=r"rows\.train\.txt, line 251: marked as bad.*'!what.tis this'.*quarantine"):
-        build(damaged, tmp_path / "stores" / "a")
+        build(damaged, tmp_path / "stores" / "a", processes=processes)
     assert not [path for path in (tmp_path / "stores").iterdir() if not path.name.endswith(".lock")]
 
 
@@ -304,6 +308,23 @@ def test_bad_lines_are_set_aside_and_counted(
     assert sorted(torch.cat([store.split(name).columns["time"] for name in ("train", "valid")]).tolist()) == sorted(
         days
     )
+
+
+def test_truth_follows_its_lines(damaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """True probabilities stand beside all lines, refused and dropped ones included, in several shards."""
+    monkeypatch.setattr(parse, "SHARD_BYTES", 900)
+    days = {}
+    for part in ("train", "test"):
+        lines = [line.split("\t") for line in (damaged / f"rows.{part}.txt").read_text().splitlines()]
+        days[part] = np.array([[at, float(line[7]) if len(line) == 8 else -1] for at, line in enumerate(lines)])
+        np.save(damaged / f"rows.{part}.txt.truth.npy", days[part].astype(np.float32))
+    store = build(damaged, tmp_path / "a", on_error="quarantine")
+    columns = {name: store.split(name).columns for name in SPLITS}
+    for name in SPLITS:
+        assert columns[name]["truth"][:, 1].tolist() == columns[name]["time"].tolist()
+    assert columns["test"]["truth"][:, 0].tolist() == list(range(300))
+    kept = [*columns["train"]["truth"][:, 0].tolist(), *columns["valid"]["truth"][:, 0].tolist()]
+    assert sorted(kept) == [line for line in range(300) if line not in (250, 120, 30)]
 
 
 def test_a_row_finds_its_user_in_its_own_part(raw: Path, store: Store, reference: dict) -> None:
