@@ -3,14 +3,17 @@
 All four are frozen, checked when they are made, and nowhere else.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # processes that read raw files know these types and need not wait for torch
+    import torch
+    from torch import Tensor
 
 PADDING = 0
 """The one row of the embedding table that stands for "nothing here"; it is zero and never trained."""

@@ -105,7 +105,9 @@ def stored(data: Data) -> Store:
         data.raw,
         data.store,
         split=build(data.config.split, "dataset.split"),
-        provenance=Provenance(origin=data.origin, identity=data.identity),
+        provenance=Provenance(
+            origin=data.origin, identity=data.identity, raw={} if data.made_here else data.identity["raw"]
+        ),
         min_count=data.config.min_count,
         on_error=data.config.on_error,
     )
