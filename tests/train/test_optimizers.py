@@ -6,6 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from mtlbench.cli.choices import conf_folder
+from mtlbench.cli.compose import compose
+from mtlbench.experiment.build import build, check
 from mtlbench.train.optimizers import LazyAdam, build_optimizers, parameter_groups
 
 
@@ -116,3 +119,27 @@ def test_each_kind_has_its_optimizer_and_no_parameter_is_forgotten(own_gates: bo
 def test_a_model_without_embeddings_is_refused():
     with pytest.raises(ValueError, match="no parameter of Linear is named like"):
         parameter_groups(nn.Linear(2, 1))
+
+
+def test_every_configured_optimizer_steps_every_parameter():
+    paths = sorted((conf_folder() / "optimizer").glob("*.yaml"))
+    assert len(paths) >= 5
+    for path in paths:
+        config = compose([f"optimizer={path.stem}", "dataset=census"]).optimizer
+        torch.manual_seed(0)
+        model = Toy()
+        before = [p.detach().clone() for p in model.parameters()]
+        optimizers = build_optimizers(
+            model,
+            embedding=build(config.embedding, "optimizer.embedding"),
+            dense=build(config.dense, "optimizer.dense"),
+            gate=None if config.gate is None else build(config.gate, "optimizer.gate"),
+            sparse=config.sparse,
+        )
+        check(config.embedding, "optimizer.embedding", given={"params"})
+        rows = model.embedding(torch.arange(13))
+        (model.tower(rows).sum() + (model.gate(rows) ** 2).sum()).backward()
+        for optimizer in optimizers:
+            optimizer.step()
+        moved = [not torch.equal(p, q) for p, q in zip(before, model.parameters(), strict=True)]
+        assert all(moved), f"{path.stem}: {moved}"

@@ -59,6 +59,8 @@ def build_optimizers(
             factor on a gradient, so the virtual gradient acts more directly under SGD (models of DEPHN, III-C).
         sparse: whether embedding tables receive gradients only for the rows of a batch.
     """
+    # torch asks to be told explicitly; its own sparse gradients satisfy the invariants.
+    torch.sparse.check_sparse_tensor_invariants.disable()
     for module in model.modules():
         if hasattr(module, "sparse"):
             module.sparse = sparse  # pyright: ignore[reportArgumentType]
@@ -76,7 +78,7 @@ class LazyAdam(Optimizer):
     bias correction counts all steps, as in exact Adam. With every row touched in every step it *is* Adam.
 
     Args:
-        parameters: tables ``[rows, width]`` that receive sparse gradients.
+        params: tables ``[rows, width]`` that receive sparse gradients.
         lr: learning rate.
         betas: decay of the first and the second moment.
         eps: added to the root of the second moment.
@@ -87,12 +89,12 @@ class LazyAdam(Optimizer):
 
     def __init__(
         self,
-        parameters: Iterable[nn.Parameter],
+        params: Iterable[nn.Parameter],
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
     ) -> None:
-        super().__init__(parameters, {"lr": lr, "betas": tuple(betas), "eps": eps})
+        super().__init__(params, {"lr": lr, "betas": tuple(betas), "eps": eps})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
