@@ -69,6 +69,9 @@ def target_of(name: str) -> type[nn.Module]:
     return getattr(import_module(module), attribute)
 
 
+GATED = [name for name in NAMES if "virtual_gradient" in inspect.signature(target_of(name)).parameters]
+
+
 def loss_of(model: nn.Module, batch: Batch) -> Tensor:
     return F.binary_cross_entropy_with_logits(model(batch).float(), batch.labels)
 
@@ -99,6 +102,7 @@ def test_everything_is_found():
     assert len(NAMES) >= 6
     assert len(VIRTUAL_GRADIENTS) == 9
     assert len(PROFILES) >= 2
+    assert {"mmoe", "mtphn", "dephn"} <= set(GATED)
     assert set(ENTANGLED) <= set(NAMES)
 
 
@@ -153,15 +157,15 @@ def test_models_choose_their_virtual_gradient_and_the_command_line_wins():
 
 
 @pytest.mark.parametrize("virtual_gradient", VIRTUAL_GRADIENTS)
-@every_model
+@pytest.mark.parametrize("name", GATED)
 def test_a_gated_model_takes_every_virtual_gradient(name: str, virtual_gradient: str):
-    target = target_of(name)
-    if "virtual_gradient" not in inspect.signature(target).parameters or name == "omoe":
-        pytest.skip(f"{name} has no gate for each task, which the experiment refuses")
-    model = build(name, plain_schema(), f"virtual_gradient={virtual_gradient}")
-    batch = random_batch(plain_schema(), 31)
-    model.train()
-    loss_of(model, batch).backward()
+    chosen = f"virtual_gradient={virtual_gradient}"
+    if composed(f"model={name}").model.get("shared_gate") and virtual_gradient != "none":
+        with pytest.raises(Exception, match="Choose virtual_gradient=none"):
+            build(name, plain_schema(), chosen)
+        return
+    model = build(name, plain_schema(), chosen).train()
+    loss_of(model, random_batch(plain_schema(), 31)).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
@@ -277,7 +281,7 @@ def test_parameters_are_told_apart_by_name(name: str):
     assert tables
     assert {id(p) for n, p in model.named_parameters() if fnmatch(n, "*embedding*")} == tables
     gates = [n for n, _ in model.named_parameters() if fnmatch(n, "*gate*")]
-    assert bool(gates) == ("virtual_gradient" in inspect.signature(target_of(name)).parameters)
+    assert bool(gates) == (name in GATED)
 
 
 @every_model

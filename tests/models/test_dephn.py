@@ -182,6 +182,16 @@ def test_parts_sum_to_the_logits(make: Any, residual: str):
 
 
 @pytest.mark.parametrize("make", [mtphn, dephn])
+def test_a_skip_adds_a_linear_map_of_the_raw_fields(make: Any):
+    model = make(residual="logit_skip")
+    x_BI = model.fields(BATCH).flatten(1)
+    with_skip = model(BATCH)
+    skipped = x_BI @ model.skip.head.weight[..., 0].T
+    nn.init.zeros_(model.skip.head.weight)
+    torch.testing.assert_close(with_skip - model(BATCH), skipped, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("make", [mtphn, dephn])
 def test_a_task_does_not_teach_the_private_part_of_another(make: Any):
     model = make()
     model(BATCH)[:, 0].sum().backward()

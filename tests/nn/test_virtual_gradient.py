@@ -130,7 +130,9 @@ def test_undefined_relevance():
     assert label_relevance(constant, None, "pearson").isnan().tolist() == [[False, True], [True, True]]
     alone = torch.zeros(101, 2, dtype=torch.bool)
     alone[0] = True
-    assert label_relevance(labels(tasks=2), alone, "cosine").isnan().all()
+    # one row that both observe as positive would have a cosine of 1
+    assert label_relevance(torch.ones(101, 2), alone, "cosine").isnan().all()
+    assert label_relevance(torch.ones(101, 2), None, "cosine").tolist() == [[1, 1], [1, 1]]
 
 
 def test_relevance_is_exact_under_autocast():
