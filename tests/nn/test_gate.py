@@ -57,3 +57,10 @@ def test_scores_as_they_are():
     torch.testing.assert_close(gates(x_BI), torch.einsum("bi,tie->tbe", x_BI, gates.scores.weight))
     with pytest.raises(ValueError, match="gate_norm is 'sum'; allowed: softmax, none"):
         MappedGates(2, 5, 3, norm="sum")  # pyright: ignore[reportArgumentType]
+
+
+def test_dropout_closes_gates_in_training_alone():
+    gates = MappedGates(2, 5, 3, dropout=0.5)
+    x_BI = torch.randn(1009, 5)
+    assert gates.train()(x_BI).count_nonzero() / (2 * 1009 * 3) == pytest.approx(0.5, abs=0.03)
+    assert gates.eval()(x_BI).count_nonzero() == 2 * 1009 * 3
