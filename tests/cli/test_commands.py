@@ -109,6 +109,7 @@ WRONG = [
     ("train dataset=census dataset.raw=nowhere", "missing or empty in"),
     ("train dataset=census dataset.source=real", "census-income.data"),
     ("train dataset=aliccp dataset.source=real", "sample_skeleton_train.csv"),
+    ("train run.tracker=none", "choose it with tracker=mlflow|none"),
     ("train seed=[0", "cannot read 'seed=[0'"),
     ("list modls", "nothing is called 'modls'; did you mean models?"),
     ("evaluate abc", "begins the name of 0 runs"),
@@ -283,3 +284,12 @@ def test_two_processes_do_not_train_the_same_run(tmp_path: Path):
     if codes == [0, 1]:
         assert any("another process is training run" in streams[1] for streams, _ in ends)
     assert len(list(tmp_path.glob("runs/*/result.json"))) == 1
+
+
+def test_a_sweep_over_processes_prepares_once_and_finishes(tmp_path: Path):
+    pytest.importorskip("joblib")
+    words = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "run.threads=1", "seed=0,1", *SMALL]
+    done = mtlbench("train", "-m", *words, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "runs").glob("*/result.json"))) == 2
+    assert len(list((tmp_path / "data" / "store" / "census").glob("[!.]*"))) == 1

@@ -33,10 +33,10 @@ def each(
         title: of the progress bar.
 
     Raises:
-        RuntimeError: a process was ended from outside, usually for want of memory.
+        OSError: a process was ended from outside, usually for want of memory.
     """
     with tqdm(total=len(jobs), desc=title, disable=None, delay=2, leave=False) as progress:
-        if processes == 1 or len(jobs) < 2:
+        if processes == 1 or len(jobs) < 2 or _in_foreign_pool():
             for job in jobs:
                 yield work(job)
                 progress.update()
@@ -47,7 +47,7 @@ def each(
                 yield result
                 progress.update()
         except BrokenProcessPool as error:
-            raise RuntimeError(
+            raise OSError(
                 f"{title}: one of {processes} processes was ended from outside, most likely because "
                 "memory ran out. Use fewer processes"
             ) from error
@@ -62,6 +62,11 @@ def _context() -> multiprocessing.context.BaseContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     return context
+
+
+def _in_foreign_pool() -> bool:
+    """Whether this process belongs to a pool of joblib's, whose processes cannot start any of ours."""
+    return multiprocessing.get_start_method(allow_none=True) not in (None, *multiprocessing.get_all_start_methods())
 
 
 def _receive(work: Callable[[Any], Any]) -> None:

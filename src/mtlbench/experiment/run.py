@@ -90,6 +90,10 @@ def train(config: DictConfig) -> Outcome:
 
 def check_config(config: DictConfig) -> None:
     """Refuse what can be refused before any file is read: unknown arguments, wrong types, parts that do not fit."""
+    if not isinstance(config.run.tracker, DictConfig):
+        raise ConfigError(
+            f"run.tracker={config.run.tracker}: the tracker is a group; choose it with tracker=mlflow|none"
+        )
     for key, hint in PLAIN.items():
         typed(OmegaConf.select(config, key), hint, key)
     fill(Settings, dict(config.trainer), "trainer")
