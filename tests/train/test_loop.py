@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from synthetic import plain_schema, random_batch
 from torch import Tensor, nn
 
 from mtlbench.data.loader import Rows
@@ -18,6 +17,7 @@ from mtlbench.train.checkpoint import CheckpointError
 from mtlbench.train.interrupt import Interrupted
 from mtlbench.train.loop import NonFiniteLossError, Place, Progress, Settings, batch_bounds, fit, load_best, score
 from mtlbench.train.optimizers import LazyAdam
+from synthetic import plain_schema, random_batch
 
 SCHEMA = plain_schema()
 SETTINGS = Settings(
@@ -211,7 +211,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_task_and_step(tmp_pat
             return logits * torch.tensor([1.0, float("nan") if bad else 1.0])
 
     position = loop.order(len(TRAIN), 5, 0).tolist().index(13) // 16
-    with pytest.raises(NonFiniteLossError, match=rf"loss of task 'task1' is nan in step {position + 1}; last finite"):
+    with pytest.raises(NonFiniteLossError, match=rf"task1/loss is nan in step {position + 1}; last finite"):
         trained(tmp_path, model=Exploding(SCHEMA))
 
 
@@ -266,3 +266,36 @@ def test_clipping_bounds_the_dense_gradient(tmp_path: Path):
     started, _ = built()
     moved = [(m.tower.weight - started.tower.weight).abs().max().item() for m in (free, held)]
     assert moved[1] < moved[0]
+
+
+class Penalised(Net):
+    """Draws its weights together: a penalty of 0.5 * sum(w^2), stored in forward and taken once."""
+
+    def forward(self, batch: Batch) -> Tensor:
+        self._stored = 0.5 * self.tower.weight.square().sum() if self.training else None
+        return super().forward(batch)
+
+    def penalty(self) -> Tensor:
+        stored, self._stored = self._stored, None
+        assert stored is not None
+        return stored
+
+
+def test_a_penalty_joins_the_loss_and_the_journal(tmp_path: Path):
+    """Its gradient is w, which is what weight decay of 1 adds: SGD with the one equals SGD with the other."""
+
+    def run(model: nn.Module, folder: Path, decay: float) -> nn.Module:
+        torch.manual_seed(7)
+        model = type(model)(SCHEMA)
+        optimizer = torch.optim.SGD(
+            [{"params": [model.tower.weight], "weight_decay": decay}, {"params": [model.tower.bias]}], lr=0.05
+        )
+        fit(model, [optimizer], torch.sum, (TRAIN, VALID), SCHEMA.tasks, SETTINGS, place(folder))
+        return model
+
+    penalised = run(Penalised(SCHEMA), tmp_path / "penalised", 0.0)
+    decayed = run(Net(SCHEMA), tmp_path / "decayed", 1.0)
+    torch.testing.assert_close(penalised.tower.weight, decayed.tower.weight, rtol=1e-5, atol=1e-6)
+    first = journal_values(tmp_path / "penalised")[0]
+    assert first["train/penalty/model"] > 0
+    assert "train/penalty/model" not in journal_values(tmp_path / "decayed")[0]

@@ -103,6 +103,8 @@ def check_config(config: DictConfig) -> None:
     for kind in ("embedding", "dense", "gate"):
         if config.optimizer[kind] is not None:
             check(config.optimizer[kind], f"optimizer.{kind}", given={"params"})
+    if config.trainer.compile and not (shutil.which("g++") or shutil.which("clang++")):
+        raise ConfigError("trainer.compile=true needs a C++ compiler: apt-get install g++, or trainer.compile=false")
     if config.virtual_gradient._target_ is not None:
         check(config.virtual_gradient, "virtual_gradient", given=set())
         if "virtual_gradient" not in inspect.signature(imported(config.model._target_)).parameters:

@@ -96,7 +96,7 @@ class Progress:
         step: batches done in all.
         seconds: spent in the current epoch's training steps.
         best, best_step, stale: for each part its best score, the step it was reached in, and the epochs since.
-        window: losses ``[steps, T]`` since the last line in the journal.
+        window: losses of the tasks, then penalties, of each step since the last line in the journal.
         rows_per_second: training throughput of each finished epoch.
     """
 
@@ -140,6 +140,8 @@ def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
     train, valid = rows
     chosen = parts(model, tasks, settings.select)
     bounds = batch_bounds(len(train), settings.batch_size)
+    penalised = {name or "model": block for name, block in model.named_modules() if hasattr(block, "penalty")}
+    terms = [*(f"{task.name}/loss" for task in tasks), *(f"penalty/{name}" for name in penalised)]
     progress = _resume(model, optimizers, place)
     compiled = torch.compile(model, dynamic=False) if settings.compile else model
     saved = time.monotonic()
@@ -160,21 +162,22 @@ def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
                     losses_T = task_losses(logits_BT, batch.labels, batch.observed)
                     for optimizer in optimizers:
                         optimizer.zero_grad(set_to_none=True)
-                    balance(losses_T).backward()
+                    penalties = [block.penalty() for block in penalised.values()]
+                    (balance(losses_T) + sum(penalties)).backward()
                     if settings.clip is not None:
                         _clip(model, settings.clip)
                     for optimizer in optimizers:
                         optimizer.step()
-                    progress.window.append(losses_T.detach())
+                    progress.window.append(torch.stack([*losses_T.detach(), *(term.detach() for term in penalties)]))
                     progress.step += 1
                     progress.position += 1
                     if progress.step % settings.log_steps == 0:
-                        _log_losses(progress, tasks, place.journal)
+                        _log_terms(progress, terms, place.journal)
                     progress.seconds += time.perf_counter() - began
                     if time.monotonic() - saved > 60 * settings.checkpoint_minutes:
                         _save(model, optimizers, progress, place)
                         saved = time.monotonic()
-                _log_losses(progress, tasks, place.journal)
+                _log_terms(progress, terms, place.journal)
                 logits = score(model, valid, settings, place.device, interrupt)
                 measured = evaluate(logits, valid.columns["labels"], valid.columns.get("observed"), tasks)
                 _select(chosen, measured.values, progress, place)
@@ -255,26 +258,23 @@ def _exhausted(progress: Progress, chosen: tuple[Part, ...], patience: int | Non
     return patience is not None and all(progress.stale.get(part.name, 0) >= patience for part in chosen)
 
 
-def _log_losses(progress: Progress, tasks: tuple[Task, ...], journal: Journal) -> None:
-    """Write the window's mean losses to the journal and empty it; the first value that is not finite stops the run."""
+def _log_terms(progress: Progress, terms: list[str], journal: Journal) -> None:
+    """Write the window's mean of each term to the journal and empty it; one that is not finite stops the run."""
     if not progress.window:
         return
-    losses_LT = torch.stack(progress.window).cpu()
-    bad = (~losses_LT.isfinite()).nonzero()
+    window_LN = torch.stack(progress.window).cpu()
+    bad = (~window_LN.isfinite()).nonzero()
     if len(bad):
-        position, task = bad[0].tolist()
-        before = losses_LT[position - 1, task].item() if position else "in the window before"
+        position, term = bad[0].tolist()
+        before = window_LN[position - 1, term].item() if position else "in the window before"
         raise NonFiniteLossError(
-            f"the loss of task '{tasks[task].name}' is {losses_LT[position, task].item()} in step "
+            f"{terms[term]} is {window_LN[position, term].item()} in step "
             f"{progress.step - len(progress.window) + position + 1}; last finite value: {before}. "
             "Try a lower optimizer.lr, trainer.clip=1.0 or trainer.precision=fp32."
         )
-    means = losses_LT.mean(dim=0).tolist()
-    journal.append(
-        step=progress.step,
-        epoch=progress.epoch,
-        values={f"train/{task.name}/loss": mean for task, mean in zip(tasks, means, strict=True)},
-    )
+    means = window_LN.mean(dim=0).tolist()
+    values = {f"train/{term}": mean for term, mean in zip(terms, means, strict=True)}
+    journal.append(step=progress.step, epoch=progress.epoch, values=values)
     progress.window.clear()
 
 
