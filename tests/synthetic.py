@@ -6,7 +6,7 @@ from mtlbench.schema import Batch, Field, Schema, Task
 
 
 def plain_schema(fields: int = 6, cardinality: int = 11, tasks: int = 2, numbers: int = 0) -> Schema:
-    """Single-valued id fields (the parameter-count fixture: 6 fields of 11 ids, 2 tasks), then one-component numbers."""
+    """Single-valued id fields (by default those of the parameter-count fixture), then one-component numbers."""
     ids = tuple(Field(name=f"id{f}", cardinality=cardinality) for f in range(fields))
     values = tuple(Field(name=f"number{n}", kind="number") for n in range(numbers))
     return Schema(fields=ids + values, tasks=tuple(Task(name=f"task{t}", label=f"label{t}") for t in range(tasks)))

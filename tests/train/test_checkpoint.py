@@ -1,6 +1,5 @@
 """A checkpoint is whole or not there, belongs to one run, and holds no code."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ def test_what_is_saved_comes_back(tmp_path: Path):
     back = checkpoint.load(tmp_path / "last.pt", identity="a")
     assert torch.equal(back.pop("tensor"), content.pop("tensor"))
     assert back == content
-    assert os.listdir(tmp_path) == ["last.pt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
 
 
 def test_another_runs_checkpoint_is_refused(tmp_path: Path):
@@ -52,4 +51,4 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path):
     with pytest.raises(OSError, match="the one before it is untouched"):
         checkpoint.save(tmp_path / "last.pt", {"identity": "b", "tensor": torch.zeros(100_000)})
     assert checkpoint.load(tmp_path / "last.pt", identity="a") == {"identity": "a"}
-    assert os.listdir(tmp_path) == ["last.pt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
