@@ -16,7 +16,8 @@ from tqdm import tqdm
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-PRELOAD = ["mtlbench.data.parse", "mtlbench.data.encode", "mtlbench.data.identity"]
+# pandas, because Arrow imports it to make an array, which would otherwise happen in every process of every pool.
+PRELOAD = ["mtlbench.data.parse", "mtlbench.data.encode", "mtlbench.data.identity", "pandas"]
 
 _work: Callable[[Any], Any] | None = None
 
@@ -41,7 +42,7 @@ def each(
                 yield work(job)
                 progress.update()
             return
-        pool = ProcessPoolExecutor(min(processes, len(jobs)), _context(), initializer=_receive, initargs=(work,))
+        pool = ProcessPoolExecutor(min(processes, len(jobs)), _context(work), initializer=_receive, initargs=(work,))
         try:
             for result in pool.map(_do, jobs):
                 yield result
@@ -55,12 +56,13 @@ def each(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _context() -> multiprocessing.context.BaseContext:
+def _context(work: object) -> multiprocessing.context.BaseContext:
     # A plain fork would copy a process that may already run threads (torch, Arrow); a fork server has none.
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOAD)
+    dataset = getattr(work, "dataset", None)
+    context.set_forkserver_preload(PRELOAD if dataset is None else [*PRELOAD, type(dataset).__module__])
     return context
 
 

@@ -1,0 +1,68 @@
+"""A run that is killed without warning, again and again, ends with the numbers of one that was not."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+RUN = [
+    "train", "model=dephn", "dataset=census", "dataset.source=simulated", "dataset.simulator.rows=9000",
+    "trainer.batch_size=64", "trainer.epochs=4", "trainer.patience=null", "trainer.log_steps=5",
+    "trainer.checkpoint_minutes=0.003", "run.threads=1", "tracker=mlflow",
+]  # fmt: skip
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "mtlbench", *RUN], cwd=folder, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"}, start_new_session=True,
+    )  # fmt: skip
+
+
+def result(folder: Path) -> dict[str, float]:
+    (path,) = folder.glob("runs/*/result.json")
+    return json.loads(path.read_text())["metrics"]
+
+
+def journal(folder: Path) -> list[dict[str, object]]:
+    (path,) = folder.glob("runs/*/metrics.jsonl")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        line.pop("time")
+        line["values"].pop("train/rows_per_second", None)
+    return lines
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.long)])
+def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path, kills: int):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole.mkdir()
+    killed.mkdir()
+    process = start(whole)
+    _, stderr = process.communicate(timeout=300)
+    assert process.returncode == 0, stderr
+    moments = random.Random(0)
+    resumed = 0
+    for _ in range(kills):
+        process = start(killed)
+        # Half of the kills anywhere, the others after training has begun and checkpoints are being written.
+        if moments.random() < 0.7:
+            while process.poll() is None and not list(killed.glob("runs/*/last.pt")):
+                time.sleep(0.02)
+            resumed += 1
+        time.sleep(moments.uniform(0.05, 1.5))
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    process = start(killed)
+    _, stderr = process.communicate(timeout=300)
+    assert process.returncode == 0, stderr
+    assert resumed, "no kill came after a checkpoint: this shows nothing"
+    assert result(killed) == result(whole)
+    assert journal(killed) == journal(whole)
