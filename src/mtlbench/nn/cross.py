@@ -1,5 +1,6 @@
 """Cross interaction: every layer multiplies what came so far by the input again."""
 
+from itertools import pairwise
 from typing import Literal, get_args
 
 import torch
@@ -24,9 +25,10 @@ class CrossLayers(nn.Module):
         depth: number of layers.
         kind: which of the two.
         trained_residual: whether r is trained.
+        rank: of ``v2``, W as the product of a matrix ``[in, rank]`` and one ``[rank, in]``; ``None``: a full matrix.
 
     Raises:
-        ValueError: an unknown kind, or a negative depth.
+        ValueError: an unknown kind, a negative depth, or a rank that does not fit.
 
     Paper: Wang et al., ADKDD 2017 (DCN); Wang et al., WWW 2021 (DCNv2). The trained r is DEPHN's "residual link with
     trainable parameters" (III), which gives no equation.
@@ -34,16 +36,29 @@ class CrossLayers(nn.Module):
     """
 
     def __init__(
-        self, stacks: int, width: int, depth: int, kind: CrossKind = "v2", trained_residual: bool = False
+        self,
+        stacks: int,
+        width: int,
+        depth: int,
+        kind: CrossKind = "v2",
+        trained_residual: bool = False,
+        rank: int | None = None,
     ) -> None:
         super().__init__()
         if kind not in get_args(CrossKind):
             raise ValueError(f"kind of cross layers is {kind!r}; allowed: {', '.join(get_args(CrossKind))}")
         if depth < 0:
             raise ValueError(f"cross_depth is {depth}; allowed: 0 or more layers")
+        if rank is not None:
+            if kind != "v2":
+                raise ValueError(
+                    f"cross_rank is {rank} with cross_kind={kind}; allowed with v2 alone, v1 has no matrix"
+                )
+            check_rank(rank, width)
         self.kind = kind
-        outputs = width if kind == "v2" else 1
-        self.layers = nn.ModuleList(StackedLinear(stacks, width, outputs, bias=False) for _ in range(depth))
+        # Sizes of the factors of W, in the order in which they are applied; v1 has a vector in place of W.
+        sizes = [width, width if kind == "v2" else 1] if rank is None else [width, rank, width]
+        self.layers = nn.ModuleList(_product(stacks, sizes) for _ in range(depth))
         self.biases = nn.ParameterList(nn.Parameter(torch.zeros(stacks, width)) for _ in range(depth))
         self.residuals = nn.ParameterList(
             nn.Parameter(torch.ones(stacks)) for _ in range(depth if trained_residual else 0)
@@ -59,3 +74,57 @@ class CrossLayers(nn.Module):
             else:
                 c_EBI = x_EBI * product_EBI + bias[:, None] + kept_EBI
         return c_EBI
+
+
+class CrossMixture(nn.Module):
+    """Cross layers whose product is a mixture of E low-rank experts, chosen for each row.
+
+    ``c' = c_0 * (sum_e g_e(c) tanh(tanh(c V_e) C_e) U_e + b) + c`` with ``g(c) = softmax(c S)``.
+
+    Shape: ``[B, in]`` -> ``[B, in]``.
+
+    Args:
+        width: in.
+        depth: number of layers.
+        rank: of each expert.
+        experts: E.
+
+    Raises:
+        ValueError: a negative depth, a rank that does not fit, or no experts.
+
+    Paper: Wang et al., WWW 2021 (DCNv2), Eqs. 3 and 4; the shares of a row sum to 1, so that its b needs no share.
+    Departure: none.
+    """
+
+    def __init__(self, width: int, depth: int, rank: int, experts: int) -> None:
+        super().__init__()
+        if depth < 0:
+            raise ValueError(f"cross_depth is {depth}; allowed: 0 or more layers")
+        if experts < 1:
+            raise ValueError(f"cross_experts is {experts}; allowed: 1 or more, or null for no mixture")
+        check_rank(rank, width)
+        self.down, self.core, self.up, self.shares = (
+            nn.ModuleList(StackedLinear(*size, bias=False) for _ in range(depth))
+            for size in ((experts, width, rank), (experts, rank, rank), (experts, rank, width), (1, width, experts))
+        )
+        self.biases = nn.ParameterList(nn.Parameter(torch.zeros(width)) for _ in range(depth))
+
+    def forward(self, x_BI: Tensor) -> Tensor:
+        c_BI = x_BI
+        for down, core, up, shares, bias in zip(self.down, self.core, self.up, self.shares, self.biases, strict=True):
+            expert_EBI = up(torch.tanh(core(torch.tanh(down(c_BI[None])))))
+            share_BE = torch.softmax(shares(c_BI[None])[0], dim=-1)
+            c_BI = x_BI * (torch.einsum("be,ebi->bi", share_BE, expert_EBI) + bias) + c_BI
+        return c_BI
+
+
+def check_rank(rank: int, width: int) -> None:
+    """Refuses a rank that no matrix of this width has."""
+    if not 1 <= rank <= width:
+        raise ValueError(f"cross_rank is {rank} at an input width of {width}; allowed: 1 to {width}, or null: no limit")
+
+
+def _product(stacks: int, sizes: list[int]) -> nn.Module:
+    """Linear maps one after the other: for a single one itself."""
+    maps = [StackedLinear(stacks, *size, bias=False) for size in pairwise(sizes)]
+    return maps[0] if len(maps) == 1 else nn.Sequential(*maps)
