@@ -1,7 +1,11 @@
 """Field interaction (FINT): products of whole field rows, component by component."""
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor, nn
+
+ResidualStart = Literal["ones", "glorot"]
 
 
 class FieldLayers(nn.Module):
@@ -17,24 +21,38 @@ class FieldLayers(nn.Module):
         fields: F.
         depth: number of layers.
         trained_residual: whether u is trained.
+        residual_start: initial values of u: ``ones``, or ``glorot``, drawn with W as one matrix ``[F, F + 1]``.
 
     Raises:
-        ValueError: a negative depth.
+        ValueError: a negative depth, an unknown start, or a drawn residual that is not trained.
 
     Paper: Zhao, Yang, Liu, Feng, Xu: FINT, arXiv 2107.01999.
-    Departure: u starts at 1, where the authors' code draws it together with W.
+    Departure: u starts at 1 unless said otherwise; the authors' code draws it together with W.
     """
 
-    def __init__(self, stacks: int, fields: int, depth: int, trained_residual: bool = True) -> None:
+    def __init__(
+        self,
+        stacks: int,
+        fields: int,
+        depth: int,
+        trained_residual: bool = True,
+        residual_start: ResidualStart = "ones",
+    ) -> None:
         super().__init__()
         if depth < 0:
             raise ValueError(f"field_depth is {depth}; allowed: 0 or more layers")
-        bound = (6 / (fields + fields)) ** 0.5
+        if residual_start not in get_args(ResidualStart):
+            raise ValueError(f"residual_start is {residual_start!r}; allowed: {', '.join(get_args(ResidualStart))}")
+        drawn = residual_start == "glorot"
+        if drawn and not trained_residual:
+            raise ValueError("residual_start is 'glorot' for residuals that are not trained; allowed: ones")
+        bound = (6 / (fields + fields + drawn)) ** 0.5
         self.weights = nn.ParameterList(
             nn.Parameter(torch.empty(stacks, fields, fields).uniform_(-bound, bound)) for _ in range(depth)
         )
         self.residuals = nn.ParameterList(
-            nn.Parameter(torch.ones(stacks, fields)) for _ in range(depth if trained_residual else 0)
+            nn.Parameter(torch.empty(stacks, fields).uniform_(-bound, bound) if drawn else torch.ones(stacks, fields))
+            for _ in range(depth if trained_residual else 0)
         )
 
     def forward(self, x_EBFD: Tensor) -> Tensor:

@@ -14,7 +14,8 @@ GateNorm = Literal["softmax", "none"]
 class MappedGates(nn.Module):
     """T gates over E experts, ``g_t(x) = softmax(x W_t)``.
 
-    Shape: ``[B, in]`` -> ``[T, B, E]``; under the softmax each gate of a row is positive and they sum to 1.
+    Shape: ``[B, in]``, or ``[T, B, in]`` where each gate reads its own -> ``[T, B, E]``; under the softmax each gate of a
+    row is positive and they sum to 1.
 
     Args:
         gates: T.
@@ -52,7 +53,7 @@ class MappedGates(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x_BI: Tensor) -> Tensor:
-        gate_TBE = self.scores(self.hidden(x_BI[None]))
+        gate_TBE = self.scores(self.hidden(x_BI if x_BI.dim() == 3 else x_BI[None]))
         if self.norm == "softmax":
             # In float32 under autocast too: gates are compared with one another, where eight bits are too few.
             gate_TBE = torch.softmax(gate_TBE, dim=-1, dtype=torch.promote_types(gate_TBE.dtype, torch.float32))
