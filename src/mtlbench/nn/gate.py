@@ -14,8 +14,8 @@ GateNorm = Literal["softmax", "none"]
 class MappedGates(nn.Module):
     """T gates over E experts, ``g_t(x) = softmax(x W_t)``.
 
-    Shape: ``[B, in]``, or ``[T, B, in]`` where each gate reads its own -> ``[T, B, E]``; under the softmax each gate of a
-    row is positive and they sum to 1.
+    Shape: ``[B, in]``, or ``[T, B, in]`` where each gate reads its own -> ``[T, B, E]``; under the softmax each gate
+    of a row is positive and they sum to 1.
 
     Args:
         gates: T.

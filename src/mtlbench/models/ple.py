@@ -1,0 +1,83 @@
+"""PLE: levels of experts of each task's own and of shared ones. With one level it is CGC."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from torch import Tensor, nn
+
+from mtlbench.nn.embedding import FieldEmbedding
+from mtlbench.nn.extraction import Extraction
+from mtlbench.nn.gate import MappedGates
+from mtlbench.nn.stacked import Towers
+from mtlbench.schema import Batch, Schema
+
+
+class PLE(nn.Module):
+    """States ``z_t = z_s = x``, then levels of `Extraction`, then ``s_t = tower_t(z_t)``.
+
+    Args:
+        schema: the fields and tasks.
+        embedding_width: components of a field embedding.
+        level_layers: for each level, widths of its experts' layers; one level is CGC.
+        shared_experts: experts of all tasks, at each level; 0: tasks share embeddings alone.
+        task_experts: experts of each task, at each level; 0, with one level: MMoE.
+        tower_layers: widths of each tower's hidden layers; none makes it linear.
+        gate_layers: widths of hidden layers of the gates.
+        gate_bias: whether the gates' scores have a bias.
+        gate_dropout: probability that a gate is closed in training.
+        dropout: behind every hidden layer of experts and towers.
+        embedding_std: see `FieldEmbedding`.
+
+    Shape: `Batch` of B rows -> logits ``[B, T]``.
+
+    Raises:
+        ValueError: no levels; numbers or layers of experts that `Extraction` refuses.
+
+    Paper: Tang, Liu, Zhao, Gong: Progressive Layered Extraction (PLE): A Novel Multi-Task Learning (MTL) Model for
+    Personalized Recommendations, RecSys 2020.
+    Departure: none. The gates of a level read that level's states, and the last level mixes no shared state, which
+    nobody would read.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        embedding_width: int,
+        level_layers: Sequence[Sequence[int]],
+        shared_experts: int,
+        task_experts: int,
+        tower_layers: Sequence[int],
+        gate_layers: Sequence[int] = (),
+        gate_bias: bool = False,
+        gate_dropout: float = 0.0,
+        dropout: float = 0.0,
+        embedding_std: float | None = None,
+    ) -> None:
+        super().__init__()
+        if not level_layers:
+            raise ValueError("level_layers is empty; allowed: one list of widths per level, because PLE mixes experts")
+        tasks = len(schema.tasks)
+        self.fields = FieldEmbedding(schema, embedding_width, embedding_std)
+        widths = [len(schema.fields) * embedding_width, *(layers[-1] if layers else 0 for layers in level_layers)]
+        self.levels = nn.ModuleList(
+            Extraction(
+                tasks,
+                widths[level],
+                layers,
+                task_experts=task_experts,
+                shared_experts=shared_experts,
+                last=level == len(level_layers) - 1,
+                gates=partial(MappedGates, layers=gate_layers, bias=gate_bias, dropout=gate_dropout),
+                dropout=dropout,
+            )
+            for level, layers in enumerate(level_layers)
+        )
+        self.towers = Towers(tasks, widths[-1], tower_layers, dropout)
+
+    def forward(self, batch: Batch) -> Tensor:
+        z_TBI = shared_1BI = self.fields(batch).flatten(1)[None]
+        for level in self.levels:
+            z_TBI, mixed_1BI = level(z_TBI, shared_1BI)
+            shared_1BI = shared_1BI if mixed_1BI is None else mixed_1BI
+        return self.towers(z_TBI)
