@@ -70,7 +70,7 @@ def _checked(
     for key in values.keys() | given:
         if key not in parameters:
             close = difflib.get_close_matches(key, parameters, n=1)
-            hint = f"; did you mean '{close[0]}'?" if close else ""
+            hint = f"; did you mean '{close[0]}'?" if close else "."
             raise ConfigError(
                 f"{where}.{key}: {_name(target)} has no such argument{hint} It takes {', '.join(parameters)}."
             )
