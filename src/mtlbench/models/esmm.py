@@ -1,0 +1,67 @@
+"""ESMM: what is only seen behind a click is predicted as the click times what follows from it."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mtlbench.nn.embedding import FieldEmbedding
+from mtlbench.nn.product import log_odds_of_product
+from mtlbench.nn.stacked import Towers
+from mtlbench.schema import Batch, Schema
+
+
+class ESMM(nn.Module):
+    """``p_t = sigmoid(tower_t(x)) p_given(t)``: click, and click times conversion given a click.
+
+    A tower is private to its task, embeddings are shared. The tower of a task that is given another one (its
+    probability *given* the other) has no loss of its own: it learns from the product over all rows.
+
+    Args:
+        schema: the fields and tasks; `Task.given` says which task stands before which.
+        embedding_width: components of a field embedding.
+        layers: widths of each tower's hidden layers; none makes it linear.
+        dropout: behind every hidden layer.
+        embedding_std: see `FieldEmbedding`.
+
+    Shape: `Batch` of B rows -> logits ``[B, T]``, the log-odds of the products.
+
+    Raises:
+        ValueError: several tasks, none of which is given another.
+
+    Paper: Ma, Zhao, Huang, Wang, Hu, Zhu, Gai: Entire Space Multi-Task Model, SIGIR 2018.
+    Departure: any number of tasks, along `Task.given`; a task given none is its tower alone.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        embedding_width: int,
+        layers: Sequence[int],
+        dropout: float = 0.0,
+        embedding_std: float | None = None,
+    ) -> None:
+        super().__init__()
+        names = [task.name for task in schema.tasks]
+        self.given = [None if task.given is None else names.index(task.given) for task in schema.tasks]
+        if len(names) > 1 and not any(task.given for task in schema.tasks):
+            raise ValueError(
+                f"ESMM multiplies a task by the task it is given, but none of {', '.join(names)} is given another: "
+                "choose a data set whose tasks follow from each other (aliccp), or another model"
+            )
+        self.fields = FieldEmbedding(schema, embedding_width, embedding_std)
+        self.towers = Towers(len(names), len(schema.fields) * embedding_width, layers, dropout)
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self._products(self.towers(self.fields(batch).flatten(1)[None]))
+
+    def diagnostics(self, batch: Batch) -> dict[str, Tensor]:
+        """``conditional_logits`` ``[B, T]``: each tower's own, of a task given the one before it."""
+        return {"conditional_logits": self.towers(self.fields(batch).flatten(1)[None])}
+
+    def _products(self, logits_BT: Tensor) -> Tensor:
+        products: list[Tensor] = []
+        for own_B, given in zip(logits_BT.unbind(1), self.given, strict=True):
+            products.append(own_B if given is None else log_odds_of_product(own_B, products[given]))
+        return torch.stack(products, dim=1)
