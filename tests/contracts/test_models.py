@@ -41,6 +41,7 @@ SMALL = (
     "profile.tower_layers=[5]",
 )
 ENTANGLED: dict[str, str] = {
+    "aitm": "a task is told what the one before it knows",
     "esmm": "a product of towers",
     "ple": "the shared state of a level carries what every task's experts say",
 }
@@ -106,7 +107,7 @@ def _tensors(name: str, value: object) -> Iterator[tuple[str, Tensor]]:
 
 
 def test_everything_is_found():
-    assert len(NAMES) >= 9
+    assert len(NAMES) >= 10
     assert len(VIRTUAL_GRADIENTS) == 9
     assert len(PROFILES) >= 2
     assert {"mmoe", "mtphn", "dephn"} <= set(GATED)

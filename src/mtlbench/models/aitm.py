@@ -1,0 +1,92 @@
+"""AITM: tasks in the order in which they happen, each told by attention what the one before it knows."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mtlbench.nn.embedding import FieldEmbedding
+from mtlbench.nn.stacked import StackedLinear, StackedMLP, Towers
+from mtlbench.nn.transfer import InformationTransfer
+from mtlbench.schema import Batch, Schema
+
+
+class AITM(nn.Module):
+    """``q_t = MLP_t(x)``, ``z_1 = q_1``, ``z_t = attention(relu(z_(t-1) W_t + b_t), q_t)``, ``s_t = w_t . z_t + b_t``.
+
+    In training, a penalty holds the probabilities to the order of the tasks: the mean over rows of
+    ``weight * sum_t max(p_t - p_(t-1), 0)``.
+
+    Args:
+        schema: the fields and tasks, in the order in which they happen.
+        embedding_width: components of a field embedding.
+        layers: widths of each task's perceptron; its last is the width of z.
+        calibrator_weight: weight of the penalty; 0 switches it off.
+        shared_attention: one attention for all pairs of tasks, or one for each pair.
+        dropout: behind every hidden layer, and behind what is told.
+        embedding_std: see `FieldEmbedding`.
+
+    Shape: `Batch` of B rows -> logits ``[B, T]``.
+
+    Raises:
+        ValueError: no layers; a negative weight; a calibrator between tasks that do not follow from each other.
+
+    Paper: Xi, Chen, Yan, Zhang, Zhu, Zhuang, Chen: Modeling the Sequential Dependence among Audience Multi-step
+    Conversions with Multi-task Learning in Targeted Display Advertising (AITM), KDD 2021. The calibrator's weight: the
+    authors' code has 0.6 and 0.3.
+    Departure: one dropout for all layers, where the authors' code has one for each.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        embedding_width: int,
+        layers: Sequence[int],
+        calibrator_weight: float = 0.6,
+        shared_attention: bool = True,
+        dropout: float = 0.0,
+        embedding_std: float | None = None,
+    ) -> None:
+        super().__init__()
+        if not layers:
+            raise ValueError("layers is empty; allowed: one or more widths of each task's perceptron")
+        if calibrator_weight < 0:
+            raise ValueError(f"calibrator_weight is {calibrator_weight}; allowed: 0 or more")
+        for before, task in zip(schema.tasks, schema.tasks[1:], strict=False):
+            if calibrator_weight and task.given != before.name:
+                raise ValueError(
+                    f"calibrator_weight is {calibrator_weight}, but task '{task.name}' is not given '{before.name}': "
+                    "it may well be the likelier of the two. Set model.calibrator_weight=0, or choose a data set whose "
+                    "tasks follow from each other (aliccp)"
+                )
+        tasks = len(schema.tasks)
+        self.calibrator_weight = calibrator_weight
+        self.fields = FieldEmbedding(schema, embedding_width, embedding_std)
+        self.bottoms = StackedMLP(tasks, len(schema.fields) * embedding_width, layers, dropout)
+        width = self.bottoms.width
+        self.told = nn.ModuleList(StackedLinear(1, width, width) for _ in schema.tasks[1:])
+        pairs = min(1, tasks - 1) if shared_attention else tasks - 1
+        self.attention = nn.ModuleList(InformationTransfer(width) for _ in range(pairs))
+        self.dropout = nn.Dropout(dropout)
+        self.heads = Towers(tasks, width, ())
+        self._calibrator: Tensor | None = None
+
+    def forward(self, batch: Batch) -> Tensor:
+        q_TBH = self.bottoms(self.fields(batch).flatten(1)[None])
+        z = [q_TBH[0]]
+        for pair, linear in enumerate(self.told):
+            told_BH = self.dropout(torch.relu(linear(z[pair][None])))[0]
+            attend = self.attention[pair % len(self.attention)]
+            z.append(attend(torch.stack([told_BH, q_TBH[pair + 1]])))
+        logits_BT = self.heads(torch.stack(z))
+        if self.training:
+            p_BT = logits_BT.sigmoid()
+            self._calibrator = (p_BT[:, 1:] - p_BT[:, :-1]).relu().sum(dim=1).mean()
+        return logits_BT
+
+    def penalty(self) -> Tensor:
+        """The calibrator of the last forward pass in training, which is then forgotten."""
+        stored, self._calibrator = self._calibrator, None
+        assert stored is not None, "a penalty is taken once after each forward pass in training"
+        return self.calibrator_weight * stored
