@@ -1,0 +1,11 @@
+"""Sums of products of all pairs of fields."""
+
+from torch import Tensor
+
+
+def bi_interaction(x_BFD: Tensor) -> Tensor:
+    """``sum_(i<j) x_i * x_j``, as half the square of the sum less the sum of the squares. ``[B, F, D]`` -> ``[B, D]``.
+
+    Paper: He, Chua: Neural Factorization Machines, SIGIR 2017, Eqs. 3 and 4.
+    """
+    return (x_BFD.sum(dim=1).square() - x_BFD.square().sum(dim=1)) / 2
