@@ -42,6 +42,7 @@ SMALL = (
 )
 ENTANGLED: dict[str, str] = {
     "aitm": "a task is told what the one before it knows",
+    "cross_stitch": "every layer mixes the tasks",
     "esmm": "a product of towers",
     "ple": "the shared state of a level carries what every task's experts say",
 }
@@ -107,7 +108,7 @@ def _tensors(name: str, value: object) -> Iterator[tuple[str, Tensor]]:
 
 
 def test_everything_is_found():
-    assert len(NAMES) >= 10
+    assert len(NAMES) >= 11
     assert len(VIRTUAL_GRADIENTS) == 9
     assert len(PROFILES) >= 2
     assert {"mmoe", "mtphn", "dephn"} <= set(GATED)
