@@ -1,0 +1,64 @@
+"""Compressed interaction network (CIN): products of rows of fields, compressed to a number of maps per layer."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mtlbench.nn.activations import Activation, activation_of
+
+
+class CompressedInteraction(nn.Module):
+    """``X_l = phi(W_l (X_l-1 x X_0))``: each map weighs the products of every map below with every field.
+
+    ``X_l,h = phi(sum_ij W_l,hij X_l-1,i * X_0,j)``, component by component, X_0 the fields. Each map is summed over its
+    components.
+
+    Shape: ``[B, F, D]`` -> ``[B, pooled]``.
+
+    Args:
+        fields: F.
+        layers: number of maps of each layer.
+        split_half: of every layer but the last, pass on the first half of the maps and pool the second half alone;
+            else all are passed on, and all are pooled.
+        activation: phi.
+
+    Attributes:
+        width: pooled, the number of maps that are pooled.
+
+    Raises:
+        ValueError: no layers, a layer without maps, or maps that cannot be split in half.
+
+    Paper: Lian et al.: xDeepFM, KDD 2018, Eqs. 6 to 8. ``split_half`` is in the authors' code, not in the paper.
+    Departure: none.
+    """
+
+    def __init__(
+        self, fields: int, layers: Sequence[int], split_half: bool = False, activation: Activation = "none"
+    ) -> None:
+        super().__init__()
+        if not layers or any(maps < 1 for maps in layers):
+            raise ValueError(f"interaction_layers is {list(layers)}; allowed: one or more numbers, 1 or more maps each")
+        if split_half and any(maps % 2 for maps in layers[:-1]):
+            raise ValueError(
+                f"interaction_layers is {list(layers)} with split_half=true; allowed: even numbers of maps in all layers "
+                "but the last"
+            )
+        passed = [maps // 2 if split_half else maps for maps in layers[:-1]]
+        self.pooled = [*(maps // 2 if split_half else maps for maps in layers[:-1]), layers[-1]]
+        self.passed = [*passed, 0]
+        self.width = sum(self.pooled)
+        self.weights = nn.ParameterList(
+            nn.init.xavier_uniform_(torch.empty(maps, below * fields))
+            for maps, below in zip(layers, [fields, *passed], strict=True)
+        )
+        self.activation = activation_of(activation)
+
+    def forward(self, x_BFD: Tensor) -> Tensor:
+        below_BHD, sums = x_BFD, []
+        for weight, passed, pooled in zip(self.weights, self.passed, self.pooled, strict=True):
+            products_BPD = (below_BHD[:, :, None] * x_BFD[:, None]).flatten(1, 2)
+            maps_BHD = self.activation(weight @ products_BPD)
+            below_BHD = maps_BHD[:, :passed]
+            sums.append(maps_BHD[:, -pooled:].sum(dim=-1))
+        return torch.cat(sums, dim=1)
