@@ -41,8 +41,8 @@ class CompressedInteraction(nn.Module):
             raise ValueError(f"interaction_layers is {list(layers)}; allowed: one or more numbers, 1 or more maps each")
         if split_half and any(maps % 2 for maps in layers[:-1]):
             raise ValueError(
-                f"interaction_layers is {list(layers)} with split_half=true; allowed: even numbers of maps in all layers "
-                "but the last"
+                f"interaction_layers is {list(layers)} with split_half=true; allowed: even numbers of maps in all "
+                "layers but the last"
             )
         passed = [maps // 2 if split_half else maps for maps in layers[:-1]]
         self.pooled = [*(maps // 2 if split_half else maps for maps in layers[:-1]), layers[-1]]

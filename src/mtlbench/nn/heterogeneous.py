@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mtlbench.nn.activations import Activation, activation_of
 from mtlbench.nn.attention import AttentionResidual, FieldAttention
-from mtlbench.nn.cross import CrossLayers
+from mtlbench.nn.cross import CrossKind, CrossLayers
 from mtlbench.nn.field import FieldLayers
 from mtlbench.nn.selection import SoftSelection, Squash
 from mtlbench.nn.stacked import StackedLinear, StackedMLP
@@ -53,17 +53,21 @@ class Interactions:
                 raise ValueError(f"{name} is {value!r}; allowed: {', '.join(get_args(kind))}")
 
 
+def cross_kinds(choice: CrossChoice) -> tuple[CrossKind, ...]:
+    """The cross networks that stand side by side under a choice."""
+    return ("v1", "v2") if choice == "v1+v2" else (choice,)
+
+
 class CrossExperts(nn.Module):
     """E experts: cross layers, then ``activation(c W + b)``. Shape: ``[E or 1, B, in]`` -> ``[E, B, H]``."""
 
     def __init__(self, stacks: int, width: int, make: Interactions) -> None:
         super().__init__()
-        kinds: tuple[Literal["v1", "v2"], ...] = ("v1", "v2") if make.cross_kind == "v1+v2" else (make.cross_kind,)
         self.networks = nn.ModuleList(
             CrossLayers(stacks, width, make.cross_depth, kind, trained_residual=make.residual == "layer")
-            for kind in kinds
+            for kind in cross_kinds(make.cross_kind)
         )
-        self.projection = StackedLinear(stacks, width * len(kinds), make.expert_layers[-1])
+        self.projection = StackedLinear(stacks, width * len(self.networks), make.expert_layers[-1])
         self.activation = activation_of(make.projection_activation)
 
     def forward(self, x_EBI: Tensor) -> Tensor:
