@@ -1,0 +1,180 @@
+"""MSSM and SNR: sub-networks, routed to the tasks by gates that learn to close; in MSSM fields are masked too."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from mtlbench.nn.activations import Activation, activation_of
+from mtlbench.nn.embedding import FieldEmbedding
+from mtlbench.nn.hard_concrete import Force, HardConcrete, Reduce
+from mtlbench.nn.masks import FieldMasks, MaskKind
+from mtlbench.nn.routing import GateAxis, SparseRouting, Topology
+from mtlbench.nn.stacked import StackedLinear, StackedMLP, Towers
+from mtlbench.schema import Batch, Schema
+
+
+class MSSM(nn.Module):
+    """``u_j = MLP_j(masks_j(x))``, ``v_t = sum_j (m_tj * W_tj) u_j``, ``s_t = tower_t(v_t)``.
+
+    =============  ===========  ====================  ===========
+    name           field_masks  gate_axis, topology   transform
+    =============  ===========  ====================  ===========
+    MSSM           scalar       out, restricted       yes
+    MSSM-a         none         out, restricted       yes
+    MSSM-b         scalar       link, full            yes
+    MSSM-Basic     none         link, full            yes
+    SNR-Trans      none         link, full            yes
+    SNR-Aver       none         link, full            no
+    =============  ===========  ====================  ===========
+
+    MSSM-Basic is SNR-Trans with one sub-network more than tasks. In training, penalties join the loss: on gates that
+    may be open, and on the squares of all matrices.
+
+    Args:
+        schema: the fields and tasks.
+        embedding_width: components of a field embedding.
+        subnetwork_layers: widths of each sub-network's layers.
+        tower_layers: widths of each tower's hidden layers; none makes it linear.
+        subnetworks: how many; ``None`` for one per task and one shared.
+        field_masks: ``none``, or a kind of `FieldMasks`.
+        shared_mask: whether the shared sub-network has masks, or reads the fields as they are.
+        mask_bias: see `FieldMasks`.
+        topology, gate_axis, normalise: see `SparseRouting`.
+        transform: whether what is routed is multiplied by a matrix W.
+        routed_width: outputs of W; ``None`` for the width of sub-networks.
+        routed_activation: behind the routing.
+        gate_temperature, gate_low, gate_high, gate_drop, gate_reduce, gate_force: see `HardConcrete`.
+        sparsity_weight: of the penalty on open gates (lambda 2).
+        weight_penalty: of the penalty on squares (lambda 1); biases, masks and gates are not charged.
+        penalise_embeddings: whether embeddings are charged with the matrices; asks for a dense optimizer.
+        dropout: behind every hidden layer of sub-networks and towers.
+        embedding_std: see `FieldEmbedding`.
+
+    Shape: `Batch` of B rows -> logits ``[B, T]``.
+
+    Raises:
+        ValueError: an argument that is not among those allowed, or does not go with another.
+
+    Paper: Ding et al.: MSSM, SIGIR 2021; Ma, Zhao, Chen, Li, Hong, Chi: SNR, AAAI 2019.
+    Departure: ReLU and bias in sub-networks, which Algorithm 1 does not print; its W_i of line 12 is read as W_j, or
+    the shared sub-network would have none. Routing has one level, and its noise is one draw for the whole batch.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        embedding_width: int,
+        subnetwork_layers: Sequence[int],
+        tower_layers: Sequence[int],
+        subnetworks: int | None = None,
+        field_masks: MaskKind | Literal["none"] = "scalar",
+        shared_mask: bool = True,
+        mask_bias: float | None = None,
+        topology: Topology = "restricted",
+        gate_axis: GateAxis = "out",
+        transform: bool = True,
+        normalise: bool = False,
+        routed_width: int | None = None,
+        routed_activation: Activation = "none",
+        gate_temperature: float = 2 / 3,
+        gate_low: float = -0.1,
+        gate_high: float = 1.1,
+        gate_drop: float = 0.5,
+        gate_reduce: Reduce = "sum",
+        gate_force: Force | None = None,
+        sparsity_weight: float = 0.01,
+        weight_penalty: float = 0.001,
+        penalise_embeddings: bool = False,
+        dropout: float = 0.0,
+        embedding_std: float | None = None,
+    ) -> None:
+        super().__init__()
+        tasks, fields = len(schema.tasks), len(schema.fields)
+        subnetworks = tasks + 1 if subnetworks is None else subnetworks
+        if subnetworks < 1:
+            raise ValueError(f"subnetworks is {subnetworks}; allowed: 1 or more, or null for one more than tasks")
+        if not subnetwork_layers:
+            raise ValueError("subnetwork_layers is empty; allowed: one or more widths of each sub-network's layers")
+        if field_masks != "none" and subnetworks != tasks + 1:
+            raise ValueError(
+                f"subnetworks is {subnetworks} for {tasks} tasks with field_masks={field_masks}; allowed: {tasks + 1}, "
+                "as masks belong to a task or to what all share"
+            )
+        if not transform and routed_width is not None:
+            raise ValueError(f"routed_width is {routed_width} with transform=false; allowed: null, nothing changes it")
+        if weight_penalty < 0:
+            raise ValueError(f"weight_penalty is {weight_penalty}; allowed: 0 or more")
+        self.weight_penalty, self.penalise_embeddings = weight_penalty, penalise_embeddings
+        self.fields = FieldEmbedding(schema, embedding_width, embedding_std)
+        self.masks = None
+        if field_masks != "none":
+            readers = subnetworks if shared_mask else tasks
+            self.masks = FieldMasks(readers, fields, embedding_width, field_masks, mask_bias)
+        self.shared_mask = shared_mask
+        self.subnetworks = StackedMLP(subnetworks, fields * embedding_width, subnetwork_layers, dropout)
+        width = self.subnetworks.width
+        self.routing = SparseRouting(
+            tasks,
+            subnetworks,
+            width,
+            (routed_width or width) if transform else None,
+            topology=topology,
+            axis=gate_axis,
+            gates=partial(
+                HardConcrete,
+                temperature=gate_temperature,
+                low=gate_low,
+                high=gate_high,
+                drop=gate_drop,
+                weight=sparsity_weight,
+                reduce=gate_reduce,
+                force=gate_force,
+            ),
+            normalise=normalise,
+        )
+        self.routed_activation = activation_of(routed_activation)
+        self.towers = Towers(tasks, self.routing.width, tower_layers, dropout)
+
+    def forward(self, batch: Batch) -> Tensor:
+        u_SBH = self.subnetworks(self._seen(self.fields(batch)))
+        return self.towers(self.routed_activation(self.routing(u_SBH)))
+
+    def penalty(self) -> Tensor:
+        """``weight_penalty`` times the sum of the squares of all matrices. That on gates is the gates' own."""
+        if self.weight_penalty == 0:
+            return self.towers.head.weight.new_zeros(())
+        charged = [module.weight for module in self.modules() if isinstance(module, StackedLinear)]
+        if self.routing.weight is not None:
+            charged.append(self.routing.weight)
+        if self.penalise_embeddings:
+            if self.fields.sparse:
+                raise ValueError(
+                    "penalise_embeddings is true, which reaches every row of the table at every step: choose a dense "
+                    "optimizer (optimizer=adam), or model.penalise_embeddings=false"
+                )
+            charged.append(self.fields.embedding)
+        return self.weight_penalty * torch.stack([weight.square().sum() for weight in charged]).sum()
+
+    def diagnostics(self, batch: Batch) -> dict[str, Tensor]:
+        """In evaluation mode: ``gate`` ``[T, links, ...]``, ``gate_closed``, their share at 0; by reader and field
+        ``[N, F]``, ``mask``, the mean over rows, and ``mask_closed``, the share of rows at 0.
+        """
+        assert not self.training, "diagnostics are taken in evaluation mode"
+        gate = self.routing.gates()
+        found = {"gate": gate, "gate_closed": (gate == 0).float().mean()}
+        if self.masks is not None:
+            mask_NBFD = self.masks.masks(self.fields(batch))
+            found["mask"] = mask_NBFD.mean(dim=(1, 3))
+            found["mask_closed"] = (mask_NBFD == 0).float().mean(dim=(1, 3))
+        return found
+
+    def _seen(self, x_BFD: Tensor) -> Tensor:
+        """What each sub-network reads, ``[S, B, F * D]``, or ``[1, B, F * D]`` where all read the same."""
+        if self.masks is None:
+            return x_BFD.flatten(1)[None]
+        masked_NBI = self.masks(x_BFD)
+        return masked_NBI if self.shared_mask else torch.cat([masked_NBI, x_BFD.flatten(1)[None]])

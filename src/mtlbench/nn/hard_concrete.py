@@ -1,0 +1,92 @@
+"""Hard concrete gates: numbers in [0, 1] that are trained to be exactly 0 or 1, and charged for being open."""
+
+import math
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+Reduce = Literal["sum", "mean"]
+Force = Literal["ones", "zeros"]
+
+EDGE = 1e-6
+"""Distance of the noise from 0 and 1, where its logit has no value."""
+
+
+class HardConcrete(nn.Module):
+    """Gates ``z = clamp(s (high - low) + low, 0, 1)``, in training with ``s = sigmoid((logit(u) + log_alpha) / t)``.
+
+    The noise u is drawn at every forward pass, once for each gate and the whole batch. In evaluation mode
+    ``s = sigmoid(log_alpha)``: without noise the temperature t has no part. A gate is then exactly 0 from
+    ``log_alpha = -2.398`` downwards and exactly 1 from 2.398 upwards, with the limits -0.1 and 1.1.
+
+    Shape: () -> `shape`.
+
+    Args:
+        shape: of the gates.
+        temperature: t.
+        low, high: the limits to which a concrete variable is stretched, below 0 and above 1.
+        drop: probability rho of the initial value, ``log_alpha`` around log((1 - rho) / rho).
+        weight: of the penalty on open gates.
+        reduce: over all gates, the penalty's ``sum`` or ``mean``.
+        force: hold all gates at ``ones`` or ``zeros``; then nothing is trained and nothing charged.
+
+    Raises:
+        ValueError: a limit, probability, temperature or weight out of range; an unknown word.
+
+    Paper: Louizos, Welling, Kingma: Learning Sparse Neural Networks through L0 Regularization, ICLR 2018; t, low and
+    high are theirs, as neither SNR nor MSSM prints any.
+    Departure: none.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        *,
+        temperature: float = 2 / 3,
+        low: float = -0.1,
+        high: float = 1.1,
+        drop: float = 0.5,
+        weight: float = 0.01,
+        reduce: Reduce = "sum",
+        force: Force | None = None,
+    ) -> None:
+        super().__init__()
+        if temperature <= 0:
+            raise ValueError(f"gate_temperature is {temperature}; allowed: above 0")
+        if low >= 0 or high <= 1:
+            raise ValueError(
+                f"gate_low is {low} and gate_high is {high}; allowed: below 0 and above 1, otherwise no gate ever "
+                "closes or opens wholly"
+            )
+        if not 0 < drop < 1:
+            raise ValueError(f"gate_drop is {drop}; allowed: a probability between 0 and 1, both excluded")
+        if weight < 0:
+            raise ValueError(f"sparsity_weight is {weight}; allowed: 0 or more")
+        if reduce not in get_args(Reduce):
+            raise ValueError(f"gate_reduce is {reduce!r}; allowed: {', '.join(get_args(Reduce))}")
+        if force is not None and force not in get_args(Force):
+            raise ValueError(f"gate_force is {force!r}; allowed: null, {', '.join(get_args(Force))}")
+        self.temperature, self.low, self.high = temperature, low, high
+        self.weight, self.reduce, self.force = weight, reduce, force
+        self.log_alpha = nn.Parameter(torch.empty(shape).normal_(math.log((1 - drop) / drop), 0.01))
+
+    def forward(self) -> Tensor:
+        if self.force is not None:
+            return torch.full_like(self.log_alpha, self.force == "ones")
+        score = self.log_alpha
+        if self.training:
+            noise = torch.empty_like(score).uniform_(EDGE, 1 - EDGE)
+            score = (noise.logit() + score) / self.temperature
+        return (score.sigmoid() * (self.high - self.low) + self.low).clamp(0, 1)
+
+    def open_probability(self) -> Tensor:
+        """P(z > 0) of each gate in training."""
+        return (self.log_alpha - self.temperature * math.log(-self.low / self.high)).sigmoid()
+
+    def penalty(self) -> Tensor:
+        """The expected number of open gates (or their share), times its weight."""
+        if self.force is not None:
+            return self.log_alpha.new_zeros(())
+        probability = self.open_probability()
+        return self.weight * (probability.sum() if self.reduce == "sum" else probability.mean())
