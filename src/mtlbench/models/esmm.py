@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from mtlbench.nn.embedding import FieldEmbedding
-from mtlbench.nn.product import log_odds_of_product
+from mtlbench.nn.product import GivenProducts
 from mtlbench.nn.stacked import Towers
 from mtlbench.schema import Batch, Schema
 
@@ -43,25 +42,13 @@ class ESMM(nn.Module):
         embedding_std: float | None = None,
     ) -> None:
         super().__init__()
-        names = [task.name for task in schema.tasks]
-        self.given = [None if task.given is None else names.index(task.given) for task in schema.tasks]
-        if len(names) > 1 and not any(task.given for task in schema.tasks):
-            raise ValueError(
-                f"ESMM multiplies a task by the task it is given, but none of {', '.join(names)} is given another: "
-                "choose a data set whose tasks follow from each other (aliccp), or another model"
-            )
         self.fields = FieldEmbedding(schema, embedding_width, embedding_std)
-        self.towers = Towers(len(names), len(schema.fields) * embedding_width, layers, dropout)
+        self.products = GivenProducts(schema)
+        self.towers = Towers(len(schema.tasks), len(schema.fields) * embedding_width, layers, dropout)
 
     def forward(self, batch: Batch) -> Tensor:
-        return self._products(self.towers(self.fields(batch).flatten(1)[None]))
+        return self.products(self.towers(self.fields(batch).flatten(1)[None]))
 
     def diagnostics(self, batch: Batch) -> dict[str, Tensor]:
         """``conditional_logits`` ``[B, T]``: each tower's own, of a task given the one before it."""
         return {"conditional_logits": self.towers(self.fields(batch).flatten(1)[None])}
-
-    def _products(self, logits_BT: Tensor) -> Tensor:
-        products: list[Tensor] = []
-        for own_B, given in zip(logits_BT.unbind(1), self.given, strict=True):
-            products.append(own_B if given is None else log_odds_of_product(own_B, products[given]))
-        return torch.stack(products, dim=1)

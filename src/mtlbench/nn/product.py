@@ -1,7 +1,9 @@
-"""Log-odds of products of probabilities."""
+"""Log-odds of products of probabilities: of tasks that only follow from others."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from mtlbench.schema import Schema
 
 
 def log_odds_of_product(a: Tensor, b: Tensor) -> Tensor:
@@ -12,3 +14,38 @@ def log_odds_of_product(a: Tensor, b: Tensor) -> Tensor:
     Shape: equal shapes -> that shape.
     """
     return -torch.logsumexp(torch.stack([-a, -b, -a - b]), dim=0)
+
+
+class GivenProducts(nn.Module):
+    """``p_t = sigmoid(a_t) p_given(t)``, from log-odds to log-odds; a task that is given none is its own alone.
+
+    Shape: ``[B, T]`` -> ``[B, T]``.
+
+    Args:
+        schema: `Task.given` says which task stands before which.
+
+    Attributes:
+        given: for each task, the place of the one it is given, or ``None``.
+
+    Raises:
+        ValueError: several tasks, none of which is given another.
+
+    Paper: Ma et al.: ESMM, SIGIR 2018.
+    Departure: any number of tasks.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        super().__init__()
+        names = [task.name for task in schema.tasks]
+        self.given = [None if task.given is None else names.index(task.given) for task in schema.tasks]
+        if len(names) > 1 and not any(task.given for task in schema.tasks):
+            raise ValueError(
+                f"a task is multiplied by the one it is given, but none of {', '.join(names)} is given another: "
+                "choose a data set whose tasks follow from each other (aliccp), or another model"
+            )
+
+    def forward(self, logits_BT: Tensor) -> Tensor:
+        products: list[Tensor] = []
+        for own_B, given in zip(logits_BT.unbind(1), self.given, strict=True):
+            products.append(own_B if given is None else log_odds_of_product(own_B, products[given]))
+        return torch.stack(products, dim=1)

@@ -1,0 +1,22 @@
+"""What a conversion model would lose if every row were clicked, estimated from the rows that are."""
+
+from torch import Tensor
+
+
+def inverse_propensity_risk(loss_B: Tensor, clicked_B: Tensor, propensity_B: Tensor, clip: float) -> Tensor:
+    """``o l / p``: each clicked row stands for 1 / p rows, at most 1 / clip. Propensities learn nothing from it.
+
+    Shape: losses l ``[B]``, clicks o ``[B]``, propensities p ``[B]`` -> ``[B]``, of which the mean is the risk.
+    """
+    return clicked_B * loss_B / propensity_B.detach().clamp_min(clip)
+
+
+def doubly_robust_risk(
+    loss_B: Tensor, clicked_B: Tensor, propensity_B: Tensor, clip: float, imputed_B: Tensor
+) -> Tensor:
+    """``e + o (l - e) / p + o (l - e)^2 / p``: imputed losses e, corrected by the clicked rows, which also teach e.
+
+    Shape: as `inverse_propensity_risk`; imputed losses e ``[B]``.
+    """
+    error_B = loss_B - imputed_B
+    return imputed_B + inverse_propensity_risk(error_B + error_B.square(), clicked_B, propensity_B, clip)
