@@ -64,8 +64,8 @@ class CompressedInteraction(nn.Module):
                 sums.append(maps_BDM[..., -pooled:].sum(dim=1))
                 continue
             # All is linear in the products, so components are summed first and weighed afterwards: maps that are
-            # not passed on need never exist. A layer of 100 maps over 100 maps and 38 fields of 16 components then takes
-            # a twenty-fifth of the time.
+            # not passed on need never exist. A layer of 100 maps over 100 maps, 38 fields and 16 components takes a
+            # twenty-fifth of the time.
             product_BHF = below_BDH.mT @ x_BDF
             sums.append(product_BHF.flatten(1) @ weight_MP[-pooled:].mT)
             if passed:
