@@ -49,6 +49,7 @@ ENTANGLED: dict[str, str] = {
     "mssm": "own and shared sub-networks are one stack of T + 1; isolation is tested with the model",
     "mssm_a": "own and shared sub-networks are one stack of T + 1; isolation is tested with the model",
     "ple": "the shared state of a level carries what every task's experts say",
+    "sluice": "every layer mixes the tasks",
 }
 """Models in which a task's own parameters rightly reach another task's logit, with the reason."""
 

@@ -37,7 +37,9 @@ def run(arguments: list[str]) -> int:
     elif "_target_" in node and node._target_:
         from mtlbench.experiment.build import imported
 
-        print(inspect.getdoc(imported(node._target_)) or "")
+        for part in (node, node.get("network")):  # a single-task model's own class is the network inside
+            if part is not None:
+                print(inspect.getdoc(imported(part._target_)) or "", end="\n\n")
     return 0
 
 
