@@ -102,7 +102,7 @@ WRONG = [
     ("train seed=x", "seed: 'x' is not of type int"),
     ("train trainer.epochs=0", "trainer.epochs is 0; allowed: 1 or more"),
     ("train optimizer.lr=fast", "optimizer.embedding.lr: 'fast' is not of type float"),
-    ("train model=dnn virtual_gradient=add_sqrt", "model=dnn has no gates whose gradient it could bend"),
+    ("train model=dnn virtual_gradient=add_sqrt", "model=dnn has no gates that take it"),
     ("train run.device=cuda:7", "run.device is 'cuda:7', but this machine has"),
     ("train run.device=tpu", "run.device is 'tpu'"),
     ("train dataset.source=reel", "dataset.source: 'reel' is not of type"),

@@ -110,8 +110,8 @@ def check_config(config: DictConfig) -> None:
         if "virtual_gradient" not in inspect.signature(imported(config.model._target_)).parameters:
             chosen = config.run.choices
             raise ConfigError(
-                f"virtual_gradient={chosen.virtual_gradient}: model={chosen.model} has no gates whose gradient "
-                "it could bend. Choose virtual_gradient=none, or a gated model (mmoe, mtphn, dephn)."
+                f"virtual_gradient={chosen.virtual_gradient}: model={chosen.model} has no gates that take "
+                "it. Choose virtual_gradient=none, or model=mmoe, mtphn or dephn."
             )
 
 
