@@ -37,8 +37,8 @@ def test_where_and_how_a_run_is_executed_does_not_count(same: str):
 
 
 OTHER = [
-    "seed=1", "model.experts=5", "profile.embedding_width=5", "trainer.epochs=3", "optimizer=lazy_adam", "optimizer.lr=0.1",
-    "virtual_gradient=add_cos", "model=omoe", "dataset.split_seed=1", "dataset.simulator.seed=1",
+    "seed=1", "model.experts=5", "profile.embedding_width=5", "trainer.epochs=3", "optimizer=lazy_adam",
+    "optimizer.lr=0.1", "virtual_gradient=add_cos", "model=omoe", "dataset.split_seed=1", "dataset.simulator.seed=1",
     "dataset.simulator.rows=900", "dataset.min_count=2", "dataset.task_group=education", "trainer.precision=bf16",
 ]  # fmt: skip
 
