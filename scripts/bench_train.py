@@ -10,6 +10,8 @@ in memory, in a process of its own; sides take turns, and the median of the roun
 touches of memory) is left out for every side.
 """
 
+# pyright: reportMissingImports=false
+# The peers are not in the environment that types are checked in.
 import argparse
 import importlib.metadata
 import json

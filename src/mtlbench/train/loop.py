@@ -140,7 +140,7 @@ def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
     train, valid = rows
     chosen = parts(model, tasks, settings.select)
     bounds = batch_bounds(len(train), settings.batch_size)
-    penalised = {name or "model": block for name, block in model.named_modules() if hasattr(block, "penalty")}
+    penalised = _penalties(model)
     terms = [*(f"{task.name}/loss" for task in tasks), *(f"penalty/{name}" for name in penalised)]
     progress = _resume(model, optimizers, place)
     compiled = torch.compile(model, dynamic=False) if settings.compile else model
@@ -162,7 +162,7 @@ def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
                     losses_T = task_losses(logits_BT, batch.labels, batch.observed)
                     for optimizer in optimizers:
                         optimizer.zero_grad(set_to_none=True)
-                    penalties = [block.penalty() for block in penalised.values()]
+                    penalties = [penalty() for penalty in penalised.values()]
                     (balance(losses_T) + sum(penalties)).backward()
                     if settings.clip is not None:
                         _clip(model, settings.clip)
@@ -238,6 +238,15 @@ def load_best(model: nn.Module, tasks: tuple[Task, ...], select: str, path: Path
     for part in parts(model, tasks, select):
         part.module.load_state_dict(best["parts"][part.name])
     return best["steps"]
+
+
+def _penalties(model: nn.Module) -> dict[str, Callable[[], Tensor]]:
+    """The terms that blocks, or the model itself, add to the loss, by the name of the block."""
+    return {
+        name or "model": block.penalty  # pyright: ignore[reportReturnType]
+        for name, block in model.named_modules()
+        if hasattr(block, "penalty")
+    }
 
 
 def _remaining(bounds: list[tuple[int, int]], progress: Progress, settings: Settings) -> Iterator[tuple[int, int]]:
