@@ -1,5 +1,6 @@
 """The run folder, and its copies in real MLflow databases and on a real server."""
 
+import errno
 import inspect
 import json
 import logging
@@ -21,7 +22,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mtlbench.tracking.connect import ARTIFACTS, DATABASE, TrackingError, connect, default_uri, public
+from mtlbench.tracking.connect import ARTIFACTS, DATABASE, TrackingError, connect, default_uri, errors_of, public
 from mtlbench.tracking.curves import draw_curves
 from mtlbench.tracking.folder import CONFIG, RESULT, Facts, begin, read_facts, read_json, read_status, write_status
 from mtlbench.tracking.journal import Journal, Line
@@ -150,6 +151,19 @@ def test_a_damaged_line_is_named(tmp_path: Path, line: str):
     journal.path.write_text(journal.path.read_text() + line + "\n")
     with pytest.raises(ValueError, match=r"metrics\.jsonl, line 2: not a line of a journal"):
         journal.read()
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write_status(tmp_path, "running")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_status(tmp_path, "finished")
+    assert [path.name for path in tmp_path.iterdir()] == ["status.json"]
+    assert read_status(tmp_path).state == "running"
 
 
 # The small files
@@ -491,6 +505,28 @@ def test_a_server_that_refuses_costs_a_warning(runs: Path, caplog: pytest.LogCap
     assert "Connection refused" in text
     assert "secret" not in text
     assert not (folder / SENT).exists()
+
+
+def test_a_failed_run_is_not_called_complete_nor_the_cause_of_a_dead_server(
+    runs: Path, caplog: pytest.LogCaptureFixture
+):
+    folder = make_run(runs)
+    tracker = Tracker(uri=f"http://127.0.0.1:{free_port()}", experiment=EXPERIMENT)
+    try:
+        raise ArithmeticError("income/loss is nan")
+    except ArithmeticError:
+        tracker.finish(folder)
+    text = caplog.records[0].getMessage()
+    assert text.startswith("run 1f was not sent: MLflow at http://127.0.0.1:")
+    assert "Connection refused" in text
+    assert "income/loss" not in text
+
+
+def test_an_error_is_reported_once_and_as_what_people_can_mend():
+    with pytest.raises(OSError, match=r"^MLflow at http://server: gone$"), errors_of("http://server"):
+        raise TrackingError("MLflow at http://server: gone")
+    with pytest.raises(TrackingError, match=r"^MLflow at http://server: full$"), errors_of("http://server"):
+        raise OSError("full")
 
 
 def test_a_server_that_never_answers_is_asked_once_and_once_more_at_the_end(

@@ -5,6 +5,7 @@ MLflow takes a second or two to import, so every import of it is inside a functi
 
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,7 +34,7 @@ DATABASE = "mlflow.db"
 ARTIFACTS = "artifacts"
 
 
-class TrackingError(RuntimeError):
+class TrackingError(ConnectionError):
     """MLflow could not be reached or refused; the run folder is whole, and can be sent later."""
 
 
@@ -82,10 +83,13 @@ def errors_of(uri: str) -> Iterator[None]:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
+    before = sys.exc_info()[1]  # what stopped the run, where a run that failed is being sent
     try:
         yield
+    except TrackingError:  # says it already
+        raise
     except (MlflowException, SQLAlchemyError, OSError) as error:  # a failed request is an OSError
-        raise TrackingError(f"MLflow at {public(uri)}: {_shown(error, uri)}") from error
+        raise TrackingError(f"MLflow at {public(uri)}: {_shown(error, uri, before)}") from error
 
 
 def sqlite_path(uri: str) -> Path | None:
@@ -131,10 +135,13 @@ def _credentials(uri: str) -> str:
     return user + at
 
 
-def _shown(error: BaseException, uri: str) -> str:
-    """The first line of an error, and the cause at the bottom of it (a refused connection), without a password."""
+def _shown(error: BaseException, uri: str, before: BaseException | None) -> str:
+    """The first line of an error, and the cause at the bottom of it (a refused connection), without a password.
+
+    Python hangs an error under the one that was being handled `before`: that one is no cause of it.
+    """
     bottom = error
-    while (below := bottom.__cause__ or bottom.__context__) is not None:
+    while (below := bottom.__cause__ or bottom.__context__) is not None and below is not before:
         bottom = below
     text = str(error).partition("\n")[0].replace(_credentials(uri), "")
     return text if bottom is error else f"{text[:100]}... [{type(bottom).__name__}: {str(bottom)[:100]}]"

@@ -136,8 +136,11 @@ class Journal:
 def write_beside(path: Path, content: bytes) -> None:
     """Replace a file whole or not at all: a reader, or a crash, sees the old content or the new one."""
     beside = path.with_name(f"{path.name}.{os.getpid()}.new")
-    with beside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    try:
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)  # still there where the disk was full

@@ -39,8 +39,8 @@ class Tracker:
         problem = self._send(folder)
         if problem is not None:
             _log.warning(
-                "%s is complete but was not sent: %s\nSend it later: mtlbench sync run.folder=%s run.tracker.uri=%s",
-                folder,
+                "run %s was not sent: %s\nSend it later: mtlbench sync run.folder=%s run.tracker.uri=%s",
+                folder.name,
                 problem,
                 folder.parent,
                 public(self.uri),
@@ -49,8 +49,8 @@ class Tracker:
     def _send(self, folder: Path) -> Exception | None:
         try:
             send(folder, self.uri, self.experiment)
-        except (TrackingError, ValueError, OSError) as problem:
-            # All that a server, a connection or a damaged file can raise: no copy is worth a run.
+        except (ValueError, OSError) as problem:
+            # All that a server (TrackingError), a file system or a damaged file can raise: no copy is worth a run.
             return problem
         return None
 
