@@ -105,10 +105,21 @@ WRONG = [
     ("train model=dnn virtual_gradient=add_sqrt", "model=dnn has no gates that take it"),
     ("train run.device=cuda:7", "run.device is 'cuda:7', but this machine has"),
     ("train run.device=tpu", "run.device is 'tpu'"),
-    ("train dataset.source=reel", "dataset.source: 'reel' is not of type"),
+    ("train dataset.source=reel", "dataset.source: 'reel': input should be 'auto', 'real' or 'simulated'"),
     ("train dataset=census dataset.raw=nowhere", "missing or empty in"),
     ("train dataset=census dataset.source=real", "census-income.data"),
     ("train dataset=aliccp dataset.source=real", "sample_skeleton_train.csv"),
+    ("train seed=-1", "seed: -1: input should be greater than or equal to 0"),
+    ("train run.threads=0", "run.threads: 0: input should be greater than or equal to 1"),
+    ("train dataset.min_count=0", "dataset.min_count: 0: input should be greater than or equal to 1"),
+    ("train dataset.raw=2017", "dataset.raw: 2017 is not of type str | None"),
+    ("train optimizer.sparse=true", "torch's Adam takes dense gradients only"),
+    ("train trainer.clip=-1", "trainer.clip is -1.0; allowed: above 0, or null"),
+    ("train trainer.patience=0", "trainer.patience is 0; allowed: 1 or more, or null"),
+    ("train trainer.rows=-5", "trainer.rows is -5; allowed: 1 or more, or null"),
+    ("train ~model", "keys are neither added nor removed, only set."),
+    ("ui port=abc", "port is 'abc'; allowed: 1 to 65535"),
+    ("sync run.folder=nowhere", "there is no folder nowhere"),
     ("train run.tracker=none", "choose it with tracker=mlflow|none"),
     ("train seed=[0", "cannot read 'seed=[0'"),
     ("list modls", "nothing is called 'modls'; did you mean models?"),
@@ -227,7 +238,7 @@ def test_ctrl_c_saves_marks_the_run_and_exits_130_and_the_same_command_goes_on(t
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
-    assert "interrupted; the same command goes on from here" in stderr
+    assert "interrupted; the same command (without run.fresh=true) goes on from here" in stderr
     (run,) = tmp_path.glob("runs/*/status.json")
     assert json.loads(run.read_text())["state"] == "interrupted"
     assert (run.parent / "last.pt").exists()

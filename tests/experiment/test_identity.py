@@ -8,8 +8,9 @@ from omegaconf import DictConfig
 
 from mtlbench.cli.compose import compose
 from mtlbench.data.raw import RawError
-from mtlbench.experiment.build import ConfigError, build, check, fill
+from mtlbench.experiment.build import build, check, fill
 from mtlbench.experiment.data import SimulatedDataWarning, locate, simulated
+from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.identity import run_identity
 from mtlbench.train.loop import Settings
 

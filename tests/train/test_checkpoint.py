@@ -48,7 +48,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path):
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path):
     checkpoint.save(tmp_path / "last.pt", {"identity": "a"})
     (tmp_path / "last.pt.part").symlink_to("/dev/full")
-    with pytest.raises(OSError, match="the one before it is untouched"):
+    with pytest.raises(OSError, match="what stood there before is untouched"):
         checkpoint.save(tmp_path / "last.pt", {"identity": "b", "tensor": torch.zeros(100_000)})
     assert checkpoint.load(tmp_path / "last.pt", identity="a") == {"identity": "a"}
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]

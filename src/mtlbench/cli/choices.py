@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import mtlbench
+from mtlbench.experiment.errors import ConfigError
 
 GROUPS = {
     "model": "what is trained",
@@ -28,6 +29,22 @@ def conf_folder() -> Path:
 def choices(group: str) -> dict[str, str]:
     """Names in a group, and what their files say of themselves; ``_files`` are parts of others."""
     return {path.stem: first_comment(path) for path in sorted((conf_folder() / group).glob("[!_]*.yaml"))}
+
+
+def options(arguments: list[str], defaults: dict[str, str]) -> dict[str, str]:
+    """The ``key=value`` words of a command that takes a few keys of its own.
+
+    Raises:
+        ConfigError: a key that is not among the defaults.
+    """
+    found = dict(defaults)
+    for word in arguments:
+        key, equals, value = word.partition("=")
+        if equals and key not in defaults:
+            raise ConfigError(f"unknown '{word}'; allowed: {', '.join(f'{name}=' for name in defaults)}")
+        if equals:
+            found[key] = value
+    return found
 
 
 def first_comment(path: Path) -> str:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from mtlbench.cli.choices import GROUPS, choices, conf_folder
-from mtlbench.experiment.build import ConfigError
+from mtlbench.experiment.errors import ConfigError
 
 
 def compose(overrides: list[str], name: str = "train") -> DictConfig:
@@ -69,7 +69,7 @@ def refuse_forced_keys(overrides: list[str], name: str = "train") -> None:
             ) from error
         forced = override.is_add() or override.is_force_add() or override.is_delete()
         key = override.key_or_group
-        if forced and key not in GROUPS and not key.startswith("hydra"):
+        if override.is_delete() or (forced and key not in GROUPS and not key.startswith("hydra")):
             raise ConfigError(f"'{text}': keys are neither added nor removed, only set." + _nearest(key, _keys(name)))
 
 

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from mtlbench.cli.compose import compose
 
 PACKAGES = ("torch", "hydra-core", "omegaconf", "mlflow", "pandas", "pyarrow", "numpy", "scipy", "scikit-learn")
-EXTRAS = {"parallel": "joblib", "bench": "torch_rechub"}
+EXTRAS = {"parallel": "hydra_plugins.hydra_joblib_launcher", "bench": "torch_rechub"}
 USAGE = "usage: mtlbench doctor [run.folder=runs] [run.data=data] [run.tracker.uri=<uri>]\n"
 
 
@@ -72,9 +72,11 @@ def _writable(name: str, folder: Path) -> tuple[str, str, bool]:
 def _tracker(config: DictConfig) -> tuple[str, str, bool]:
     if config.run.tracker.experiment is None:
         return "tracker", "off", True
-    from mtlbench.tracking.connect import TrackingError, connect, default_uri, public
+    from mtlbench.tracking.connect import TrackingError, connect, default_uri, public, sqlite_path
 
     uri = config.run.tracker.uri or default_uri(Path(config.run.folder))
+    if (path := sqlite_path(uri)) is not None and not path.exists():
+        return "tracker", f"{path} will be made by the first run", True
     try:
         connect(uri)
     except TrackingError as error:

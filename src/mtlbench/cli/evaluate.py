@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from mtlbench.experiment.build import ConfigError
+from mtlbench.cli.choices import options
+from mtlbench.experiment.errors import ConfigError
 
 USAGE = """usage: mtlbench evaluate <run> [split=test|valid|train] [predictions=<file>.parquet]
                          [run.folder=runs] [run.device=auto]
@@ -17,19 +18,19 @@ def run(arguments: list[str]) -> int:
         print(USAGE, end="")
         return 0 if arguments else 2
     name, *rest = arguments
-    options = {"split": "test", "predictions": "", "run.folder": "runs", "run.device": "auto"}
-    for word in rest:
-        key, _, value = word.partition("=")
-        if key not in options:
-            raise ConfigError(f"evaluate: unknown '{word}'; allowed: {', '.join(f'{k}=' for k in options)}")
-        options[key] = value
-    from mtlbench.cli.render import metrics_text
+    chosen = options(rest, {"split": "test", "predictions": "", "run.folder": "runs", "run.device": "auto"})
+    from mtlbench.cli.render import head_text, metrics_text
     from mtlbench.experiment.evaluation import evaluate_run
+    from mtlbench.tracking.folder import read_facts, read_status
 
-    folder = find_run(name, Path(options["run.folder"]))
-    predictions = Path(options["predictions"]) if options["predictions"] else None
-    metrics = evaluate_run(folder, options["split"], options["run.device"], predictions)
-    print(metrics_text(metrics.values, metrics.undefined, options["split"]))
+    folder = find_run(name, Path(chosen["run.folder"]))
+    predictions = Path(chosen["predictions"]) if chosen["predictions"] else None
+    metrics = evaluate_run(folder, chosen["split"], chosen["run.device"], predictions)
+    facts, state = read_facts(folder)[0], read_status(folder).state
+    print(head_text(facts.model, facts.dataset, facts.seed, chosen["split"], facts.origin))
+    if state != "finished":
+        print(f"  the run is {state}: these are the best weights so far")
+    print(metrics_text(metrics.values, metrics.undefined, chosen["split"]))
     if predictions:
         print(f"  predictions in {predictions}")
     return 0

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TextIO
 
+from mtlbench.train.interrupt import Interrupted
+
 TRACEBACK = "MTLBENCH_TRACEBACK"
 """Set in the environment, it lets every error through with its traceback."""
 
@@ -29,8 +31,11 @@ def explained() -> Iterator[Status]:
     status = Status()
     try:
         yield status
+    except Interrupted:
+        print("mtlbench: interrupted; the same command (without run.fresh=true) goes on from here", file=sys.stderr)
+        status.code = 130
     except KeyboardInterrupt:
-        print("mtlbench: interrupted; the same command goes on from here", file=sys.stderr)
+        print("mtlbench: interrupted", file=sys.stderr)
         status.code = 130
     except BrokenPipeError:  # the reader of our output has gone, `mtlbench list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from mtlbench.experiment.run import Outcome
+from mtlbench.tracking.connect import public
 
 METRICS = {
     "auc": "AUC",
@@ -25,8 +26,7 @@ METRICS = {
 def outcome_text(outcome: Outcome, config: DictConfig) -> str:
     """A run's test metrics per task, its cost, and where it is kept."""
     result = outcome.result
-    simulated = "  SIMULATED DATA" if result["origin"] == "simulated" else ""
-    head = f"{result['model']} on {result['dataset']}, seed {result['seed']}, test split{simulated}"
+    head = head_text(result["model"], result["dataset"], result["seed"], "test", result["origin"])
     parameters = result["parameters"]
     state = (
         "finished before, nothing was trained"
@@ -44,7 +44,8 @@ def outcome_text(outcome: Outcome, config: DictConfig) -> str:
             metrics_text(result["metrics"], result["undefined"], "test"),
             "",
             f"  {result['rows_per_second']:,.0f} rows/s in training, {parameters['dense']:,} dense and "
-            f"{parameters['embedding']:,} embedding parameters, peak memory {result['peak_memory_mb']:,.0f} MB",
+            f"{parameters['embedding']:,} embedding parameters, peak memory of the process "
+            f"{result['peak_memory_mb']:,.0f} MB",
             f"  {state}",
             f"  run     {outcome.folder}",
             "  compare " + ui_command(config.run.tracker, outcome.folder.parent),
@@ -88,6 +89,7 @@ def comparison(outcomes: Sequence[Outcome]) -> str:
         [
             o.result["model"],
             o.result["dataset"],
+            o.result["origin"],
             str(o.result["seed"]),
             *(_number(o.result["metrics"].get(f"test/{task}/auc"), "auc", True) for task in tasks),
             f"{o.result['rows_per_second']:,.0f}",
@@ -95,7 +97,9 @@ def comparison(outcomes: Sequence[Outcome]) -> str:
         ]
         for o in outcomes
     ]
-    return "\n" + table(["model", "data set", "seed", *(f"{task} AUC" for task in tasks), "rows/s", "run"], rows)
+    return "\n" + table(
+        ["model", "data set", "origin", "seed", *(f"{task} AUC" for task in tasks), "rows/s", "run"], rows
+    )
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -112,8 +116,16 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(line.rstrip() for line in [lines[0], "  " + "-" * (len(lines[0]) - 2), *lines[1:]])
 
 
+def head_text(model: str, dataset: str, seed: int, split: str, origin: str) -> str:
+    """What a table of metrics is about; simulated data are marked."""
+    return f"{model} on {dataset}, seed {seed}, {split} split" + ("  SIMULATED DATA" if origin == "simulated" else "")
+
+
 def ui_command(tracker: Any, runs: Path) -> str:
-    """The command that opens the MLflow page of these runs."""
+    """The command, or the address, that opens the MLflow page of these runs."""
+    if tracker.get("uri"):
+        uri = public(tracker.uri)
+        return uri if uri.startswith("http") else f"mtlbench ui run.tracker.uri={uri}"
     if tracker.get("experiment") is None:
         return "is off (tracker=none); `mtlbench sync` sends runs later"
     return "mtlbench ui" + ("" if str(runs) == "runs" else f" run.folder={runs}")

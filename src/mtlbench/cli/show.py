@@ -1,15 +1,14 @@
 """``mtlbench show``: one model, data set or run in detail."""
 
 import inspect
-import json
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mtlbench.cli.choices import GROUPS, choices, conf_folder
+from mtlbench.cli.choices import GROUPS, choices, conf_folder, options
 from mtlbench.cli.compose import compose
-from mtlbench.cli.render import metrics_text, table
+from mtlbench.cli.render import head_text, metrics_text, table
 from mtlbench.data.store import SPLITS, Store
 
 USAGE = """usage: mtlbench show <group>=<choice> [<key>=<value> ...]     e.g. show model=dephn, show dataset=aliccp
@@ -87,7 +86,7 @@ def _dataset_text(config: DictConfig) -> str:
         data = locate(config.dataset, Path(config.run.data))
     except RawError as error:
         return str(error)
-    about = inspect.getdoc(type(data.reader)) or ""
+    about = f"{inspect.getdoc(inspect.getmodule(type(data.reader)))}\n\n{inspect.getdoc(type(data.reader))}"
     if not data.store.exists():
         return f"{about}\n\nnot prepared yet: mtlbench prepare dataset={config.dataset.name}"
     return f"{about}\n\n{store_text(open_store(data.store))}"
@@ -95,12 +94,14 @@ def _dataset_text(config: DictConfig) -> str:
 
 def _show_run(arguments: list[str]) -> int:
     from mtlbench.cli.evaluate import find_run
+    from mtlbench.tracking.folder import FACTS, RESULT, read_facts, read_json, read_status
 
-    options = dict(word.split("=", 1) for word in arguments[1:] if "=" in word)
-    folder = find_run(arguments[0], Path(options.get("run.folder", "runs")))
-    print((folder / "run.json").read_text())
-    if (folder / "result.json").exists():
-        result = json.loads((folder / "result.json").read_text())
+    folder = find_run(arguments[0], Path(options(arguments[1:], {"run.folder": "runs"})["run.folder"]))
+    facts = read_facts(folder)[0]
+    print(f"{head_text(facts.model, facts.dataset, facts.seed, 'test', facts.origin)}: {read_status(folder).state}\n")
+    print((folder / FACTS).read_text())
+    if (folder / RESULT).exists():
+        result = read_json(folder / RESULT)
         print(metrics_text(result["metrics"], result["undefined"], "test"))
     else:
         print("no result yet: the run was not finished")

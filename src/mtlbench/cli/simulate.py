@@ -1,10 +1,9 @@
 """``mtlbench simulate``: a data set in its own raw format, from a planted structure, with the true probabilities."""
 
-import shutil
 from pathlib import Path
 
 from mtlbench.cli.compose import compose
-from mtlbench.experiment.build import ConfigError
+from mtlbench.experiment.errors import ConfigError
 
 USAGE = """usage: mtlbench simulate dataset=<name> [rows=<n>] [to=<folder>] [dataset.simulator.<knob>=<value> ...]
 
@@ -23,16 +22,10 @@ def run(arguments: list[str]) -> int:
     from mtlbench.experiment.data import simulate
 
     folder = Path(config.to or Path(config.run.data) / "simulated" / f"{config.dataset.name}-{config.rows}")
-    if folder.exists():
+    reader = build(config.dataset.reader, "dataset.reader")
+    if folder.exists() or not simulate(reader, config.dataset.simulator, folder):
         raise ConfigError(f"{folder} exists; name another folder with to=<folder>, or remove it")
-    beside = folder.with_name(folder.name + ".part")
-    shutil.rmtree(beside, ignore_errors=True)
-    try:
-        simulate(build(config.dataset.reader, "dataset.reader"), config.dataset.simulator, beside)
-        beside.rename(folder)
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
+    folder.with_name(folder.name + ".lock").unlink(missing_ok=True)
     size = sum(path.stat().st_size for path in folder.iterdir())
     print(
         f"wrote {size / 1e6:,.0f} MB of simulated {config.dataset.name} to {folder}\n"

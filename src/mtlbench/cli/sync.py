@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mtlbench.cli.compose import compose
-from mtlbench.experiment.build import ConfigError
+from mtlbench.experiment.errors import ConfigError
 
 USAGE = """usage: mtlbench sync [run.folder=runs] [run.tracker.uri=<uri>] [run.tracker.experiment=<name>]
 
@@ -20,6 +20,8 @@ def run(arguments: list[str]) -> int:
 
     if config.run.tracker.experiment is None:
         raise ConfigError("tracker=none sends nothing; name an experiment with run.tracker.experiment=<name>")
+    if not Path(config.run.folder).is_dir():
+        raise ConfigError(f"there is no folder {config.run.folder}; name the one that holds the runs with run.folder=")
     report = sync(Path(config.run.folder), config.run.tracker.uri, config.run.tracker.experiment)
     print(f"{len(report.sent)} runs sent, {len(report.up_to_date)} were up to date, {len(report.failed)} failed")
     for name, reason in report.failed.items():

@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 from mtlbench.cli.compose import compose
+from mtlbench.experiment.errors import ConfigError
 
 USAGE = """usage: mtlbench ui [run.folder=runs] [port=5000]
 
@@ -15,12 +16,14 @@ def run(arguments: list[str]) -> int:
     if "--help" in arguments or "-h" in arguments:
         print(USAGE, end="")
         return 0
-    port = next((int(word.split("=")[1]) for word in arguments if word.startswith("port=")), 5000)
+    text = next((word.split("=")[1] for word in arguments if word.startswith("port=")), "5000")
+    if not (text.isdecimal() and 0 < int(text) < 65536):
+        raise ConfigError(f"port is {text!r}; allowed: 1 to 65535")
     config = compose([word for word in arguments if not word.startswith("port=")])
     from mtlbench.tracking.connect import default_uri
     from mtlbench.tracking.ui import ui
 
-    command = ui(config.run.tracker.uri or default_uri(Path(config.run.folder)), port)
+    command = ui(config.run.tracker.uri or default_uri(Path(config.run.folder)), int(text))
     print(f"{command.address}  (Ctrl-C closes it)", flush=True)
     try:
         return subprocess.run(command.arguments, env=command.environment, check=False).returncode

@@ -3,6 +3,7 @@
 import difflib
 import inspect
 import json
+import types
 import typing
 from collections.abc import Callable
 from typing import Any
@@ -11,9 +12,10 @@ import hydra.utils
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
+from mtlbench.experiment.errors import ConfigError
 
-class ConfigError(ValueError):
-    """A configuration that cannot be used: says which key, what was found and what is allowed."""
+OUT_OF_RANGE = ("literal_error", "greater_than", "greater_than_equal", "less_than", "less_than_equal")
+"""Kinds of validation errors that say themselves what is allowed."""
 
 
 def build(node: DictConfig, where: str, **arguments: Any) -> Any:
@@ -112,7 +114,9 @@ def typed(value: Any, hint: Any, where: str) -> Any:
             else adapter.validate_python(value)
         )
     except ValidationError as error:
-        raise ConfigError(f"{where}: {value!r} is not of type {_hint_name(hint)}") from error
+        out_of_range = [str(e["msg"]) for e in error.errors() if e["type"] in OUT_OF_RANGE]
+        what = f": {out_of_range[0].lower()}" if out_of_range else f" is not of type {_hint_name(hint)}"
+        raise ConfigError(f"{where}: {value!r}{what}") from error
 
 
 def _is_plain(value: Any) -> bool:
@@ -129,8 +133,11 @@ def _name(target: Callable[..., Any]) -> str:
 
 def _hint_name(hint: Any) -> str:
     """A type as people write it; tensors are left out, since no configuration can hold one."""
-    return (
-        hint.__name__
-        if isinstance(hint, type) and not typing.get_args(hint)
-        else str(hint).replace("typing.", "").replace(" | torch.Tensor", "")
-    )
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return _hint_name(arguments[0])
+    if origin in (typing.Union, types.UnionType):
+        return " | ".join(name for name in map(_hint_name, arguments) if name != "Tensor")
+    if hint is type(None):
+        return "None"
+    return hint.__name__ if isinstance(hint, type) and not arguments else str(hint).replace("typing.", "")

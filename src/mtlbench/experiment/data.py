@@ -20,7 +20,8 @@ from mtlbench.data.identity import raw_identity
 from mtlbench.data.prepare import Provenance, prepare
 from mtlbench.data.raw import RawDataset, RawError
 from mtlbench.data.store import Store, open_store
-from mtlbench.experiment.build import ConfigError, build, fill
+from mtlbench.experiment.build import build, fill
+from mtlbench.experiment.errors import ConfigError
 
 PLACES = ("raw", "source")
 """Keys of a data set's configuration that say where the data are, not what they are."""
@@ -115,28 +116,37 @@ def stored(data: Data) -> Store:
 
 def simulated(data: Data) -> Path:
     """The folder of simulated raw files, written first where that has not been done; whole or not there at all."""
-    if data.raw.exists():
-        return data.raw
-    data.raw.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(data.raw.with_name(data.raw.name + ".lock")):
-        if not data.raw.exists():
-            beside = data.raw.with_name(data.raw.name + ".part")
-            shutil.rmtree(beside, ignore_errors=True)
-            try:
-                simulate(data.reader, data.config.simulator, beside)
-                beside.rename(data.raw)
-            except BaseException:
-                shutil.rmtree(beside, ignore_errors=True)
-                raise
+    if not data.raw.exists():
+        simulate(data.reader, data.config.simulator, data.raw)
     return data.raw
 
 
-def simulate(reader: RawDataset, knobs: DictConfig, folder: Path) -> None:
-    """Write a data set in its raw format, with its truth, into a new folder."""
+def simulate(reader: RawDataset, knobs: DictConfig, folder: Path) -> bool:
+    """Write a data set in its raw format, with its truth, into a new folder: whole, by one process, or not at all.
+
+    Returns:
+        Whether it was written; ``False`` if another process had just done so.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(folder.name + ".lock")):
+        if folder.exists():
+            return False
+        beside = folder.with_name(folder.name + ".part")
+        shutil.rmtree(beside, ignore_errors=True)
+        try:
+            beside.mkdir()
+            _write(reader, knobs, beside)
+            beside.rename(folder)
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
+    return True
+
+
+def _write(reader: RawDataset, knobs: DictConfig, folder: Path) -> None:
     target: Callable[..., None] | None = getattr(reader, "simulate", None)
     if target is None:
         raise ConfigError(f"dataset '{reader.name}' has no simulator")
-    folder.mkdir(parents=True)
     values = typing.cast(dict[str, Any], OmegaConf.to_container(knobs, resolve=True))
     fill(target, {"folder": str(folder), **values}, "dataset.simulator")
 

@@ -7,10 +7,12 @@ import pyarrow.parquet as pq
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from mtlbench.experiment.build import ConfigError, fill
+from mtlbench.experiment.build import fill
 from mtlbench.experiment.data import locate, stored
+from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.run import build_model, measure, resolve_device
 from mtlbench.metrics import Metrics
+from mtlbench.tracking.folder import read_facts
 from mtlbench.train.loop import Settings, load_best
 
 
@@ -26,11 +28,17 @@ def evaluate_run(folder: Path, split: str, device_name: str, predictions: Path |
         raise ConfigError(f"split={split}; allowed: train, valid, test")
     config = OmegaConf.load(folder / "config.yaml")
     assert isinstance(config, DictConfig)
-    store = stored(locate(config.dataset, Path(config.run.data)))
+    facts, data = read_facts(folder)[0], locate(config.dataset, Path(config.run.data))
+    if data.fingerprint != facts.data:
+        raise ConfigError(
+            f"run {facts.identity} was trained on data {facts.data}, but its configuration now means "
+            f"{data.fingerprint} ({data.origin}, {data.raw}). Put the files back where they were"
+        )
+    store = stored(data)
     settings: Settings = fill(Settings, dict(config.trainer), "trainer")
     device = resolve_device(device_name)
     model = build_model(config, store.schema).to(device)
-    load_best(model, store.schema.tasks, settings.select, folder / "best.pt", folder.name)
+    load_best(model, store.schema.tasks, settings.select, folder / "best.pt", facts.identity)
     rows = store.split(split)
     logits, metrics = measure(model, rows, settings, device)
     if predictions is not None:
@@ -38,5 +46,6 @@ def evaluate_run(folder: Path, split: str, device_name: str, predictions: Path |
         for t, task in enumerate(store.schema.tasks):
             columns[task.label] = pa.array(rows.columns["labels"][:, t].numpy())
             columns[f"p_{task.name}"] = pa.array(torch.sigmoid(logits[:, t]).numpy())
-        pq.write_table(pa.table(columns), predictions)
+        about = {"run": facts.identity, "split": split, "origin": facts.origin}
+        pq.write_table(pa.table(columns).replace_schema_metadata(about), predictions)
     return metrics.prefixed(split)

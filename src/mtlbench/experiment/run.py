@@ -8,21 +8,24 @@ import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import psutil
 import torch
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
+from pydantic import Field
 from torch import Tensor, nn
 
 from mtlbench.data.loader import Rows
 from mtlbench.data.store import Store
-from mtlbench.experiment.build import ConfigError, build, check, fill, imported, typed
+from mtlbench.experiment.build import build, check, fill, imported, typed
 from mtlbench.experiment.data import Data, locate, stored
+from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.identity import code_version, run_identity
 from mtlbench.metrics import Metrics, evaluate
 from mtlbench.schema import Schema
+from mtlbench.tracking.connect import public
 from mtlbench.tracking.folder import Facts, begin, read_facts, write_json, write_status
 from mtlbench.tracking.journal import Journal
 from mtlbench.tracking.tracker import open_tracker
@@ -30,11 +33,15 @@ from mtlbench.train.loop import Place, Progress, Settings, fit, load_best, score
 from mtlbench.train.optimizers import build_optimizers, parameter_groups
 
 PLAIN = {
-    "seed": int,
+    "seed": Annotated[int, Field(ge=0, lt=2**63)],
+    "run.data": str,
+    "run.folder": str,
     "run.fresh": bool,
-    "run.threads": int | Literal["auto"],
+    "run.threads": Annotated[int, Field(ge=1)] | Literal["auto"],
     "run.device": str,
-    "dataset.min_count": int,
+    "optimizer.sparse": bool,
+    "dataset.raw": str | None,
+    "dataset.min_count": Annotated[int, Field(ge=1)],
     "dataset.on_error": Literal["fail", "quarantine"],
     "dataset.source": Literal["auto", "real", "simulated"],
 }
@@ -79,9 +86,7 @@ def train(config: DictConfig) -> Outcome:
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder.with_name(identity + ".lock"), timeout=0):
-            if config.run.fresh:
-                shutil.rmtree(folder, ignore_errors=True)
-            if (folder / "result.json").exists():
+            if (folder / "result.json").exists() and not config.run.fresh:
                 return Outcome(folder=folder, result=_reported(folder), reused=True)
             return _carry_out(config, data, identity, folder, device)
     except Timeout as error:
@@ -90,12 +95,7 @@ def train(config: DictConfig) -> Outcome:
 
 def check_config(config: DictConfig) -> None:
     """Refuse what can be refused before any file is read: unknown arguments, wrong types, parts that do not fit."""
-    if not isinstance(config.run.tracker, DictConfig):
-        raise ConfigError(
-            f"run.tracker={config.run.tracker}: the tracker is a group; choose it with tracker=mlflow|none"
-        )
-    for key, hint in PLAIN.items():
-        typed(OmegaConf.select(config, key), hint, key)
+    check_plain(config)
     fill(Settings, dict(config.trainer), "trainer")
     check(config.model, "model", given={"schema"})
     check(config.balancing, "balancing", given={"tasks"})
@@ -113,6 +113,18 @@ def check_config(config: DictConfig) -> None:
                 f"virtual_gradient={chosen.virtual_gradient}: model={chosen.model} has no gates that take "
                 "it. Choose virtual_gradient=none, or model=mmoe, mtphn or dephn."
             )
+
+
+def check_plain(config: DictConfig) -> None:
+    """Refuse values of the wrong type or range among those that no object takes."""
+    if not isinstance(config.run.tracker, DictConfig):
+        raise ConfigError(
+            f"run.tracker={config.run.tracker}: the tracker is a group; choose it with tracker=mlflow|none"
+        )
+    for key, hint in PLAIN.items():
+        typed(OmegaConf.select(config, key), hint, key)
+    if config.optimizer.sparse and config.optimizer.embedding._target_ == "torch.optim.Adam":
+        raise ConfigError("optimizer.sparse=true: torch's Adam takes dense gradients only; choose optimizer=lazy_adam")
 
 
 def build_model(config: DictConfig, schema: Schema) -> nn.Module:
@@ -160,6 +172,8 @@ def _carry_out(config: DictConfig, data: Data, identity: str, folder: Path, devi
         sparse=chosen.sparse,
     )
     balance = build(config.balancing, "balancing")(tasks=store.schema.tasks)
+    if config.run.fresh and folder.exists():  # only now that everything else has been found to work
+        shutil.rmtree(folder)
     folder.mkdir(exist_ok=True)
     _open_folder(config, data, identity, folder)
     journal = Journal(folder)
@@ -204,7 +218,10 @@ def _open_folder(config: DictConfig, data: Data, identity: str, folder: Path) ->
             OtherCodeWarning,
             stacklevel=2,
         )
-    OmegaConf.save(config, folder / "config.yaml", resolve=True)
+    saved = config.copy()
+    if saved.run.tracker.uri is not None:
+        saved.run.tracker.uri = public(saved.run.tracker.uri)  # a password is not for keeping
+    OmegaConf.save(saved, folder / "config.yaml", resolve=True)
     begin(
         folder,
         Facts(

@@ -32,7 +32,7 @@ def save(path: Path, content: dict[str, Any]) -> None:
         number = error.errno if isinstance(error, OSError) and error.errno else errno.ENOSPC
         raise OSError(
             number,
-            f"could not write the checkpoint ({error}); the one before it is untouched. Free some "
+            f"could not write the checkpoint ({error}); what stood there before is untouched. Free some "
             "space and run the same command again: it goes on from there",
             str(path),
         ) from error

@@ -53,6 +53,11 @@ def parts(model: nn.Module, tasks: tuple[Task, ...], select: str) -> tuple[Part,
     copies = getattr(model, "copies", None)
     if copies is None:
         return (Part(name="model", module=model, tasks=(task,) if task else names, metric=metric),)
+    if task:
+        raise ValueError(
+            f"trainer.select is {select!r}, but the model's tasks share nothing and each is selected by its own "
+            f"metric; name the metric alone: trainer.select={metric}"
+        )
     return tuple(
         Part(name=name, module=copy, tasks=(name,), metric=metric) for name, copy in zip(names, copies, strict=True)
     )
