@@ -1,5 +1,7 @@
 """Keys become row numbers of the right table, whatever the kind of key."""
 
+import gzip
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +15,14 @@ from mtlbench.data.parse import Piece
 from mtlbench.data.raw import KEY, LINE, RawError
 from mtlbench.data.refusals import Refusals
 
+RAW = "raw.csv"
+
 
 def spill(path: Path, part: str, first_row: int, name: str, keys: list) -> Piece:
     batch = pa.record_batch({LINE: pa.array(range(len(keys)), pa.int64()), name: pa.array(keys)})
     with pa.ipc.new_file(str(path), batch.schema) as writer:
         writer.write_batch(batch)
-    return Piece(path, Path("raw.csv"), part, range(1), len(keys), first_row, first_line=100)
+    return Piece(path, path.with_name(RAW), part, range(1), len(keys), first_row, first_line=100)
 
 
 @pytest.mark.parametrize("kind", [int, str, lambda key: key - (1 << 62)])
@@ -40,14 +44,38 @@ def test_equals_a_plain_join(tmp_path: Path, kind) -> None:
 
 @pytest.mark.parametrize("kind", [int, str])
 def test_strangers_and_repeated_keys(tmp_path: Path, kind) -> None:
+    (tmp_path / RAW).write_text("".join(f"line {number}\r\n" for number in range(1, 201)))
     users = [spill(tmp_path / "u", "train", 0, KEY, [kind(key) for key in (5, 3, 5, 7)])]
     rows = [spill(tmp_path / "r", "train", 0, f"{KEY}:users", [kind(key) for key in (7, 4, 5)])]
     facts, refusals = RowFacts(tmp_path), Refusals(tmp_path / "q", "quarantine")
     point("users", table_keys("users", users, refusals), users, rows, facts, refusals)
     assert facts.map("pointer:users", np.int32).tolist() == [3, NOWHERE, 0], "the first of two with one key"
     assert refusals.counts == {"raw.csv": 2}
-    with pytest.raises(RawError, match=r"raw\.csv, line 103: its key stands in an earlier line\. The line reads '5'"):
+    assert [json.loads(line)["text"] for line in (tmp_path / "q").read_text().splitlines()] == ["line 103", "line 102"]
+    with pytest.raises(RawError, match=r"line 103: its key stands in an earlier line\. The line reads 'line 103'"):
         table_keys("users", users, Refusals(tmp_path / "q", "fail"))
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz"])
+def test_refused_lines_are_fetched_from_their_file(tmp_path: Path, name: str) -> None:
+    """Whatever the order of calls and files; a last line without a newline too."""
+    text = b"\n".join(b"%d of a" % number for number in range(10))
+    (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith("gz") else text)
+    (tmp_path / "b.txt").write_bytes(text.replace(b"a", b"b"))
+    refusals = Refusals(tmp_path / "q", "quarantine")
+    for source, lines in ((name, [0, 3]), (name, [4, 9]), ("b.txt", [5]), (name, []), (name, [6]), (name, [2])):
+        refusals.add_lines(tmp_path / source, lines, "no reason")
+    entries = [json.loads(line) for line in (tmp_path / "q").read_text().splitlines()]
+    assert [entry["text"] for entry in entries] == [
+        "0 of a",
+        "3 of a",
+        "4 of a",
+        "9 of a",
+        "5 of b",
+        "6 of a",
+        "2 of a",
+    ]
+    assert [entry["line"] for entry in entries] == [1, 4, 5, 10, 6, 7, 3]
 
 
 def test_uses() -> None:

@@ -272,7 +272,9 @@ def test_a_bad_line_stops_everything_and_leaves_nothing(
     damaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int
 ) -> None:
     monkeypatch.setattr(parse, "SHARD_BYTES", 2000)
-    with pytest.raises(RawError, match=r"rows\.train\.txt, line 251: marked as bad.*'!what.tis this'.*quarantine"):
+    with pytest.raises(
+        RawError, match=r"rows\.train\.txt, line 251: marked as bad.*'!what.tis this'.*set dataset\.on_error=quarantine"
+    ):
         build(damaged, tmp_path / "stores" / "a", processes=processes)
     assert not [path for path in (tmp_path / "stores").iterdir() if not path.name.endswith(".lock")]
 
@@ -286,12 +288,17 @@ def test_bad_lines_are_set_aside_and_counted(
     entries = [json.loads(line) for line in (store.folder / "quarantine.jsonl").read_text().splitlines()]
     assert {(entry["file"], entry["line"], entry["reason"], entry["text"]) for entry in entries} == {
         ("rows.train.txt", 251, "marked as bad", "!what\tis this"),
-        ("rows.train.txt", 31, "its key is not in table 'users'", "nobody"),
+        (
+            "rows.train.txt",
+            31,
+            "its key is not in table 'users'",
+            (damaged / "rows.train.txt").read_text().splitlines()[30],
+        ),
         (
             "users.test.txt",
             41,
             "its key stands in an earlier line",
-            (damaged / "users.test.txt").read_text().splitlines()[3].split("\t")[0],
+            (damaged / "users.test.txt").read_text().splitlines()[3],
         ),
     }
     raw = store.manifest["raw"]
@@ -403,7 +410,7 @@ def test_missing_and_empty_files_are_named_together(raw: Path, tmp_path: Path) -
 def test_a_folder_that_is_no_store_is_not_overwritten(raw: Path, tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "thesis.txt").write_text("years of work")
-    with pytest.raises(StoreError, match="exists and is no store"):
+    with pytest.raises(StoreError, match=r"is no prepared data set\. Remove the folder .*mtlbench prepare dataset=toy"):
         build(raw, tmp_path / "a")
     assert (tmp_path / "a" / "thesis.txt").exists()
 

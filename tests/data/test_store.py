@@ -77,8 +77,9 @@ def test_a_changed_byte_is_found_by_verify(folder: Path) -> None:
 
 
 def test_no_store_and_no_json(folder: Path) -> None:
-    with pytest.raises(StoreError, match=r"holds no manifest\.json.*mtlbench prepare"):
-        open_store(folder.parent)
+    (folder.parent / "b").mkdir()
+    with pytest.raises(StoreError, match=r"holds no manifest\.json.*Remove the folder .*mtlbench prepare dataset=toy"):
+        open_store(folder.parent / "b")
     (folder / "manifest.json").write_text('{"format": ')
     with pytest.raises(StoreError, match="is not JSON"):
         open_store(folder)

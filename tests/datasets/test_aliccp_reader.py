@@ -350,3 +350,7 @@ def test_replacing_one_option_leaves_the_others(path: Path) -> None:
     widths = {field.name: field.width for field in dataset.fields}
     assert (widths["shop_history_110_14"], widths["intention_cross_853"], widths["intentions_210"]) == (7, 5, 16)
     assert isinstance(read(path, GOOD_COMMON + b"\n", COMMON, dataset)[0].columns, pa.RecordBatch)
+
+
+def test_where_names_the_key_that_does_without_the_files() -> None:
+    assert "set dataset.source=simulated" in AliCCP().where

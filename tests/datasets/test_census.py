@@ -274,3 +274,7 @@ def test_simulated_files_have_everything_that_trips_readers(tmp_path: Path) -> N
 def test_raw_file_finds_no_stranger(tmp_path: Path) -> None:
     (tmp_path / "other").write_text("x")
     assert RawFile(name="this", table="rows", part="train").find(tmp_path) is None
+
+
+def test_where_names_the_key_that_does_without_the_files() -> None:
+    assert "set dataset.source=simulated" in Census().where

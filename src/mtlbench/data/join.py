@@ -56,9 +56,8 @@ def point(
             # Rows of one key often stand together, so each key is looked up once: the distinct ones are far fewer.
             runs = wanted.dictionary_encode()
             pointer = finders[piece.part](runs.dictionary)[runs.indices.to_numpy()]
-            for row in (pointer == NOWHERE).nonzero()[0]:
-                line = piece.first_line + int(line_numbers(batch)[row])
-                refusals.add(piece.source, line, f"its key is not in table '{name}'", str(wanted[row]).encode())
+            strangers = piece.first_line + line_numbers(batch)[pointer == NOWHERE]
+            refusals.add_lines(piece.source, strangers.tolist(), f"its key is not in table '{name}'")
             facts.write(POINTER + name, pointer)
 
 
@@ -103,6 +102,7 @@ def _refuse_duplicates(keys: pa.Array, pieces: Sequence[Piece], refusals: Refusa
     start = pieces[0].first_row
     for piece in pieces:
         lines = np.concatenate([line_numbers(batch) for batch in piece.read()])
-        for row in repeated[piece.first_row - start : piece.first_row - start + piece.rows].nonzero()[0]:
-            key = str(keys[piece.first_row - start + int(row)]).encode()
-            refusals.add(piece.source, piece.first_line + int(lines[row]), "its key stands in an earlier line", key)
+        again = repeated[piece.first_row - start : piece.first_row - start + piece.rows]
+        refusals.add_lines(
+            piece.source, (piece.first_line + lines[again]).tolist(), "its key stands in an earlier line"
+        )

@@ -45,7 +45,7 @@ from mtlbench.data.parse import OPTIONAL, Piece, Spill, spill_all, table_of
 from mtlbench.data.raw import ROWS, RawDataset
 from mtlbench.data.refusals import Refusals
 from mtlbench.data.split import LEFT_OUT, TRAIN, Candidates
-from mtlbench.data.store import FORMAT, MANIFEST, SPLITS, Store, StoreError, open_store
+from mtlbench.data.store import FORMAT, MANIFEST, SPLITS, Store, StoreError, advice, open_store
 from mtlbench.data.vocabulary import Vocabulary
 from mtlbench.data.workers import each
 from mtlbench.schema import Field, Schema, in_order
@@ -93,7 +93,7 @@ def prepare(
         if (store / MANIFEST).is_file():
             return open_store(store)
         if store.exists():
-            raise StoreError(f"{store} exists and is no store; remove it, or name another folder")
+            raise StoreError(f"{store} exists and is no prepared data set. " + advice(store, {"dataset": dataset.name}))
         shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
         partial.mkdir()
         try:

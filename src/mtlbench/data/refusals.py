@@ -1,7 +1,10 @@
 """What becomes of lines that cannot be used: the first one stops everything, or each is set aside and counted."""
 
+import gzip
 import json
 from collections import Counter
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -29,6 +32,7 @@ class Refusals:
         self.path = path
         self.stop = on_error == "fail"
         self.counts: Counter[str] = Counter()
+        self._place = (Path(), 0, 0)  # file, line and byte that the next look-up may start from
 
     def add(self, source: Path, line: int, reason: str, text: bytes) -> None:
         """Refuse a line.
@@ -46,7 +50,7 @@ class Refusals:
             excerpt = text[:EXCERPT].decode("utf-8", "backslashreplace") + ("..." if len(text) > EXCERPT else "")
             raise RawError(
                 f"{source}, line {line + 1}: {reason}. The line reads {excerpt!r}. Repair the file, or set "
-                "on_error=quarantine to set such lines aside and count them"
+                "dataset.on_error=quarantine to set such lines aside and count them"
             )
         self.counts[source.name] += 1
         with self.path.open("a", encoding="utf-8") as file:
@@ -57,3 +61,31 @@ class Refusals:
                 "text": text.decode("utf-8", "backslashreplace"),
             }
             file.write(json.dumps(entry) + "\n")
+
+    def add_lines(self, source: Path, lines: Sequence[int], reason: str) -> None:
+        """Refuse lines of which only the numbers are at hand: what they say is fetched from the file.
+
+        Files and lines that ascend from call to call cost one reading of each file.
+
+        Args:
+            source: raw file, plain or gzip.
+            lines: their numbers, from 0, ascending.
+            reason: why they cannot be used.
+
+        Raises:
+            RawError: if refused lines stop everything.
+        """
+        if not lines:
+            return
+        known, at, byte = self._place
+        if known != source or at > lines[0]:
+            at = byte = 0
+        with gzip.open(source, "rb") if source.suffix == ".gz" else source.open("rb") as file:
+            file.seek(byte)
+            for line in lines:
+                for _ in islice(file, line - at):
+                    pass
+                text = file.readline()
+                at = line + 1
+                self.add(source, line, reason, text.rstrip(b"\r\n"))
+            self._place = (source, at, file.tell())

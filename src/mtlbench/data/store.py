@@ -80,7 +80,7 @@ def open_store(folder: Path) -> Store:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        raise StoreError(f"{folder} holds no {MANIFEST}, so it is not a prepared data set. Run 'mtlbench prepare'")
+        raise StoreError(f"{folder} holds no {MANIFEST}, so it is not a prepared data set. " + advice(folder, {}))
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

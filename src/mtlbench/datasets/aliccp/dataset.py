@@ -72,7 +72,7 @@ class AliCCP:
     @property
     def where(self) -> str:
         return ("https://tianchi.aliyun.com/dataset/408 (log in): unpack sample_train.tar.gz and sample_test.tar.gz; "
-                "or set source=simulated for a made-up stand-in")
+                "or set dataset.source=simulated for a made-up stand-in")
 
     @property
     def tasks(self) -> tuple[Task, ...]:
