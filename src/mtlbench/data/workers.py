@@ -5,9 +5,11 @@ import multiprocessing.context
 import os
 import signal
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -44,7 +46,9 @@ def each(
             return
         pool = ProcessPoolExecutor(min(processes, len(jobs)), _context(work), initializer=_receive, initargs=(work,))
         try:
-            for result in pool.map(_do, jobs):
+            with _deaf():
+                results = pool.map(_do, jobs)
+            for result in results:
                 yield result
                 progress.update()
         except BrokenProcessPool as error:
@@ -66,6 +70,23 @@ def _context(work: object) -> multiprocessing.context.BaseContext:
     return context
 
 
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Processes started meanwhile, the fork server among them, never hear of Ctrl-C, which is for the parent.
+
+    They inherit the blocked signal, from before their first import; this process gets what came meanwhile afterwards.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # starting it unblocks the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _in_foreign_pool() -> bool:
     """Whether this process belongs to a pool of joblib's, whose processes cannot start any of ours."""
     return multiprocessing.get_start_method(allow_none=True) not in (None, *multiprocessing.get_all_start_methods())
@@ -73,7 +94,7 @@ def _in_foreign_pool() -> bool:
 
 def _receive(work: Callable[[Any], Any]) -> None:
     global _work  # noqa: PLW0603  # the one place where a pool can leave what its processes share
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which stops its pool
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it could not be blocked before, see `_deaf`
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     pa.set_cpu_count(1)
     _work = work
