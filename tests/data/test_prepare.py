@@ -419,6 +419,10 @@ def all_test(candidates: Candidates) -> np.ndarray:
     return np.full(len(candidates.test), 2, np.int8)
 
 
+def none_test(candidates: Candidates) -> np.ndarray:
+    return (np.arange(len(candidates.test)) % 2).astype(np.int8)
+
+
 def too_many(candidates: Candidates) -> np.ndarray:
     return np.full(len(candidates.test), 3, np.int8)
 
@@ -429,7 +433,20 @@ def too_many(candidates: Candidates) -> np.ndarray:
         ({"split": all_test}, "split 'train' has no rows"),
         ({"split": too_many}, r"too_many.*must give int8 of 0, 1, 2"),
         ({"split": partial(by_key, table="items", fraction=0.1, seed=0)}, "no dimension table 'items'; allowed: users"),
-        ({"split": partial(by_key, table="users", fraction=1.5, seed=0)}, "fraction is 1.5"),
+        (
+            {"split": partial(by_key, table="users", fraction=1.5, seed=0)},
+            "dataset.split.fraction is 1.5; allowed: above 0",
+        ),
+        (
+            {"split": partial(by_key, table="users", fraction=0, seed=0)},
+            "dataset.split.fraction is 0; allowed: above 0",
+        ),
+        (
+            {"split": partial(by_key, table="users", fraction=1e-9, seed=0)},
+            r"split 'valid' has no rows: .*by_key gave it none of 600\. Change .*dataset\.split\.fraction=1e-09",
+        ),
+        ({"split": none_test}, "split 'test' has no rows: .*Change dataset.split, or prepare more rows"),
+        ({"min_count": 0}, "dataset.min_count is 0; allowed: 1 or more"),
         ({"on_error": "ignore"}, "on_error is 'ignore'; allowed: 'fail', 'quarantine'"),
     ],
 )
@@ -438,11 +455,21 @@ def test_wrong_rules_are_refused(raw: Path, tmp_path: Path, options: dict, messa
         build(raw, tmp_path / "a", **options)
 
 
-def test_a_split_without_validation_is_noted(raw: Path, tmp_path: Path) -> None:
-    store = build(raw, tmp_path / "a", split=partial(by_key, table="users", fraction=0, seed=0))
-    assert len(store.split("valid")) == 0
+def first_row_valid(candidates: Candidates) -> np.ndarray:
+    result = np.where(candidates.test, 2, 0).astype(np.int8)
+    result[0] = 1
+    return result
+
+
+def test_a_split_of_one_class_is_noted(tmp_path: Path) -> None:
+    raw = write_toy(tmp_path / "raw")
+    path = raw / "rows.train.txt"
+    first, *others = path.read_text().splitlines()
+    cells = first.split("\t")
+    path.write_text("\n".join(["\t".join([cells[0], "0", "0", *cells[3:]]), *others]) + "\n")
+    store = build(raw, tmp_path / "a", split=first_row_valid)
     assert store.manifest["notes"] == [
-        f"split 'valid' has 0 rows, 0 of them positive for task '{task}': its AUC is undefined"
+        f"split 'valid' has 1 rows, 0 of them positive for task '{task}': its AUC is undefined"
         for task in ("click", "conversion")
     ]
 

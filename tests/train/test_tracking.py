@@ -26,7 +26,7 @@ from mtlbench.tracking.connect import ARTIFACTS, DATABASE, TrackingError, connec
 from mtlbench.tracking.curves import draw_curves
 from mtlbench.tracking.folder import CONFIG, RESULT, Facts, begin, read_facts, read_json, read_status, write_status
 from mtlbench.tracking.journal import Journal, Line
-from mtlbench.tracking.parameters import flatten, shorten
+from mtlbench.tracking.parameters import flatten, identifying, shorten
 from mtlbench.tracking.send import SENT, send
 from mtlbench.tracking.tracker import Tracker, open_tracker, sync
 from mtlbench.tracking.ui import ui
@@ -56,7 +56,13 @@ def make_run(runs: Path, identity: str = "1f") -> Path:
     """A run that has just begun."""
     folder = runs / identity
     begin(folder, replace(FACTS, identity=identity))
-    config = {"model": {"experts": 8, "tower_layers": [64, 32]}, "seed": 3, "run": {"folder": "elsewhere"}}
+    config = {
+        "model": {"experts": 8, "tower_layers": [64, 32]},
+        "dataset": {"name": "aliccp", "raw": None, "source": "auto", "simulator": {"rows": 9}},
+        "profile": {"experts": 8},
+        "seed": 3,
+        "run": {"folder": "/elsewhere", "tracker": {"uri": "http://user:secret@server"}},
+    }
     (folder / CONFIG).write_text(yaml.safe_dump(config))
     return folder
 
@@ -221,7 +227,6 @@ def test_a_configuration_becomes_flat_text():
     config = {
         "model": {"experts": 8, "layers": [128, 64], "gate": None, "open": True, "name": "a b", "empty": {}},
         "optimizer": {"groups": {"*embedding*": {"lr": 0.1}}},
-        "run": {"folder": "runs"},
     }
     assert flatten(config) == {
         "model.experts": "8",
@@ -232,6 +237,22 @@ def test_a_configuration_becomes_flat_text():
         "model.empty": "{}",
         "optimizer.groups": '{"*embedding*": {"lr": 0.1}}',
     }
+
+
+@pytest.mark.parametrize(
+    ("origin", "raw", "kept"),
+    [
+        ("simulated", None, {"name": "aliccp", "simulator": {"rows": 9}}),
+        ("simulated", "/data/found", {"name": "aliccp"}),
+        ("real", None, {"name": "aliccp"}),
+        ("real", "/data/ali", {"name": "aliccp"}),
+    ],
+)
+def test_only_what_makes_a_run_this_run_is_a_parameter(origin: str, raw: str | None, kept: dict[str, object]):
+    dataset = {"name": "aliccp", "raw": raw, "source": "auto", "simulator": {"rows": 9}}
+    config = {"seed": 3, "dataset": dataset, "run": {"device": "cpu"}, "profile": {"dropout": 0.1}, "hydra": {}}
+    assert identifying(config, origin) == {"seed": 3, "dataset": kept}
+    assert dataset["raw"] == raw, "the configuration itself stays as it is"
 
 
 def test_long_values_are_shortened_and_named():
@@ -251,7 +272,8 @@ def test_everything_arrives(runs: Path):
 
     client = connect(default_uri(runs))
     run = client.get_run(report.run_id)
-    assert run.data.params == {"model.experts": "8", "model.tower_layers": "[64, 32]", "seed": "3"}
+    expected = {"model.experts": "8", "model.tower_layers": "[64, 32]", "seed": "3"}
+    assert run.data.params == expected | {"dataset.name": "aliccp", "dataset.simulator.rows": "9"}
     expected = {"identity": "1f", "model": "mmoe", "dataset": "aliccp", "seed": "3", "data": "d" * 64}
     expected |= {"origin": "simulated", "commit": "0.1.0+g2f", "state": "finished", "reason": ""}
     expected |= {"attempt": read_facts(folder)[1].key, "mlflow.runName": "mmoe aliccp 3"}
@@ -268,10 +290,36 @@ def test_everything_arrives(runs: Path):
     assert json.loads(data.dataset.source)["tags"] == {"origin": "simulated", "fingerprint": "d" * 64}
 
     stored = runs / ARTIFACTS / report.run_id / "artifacts"
-    assert (stored / CONFIG).read_bytes() == (folder / CONFIG).read_bytes()
     assert (stored / RESULT).read_bytes() == (folder / RESULT).read_bytes()
     assert [path.name for path in (stored / "curves").iterdir()] == ["loss.png"]
     assert (stored / "curves" / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_only_this_machine_should_know_stays_here(runs: Path):
+    folder = make_run(runs)
+    config = yaml.safe_load((folder / CONFIG).read_text())
+    config["dataset"]["raw"] = "/home/someone/ali"
+    (folder / CONFIG).write_text(yaml.safe_dump(config))
+    write_status(folder, "finished")
+    run_id = send(folder, default_uri(runs), EXPERIMENT).run_id
+    uploaded = yaml.safe_load((runs / ARTIFACTS / run_id / "artifacts" / CONFIG).read_text())
+    del config["run"], config["dataset"]["raw"]
+    assert uploaded == config
+
+
+def test_a_parameter_that_differs_on_resume_stays_as_first_sent_and_is_named(runs: Path):
+    folder = make_run(runs)
+    run_id = send(folder, default_uri(runs), EXPERIMENT).run_id
+    config = yaml.safe_load((folder / CONFIG).read_text())
+    config["model"] |= {"experts": 4, "gates": 2}
+    (folder / CONFIG).write_text(yaml.safe_dump(config))
+    measure(folder, range(3))
+    write_status(folder, "finished")
+    assert send(folder, default_uri(runs), EXPERIMENT).points == 6
+    run = connect(default_uri(runs)).get_run(run_id)
+    assert run.info.status == "FINISHED"
+    assert (run.data.params["model.experts"], run.data.params["model.gates"]) == ("8", "2")
+    assert run.data.tags["changed_parameters"] == "shown as first sent: model.experts"
 
 
 def test_sending_twice_changes_nothing_even_without_memory(runs: Path):

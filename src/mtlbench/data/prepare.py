@@ -83,8 +83,11 @@ def prepare(
     Raises:
         RawError: raw files are missing, or hold a line that cannot be used.
         StoreError: there is something at ``store`` that is not a valid store.
-        ValueError: a field that gives a label away, a split without training rows or positives.
+        ValueError: a field that gives a label away, a split without rows, training rows without positives, a
+            ``min_count`` below 1.
     """
+    if min_count < 1:
+        raise ValueError(f"dataset.min_count is {min_count}; allowed: 1 or more")
     if (store / MANIFEST).is_file():
         return open_store(store)
     store.parent.mkdir(parents=True, exist_ok=True)
@@ -206,14 +209,25 @@ def _assign(plan: _Plan, spill: Spill, facts: RowFacts, keys: Mapping[str, pa.Ar
         )
     assigned = np.full(len(test), LEFT_OUT, np.int8)
     assigned[found] = chosen
+    _refuse_empty(plan.split, assigned)
     train = assigned == TRAIN
-    if not train.any():
-        raise ValueError(f"split 'train' has no rows: {manifest.rule(plan.split)} gave it none of {len(test)}")
     facts.write("split", assigned)
     facts.write(f"uses:{ROWS}", train.astype(np.int32))
     for table, pointer in pointers.items():
         facts.write(f"uses:{table}", uses(pointer, train, len(keys[table])))
     return assigned
+
+
+def _refuse_empty(split: SplitRule, assigned: np.ndarray) -> None:
+    rows = np.bincount(assigned[assigned != LEFT_OUT], minlength=len(SPLITS))
+    for name, count in zip(SPLITS, rows, strict=True):
+        if not count:
+            rule = manifest.rule(split)
+            keys = ", ".join(f"dataset.split.{key}={rule[key]}" for key in rule if key != "rule")
+            raise ValueError(
+                f"split '{name}' has no rows: {rule['rule']} gave it none of {rows.sum()}. Change {keys or 'dataset.split'}, "
+                "or prepare more rows (dataset.simulator.rows where the data are simulated)"
+            )
 
 
 def _fit(plan: _Plan, spill: Spill, facts: RowFacts) -> _Fitted:

@@ -42,11 +42,11 @@ def by_key(candidates: Candidates, *, table: str, fraction: float, seed: int) ->
     Args:
         candidates: the rows.
         table: dimension table whose keys are divided.
-        fraction: expected share of keys, in ``[0, 1)``.
+        fraction: expected share of keys, above 0 and below 1.
         seed: another seed, another division.
     """
-    if not 0 <= fraction < 1:
-        raise ValueError(f"split by_key: fraction is {fraction}; allowed: 0 up to, but not including, 1")
+    if not 0 < fraction < 1:
+        raise ValueError(f"split by_key: dataset.split.fraction is {fraction}; allowed: above 0 and below 1")
     if table not in candidates.keys:
         raise ValueError(
             f"split by_key: the data set has no dimension table '{table}'; "

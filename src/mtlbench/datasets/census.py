@@ -105,6 +105,9 @@ NOT_SINGLE: tuple[str, ...] = (
 )
 MARITAL = {SINGLE: 1} | dict.fromkeys(NOT_SINGLE, 0)
 
+LONGEST_NUMBER = 15
+"""Digits of a number; the published ones have up to five. Far longer ones overflow a float."""
+
 BLOCK_LINES = 1 << 11
 """Lines per block; more of them cost more, since Python looks through all living lists for garbage."""
 
@@ -252,6 +255,8 @@ def _values(line: bytes) -> list[str] | str:
     for at, name in NUMBER_PLACES:
         if not (values[at].isascii() and values[at].isdecimal()):
             return f"column '{name}' is {values[at]!r}; it must be a whole number"
+        if len(values[at]) > LONGEST_NUMBER:
+            return f"column '{name}' has {len(values[at])} digits; allowed: up to {LONGEST_NUMBER}"
     for at, name, allowed in LABEL_PLACES:
         if values[at] not in allowed:
             return f"column '{name}' is {values[at]!r}; allowed: {', '.join(map(repr, allowed))}"

@@ -2,11 +2,17 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+NOT_IDENTITY = ("run", "profile", "hydra")
+"""Where and how a run is executed; and a profile's values, which count where the model or trainer takes them up."""
+
+PLACES = ("raw", "source")
+"""Keys of a data set's configuration that say where the data are, not what they are."""
 
 LONGEST_VALUE = 6000
 """Characters of a parameter's value that MLflow stores."""
@@ -31,16 +37,29 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
+def identifying(config: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """The part of a configuration that makes a run this run: all else may differ when it is resumed.
+
+    A simulator's knobs are part of it where the data were simulated with them, and are without effect on data that
+    are real or were found in a folder that someone named.
+    """
+    made_here = origin == "simulated" and (config.get("dataset") or {}).get("raw") is None
+    return _without(config, NOT_IDENTITY, dataset=PLACES if made_here else (*PLACES, "simulator"))
+
+
+def portable(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without what only this machine should know: its paths, and the tracker's password."""
+    return _without(config, ("run",), dataset=("raw",))
+
+
 def flatten(config: Mapping[str, Any]) -> dict[str, str]:
     """``{"model.experts": "8", ...}``: nested names joined by dots, text as it is, all else as JSON.
 
-    What describes the machine and not the experiment, ``run``, is left out. A mapping with a key that MLflow refuses
-    as a name (``*embedding*``) becomes one value.
+    A mapping with a key that MLflow refuses as a name (``*embedding*``) becomes one value.
     """
     flat: dict[str, str] = {}
     for key, value in config.items():
-        if key != "run":
-            _flatten(str(key), value, flat)
+        _flatten(str(key), value, flat)
     return flat
 
 
@@ -48,6 +67,14 @@ def shorten(parameters: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, .
     """Parameters within MLflow's limit, and the names of those whose value had to be shortened."""
     long = tuple(name for name, value in parameters.items() if len(value) > LONGEST_VALUE)
     return {name: value[:LONGEST_VALUE] for name, value in parameters.items()}, long
+
+
+def _without(config: Mapping[str, Any], keys: Collection[str], *, dataset: Collection[str]) -> dict[str, Any]:
+    """A configuration without some keys, and without some of its data set's."""
+    kept = {key: value for key, value in config.items() if key not in keys}
+    if isinstance(chosen := kept.get("dataset"), Mapping):
+        kept["dataset"] = {key: value for key, value in chosen.items() if key not in dataset}
+    return kept
 
 
 def _flatten(name: str, value: Any, flat: dict[str, str]) -> None:

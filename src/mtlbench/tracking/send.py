@@ -8,13 +8,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+import yaml
 from filelock import FileLock, Timeout
 
 from mtlbench.tracking.connect import TrackingError, artifact_root, connect, errors_of, public
 from mtlbench.tracking.curves import draw_curves
 from mtlbench.tracking.folder import CONFIG, RESULT, Facts, read_facts, read_json, read_status, write_json
 from mtlbench.tracking.journal import Journal, Line
-from mtlbench.tracking.parameters import flatten, read_config, shorten
+from mtlbench.tracking.parameters import flatten, identifying, portable, read_config, shorten
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -210,23 +211,31 @@ def _describe(client: "MlflowClient", run_id: str, folder: Path) -> tuple[str, .
 
     facts, attempt = read_facts(folder)
     status = read_status(folder)
-    parameters, shortened = shorten(flatten(read_config(folder / CONFIG)))
-    client.log_batch(run_id, params=[Param(name, value) for name, value in parameters.items()])
+    config = read_config(folder / CONFIG)
+    parameters, shortened = shorten(flatten(identifying(config, facts.origin)))
+    there = client.get_run(run_id).data.params
+    new = {name: value for name, value in parameters.items() if name not in there}
+    client.log_batch(run_id, params=[Param(name, value) for name, value in new.items()])
     tags = {name: str(value) for name, value in asdict(facts).items() if value is not None}
     tags |= {"attempt": attempt.key, "state": status.state, "reason": status.reason or ""}
     if shortened:
         tags["shortened_parameters"] = ", ".join(shortened)
+    # MLflow never changes a parameter, and refuses all others beside one that differs.
+    if changed := [name for name, value in parameters.items() if there.get(name, value) != value]:
+        tags["changed_parameters"] = f"shown as first sent: {', '.join(changed)}"
     _set_tags(client, run_id, tags)
     _log_input(client, run_id, facts)
     if status.state == "running":
         client.update_run(run_id, status=MLFLOW_STATES["running"])
         return shortened
-    for name in (CONFIG, RESULT):
-        if (folder / name).exists():
-            client.log_artifact(run_id, str(folder / name))
-    with TemporaryDirectory() as pictures:
+    if (folder / RESULT).exists():
+        client.log_artifact(run_id, str(folder / RESULT))
+    with TemporaryDirectory() as made:
+        copy = Path(made) / CONFIG
+        copy.write_text(yaml.safe_dump(portable(config), sort_keys=False))
+        client.log_artifact(run_id, str(copy))
         title = f"{facts.model} on {facts.dataset} ({facts.origin}), seed {facts.seed}"
-        for picture in draw_curves(Journal(folder).read(), Path(pictures), title):
+        for picture in draw_curves(Journal(folder).read(), Path(made), title):
             client.log_artifact(run_id, str(picture), "curves")
     client.set_terminated(run_id, MLFLOW_STATES[status.state], end_time=status.time)
     return shortened
