@@ -253,10 +253,8 @@ def _values(line: bytes) -> list[str] | str:
     if empty := {"", " "}.intersection(values):
         return f"column '{COLUMNS[values.index(empty.pop())]}' is empty"
     for at, name in NUMBER_PLACES:
-        if not (values[at].isascii() and values[at].isdecimal()):
-            return f"column '{name}' is {values[at]!r}; it must be a whole number"
-        if len(values[at]) > LONGEST_NUMBER:
-            return f"column '{name}' has {len(values[at])} digits; allowed: up to {LONGEST_NUMBER}"
+        if not (values[at].isascii() and values[at].isdecimal() and len(values[at]) <= LONGEST_NUMBER):
+            return f"column '{name}' is {values[at][:30]!r}; it must be a whole number of up to {LONGEST_NUMBER} digits"
     for at, name, allowed in LABEL_PLACES:
         if values[at] not in allowed:
             return f"column '{name}' is {values[at]!r}; allowed: {', '.join(map(repr, allowed))}"
