@@ -225,8 +225,8 @@ def _refuse_empty(split: SplitRule, assigned: np.ndarray) -> None:
             rule = manifest.rule(split)
             keys = ", ".join(f"dataset.split.{key}={rule[key]}" for key in rule if key != "rule")
             raise ValueError(
-                f"split '{name}' has no rows: {rule['rule']} gave it none of {rows.sum()}. Change {keys or 'dataset.split'}, "
-                "or prepare more rows (dataset.simulator.rows where the data are simulated)"
+                f"split '{name}' has no rows: {rule['rule']} gave it none of {rows.sum()}. Change "
+                f"{keys or 'dataset.split'}, or prepare more rows (dataset.simulator.rows where the data are simulated)"
             )
 
 
