@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 import torch
 
-from mtlbench.data import encode, parse
+from mtlbench.data import encode, manifest, parse
 from mtlbench.data.loader import Rows
+from mtlbench.data.manifest import accounts
 from mtlbench.data.matrices import MatrixFile
 from mtlbench.data.prepare import Provenance, prepare
-from mtlbench.data.raw import RawError
+from mtlbench.data.raw import ROWS, RawError, RawFile
 from mtlbench.data.split import Candidates, by_key
 from mtlbench.data.store import SPLITS, Store, StoreError
 from mtlbench.schema import PADDING
@@ -490,6 +491,40 @@ def test_raw_checksums_are_compared_with_published_ones(raw: Path, tmp_path: Pat
     store = build(raw, tmp_path / "a", provenance=real)
     assert store.manifest["raw"]["rows.train.txt"]["sha256"] == "ab"
     assert store.manifest["raw"]["rows.train.txt"]["published"] is None
+
+
+def test_accounts_say_what_became_of_every_line(damaged: Path, tmp_path: Path) -> None:
+    store = build(damaged, tmp_path / "a", on_error="quarantine")
+    lines = dict(zip(store.manifest["raw"], accounts(store.manifest), strict=True))
+    cut = sum(max(len(row[4].split()) - TAGS, 0) for row in read_lines(damaged / "rows.train.txt"))
+    assert lines["rows.train.txt"] == (
+        f"rows.train.txt: 300 lines read, 2 rejected, 1 dropped (policy: 1), {cut} values cut (tags: {cut}), simulated"
+    )
+    assert lines["users.test.txt"].startswith("users.test.txt: 41 lines read, 1 rejected, 0 dropped, ")
+    fields = store.manifest["fields"]
+    assert fields["tags"]["cut"] == sum(facts["cut"].get("tags", 0) for facts in store.manifest["raw"].values())
+
+
+@pytest.mark.parametrize(
+    ("published", "checksum", "ending"),
+    [
+        (None, None, "no published counts"),
+        (1234, None, "matches the published counts"),
+        (1234, "ab", "matches the published counts and checksum"),
+        (None, "ab", "matches the published checksum"),
+        (1235, "cd", "differs: 1234 lines, published are 1235; sha256 is ab, published is cd"),
+    ],
+)
+def test_accounts_compare_with_what_is_published(
+    tmp_path: Path, published: int | None, checksum: str | None, ending: str
+) -> None:
+    (tmp_path / "a").touch()
+    file = RawFile(name="a", table=ROWS, part="train", published_rows=published, sha256=checksum)
+    spill, real = parse.Spill(lines=Counter(a=1234)), Provenance(origin="real", raw={"a": "ab"})
+    described = manifest.raw([(file, tmp_path / "a")], spill, Counter(), real)
+    assert accounts({"origin": "real", "raw": described}) == [
+        f"a: 1,234 lines read, 0 rejected, 0 dropped, 0 values cut, {ending}"
+    ]
 
 
 def test_signals_are_left_as_they_were(raw: Path, tmp_path: Path) -> None:

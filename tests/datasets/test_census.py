@@ -169,7 +169,7 @@ def test_the_real_files(tmp_path: Path, group: str, main: str, positives: tuple[
     assert splits["valid"]["positives"]["never_married"] + splits["test"]["positives"]["never_married"] == 43_143
     if positives[1] is not None:
         assert splits["valid"]["positives"][main] + splits["test"]["positives"][main] == positives[1]
-    assert {facts["published"] for facts in store.manifest["raw"].values()} == {"matches what is published"}
+    assert {facts["published"] for facts in store.manifest["raw"].values()} == {"matches the published counts"}
     assert {name: len(store.vocabulary(name)) for name in NOMINAL} == CATEGORIES
     counts = dict(
         zip(

@@ -95,10 +95,27 @@ def raw(
             "lines": spill.lines[path.name],
             "rejected": rejected[path.name],
             "dropped": dict(spill.dropped.get(path.name, {})),
+            "cut": {name: count for name, count in spill.cut.get(path.name, {}).items() if count},
             "sha256": digest,
             "published": _compare(file, spill.lines[path.name], digest) if provenance.origin == "real" else None,
         }
     return described
+
+
+def accounts(manifest: Mapping[str, Any]) -> list[str]:
+    """A line per raw file that says what became of all it held, and how that compares with what is published."""
+    return [
+        f"{name}: {facts['lines']:,} lines read, {facts['rejected']:,} rejected, "
+        f"{_total(facts['dropped'], 'dropped')}, {_total(facts['cut'], 'values cut')}, "
+        + (facts["published"] or ("simulated" if manifest["origin"] == "simulated" else "no published counts"))
+        for name, facts in manifest["raw"].items()
+    ]
+
+
+def _total(counts: Mapping[str, int], what: str) -> str:
+    """The sum, and in brackets what it is made of."""
+    parts = ", ".join(f"{name}: {count:,}" for name, count in counts.items() if count)
+    return f"{sum(counts.values()):,} {what}" + (f" ({parts})" if parts else "")
 
 
 def files(folder: Path, processes: int) -> dict[str, Any]:
@@ -125,4 +142,5 @@ def _compare(file: RawFile, lines: int, digest: str | None) -> str | None:
         differences.append(f"sha256 is {digest}, published is {file.sha256}")
     if differences:
         return "differs: " + "; ".join(differences)
-    return "matches what is published" if file.published_rows is not None or file.sha256 is not None else None
+    compared = ["counts"] * (file.published_rows is not None) + ["checksum"] * (None not in (file.sha256, digest))
+    return f"matches the published {' and '.join(compared)}" if compared else None

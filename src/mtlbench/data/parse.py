@@ -125,7 +125,7 @@ class Spill:
     pieces: dict[str, list[Piece]] = field(default_factory=dict)
     lines: Counter[str] = field(default_factory=Counter)
     dropped: dict[str, Counter[str]] = field(default_factory=dict)
-    cut: Counter[str] = field(default_factory=Counter)
+    cut: dict[str, Counter[str]] = field(default_factory=dict)
     extras: tuple[str, ...] = ()
 
     def rows(self, table: str) -> int:
@@ -144,7 +144,7 @@ class Spill:
             self.extras = tuple(extra for extra in OPTIONAL if extra in next(pieces[-1].read()).schema.names)
         self.lines[name] += parsed.lines
         self.dropped.setdefault(name, Counter()).update(parsed.dropped)
-        self.cut.update(parsed.cut)
+        self.cut.setdefault(name, Counter()).update(parsed.cut)
 
 
 def spill_all(dataset: RawDataset, sources: Sequence[Path], folder: Path, refusals: Refusals, processes: int) -> Spill:

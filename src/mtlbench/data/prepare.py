@@ -166,7 +166,7 @@ def _build(plan: _Plan, folder: Path) -> None:
         "on_error": plan.on_error,
         "splits": manifest.splits(fitted.schema, counts),
         "tables": {table: spill.rows(table) for table in fitted.schema.tables},
-        "fields": manifest.fields(fitted.schema, fitted.scales, spill.cut, counts),
+        "fields": manifest.fields(fitted.schema, fitted.scales, sum(spill.cut.values(), Counter()), counts),
         "raw": manifest.raw(
             list(zip(plan.dataset.files, sources, strict=True)), spill, refusals.counts, plan.provenance
         ),
