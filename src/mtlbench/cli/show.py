@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from mtlbench.cli.choices import GROUPS, choices, conf_folder, options
 from mtlbench.cli.compose import compose
 from mtlbench.cli.render import head_text, metrics_text, table
+from mtlbench.data.manifest import accounts
 from mtlbench.data.store import SPLITS, Store
 
 USAGE = """usage: mtlbench show <group>=<choice> [<key>=<value> ...]     e.g. show model=dephn, show dataset=aliccp
@@ -68,6 +69,8 @@ def store_text(store: Store) -> str:
             table(["field", "kind", "ids", "width", "table", "role"], fields),
             "",
             f"  {store.schema.embedding_rows:,} rows in the embedding table",
+            "",
+            *(f"  {line}" for line in accounts(manifest)),
         ]
     )
 
