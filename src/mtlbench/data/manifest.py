@@ -106,7 +106,9 @@ def accounts(manifest: Mapping[str, Any]) -> list[str]:
     """A line per raw file that says what became of all it held, and how that compares with what is published."""
     return [
         f"{name}: {facts['lines']:,} lines read, {facts['rejected']:,} rejected, "
-        f"{_total(facts['dropped'], 'dropped')}, {_total(facts['cut'], 'values cut')}, "
+        f"{_total(facts['dropped'], 'dropped')}, "
+        # Stores of earlier versions do not say which file the cut values stood in.
+        + (f"{_total(facts['cut'], 'values cut')}, " if "cut" in facts else "")
         + (facts["published"] or ("simulated" if manifest["origin"] == "simulated" else "no published counts"))
         for name, facts in manifest["raw"].items()
     ]
