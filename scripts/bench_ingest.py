@@ -42,9 +42,14 @@ def prepare_once(raw: Path, scratch: Path, fields: str) -> float:
     from mtlbench.data.split import by_key
 
     started = time.perf_counter()
-    prepare(AliCCP(field_set="all" if fields == "all" else "usual"), raw, scratch / "store",
-            split=partial(by_key, table="common", fraction=0.1, seed=0), provenance=Provenance(origin="simulated"),
-            min_count=12)
+    prepare(
+        AliCCP(field_set="all" if fields == "all" else "usual"),
+        raw,
+        scratch / "store",
+        split=partial(by_key, table="common", fraction=0.1, seed=0),
+        provenance=Provenance(origin="simulated"),
+        min_count=12,
+    )
     return time.perf_counter() - started
 
 
@@ -83,8 +88,18 @@ WORK = {"prepare": prepare_once, "loop": python_loop}
 def measured(what: str, raw: Path, fields: str) -> Measured:
     """Run one piece of work in a fresh process and watch it."""
     scratch = Path(tempfile.mkdtemp(dir=raw.parent))
-    command = [sys.executable, __file__, "--work", what, "--raw", str(raw), "--scratch", str(scratch),
-               "--fields", fields]
+    command = [
+        sys.executable,
+        __file__,
+        "--work",
+        what,
+        "--raw",
+        str(raw),
+        "--scratch",
+        str(scratch),
+        "--fields",
+        fields,
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     peak, busy = 0, dict[int, float]()
     while process.poll() is None:
@@ -130,23 +145,30 @@ def simulated(folder: Path, rows: int) -> Path:
 def report(rows: int, repeats: int, folder: Path, fields: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     small, large = simulated(folder, rows), simulated(folder, 2 * rows)
-    cases = {"mtlbench, raw to store": ("prepare", small, rows),
-             "the same, twice the rows": ("prepare", large, 2 * rows), "plain Python loop": ("loop", small, rows)}
+    cases = {
+        "mtlbench, raw to store": ("prepare", small, rows),
+        "the same, twice the rows": ("prepare", large, 2 * rows),
+        "plain Python loop": ("loop", small, rows),
+    }
     runs: dict[str, list[Measured]] = {name: [] for name in cases}
     for _ in range(repeats):
         for name, (what, raw, _) in cases.items():
             runs[name].append(measured(what, raw, fields))
     size = sum((small / file.name).stat().st_size for file in AliCCP().files) / MB
-    print(f"\nAli-CCP format, {rows:,} + {rows // 4:,} rows, {size:,.0f} MB of text, fields: {fields}; "
-          f"{cores()} cores; medians of {repeats}")
+    print(
+        f"\nAli-CCP format, {rows:,} + {rows // 4:,} rows, {size:,.0f} MB of text, fields: {fields}; "
+        f"{cores()} cores; medians of {repeats}"
+    )
     print("The loop parses, joins and writes text, no vocabulary; mtlbench checks every byte and writes a store.\n")
     print(f"{'':28}{'rows/s':>12}{'ratio':>9}{'seconds':>10}{'slowest':>10}{'CPU s':>10}{'peak MB':>10}")
     speeds = {name: cases[name][2] * 5 / 4 / statistics.median(run.seconds for run in of) for name, of in runs.items()}
     for name, of in runs.items():
         seconds = [run.seconds for run in of]
-        print(f"{name:28}{speeds[name]:>12,.0f}{speeds[name] / speeds['plain Python loop']:>9.1f}"
-              f"{statistics.median(seconds):>10.1f}{max(seconds):>10.1f}"
-              f"{statistics.median(run.cpu_seconds for run in of):>10.1f}{max(run.peak_mb for run in of):>10,.0f}")
+        print(
+            f"{name:28}{speeds[name]:>12,.0f}{speeds[name] / speeds['plain Python loop']:>9.1f}"
+            f"{statistics.median(seconds):>10.1f}{max(seconds):>10.1f}"
+            f"{statistics.median(run.cpu_seconds for run in of):>10.1f}{max(run.peak_mb for run in of):>10,.0f}"
+        )
 
 
 def cores() -> int:

@@ -70,7 +70,11 @@ def main() -> None:
                 arguments.device,
             ]
             done = subprocess.run(
-                command, check=True, capture_output=True, text=True, env=os.environ | {"DO_NOT_TRACK": "1"}
+                command,
+                check=True,
+                capture_output=True,
+                text=True,
+                env=os.environ | {"DO_NOT_TRACK": "1", "OMP_WAIT_POLICY": "passive"},
             )
             runs.append(json.loads(done.stdout.splitlines()[-1]))
             print(f"  {side}: {runs[-1]}", file=sys.stderr)

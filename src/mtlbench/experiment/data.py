@@ -22,9 +22,7 @@ from mtlbench.data.raw import RawDataset, RawError
 from mtlbench.data.store import Store, open_store
 from mtlbench.experiment.build import build, fill
 from mtlbench.experiment.errors import ConfigError
-
-PLACES = ("raw", "source")
-"""Keys of a data set's configuration that say where the data are, not what they are."""
+from mtlbench.tracking.parameters import PLACES
 
 
 class SimulatedDataWarning(UserWarning):

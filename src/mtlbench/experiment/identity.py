@@ -11,9 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import mtlbench
 from mtlbench.experiment.data import Data
-
-NOT_IDENTITY = ("run", "profile", "hydra")
-"""Where and how a run is executed; and a profile's values, which count where the model or trainer takes them up."""
+from mtlbench.tracking.parameters import NOT_IDENTITY
 
 
 def run_identity(config: DictConfig, data: Data) -> str:
