@@ -74,7 +74,7 @@ def main() -> None:
                 check=True,
                 capture_output=True,
                 text=True,
-                env=os.environ | {"DO_NOT_TRACK": "1", "OMP_WAIT_POLICY": "passive"},
+                env=os.environ | {"DO_NOT_TRACK": "1", "GOMP_SPINCOUNT": "1000"},
             )
             runs.append(json.loads(done.stdout.splitlines()[-1]))
             print(f"  {side}: {runs[-1]}", file=sys.stderr)
