@@ -24,7 +24,7 @@ demo: setup  ## the main job on a small simulated Ali-CCP: simulate, prepare, tr
 	$(BIN)/mtlbench train model=dephn dataset=aliccp dataset.source=simulated
 
 test: setup  ## all tests but the long ones
-	$(BIN)/python -m pytest -m "not long and not gpu and not peers"
+	$(BIN)/python -m pytest -m "not long and not peers"
 
 test-long: setup  ## the long tests too: kill and resume, compiled models, recovery of planted structure, more fuzzing
 	$(BIN)/python -m pytest
