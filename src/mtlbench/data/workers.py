@@ -4,12 +4,14 @@ import multiprocessing
 import multiprocessing.context
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -39,7 +41,7 @@ def each(
         OSError: a process was ended from outside, usually for want of memory.
     """
     with tqdm(total=len(jobs), desc=title, disable=None, delay=2, leave=False) as progress:
-        if processes == 1 or len(jobs) < 2 or _in_foreign_pool():
+        if processes == 1 or len(jobs) < 2 or _must_work_alone():
             for job in jobs:
                 yield work(job)
                 progress.update()
@@ -87,9 +89,15 @@ def _deaf() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _in_foreign_pool() -> bool:
-    """Whether this process belongs to a pool of joblib's, whose processes cannot start any of ours."""
-    return multiprocessing.get_start_method(allow_none=True) not in (None, *multiprocessing.get_all_start_methods())
+def _must_work_alone() -> bool:
+    """Whether this process cannot start others.
+
+    A process of joblib's pool cannot, and neither can a program read from standard input, whose main module new
+    processes would look for in a file.
+    """
+    main = getattr(sys.modules["__main__"], "__file__", None)
+    foreign = multiprocessing.get_start_method(allow_none=True) not in (None, *multiprocessing.get_all_start_methods())
+    return foreign or (main is not None and not Path(main).exists())
 
 
 def _receive(work: Callable[[Any], Any]) -> None:
