@@ -107,8 +107,9 @@ def mtlbench_side(optimizer: str, precision: str, batch: int, seconds: float, de
     from mtlbench.models.mmoe import MMoE
     from mtlbench.schema import Field, Schema, Task
     from mtlbench.tracking.journal import Journal
-    from mtlbench.train.loop import Place, Settings, fit
+    from mtlbench.train.loop import Place, fit
     from mtlbench.train.optimizers import LazyAdam, build_optimizers
+    from mtlbench.train.settings import Settings
 
     schema = Schema(
         fields=tuple(Field(name=f"f{i}", cardinality=size) for i, size in enumerate(VOCABULARIES)),

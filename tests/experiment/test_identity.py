@@ -12,7 +12,7 @@ from mtlbench.experiment.build import build, check, fill
 from mtlbench.experiment.data import SimulatedDataWarning, locate, simulated
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.identity import run_identity
-from mtlbench.train.loop import Settings
+from mtlbench.train.settings import Settings
 
 BASE = ["model=mmoe", "dataset=census", "dataset.source=simulated", "dataset.simulator.rows=600"]
 

@@ -15,8 +15,9 @@ from mtlbench.tracking.journal import Journal
 from mtlbench.train import loop
 from mtlbench.train.checkpoint import CheckpointError
 from mtlbench.train.interrupt import Interrupted
-from mtlbench.train.loop import NonFiniteLossError, Place, Progress, Settings, batch_bounds, fit, load_best, score
+from mtlbench.train.loop import NonFiniteLossError, Place, Progress, batch_bounds, fit, load_best, score
 from mtlbench.train.optimizers import LazyAdam
+from mtlbench.train.settings import Settings
 from synthetic import plain_schema, random_batch
 
 SCHEMA = plain_schema()

@@ -13,7 +13,8 @@ from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.run import build_model, measure, resolve_device
 from mtlbench.metrics import Metrics
 from mtlbench.tracking.folder import read_facts
-from mtlbench.train.loop import Settings, load_best
+from mtlbench.train.loop import load_best
+from mtlbench.train.settings import Settings
 
 
 def evaluate_run(folder: Path, split: str, device_name: str, predictions: Path | None) -> Metrics:

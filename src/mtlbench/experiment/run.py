@@ -29,8 +29,9 @@ from mtlbench.tracking.connect import public
 from mtlbench.tracking.folder import Facts, begin, read_facts, write_json, write_status
 from mtlbench.tracking.journal import Journal
 from mtlbench.tracking.tracker import open_tracker
-from mtlbench.train.loop import Place, Progress, Settings, fit, load_best, score
+from mtlbench.train.loop import Place, Progress, fit, load_best, score
 from mtlbench.train.optimizers import build_optimizers, parameter_groups
+from mtlbench.train.settings import Settings
 
 PLAIN = {
     "seed": Annotated[int, Field(ge=0, lt=2**63)],

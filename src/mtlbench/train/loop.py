@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,56 +22,11 @@ from mtlbench.tracking.journal import Journal
 from mtlbench.train import checkpoint
 from mtlbench.train.interrupt import Interrupt, Interrupted
 from mtlbench.train.selection import Part, parts
+from mtlbench.train.settings import Settings
 
 
 class NonFiniteLossError(FloatingPointError):
     """A task's loss became infinite or not a number; says in which step, and the last finite value."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What the loop may be told.
-
-    Attributes:
-        epochs: passes over the training rows at most.
-        batch_size: training rows per step.
-        evaluation_batch_size: rows per forward pass when scoring; changes nothing but speed and memory.
-        patience: epochs without a better validation score after which a part has had its chance; training ends when
-            all have. ``None``: always all epochs.
-        select: validation metric that decides which weights are kept, ``<metric>`` or ``<task>/<metric>``.
-        precision: ``bf16`` computes the forward pass under autocast; weights, losses and metrics stay float32.
-        compile: run full batches through `torch.compile`.
-        clip: largest norm of the gradient of all parameters that receive dense gradients, or ``None``.
-        log_steps: steps between two lines of training losses in the journal.
-        checkpoint_minutes: minutes between checkpoints inside an epoch; each epoch ends with one anyway.
-        rows: train and validate on the first so many training rows only (to see a model overfit them); ``None``: all.
-    """
-
-    epochs: int
-    batch_size: int
-    evaluation_batch_size: int
-    patience: int | None
-    select: str
-    precision: Literal["fp32", "bf16"]
-    compile: bool
-    clip: float | None
-    log_steps: int
-    checkpoint_minutes: float
-    rows: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "evaluation_batch_size", "log_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"trainer.{name} is {getattr(self, name)}; allowed: 1 or more")
-        for name in ("patience", "rows"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise ValueError(f"trainer.{name} is {value}; allowed: 1 or more, or null")
-        if self.clip is not None and not 0 < self.clip < float("inf"):
-            raise ValueError(f"trainer.clip is {self.clip}; allowed: above 0, or null")
-        if not self.checkpoint_minutes > 0:
-            raise ValueError(f"trainer.checkpoint_minutes is {self.checkpoint_minutes}; allowed: above 0")
-        if self.precision not in ("fp32", "bf16"):
-            raise ValueError(f"trainer.precision is {self.precision!r}; allowed: 'fp32', 'bf16'")
 
 
 @dataclass(frozen=True, kw_only=True)
