@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from mtlbench.data.loader import Rows, batches, order
+from mtlbench.data.loader import Rows, order
 from mtlbench.data.prepare import Provenance, prepare
 from mtlbench.data.split import by_key
 from toy import Toy, write_toy
@@ -47,16 +47,6 @@ def test_gather_equals_row_by_row(rows: Rows) -> None:
     assert batch.row.tolist() == index.tolist()
     assert batch.observed is batch.group is batch.source is None
     assert (batch.ids.dtype, batch.numbers.dtype, batch.labels.dtype) == (torch.int32, torch.float32, torch.float32)
-
-
-@pytest.mark.parametrize("batch_size", [1, 7, 101, 500])
-def test_batches_cover_the_order_whatever_their_size(rows: Rows, batch_size: int) -> None:
-    wanted = order(len(rows), seed=3, epoch=1)
-    found = list(batches(rows, batch_size, wanted))
-    assert torch.cat([batch.row for batch in found]).equal(wanted)
-    assert torch.cat([batch.ids for batch in found]).equal(rows.gather(wanted).ids)
-    assert {len(batch) for batch in found[:-1]} <= {batch_size}
-    assert torch.cat([batch.row for batch in batches(rows, batch_size)]).equal(torch.arange(len(rows)))
 
 
 def test_order_is_a_permutation_and_a_function_of_seed_and_epoch() -> None:

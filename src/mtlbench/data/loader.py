@@ -5,7 +5,7 @@ tables are joined here, in the gather, so a user's history is stored once howeve
 """
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -125,21 +125,6 @@ def order(rows: int, seed: int, epoch: int) -> Tensor:
     state = np.random.SeedSequence((seed, epoch)).generate_state(2)
     generator = torch.Generator().manual_seed(int(state[0]) << 31 ^ int(state[1]))
     return torch.randperm(rows, generator=generator)
-
-
-def batches(rows: Rows, batch_size: int, order: Tensor | None = None) -> Iterator[Batch]:
-    """Batches of ``batch_size`` rows, the last one of what is left; in file order if no order is given.
-
-    Args:
-        rows: a split.
-        batch_size: rows per batch.
-        order: int64 row numbers, on the device of the rows.
-    """
-    for start in range(0, len(rows) if order is None else len(order), batch_size):
-        if order is None:
-            yield rows.gather(torch.arange(start, min(start + batch_size, len(rows)), device=rows.device))
-        else:
-            yield rows.gather(order[start : start + batch_size])
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
