@@ -33,6 +33,7 @@ class Field:
         table: dimension table that holds the field; ``None`` means the rows themselves.
         vocabulary: name of the vocabulary; fields that name the same one share their ids. Default: the field's own.
         role: what the field describes (``user``, ``item``, ``context``, ``history``, ...), for models that ask.
+        target: of a history: the id field of the candidate that its entries are to be compared with (DIN).
     """
 
     name: str
@@ -43,6 +44,7 @@ class Field:
     table: str | None = None
     vocabulary: str | None = None
     role: str | None = None
+    target: str | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in ("id", "number"):
@@ -51,6 +53,8 @@ class Field:
             raise ValueError(f"field '{self.name}': width is {self.width}; allowed: 1 or more")
         if self.kind == "number" and (self.cardinality or self.weighted or self.vocabulary):
             raise ValueError(f"field '{self.name}' is a number: it has no cardinality, weights or vocabulary")
+        if self.target is not None and (self.kind != "id" or self.width == 1):
+            raise ValueError(f"field '{self.name}' has a target, so it must be an id field of width above 1")
         if self.weighted and self.width == 1:
             raise ValueError(
                 f"field '{self.name}': the weight of a single value cancels in a weighted mean; "
@@ -87,13 +91,14 @@ class Schema:
     Attributes:
         fields: the inputs.
         tasks: the labels, in the order of the columns of ``Batch.labels``.
-        group, source, time: whether the rows carry such a column (a user, a scenario, a day); see `Batch`.
+        group, time: whether the rows carry such a column (a user, a day); see `Batch`.
+        source: how many sources (scenarios) the rows come from; 0 if they do not say.
     """
 
     fields: tuple[Field, ...]
     tasks: tuple[Task, ...]
     group: bool = False
-    source: bool = False
+    source: int = 0
     time: bool = False
 
     def __post_init__(self) -> None:
@@ -116,6 +121,10 @@ class Schema:
                     f"field '{field.name}' has {field.cardinality} ids, but its vocabulary "
                     f"'{field.vocabulary_name}' has {sizes[field.vocabulary_name]}"
                 )
+        ids = [field.name for field in self.id_fields]
+        for field in self.id_fields:
+            if field.target is not None and field.target not in ids:
+                raise ValueError(f"field '{field.name}' has the target '{field.target}', which is no id field: {ids}")
         names = [task.name for task in self.tasks]
         for position, task in enumerate(self.tasks):
             if task.given is not None and task.given not in names[:position]:
@@ -196,7 +205,7 @@ class Batch:
         weights: float32 ``[B, W]`` for the slots of weighted fields, or ``None`` if no field is weighted.
         labels: float32 ``[B, T]``, or ``None`` when a model only scores.
         observed: bool ``[B, T]``, which labels count; ``None`` if all do.
-        group, source, time: int64 ``[B]`` where the schema has them, else ``None``.
+        group, source, time: int64 ``[B]`` where the schema has them, else ``None``; sources count from 0.
         row: int64 ``[B]``, row numbers within the split.
     """
 

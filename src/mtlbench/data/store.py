@@ -12,7 +12,7 @@ from mtlbench.data.loader import Rows, read_rows
 from mtlbench.data.vocabulary import Vocabulary
 from mtlbench.schema import Schema
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever a store of an earlier version can no longer be read."""
 
 MANIFEST = "manifest.json"
