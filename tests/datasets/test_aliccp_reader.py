@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from mtlbench.data import lines as text_lines
 from mtlbench.data.raw import LINE, ROWS, Block, RawError, Rejected, Shard
-from mtlbench.datasets.aliccp import dataset as module
 from mtlbench.datasets.aliccp import plain, quick
 from mtlbench.datasets.aliccp.dataset import CONTRADICTION, AliCCP
 from mtlbench.datasets.aliccp.layout import ALL, COMMON, RAW_FIELDS, USUAL, fields_of
@@ -153,8 +153,8 @@ class TestRefusals:
                 (1, "no newline at the end of the file: the file was cut off")]
 
     def test_a_file_without_newlines_is_no_text_file(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module, "LONGEST_LINE", 1000)
-        monkeypatch.setattr(module, "BLOCK_BYTES", 100)
+        monkeypatch.setattr(text_lines, "LONGEST_LINE", 1000)
+        monkeypatch.setattr(text_lines, "PIECE_BYTES", 100)
         with pytest.raises(RawError, match=r"file.csv: no newline in the \d+ bytes before byte \d+"):
             read(path, b"x" * 5000)
 
@@ -282,14 +282,14 @@ class TestBlocksAndShards:
         assert [bad.line for bad in rejected(whole)] == [0, 700, 701, 2999]
         assert sum(block.lines for block in whole) == 3000
         for size in (100, 5000, 70_000):  # the first is shorter than a line
-            monkeypatch.setattr(module, "BLOCK_BYTES", size)
+            monkeypatch.setattr(text_lines, "PIECE_BYTES", size)
             cut = read(path, text)
             assert rows(cut) == rows(whole)
             assert rejected(cut) == rejected(whole)
 
     def test_damage_leaves_most_lines_to_the_fast_way(self, path: Path, text: bytes) -> None:
         slow = sum(block.lines for block in read(path, text) if block.rejected)
-        assert slow <= 3 * module.SUSPECT_LINES
+        assert slow <= 3 * text_lines.SUSPECT_LINES
 
     def test_shards_cut_anywhere_give_every_line_once(self, path: Path, text: bytes) -> None:
         whole = rows(read(path, text))

@@ -13,7 +13,8 @@ from typing import Literal, get_args
 import numpy as np
 import pyarrow as pa
 
-from mtlbench.data.raw import KEY, LINE, ROWS, WEIGHT_SUFFIX, Block, RawError, RawFile, Rejected, Shard
+from mtlbench.data.lines import read_blocks
+from mtlbench.data.raw import KEY, LINE, ROWS, WEIGHT_SUFFIX, Block, RawFile, Rejected, Shard
 from mtlbench.datasets.aliccp import plain, quick
 from mtlbench.datasets.aliccp.layout import ALL, BY_CODE, COMMON, USUAL, RawField
 from mtlbench.datasets.aliccp.plain import BadLineError, Line
@@ -22,13 +23,6 @@ from mtlbench.schema import Field, Task
 FieldSet = Literal["usual", "all"]
 Contradictions = Literal["drop", "keep", "fail"]
 CONTRADICTION = "conversion without click"
-BLOCK_BYTES = 2 << 20
-"""Text read at a time: 8,700 impressions. Arrays of this size stay in the cache and in the allocator's own memory; with
-four times as much the reader takes 1.8 times as long."""
-LONGEST_LINE = 64 << 20
-"""A thousand times the longest published line; a file without a newline for that long is no text file."""
-SUSPECT_LINES = 256
-"""A piece of at most so many lines in which something is wrong is read line by line."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,11 +93,9 @@ class AliCCP:
         Raises:
             RawError: the file is no text file of lines.
         """
-        first = 0
-        for text in _pieces(shard):
-            for block in self._blocks(text, shard.file.table, first):
-                yield block
-                first += block.lines
+        table = shard.file.table
+        yield from read_blocks(shard, lambda text, first: self._at_once(text, table, first),
+                               lambda text, first: self._one_by_one(text, table, first))
 
     def simulate(self, folder: Path, *, rows: int = 200_000, test_rows: int | None = None,  # noqa: PLR0913 (knobs)
                  seed: int = 0, rates: Literal["auto", "official", "demo"] = "auto", relatedness: float = 0.5,
@@ -130,18 +122,11 @@ class AliCCP:
         return Field(name=raw.name, width=width, weighted=raw.bag and raw.value and width > 1,
                      table=None if raw.table == ROWS else raw.table, role=raw.role)
 
-    def _blocks(self, text: bytes, table: str, first: int) -> Iterator[Block]:
-        """One block of all the lines if they are good, else of ever smaller pieces: the bad ones are few."""
+    def _at_once(self, text: bytes, table: str, first: int) -> Block | None:
         lines = quick.read_lines(text, table)
-        if lines is not None and not (self.contradictions == "fail" and _contradictions(lines).any()):
-            yield self._kept(self._columns(lines, table, first), _contradictions(lines), ())
-        elif (middle := _middle(text)) is None:
-            yield self._line_by_line(text, table, first)
-        else:
-            for part in (text[:middle], text[middle:]):
-                for block in self._blocks(part, table, first):
-                    yield block
-                    first += block.lines
+        if lines is None or (self.contradictions == "fail" and _contradictions(lines).any()):
+            return None
+        return self._kept(self._columns(lines, table, first), _contradictions(lines), ())
 
     def _kept(self, columns: pa.RecordBatch, contradictory: np.ndarray, rejected: tuple[Rejected, ...]) -> Block:
         """The block without the contradictory lines, if they are to be dropped."""
@@ -152,7 +137,7 @@ class AliCCP:
         return Block(columns=columns.filter(pa.array(~contradictory)), lines=lines, rejected=rejected,
                      dropped={CONTRADICTION: dropped})
 
-    def _line_by_line(self, text: bytes, table: str, first: int) -> Block:
+    def _one_by_one(self, text: bytes, table: str, first: int) -> Block:
         good: list[Line] = []
         number: list[int] = []
         rejected: list[Rejected] = []
@@ -233,34 +218,3 @@ def _by_columns(lines: list[Line], table: str) -> quick.Lines:
         ids=np.array([identifier for _, _, identifier, _ in triples], np.int32),
         values=np.array([value for _, _, _, value in triples], np.float32),
     )
-
-
-def _middle(text: bytes) -> int | None:
-    """Where to cut whole lines in two, or None if there are too few of them to bother."""
-    if text.count(b"\n") <= SUSPECT_LINES:
-        return None
-    return text.rfind(b"\n", 0, text.index(b"\n", len(text) // 2)) + 1 or None
-
-
-def _pieces(shard: Shard) -> Iterator[bytes]:
-    """The shard's bytes in pieces of whole lines; only a file's last line may lack its newline."""
-    with shard.path.open("rb") as file:
-        file.seek(shard.start)
-        begun = b""
-        left = shard.stop - shard.start
-        while left > 0:
-            text = file.read(min(BLOCK_BYTES, left))
-            if not text:
-                raise RawError(f"{shard.path}: ends {left} bytes before byte {shard.stop}; it was cut while being read")
-            left -= len(text)
-            if left <= 0 and not text.endswith(b"\n"):
-                text += file.readline(LONGEST_LINE)  # the last line began in the shard and may end behind it
-            whole = text.rfind(b"\n") + 1 if left > 0 else len(text)
-            if whole:
-                yield begun + text[:whole]
-                begun = text[whole:]
-            else:
-                begun += text
-            if len(begun) > LONGEST_LINE:
-                raise RawError(f"{shard.path}: no newline in the {len(begun)} bytes before byte {shard.stop - left}; "
-                               "this is not a text file of lines (still compressed?)")
