@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mtlbench.nn.activations import Activation, activation_of
+from mtlbench.nn.activations import LayerActivation, layer_activation_of
+from mtlbench.nn.dice import Dice
 
 
 class StackedLinear(nn.Module):
@@ -43,7 +44,8 @@ class StackedLinear(nn.Module):
 class StackedMLP(nn.Module):
     """E multi-layer perceptrons side by side: per layer linear, activation, dropout.
 
-    Shape: ``[E, B, in]`` or ``[1, B, in]`` -> ``[E, B, layers[-1]]``; without layers the input itself.
+    Shape: ``[E, B, in]`` or ``[1, B, in]``, and, for Dice, bool ``[B]`` which rows count (all, if not given) ->
+    ``[E, B, layers[-1]]``; without layers the input itself.
 
     Args:
         stacks: E.
@@ -63,8 +65,8 @@ class StackedMLP(nn.Module):
         inputs: int,
         layers: Sequence[int],
         dropout: float = 0.0,
-        activation: Activation = "relu",
-        last_activation: Activation | None = None,
+        activation: LayerActivation = "relu",
+        last_activation: LayerActivation | None = None,
     ) -> None:
         super().__init__()
         if any(width < 1 for width in layers):
@@ -75,14 +77,15 @@ class StackedMLP(nn.Module):
         widths = [inputs, *layers]
         self.layers = nn.ModuleList(StackedLinear(stacks, *pair) for pair in zip(widths, layers, strict=False))
         self.activations = nn.ModuleList(
-            activation_of(activation if following else last_activation or activation)
-            for following in reversed(range(len(layers)))
+            layer_activation_of(activation if following else last_activation or activation, stacks, width)
+            for following, width in zip(reversed(range(len(layers))), layers, strict=True)
         )
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x_EBI: Tensor) -> Tensor:
+    def forward(self, x_EBI: Tensor, counted_B: Tensor | None = None) -> Tensor:
         for linear, activation in zip(self.layers, self.activations, strict=True):
-            x_EBI = self.dropout(activation(linear(x_EBI)))
+            s_EBH = linear(x_EBI)
+            x_EBI = self.dropout(activation(s_EBH, counted_B) if isinstance(activation, Dice) else activation(s_EBH))
         return x_EBI
 
 
@@ -94,8 +97,8 @@ class MLP(nn.Module):
         inputs: int,
         layers: Sequence[int],
         dropout: float = 0.0,
-        activation: Activation = "relu",
-        last_activation: Activation | None = None,
+        activation: LayerActivation = "relu",
+        last_activation: LayerActivation | None = None,
     ) -> None:
         super().__init__()
         self.stack = StackedMLP(1, inputs, layers, dropout, activation, last_activation)
@@ -111,16 +114,24 @@ class Towers(nn.Module):
     The last product is taken and summed in float32 also where autocast makes its factors bfloat16: eight significant
     bits would tie scores that differ.
 
-    Shape: ``[T, B, in]`` or ``[1, B, in]`` -> logits ``[B, T]``.
+    Shape: ``[T, B, in]`` or ``[1, B, in]``, and, for Dice, which rows count, as in `StackedMLP` -> logits ``[B, T]``.
     """
 
-    def __init__(self, tasks: int, inputs: int, layers: Sequence[int], dropout: float = 0.0, bias: bool = True) -> None:
+    def __init__(
+        self,
+        tasks: int,
+        inputs: int,
+        layers: Sequence[int],
+        dropout: float = 0.0,
+        bias: bool = True,
+        activation: LayerActivation = "relu",
+    ) -> None:
         super().__init__()
-        self.hidden = StackedMLP(tasks, inputs, layers, dropout)
+        self.hidden = StackedMLP(tasks, inputs, layers, dropout, activation)
         self.head = StackedLinear(tasks, self.hidden.width, 1, bias)
 
-    def forward(self, x_TBI: Tensor) -> Tensor:
-        logits_TB = (self.hidden(x_TBI) * self.head.weight.mT).sum(dim=-1)
+    def forward(self, x_TBI: Tensor, counted_B: Tensor | None = None) -> Tensor:
+        logits_TB = (self.hidden(x_TBI, counted_B) * self.head.weight.mT).sum(dim=-1)
         if self.head.bias is not None:
             logits_TB = logits_TB + self.head.bias
         return logits_TB.T
