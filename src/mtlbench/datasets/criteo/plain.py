@@ -1,0 +1,83 @@
+"""One line of Criteo's ``train.txt``, read the obvious way: the definition of what is accepted, and why a line is not.
+
+The fast reader must give exactly this on every input; it comes back here for any piece in which something is wrong.
+"""
+
+import re
+from dataclasses import dataclass
+
+NUMBERS = tuple(f"I{number}" for number in range(1, 14))
+CATEGORIES = tuple(f"C{number}" for number in range(1, 27))
+COLUMNS = ("label", *NUMBERS, *CATEGORIES)
+
+LONGEST_NUMBER = 9
+"""Digits of a number, so that it fits 32 bits; the largest of the published file is 23,159,456 (column I5)."""
+
+WHOLE = re.compile(rb"-?[0-9]{1,9}")
+HASH = re.compile(rb"[0-9a-f]{8}")
+SHOWN = 40
+"""How many bytes of a bad value a reason quotes."""
+
+
+class BadLineError(ValueError):
+    """The line breaks the format; the message is the reason."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Line:
+    """A line that was read: its click, and the values of `NUMBERS` and `CATEGORIES`, ``None`` where missing."""
+
+    click: int
+    numbers: tuple[int | None, ...]
+    categories: tuple[int | None, ...]
+
+
+def read_line(text: bytes, *, ended: bool = True) -> Line:
+    """Read one line.
+
+    A last line without a newline is read if C26 is there, for a value of eight digits shows that it was not cut off.
+
+    Args:
+        text: the line without its newline.
+        ended: whether a newline stood behind it.
+
+    Raises:
+        BadLineError: the line breaks the format.
+    """
+    if not text:
+        raise BadLineError("empty line")
+    if text.endswith(b"\r"):
+        raise BadLineError("carriage return at the end: the file was converted to another system's line ends")
+    if text.startswith(b"\xef\xbb\xbf"):
+        raise BadLineError("byte order mark at the start: the file was converted to another encoding")
+    values = text.split(b"\t")
+    if len(values) != len(COLUMNS):
+        raise BadLineError(f"{len(values)} tab-separated columns; expected {len(COLUMNS)}")
+    if not ended and not values[-1]:
+        raise BadLineError("no newline at the end of the file and no C26: the line may have been cut off")
+    label, numbers, categories = values[0], values[1 : len(NUMBERS) + 1], values[len(NUMBERS) + 1 :]
+    if label not in (b"0", b"1"):
+        raise BadLineError(f"label is {_shown(label)}; expected 0 or 1")
+    return Line(
+        click=int(label),
+        numbers=tuple(_number(name, value) for name, value in zip(NUMBERS, numbers, strict=True)),
+        categories=tuple(_category(name, value) for name, value in zip(CATEGORIES, categories, strict=True)),
+    )
+
+
+def _number(name: str, value: bytes) -> int | None:
+    if value and not WHOLE.fullmatch(value):
+        raise BadLineError(
+            f"{name} is {_shown(value)}; expected nothing or a whole number of up to {LONGEST_NUMBER} digits"
+        )
+    return int(value) if value else None
+
+
+def _category(name: str, value: bytes) -> int | None:
+    if value and not HASH.fullmatch(value):
+        raise BadLineError(f"{name} is {_shown(value)}; expected nothing or eight lower-case hexadecimal digits")
+    return int(value, 16) if value else None
+
+
+def _shown(value: bytes) -> str:
+    return repr(value[:SHOWN])[1:] + ("..." if len(value) > SHOWN else "")
