@@ -65,7 +65,7 @@ MISSING = (
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Some rows: int64 ``values`` and bool ``missing`` by column. Categories are numbered from 0, frequent ones first."""
+    """Some rows: int64 ``values`` and bool ``missing`` by column. Categories count from 0, frequent ones first."""
 
     values: dict[str, npt.NDArray[np.int64]]
     missing: dict[str, npt.NDArray[np.bool_]]
