@@ -1,7 +1,8 @@
 """A tiny star-shaped data set for tests: labelled rows that point at users, with every kind of field.
 
 One line of ``rows.<part>.txt``: user key, click, conversion, item, tags, colour, price, day, separated by tabs; empty
-means missing. One line of ``users.<part>.txt``: key, city, history (``item:weight`` separated by spaces), embedding.
+means missing; the number of tags gives the row's source. One line of ``users.<part>.txt``: key, city, history
+(``item:weight`` separated by spaces), embedding.
 Lines that start with ``!`` are refused, lines that start with ``-`` are dropped by a policy.
 """
 
@@ -87,6 +88,7 @@ def row_columns(lines: list[tuple[int, list[str]]]) -> pa.RecordBatch:
             "colour": pa.array([value or None for value in colour], pa.string()),
             "price": pa.array([float(value) if value else None for value in price], pa.float32()),
             "time": pa.array([int(value) for value in day], pa.int64()),
+            "source": pa.array([source_of(value) for value in tags], pa.int64()),
         }
     )
 
@@ -98,6 +100,7 @@ def user_columns(lines: list[tuple[int, list[str]]]) -> pa.RecordBatch:
         {
             LINE: pa.array([number for number, _ in lines], pa.int64()),
             KEY: pa.array(key, pa.string()),
+            "group": pa.array([group_of(value) for value in key], pa.int64()),
             "city": pa.array([value or None for value in city], pa.string()),
             "history": pa.array([[int(item) for item, _ in entries] for entries in pairs], pa.list_(pa.int64())),
             "history:weight": pa.array(
@@ -108,6 +111,15 @@ def user_columns(lines: list[tuple[int, list[str]]]) -> pa.RecordBatch:
             ),
         }
     )
+
+
+def source_of(tags: str) -> int:
+    """Raw value of a row's source: three of them, not counted from 0."""
+    return (70, 7, -3)[len(tags.split()) % 3]
+
+
+def group_of(key: str) -> int:
+    return -int(key.removeprefix("user"))
 
 
 def write_toy(folder: Path, rows: int = 300, users: int = 40, seed: int = 0) -> Path:

@@ -107,6 +107,13 @@ class Schema:
                 raise ValueError(f"a schema needs at least one {what}")
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 raise ValueError(f"{what} named more than once in the schema: {', '.join(twice)}")
+        self._check_fields()
+        names = [task.name for task in self.tasks]
+        for position, task in enumerate(self.tasks):
+            if task.given is not None and task.given not in names[:position]:
+                raise ValueError(f"task '{task.name}' is given '{task.given}', which is not a task before it: {names}")
+
+    def _check_fields(self) -> None:
         if tuple(in_order(self.fields)) != self.fields:
             raise ValueError(
                 "fields are out of order: ids before numbers, rows before tables, a table's fields "
@@ -125,10 +132,6 @@ class Schema:
         for field in self.id_fields:
             if field.target is not None and field.target not in ids:
                 raise ValueError(f"field '{field.name}' has the target '{field.target}', which is no id field: {ids}")
-        names = [task.name for task in self.tasks]
-        for position, task in enumerate(self.tasks):
-            if task.given is not None and task.given not in names[:position]:
-                raise ValueError(f"task '{task.name}' is given '{task.given}', which is not a task before it: {names}")
 
     @cached_property
     def id_fields(self) -> tuple[Field, ...]:

@@ -45,7 +45,9 @@ def test_gather_equals_row_by_row(rows: Rows) -> None:
     assert batch.labels.tolist() == [[float(v) for v in rows.columns["labels"][row].tolist()] for row in index.tolist()]
     assert batch.time.tolist() == [int(rows.columns["time"][row]) for row in index.tolist()]
     assert batch.row.tolist() == index.tolist()
-    assert batch.observed is batch.group is batch.source is None
+    assert batch.group is not None
+    assert batch.group.tolist() == [int(rows.columns["group"][row]) for row in index.tolist()]
+    assert batch.observed is None
     assert (batch.ids.dtype, batch.numbers.dtype, batch.labels.dtype) == (torch.int32, torch.float32, torch.float32)
 
 

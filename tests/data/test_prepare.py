@@ -6,6 +6,7 @@ import math
 import multiprocessing
 import signal
 from collections import Counter
+from collections.abc import Callable, Mapping
 from functools import partial
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -19,11 +20,11 @@ from mtlbench.data.loader import Rows
 from mtlbench.data.manifest import accounts
 from mtlbench.data.matrices import MatrixFile
 from mtlbench.data.prepare import Provenance, prepare
-from mtlbench.data.raw import ROWS, RawError, RawFile
-from mtlbench.data.split import Candidates, by_key
+from mtlbench.data.raw import ROWS, Arranged, RawError, RawFile
+from mtlbench.data.split import Candidates, by_group, by_key, by_time
 from mtlbench.data.store import SPLITS, Store, StoreError
 from mtlbench.schema import PADDING
-from toy import EMBEDDING, HISTORY, TAGS, Toy, read_lines, write_toy
+from toy import EMBEDDING, HISTORY, TAGS, Toy, group_of, read_lines, source_of, write_toy
 
 SIMULATED = Provenance(origin="simulated", identity={"toy": 1})
 RULE = partial(by_key, table="users", fraction=0.3, seed=5)
@@ -178,6 +179,7 @@ def test_manifest_counts(store: Store, reference: dict) -> None:
                 "click": sum(row[1] == "1" for row, _ in rows),
                 "conversion": sum(row[2] == "1" for row, _ in rows),
             },
+            "together": {"click and conversion": sum(row[1] == row[2] == "1" for row, _ in rows)},
         }
     assert manifest["raw"]["rows.train.txt"]["lines"] == 300
     assert manifest["fields"]["price"]["missing"]["test"] == sum(not row[6] for row, _ in reference["test"])
@@ -241,7 +243,7 @@ def test_only_training_rows_are_learnt_from(raw: Path, store: Store, reference: 
                 for line in lines
             ]
             (changed / f"{name}.{part}.txt").write_text("\n".join(strange) + "\n")
-    other = build(changed, tmp_path / "store")
+    other = build(changed, tmp_path / "store", one_class="note")
     assert other.schema == store.schema
     for name in ("things", "tags", "colour", "city"):
         assert other.vocabulary(name).values.equals(store.vocabulary(name).values)
@@ -416,6 +418,69 @@ def test_a_folder_that_is_no_store_is_not_overwritten(raw: Path, tmp_path: Path)
     assert (tmp_path / "a" / "thesis.txt").exists()
 
 
+class Log(Toy):
+    """The toy, of which only one jumbled log is published: every line begins with the file that it belongs to."""
+
+    name = "log"
+
+    @property
+    def files(self) -> tuple[RawFile, ...]:
+        return (RawFile(name="log.txt", table=ROWS, part="train", published_rows=683),)
+
+    def arrange(
+        self,
+        sources: Mapping[str, Path],
+        folder: Path,
+        refuse: Callable[[Path, int, str, bytes], None],
+        processes: int,
+    ) -> Arranged:
+        arranged = {file.name: (file, folder / file.name) for file in Toy().files}
+        texts: dict[str, list[str]] = {name: [] for name in arranged}
+        lines = sources["log.txt"].read_text().splitlines()
+        for number, line in enumerate(lines):
+            name, _, rest = line.partition("|")
+            if name in texts:
+                texts[name].append(rest)
+            elif name != "-":
+                refuse(sources["log.txt"], number, "no such file", line.encode())
+        for name, text in texts.items():
+            (folder / name).write_text("\n".join(text) + "\n")
+        rows = len(texts["rows.train.txt"])
+        np.save(folder / "rows.train.txt.truth.npy", np.full((rows, 2), 0.25, np.float32))
+        np.save(folder / "rows.test.txt.truth.npy", np.full((len(texts["rows.test.txt"]), 2), 0.75, np.float32))
+        dropped = sum(line.startswith("-|") for line in lines)
+        return Arranged(
+            files=tuple(arranged.values()), lines={"log.txt": len(lines)}, dropped={"log.txt": {"other": dropped}}
+        )
+
+
+def write_log(raw: Path, folder: Path) -> Path:
+    """All lines of the toy's files, shuffled between files, and three more."""
+    texts = {file.name: (raw / file.name).read_text().splitlines() for file in Toy().files}
+    log = ["-|noise", "what|is this", "-|more noise"]
+    for at in range(max(map(len, texts.values()))):
+        log += [f"{name}|{lines[at]}" for name, lines in texts.items() if at < len(lines)]
+    folder.mkdir()
+    (folder / "log.txt").write_text("\n".join(log) + "\n")
+    return folder
+
+
+def test_a_log_is_arranged_into_rows_first(raw: Path, store: Store, tmp_path: Path) -> None:
+    options = {"split": RULE, "provenance": Provenance(origin="real"), "min_count": 2, "processes": 1}
+    log = write_log(raw, tmp_path / "log")
+    with pytest.raises(RawError, match=r"log.txt, line 2: no such file. The line reads 'what\|is this'"):
+        prepare(Log(), log, tmp_path / "a", **options)  # pyright: ignore[reportArgumentType]
+    made = prepare(Log(), log, tmp_path / "a", **options, on_error="quarantine")  # pyright: ignore[reportArgumentType]
+    assert accounts(made.manifest) == [
+        "log.txt: 683 lines read, 1 rejected, 2 dropped (other: 2), 0 values cut, matches the published counts"
+    ]
+    for split in SPLITS:
+        wanted, rows = store.split(split), made.split(split)
+        for name, column in wanted.columns.items():
+            assert torch.equal(rows.columns[name], column)
+        assert (rows.columns["truth"] == (0.75 if split == "test" else 0.25)).all()
+
+
 def all_test(candidates: Candidates) -> np.ndarray:
     return np.full(len(candidates.test), 2, np.int8)
 
@@ -468,21 +533,78 @@ def test_a_split_of_one_class_is_noted(tmp_path: Path) -> None:
     first, *others = path.read_text().splitlines()
     cells = first.split("\t")
     path.write_text("\n".join(["\t".join([cells[0], "0", "0", *cells[3:]]), *others]) + "\n")
-    store = build(raw, tmp_path / "a", split=first_row_valid)
+    with pytest.raises(ValueError, match=r"positive for task 'click': its AUC is undefined. .*dataset.one_class=note"):
+        build(raw, tmp_path / "b", split=first_row_valid)
+    store = build(raw, tmp_path / "a", split=first_row_valid, one_class="note")
     assert store.manifest["notes"] == [
         f"split 'valid' has 1 rows, 0 of them positive for task '{task}': its AUC is undefined"
         for task in ("click", "conversion")
     ]
 
 
-@pytest.mark.parametrize(("column", "field"), [(5, "colour"), (6, "price")])
-def test_an_input_that_copies_a_label_is_refused_by_name(tmp_path: Path, column: int, field: str) -> None:
+def test_rows_take_their_group_from_the_table_and_sources_count_from_0(store: Store, reference: dict) -> None:
+    for split, wanted in reference.items():
+        batch = store.split(split).gather(torch.arange(len(wanted)))
+        assert batch.group is not None
+        assert batch.source is not None
+        assert batch.group.tolist() == [group_of(row[0]) for row, _ in wanted]
+        assert batch.source.tolist() == [[-3, 7, 70].index(source_of(row[4])) for row, _ in wanted]
+    assert store.schema.source == 3
+    assert store.manifest["sources"] == [-3, 7, 70]
+    groups = {split: {row[0] for row, _ in wanted} for split, wanted in reference.items()}
+    assert store.manifest["overlaps"]["group"] == {
+        "distinct": {split: len(groups[split]) for split in SPLITS},
+        "shared": {
+            "train and valid": 0,
+            "train and test": len(groups["train"] & groups["test"]),
+            "valid and test": len(groups["valid"] & groups["test"]),
+        },
+    }
+
+
+@pytest.mark.parametrize("name", ["group", "time"])
+def test_splits_that_share_what_must_keep_apart_are_refused(raw: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match=rf"splits 'train' and '\w+' share \d+ values of '{name}', -?\d+ among them"):
+        build(raw, tmp_path / "a", disjoint=[name])
+    with pytest.raises(ValueError, match=r"dataset.disjoint names page, which the rows do not have; allowed: .*group"):
+        build(raw, tmp_path / "a", disjoint=["page"])
+    by_itself = partial(by_time, valid=1, test=1) if name == "time" else partial(by_group, valid=0.2, test=0.2, seed=0)
+    kept = build(raw, tmp_path / "b", split=by_itself, disjoint=[name])
+    assert set(kept.manifest["overlaps"][name]["shared"].values()) == {0}
+
+
+@pytest.mark.parametrize("place", ["rows", "users"])
+def test_an_id_that_settles_a_label_is_refused_by_name(tmp_path: Path, place: str) -> None:
+    """Thirty values, each of which always comes with the same label, in the rows or in a table."""
+    raw = write_toy(tmp_path / "raw", rows=1500)
+    rows = [line.split("\t") for line in (raw / "rows.train.txt").read_text().splitlines()]
+    for line in rows:
+        user = int(line[0].removeprefix("user"))
+        if place == "users":
+            line[1] = line[2] = str(user % 2)
+        else:
+            line[3] = str(2 * (user % 15) + int(line[1]))
+    (raw / "rows.train.txt").write_text("\n".join("\t".join(line) for line in rows) + "\n")
+    if place == "users":
+        users = [line.split("\t") for line in (raw / "users.train.txt").read_text().splitlines()]
+        for line in users:
+            line[1] = "ABCDE"[int(line[0].removeprefix("user")) % 2]
+        (raw / "users.train.txt").write_text("\n".join("\t".join(line) for line in users) + "\n")
+    field = {"rows": "item", "users": "city"}[place]
+    with pytest.raises(ValueError, match=f"field '{field}' settles label 'clicked' of task 'click'"):
+        build(raw, tmp_path / "a")
+
+
+@pytest.mark.parametrize(("column", "field", "verb"), [(5, "colour", "settles"), (6, "price", "equals")])
+def test_an_input_that_copies_a_label_is_refused_by_name(
+    tmp_path: Path, column: int, field: str, verb: str
+) -> None:
     raw = write_toy(tmp_path / "raw", rows=800)
     lines = [line.split("\t") for line in (raw / "rows.train.txt").read_text().splitlines()]
     for line in lines:
         line[column] = {"1": "0", "0": "1"}[line[1]]
     (raw / "rows.train.txt").write_text("\n".join("\t".join(line) for line in lines) + "\n")
-    with pytest.raises(ValueError, match=f"field '{field}' equals label 'clicked' of task 'click'"):
+    with pytest.raises(ValueError, match=f"field '{field}' {verb} label 'clicked' of task 'click'"):
         build(raw, tmp_path / "a")
 
 
@@ -521,7 +643,7 @@ def test_accounts_compare_with_what_is_published(
     (tmp_path / "a").touch()
     file = RawFile(name="a", table=ROWS, part="train", published_rows=published, sha256=checksum)
     spill, real = parse.Spill(lines=Counter(a=1234)), Provenance(origin="real", raw={"a": "ab"})
-    described = manifest.raw([(file, tmp_path / "a")], spill, Counter(), real)
+    described = manifest.raw([(file, tmp_path / "a")], Arranged(files=(), lines={}), spill, Counter(), real)
     assert accounts({"origin": "real", "raw": described}) == [
         f"a: 1,234 lines read, 0 rejected, 0 dropped, 0 values cut, {ending}"
     ]

@@ -4,7 +4,20 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mtlbench.data.split import TEST, TRAIN, VALID, Candidates, by_key, halve_test, hash_keys, mix
+from mtlbench.data.split import (
+    TEST,
+    TRAIN,
+    VALID,
+    Candidates,
+    at_random,
+    by_group,
+    by_key,
+    by_time,
+    halve_test,
+    hash_keys,
+    mix,
+    stratified,
+)
 
 
 def rows(test: np.ndarray, keys: int = 1) -> Candidates:
@@ -69,3 +82,50 @@ def test_mix_is_splitmix64() -> None:
         0x6E789E6AA1B965F4,
         0x06C45D188009454F,
     ]
+
+
+def with_columns(**columns: np.ndarray) -> Candidates:
+    count = len(next(iter(columns.values())))
+    reads = {name: (lambda values=values: values) for name, values in columns.items()}
+    return Candidates(test=np.zeros(count, bool), pointers={}, keys={}, columns=reads)
+
+
+def test_by_time_takes_the_last_days_whatever_their_numbers() -> None:
+    days = np.array([829, 1111, 829, 1112, 1030, 1111])
+    assert by_time(with_columns(time=days), valid=1, test=1).tolist() == [TRAIN, VALID, TRAIN, TEST, TRAIN, VALID]
+    assert by_time(with_columns(time=days), valid=1, test=2).tolist() == [TRAIN, TEST, TRAIN, TEST, VALID, TEST]
+    with pytest.raises(ValueError, match=r"valid=2 and dataset.split.test=2 of 4 distinct times"):
+        by_time(with_columns(time=days), valid=2, test=2)
+    with pytest.raises(ValueError, match=r"valid=0 .*each must be 1 or more"):
+        by_time(with_columns(time=days), valid=0, test=1)
+
+
+def test_a_group_stands_in_one_split_wherever_its_rows_are() -> None:
+    groups = np.arange(60_000) % 5000 - 2500
+    result = by_group(with_columns(group=groups), valid=0.1, test=0.3, seed=1).reshape(-1, 5000)
+    assert (result == result[0]).all()
+    assert abs((result[0] == VALID).mean() - 0.1) < 0.02
+    assert abs((result[0] == TEST).mean() - 0.3) < 0.03
+
+
+def test_at_random_keeps_shares_and_moves_no_row_when_more_come() -> None:
+    few, many = (at_random(with_columns(time=np.zeros(n)), valid=0.1, test=0.1, seed=5) for n in (50_000, 60_000))
+    assert (many[:50_000] == few).all()
+    assert [round((few == split).mean(), 2) for split in (TRAIN, VALID, TEST)] == [0.8, 0.1, 0.1]
+    for valid, test in ((0, 0.1), (0.1, 0), (0.5, 0.5)):
+        with pytest.raises(ValueError, match="allowed: above 0, and less than 1 together"):
+            at_random(with_columns(time=np.zeros(9)), valid=valid, test=test, seed=0)
+
+
+def test_stratified_folds_have_equal_shares_of_positives() -> None:
+    label = (np.arange(1000) % 4 == 0).astype(np.int8)
+    result = stratified(with_columns(click=label), label="click", folds=10, seed=2018)
+    for split, rows_of_split, positives in ((TRAIN, 800, 200), (VALID, 100, 25), (TEST, 100, 25)):
+        assert ((result == split).sum(), label[result == split].sum()) == (rows_of_split, positives)
+    with pytest.raises(ValueError, match="the rarer value of 'click' stands in 2 rows"):
+        stratified(with_columns(click=np.array([0] * 50 + [1] * 2, np.int8)), label="click", folds=10, seed=0)
+
+
+def test_a_rule_that_asks_for_what_rows_do_not_have_is_told_what_they_have() -> None:
+    with pytest.raises(ValueError, match="asks for column 'time', which the rows do not have; allowed: group"):
+        by_time(with_columns(group=np.zeros(3)), valid=1, test=1)

@@ -44,7 +44,7 @@ def test_an_intact_store_opens(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.update(format=0), "store format is 0, this version reads 1"),
+        (lambda m: m.update(format=0), "store format is 0, this version reads 2"),
         (lambda m: m["schema"]["tasks"].reverse(), "given 'click', which is not a task before it"),
         (lambda m: m["schema"]["fields"][0].update(role="item"), "the schema's fingerprint is"),
         (lambda m: m["files"].update({"rows/more.arrow": {"bytes": 1}}), "rows/more.arrow is missing"),

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,15 @@ from mtlbench.schema import Field, Schema
 POINTER = "pointer:"
 """Prefix of the column that holds, for each row, its row number in a dimension table."""
 
+EXTRA = "extra:"
+"""Prefix of the array that holds, for each row, the ``group``, ``source`` or ``time`` of a dimension table's row."""
+
 MERGE_ABOVE = 4 << 20
 """Distinct values that may wait, counted piece by piece, before they are merged."""
 
 Counts = Counter[tuple[str, str, str]]
-"""By (split or table, what, field or task); what: ``rows``, ``values``, ``unknown``, ``missing``, ``positives``."""
+"""By (split or table, what, field or task); what: ``rows``, ``values``, ``unknown``, ``missing``, ``positives``,
+``together`` (rows that are positive for two tasks)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,9 @@ class Encoder:
         table: whose pieces these are.
         vocabularies: by name.
         scales: of the number fields, by name.
-        facts: for `ROWS`: int8 ``split``, and int32 ``pointer:<table>`` for each dimension table.
+        sources: the distinct sources, ascending; the first is written as 0.
+        facts: for `ROWS`: int8 ``split``, int32 ``pointer:<table>`` for each dimension table, and int64
+            ``extra:<column>`` for what rows inherit.
         files: where a row goes: one file per split for `ROWS`, one file for a dimension table.
     """
 
@@ -102,6 +109,7 @@ class Encoder:
     table: str
     vocabularies: Mapping[str, Vocabulary]
     scales: Mapping[str, Scale]
+    sources: np.ndarray
     facts: RowFacts
     files: Mapping[str, MatrixFile]
 
@@ -111,6 +119,7 @@ class Encoder:
         target = self.facts.read("split", np.int8, piece) if self.table == ROWS else np.zeros(piece.rows, np.int8)
         tables = self.schema.tables if self.table == ROWS else ()
         pointers = {table: self.facts.read(POINTER + table, np.int32, piece) for table in tables}
+        inherited = {name: self.facts.read(EXTRA + name, np.int64, piece) for name in self._inherited(piece)}
         following = list(starts)
         counts: Counts = Counter()
         for batch, at in with_slices(piece, np.arange(piece.rows)):
@@ -121,6 +130,9 @@ class Encoder:
             if self.table == ROWS:
                 matrices |= {POINTER + table: pointer[at][taken] for table, pointer in pointers.items()}
                 matrices |= self._labels(kept, where, counts, piece)
+                matrices |= {name: values[at][taken] for name, values in inherited.items()}
+                if self.schema.source:
+                    matrices["source"] = np.searchsorted(self.sources, matrices["source"])
             for number, file in enumerate(self.files.values()):
                 here = where == number
                 for column, matrix in matrices.items():
@@ -166,11 +178,18 @@ class Encoder:
         labels = np.stack([batch[task.label].to_numpy() for task in self.schema.tasks], axis=1)
         for column, task in enumerate(self.schema.tasks):
             self._count(counts, "positives", task.name, target[labels[:, column] > 0])
-        more = {name: batch[name].to_numpy() for name in OPTIONAL if getattr(self.schema, name)}
+        for (one, first), (two, second) in combinations(zip(self.schema.tasks, labels.T, strict=True), 2):
+            self._count(counts, "together", f"{one.name} and {two.name}", target[(first > 0) & (second > 0)])
+        more = {name: batch[name].to_numpy() for name in OPTIONAL if name in batch.schema.names}
         if "truth" in next(iter(self.files.values())).columns:
             truth = np.load(truth_path(piece.source), mmap_mode="r")
             more["truth"] = truth[piece.first_line + line_numbers(batch)]
         return {"labels": labels, **more}
+
+    def _inherited(self, piece: Piece) -> list[str]:
+        """Columns that the rows of a piece take from a dimension table."""
+        own = next(piece.read()).schema.names if self.table == ROWS else OPTIONAL
+        return [name for name in OPTIONAL if getattr(self.schema, name) and name not in own]
 
     def _count(self, counts: Counts, what: str, name: str, target: np.ndarray) -> None:
         for file, number in zip(self.files, np.bincount(target, minlength=len(self.files)), strict=True):

@@ -1,11 +1,16 @@
 """Inputs that are a label in disguise: found on training rows, refused by name."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from mtlbench.data import matrices
-from mtlbench.schema import Schema
+from mtlbench.data.encode import POINTER
+from mtlbench.data.vocabulary import UNKNOWN
+from mtlbench.schema import Field, Schema
+
+Matrices = Mapping[str, np.ndarray]
 
 LOOK_AT = 1 << 20
 """Training rows that are looked at; a copy of a label shows in far fewer."""
@@ -13,47 +18,67 @@ LOOK_AT = 1 << 20
 CONVINCING = 100
 """Rows of the rarer label below which an equality may be chance."""
 
-VALUES = 4
-"""Most ids (unknown and missing included) of a field that could be a copy of a 0/1 label."""
+REPEATED = 10
+"""Training rows of a value from which on it says something that every one of them has the same label."""
 
 
-def refuse_leaks(schema: Schema, train: Path) -> None:
-    """Look for inputs of the rows that equal a label, or its opposite.
+def refuse_leaks(schema: Schema, store: Path) -> None:
+    """Look for single values that settle a label: a number that equals it, an id of which every value has one label.
+
+    Fields of several values, and values that stand in fewer than `REPEATED` of the rows, are not looked at.
 
     Args:
         schema: of the store.
-        train: file of the training rows.
+        store: its folder.
 
     Raises:
         ValueError: names the field and the label.
     """
-    columns = {name: matrix[:LOOK_AT] for name, matrix in matrices.read(train).items()}
-    for task, label in zip(schema.tasks, columns["labels"].T, strict=True):
-        if min(label.sum(), (1 - label).sum()) < CONVINCING:
-            continue
-        for name, values in _suspects(schema, columns).items():
-            if _tells(values, label):
+    rows = {name: matrix[:LOOK_AT] for name, matrix in matrices.read(store / "rows" / "train.arrow").items()}
+    tables = {table: matrices.read(store / "tables" / f"{table}.arrow") for table in schema.tables}
+    for field in (field for field in schema.fields if field.width == 1):
+        values = _values(schema, field, rows, tables)
+        tells = _settles if field.kind == "id" else _equals
+        for task, label in zip(schema.tasks, rows["labels"].T, strict=True):
+            if min(label.sum(), (1 - label).sum()) >= CONVINCING and tells(values, label):
+                verb = "settles" if field.kind == "id" else "equals"
                 raise ValueError(
-                    f"field '{name}' equals label '{task.label}' of task '{task.name}' on {len(label)} "
-                    "training rows; a model would read the answer. Take it out of the data set's fields"
+                    f"field '{field.name}' {verb} label '{task.label}' of task '{task.name}' on {len(label)} "
+                    "training rows; a model would read the answer. "
+                    "Take it out of the data set's fields"
                 )
 
 
-def _suspects(schema: Schema, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    own_ids = [f for f in schema.id_fields if f.table is None]
-    own_numbers = [f for f in schema.number_fields if f.table is None]
-    suspects = {
-        f.name: columns["ids"][:, schema.slots[f.name].start]
-        for f in own_ids
-        if f.width == 1 and f.cardinality <= VALUES
-    }
-    return suspects | {
-        f.name: columns["numbers"][:, schema.number_columns[f.name].start] for f in own_numbers if f.width == 1
-    }
+def _values(schema: Schema, field: Field, rows: Matrices, tables: Mapping[str, Matrices]) -> np.ndarray:
+    """One entry per row: an id counted from the field's unknown value (0), or a number."""
+    columns = schema.slots if field.kind == "id" else schema.number_columns
+    block = "ids" if field.kind == "id" else "numbers"
+    first = min(columns[other.name].start for other in schema.fields if (other.kind, other.table) == _place(field))
+    own = rows if field.table is None else tables[field.table]
+    values = own[block][:, columns[field.name].start - first]
+    if field.table is not None:
+        values = values[rows[POINTER + field.table]]
+    return values - schema.offsets[field.name] if field.kind == "id" else values
 
 
-def _tells(values: np.ndarray, label: np.ndarray) -> bool:
-    """Whether a value always comes with the same label."""
+def _place(field: Field) -> tuple[str, str | None]:
+    return field.kind, field.table
+
+
+def _settles(ids: np.ndarray, label: np.ndarray) -> bool:
+    """Whether every known id that stands in enough rows always comes with the same label."""
+    rows = np.bincount(ids)
+    positives = np.bincount(ids, weights=label)
+    told = rows >= REPEATED
+    told[UNKNOWN] = False
+    rows, positives = rows[told], positives[told]
+    if min(positives.sum(), rows.sum() - positives.sum()) < CONVINCING:
+        return False
+    return bool(((positives == 0) | (positives == rows)).all())
+
+
+def _equals(values: np.ndarray, label: np.ndarray) -> bool:
+    """Whether a number always comes with the same label, and the other label with another."""
     positive, negative = values[label > 0], values[label == 0]
     if positive[0] != positive[-1] or negative[0] != negative[-1]:  # most fields part here, without a look at the rest
         return False

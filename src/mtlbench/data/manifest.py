@@ -4,6 +4,7 @@ import functools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from mtlbench.data.encode import Counts
 from mtlbench.data.identity import checksum
 from mtlbench.data.numbers import Scale
 from mtlbench.data.parse import Spill
-from mtlbench.data.raw import RawFile
+from mtlbench.data.raw import Arranged, RawFile
 from mtlbench.data.store import SPLITS
 from mtlbench.data.workers import each
 from mtlbench.schema import Schema
@@ -32,12 +33,14 @@ class Provenance:
     raw: Mapping[str, str] = field(default_factory=dict)
 
 
-def check_splits(schema: Schema, counts: Counts) -> list[str]:
+def check_splits(schema: Schema, counts: Counts, one_class: Literal["fail", "note"]) -> list[str]:
     """Notes on splits that cannot be scored.
 
     Raises:
-        ValueError: training rows lack positives, or negatives, of a task.
+        ValueError: training rows lack positives, or negatives, of a task; other rows do, and ``one_class`` is ``fail``.
     """
+    if one_class not in ("fail", "note"):
+        raise ValueError(f"dataset.one_class is {one_class!r}; allowed: 'fail', 'note'")
     notes: list[str] = []
     for split in SPLITS:
         rows = counts[split, "rows", ""]
@@ -48,16 +51,23 @@ def check_splits(schema: Schema, counts: Counts) -> list[str]:
             found = f"split '{split}' has {rows} rows, {positives} of them positive for task '{task.name}'"
             if split == "train":
                 raise ValueError(f"{found}: there is nothing to learn")
+            if one_class == "fail":
+                raise ValueError(
+                    f"{found}: its AUC is undefined. Choose another dataset.split or more rows, or set "
+                    "dataset.one_class=note to go on without"
+                )
             notes.append(f"{found}: its AUC is undefined")
     return notes
 
 
 def splits(schema: Schema, counts: Counts) -> dict[str, Any]:
-    """Rows and positives of each split."""
+    """Rows and positives of each split, and rows that are positive for two tasks."""
+    pairs = [f"{one.name} and {two.name}" for one, two in combinations(schema.tasks, 2)]
     return {
         split: {
             "rows": counts[split, "rows", ""],
             "positives": {task.name: counts[split, "positives", task.name] for task in schema.tasks},
+            "together": {pair: counts[split, "together", pair] for pair in pairs},
         }
         for split in SPLITS
     }
@@ -84,20 +94,25 @@ def fields(schema: Schema, scales: Mapping[str, Scale], cut: Counter[str], count
 
 
 def raw(
-    files: Sequence[tuple[RawFile, Path]], spill: Spill, rejected: Counter[str], provenance: Provenance
+    files: Sequence[tuple[RawFile, Path]],
+    arranged: Arranged,
+    spill: Spill,
+    rejected: Counter[str],
+    provenance: Provenance,
 ) -> dict[str, Any]:
     """By raw file: what became of its lines, its checksum, and how it compares with the published file."""
     described: dict[str, Any] = {}
     for file, path in files:
         digest = provenance.raw.get(file.name)
+        lines = arranged.lines.get(file.name, spill.lines[path.name])
         described[path.name] = {
             "bytes": path.stat().st_size,
-            "lines": spill.lines[path.name],
+            "lines": lines,
             "rejected": rejected[path.name],
-            "dropped": dict(spill.dropped.get(path.name, {})),
+            "dropped": dict(arranged.dropped.get(file.name, spill.dropped.get(path.name, {}))),
             "cut": {name: count for name, count in spill.cut.get(path.name, {}).items() if count},
             "sha256": digest,
-            "published": _compare(file, spill.lines[path.name], digest) if provenance.origin == "real" else None,
+            "published": _compare(file, lines, digest) if provenance.origin == "real" else None,
         }
     return described
 

@@ -119,14 +119,14 @@ class Spill:
     Attributes:
         pieces: by table, in file order.
         lines, dropped, cut: what `Parsed` says, by raw file.
-        extras: which of the columns `OPTIONAL` the labelled rows have.
+        extras: for each of the columns `OPTIONAL` that there is: the table that has it.
     """
 
     pieces: dict[str, list[Piece]] = field(default_factory=dict)
     lines: Counter[str] = field(default_factory=Counter)
     dropped: dict[str, Counter[str]] = field(default_factory=dict)
     cut: dict[str, Counter[str]] = field(default_factory=dict)
-    extras: tuple[str, ...] = ()
+    extras: dict[str, str] = field(default_factory=dict)
 
     def rows(self, table: str) -> int:
         return sum(piece.rows for piece in self.pieces.get(table, []))
@@ -140,24 +140,28 @@ class Spill:
             rows = sum(parsed.batch_rows[batch] for batch in batches)
             pieces.append(Piece(path, shard.path, shard.file.part, batches, rows, row, self.lines[name]))
             row += rows
-        if table == ROWS and parsed.batch_rows:
-            self.extras = tuple(extra for extra in OPTIONAL if extra in next(pieces[-1].read()).schema.names)
+        for extra in OPTIONAL if parsed.batch_rows else ():
+            if extra in next(pieces[-1].read()).schema.names:
+                owner = self.extras.setdefault(extra, table)
+                assert owner == table, f"both '{owner}' and '{table}' have the column '{extra}'"
         self.lines[name] += parsed.lines
         self.dropped.setdefault(name, Counter()).update(parsed.dropped)
         self.cut.setdefault(name, Counter()).update(parsed.cut)
 
 
-def spill_all(dataset: RawDataset, sources: Sequence[Path], folder: Path, refusals: Refusals, processes: int) -> Spill:
-    """Parse every raw file.
+def spill_all(
+    dataset: RawDataset, files: Sequence[tuple[RawFile, Path]], folder: Path, refusals: Refusals, processes: int
+) -> Spill:
+    """Parse every file.
 
     Args:
         dataset: whose files they are.
-        sources: path of each of ``dataset.files``.
+        files: what to read.
         folder: for the spilled columns.
         refusals: told of every refused line, in file order.
         processes: how many work.
     """
-    shards = [shard for path, file in zip(sources, dataset.files, strict=True) for shard in cut_file(path, file)]
+    shards = [shard for file, path in files for shard in cut_file(path, file)]
     jobs = [(shard, folder / f"{number}.arrow") for number, shard in enumerate(shards)]
     spill = Spill()
     with closing(each(Parser(dataset, refusals.stop), jobs, processes, f"reading {dataset.name}")) as results:
@@ -212,6 +216,8 @@ def check(block: Block, dataset: RawDataset, file: RawFile, first: int) -> None:
     inside = not len(numbers) or (numbers[0] >= first and numbers[-1] < first + block.lines)
     assert inside, f"{where}: line numbers {numbers[:1]} to {numbers[-1:]} in a block that begins at line {first}"
     assert (np.diff(numbers) > 0).all(), f"{where}: line numbers do not ascend"
+    empty = [name for name in OPTIONAL if name in columns.schema.names and columns[name].null_count]
+    assert not empty, f"{where}: {', '.join(empty)} is null somewhere; a row without one needs a value of its own"
     keyless = [name for name in columns.schema.names if name.split(":")[0] == KEY and columns[name].null_count]
     assert not keyless, f"{where}: {', '.join(keyless)} is null somewhere; such a line must be rejected"
     for task in dataset.tasks if file.table == ROWS else ():

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -22,9 +22,9 @@ import pyarrow as pa
 from filelock import FileLock
 
 import mtlbench
-from mtlbench.data import manifest
+from mtlbench.data import assign, manifest
+from mtlbench.data.assign import SplitRule
 from mtlbench.data.encode import (
-    POINTER,
     Counts,
     Encoder,
     RowFacts,
@@ -36,24 +36,22 @@ from mtlbench.data.encode import (
     with_slices,
 )
 from mtlbench.data.identity import find_files
-from mtlbench.data.join import NOWHERE, point, table_keys, uses
+from mtlbench.data.join import point, table_keys
 from mtlbench.data.leaks import refuse_leaks
 from mtlbench.data.manifest import Provenance
 from mtlbench.data.matrices import create
 from mtlbench.data.numbers import Scale, fit_scale
-from mtlbench.data.parse import OPTIONAL, Piece, Spill, spill_all, table_of
-from mtlbench.data.raw import ROWS, RawDataset
+from mtlbench.data.parse import Piece, Spill, spill_all, table_of
+from mtlbench.data.raw import ROWS, Arranged, RawDataset, RawFile
 from mtlbench.data.refusals import Refusals
-from mtlbench.data.split import LEFT_OUT, TRAIN, Candidates
+from mtlbench.data.split import LEFT_OUT
 from mtlbench.data.store import FORMAT, MANIFEST, SPLITS, Store, StoreError, advice, open_store
 from mtlbench.data.vocabulary import Vocabulary
 from mtlbench.data.workers import each
 from mtlbench.schema import Field, Schema, in_order
 
-SplitRule = Callable[[Candidates], np.ndarray]
 
-
-def prepare(
+def prepare(  # noqa: PLR0913  # the rules by which a store is made, each with its default
     dataset: RawDataset,
     raw: Path,
     store: Path,
@@ -62,6 +60,8 @@ def prepare(
     provenance: Provenance,
     min_count: int = 1,
     on_error: Literal["fail", "quarantine"] = "fail",
+    one_class: Literal["fail", "note"] = "fail",
+    disjoint: Sequence[str] = (),
     processes: int | None = None,
 ) -> Store:
     """Prepare a data set, or open it if that was done before.
@@ -78,13 +78,16 @@ def prepare(
         min_count: values that training rows use less often are unknown.
         on_error: what becomes of lines that cannot be used: ``fail`` stops at the first one, ``quarantine`` sets them
             aside in the store's ``quarantine.jsonl`` and counts them.
+        one_class: what becomes of a validation or test split without positives (or negatives) of a task, of which no
+            AUC can be had: ``fail``, or ``note`` it in the manifest.
+        disjoint: ``group``, ``time``: columns of which no value may stand in two splits.
         processes: how many work; default: as many as this process may use cores.
 
     Raises:
         RawError: raw files are missing, or hold a line that cannot be used.
         StoreError: there is something at ``store`` that is not a valid store.
-        ValueError: a field that gives a label away, a split without rows, training rows without positives, a
-            ``min_count`` below 1.
+        ValueError: a field that gives a label away, a split without rows or without positives, splits that share a
+            value of a ``disjoint`` column, a ``min_count`` below 1.
     """
     if min_count < 1:
         raise ValueError(f"dataset.min_count is {min_count}; allowed: 1 or more")
@@ -100,7 +103,8 @@ def prepare(
         shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
         partial.mkdir()
         try:
-            plan = _Plan(dataset, raw, split, provenance, min_count, on_error, processes or _cores())
+            processes = processes or _cores()
+            plan = _Plan(dataset, raw, split, provenance, min_count, on_error, one_class, disjoint, processes)
             _build(plan, partial)
             partial.replace(store)
         finally:
@@ -118,6 +122,8 @@ class _Plan:
     provenance: Provenance
     min_count: int
     on_error: Literal["fail", "quarantine"]
+    one_class: Literal["fail", "note"]
+    disjoint: Sequence[str]
     processes: int
 
 
@@ -128,6 +134,7 @@ class _Fitted:
     schema: Schema
     vocabularies: dict[str, Vocabulary]
     scales: dict[str, Scale]
+    sources: np.ndarray
 
 
 def _build(plan: _Plan, folder: Path) -> None:
@@ -141,15 +148,18 @@ def _build(plan: _Plan, folder: Path) -> None:
     facts = RowFacts(work)
     refusals = Refusals(folder / "quarantine.jsonl", plan.on_error)
 
-    spill = spill_all(plan.dataset, sources, work, refusals, plan.processes)
+    arranged = _arrange(plan, dict(zip(plan.dataset.files, sources, strict=True)), work, refusals)
+    spill = spill_all(plan.dataset, arranged.files, work, refusals, plan.processes)
     keys = _join(plan, spill, facts, refusals)
-    assigned = _assign(plan, spill, facts, keys)
+    assign.inherit(spill, facts)
+    assigned = assign.assign(plan.split, spill, facts, keys, [task.label for task in plan.dataset.tasks])
+    overlaps = assign.overlaps(spill, facts, assigned, plan.disjoint)
     fitted = _fit(plan, spill, facts)
     counts = _encode(plan, spill, facts, fitted, assigned, folder)
     shutil.rmtree(work)
 
-    notes = manifest.check_splits(fitted.schema, counts)
-    refuse_leaks(fitted.schema, folder / "rows" / "train.arrow")
+    notes = manifest.check_splits(fitted.schema, counts, plan.one_class)
+    refuse_leaks(fitted.schema, folder)
     for name, vocabulary in fitted.vocabularies.items():
         vocabulary.save(folder / "vocabulary" / f"{name}.parquet")
     seconds = perf_counter() - began
@@ -165,10 +175,12 @@ def _build(plan: _Plan, folder: Path) -> None:
         "min_count": plan.min_count,
         "on_error": plan.on_error,
         "splits": manifest.splits(fitted.schema, counts),
+        "overlaps": overlaps,
+        "sources": fitted.sources.tolist(),
         "tables": {table: spill.rows(table) for table in fitted.schema.tables},
         "fields": manifest.fields(fitted.schema, fitted.scales, sum(spill.cut.values(), Counter()), counts),
         "raw": manifest.raw(
-            list(zip(plan.dataset.files, sources, strict=True)), spill, refusals.counts, plan.provenance
+            list(zip(plan.dataset.files, sources, strict=True)), arranged, spill, refusals.counts, plan.provenance
         ),
         "notes": notes,
         "files": manifest.files(folder, plan.processes),
@@ -176,6 +188,16 @@ def _build(plan: _Plan, folder: Path) -> None:
         "rows_per_second": round(spill.rows(ROWS) / seconds),
     }
     (folder / MANIFEST).write_text(json.dumps(description, indent=1), encoding="utf-8")
+
+
+def _arrange(plan: _Plan, sources: Mapping[RawFile, Path], work: Path, refusals: Refusals) -> Arranged:
+    """The files to parse: the raw ones as they are, or what the data set makes of them."""
+    arrange = getattr(plan.dataset, "arrange", None)
+    if arrange is None:
+        return Arranged(files=tuple(sources.items()), lines={})
+    folder = work / "arranged"
+    folder.mkdir()
+    return arrange({file.name: path for file, path in sources.items()}, folder, refusals.add, plan.processes)
 
 
 def _join(plan: _Plan, spill: Spill, facts: RowFacts, refusals: Refusals) -> dict[str, pa.Array]:
@@ -186,48 +208,6 @@ def _join(plan: _Plan, spill: Spill, facts: RowFacts, refusals: Refusals) -> dic
         keys[table] = table_keys(table, pieces, refusals)
         point(table, keys[table], pieces, spill.pieces.get(ROWS, []), facts, refusals)
     return keys
-
-
-def _assign(plan: _Plan, spill: Spill, facts: RowFacts, keys: Mapping[str, pa.Array]) -> np.ndarray:
-    """The split of every row, int8; also written to ``split``, and the uses of every row of every table to ``uses``."""
-    pieces = spill.pieces.get(ROWS, [])
-    test = np.concatenate([np.full(piece.rows, piece.part == "test") for piece in pieces] or [np.zeros(0, bool)])
-    pointers = {table: facts.map(POINTER + table, np.int32) for table in keys}
-    found = np.ones(len(test), bool)
-    for pointer in pointers.values():
-        found &= pointer != NOWHERE
-    if not found.all():
-        candidates = Candidates(test=test[found], pointers={name: p[found] for name, p in pointers.items()}, keys=keys)
-    else:
-        candidates = Candidates(test=test, pointers=pointers, keys=keys)
-    chosen = plan.split(candidates)
-    allowed = (chosen >= 0).all() and (chosen < len(SPLITS)).all()
-    if chosen.shape != candidates.test.shape or chosen.dtype != np.int8 or not allowed:
-        raise ValueError(
-            f"split rule {manifest.rule(plan.split)} must give int8 of 0, 1, 2 (train, valid, test) for "
-            f"{candidates.test.shape} rows; it gave {chosen.dtype} {chosen.shape}, {np.unique(chosen)}"
-        )
-    assigned = np.full(len(test), LEFT_OUT, np.int8)
-    assigned[found] = chosen
-    _refuse_empty(plan.split, assigned)
-    train = assigned == TRAIN
-    facts.write("split", assigned)
-    facts.write(f"uses:{ROWS}", train.astype(np.int32))
-    for table, pointer in pointers.items():
-        facts.write(f"uses:{table}", uses(pointer, train, len(keys[table])))
-    return assigned
-
-
-def _refuse_empty(split: SplitRule, assigned: np.ndarray) -> None:
-    rows = np.bincount(assigned[assigned != LEFT_OUT], minlength=len(SPLITS))
-    for name, count in zip(SPLITS, rows, strict=True):
-        if not count:
-            rule = manifest.rule(split)
-            keys = ", ".join(f"dataset.split.{key}={rule[key]}" for key in rule if key != "rule")
-            raise ValueError(
-                f"split '{name}' has no rows: {rule['rule']} gave it none of {rows.sum()}. Change "
-                f"{keys or 'dataset.split'}, or prepare more rows (dataset.simulator.rows where the data are simulated)"
-            )
 
 
 def _fit(plan: _Plan, spill: Spill, facts: RowFacts) -> _Fitted:
@@ -254,10 +234,15 @@ def _fit(plan: _Plan, spill: Spill, facts: RowFacts) -> _Fitted:
     fields = tuple(
         replace(f, cardinality=vocabularies[f.vocabulary_name].cardinality) if f.kind == "id" else f for f in unfitted
     )
+    sources = assign.sources(spill)
     schema = Schema(
-        fields=fields, tasks=tuple(plan.dataset.tasks), **{extra: extra in spill.extras for extra in OPTIONAL}
+        fields=fields,
+        tasks=tuple(plan.dataset.tasks),
+        group="group" in spill.extras,
+        source=len(sources),
+        time="time" in spill.extras,
     )
-    return _Fitted(schema, vocabularies, scales)
+    return _Fitted(schema, vocabularies, scales, sources)
 
 
 def _encode(plan: _Plan, spill: Spill, facts: RowFacts, fitted: _Fitted, assigned: np.ndarray, folder: Path) -> Counts:
@@ -277,7 +262,7 @@ def _encode(plan: _Plan, spill: Spill, facts: RowFacts, fitted: _Fitted, assigne
         jobs[table] = [(piece, (piece.first_row,)) for piece in spill.pieces[table]]
     counts: Counts = Counter()
     for table, target in targets.items():
-        encoder = Encoder(schema, table, fitted.vocabularies, fitted.scales, facts, target)
+        encoder = Encoder(schema, table, fitted.vocabularies, fitted.scales, fitted.sources, facts, target)
         with closing(each(encoder, jobs[table], plan.processes, f"encoding {table}")) as results:
             for more in results:
                 counts.update(more)

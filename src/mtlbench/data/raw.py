@@ -4,7 +4,7 @@ A reader gives columns and, beside them, the lines that it refuses; what becomes
 count) is `prepare`'s business, so that the rule is written once and a reader can be tested by its return value.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -80,9 +80,9 @@ class Block:
         columns: one entry per accepted line, in file order. `LINE`: int64, number within the shard, from 0. An id
             field: integers or strings, null where missing; of ``width > 1``: lists of them, and for a weighted field
             ``<name>:weight``, lists of float32 of the same lengths. A number field: floats, null where missing.
-            `ROWS` also has one int8 column of 0 and 1 per task, named by its label, for each dimension table
-            ``key:<table>``, and where the data set has them int64 ``group``, ``source``, ``time``. A dimension table
-            has its `KEY`.
+            `ROWS` also has one int8 column of 0 and 1 per task, named by its label, and for each dimension table
+            ``key:<table>``. A dimension table has its `KEY`. Where the data set has them, int64 ``group``, ``source``,
+            ``time``, each either of the rows, or of a dimension table and then of the rows that point there.
         lines: how many lines the block covers, rejected and dropped ones included.
         rejected: lines that break the format.
         dropped: lines that are well-formed and left out by a named policy: how many, by name.
@@ -123,6 +123,46 @@ class RawDataset(Protocol):
 
     def read(self, shard: Shard) -> Iterator[Block]:
         """Read a shard from front to back in blocks of bounded size. Pure: no state, no policy, no output."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arranged:
+    """What a data set made of raw files whose lines are no rows (a log of events).
+
+    Attributes:
+        files: files whose records are rows, or rows of a dimension table, and what they are.
+        lines: lines of each raw file, by its `RawFile.name`.
+        dropped: lines of each raw file that were left out by a named policy, by `RawFile.name` and policy.
+    """
+
+    files: tuple[tuple[RawFile, Path], ...]
+    lines: Mapping[str, int]
+    dropped: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+
+class Arranging(Protocol):
+    """A data set whose raw files must be arranged before they can be read shard by shard; `prepare` asks for it.
+
+    Memory stays bounded whatever the size of the raw files. A ``<file>.truth.npy`` beside an arranged file of rows
+    holds their true probabilities, as beside a raw file that is one.
+    """
+
+    def arrange(
+        self,
+        sources: Mapping[str, Path],
+        folder: Path,
+        refuse: Callable[[Path, int, str, bytes], None],
+        processes: int,
+    ) -> Arranged:
+        """Write files for `RawDataset.read` into ``folder``.
+
+        Args:
+            sources: path of each raw file, by `RawFile.name`.
+            folder: an empty folder.
+            refuse: to be called for every line that cannot be used, in file order: path, line from 0, reason, bytes.
+            processes: how many may work.
+        """
         ...
 
 

@@ -4,8 +4,8 @@ A rule is a function ``rule(candidates, *, parameters...) -> int8 [rows]`` of `T
 function of the rows and its parameters, so a split is the same on every machine.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
 import numpy as np
@@ -26,11 +26,26 @@ class Candidates:
         test: bool ``[R]``, whether the publisher put the row into its test part.
         pointers: by dimension table: int32 ``[R]``, the table row that each row points at.
         keys: by dimension table: the key of each table row.
+        columns: what gives, when a rule asks, a label (int8) or ``group``, ``source``, ``time`` (int64) of the rows.
     """
 
     test: np.ndarray
     pointers: Mapping[str, np.ndarray]
     keys: Mapping[str, pa.Array]
+    columns: Mapping[str, Callable[[], np.ndarray]] = field(default_factory=dict)
+
+    def column(self, name: str) -> np.ndarray:
+        """A label, or ``group``, ``source``, ``time``: ``[R]``.
+
+        Raises:
+            ValueError: the rows have no such column.
+        """
+        if name not in self.columns:
+            raise ValueError(
+                f"the split asks for column '{name}', which the rows do not have; "
+                f"allowed: {', '.join(self.columns) or 'none'}"
+            )
+        return self.columns[name]()
 
 
 def by_key(candidates: Candidates, *, table: str, fraction: float, seed: int) -> np.ndarray:
@@ -65,6 +80,82 @@ def halve_test(candidates: Candidates, *, seed: int) -> np.ndarray:
     result = np.full(len(candidates.test), TRAIN, np.int8)
     result[shuffled[: len(rows) // 2]] = VALID
     result[shuffled[len(rows) // 2 :]] = TEST
+    return result
+
+
+def by_time(candidates: Candidates, *, valid: int, test: int) -> np.ndarray:
+    """Test is the last ``test`` distinct times (days, windows), validation the ``valid`` before, training the rest.
+
+    Raises:
+        ValueError: fewer than one time for a split.
+    """
+    time = candidates.column("time")
+    distinct = np.unique(time)
+    if min(valid, test, len(distinct) - valid - test) < 1:
+        raise ValueError(
+            f"split by_time: dataset.split.valid={valid} and dataset.split.test={test} of {len(distinct)} distinct "
+            f"times ({distinct[:3].tolist()} ...); each must be 1 or more and leave at least one for training"
+        )
+    result = np.full(len(time), TRAIN, np.int8)
+    result[time >= distinct[-valid - test]] = VALID
+    result[time >= distinct[-test]] = TEST
+    return result
+
+
+def by_group(candidates: Candidates, *, valid: float, test: float, seed: int) -> np.ndarray:
+    """Every group (user, page) stands in one split, drawn by its number and the seed alone; the publisher's parts mix.
+
+    Args:
+        candidates: the rows.
+        valid, test: expected shares of groups.
+        seed: another seed, another division.
+    """
+    return _drawn("by_group", candidates.column("group").astype(np.uint64), valid, test, seed)
+
+
+def at_random(candidates: Candidates, *, valid: float, test: float, seed: int) -> np.ndarray:
+    """Every row by itself, drawn by its number in file order and the seed; the publisher's parts mix.
+
+    Args:
+        candidates: the rows.
+        valid, test: expected shares of rows.
+        seed: another seed, another division.
+    """
+    return _drawn("at_random", np.arange(len(candidates.test), dtype=np.uint64), valid, test, seed)
+
+
+def stratified(candidates: Candidates, *, label: str, folds: int, seed: int) -> np.ndarray:
+    """Folds with equal shares of positives (scikit-learn's shuffled `StratifiedKFold`): test, validation, training.
+
+    With 10 folds and seed 2018 this is the rule of AutoInt and of Criteo_x4 (reczoo/Datasets), whose published files
+    were drawn by scikit-learn 0.19.1; later versions shuffle otherwise, so the rows of a fold differ, not their rates.
+    """
+    from sklearn.model_selection import StratifiedKFold  # takes a second to import
+
+    labels = candidates.column(label)
+    if folds < 3 or np.bincount(labels, minlength=2).min() < folds:
+        raise ValueError(
+            f"split stratified: dataset.split.folds is {folds}, and the rarer value of '{label}' stands in "
+            f"{np.bincount(labels, minlength=2).min()} rows; allowed: 3 folds or more, and a row of it for each"
+        )
+    result = np.full(len(labels), TRAIN, np.int8)
+    numbers = np.broadcast_to(np.int8(0), (len(labels), 1))
+    parts = StratifiedKFold(n_splits=folds, shuffle=True, random_state=seed).split(numbers, labels)
+    for split, (_, rows) in zip((TEST, VALID), parts, strict=False):
+        result[rows] = split
+    return result
+
+
+def _drawn(rule: str, numbers: np.ndarray, valid: float, test: float, seed: int) -> np.ndarray:
+    if min(valid, test, 1 - valid - test) <= 0:
+        raise ValueError(
+            f"split {rule}: dataset.split.valid={valid} and dataset.split.test={test}; "
+            "allowed: above 0, and less than 1 together"
+        )
+    place = mix(numbers, seed)
+    result = np.full(len(numbers), TRAIN, np.int8)
+    result[place < np.uint64(int((valid + test) * 2**64))] = VALID
+    result[place < np.uint64(int(test * 2**64))] = TEST
     return result
 
 

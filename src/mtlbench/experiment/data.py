@@ -69,6 +69,12 @@ def locate(dataset: DictConfig, folder: Path) -> Data:
         ConfigError: the configuration contradicts itself.
     """
     reader: RawDataset = build(dataset.reader, "dataset.reader")
+    tasks = [task.name for task in reader.tasks]
+    if dataset.tasks is not None and list(dataset.tasks) != tasks:
+        raise ConfigError(
+            f"dataset.tasks is {list(dataset.tasks)}; '{dataset.name}' has the tasks {tasks}, in this order, and lists "
+            "of weights go by it. Write them so"
+        )
     named = None if dataset.raw is None else Path(dataset.raw)
     raw = named or folder / "raw" / dataset.name
     plain = typing.cast(dict[str, Any], OmegaConf.to_container(dataset, resolve=True))
@@ -109,6 +115,8 @@ def stored(data: Data) -> Store:
         ),
         min_count=data.config.min_count,
         on_error=data.config.on_error,
+        one_class=data.config.one_class,
+        disjoint=data.config.disjoint,
     )
 
 

@@ -1,0 +1,166 @@
+"""Which split every row belongs to, what it inherits from its dimension tables, and whether splits keep apart."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from mtlbench.data import manifest
+from mtlbench.data.encode import EXTRA, POINTER, RowFacts
+from mtlbench.data.join import NOWHERE, uses
+from mtlbench.data.parse import Spill
+from mtlbench.data.raw import ROWS
+from mtlbench.data.split import LEFT_OUT, TRAIN, Candidates
+from mtlbench.data.store import SPLITS
+
+SplitRule = Callable[[Candidates], np.ndarray]
+
+
+def inherit(spill: Spill, facts: RowFacts) -> None:
+    """Give every row the ``group``, ``source`` or ``time`` of the dimension table's row that it points at."""
+    for name, table in spill.extras.items():
+        if table == ROWS:
+            continue
+        values = _column(spill, table, name)
+        for piece in spill.pieces[ROWS]:
+            # A row that points nowhere was refused; whatever it is given here is never written.
+            facts.write(EXTRA + name, values[facts.read(POINTER + table, np.int32, piece)])
+
+
+def assign(
+    split: SplitRule, spill: Spill, facts: RowFacts, keys: Mapping[str, pa.Array], labels: Sequence[str]
+) -> np.ndarray:
+    """The split of every row, int8 ``[R]``, `LEFT_OUT` for refused ones.
+
+    Also written to ``split``, and how often training rows use every row of every table to ``uses:<table>``.
+
+    Args:
+        split: the rule.
+        spill: the parsed files.
+        facts: holds ``pointer:<table>``, and ``extra:<column>`` of what rows inherit.
+        keys: of each dimension table's rows.
+        labels: names of the label columns.
+
+    Raises:
+        ValueError: a rule that breaks its contract, or leaves a split without rows.
+    """
+    pieces = spill.pieces.get(ROWS, [])
+    test = np.concatenate([np.full(piece.rows, piece.part == "test") for piece in pieces] or [np.zeros(0, bool)])
+    pointers = {table: facts.map(POINTER + table, np.int32) for table in keys}
+    found = np.ones(len(test), bool)
+    for pointer in pointers.values():
+        found &= pointer != NOWHERE
+    whole = found.all()
+
+    def column(name: str) -> Callable[[], np.ndarray]:
+        return lambda: _of_rows(spill, facts, name) if whole else _of_rows(spill, facts, name)[found]
+
+    candidates = Candidates(
+        test=test if whole else test[found],
+        pointers=pointers if whole else {name: pointer[found] for name, pointer in pointers.items()},
+        keys=keys,
+        columns={name: column(name) for name in (*labels, *spill.extras)},
+    )
+    chosen = split(candidates)
+    allowed = (chosen >= 0).all() and (chosen < len(SPLITS)).all()
+    if chosen.shape != candidates.test.shape or chosen.dtype != np.int8 or not allowed:
+        raise ValueError(
+            f"split rule {manifest.rule(split)} must give int8 of 0, 1, 2 (train, valid, test) for "
+            f"{candidates.test.shape} rows; it gave {chosen.dtype} {chosen.shape}, {np.unique(chosen)}"
+        )
+    assigned = np.full(len(test), LEFT_OUT, np.int8)
+    assigned[found] = chosen
+    _refuse_empty(split, assigned)
+    train = assigned == TRAIN
+    facts.write("split", assigned)
+    facts.write(f"uses:{ROWS}", train.astype(np.int32))
+    for table, pointer in pointers.items():
+        facts.write(f"uses:{table}", uses(pointer, train, len(keys[table])))
+    return assigned
+
+
+def sources(spill: Spill) -> np.ndarray:
+    """The distinct sources of all rows, int64, ascending; none if the rows have no such column.
+
+    A source says where a row comes from and is no input, so it is not fitted on training rows.
+    """
+    if "source" not in spill.extras:
+        return np.zeros(0, np.int64)
+    return np.unique(_column(spill, spill.extras["source"], "source"))
+
+
+def overlaps(spill: Spill, facts: RowFacts, assigned: np.ndarray, disjoint: Sequence[str]) -> dict[str, Any]:
+    """Distinct groups and times of each split, and how many of them two splits share.
+
+    Args:
+        spill, facts: the rows.
+        assigned: their splits.
+        disjoint: ``group`` or ``time``, of which no value may stand in two splits.
+
+    Raises:
+        ValueError: a value of such a column stands in two splits.
+    """
+    if absent := [name for name in disjoint if name not in spill.extras]:
+        raise ValueError(
+            f"dataset.disjoint names {', '.join(absent)}, which the rows do not have; "
+            f"allowed: {', '.join(spill.extras) or 'nothing'}"
+        )
+    described: dict[str, Any] = {}
+    for name in (name for name in ("group", "time") if name in spill.extras):
+        values = _by_split(spill, facts, assigned, name)
+        shared = {
+            (one, other): np.intersect1d(values[one], values[other], assume_unique=True)
+            for one, other in combinations(SPLITS, 2)
+        }
+        for (one, other), both in shared.items():
+            if name in disjoint and len(both):
+                raise ValueError(
+                    f"splits '{one}' and '{other}' share {len(both):,} values of '{name}', {both[0]} among them; "
+                    "dataset.disjoint says that they keep apart. Choose another dataset.split or change that key"
+                )
+        described[name] = {
+            "distinct": {split: len(some) for split, some in values.items()},
+            "shared": {f"{one} and {other}": len(both) for (one, other), both in shared.items()},
+        }
+    return described
+
+
+def _by_split(spill: Spill, facts: RowFacts, assigned: np.ndarray, name: str) -> dict[str, np.ndarray]:
+    """The distinct values of a column in each split, ascending."""
+    table = spill.extras[name]
+    if table == ROWS:
+        values = _of_rows(spill, facts, name)
+        return {split: np.unique(values[assigned == number]) for number, split in enumerate(SPLITS)}
+    values, pointer = _column(spill, table, name), facts.map(POINTER + table, np.int32)
+    distinct: dict[str, np.ndarray] = {}
+    for number, split in enumerate(SPLITS):
+        used = np.zeros(len(values), bool)
+        used[pointer[assigned == number]] = True
+        distinct[split] = np.unique(values[used])
+    return distinct
+
+
+def _of_rows(spill: Spill, facts: RowFacts, name: str) -> np.ndarray:
+    """A column of the labelled rows, their own or inherited."""
+    inherited = spill.extras.get(name, ROWS) != ROWS
+    return facts.map(EXTRA + name, np.int64) if inherited else _column(spill, ROWS, name)
+
+
+def _column(spill: Spill, table: str, name: str) -> np.ndarray:
+    """A column of a table, all of its rows."""
+    parts = [batch[name].to_numpy() for piece in spill.pieces.get(table, []) for batch in piece.read()]
+    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+
+def _refuse_empty(split: SplitRule, assigned: np.ndarray) -> None:
+    rows = np.bincount(assigned[assigned != LEFT_OUT], minlength=len(SPLITS))
+    for name, count in zip(SPLITS, rows, strict=True):
+        if not count:
+            rule = manifest.rule(split)
+            keys = ", ".join(f"dataset.split.{key}={rule[key]}" for key in rule if key != "rule")
+            raise ValueError(
+                f"split '{name}' has no rows: {rule['rule']} gave it none of {rows.sum()}. Change "
+                f"{keys or 'dataset.split'}, or prepare more rows (dataset.simulator.rows where the data are simulated)"
+            )
