@@ -1,0 +1,240 @@
+"""Kinds of text cells: what each may hold, read one at a time (the definition) and all at once (fast, or not)."""
+
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+LARGEST_ID = 2**63 - 1
+DIGITS = re.compile(r"[0-9]+", re.ASCII)
+DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
+
+
+class Cell(Protocol):
+    """A kind of cell.
+
+    Attributes:
+        expected: what the cell must hold, as the end of an error.
+        type: of the column it becomes.
+    """
+
+    @property
+    def expected(self) -> str: ...
+
+    @property
+    def type(self) -> pa.DataType: ...
+
+    def read(self, text: str) -> Any:
+        """The value of one cell.
+
+        Raises:
+            ValueError: it does not hold what it must.
+        """
+        ...
+
+    def read_all(self, texts: pa.Array) -> pa.Array | None:
+        """The values of strings, exactly as `read` gives them; ``None`` unless all of them are certainly good."""
+        ...
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """One of a few whole numbers, written in one way only."""
+
+    values: tuple[int, ...]
+    type: pa.DataType = field(default_factory=pa.int64)
+
+    @property
+    def expected(self) -> str:
+        return f"one of {', '.join(map(str, self.values))}"
+
+    def read(self, text: str) -> int:
+        return self.values[list(map(str, self.values)).index(text)]
+
+    def read_all(self, texts: pa.Array) -> pa.Array | None:
+        allowed = pa.array(map(str, self.values), pa.string())
+        places = pc.call_function("index_in", [texts], pc.SetLookupOptions(value_set=allowed))
+        return None if places.null_count else pa.array(self.values, self.type).take(places)
+
+
+@dataclass(frozen=True)
+class Id:
+    """A whole number that is not negative.
+
+    Attributes:
+        optional: whether the cell may be empty, which is null.
+    """
+
+    optional: bool = False
+
+    @property
+    def expected(self) -> str:
+        return f"digits, at most {LARGEST_ID}" + (", or nothing" if self.optional else "")
+
+    @property
+    def type(self) -> pa.DataType:
+        return pa.int64()
+
+    def read(self, text: str) -> int | None:
+        if self.optional and not text:
+            return None
+        if not DIGITS.fullmatch(text) or len(text.lstrip("0")) > len(str(LARGEST_ID)) or int(text) > LARGEST_ID:
+            raise ValueError
+        return int(text)
+
+    def read_all(self, texts: pa.Array) -> pa.Array | None:
+        if self.optional:
+            texts = pc.call_function("if_else", [_equal(texts, ""), pa.scalar(None, pa.string()), texts])
+        return _whole_numbers(texts)
+
+
+@dataclass(frozen=True)
+class Number:
+    """A finite decimal number, as a 32-bit float holds it."""
+
+    @property
+    def expected(self) -> str:
+        return "a finite decimal number"
+
+    @property
+    def type(self) -> pa.DataType:
+        return pa.float32()
+
+    def read(self, text: str) -> float:
+        if not DECIMAL.fullmatch(text):
+            raise ValueError
+        with np.errstate(over="ignore"):
+            value = float(np.float32(float(text)))
+        if not math.isfinite(value):
+            raise ValueError
+        return value
+
+    def read_all(self, texts: pa.Array) -> pa.Array | None:
+        try:
+            exact = texts.cast(pa.float64()).to_numpy()
+        except pa.ArrowInvalid:
+            return None
+        with np.errstate(over="ignore"):
+            values = exact.astype(np.float32)
+        return pa.array(values) if np.isfinite(values).all() else None
+
+
+@dataclass(frozen=True)
+class ListOf:
+    """Cells of one kind with a separator between them; an empty cell is an empty list.
+
+    Attributes:
+        cell: of each entry.
+        separator: one character.
+        length: how many there must be; ``None``: any number.
+        trailing: whether separators may stand behind the last entry.
+    """
+
+    cell: Id | Number
+    separator: str
+    length: int | None = None
+    trailing: bool = False
+
+    @property
+    def expected(self) -> str:
+        count = "" if self.length is None else f"{self.length} "
+        return f"{count}entries with {self.separator!r} between them, each {self.cell.expected}"
+
+    @property
+    def type(self) -> pa.DataType:
+        return pa.list_(self.cell.type)
+
+    def read(self, text: str) -> list[Any]:
+        if self.trailing:
+            text = text.rstrip(self.separator)
+        entries = [self.cell.read(entry) for entry in text.split(self.separator)] if text else []
+        if self.length not in (None, len(entries)):
+            raise ValueError
+        return entries
+
+    def read_all(self, texts: pa.Array) -> pa.Array | None:
+        if self.trailing:
+            texts = pc.call_function("ascii_rtrim", [texts], pc.TrimOptions(self.separator))
+        counts, entries = _split(texts, self.separator)
+        if self.length is not None and (counts != self.length).any():
+            return None
+        values = self.cell.read_all(entries)
+        return None if values is None else _lists(counts, values)
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """``id weight;id weight;...``: the ids, or the weights; an empty cell is an empty list.
+
+    Attributes:
+        part: which of the two; both are checked.
+    """
+
+    part: int
+
+    @property
+    def expected(self) -> str:
+        return (
+            f"entries with ';' between them, each an id ({Id().expected}), a space and a weight "
+            f"({Number().expected}, not negative)"
+        )
+
+    @property
+    def type(self) -> pa.DataType:
+        return pa.list_((Id().type, Number().type)[self.part])
+
+    def read(self, text: str) -> list[Any]:
+        pairs = [self._pair(entry) for entry in text.split(";")] if text else []
+        return [pair[self.part] for pair in pairs]
+
+    def read_all(self, texts: pa.Array) -> pa.Array | None:
+        counts, entries = _split(texts, ";")
+        pairs, tokens = _split(entries, " ")
+        if (pairs != 2).any():
+            return None
+        ids, weights = Id().read_all(tokens[::2]), Number().read_all(tokens[1::2])
+        if ids is None or weights is None or (weights.to_numpy() < 0).any():
+            return None
+        return _lists(counts, (ids, weights)[self.part])
+
+    @staticmethod
+    def _pair(entry: str) -> tuple[int | None, float]:
+        identifier, weight = entry.split(" ")
+        pair = Id().read(identifier), Number().read(weight)
+        if pair[1] < 0:
+            raise ValueError
+        return pair
+
+
+def _whole_numbers(texts: pa.Array) -> pa.Array | None:
+    """int64 of strings of digits; null stays null."""
+    if pc.call_function("all", [pc.call_function("ascii_is_decimal", [texts])]).as_py() is False:
+        return None
+    try:
+        return texts.cast(pa.int64())
+    except pa.ArrowInvalid:  # too large
+        return None
+
+
+def _split(texts: pa.Array, separator: str) -> tuple[np.ndarray, pa.Array]:
+    """How many entries each string has (none if it is empty), and all entries."""
+    lists = pc.call_function("split_pattern", [texts], pc.SplitPatternOptions(separator))
+    counts = lists.value_lengths().to_numpy().astype(np.int64)
+    empty = _equal(texts, "")
+    if not empty.true_count:
+        return counts, lists.flatten()
+    counts[empty.to_numpy(zero_copy_only=False)] = 0
+    return counts, lists.filter(pc.call_function("invert", [empty])).flatten()
+
+
+def _lists(counts: np.ndarray, values: pa.Array) -> pa.Array:
+    ends = np.concatenate(([0], np.cumsum(counts))).astype(np.int32)
+    return pa.ListArray.from_arrays(ends, values)
+
+
+def _equal(texts: pa.Array, text: str) -> pa.Array:
+    return pc.call_function("equal", [texts, pa.scalar(text, texts.type)])

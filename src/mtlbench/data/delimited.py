@@ -1,0 +1,168 @@
+"""Comma-separated text files whose first line names their columns: found by name, read by the kind of their cells.
+
+A file holds printable ASCII and newlines, and no quotes: there is one way to cut a line into cells. What is accepted is
+defined by `_one_by_one`; `_at_once` reads the same with Arrow where every line is good.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import csv
+
+from mtlbench.data.cells import Cell
+from mtlbench.data.lines import LONGEST_LINE, read_blocks
+from mtlbench.data.raw import LINE, Block, RawError, Rejected, Shard
+
+HEADER = "header"
+"""Policy under which the line that names the columns is dropped: it is no row."""
+
+WELCOME = bytes(byte for byte in range(0x20, 0x7F) if byte != ord('"')) + b"\n"
+"""Bytes of a file; every other one is refused with its line."""
+
+SHOWN = 40
+"""How much of a bad cell a reason quotes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Column:
+    """A column of the record batch.
+
+    Attributes:
+        name: ours.
+        source: the file's name of it.
+        cell: what its cells hold.
+    """
+
+    name: str
+    source: str
+    cell: Cell
+
+
+def read_table(shard: Shard, columns: Sequence[Column]) -> Iterator[Block]:
+    """The lines of a shard in blocks; see `mtlbench.data.raw.Block`. The header is a line that is dropped as `HEADER`.
+
+    Raises:
+        RawError: the file has no header, or one that lacks a column or names it twice.
+    """
+    names, length = _header(shard.path, columns)
+    headed = shard.start == 0
+    if headed:
+        yield Block(columns=_batch([], [], columns), lines=1, dropped={HEADER: 1})
+        shard = replace(shard, start=length)
+    yield from read_blocks(
+        shard,
+        partial(_at_once, names=names, columns=columns, offset=int(headed)),
+        partial(_one_by_one, names=names, columns=columns, offset=int(headed)),
+    )
+
+
+def _header(path: Path, columns: Sequence[Column]) -> tuple[list[str], int]:
+    """Names of the file's columns, and how many bytes the header has."""
+    with path.open("rb") as file:
+        line = file.readline(LONGEST_LINE)
+    if (problem := _foreign(line[:-1])) or not line.endswith(b"\n"):
+        raise RawError(f"{path}, line 1: the header cannot be read: {problem or 'it does not end with a newline'}")
+    names = line[:-1].decode("ascii").split(",")
+    wanted = list(dict.fromkeys(column.source for column in columns))
+    if wrong := [name for name in wanted if names.count(name) != 1]:
+        raise RawError(
+            f"{path}, line 1: the header must name every column that is read, once; not so: {', '.join(wrong)}. "
+            f"It names {', '.join(names)[:500]}"
+        )
+    return names, len(line)
+
+
+def _at_once(text: bytes, first: int, *, names: list[str], columns: Sequence[Column], offset: int) -> Block | None:
+    if not text.endswith(b"\n") or text.translate(None, WELCOME):
+        return None
+    sources = list(dict.fromkeys(column.source for column in columns))
+    try:
+        table = csv.read_csv(
+            pa.BufferReader(text),
+            csv.ReadOptions(
+                use_threads=False, block_size=len(text) + 1, column_names=[str(n) for n in range(len(names))]
+            ),
+            csv.ParseOptions(quote_char=False, double_quote=False, ignore_empty_lines=False),
+            csv.ConvertOptions(
+                column_types={str(names.index(source)): pa.string() for source in sources},
+                include_columns=[str(names.index(source)) for source in sources],
+                check_utf8=False,
+            ),
+        )
+    except pa.ArrowInvalid:  # some line has more or fewer columns
+        return None
+    if table.num_rows != text.count(b"\n"):
+        return None
+    texts = {source: table.column(place).combine_chunks() for place, source in enumerate(sources)}
+    read: dict[tuple[str, Cell], pa.Array] = {}
+    for column in columns:
+        if (column.source, column.cell) not in read:
+            values = column.cell.read_all(texts[column.source])
+            if values is None:
+                return None
+            read[column.source, column.cell] = values
+    numbers = pa.array(np.arange(first + offset, first + offset + table.num_rows))
+    batch = {LINE: numbers} | {column.name: read[column.source, column.cell] for column in columns}
+    return Block(columns=pa.RecordBatch.from_pydict(batch, schema=_schema(columns)), lines=table.num_rows)
+
+
+def _one_by_one(text: bytes, first: int, *, names: list[str], columns: Sequence[Column], offset: int) -> Block:
+    rows: list[list[object]] = []
+    numbers: list[int] = []
+    rejected: list[Rejected] = []
+    *ended, rest = text.split(b"\n")
+    for number, line in enumerate(ended + [rest] * (rest != b""), start=first + offset):
+        try:
+            rows.append(_row(line, names, columns, ended=number - first - offset < len(ended)))
+            numbers.append(number)
+        except ValueError as problem:
+            rejected.append(Rejected(line=number, reason=str(problem), text=line))
+    return Block(columns=_batch(rows, numbers, columns), lines=len(rows) + len(rejected), rejected=tuple(rejected))
+
+
+def _row(line: bytes, names: list[str], columns: Sequence[Column], *, ended: bool) -> list[object]:
+    """The values of a line, one per column.
+
+    Raises:
+        ValueError: the line cannot be used; the message is the reason.
+    """
+    if not ended:
+        raise ValueError("no newline at the end of the file: the file was cut off")
+    if problem := _foreign(line):
+        raise ValueError(problem)
+    cells = line.decode("ascii").split(",")
+    if len(cells) != len(names):
+        raise ValueError(f"{len(cells)} comma-separated columns; the header names {len(names)}")
+    return [_value(cells[names.index(column.source)], column) for column in columns]
+
+
+def _value(text: str, column: Column) -> object:
+    try:
+        return column.cell.read(text)
+    except ValueError:
+        shown = repr(text[:SHOWN]) + ("..." if len(text) > SHOWN else "")
+        raise ValueError(f"{column.source} is {shown}; expected {column.cell.expected}") from None
+
+
+def _foreign(line: bytes) -> str | None:
+    """What is wrong with the bytes of a line, if anything is."""
+    if not (strange := line.translate(None, WELCOME)):
+        return None
+    if line.endswith(b"\r"):
+        return "carriage return at the end: the file was converted to another system's line ends"
+    if line.startswith(b"\xef\xbb\xbf"):
+        return "byte order mark at the start: the file was converted to another encoding"
+    return f"byte {line.index(strange[:1]) + 1} is {strange[:1]!r}; lines are printable ASCII without quotes"
+
+
+def _batch(rows: list[list[object]], numbers: list[int], columns: Sequence[Column]) -> pa.RecordBatch:
+    arrays = [pa.array([row[at] for row in rows], column.cell.type) for at, column in enumerate(columns)]
+    return pa.RecordBatch.from_arrays([pa.array(numbers, pa.int64()), *arrays], schema=_schema(columns))
+
+
+def _schema(columns: Sequence[Column]) -> pa.Schema:
+    return pa.schema([(LINE, pa.int64()), *((column.name, column.cell.type) for column in columns)])

@@ -1,0 +1,60 @@
+"""What the files of the WeChat Big Data Challenge 2021 consist of, as far as it is read.
+
+The texts of a feed (``description``, ``ocr``, ``asr`` and their ``_char`` twins, ids of words and characters) are no
+fields and may hold anything that does not break the line; nor are ``play`` and ``stay``, which are known only after the
+feed was shown.
+"""
+
+import pyarrow as pa
+
+from mtlbench.data.cells import Id, ListOf, Number, OneOf, Weighted
+from mtlbench.data.delimited import Column
+from mtlbench.data.raw import KEY, WEIGHT_SUFFIX
+
+FEED = "feed"
+EMBEDDING = "feed_embedding"
+EMBEDDING_WIDTH = 512
+
+PUBLISHED_ROWS = 7_317_882
+PUBLISHED_FEEDS = 106_444
+POSITIVES = {
+    "read_comment": 256_242,
+    "like": 188_837,
+    "click_avatar": 55_128,
+    "forward": 27_963,
+    "favorite": 9_824,
+    "follow": 5_277,
+    "comment": 2_961,
+}
+"""Positive rows of the published user_action.csv, by action: the published rates, which have seven decimals, allow one
+whole number each (read_comment 0.0350159, like 0.0258049, click_avatar 0.0075333, forward 0.0038212, favorite
+0.0013425, follow 0.0007211, comment 0.0004046)."""
+
+DAYS = 14
+
+ACTION_COLUMNS = (
+    Column(name=f"{KEY}:{FEED}", source="feedid", cell=Id()),
+    Column(name="userid", source="userid", cell=Id()),
+    Column(name="feedid", source="feedid", cell=Id()),
+    Column(name="device", source="device", cell=OneOf((1, 2))),
+    Column(name="group", source="userid", cell=Id()),
+    Column(name="time", source="date_", cell=OneOf(tuple(range(1, DAYS + 1)))),
+)
+LABELS = {action: Column(name=action, source=action, cell=OneOf((0, 1), pa.int8())) for action in POSITIVES}
+FEED_COLUMNS = (
+    Column(name=KEY, source="feedid", cell=Id()),
+    Column(name="authorid", source="authorid", cell=Id()),
+    Column(name="bgm_song_id", source="bgm_song_id", cell=Id(optional=True)),
+    Column(name="bgm_singer_id", source="bgm_singer_id", cell=Id(optional=True)),
+    Column(name="manual_keyword_list", source="manual_keyword_list", cell=ListOf(Id(), ";")),
+    Column(name="machine_keyword_list", source="machine_keyword_list", cell=ListOf(Id(), ";")),
+    Column(name="manual_tag_list", source="manual_tag_list", cell=ListOf(Id(), ";")),
+    Column(name="machine_tag_list", source="machine_tag_list", cell=Weighted(0)),
+    Column(name="machine_tag_list" + WEIGHT_SUFFIX, source="machine_tag_list", cell=Weighted(1)),
+    Column(name="videoplayseconds", source="videoplayseconds", cell=Number()),
+)
+EMBEDDING_COLUMNS = (
+    Column(name=KEY, source="feedid", cell=Id()),
+    # A space stands behind the last number too.
+    Column(name=EMBEDDING, source="feed_embedding", cell=ListOf(Number(), " ", EMBEDDING_WIDTH, trailing=True)),
+)
