@@ -197,6 +197,7 @@ def test_list_and_show(workplace: Path):
     shown = mtlbench("show", *SMALL[1:4], folder=workplace).stdout
     assert "SIMULATED DATA" in shown
     assert "embedding table" in shown
+    assert "positive for both" in shown
 
 
 def test_starting_over_gives_the_same_bits(workplace: Path):

@@ -44,7 +44,7 @@ def run(arguments: list[str]) -> int:
 
 
 def store_text(store: Store) -> str:
-    """What a store holds: rows and positives per split, fields with their cardinalities, what was left out."""
+    """What a store holds: rows, positives and overlaps of splits, fields with their cardinalities, what was left out."""
     manifest = store.manifest
     simulated = "  SIMULATED DATA" if store.origin == "simulated" else ""
     tasks = [task.name for task in store.schema.tasks]
@@ -66,6 +66,8 @@ def store_text(store: Store) -> str:
             "",
             table(["split", "rows", *(f"{task} positives" for task in tasks)], splits),
             "",
+            *_together_lines(manifest),
+            *_overlap_lines(manifest),
             table(["field", "kind", "ids", "width", "table", "role"], fields),
             "",
             f"  {store.schema.embedding_rows:,} rows in the embedding table",
@@ -73,6 +75,43 @@ def store_text(store: Store) -> str:
             *(f"  {line}" for line in accounts(manifest)),
         ]
     )
+
+
+def _together_lines(manifest: dict[str, Any]) -> list[str]:
+    """Rows that are positive for two tasks, and the correlation of the two labels, by split."""
+    rows = [
+        [
+            name,
+            pair,
+            f"{both:,}",
+            _correlation(split["rows"], *(split["positives"][task] for task in pair.split(" and ")), both),
+        ]
+        for name, split in manifest["splits"].items()
+        for pair, both in split["together"].items()
+    ]
+    return [table(["split", "positive for both", "rows", "correlation"], rows), ""] if rows else []
+
+
+def _correlation(rows: int, one: int, other: int, both: int) -> str:
+    """Pearson's, of two labels of 0 and 1, from counts."""
+    spread = (one * (rows - one) * other * (rows - other)) ** 0.5
+    return f"{(rows * both - one * other) / spread:.4f}" if spread else "undefined"
+
+
+def _overlap_lines(manifest: dict[str, Any]) -> list[str]:
+    """Distinct groups and times of each split, and those that two splits share."""
+    rows = [
+        [
+            {"group": "groups", "time": "times"}[name],
+            *(f"{count:,}" for count in facts["distinct"].values()),
+            *(f"{count:,}" for count in facts["shared"].values()),
+        ]
+        for name, facts in manifest["overlaps"].items()
+    ]
+    if not rows:
+        return []
+    facts = next(iter(manifest["overlaps"].values()))
+    return [table(["distinct", *facts["distinct"], *(f"both {pair}" for pair in facts["shared"])], rows), ""]
 
 
 def _split_cells(manifest: dict[str, Any], name: str, tasks: list[str]) -> list[str]:
