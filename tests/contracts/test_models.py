@@ -43,6 +43,7 @@ SMALL = (
 ENTANGLED: dict[str, str] = {
     "aitm": "a task is told what the one before it knows",
     "cross_stitch": "every layer mixes the tasks",
+    "dcrnn": "tasks stand in an order: windows overlap with those of neighbours",
     "escm2": "a product of towers",
     "esmm": "a product of towers",
     "mssm": "own and shared sub-networks are one stack of T + 1; isolation is tested with the model",

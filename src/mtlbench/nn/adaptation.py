@@ -1,0 +1,62 @@
+"""Feature adaptation (Ada): one row of fields becomes a sequence of rows that differ by trained parameters."""
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+AdaptiveOperation = Literal["add", "concat"]
+AdaptiveUnit = Literal["vector", "scalar"]
+
+
+class FeatureAdaptation(nn.Module):
+    """The part of ``X_p = x (+) A_p``, p = 0 ... S - 1, that is not x.
+
+    Shape: () -> ``[S, width]``: what is added to x, which ends in zeros where it is narrower.
+
+    Args:
+        positions: S.
+        inputs: width of x.
+        operation: ``add`` A_p, or join it to x (``concat``).
+        unit: A_p is a ``vector`` as wide as x, or one number (``scalar``).
+        raw_first: whether A_0 is zero: position 0 holds x as it is.
+
+    Attributes:
+        width: of a position.
+
+    Raises:
+        ValueError: an unknown word, or no position that is adapted.
+
+    Paper: Zhou, Yu: DCRNN, Algorithm 2.
+    Departure: the sign is read as the "simple addition" of the text. Initial values, normal with standard deviation
+    0.01, are ours. Algorithm 2 adapts X_0 too, Eq. 7 does not: raw_first.
+    """
+
+    def __init__(
+        self,
+        positions: int,
+        inputs: int,
+        operation: AdaptiveOperation = "add",
+        unit: AdaptiveUnit = "vector",
+        raw_first: bool = False,
+    ) -> None:
+        super().__init__()
+        if operation not in get_args(AdaptiveOperation):
+            raise ValueError(f"adaptive is {operation!r}; allowed: none, {', '.join(get_args(AdaptiveOperation))}")
+        if unit not in get_args(AdaptiveUnit):
+            raise ValueError(f"adaptive_unit is {unit!r}; allowed: {', '.join(get_args(AdaptiveUnit))}")
+        if positions <= raw_first:
+            raise ValueError("raw_first is true with one position in all; allowed: adaptive=none, nothing is adapted")
+        size = inputs if unit == "vector" else 1
+        self.raw_first, self.joined, self.inputs = raw_first, operation == "concat", inputs
+        self.width = inputs + size if self.joined else inputs
+        self.shifts = nn.Parameter(torch.empty(positions - raw_first, size).normal_(std=0.01))
+
+    def values(self) -> Tensor:
+        """A, ``[S, inputs]`` or ``[S, 1]``."""
+        return nn.functional.pad(self.shifts, (0, 0, int(self.raw_first), 0))
+
+    def forward(self) -> Tensor:
+        if self.joined:
+            return nn.functional.pad(self.values(), (self.inputs, 0))
+        return self.values().expand(-1, self.inputs)
