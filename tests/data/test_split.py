@@ -13,6 +13,7 @@ from mtlbench.data.split import (
     by_group,
     by_key,
     by_time,
+    by_train_group,
     halve_test,
     hash_keys,
     mix,
@@ -106,6 +107,21 @@ def test_a_group_stands_in_one_split_wherever_its_rows_are() -> None:
     assert (result == result[0]).all()
     assert abs((result[0] == VALID).mean() - 0.1) < 0.02
     assert abs((result[0] == TEST).mean() - 0.3) < 0.03
+
+
+def test_groups_of_the_training_part_are_divided_and_the_test_part_is_left_alone() -> None:
+    group = np.arange(60_000) % 5000
+    test = np.arange(60_000) >= 50_000
+    candidates = Candidates(test=test, pointers={}, keys={}, columns={"group": lambda: group})
+    result = by_train_group(candidates, valid=0.2, seed=3)
+    assert (result[test] == TEST).all()
+    by_row = result[~test].reshape(-1, 5000)
+    assert (by_row == by_row[0]).all()
+    assert set(by_row[0].tolist()) == {TRAIN, VALID}
+    assert abs((by_row[0] == VALID).mean() - 0.2) < 0.02
+    assert not (by_train_group(candidates, valid=0.2, seed=4) == result).all()
+    with pytest.raises(ValueError, match=r"dataset\.split\.valid is 1\.0; allowed: above 0 and below 1"):
+        by_train_group(candidates, valid=1.0, seed=0)
 
 
 def test_at_random_keeps_shares_and_moves_no_row_when_more_come() -> None:

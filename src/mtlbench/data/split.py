@@ -113,6 +113,22 @@ def by_group(candidates: Candidates, *, valid: float, test: float, seed: int) ->
     return _drawn("by_group", candidates.column("group").astype(np.uint64), valid, test, seed)
 
 
+def by_train_group(candidates: Candidates, *, valid: float, seed: int) -> np.ndarray:
+    """Validation is a share of the training part's groups (pages, users); test is the publisher's test part.
+
+    Args:
+        candidates: the rows.
+        valid: expected share of the training part's groups.
+        seed: another seed, another division.
+    """
+    if not 0 < valid < 1:
+        raise ValueError(f"split by_train_group: dataset.split.valid is {valid}; allowed: above 0 and below 1")
+    chosen = mix(candidates.column("group").astype(np.uint64), seed) < np.uint64(int(valid * 2**64))
+    result = np.where(chosen, np.int8(VALID), np.int8(TRAIN))
+    result[candidates.test] = TEST
+    return result
+
+
 def at_random(candidates: Candidates, *, valid: float, test: float, seed: int) -> np.ndarray:
     """Every row by itself, drawn by its number in file order and the seed; the publisher's parts mix.
 
