@@ -1,4 +1,4 @@
-"""Comma-separated text files whose first line names their columns: found by name, read by the kind of their cells.
+"""Comma-separated text files: columns found by name (of the first line, or told), read by the kind of their cells.
 
 A file holds printable ASCII and newlines, and no quotes: there is one way to cut a line into cells. What is accepted is
 defined by `_one_by_one`; `_at_once` reads the same with Arrow where every line is good.
@@ -42,14 +42,19 @@ class Column:
     cell: Cell
 
 
-def read_table(shard: Shard, columns: Sequence[Column]) -> Iterator[Block]:
+def read_table(shard: Shard, columns: Sequence[Column], names: Sequence[str] | None = None) -> Iterator[Block]:
     """The lines of a shard in blocks; see `mtlbench.data.raw.Block`. The header is a line that is dropped as `HEADER`.
+
+    Args:
+        shard: of a comma-separated file.
+        columns: what to read.
+        names: of all columns of a file without a header, in their order; ``None``: the file has one.
 
     Raises:
         RawError: the file has no header, or one that lacks a column or names it twice.
     """
-    names, length = _header(shard.path, columns)
-    headed = shard.start == 0
+    names, length = _header(shard.path, columns) if names is None else (list(names), 0)
+    headed = shard.start == 0 and length > 0
     if headed:
         yield Block(columns=_batch([], [], columns), lines=1, dropped={HEADER: 1})
         shard = replace(shard, start=length)
@@ -136,7 +141,7 @@ def _row(line: bytes, names: list[str], columns: Sequence[Column], *, ended: boo
         raise ValueError(problem)
     cells = line.decode("ascii").split(",")
     if len(cells) != len(names):
-        raise ValueError(f"{len(cells)} comma-separated columns; the header names {len(names)}")
+        raise ValueError(f"{len(cells)} comma-separated columns; there must be {len(names)}")
     return [_value(cells[names.index(column.source)], column) for column in columns]
 
 
