@@ -8,6 +8,7 @@ described; competition data, so pass no copy on. Fourteen days of 20,000 users; 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
@@ -135,6 +136,23 @@ class WeChat:
         if shard.file.table == ROWS and self.duplicates == "last":
             return _last_rows(shard, columns)
         return read_table(shard, columns)
+
+    def simulate(
+        self,
+        folder: Path,
+        *,
+        rows: int = 200_000,
+        seed: int = 0,
+        rates: Literal["auto", "official", "demo"] = "auto",
+        relatedness: float = 0.5,
+        drift: float = 0.05,
+        structure: bool = True,
+    ) -> None:
+        """Write a made-up data set in the format of the real one; see `mtlbench.datasets.wechat.simulator`."""
+        from mtlbench.datasets.wechat.simulator import Knobs, simulate
+
+        knobs = Knobs(rows=rows, seed=seed, rates=rates, relatedness=relatedness, drift=drift, structure=structure)
+        simulate(Path(folder), knobs, actions=self.actions, version=self.simulator_version)
 
     def _columns(self, table: str) -> tuple[Column, ...]:
         if table == FEED:
