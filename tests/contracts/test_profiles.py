@@ -8,7 +8,7 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from mtlbench.balancing import Fixed
+from mtlbench.balancing.constant import Fixed
 from mtlbench.cli.compose import compose
 from mtlbench.schema import Task
 from synthetic import plain_schema, random_batch, rich_schema
@@ -75,7 +75,7 @@ def test_a_profile_states_what_its_paper_prints(profile: str):
 def test_the_command_line_wins():
     config = compose(["profile=mpa", "trainer.batch_size=7", "profile.experts=2", "optimizer=sgd", "balancing=equal"])
     assert (config.trainer.batch_size, config.profile.experts, config.model.experts) == (7, 2, 2)
-    assert config.balancing._target_ == "mtlbench.balancing.Equal"
+    assert config.balancing._target_ == "mtlbench.balancing.constant.Equal"
     assert config.optimizer.dense._target_ == "torch.optim.SGD"
 
 

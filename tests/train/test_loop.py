@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mtlbench.balancing.constant import Equal
 from mtlbench.data.loader import Rows
+from mtlbench.losses import TaskLosses
 from mtlbench.schema import Batch, Schema
 from mtlbench.tracking.journal import Journal
 from mtlbench.train import loop
@@ -18,6 +20,7 @@ from mtlbench.train.interrupt import Interrupted
 from mtlbench.train.loop import NonFiniteLossError, Place, Progress, batch_bounds, fit, load_best, score
 from mtlbench.train.optimizers import LazyAdam
 from mtlbench.train.settings import Settings
+from mtlbench.train.step import Objective
 from synthetic import plain_schema, random_batch
 
 SCHEMA = plain_schema()
@@ -33,6 +36,9 @@ SETTINGS = Settings(
     log_steps=2,
     checkpoint_minutes=60,
 )
+
+
+OBJECTIVE = Objective(losses=TaskLosses(), balance=Equal(tasks=SCHEMA.tasks))
 
 
 class Net(nn.Module):
@@ -76,7 +82,7 @@ def trained(
     folder: Path, settings: Settings = SETTINGS, model: nn.Module | None = None, train: Rows = TRAIN
 ) -> tuple[nn.Module, Progress]:
     model, optimizers = built(model)
-    return model, fit(model, optimizers, torch.sum, (train, VALID), SCHEMA.tasks, settings, place(folder))
+    return model, fit(model, optimizers, OBJECTIVE, (train, VALID), SCHEMA.tasks, settings, place(folder))
 
 
 def journal_values(folder: Path) -> list[dict[str, float]]:
@@ -93,7 +99,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(tmp_path: P
     assert all(torch.equal(p, q) for p, q in zip(first.parameters(), second.parameters(), strict=True))
     assert journal_values(tmp_path / "a") == journal_values(tmp_path / "b")
     model, optimizers = built()
-    fit(model, optimizers, torch.sum, (TRAIN, VALID), SCHEMA.tasks, SETTINGS, replace(place(tmp_path / "c"), seed=6))
+    fit(model, optimizers, OBJECTIVE, (TRAIN, VALID), SCHEMA.tasks, SETTINGS, replace(place(tmp_path / "c"), seed=6))
     assert not torch.equal(model.tower.weight, first.tower.weight)
 
 
@@ -104,16 +110,16 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     whole, whole_progress = trained(tmp_path / "whole")
 
     calls = 0
-    losses = loop.task_losses
+    measure = TaskLosses.__call__
 
-    def counting(*arguments: Tensor | None) -> Tensor:
+    def counting(self: TaskLosses, *arguments: Tensor) -> Tensor:
         nonlocal calls
         calls += 1
         if calls == steps_before_the_signal:
             signal.raise_signal(signal.SIGINT)
-        return losses(*arguments)  # pyright: ignore[reportArgumentType]
+        return measure(self, *arguments)
 
-    monkeypatch.setattr(loop, "task_losses", counting)
+    monkeypatch.setattr(TaskLosses, "__call__", counting)
     with pytest.raises(Interrupted):
         trained(tmp_path / "halved")
     assert calls == steps_before_the_signal
@@ -226,7 +232,7 @@ def test_an_undefined_selection_metric_is_an_error(tmp_path: Path):
     one_class = replace(VALID, columns={**VALID.columns, "labels": torch.zeros_like(VALID.columns["labels"])})
     model, optimizers = built()
     with pytest.raises(ValueError, match="no validation auc is defined for task0, task1"):
-        fit(model, optimizers, torch.sum, (TRAIN, one_class), SCHEMA.tasks, SETTINGS, place(tmp_path))
+        fit(model, optimizers, OBJECTIVE, (TRAIN, one_class), SCHEMA.tasks, SETTINGS, place(tmp_path))
 
 
 @pytest.mark.parametrize("select", ["ouc", "task9/auc", "task0/"])
@@ -291,7 +297,7 @@ def test_a_penalty_joins_the_loss_and_the_journal(tmp_path: Path):
         optimizer = torch.optim.SGD(
             [{"params": [model.tower.weight], "weight_decay": decay}, {"params": [model.tower.bias]}], lr=0.05
         )
-        fit(model, [optimizer], torch.sum, (TRAIN, VALID), SCHEMA.tasks, SETTINGS, place(folder))
+        fit(model, [optimizer], OBJECTIVE, (TRAIN, VALID), SCHEMA.tasks, SETTINGS, place(folder))
         return model
 
     penalised = run(Penalised(SCHEMA), tmp_path / "penalised", 0.0)

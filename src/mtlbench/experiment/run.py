@@ -23,6 +23,7 @@ from mtlbench.experiment.build import build, check, fill, imported, typed
 from mtlbench.experiment.data import Data, locate, stored
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.identity import code_version, run_identity
+from mtlbench.losses import TaskLosses
 from mtlbench.metrics import Metrics, evaluate
 from mtlbench.schema import Schema
 from mtlbench.tracking.connect import public
@@ -32,6 +33,7 @@ from mtlbench.tracking.tracker import open_tracker
 from mtlbench.train.loop import Place, Progress, fit, load_best, score
 from mtlbench.train.optimizers import build_optimizers, parameter_groups
 from mtlbench.train.settings import Settings
+from mtlbench.train.step import Objective
 
 PLAIN = {
     "seed": Annotated[int, Field(ge=0, lt=2**63)],
@@ -172,7 +174,8 @@ def _carry_out(config: DictConfig, data: Data, identity: str, folder: Path, devi
         gate=None if chosen.gate is None else build(chosen.gate, "optimizer.gate"),
         sparse=chosen.sparse,
     )
-    balance = build(config.balancing, "balancing")(tasks=store.schema.tasks)
+    balance = build(config.balancing, "balancing")(tasks=store.schema.tasks).to(device)
+    objective = Objective(losses=TaskLosses(), balance=balance)
     if config.run.fresh and folder.exists():  # only now that everything else has been found to work
         shutil.rmtree(folder)
     folder.mkdir(exist_ok=True)
@@ -186,7 +189,7 @@ def _carry_out(config: DictConfig, data: Data, identity: str, folder: Path, devi
         progress = fit(
             model,
             optimizers,
-            balance,
+            objective,
             rows,
             store.schema.tasks,
             settings,

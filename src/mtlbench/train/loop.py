@@ -3,26 +3,41 @@
 It works on objects that others have built and knows no model, data set or balancing method by name.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
+from mtlbench.balancing.protocol import AfterEpoch
+from mtlbench.balancing.shared import SharedGradients
 from mtlbench.data.loader import Rows, order
-from mtlbench.losses import task_losses
-from mtlbench.metrics import evaluate
+from mtlbench.metrics import Metrics, evaluate
 from mtlbench.schema import Task
 from mtlbench.tracking.journal import Journal
 from mtlbench.train import checkpoint
 from mtlbench.train.interrupt import Interrupt, Interrupted
+from mtlbench.train.optimizers import parameter_groups
 from mtlbench.train.selection import Part, parts
 from mtlbench.train.settings import Settings
+from mtlbench.train.step import Objective, Step, autocast, penalties_of
+
+NOTHING = Metrics()
+
+
+class Stateful(Protocol):
+    """A part of a run that a checkpoint keeps."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -58,7 +73,7 @@ class Progress:
         step: batches done in all.
         seconds: spent in the current epoch's training steps.
         best, best_step, stale: for each part its best score, the step it was reached in, and the epochs since.
-        window: losses of the tasks, then penalties, of each step since the last line in the journal.
+        window: losses of the tasks, their weights, then penalties, of each step since the last line in the journal.
         rows_per_second: training throughput of each finished epoch.
     """
 
@@ -76,7 +91,7 @@ class Progress:
 def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
     model: nn.Module,
     optimizers: list[Optimizer],
-    balance: Callable[[Tensor], Tensor],
+    objective: Objective,
     rows: tuple[Rows, Rows],
     tasks: tuple[Task, ...],
     settings: Settings,
@@ -88,7 +103,7 @@ def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
     Args:
         model: on its device, with the initial weights of the run's seed.
         optimizers: over the model's parameters.
-        balance: the tasks' losses ``[T]`` -> the scalar whose gradient is followed.
+        objective: see `Objective`.
         rows: training and validation rows.
         tasks: names for journal and messages.
         settings: see `Settings`.
@@ -96,16 +111,27 @@ def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
         after_epoch: called when the journal has an epoch's validation metrics.
 
     Raises:
+        ValueError: conflicts between the gradients of tasks are asked for where there is one task.
         NonFiniteLossError: a loss is not finite.
         Interrupted: a signal came; the run can go on from the checkpoint just written.
     """
     train, valid = rows
     chosen = parts(model, tasks, settings.select)
     bounds = batch_bounds(len(train), settings.batch_size)
-    penalised = _penalties(model)
-    terms = [*(f"{task.name}/loss" for task in tasks), *(f"penalty/{name}" for name in penalised)]
-    progress = _resume(model, optimizers, place)
-    compiled = torch.compile(model, dynamic=False) if settings.compile else model
+    names, penalties = [task.name for task in tasks], penalties_of(model)
+    terms = [f"{name}/{what}" for what in ("loss", "weight") for name in names] + [f"penalty/{at}" for at in penalties]
+    shared, balance = _shared_gradients(model, tasks, settings), objective.balance
+    states = {"model": model, "balancing": balance, "shared": shared}
+    progress = _resume(states, optimizers, place)
+    move = Step(
+        model=model,
+        compiled=torch.compile(model, dynamic=False) if settings.compile else model,
+        optimizers=optimizers,
+        objective=objective,
+        shared=shared,
+        penalties=penalties,
+        settings=settings,
+    )
     saved = time.monotonic()
     with Interrupt() as interrupt:
         try:
@@ -116,33 +142,23 @@ def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
                     interrupt.check()
                     began = time.perf_counter()
                     batch = train.gather(permutation[start:stop]).to(place.device)
-                    # The last, shorter batch of an epoch runs eagerly: it is not worth a compilation of its own.
-                    forward = compiled if len(batch) == settings.batch_size else model
-                    with autocast(settings.precision, place.device):
-                        logits_BT = forward(batch)
-                    assert batch.labels is not None
-                    losses_T = task_losses(logits_BT, batch.labels, batch.observed)
-                    for optimizer in optimizers:
-                        optimizer.zero_grad(set_to_none=True)
-                    penalties = [penalty() for penalty in penalised.values()]
-                    (balance(losses_T) + sum(penalties)).backward()
-                    if settings.clip is not None:
-                        _clip(model, settings.clip)
-                    for optimizer in optimizers:
-                        optimizer.step()
-                    progress.window.append(torch.stack([*losses_T.detach(), *(term.detach() for term in penalties)]))
+                    logs = (progress.step + 1) % settings.log_steps == 0
+                    terms_N, cosine_TT = move(batch, compare=logs and settings.conflicts)
+                    progress.window.append(terms_N)
                     progress.step += 1
                     progress.position += 1
-                    if progress.step % settings.log_steps == 0:
-                        _log_terms(progress, terms, place.journal)
+                    if logs:
+                        _log_terms(progress, terms, place.journal, _conflicts(cosine_TT, names))
                     progress.seconds += time.perf_counter() - began
                     if time.monotonic() - saved > 60 * settings.checkpoint_minutes:
-                        _save(model, optimizers, progress, place)
+                        _save(states, optimizers, progress, place)
                         saved = time.monotonic()
                 _log_terms(progress, terms, place.journal)
                 logits = score(model, valid, settings, place.device, interrupt)
                 measured = evaluate(logits, valid.columns["labels"], valid.columns.get("observed"), tasks)
                 _select(chosen, measured.values, progress, place)
+                if isinstance(balance, AfterEpoch):
+                    balance.after_epoch()
                 progress.rows_per_second.append(len(train) / progress.seconds)
                 progress.epoch, progress.position, progress.seconds = progress.epoch + 1, 0, 0.0
                 named = measured.prefixed("valid")
@@ -152,11 +168,11 @@ def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
                     undefined=named.undefined,
                     values={**named.values, "train/rows_per_second": progress.rows_per_second[-1]},
                 )
-                _save(model, optimizers, progress, place)
+                _save(states, optimizers, progress, place)
                 saved = time.monotonic()
                 after_epoch()
         except Interrupted:
-            _save(model, optimizers, progress, place)
+            _save(states, optimizers, progress, place)
             raise
     return progress
 
@@ -178,11 +194,6 @@ def score(
     return torch.cat(logits)
 
 
-def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """The context of a forward pass."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
-
-
 def batch_bounds(rows: int, batch_size: int) -> list[tuple[int, int]]:
     """First and last-plus-one position of each batch of an epoch.
 
@@ -200,15 +211,6 @@ def load_best(model: nn.Module, tasks: tuple[Task, ...], select: str, path: Path
     for part in parts(model, tasks, select):
         part.module.load_state_dict(best["parts"][part.name])
     return best["steps"]
-
-
-def _penalties(model: nn.Module) -> dict[str, Callable[[], Tensor]]:
-    """The terms that blocks, or the model itself, add to the loss, by the name of the block."""
-    return {
-        name or "model": block.penalty  # pyright: ignore[reportReturnType]
-        for name, block in model.named_modules()
-        if hasattr(block, "penalty")
-    }
 
 
 def _remaining(bounds: list[tuple[int, int]], progress: Progress, settings: Settings) -> Iterator[tuple[int, int]]:
@@ -229,7 +231,7 @@ def _exhausted(progress: Progress, chosen: tuple[Part, ...], patience: int | Non
     return patience is not None and all(progress.stale.get(part.name, 0) >= patience for part in chosen)
 
 
-def _log_terms(progress: Progress, terms: list[str], journal: Journal) -> None:
+def _log_terms(progress: Progress, terms: list[str], journal: Journal, conflicts: Metrics = NOTHING) -> None:
     """Write the window's mean of each term to the journal and empty it; one that is not finite stops the run."""
     if not progress.window:
         return
@@ -245,8 +247,24 @@ def _log_terms(progress: Progress, terms: list[str], journal: Journal) -> None:
         )
     means = window_LN.mean(dim=0).tolist()
     values = {f"train/{term}": mean for term, mean in zip(terms, means, strict=True)}
-    journal.append(step=progress.step, epoch=progress.epoch, values=values)
+    journal.append(
+        step=progress.step, epoch=progress.epoch, values=values | conflicts.values, undefined=conflicts.undefined
+    )
     progress.window.clear()
+
+
+def _conflicts(cosine_TT: Tensor | None, tasks: list[str]) -> Metrics:
+    """The cosine between the gradients of every two tasks, by the names of both."""
+    found = Metrics()
+    if cosine_TT is None:
+        return found
+    for (a, first), (b, second) in combinations(enumerate(tasks), 2):
+        name, cosine = f"train/conflict/{first}_{second}", cosine_TT[a, b].item()
+        if math.isfinite(cosine):
+            found.values[name] = cosine
+        else:
+            found.undefined[name] = "a gradient is zero on what the tasks share (no label of the task is observed?)"
+    return found
 
 
 def _select(chosen: tuple[Part, ...], metrics: dict[str, float], progress: Progress, place: Place) -> None:
@@ -277,13 +295,13 @@ def _select(chosen: tuple[Part, ...], metrics: dict[str, float], progress: Progr
         )
 
 
-def _save(model: nn.Module, optimizers: list[Optimizer], progress: Progress, place: Place) -> None:
+def _save(states: dict[str, Stateful], optimizers: list[Optimizer], progress: Progress, place: Place) -> None:
     state: dict[str, Any] = asdict(progress)
     checkpoint.save(
         place.last,
         {
             "identity": place.identity,
-            "model": model.state_dict(),
+            **{name: part.state_dict() for name, part in states.items()},
             "optimizers": [optimizer.state_dict() for optimizer in optimizers],
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
@@ -293,18 +311,19 @@ def _save(model: nn.Module, optimizers: list[Optimizer], progress: Progress, pla
     )
 
 
-def _resume(model: nn.Module, optimizers: list[Optimizer], place: Place) -> Progress:
+def _resume(states: dict[str, Stateful], optimizers: list[Optimizer], place: Place) -> Progress:
     """Where the last checkpoint stood, or the beginning; the journal is cut to it."""
     if not place.last.exists():
         place.journal.truncate(0)
         return Progress()
     last = checkpoint.load(place.last, identity=place.identity)
-    try:
-        model.load_state_dict(last["model"])
-    except RuntimeError as error:
-        raise checkpoint.CheckpointError(
-            f"checkpoint {place.last} holds another model: {error}. Start over with run.fresh=true."
-        ) from error
+    for name, part in states.items():
+        try:
+            part.load_state_dict(last[name])
+        except (RuntimeError, KeyError) as error:
+            raise checkpoint.CheckpointError(
+                f"checkpoint {place.last} holds another {name}: {error}. Start over with run.fresh=true."
+            ) from error
     for optimizer, state in zip(optimizers, last["optimizers"], strict=True):
         optimizer.load_state_dict(state)
     torch.set_rng_state(last["random"])
@@ -315,6 +334,11 @@ def _resume(model: nn.Module, optimizers: list[Optimizer], place: Place) -> Prog
     return progress
 
 
-def _clip(model: nn.Module, norm: float) -> None:
-    dense = [p for p in model.parameters() if p.grad is not None and not p.grad.is_sparse]
-    nn.utils.clip_grad_norm_(dense, norm)
+def _shared_gradients(model: nn.Module, tasks: tuple[Task, ...], settings: Settings) -> SharedGradients:
+    if settings.conflicts and len(tasks) == 1:
+        raise ValueError(
+            f"trainer.conflicts=true compares the gradients of tasks, but there is one: {tasks[0].name}. "
+            "Set trainer.conflicts=false"
+        )
+    groups = parameter_groups(model)
+    return SharedGradients(tasks=len(tasks), tables=groups["embedding"], dense=groups["gate"] + groups["dense"])

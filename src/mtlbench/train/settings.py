@@ -20,6 +20,8 @@ class Settings:
         clip: largest norm of the gradient of all parameters that receive dense gradients, or ``None``.
         log_steps: steps between two lines of training losses in the journal.
         checkpoint_minutes: minutes between checkpoints inside an epoch; each epoch ends with one anyway.
+        conflicts: whether the journal gets the cosine between the gradients of every two tasks on what they share,
+            taken in the last step before each line of training losses.
         rows: train and validate on the first so many training rows only (to see a model overfit them); ``None``: all.
     """
 
@@ -33,6 +35,7 @@ class Settings:
     clip: float | None
     log_steps: int
     checkpoint_minutes: float
+    conflicts: bool = False
     rows: int | None = None
 
     def __post_init__(self) -> None:

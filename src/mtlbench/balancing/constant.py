@@ -1,27 +1,28 @@
-"""How the losses of several tasks become the one number that is minimised."""
+"""Weights that never change."""
 
 import math
 from collections.abc import Sequence
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from mtlbench.balancing.protocol import Gramian
 from mtlbench.schema import Task
 
 
-class Equal:
+class Equal(nn.Module):
     """Every task counts alike: L = sum_t loss_t, a sum, so that no task's weight depends on another.
 
     Shape: losses ``[T]`` -> scalar. `tasks` is what every balancing is made with; this one has no use for it.
     """
 
     def __init__(self, *, tasks: Sequence[Task]) -> None:
-        pass
+        super().__init__()
 
-    def __call__(self, losses: Tensor) -> Tensor:
-        return losses.sum()
+    def forward(self, losses_T: Tensor, gramian: Gramian) -> Tensor:
+        return losses_T.sum()
 
 
-class Fixed:
+class Fixed(nn.Module):
     """Every task has its own constant weight: L = sum_t weight_t * loss_t.
 
     Shape: losses ``[T]`` -> scalar.
@@ -31,6 +32,7 @@ class Fixed:
     """
 
     def __init__(self, *, tasks: Sequence[Task], weights: Sequence[float]) -> None:
+        super().__init__()
         names = [task.name for task in tasks]
         if len(weights) != len(names):
             raise ValueError(
@@ -46,7 +48,7 @@ class Fixed:
             raise ValueError(f"balancing.weights: all are 0, nothing would be learnt of {', '.join(names)}")
         self.weights = tuple(weights)
 
-    def __call__(self, losses: Tensor) -> Tensor:
+    def forward(self, losses_T: Tensor, gramian: Gramian) -> Tensor:
         # Python floats, not a tensor of weights: nothing to copy to the device, nothing to wait for.
-        terms = [weight * loss for weight, loss in zip(self.weights, losses.unbind(0), strict=True)]
+        terms = [weight * loss for weight, loss in zip(self.weights, losses_T.unbind(0), strict=True)]
         return sum(terms[1:], start=terms[0])

@@ -1,0 +1,1 @@
+"""How the losses of several tasks become the one number whose gradient is followed; one method per file."""

@@ -1,0 +1,97 @@
+"""Gradients of the tasks on what they share, found by probing: no model has to say what that is."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class SharedGradients(nn.Module):
+    """Inner products of the tasks' gradients, ``G_ij = <grad loss_i, grad loss_j>``, on all that two tasks share.
+
+    What is shared is seen from the gradients: a part of a parameter that the gradients of two or more tasks have
+    reached so far. A part is one index of the first axis (towers of all tasks are one parameter, stacked along it), and
+    an embedding table is one part. So a tower has no say, and an expert of all tasks does. The state holds what was
+    reached.
+
+    Tables give their gradients on the rows of the batch alone, where they are sparse (``optimizer.sparse=true``):
+    nothing here is of the size of a vocabulary. Gradients of penalties are not among the tasks'.
+
+    Args:
+        tasks: T.
+        tables: embedding tables.
+        dense: all other parameters that are trained.
+
+    Shape: losses ``[T]`` -> float64 ``[T, T]``; the graph of the losses is kept.
+
+    Raises:
+        ValueError: every task has a gradient, and no two of them meet in any parameter.
+    """
+
+    def __init__(self, *, tasks: int, tables: Sequence[nn.Parameter], dense: Sequence[nn.Parameter]) -> None:
+        super().__init__()
+        self._tables, self._probed = len(tables), (*tables, *dense)  # not registered: they are the model's
+        parts = [1] * len(tables) + [len(p) if p.dim() else 1 for p in dense]
+        for place, size in enumerate(parts):
+            device = self._probed[place].device
+            self.register_buffer(f"reached_{place}", torch.zeros(tasks, size, dtype=torch.bool, device=device))
+        self._found = False
+
+    def forward(self, losses_T: Tensor) -> Tensor:
+        gradients = [
+            torch.autograd.grad(loss, self._probed, retain_graph=True, allow_unused=True) for loss in losses_T
+        ]
+        total_TT = torch.zeros(len(losses_T), len(losses_T), dtype=torch.float64, device=losses_T.device)
+        shared = torch.zeros((), dtype=torch.bool, device=losses_T.device)
+        moved_T = torch.zeros(len(losses_T), dtype=torch.bool, device=losses_T.device)
+        for place, of_tasks in enumerate(zip(*gradients, strict=True)):
+            if all(gradient is None for gradient in of_tasks):
+                continue
+            reached_TP = self.get_buffer(f"reached_{place}")
+            # Rows of a table, or parts of a dense parameter, by what they hold.
+            value_TPN = _rows(of_tasks) if place < self._tables else _parts(of_tasks, reached_TP.shape[1])
+            here_TP = (value_TPN != 0).any(dim=-1)
+            reached_TP |= here_TP.any(dim=-1, keepdim=True) if place < self._tables else here_TP
+            common_P = reached_TP.sum(dim=0) > 1
+            flat_TN = torch.where(common_P[:, None], value_TPN, 0).flatten(1)
+            total_TT += (flat_TN @ flat_TN.T).double()
+            shared |= common_P.any()
+            moved_T |= here_TP.any(dim=-1)
+        if not self._found:
+            self._found = self._check(bool(shared), bool(moved_T.all()))
+        return total_TT
+
+    def _check(self, shared: bool, all_moved: bool) -> bool:
+        if not shared and all_moved:
+            raise ValueError(
+                "the gradients of no two tasks meet in any parameter: there is nothing to balance or to compare. "
+                "Choose a model that shares something between two tasks or more, or balancing=equal (fixed, "
+                "uncertainty, dwa, famo) with trainer.conflicts=false"
+            )
+        return shared
+
+
+def _rows(gradients: Sequence[Tensor | None]) -> Tensor:
+    """Gradients of a table on the rows that any task touches, as one part: ``[T, U, D]``; on all rows if dense."""
+    some = next(gradient for gradient in gradients if gradient is not None)
+    if not some.is_sparse:
+        return _parts(gradients, len(some))
+    found = [None if gradient is None else gradient.coalesce() for gradient in gradients]
+    present = [(task, gradient) for task, gradient in enumerate(found) if gradient is not None]
+    touched_U, place = torch.unique(torch.cat([g.indices()[0] for _, g in present]), return_inverse=True)
+    rows_TUD = some.new_zeros(len(gradients), len(touched_U), some.shape[1], layout=torch.strided)
+    for (task, gradient), at in zip(present, place.split([g._nnz() for _, g in present]), strict=True):
+        rows_TUD[task, at] = gradient.values()
+    return rows_TUD
+
+
+def _parts(gradients: Sequence[Tensor | None], parts: int) -> Tensor:
+    """Gradients of a dense parameter, by parts: ``[T, P, N]``."""
+    some = next(gradient for gradient in gradients if gradient is not None)
+    return torch.stack([torch.zeros_like(some) if g is None else g for g in gradients]).view(len(gradients), parts, -1)
+
+
+def cosines(gramian_TT: Tensor) -> Tensor:
+    """Cosine of the angle between the gradients of every two tasks; NaN where a gradient is zero."""
+    norm_T = gramian_TT.diagonal().sqrt()
+    return gramian_TT / (norm_T[:, None] * norm_T)

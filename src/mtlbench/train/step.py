@@ -1,0 +1,103 @@
+"""One step of training: a batch, the losses of its tasks, their gradients, and the model moved."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from mtlbench.balancing.protocol import AfterStep, Balancing
+from mtlbench.balancing.shared import SharedGradients, cosines
+from mtlbench.losses import TaskLosses
+from mtlbench.schema import Batch
+from mtlbench.train.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """What is minimised: the loss of each task, and how the tasks' losses become one."""
+
+    losses: TaskLosses
+    balance: Balancing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """Moves a model by one batch.
+
+    Attributes:
+        model: in training mode.
+        compiled: the same for batches of full size.
+        optimizers: over the model's parameters.
+        objective: see `Objective`.
+        shared: gradients of the tasks on what they share.
+        penalties: the terms that blocks, or the model itself, add to the loss, by the name of the block.
+        settings: see `Settings`.
+    """
+
+    model: nn.Module
+    compiled: Callable[[Batch], Tensor]
+    optimizers: list[Optimizer]
+    objective: Objective
+    shared: SharedGradients
+    penalties: dict[str, Callable[[], Tensor]]
+    settings: Settings
+
+    def __call__(self, batch: Batch, compare: bool) -> tuple[Tensor, Tensor | None]:
+        """Terms of the loss as they were before the move, and the cosines between the tasks' gradients if asked for.
+
+        Returns:
+            losses ``[T]``, weights ``[T]`` and penalties in one tensor; cosines ``[T, T]`` or ``None``.
+        """
+        losses_T, penalties = self.measure(batch)
+        losses_T.retain_grad()
+        gramian = cache(partial(self.shared, losses_T))
+        total = self.objective.balance(losses_T, gramian) + sum(penalties)
+        cosine_TT = cosines(gramian()) if compare else None
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        if self.settings.clip is not None:
+            _clip(self.model, self.settings.clip)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        if isinstance(self.objective.balance, AfterStep):
+            self.objective.balance.after_step(partial(self._again, batch))
+        assert losses_T.grad is not None  # the derivative of the total by a loss is the weight of its task
+        terms = [*losses_T.detach(), *losses_T.grad, *(penalty.detach() for penalty in penalties)]
+        return torch.stack(terms), cosine_TT
+
+    def measure(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
+        """Losses of the tasks ``[T]``, and the penalties that the forward pass has left."""
+        # The last, shorter batch of an epoch runs eagerly: it is not worth a compilation of its own.
+        forward = self.compiled if len(batch) == self.settings.batch_size else self.model
+        with autocast(self.settings.precision, batch.ids.device):
+            logits_BT = forward(batch)
+        assert batch.labels is not None
+        losses_T = self.objective.losses(logits_BT, batch.labels, batch.observed)
+        return losses_T, [penalty() for penalty in self.penalties.values()]
+
+    @torch.no_grad()
+    def _again(self, batch: Batch) -> Tensor:
+        return self.measure(batch)[0]
+
+
+def penalties_of(model: nn.Module) -> dict[str, Callable[[], Tensor]]:
+    """The terms that blocks, or the model itself, add to the loss, by the name of the block."""
+    return {
+        name or "model": block.penalty  # pyright: ignore[reportReturnType]
+        for name, block in model.named_modules()
+        if hasattr(block, "penalty")
+    }
+
+
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """The context of a forward pass."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def _clip(model: nn.Module, norm: float) -> None:
+    dense = [p for p in model.parameters() if p.grad is not None and not p.grad.is_sparse]
+    nn.utils.clip_grad_norm_(dense, norm)
