@@ -54,7 +54,8 @@ class TestGoodLines:
         assert row == {
             "line": 0, "click": 1, "conversion": 0, "key:common": 0x00FF00FF00FF00FF,
             "item_205": 4186222, "category_206": None, "shop_207": None, "brand_216": None, "intentions_210": [],
-            "scenario_301": None, "category_cross_508": None, "shop_cross_509": None, "brand_cross_702": None,
+            "scenario_301": None, "source": 0, "category_cross_508": None, "shop_cross_509": None,
+            "brand_cross_702": None,
             "intention_cross_853": [10005555, 10005556],
             "intention_cross_853:weight": [np.float32(0.69315), np.float32(2.539)],
         }
@@ -91,12 +92,34 @@ class TestGoodLines:
                 (block,) = read(path, text + b"\n", table, dataset)
                 declared = {field.name for field in dataset.fields if (field.table or ROWS) == table}
                 assert declared == {name for name in block.columns.schema.names
-                                    if ":" not in name and name not in (LINE, "key", "click", "conversion")}
+                                    if ":" not in name
+                                    and name not in (LINE, "key", "click", "conversion", "group", "source")}
 
     def test_the_usual_fields_are_the_eighteen_of_aitm(self) -> None:
         assert sorted(USUAL) == ["101", "121", "122", "124", "125", "126", "127", "128", "129", "205", "206", "207",
                                  "216", "301", "508", "509", "702", "853"]
         assert len(AliCCP(field_set="all").fields) == 23
+
+    def test_the_user_is_the_group_and_a_row_without_one_is_a_group_of_its_own(self, path: Path) -> None:
+        without = GOOD_COMMON.replace(b"101\x02", b"125\x02")
+        user, lonely = rows(read(path, GOOD_COMMON + b"\n" + without + b"\n", COMMON))
+        assert (user["group"], user["user_101"]) == (31319, 31319)
+        assert (lonely["group"], lonely["user_101"]) == (-1 - (0xF0FF00FF00FF00FF & (2**63 - 1)), None)
+
+    def test_the_scenario_is_the_source(self, path: Path) -> None:
+        line = b"7,0,0," + KEY.encode() + b",1,301\x029351666\x031.0\n"
+        (row,) = rows(read(path, line))
+        assert (row["source"], row["scenario_301"]) == (9351666, 9351666)
+
+    def test_histories_have_targets_and_vocabularies_of_their_own(self) -> None:
+        for field_set, count in (("all", 23), ("din", 19)):
+            fields = {field.name: field for field in AliCCP(field_set=field_set).fields}
+            assert len(fields) == count
+            assert {name: field.target for name, field in fields.items() if field.target} == {
+                "category_history_109_14": "category_206", "shop_history_110_14": "shop_207",
+                "brand_history_127_14": "brand_216", "intention_history_150_14": "intentions_210"}
+            assert all(field.vocabulary is None for field in fields.values())
+        assert not any(field.role == "cross" for field in AliCCP(field_set="din").fields)
 
     def test_fields_occupy_disjoint_ranges_of_ids(self) -> None:
         edges = sorted((field.first_id, field.first_id + field.ids) for field in RAW_FIELDS)
@@ -325,7 +348,7 @@ class TestPublishedRows:
         assert quick.read_lines(text, COMMON) is not None
         first, second, third = block.columns.to_pylist()
         counts = [sum(len(value) if isinstance(value, list) else value is not None for name, value in row.items()
-                      if name not in (LINE, "key") and ":" not in name) for row in (first, second, third)]
+                      if name not in (LINE, "key", "group") and ":" not in name) for row in (first, second, third)]
         assert counts == [343, 811, 7]
         assert (first["key"], first["user_101"], first["age_125"]) == (0x84DCEED2E3A667F8 - 2**64, 31319, 3438774)
         assert (third["user_101"], third["consumption_one_126"], third["geography_129"]) == (None, None, 3864889)

@@ -201,6 +201,33 @@ class TestLabels:
         click, after = (np.concatenate([pair[task] for pair in odds]) for task in range(2))
         assert np.corrcoef(click, after)[0, 1] == pytest.approx(relatedness, abs=0.05)
 
+    def test_behaviours_of_the_items_kind_matter_on_demand(self, tmp_path: Path) -> None:
+        """The planted count, found again from the text: past items by category, kinds by the world's own table."""
+        AliCCP(field_set="din").simulate(tmp_path, rows=20_000, test_rows=100, seed=3, shift=0)
+        file = read(tmp_path, "train")
+        world = World(rows=20_000, seed=3, past_items=PAST_ITEMS, behaviour=0.5)
+        found = np.concatenate([piece.components["behaviour"] for piece in pieces(world, TRAIN, 20_000)])
+        place = {key: row for row, key in enumerate(file.common["key"])}
+        names = "category_history_109_14", "category_history_109_14:weight"
+        for row in range(0, 20_000, 200):
+            user, category = place[file.rows["key:common"][row]], numbers(file.rows["category_206"][row:row + 1], "206")
+            past, weight = (np.array(file.common[name][user]) for name in names)
+            same = (world.kinds[:, numbers(past, "109_14").astype(int)] == world.kinds[:, category])
+            expected = np.log1p(same @ np.round(np.expm1(weight)))
+            assert found[row] == pytest.approx(expected, abs=1e-3)
+        assert np.corrcoef(found[:, 0], np.log(file.truth[:, 0] / (1 - file.truth[:, 0])))[0, 1] > 0.6
+
+    def test_scenarios_act_otherwise_in_the_test_part_on_demand(self, tmp_path: Path) -> None:
+        AliCCP().simulate(tmp_path, rows=20_000, test_rows=20_000, seed=3, shift=1.0)
+        rates = []
+        for part in ("train", "test"):
+            file = read(tmp_path, part)
+            scenario, odds = np.array(file.rows["source"]), np.log(file.truth[:, 0] / (1 - file.truth[:, 0]))
+            assert set(scenario) <= {9351665, 9351666, 9351667}
+            rates.append(odds[scenario == 9351665].mean() - odds[scenario == 9351667].mean())
+        assert rates[0] > 0.5
+        assert rates[1] < -0.5
+
     def test_without_structure_no_field_tells_anything(self, train: Read, tmp_path: Path) -> None:
         AliCCP().simulate(tmp_path, rows=ROWS, test_rows=100, seed=3, structure=False)
         flat = read(tmp_path, "train")

@@ -16,12 +16,13 @@ import pyarrow as pa
 from mtlbench.data.lines import read_blocks
 from mtlbench.data.raw import KEY, LINE, ROWS, WEIGHT_SUFFIX, Block, RawFile, Rejected, Shard
 from mtlbench.datasets.aliccp import plain, quick
-from mtlbench.datasets.aliccp.layout import ALL, BY_CODE, COMMON, USUAL, RawField
+from mtlbench.datasets.aliccp.layout import ALL, BY_CODE, COMMON, DIN, TARGETS, USUAL, RawField
 from mtlbench.datasets.aliccp.plain import BadLineError, Line
 from mtlbench.schema import Field, Task
 
-FieldSet = Literal["usual", "all"]
+FieldSet = Literal["usual", "all", "din"]
 Contradictions = Literal["drop", "keep", "fail"]
+LARGEST = np.int64(2**63 - 1)
 CONTRADICTION = "conversion without click"
 
 
@@ -31,7 +32,8 @@ class AliCCP:
 
     Attributes:
         field_set: ``usual`` are the 18 fields of AITM (users' profile, item, category, shop, brand, scenario and the
-            crosses), ``all`` adds the item's intention nodes and the four behaviour bags of the past two weeks.
+            crosses), ``all`` adds the item's intention nodes and the four behaviour bags of the past two weeks, ``din``
+            is ``all`` without the four crosses (the choice of lambdaji's DeepMTL, with the item id).
         contradictions: what becomes of the 230 published training rows that were bought and not clicked: ``drop`` as
             all public code does (counted), ``keep``, or ``fail`` (rejected like a damaged line).
         history_width: ids kept of each behaviour bag, by weight; published lists have 69 to 250 on average.
@@ -41,7 +43,9 @@ class AliCCP:
         values: also give the values of the single-valued crosses 508, 509 and 702 as number fields; as weights they
             would cancel. Off by default, as in AITM, which keeps ids alone.
 
-    The rows carry no ``group``: the user (field 101) stands in the common table and is missing for some.
+    ``group`` is the user (field 101); the impressions of a common row without one (0.2 %) are a group of their own,
+    whose number is negative. ``source`` is the scenario (field 301), 0 where a row has none. A behaviour bag's
+    ``target`` is the item's field that it consists of.
 
     Departure: AITM keeps the last of several 853 values and no value of any field; 853 is a weighted bag here. The
     crosses and the histories do not share the vocabularies of the fields they match: the files number them apart.
@@ -55,8 +59,8 @@ class AliCCP:
     values: bool = False
 
     name = "aliccp"
-    version = 1
-    simulator_version = 1
+    version = 2
+    simulator_version = 2
 
     def __post_init__(self) -> None:
         for key, allowed in (("field_set", FieldSet), ("contradictions", Contradictions)):
@@ -99,17 +103,21 @@ class AliCCP:
 
     def simulate(self, folder: Path, *, rows: int = 200_000, test_rows: int | None = None,  # noqa: PLR0913 (knobs)
                  seed: int = 0, rates: Literal["auto", "official", "demo"] = "auto", relatedness: float = 0.5,
-                 structure: bool = True, history: float = 40.0, contradictions: float = 0.0) -> None:
+                 structure: bool = True, history: float = 40.0, behaviour: float | Literal["auto"] = "auto",
+                 shift: float | Literal["auto"] = "auto", contradictions: float = 0.0) -> None:
         """Write a made-up data set in the format of the real one; see `mtlbench.datasets.aliccp.simulator`."""
         from mtlbench.datasets.aliccp.simulator import Knobs, simulate
 
+        visible = 0.0 if self.field_set == "usual" else 0.5  # the usual fields hold no behaviours
         knobs = Knobs(rows=rows, test_rows=rows // 4 if test_rows is None else test_rows, seed=seed, rates=rates,
-                      relatedness=relatedness, structure=structure, history=history, contradictions=contradictions)
+                      relatedness=relatedness, structure=structure, history=history, contradictions=contradictions,
+                      behaviour=visible if behaviour == "auto" else behaviour,
+                      shift=visible if shift == "auto" else shift)
         simulate(Path(folder), knobs, version=self.simulator_version)
 
     @property
     def _codes(self) -> tuple[str, ...]:
-        return USUAL if self.field_set == "usual" else ALL
+        return {"usual": USUAL, "all": ALL, "din": DIN}[self.field_set]
 
     @property
     def _value_codes(self) -> tuple[str, ...]:
@@ -119,8 +127,10 @@ class AliCCP:
         width = 1
         if raw.bag:
             width = {"210": self.intentions_width, "853": self.cross_width}.get(raw.code, self.history_width)
+        target = TARGETS.get(raw.code) if width > 1 else None
         return Field(name=raw.name, width=width, weighted=raw.bag and raw.value and width > 1,
-                     table=None if raw.table == ROWS else raw.table, role=raw.role)
+                     table=None if raw.table == ROWS else raw.table, role=raw.role,
+                     target=None if target is None else BY_CODE[target].name)
 
     def _at_once(self, text: bytes, table: str, first: int) -> Block | None:
         lines = quick.read_lines(text, table)
@@ -164,9 +174,10 @@ class AliCCP:
         }
         if table == ROWS:
             columns |= {"click": pa.array(lines.click), "conversion": pa.array(lines.conversion),
-                        f"{KEY}:{COMMON}": pa.array(lines.key)}
+                        f"{KEY}:{COMMON}": pa.array(lines.key), "source": pa.array(_ids_or(lines, "301", 0))}
         else:
-            columns[KEY] = pa.array(lines.key)
+            # A row without a user is a group of its own: a negative number, made of all but one bit of the key.
+            columns |= {KEY: pa.array(lines.key), "group": pa.array(_ids_or(lines, "101", ~(lines.key & LARGEST)))}
         by_field = np.argsort(lines.code, kind="stable")
         ends = np.cumsum(np.bincount(lines.code, minlength=len(ALL)))
         for code in self._codes:
@@ -198,6 +209,14 @@ def _value_name(raw: RawField) -> str:
 def _contradictions(lines: quick.Lines) -> np.ndarray:
     """bool, one per line: bought and not clicked (never in a common file)."""
     return (lines.conversion > lines.click) if lines.click.size else np.zeros(lines.key.size, bool)
+
+
+def _ids_or(lines: quick.Lines, code: str, absent: int | np.ndarray) -> np.ndarray:
+    """The id of a single-valued field, int64 ``[lines]``, or what stands for its absence."""
+    here = lines.code == ALL.index(code)
+    ids = np.broadcast_to(np.asarray(absent, np.int64), lines.key.shape).copy()
+    ids[lines.line[here]] = lines.ids[here]
+    return ids
 
 
 def _scattered(line: np.ndarray, values: np.ndarray, lines: int) -> pa.Array:

@@ -100,6 +100,11 @@ BY_CODE = {field.code: field for field in RAW_FIELDS}
 ALL = tuple(field.code for field in RAW_FIELDS)
 USUAL = tuple(code for code in ALL if code != "210" and not code.endswith("_14"))
 """The 18 fields of AITM's preprocessing, which most published tables use."""
+DIN = tuple(code for code in ALL if BY_CODE[code].role != "cross")
+"""Candidate and histories without the crosses, which are the histories already looked up for the candidate."""
+
+TARGETS = {"109_14": "206", "110_14": "207", "127_14": "216", "150_14": "210"}
+"""The field of the item that each history consists of; both number the same things apart."""
 
 
 def fields_of(table: str) -> tuple[RawField, ...]:

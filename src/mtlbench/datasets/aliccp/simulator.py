@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mtlbench.datasets.aliccp.text import common_lines, skeleton_lines
-from mtlbench.datasets.aliccp.world import KEYS_PER_PIECE, PUBLISHED_ROWS, SHARES, SPREAD, Piece, World
+from mtlbench.datasets.aliccp.world import KEYS_PER_PIECE, PUBLISHED_ROWS, SPREAD, TEST, TRAIN, Piece, World
 
 Rates = Literal["auto", "official", "demo"]
 CLICK_AND_CONVERSION = {"official": (1_644_256 / PUBLISHED_ROWS, 8_802 / 1_644_256), "demo": (0.2, 0.2)}
@@ -30,7 +30,6 @@ TRIPLES, PAST_ITEMS, SATURATION = 40.0, 12.0, 0.83
 """Twelve past items give 40 distinct categories, shops, brands and nodes on average, and further ones ever fewer: the
 number grows as this power of the past items (measured from 20 to 300 triples; holds within a tenth)."""
 CALIBRATION_PIECES = 16
-TRAIN, TEST = 0, 1
 
 Floats = npt.NDArray[np.float64]
 Components = Mapping[str, npt.NDArray[np.floating]]
@@ -47,6 +46,7 @@ class Knobs:
         relatedness: correlation of the two tasks' log-odds, 0 to 1.
         structure: False makes the labels independent of every input, at the same rates.
         history: mean number of behaviour triples of a common row, within a tenth (published: about 510).
+        behaviour, shift: see `World`.
         contradictions: share of the impressions without a click that are marked as converted all the same.
     """
 
@@ -58,20 +58,24 @@ class Knobs:
     structure: bool
     history: float
     contradictions: float
+    behaviour: float = 0.0
+    shift: float = 0.0
 
     def __post_init__(self) -> None:
         if self.rates not in get_args(Rates):
             raise ValueError(f"aliccp simulator: rates is {self.rates!r}; allowed: {', '.join(get_args(Rates))}")
         for knob, low, high in (("rows", 100, PUBLISHED_ROWS), ("test_rows", 100, PUBLISHED_ROWS), ("seed", 0, 2**63),
-                                ("relatedness", 0, 1), ("history", 5, 2000), ("contradictions", 0, 1)):
+                                ("relatedness", 0, 1), ("history", 5, 2000), ("contradictions", 0, 1),
+                                ("behaviour", 0, 0.8), ("shift", 0, 1)):
             if not low <= (value := getattr(self, knob)) <= high:
                 raise ValueError(f"aliccp simulator: {knob} is {value}; allowed: {low} to {high}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Law:
-    """How labels come about: means and deviations of the components of the scores, and the intercepts."""
+    """How labels come about: shares, means and deviations of the components of the scores, and the intercepts."""
 
+    shares: dict[str, float]
     scales: dict[str, tuple[Floats, Floats]]
     relatedness: float
     structure: bool
@@ -81,9 +85,10 @@ class Law:
         """Of a click, and of a conversion after a click; float64 ``[R]`` each."""
         score = np.zeros_like(components["main"])
         if self.structure:
-            for name, share in SHARES.items():
+            for name, share in self.shares.items():
                 mean, deviation = self.scales[name]
-                score += SPREAD * np.sqrt(share) * (components[name] - mean) / deviation
+                # Few users may share one scenario, which then has no effect.
+                score += SPREAD * np.sqrt(share) * (components[name] - mean) / np.where(deviation > 0, deviation, 1)
         click, own = score.T
         conversion = self.relatedness * click + np.sqrt(1 - self.relatedness**2) * own
         return click + self.intercepts[0], conversion + self.intercepts[1]
@@ -103,7 +108,7 @@ def simulate(folder: Path, knobs: Knobs, *, version: int) -> None:
     rates = knobs.rates
     if rates == "auto":
         rates = "official" if knobs.rows >= OFFICIAL_FROM else "demo"
-    world = World(rows=knobs.rows, seed=knobs.seed,
+    world = World(rows=knobs.rows, seed=knobs.seed, behaviour=knobs.behaviour, shift=knobs.shift,
                   past_items=PAST_ITEMS * (knobs.history / TRIPLES) ** (1 / SATURATION))
     law = calibrated(world, CLICK_AND_CONVERSION[rates], knobs.relatedness, knobs.structure)
     folder.mkdir(parents=True, exist_ok=True)
@@ -122,9 +127,9 @@ def calibrated(world: World, rates: tuple[float, float], relatedness: float, str
     firsts = range(0, sizes.size, KEYS_PER_PIECE)
     firsts = firsts[::max(1, len(firsts) // CALIBRATION_PIECES)]
     sample = [world.piece(TRAIN, first, sizes[first:first + KEYS_PER_PIECE]).components for first in firsts]
-    components = {name: np.concatenate([piece[name] for piece in sample]) for name in SHARES}
+    components = {name: np.concatenate([piece[name] for piece in sample]) for name in world.shares}
     scales = {name: (part.mean(axis=0), part.std(axis=0)) for name, part in components.items()}
-    law = Law(scales=scales, relatedness=relatedness, structure=structure)
+    law = Law(shares=world.shares, scales=scales, relatedness=relatedness, structure=structure)
     click, conversion = law.log_odds(components)
     first = _intercept(click, np.ones_like(click), rates[0])
     second = _intercept(conversion, sigmoid(click + first), rates[1])

@@ -11,6 +11,9 @@ and 3 million items cost no memory, and every piece of the data can be made by i
 * Either task's log-odds are a sum of main effects (profile, category, scenario, item), of low-rank interactions of
   the profile with category and brand, and of an interaction of the favourite categories with the category. Missing
   values add nothing, so nothing hidden is needed to predict.
+* On demand, behaviours that match matter: ln(1 + how many of the key's past items are of the same kind as the item). A
+  mean over a bag does not know how many there are, and a kind is one of 24; attention finds them.
+* On demand, scenarios have an effect of their own that is another one in the test part.
 """
 
 from dataclasses import dataclass
@@ -28,6 +31,7 @@ ROWS_PER_KEY = 57.9
 USERS = 294_883
 TASKS = 2
 RANK = 2
+TRAIN, TEST = 0, 1
 FAVOURITES = 5
 
 GROWTH = {"205": 0.75, "206": 0.5, "207": 0.7, "216": 0.6, "210": 0.5}
@@ -51,7 +55,11 @@ INTERACTING = {"121": 1.0, "125": 0.7, "124": 0.7}
 """Profile fields whose values have factors, and their standard deviation."""
 BRAND_FACTORS = 0.25
 SHARES = {"main": 0.05, "profile": 0.9, "taste": 0.05}
-"""Shares of the variance of a task's log-odds."""
+"""Shares of the variance of a task's log-odds, of what neither behaviours nor a scenario shift leave to them."""
+SCENARIO_SHARE = 0.15
+"""Share of the scenarios' own effect, where it shifts."""
+KINDS = 24
+"""Kinds of categories: a behaviour matches an item whose category is of the same kind."""
 SPREAD = 1.9
 """Standard deviation of a task's log-odds: a best possible AUC of about 0.83 for clicks at a rate of 0.2."""
 
@@ -69,7 +77,7 @@ class Piece:
         past_key, past_category, past_item: int64 ``[P]``, past items of all keys, in the order of the keys.
         row_key: int64 ``[R]``, which of the keys each impression belongs to.
         category, item, scenario: int64 ``[R]``.
-        components: float64 ``[R, TASKS]`` by name in `SHARES`: parts of the two scores, not yet scaled.
+        components: float64 ``[R, TASKS]`` by name in `World.shares`: parts of the two scores, not yet scaled.
     """
 
     key: npt.NDArray[np.uint64]
@@ -92,11 +100,22 @@ class World:
         rows: training rows, to which the vocabularies are fitted.
         seed: of everything.
         past_items: mean number of past items of a key.
+        behaviour: share of the log-odds' variance that behaviours of the item's kind have.
+        shift: how far the scenarios' effect in the test part is from that in training, 0 to 1 (the opposite).
     """
 
     rows: int
     seed: int
     past_items: float
+    behaviour: float = 0.0
+    shift: float = 0.0
+
+    @cached_property
+    def shares(self) -> dict[str, float]:
+        """Shares of the variance of a task's log-odds, by component."""
+        planted = {"behaviour": self.behaviour, "scenario": SCENARIO_SHARE if self.shift else 0.0}
+        rest = 1 - sum(planted.values())
+        return {name: share * rest for name, share in SHARES.items()} | {n: s for n, s in planted.items() if s}
 
     @cached_property
     def sizes(self) -> dict[str, int]:
@@ -138,9 +157,14 @@ class World:
         category, item = self._shown(row_key, past_key, past_category, past_item, random)
         scenario = np.searchsorted(np.cumsum(SCENARIOS), self._uniform("scenario", user))[row_key]
         profile = self.profile(user)
+        components = self._components(user, profile, row_key, category, item, scenario)
+        if self.behaviour:
+            components["behaviour"] = self._matches(past_key, past_category, row_key, category, sizes.size)
+        if self.shift:
+            components["scenario"] = self._scenario_effect(scenario, part)
         return Piece(key=self._hash("key", part, number), profile=profile, past_key=past_key,
                      past_category=past_category, past_item=past_item, row_key=row_key, category=category, item=item,
-                     scenario=scenario, components=self._components(user, profile, row_key, category, item, scenario))
+                     scenario=scenario, components=components)
 
     def profile(self, user: Integers) -> dict[str, Integers]:
         """Field 101 and the profile fields of users."""
@@ -209,6 +233,26 @@ class World:
         return {"main": np.sum(main, axis=0) + 0.5 * item_effect,
                 "profile": (wish[row_key] * offer).sum(axis=2),
                 "taste": (taste[row_key] * self._factors("taste", category)).sum(axis=2)}
+
+    @cached_property
+    def kinds(self) -> Integers:
+        """The kind of every category: ``[TASKS, C]``."""
+        hashes = [self._hash(f"kind {task}", np.arange(self.sizes["206"])) for task in range(TASKS)]
+        return (np.stack(hashes) % np.uint64(KINDS)).astype(np.int64)
+
+    def _matches(self, past_key: Integers, past_category: Integers, row_key: Integers, category: Integers,
+                 keys: int) -> Floats:
+        """ln(1 + past items of the impression's kind), float64 ``[R, TASKS]``; each task has kinds of its own."""
+        scores = []
+        for kind in self.kinds:
+            past = np.bincount(past_key * KINDS + kind[past_category], minlength=keys * KINDS)
+            scores.append(np.log1p(past[row_key * KINDS + kind[category]]))
+        return np.stack(scores, axis=1)
+
+    def _scenario_effect(self, scenario: Integers, part: int) -> Floats:
+        """1 and -1 for the two large scenarios, moved towards the opposite in the test part; float64 ``[R, TASKS]``."""
+        effect = np.array([1.0, 0.0, -1.0])[scenario]
+        return np.stack([effect * (1 - 2 * self.shift * (part == TEST))] * TASKS, axis=1)
 
     def _factors(self, what: str, value: Integers) -> Floats:
         """Float ``[..., TASKS, RANK]``; zero where the value is missing."""
