@@ -24,6 +24,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
+from mtlbench.nn.dice import Dice
 from mtlbench.nn.embedding import FieldEmbedding
 from mtlbench.nn.hard_concrete import HardConcrete
 from mtlbench.schema import Batch, Schema
@@ -52,6 +53,10 @@ ENTANGLED: dict[str, str] = {
     "sluice": "every layer mixes the tasks",
 }
 """Models in which a task's own parameters rightly reach another task's logit, with the reason."""
+ASKS: dict[str, dict[str, int]] = {"din": {"history": 5}}
+"""What a model asks for beside single ids; see `plain_schema`."""
+ADVERSARY = "*discriminator*"
+"""Parameters that reach no logit: they learn from a penalty alone."""
 
 ConfigStore.instance().store(
     "one_model",
@@ -92,6 +97,11 @@ def target_of(name: str) -> type[nn.Module]:
     return getattr(import_module(module), attribute)
 
 
+def plain(name: str, **sizes: int) -> Schema:
+    """A plain schema, with what the model asks for."""
+    return plain_schema(**sizes, **ASKS.get(name, {}))
+
+
 GATED = [name for name in NAMES if "virtual_gradient" in inspect.signature(target_of(name)).parameters]
 
 
@@ -99,8 +109,17 @@ def loss_of(model: nn.Module, batch: Batch) -> Tensor:
     return F.binary_cross_entropy_with_logits(model(batch).float(), batch.labels)
 
 
+def whole_loss_of(model: nn.Module, batch: Batch) -> Tensor:
+    """With the terms that blocks add, as the training loop does."""
+    return loss_of(model, batch) + penalties_of(model)
+
+
+def penalties_of(model: nn.Module) -> Tensor:
+    return torch.stack([torch.zeros(()), *(m.penalty() for m in model.modules() if hasattr(m, "penalty"))]).sum()
+
+
 def uses_batch_statistics(model: nn.Module) -> bool:
-    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm | Dice) for module in model.modules())
 
 
 def tensors_of(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -177,18 +196,17 @@ def test_a_gated_model_takes_every_virtual_gradient(name: str, virtual_gradient:
     chosen = f"virtual_gradient={virtual_gradient}"
     if composed(f"model={name}").model.get("shared_gate") and virtual_gradient != "none":
         with pytest.raises(Exception, match="Choose virtual_gradient=none"):
-            build(name, plain_schema(), chosen)
+            build(name, plain(name), chosen)
         return
-    model = build(name, plain_schema(), chosen).train()
-    loss_of(model, random_batch(plain_schema(), 31)).backward()
+    model = build(name, plain(name), chosen).train()
+    whole_loss_of(model, random_batch(plain(name), 31)).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
 @every_model
-@pytest.mark.parametrize(
-    "schema", [plain_schema(), rich_schema(3), plain_schema(tasks=1, numbers=2)], ids=["plain", "rich", "one task"]
-)
-def test_logits_of_every_batch_size(name: str, schema: Schema):
+@pytest.mark.parametrize("kind", ["plain", "rich", "one task"])
+def test_logits_of_every_batch_size(name: str, kind: str):
+    schema = {"plain": plain(name), "rich": rich_schema(3), "one task": plain(name, tasks=1, numbers=2)}[kind]
     model = build(name, schema)
     for rows in (1, 2, 7):
         batch = random_batch(schema, rows)
@@ -206,6 +224,9 @@ def test_every_parameter_is_registered_and_learns(name: str):
     registered = {id(p) for p in model.parameters()}
     assert all(id(t) in registered for _, t in tensors_of(model) if isinstance(t, nn.Parameter))
     loss_of(model, random_batch(schema, 31)).backward()
+    if adversaries := [n for n, p in model.named_parameters() if p.grad is None]:
+        assert all(fnmatch(n, ADVERSARY) for n in adversaries), adversaries
+        penalties_of(model).backward()
     for parameter_name, parameter in model.named_parameters():
         assert parameter.grad is not None, parameter_name
         assert parameter.grad.isfinite().all(), parameter_name
@@ -277,7 +298,7 @@ def test_precisions_agree(name: str):
 
 @every_model
 def test_sixty_four_rows_are_learnt_by_heart(name: str):
-    schema = plain_schema(cardinality=31)
+    schema = plain(name, cardinality=31)
     model = build(name, schema).train()
     batch = random_batch(schema, 64)
     assert batch.labels is not None
@@ -311,7 +332,7 @@ def test_sparse_gradients_are_the_dense_ones(name: str):
     batch = random_batch(schema, 31)
     for model in (dense, sparse):
         torch.manual_seed(1)  # the same noise for both
-        loss_of(model, batch).backward()
+        whole_loss_of(model, batch).backward()
     for (parameter_name, p), q in zip(dense.named_parameters(), sparse.parameters(), strict=True):
         assert p.grad is not None
         assert q.grad is not None
@@ -323,7 +344,7 @@ def test_sparse_gradients_are_the_dense_ones(name: str):
 def test_every_parameter_belongs_to_one_task_or_to_all(name: str):
     if name in ENTANGLED:
         pytest.skip(ENTANGLED[name])
-    schema = plain_schema(tasks=3)
+    schema = plain(name, tasks=3)
     model = build(name, schema, "profile.experts=4").eval()
     owners = {n: _owner(gradients) for n, gradients in _gradients_by_task(model, schema).items()}
     private = {n for n, owner in owners.items() if owner != "all"}
@@ -335,7 +356,7 @@ def test_tasks_can_be_renamed(name: str):
     """Exchanging the tasks' own parameters exchanges their logits, and changes nothing else."""
     if name in ENTANGLED:
         pytest.skip(ENTANGLED[name])
-    schema = plain_schema(tasks=3)
+    schema = plain(name, tasks=3)
     model, exchanged = (build(name, schema, "profile.experts=4").eval() for _ in range(2))
     order = [2, 0, 1]
     state = model.state_dict()
@@ -380,8 +401,9 @@ def test_compiled_is_eager(name: str):
     run = torch.compile(compiled)
     batch = random_batch(schema, 31)
     for _ in range(2):
-        loss_of(eager, batch).backward()
-        F.binary_cross_entropy_with_logits(run(batch), batch.labels).backward()
+        whole_loss_of(eager, batch).backward()
+        loss = F.binary_cross_entropy_with_logits(run(batch), batch.labels)
+        (loss + penalties_of(compiled)).backward()
     torch.testing.assert_close(run(batch), eager(batch), rtol=1e-5, atol=1e-5)
     for (parameter_name, p), q in zip(eager.named_parameters(), compiled.parameters(), strict=True):
         torch.testing.assert_close(q.grad, p.grad, rtol=1e-4, atol=1e-5, msg=parameter_name)
@@ -402,7 +424,8 @@ def _gradients_by_task(model: nn.Module, schema: Schema) -> dict[str, list[Tenso
     """Gradient of each task's logits in each parameter, weighed at random so that nothing cancels."""
     logits = model(random_batch(schema, 101))
     weights = torch.rand(101, generator=torch.Generator().manual_seed(3))
-    names, parameters = zip(*model.named_parameters(), strict=True)
+    learning = [(n, p) for n, p in model.named_parameters() if not fnmatch(n, ADVERSARY)]
+    names, parameters = zip(*learning, strict=True)
     by_task = [
         torch.autograd.grad((logits[:, task] * weights).sum(), parameters, retain_graph=True, materialize_grads=True)
         for task in range(len(schema.tasks))

@@ -1,6 +1,6 @@
 """The front of every model: ids and numbers become one row of D components per field."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +27,7 @@ class FieldEmbedding(nn.Module):
         schema: the fields.
         width: D.
         std: standard deviation of normal initial values; ``None`` draws them uniformly from +-1/sqrt(D).
+        without: names of id fields that get no row; their ids are looked up one by one, see `entries`.
 
     Attributes:
         sparse: whether the table's gradient holds the rows of the batch alone; set by whoever builds its optimizer.
@@ -39,7 +40,7 @@ class FieldEmbedding(nn.Module):
     _place: Tensor
     _number_blocks: Tensor
 
-    def __init__(self, schema: Schema, width: int, std: float | None = None) -> None:
+    def __init__(self, schema: Schema, width: int, std: float | None = None, without: Collection[str] = ()) -> None:
         super().__init__()
         if width < 1:
             raise ValueError(f"embedding_width is {width}; allowed: 1 or more")
@@ -56,15 +57,18 @@ class FieldEmbedding(nn.Module):
             blocks = [torch.ones(field.width, 1) for field in schema.number_fields]
             self.register_buffer("_number_blocks", torch.block_diag(*blocks), persistent=False)
 
-        singles = [field.name for field in schema.id_fields if field.width == 1]
-        bags = [field.name for field in schema.id_fields if field.width > 1]
+        self._slots = schema.slots
+        rows = [field for field in schema.id_fields if field.name not in without]
+        singles = [field.name for field in rows if field.width == 1]
+        bags = [field.name for field in rows if field.width > 1]
+        self._all_are_single = len(singles) == len(schema.fields)
         self._register("_single_slots", [schema.slots[name].start for name in singles])
         self._bags = [schema.slots[name] for name in bags]
         self._bag_weights = [schema.weight_columns.get(name) for name in bags]
         # Where id fields do not stand as "all single ones, then all bags", this brings the rows back into order.
-        place = [(singles + bags).index(field.name) for field in schema.id_fields]
+        place = [(singles + bags).index(field.name) for field in rows]
         self._ordered = place == sorted(place)
-        self._register("_place", place + list(range(len(place), len(schema.fields))))
+        self._register("_place", place + list(range(len(place), len(place) + len(schema.number_fields))))
 
     def _register(self, name: str, positions: list[int]) -> None:
         self.register_buffer(name, torch.tensor(positions, dtype=torch.int64), persistent=False)
@@ -72,7 +76,7 @@ class FieldEmbedding(nn.Module):
     # Sparse gradients inside a compiled graph fail in inductor; everything behind this block compiles.
     @torch.compiler.disable
     def forward(self, batch: Batch) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        if not self._bags and not self._has_numbers:
+        if self._all_are_single:
             return self._gather(batch.ids)
         parts = [self._gather(batch.ids[:, self._single_slots])]
         if self._bags:
@@ -81,6 +85,11 @@ class FieldEmbedding(nn.Module):
             parts.append(self._project(batch.numbers))
         x_BFD = torch.cat(parts, dim=1)
         return x_BFD if self._ordered else x_BFD.index_select(1, self._place)
+
+    def entries(self, batch: Batch, name: str) -> Tensor:
+        """The embeddings ``[B, S, D]`` of all S ids of one field, zero where there is nothing."""
+        slots = self._slots[name]
+        return self._gather(batch.ids[:, slots.start : slots.stop])
 
     def _gather(self, ids_BS: Tensor) -> Tensor:
         return F.embedding(ids_BS, self.embedding, padding_idx=PADDING, sparse=self.sparse)

@@ -1,0 +1,166 @@
+"""Interest in a candidate, read from a history by the candidate's own light (DIN)."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from mtlbench.nn.activations import LayerActivation
+from mtlbench.nn.histories import FieldsAndHistories, History
+from mtlbench.nn.stacked import Towers
+from mtlbench.nn.time_vector import TimeVector
+from mtlbench.schema import Batch, Schema
+
+HistoryWeights = Literal["given", "log", "days", "none"]
+
+
+class ActivationUnit(nn.Module):
+    """``v = sum_i a_i [S_i ; w_i]`` with ``a_i = MLP([S_i ; c ; S_i - c ; S_i * c ; w_i ; p])`` over the entries i.
+
+    S_i is an entry of the history, c the candidate, w_i what else is known of the entry (a count, how long ago) and p
+    what is known of the row (its place). Absent entries have no part, in the statistics of Dice either; a history
+    without entries gives 0.
+
+    Shape: `History` of B rows and L entries, w ``[B, L, X]``, p ``[B, C]`` -> v ``[B, D + X]``.
+
+    Args:
+        width: D.
+        extras: X, 0 or more.
+        context: C, 0 or more.
+        layers: widths of the MLP's hidden layers; one output follows.
+        activation: behind them.
+        softmax: the a_i of a row are softmaxed over its entries, the scores divided by sqrt(D) before.
+
+    Paper: Zhou et al., DIN, KDD 2018, Eq. 3: no softmax, so that the strength of an interest stays. The softmax, with
+    its scale, is in the authors' code.
+    Departure: S_i - c and S_i * c in place of the paper's outer product, as in the authors' code.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        extras: int,
+        context: int,
+        layers: Sequence[int],
+        activation: LayerActivation = "sigmoid",
+        softmax: bool = False,
+    ) -> None:
+        super().__init__()
+        self.scores = Towers(1, 4 * width + extras + context, layers, activation=activation)
+        self.softmax = softmax
+
+    def weights(self, history: History, extra_BLX: Tensor, context_BC: Tensor) -> Tensor:
+        """a ``[B, L]``, 0 where there is no entry."""
+        entry_BLD, present_BL = history.entries, history.present
+        target_BLD = history.target[:, None].expand_as(entry_BLD)
+        context_BLC = context_BC[:, None].expand(-1, entry_BLD.shape[1], -1)
+        pair_BLI = torch.cat(
+            [entry_BLD, target_BLD, entry_BLD - target_BLD, entry_BLD * target_BLD, extra_BLX, context_BLC], dim=-1
+        )
+        score_BL = self.scores(pair_BLI.flatten(0, 1)[None], present_BL.flatten()).view(present_BL.shape)
+        if self.softmax:
+            # Not minus infinity, which would leave a row without entries with 0 / 0.
+            least = torch.finfo(score_BL.dtype).min
+            score_BL = torch.softmax((score_BL * entry_BLD.shape[-1] ** -0.5).masked_fill(~present_BL, least), dim=-1)
+        return torch.where(present_BL, score_BL, 0)
+
+    def forward(self, history: History, extra_BLX: Tensor, context_BC: Tensor) -> Tensor:
+        token_BLM = torch.cat([history.entries, extra_BLX], dim=-1)
+        return torch.einsum("bl,blm->bm", self.weights(history, extra_BLX, context_BC), token_BLM)
+
+
+class Interests(nn.Module):
+    """``[fields that are no histories ; v_1 ; ... ; v_n]``, an `ActivationUnit` for each of n histories.
+
+    Shape: `Batch` of B rows -> ``[B, width]``.
+
+    Args:
+        schema: the fields; a history is one with a target.
+        embedding_width: components of a field embedding.
+        units: makes the unit of a history from the width of embeddings, what else is known of an entry, and of a row.
+        history_weights: what the weight of an entry is, and becomes beside its embedding: ``given``: one number, as it
+            stands; ``log``: a count n, log(1 + n); ``days``: days since the event, a `TimeVector`; ``none``: nothing.
+        time: makes something of the days.
+        place_fields: names of single id fields that say where the row happens (spatial information).
+        embedding_std: see `FieldEmbedding`.
+
+    Attributes:
+        width: of the output.
+
+    Raises:
+        ValueError: a schema without histories; weights that a history does not have, or an unknown word for them; a
+            place that is no single id field.
+
+    Departure: where the histories' events took place is in no data set, so a place is that of the row, beside each
+    entry, and stands for both the history's and the candidate's.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        embedding_width: int,
+        *,
+        units: Callable[[int, int, int], ActivationUnit],
+        history_weights: HistoryWeights = "given",
+        time: TimeVector | None = None,
+        place_fields: Sequence[str] = (),
+        embedding_std: float | None = None,
+    ) -> None:
+        super().__init__()
+        if history_weights not in get_args(HistoryWeights):
+            raise ValueError(f"history_weights is {history_weights!r}; allowed: {', '.join(get_args(HistoryWeights))}")
+        self.bottom = FieldsAndHistories(schema, embedding_width, embedding_std)
+        for field in self.bottom.histories:
+            if history_weights in ("log", "days") and not field.weighted:
+                raise ValueError(
+                    f"history_weights is {history_weights}, but the entries of history '{field.name}' have no "
+                    f"weights to be taken as {'counts' if history_weights == 'log' else 'days since the event'}; "
+                    "allowed: given, none"
+                )
+        singles = [field.name for field in schema.id_fields if field.width == 1]
+        if unknown := [name for name in place_fields if name not in singles]:
+            raise ValueError(f"place_fields has {unknown}; allowed: single-valued id fields, of {singles}")
+        self.history_weights = history_weights
+        self.time = (time or TimeVector()) if history_weights == "days" else None
+        self.places = [self.bottom.rows.index(name) for name in place_fields]
+        extras = [self._extras(field.weighted) for field in self.bottom.histories]
+        context = len(self.places) * embedding_width
+        self.units = nn.ModuleList(units(embedding_width, extra, context) for extra in extras)
+        self.width = (len(self.bottom.rows) + len(extras)) * embedding_width + sum(extras)
+
+    def forward(self, batch: Batch) -> Tensor:
+        x_BFD, histories = self.bottom(batch)
+        context_BC = self._context(x_BFD)
+        interests = [
+            unit(history, self._extra(history), context_BC) for unit, history in zip(self.units, histories, strict=True)
+        ]
+        return torch.cat([x_BFD.flatten(1), *interests], dim=1)
+
+    def diagnostics(self, batch: Batch) -> dict[str, Tensor]:
+        """``attention/<history>`` ``[B, L]``: the weight of each entry, 0 where there is none."""
+        x_BFD, histories = self.bottom(batch)
+        found: dict[str, Tensor] = {}
+        for field, unit, history in zip(self.bottom.histories, self.units, histories, strict=True):
+            assert isinstance(unit, ActivationUnit)
+            found[f"attention/{field.name}"] = unit.weights(history, self._extra(history), self._context(x_BFD))
+        return found
+
+    def _context(self, x_BFD: Tensor) -> Tensor:
+        """What is known of the row ``[B, C]``: its place."""
+        return x_BFD[:, self.places].flatten(1)
+
+    def _extra(self, history: History) -> Tensor:
+        """What is known of each entry beside its embedding ``[B, L, X]``."""
+        if history.weights is None or self.history_weights == "none":
+            return history.entries[..., :0]
+        weight_BL = history.weights.to(history.entries.dtype)
+        if self.time is not None:
+            return self.time(weight_BL)
+        return (weight_BL.log1p() if self.history_weights == "log" else weight_BL)[..., None]
+
+    def _extras(self, weighted: bool) -> int:
+        """X of a history."""
+        if not weighted or self.history_weights == "none":
+            return 0
+        return 1 if self.time is None else self.time.width

@@ -1,0 +1,75 @@
+"""How long ago something happened, seen through six functions."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+Angular = Literal["raw", "2pi"]
+TimeUnit = Literal["window", "days"]
+
+OPERATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "exp": torch.exp,
+    "sin": torch.sin,
+    "cos": torch.cos,
+    "sqrt": torch.sqrt,
+    "square": torch.square,
+    "log": torch.log1p,
+    "decay": lambda t: torch.exp(-t),
+}
+"""The six that the paper names, the logarithm of 1 + t as that of 0 is infinite; and an exponential that falls."""
+MOST_DAYS = 10.0
+"""Where days are taken as they are, older events count as this old: e^10 is 22,026, and a month's would be 10^13."""
+
+
+class TimeVector(nn.Module):
+    """``[exp t, sin t, cos t, sqrt t, t^2, log(1 + t)]`` of the time t since an event; it has no parameters.
+
+    Shape: days since the event, 0 or more, of any shape -> that shape, and one more axis of P functions.
+
+    Args:
+        operations: names of the functions, of `OPERATIONS`.
+        window: W in days.
+        unit: ``window``: t = min(days / W, 1); ``days``: t = min(days, 10), nearer to the letter of the paper.
+        angular: ``raw``: sine and cosine of t; ``2pi``: of 2 pi t, which has a period of one unit.
+
+    Attributes:
+        width: P.
+
+    Raises:
+        ValueError: no operation, an unknown one or one twice; a window that is not above 0; an unknown word.
+
+    Paper: Wang, Zhang, Wulamu 2021, 3.5 and Fig. 7: timestamps, normalised as days, under exponential, sine, cosine,
+    root, square and logarithm, concatenated.
+    Departure: days are divided by a window, since their exponential and square would drown all else.
+    """
+
+    def __init__(
+        self,
+        operations: Sequence[str] = ("exp", "sin", "cos", "sqrt", "square", "log"),
+        window: float = 14.0,
+        unit: TimeUnit = "window",
+        angular: Angular = "raw",
+    ) -> None:
+        super().__init__()
+        if not operations or len(set(operations)) < len(operations) or not set(operations) <= set(OPERATIONS):
+            raise ValueError(
+                f"time_operations is {list(operations)}; allowed: one or more of {', '.join(OPERATIONS)}, each once"
+            )
+        if not window > 0:
+            raise ValueError(f"time_window is {window}; allowed: above 0 days")
+        for name, value, kind in (("time_unit", unit, TimeUnit), ("time_angular", angular, Angular)):
+            if value not in get_args(kind):
+                raise ValueError(f"{name} is {value!r}; allowed: {', '.join(get_args(kind))}")
+        self.operations, self.width = tuple(operations), len(operations)
+        self.window, self.unit = window, unit
+        self.turn = 2 * math.pi if angular == "2pi" else 1.0
+
+    def forward(self, days: Tensor) -> Tensor:
+        t = (days / self.window).clamp(max=1) if self.unit == "window" else days.clamp(max=MOST_DAYS)
+        return torch.stack([OPERATIONS[name](self._argument(name, t)) for name in self.operations], dim=-1)
+
+    def _argument(self, name: str, t: Tensor) -> Tensor:
+        return self.turn * t if name in ("sin", "cos") else t
