@@ -4,13 +4,15 @@ A metric that has no value (one class only, no rows, a logit that is not finite)
 reason; it is never NaN, never left out and never invented.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from scipy.special import expit, xlog1py, xlogy
 from torch import Tensor
 
+from mtlbench.ranking import Ranking, Top, group_areas, hits_at, numbered, rounded, sampled_lists
 from mtlbench.schema import Task
 
 CALIBRATION_BINS = 15
@@ -26,7 +28,7 @@ class Metrics:
     """What was measured, and what could not be.
 
     Attributes:
-        values: finite numbers by name, ``<task>/<metric>``.
+        values: finite numbers by name, ``<task>/<metric>``, or ``<metric>`` where it is one of all tasks.
         undefined: the reason why a metric has no value, by the same names. No name is in both.
     """
 
@@ -54,15 +56,27 @@ def evaluate(
     observed: Tensor | np.ndarray | None,
     tasks: Sequence[Task],
     truth: Tensor | np.ndarray | None = None,
+    *,
+    group: Tensor | np.ndarray | None = None,
+    ranking: Ranking | None = None,
 ) -> Metrics:
     """Every metric of every task over a whole split; N rows, T tasks.
 
     Per task: ``rows`` and ``positives`` (those observed), ``auc``, ``logloss`` and ``logloss_constant`` (nats; what
-    the best constant prediction would get on this split), ``pcoc`` and ``ece``. A task that is given another (a
-    conversion, given a click) also has ``auc_on_<given>s``: rows whose given label is 1, ranked by the ratio of the
-    two probabilities, the conditional one. Where the true probabilities are known: ``ceiling_auc`` and
-    ``ceiling_logloss``, which the truth itself gets on these labels, and ``excess_auc_share``, the part of the way
+    the best constant prediction would get on this split), their ratio ``ne``, ``pcoc`` and ``ece``. A task that is
+    given another (a conversion, given a click) also has ``auc_on_<given>s``: rows whose given label is 1, ranked by
+    the ratio of the two probabilities, the conditional one. Where the true probabilities are known: ``ceiling_auc``
+    and ``ceiling_logloss``, which the truth itself gets on these labels, and ``excess_auc_share``, the part of the way
     from chance to that ceiling, (auc - 1/2) / (ceiling_auc - 1/2).
+
+    Where rows carry a group (a user): ``gauc`` and ``uauc``, the mean AUC over the groups that hold both classes,
+    weighted by their rows (Zhu et al., Optimized Cost per Click in Taobao Display Advertising, KDD 2017) and unweighted
+    (WeChat Big Data Challenge 2021); ``groups``, how many there are, and ``one_class_groups``, those left out.
+
+    Where `ranking` asks for it: ``weighted_uauc``, the weighted mean of the tasks' ``uauc``; and the mean share of
+    positives among the N best rows of a list, ``precision_at_<N>_export`` ranked by the weighted sum of the tasks'
+    probabilities and ``precision_at_<N>_own`` by the task's own logits, with ``lists_at_<N>``, how many lists count
+    (see `hits_at`). Where lists are sampled, ``at_<N>_of_<size>`` stands in the place of ``at_<N>``.
 
     Args:
         logits: ``[N, T]``, log-odds that the stored label is 1.
@@ -70,6 +84,8 @@ def evaluate(
         observed: bool ``[N, T]``, or ``None`` if all are.
         tasks: the T tasks, in the order of the columns.
         truth: ``[N, T]``, true probabilities of the stored labels, where they are known (simulated data).
+        group: integers ``[N]``, what the rows of a ranking have in common, where there is such a thing.
+        ranking: metrics that depend on settings.
 
     Raises:
         ValueError: shapes that do not fit, an observed label other than 0 and 1, a truth outside 0..1.
@@ -83,6 +99,10 @@ def evaluate(
                 f"{what}: shape is {array.shape}; expected [rows, tasks] = "
                 f"{(len(label_NT), len(tasks))} for tasks {[task.name for task in tasks]}"
             )
+    if group is not None and group.shape != label_NT.shape[:1]:
+        raise ValueError(f"group: shape is {tuple(group.shape)}; expected [rows] = {label_NT.shape[:1]}")
+    ranking = Ranking() if ranking is None else ranking
+    group_N = None if group is None else numbered(_array(group))
     column = {task.name: position for position, task in enumerate(tasks)}
     metrics = Metrics()
     for t, task in enumerate(tasks):
@@ -95,6 +115,13 @@ def evaluate(
             _measure_given(metrics, task, score_NT[both, t], score_NT[both, g], label_NT[both, t] == 1)
         if truth_NT is not None:
             _measure_ceiling(metrics, task.name, truth_NT[rows, t], label)
+        if group_N is not None:
+            _measure_groups(metrics, task.name, score_NT[rows, t], label, group_N[rows], ranking.decimals)
+    if ranking.uauc_weights is not None:
+        weights = ranking.uauc_weights
+        metrics.measure("weighted_uauc", lambda: _weighted_uauc(metrics, weights))
+    if ranking.top is not None:
+        _measure_top(metrics, tasks, score_NT, label_NT == 1, observed_NT, ranking.top, group_N)
     return metrics
 
 
@@ -144,6 +171,19 @@ def log_loss_of_constant(positive: np.ndarray) -> float:
     return float(-xlogy(rate, rate) - xlogy(1 - rate, 1 - rate))
 
 
+def normalised_entropy(logits: np.ndarray, positive: np.ndarray) -> float:
+    """NE: log loss / log loss of the best constant. Below 1 is better than knowing the base rate alone.
+
+    Raises:
+        UndefinedError: no rows, one class only, or logits that are not finite.
+
+    Paper: He et al., Practical Lessons from Predicting Clicks on Ads at Facebook, ADKDD 2014, Eq. 3.
+    """
+    loss = log_loss(logits, positive)
+    _require_both_classes(positive)
+    return loss / log_loss_of_constant(positive)
+
+
 def predicted_over_observed(logits: np.ndarray, positive: np.ndarray) -> float:
     """PCOC, predicted over observed: mean predicted probability / share of positives. 1 is calibrated, 2 is twofold.
 
@@ -179,6 +219,7 @@ def _measure_task(metrics: Metrics, name: str, score: np.ndarray, positive: np.n
     metrics.measure(f"{name}/auc", lambda: auc(score, positive))
     metrics.measure(f"{name}/logloss", lambda: log_loss(score, positive))
     metrics.measure(f"{name}/logloss_constant", lambda: log_loss_of_constant(positive))
+    metrics.measure(f"{name}/ne", lambda: normalised_entropy(score, positive))
     metrics.measure(f"{name}/pcoc", lambda: predicted_over_observed(score, positive))
     metrics.measure(f"{name}/ece", lambda: calibration_error(score, positive))
 
@@ -212,6 +253,62 @@ def _measure_ceiling(metrics: Metrics, name: str, truth: np.ndarray, positive: n
     metrics.measure(f"{name}/ceiling_auc", lambda: auc(truth, positive))
     metrics.measure(f"{name}/ceiling_logloss", ceiling_log_loss)
     metrics.measure(f"{name}/excess_auc_share", excess_share)
+
+
+def _measure_groups(
+    metrics: Metrics, name: str, score: np.ndarray, positive: np.ndarray, group: np.ndarray, decimals: int | None
+) -> None:
+    found = group_areas(rounded(score, decimals), positive, group)
+
+    def mean(weights: np.ndarray | None) -> float:
+        _require_finite(score)
+        if not len(found.area):
+            raise UndefinedError(f"all {found.groups:,} groups hold labels of one class only")
+        return float(np.average(found.area, weights=weights))
+
+    metrics.measure(f"{name}/gauc", lambda: mean(found.rows))
+    metrics.measure(f"{name}/uauc", lambda: mean(None))
+    metrics.values[f"{name}/groups"] = float(found.groups)
+    metrics.values[f"{name}/one_class_groups"] = float(found.groups - len(found.area))
+
+
+def _weighted_uauc(metrics: Metrics, weights: Mapping[str, float]) -> float:
+    if lacking := [task for task in weights if f"{task}/uauc" not in metrics.values]:
+        raise UndefinedError(f"uauc of {', '.join(lacking)} is undefined")
+    return sum(weight * metrics.values[f"{task}/uauc"] for task, weight in weights.items()) / sum(weights.values())
+
+
+def _measure_top(
+    metrics: Metrics,
+    tasks: Sequence[Task],
+    score_NT: np.ndarray,
+    positive_NT: np.ndarray,
+    observed_NT: np.ndarray,
+    top: Top,
+    group_N: np.ndarray | None,
+) -> None:
+    """Precision of each task's N best rows, by the one score of all tasks and by its own."""
+    if top.lists == "sampled":
+        list_N, at = sampled_lists(len(score_NT), top.size, top.seed), f"at_{top.n}_of_{top.size}"
+    elif group_N is not None:
+        list_N, at = group_N, f"at_{top.n}"
+    else:
+        raise ValueError("top.lists is 'group', but there is no group")
+    weight_T = np.array([top.weights.get(task.name, 0.0) for task in tasks])
+    export_N = expit(score_NT.astype(np.float64)) @ weight_T
+    for t, task in enumerate(tasks):
+        rows = observed_NT[:, t]
+        for which, score_N in (("export", export_N), ("own", score_NT[:, t])):
+            hits = hits_at(top.n, score_N[rows], positive_NT[rows, t], list_N[rows])
+            metrics.measure(f"{task.name}/precision_{at}_{which}", partial(_precision, hits, top.n, score_N[rows]))
+        metrics.values[f"{task.name}/lists_{at}"] = float(len(hits))
+
+
+def _precision(hits: np.ndarray, n: int, score: np.ndarray) -> float:
+    _require_finite(score)
+    if not len(hits):
+        raise UndefinedError(f"no list holds {n:,} rows and a positive")
+    return float(hits.mean() / n)
 
 
 def _array(values: Tensor | np.ndarray) -> np.ndarray:

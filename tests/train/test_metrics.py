@@ -69,9 +69,17 @@ def test_every_metric_by_hand():
     assert values["click/auc"] == (1 + 1 + 0.5) / 3
     assert values["click/logloss"] == pytest.approx(-(3 * math.log(3 / 4) + math.log(1 / 4)) / 4)
     assert values["click/logloss_constant"] == pytest.approx(-(math.log(1 / 4) + 3 * math.log(3 / 4)) / 4)
+    assert values["click/ne"] == pytest.approx(1)  # no better than the constant 1/4
     assert values["click/pcoc"] == pytest.approx((2 * 3 / 4 + 2 * 1 / 4) / 4 / (1 / 4))
     # Two bins, two rows each: |3/4 - 1/2| and |1/4 - 0|, half of the rows in each.
     assert values["click/ece"] == pytest.approx(0.5 * 0.25 + 0.5 * 0.25)
+
+
+def test_normalised_entropy_by_hand():
+    # Three rows of four right at probability 3/4; the base rate is one half: (ln 4 - 3/4 ln 3) / ln 2.
+    logits = column(math.log(3), math.log(3), -math.log(3), math.log(3))
+    values = evaluate(logits, column(1, 1, 0, 0), None, [CLICK]).values
+    assert values["click/ne"] == pytest.approx((math.log(4) - 0.75 * math.log(3)) / math.log(2))
 
 
 def test_the_constant_log_loss_is_what_the_base_rate_predicts():
@@ -151,8 +159,10 @@ def test_labels_of_one_class_leave_the_area_undefined_and_the_rest_defined():
     metrics = evaluate(logits, labels, None, [CLICK, CONVERSION])
     assert metrics.undefined == {
         "click/auc": "all 1,234 labels are 1",
+        "click/ne": "all 1,234 labels are 1",
         "conversion/auc": "all 1,234 labels are 0",
         "conversion/auc_on_clicks": "all 1,234 labels are 0",
+        "conversion/ne": "all 1,234 labels are 0",
         "conversion/pcoc": "all 1,234 labels are 0",
     }
     assert metrics.values["conversion/logloss"] == pytest.approx(math.log(2))
@@ -166,13 +176,13 @@ def test_no_observed_row_is_a_reason_and_no_crash():
     assert metrics.values == {"click/rows": 0, "click/positives": 0}
     reasons = {name: reason for name, reason in metrics.undefined.items() if name != "click/excess_auc_share"}
     assert set(reasons.values()) == {"no observed rows"}
-    assert len(metrics.undefined) == 8
+    assert len(metrics.undefined) == 9
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_logits_that_are_not_finite_are_a_reason(bad: float):
     metrics = evaluate(column(0.1, bad, 0.3), column(0, 1, 1), None, [CLICK])
-    assert set(metrics.undefined) == {"click/auc", "click/logloss", "click/pcoc", "click/ece"}
+    assert set(metrics.undefined) == {"click/auc", "click/logloss", "click/ne", "click/pcoc", "click/ece"}
     assert set(metrics.undefined.values()) == {"1 of 3 logits are not finite"}
     assert all(math.isfinite(value) for value in metrics.values.values())
 
@@ -215,7 +225,7 @@ def test_torch_and_numpy_agree_in_every_float_type():
 def test_the_split_stands_in_front():
     metrics = evaluate(column(1, 2), column(1, 1), None, [CLICK]).prefixed("valid")
     assert metrics.values["valid/click/rows"] == 2
-    assert metrics.undefined == {"valid/click/auc": "all 2 labels are 1"}
+    assert set(metrics.undefined) == {"valid/click/auc", "valid/click/ne"}
 
 
 def test_wrong_shapes_labels_and_truths_are_refused():
