@@ -9,7 +9,7 @@ import shutil
 import typing
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,8 @@ from mtlbench.data.raw import RawDataset, RawError
 from mtlbench.data.store import Store, open_store
 from mtlbench.experiment.build import build, fill
 from mtlbench.experiment.errors import ConfigError
+from mtlbench.experiment.relabel import Relabel, relabelled
+from mtlbench.schema import Task
 from mtlbench.tracking.parameters import PLACES
 
 
@@ -41,6 +43,7 @@ class Data:
         fingerprint: hash of everything that decides what the rows are.
         store: folder of the prepared store.
         identity: what was hashed into the fingerprint, in clear.
+        base: the data whose labels are replaced, where the data set's configuration has a ``relabel``.
     """
 
     config: DictConfig
@@ -50,6 +53,7 @@ class Data:
     fingerprint: str
     store: Path
     identity: dict[str, Any]
+    base: "Data | None" = None
 
     @property
     def made_here(self) -> bool:
@@ -68,13 +72,10 @@ def locate(dataset: DictConfig, folder: Path) -> Data:
         RawError: real files were asked for and are not there.
         ConfigError: the configuration contradicts itself.
     """
+    if "relabel" in dataset:
+        return _locate_relabelled(dataset, folder)
     reader: RawDataset = build(dataset.reader, "dataset.reader")
-    tasks = [task.name for task in reader.tasks]
-    if dataset.tasks is not None and list(dataset.tasks) != tasks:
-        raise ConfigError(
-            f"dataset.tasks is {list(dataset.tasks)}; '{dataset.name}' has the tasks {tasks}, in this order, and lists "
-            "of weights go by it. Write them so"
-        )
+    _check_tasks(dataset, reader.tasks)
     named = None if dataset.raw is None else Path(dataset.raw)
     raw = named or folder / "raw" / dataset.name
     plain = typing.cast(dict[str, Any], OmegaConf.to_container(dataset, resolve=True))
@@ -99,10 +100,44 @@ def locate(dataset: DictConfig, folder: Path) -> Data:
     )
 
 
+def _locate_relabelled(dataset: DictConfig, folder: Path) -> Data:
+    """Data that have the raw files and the inputs of another data set, the one with the reader's own name and tasks."""
+    relabel: Relabel = build(dataset.relabel, "dataset.relabel")
+    _check_tasks(dataset, relabel.tasks)
+    reader: RawDataset = build(dataset.reader, "dataset.reader")
+    plain = typing.cast(dict[str, Any], OmegaConf.to_container(dataset, resolve=True))
+    made = plain.pop("relabel")
+    base = locate(
+        OmegaConf.create(plain | {"name": reader.name, "tasks": [task.name for task in reader.tasks]}), folder
+    )
+    identity = {"name": dataset.name, "base": base.identity, "relabel": made, "version": relabel.version}
+    fingerprint = _digest(identity)
+    store = folder / "store" / dataset.name / fingerprint
+    return replace(base, config=dataset, fingerprint=fingerprint, store=store, identity=identity, base=base)
+
+
+def _check_tasks(dataset: DictConfig, tasks: tuple[Task, ...]) -> None:
+    names = [task.name for task in tasks]
+    if dataset.tasks is not None and list(dataset.tasks) != names:
+        raise ConfigError(
+            f"dataset.tasks is {list(dataset.tasks)}; '{dataset.name}' has the tasks {names}, in this order, and lists "
+            "of weights go by it. Write them so"
+        )
+
+
 def stored(data: Data) -> Store:
     """The prepared store, made first (and the data simulated first) where that has not been done."""
     if data.store.exists():
         return open_store(data.store)
+    if data.base is not None:
+        return relabelled(
+            stored(data.base),
+            data.store,
+            build(data.config.relabel, "dataset.relabel"),
+            name=data.config.name,
+            identity=data.identity,
+            one_class=data.config.one_class,
+        )
     if data.made_here:
         simulated(data)
     return prepare(

@@ -1,0 +1,322 @@
+"""Labels of Criteo-R and Criteo-UR: indicators of a network's confidence and of functions of it.
+
+Paper: "DEPHN", section IV-A. A simple feed-forward network gives every row a confidence c; with
+
+    y_r  = sign(c) 2 ln(|c| + 1) + 0.1 e^|c| + noise        (correlation with c: 0.9877)
+    y_ur = sign(c) (2 sin |c| + 0.1 cos |c|)                (correlation with c: 0.5288)
+
+the labels are indicators of c ("base"), of y_r ("related") and of y_ur ("unrelated").
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from scipy.optimize import brentq, least_squares
+from scipy.special import ndtr, ndtri
+
+from mtlbench.data.split import mix
+from mtlbench.data.store import SPLITS, Store
+from mtlbench.experiment.confidence_network import Network
+from mtlbench.experiment.relabel import Labels
+from mtlbench.metrics import auc
+from mtlbench.schema import Task
+
+Relation = Literal["related", "unrelated"]
+Reading = Literal["whole", "printed"]
+Threshold = Literal["quantile", "zero"]
+CalibrateOn = Literal["all", "train"]
+
+TOLERANCE = {"related": 0.003, "unrelated": 0.01}
+"""How far from its target the correlation of the confidences may be on the calibrated rows."""
+
+SPREADS = np.geomspace(0.1, 10, 60)
+"""Deviations of the scaled confidences, before clipping, between which the one of the reading ``whole`` is sought."""
+
+PRINTED_START = (1.0, 1.1)
+"""Deviation and mean of confidences that meet both correlations under the reading ``printed``, for normal ones."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Calibration:
+    """From a network's logit l to c = clip(scale l + shift), and the deviation of the noise in y_r."""
+
+    scale: float
+    shift: float
+    noise: float
+    clip: float
+
+    def confidence(self, logits: np.ndarray) -> np.ndarray:
+        return np.clip(self.scale * logits.astype(np.float64) + self.shift, -self.clip, self.clip)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfidenceLabels:
+    """Two tasks, base and related or base and unrelated, in place of the one task of a store.
+
+    Scale and noise (or scale and shift) make the two correlations of confidences the printed ones. A label is a
+    function of a row's inputs but for the noise, so its true probability is known, on real rows too: 0 or 1 for base
+    and unrelated, the normal distribution's for related.
+
+    Attributes:
+        relation: which second task.
+        reading: ``printed``: the sign of y_r stands at its first term alone; the confidences are scaled and shifted.
+            ``whole``: it stands at both; they are scaled, and noise is added.
+        threshold: of the indicators. ``quantile``: the share `positive_rate` of training rows is positive in every
+            task; ``zero``.
+        positive_rate: of ``quantile``; ``None``: the rate of the base store's label on training rows.
+        clip: largest absolute confidence.
+        correlations: aimed at, of c with y_r and with y_ur.
+        calibrate_on: the rows on which they are to hold. ``all``, because the printed ones are of the whole data set;
+            scale, shift and noise define the labels and are no input of a model. ``train``: nothing but a test row's
+            own inputs decides on its labels. The network and the thresholds know training rows alone either way.
+        noise_seed: of the noise.
+        embedding_width, layers, epochs, steps, batch_size, lr, seed: see `Network`.
+
+    Departure: the paper gives neither the network nor the scale of its confidences, the variance of the noise or the
+    threshold. As printed, y_r meets 0.9877 beside 0.5288 only for confidences that are mostly positive, and logits of
+    clicks are mostly negative: so ``whole`` is the default. With threshold zero, base and unrelated differ for
+    |c| > 3.09 alone: so ``quantile`` is.
+    """
+
+    relation: Relation
+    reading: Reading = "whole"
+    threshold: Threshold = "quantile"
+    positive_rate: float | None = None
+    clip: float = 4.0
+    correlations: tuple[float, float] = (0.9877, 0.5288)
+    calibrate_on: CalibrateOn = "all"
+    noise_seed: int = 0
+    embedding_width: int = 8
+    layers: tuple[int, ...] = (64, 32)
+    epochs: int = 2
+    steps: int = 20_000
+    batch_size: int = 128
+    lr: float = 1e-3
+    seed: int = 0
+
+    version = 1
+
+    def __post_init__(self) -> None:
+        choices = {"relation": Relation, "reading": Reading, "threshold": Threshold, "calibrate_on": CalibrateOn}
+        for key, allowed in choices.items():
+            if getattr(self, key) not in get_args(allowed):
+                raise ValueError(f"relabel: {key} is {getattr(self, key)!r}; allowed: {', '.join(get_args(allowed))}")
+        if self.positive_rate is not None and not 0 < self.positive_rate < 1:
+            raise ValueError(f"relabel: positive_rate is {self.positive_rate}; allowed: above 0 and below 1, or null")
+        positive = {"clip": self.clip, "epochs": self.epochs, "steps": self.steps, "batch_size": self.batch_size}
+        for key, value in positive.items():
+            if value <= 0:
+                raise ValueError(f"relabel: {key} is {value}; allowed: above 0")
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        return Task(name="base", label="base"), Task(name=self.relation, label=self.relation)
+
+    def __call__(self, base: Store) -> Labels:
+        """Train the network and label every row; takes about 100 bytes of memory per row."""
+        if len(base.schema.tasks) != 1:
+            raise ValueError(f"relabel: the base store has {len(base.schema.tasks)} tasks; confidences are of one")
+        logits = self._network().confidences(base)
+        given = {split: base.split(split).columns["labels"][:, 0].numpy() for split in SPLITS}
+        drawn = {split: standard_normal(len(logits[split]), self.noise_seed + at) for at, split in enumerate(SPLITS)}
+        calibration = self._calibrated(logits, drawn)
+        exact = {split: self._maps(calibration.confidence(logits[split])) for split in SPLITS}
+        noisy = {split: _with_noise(exact[split], calibration.noise, drawn[split]) for split in SPLITS}
+        thresholds = self._thresholds(noisy["train"], float(given["train"].mean()))
+        labels = {split: {name: noisy[split][name] > thresholds[name] for name in thresholds} for split in SPLITS}
+        truth = {split: _truth(exact[split], thresholds, calibration.noise) for split in SPLITS}
+        names = [task.name for task in self.tasks]
+        return Labels(
+            labels={split: _stacked(labels[split], names, np.int8) for split in SPLITS},
+            truth={split: _stacked(truth[split], names, np.float32) for split in SPLITS},
+            confidences={split: _stacked(noisy[split], names, np.float32) for split in SPLITS},
+            facts={
+                **asdict(calibration),
+                "calibrated_on": self.calibrate_on,
+                "thresholds": {name: thresholds[name] for name in names},
+                "confidence_correlations": _correlations(noisy),
+                "label_correlations": _correlations(labels),
+                "network_auc": {split: auc(logits[split], given[split] > 0) for split in SPLITS},
+            },
+        )
+
+    def _network(self) -> Network:
+        return Network(
+            embedding_width=self.embedding_width,
+            layers=self.layers,
+            epochs=self.epochs,
+            steps=self.steps,
+            batch_size=self.batch_size,
+            lr=self.lr,
+            seed=self.seed,
+        )
+
+    def _calibrated(self, logits: Mapping[str, np.ndarray], drawn: Mapping[str, np.ndarray]) -> Calibration:
+        rows = SPLITS if self.calibrate_on == "all" else ("train",)
+        chosen, noise = (np.concatenate([values[split] for split in rows]) for values in (logits, drawn))
+        return calibrate(chosen, noise, self.reading, self.clip, self.correlations)
+
+    def _maps(self, c: np.ndarray) -> dict[str, np.ndarray]:
+        return {"base": c, "related": related(c, self.reading), "unrelated": unrelated(c)}
+
+    def _thresholds(self, train: Mapping[str, np.ndarray], given_rate: float) -> dict[str, float]:
+        if self.threshold == "zero":
+            return dict.fromkeys(train, 0.0)
+        rate = given_rate if self.positive_rate is None else self.positive_rate
+        return {name: float(np.quantile(values, 1 - rate)) for name, values in train.items()}
+
+
+def related(c: np.ndarray, reading: Reading) -> np.ndarray:
+    """y_r without its noise."""
+    size = np.abs(c)
+    growth = 0.1 * np.exp(size)
+    return np.sign(c) * 2 * np.log1p(size) + (np.sign(c) * growth if reading == "whole" else growth)
+
+
+def unrelated(c: np.ndarray) -> np.ndarray:
+    """y_ur."""
+    size = np.abs(c)
+    return np.sign(c) * (2 * np.sin(size) + 0.1 * np.cos(size))
+
+
+def calibrate(
+    logits: np.ndarray, drawn: np.ndarray, reading: Reading, clip: float, correlations: tuple[float, float]
+) -> Calibration:
+    """The scale, and the noise (``whole``) or the shift (``printed``), with which both correlations hold.
+
+    Under ``whole`` the network's own ratio of mean to deviation is kept: the smallest scale with which c and y_ur
+    correlate as they should, then the noise with which c and y_r do.
+
+    Args:
+        logits: ``[n]``.
+        drawn: float64 ``[n]``, standard normal noise.
+        reading: of y_r.
+        clip: largest absolute confidence.
+        correlations: of c with y_r and with y_ur.
+
+    Raises:
+        ValueError: no scale, noise or shift does it on these logits.
+    """
+    spread = float(logits.std(dtype=np.float64))
+    if not np.isfinite(spread) or spread == 0:
+        raise ValueError(f"relabel: the network's logits have a deviation of {spread}: it has learnt nothing")
+    solve = _calibrate_whole if reading == "whole" else _calibrate_printed
+    found = solve(logits, drawn, spread, clip, correlations)
+    c = found.confidence(logits)
+    reached = {
+        "related": _correlation(c, related(c, reading) + found.noise * drawn),
+        "unrelated": _correlation(c, unrelated(c)),
+    }
+    for (name, value), target in zip(reached.items(), correlations, strict=True):
+        if not abs(value - target) <= TOLERANCE[name]:
+            raise ValueError(
+                f"relabel: base and {name} confidences correlate at {value:.4f} at best, not at {target} "
+                f"(within {TOLERANCE[name]}), with reading={reading}, clip={clip} and this network's logits (mean "
+                f"{logits.mean():.3f}, deviation {spread:.3f}). Try the other dataset.relabel.reading, or change "
+                "dataset.relabel.clip, epochs or seed"
+            )
+    return found
+
+
+def standard_normal(rows: int, seed: int) -> np.ndarray:
+    """Standard normal numbers, float64 ``[rows]``: a function of the row's number and the seed, on every machine."""
+    place = mix(np.arange(rows, dtype=np.uint64), seed)
+    return ndtri(((place >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53)
+
+
+def _calibrate_whole(
+    logits: np.ndarray, drawn: np.ndarray, spread: float, clip: float, correlations: tuple[float, float]
+) -> Calibration:
+    def at(scale: float, noise: float = 0.0) -> Calibration:
+        return Calibration(scale=scale, shift=0.0, noise=noise, clip=clip)
+
+    def too_unrelated(scale: float) -> float:
+        c = at(scale).confidence(logits)
+        return _correlation(c, unrelated(c)) - correlations[1]
+
+    scale = _first_fall(too_unrelated, SPREADS / spread)
+    c = at(scale).confidence(logits)
+    without = related(c, "whole")
+
+    def too_related(noise: float) -> float:
+        return _correlation(c, without + noise * drawn) - correlations[0]
+
+    most = float(without.std())
+    noise = _root(too_related, 0, most) if too_related(0) > 0 > too_related(most) else 0.0
+    return at(scale, noise)
+
+
+def _calibrate_printed(
+    logits: np.ndarray, drawn: np.ndarray, spread: float, clip: float, correlations: tuple[float, float]
+) -> Calibration:
+    mean = float(logits.mean(dtype=np.float64))
+
+    def at(deviation: float, middle: float) -> Calibration:
+        scale = deviation / spread
+        return Calibration(scale=scale, shift=middle - scale * mean, noise=0.0, clip=clip)
+
+    def misses(place: np.ndarray) -> list[float]:
+        c = at(*place).confidence(logits)
+        return [
+            _correlation(c, related(c, "printed")) - correlations[0],
+            _correlation(c, unrelated(c)) - correlations[1],
+        ]
+
+    found = least_squares(misses, PRINTED_START, bounds=([0.05, -clip], [10.0, clip]))
+    return at(*found.x)
+
+
+def _first_fall(function: Callable[[float], float], places: np.ndarray) -> float:
+    """Where a function first falls below zero; the place of its smallest size if it never does."""
+    values: list[float] = []
+    for place in places:
+        values.append(function(float(place)))
+        if len(values) > 1 and values[-2] >= 0 > values[-1]:
+            return _root(function, float(places[len(values) - 2]), float(place))
+    return float(places[np.nanargmin(np.abs(values))])
+
+
+def _root(function: Callable[[float], float], low: float, high: float) -> float:
+    found = brentq(function, low, high)
+    assert isinstance(found, float)
+    return found
+
+
+def _with_noise(exact: Mapping[str, np.ndarray], noise: float, drawn: np.ndarray) -> dict[str, np.ndarray]:
+    return {**exact, "related": exact["related"] + noise * drawn}
+
+
+def _truth(exact: Mapping[str, np.ndarray], thresholds: Mapping[str, float], noise: float) -> dict[str, np.ndarray]:
+    """Probability that each label is 1, given the inputs of its row."""
+    certain = {name: (values > thresholds[name]).astype(np.float64) for name, values in exact.items()}
+    if noise == 0:
+        return certain
+    return {**certain, "related": ndtr((exact["related"] - thresholds["related"]) / noise)}
+
+
+def _correlations(values: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, dict[str, float | None]]:
+    """Of base with related and with unrelated, on every split and on all rows; null where one of them is constant."""
+    everything = {name: np.concatenate([values[split][name] for split in SPLITS]) for name in values["train"]}
+    parts = {**values, "all": everything}
+    return {
+        name: {part: _or_none(_correlation(of["base"], of[name])) for part, of in parts.items()}
+        for name in ("related", "unrelated")
+    }
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Pearson's; not a number where one of them is constant."""
+    if not len(a) or a.min() == a.max() or b.min() == b.max():
+        return math.nan
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value  # JSON has no such number
+
+
+def _stacked(values: Mapping[str, np.ndarray], names: list[str], dtype: type[np.generic]) -> np.ndarray:
+    return np.stack([values[name] for name in names], axis=1).astype(dtype)

@@ -1,0 +1,100 @@
+"""The confidence of a small feed-forward network that was trained on the one label of a store."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
+from tqdm import tqdm
+
+from mtlbench.data.loader import Rows, order
+from mtlbench.data.store import SPLITS, Store
+from mtlbench.models.dnn import DNN
+from mtlbench.train.optimizers import LazyAdam, build_optimizers
+
+SCORED_ROWS = 1 << 14
+"""Rows scored at once."""
+
+EMBEDDING_STD = 0.01
+"""Of the initial embeddings: a value that training hardly meets leaves the confidence alone."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Network:
+    """A perceptron on field embeddings, trained by Adam on the training rows for some epochs and no more steps than so.
+
+    Nothing is selected on validation rows. The work is done by one thread, since sums depend on how threads share them:
+    the same seed gives the same bits on machines with the same arithmetic.
+
+    Attributes:
+        embedding_width: components of a field embedding.
+        layers: widths of the hidden layers.
+        epochs: passes over the training rows.
+        steps: batches at most.
+        batch_size: rows of a batch.
+        lr: learning rate.
+        seed: of the initial weights and the order of rows.
+    """
+
+    embedding_width: int
+    layers: tuple[int, ...]
+    epochs: int
+    steps: int
+    batch_size: int
+    lr: float
+    seed: int
+
+    def confidences(self, store: Store) -> Mapping[str, np.ndarray]:
+        """Logits of all rows, float32 ``[n]`` by split."""
+        with _one_thread(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            network = DNN(
+                store.schema,
+                embedding_width=self.embedding_width,
+                layers=self.layers,
+                embedding_std=EMBEDDING_STD,
+            )
+            self._train(network, store.split("train"))
+            return {split: _scored(network.eval(), store.split(split)) for split in SPLITS}
+
+    def _train(self, network: DNN, rows: Rows) -> None:
+        adam = partial(torch.optim.Adam, lr=self.lr)
+        lazy = partial(LazyAdam, lr=self.lr)
+        optimizers = build_optimizers(network, embedding=lazy, dense=adam, gate=None, sparse=True)
+        for index in self._batches(len(rows)):
+            batch = rows.gather(index)
+            assert batch.labels is not None
+            for optimizer in optimizers:
+                optimizer.zero_grad(set_to_none=True)
+            binary_cross_entropy_with_logits(network(batch), batch.labels[:, 0]).backward()
+            for optimizer in optimizers:
+                optimizer.step()
+
+    def _batches(self, rows: int) -> Iterator[torch.Tensor]:
+        steps = min(self.steps, self.epochs * -(-rows // self.batch_size))
+        with tqdm(total=steps, desc="network of confidences", disable=None, delay=2, leave=False) as progress:
+            for epoch in range(self.epochs):
+                for index in order(rows, self.seed, epoch).split(self.batch_size):
+                    if progress.n == steps:
+                        return
+                    yield index
+                    progress.update()
+
+
+@torch.no_grad()
+def _scored(network: DNN, rows: Rows) -> np.ndarray:
+    batches = torch.arange(len(rows)).split(SCORED_ROWS)
+    return torch.cat([network(rows.gather(index)) for index in batches]).numpy()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,165 @@
+"""A store with the inputs of another and labels that are made from it.
+
+The rows, their order, their splits and every input are those of the base store; its labels stay behind.
+"""
+
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from filelock import FileLock
+
+import mtlbench
+from mtlbench.data import manifest, matrices
+from mtlbench.data.encode import Counts, row_columns
+from mtlbench.data.leaks import refuse_leaks
+from mtlbench.data.store import MANIFEST, SPLITS, Store, StoreError, advice, open_store
+from mtlbench.schema import Schema, Task
+
+WRITTEN_ROWS = 1 << 18
+"""Rows copied at once."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Labels:
+    """Labels for every row of a store; T tasks.
+
+    Attributes:
+        labels: by split: int8 ``[n, T]``.
+        truth: by split: float32 ``[n, T]``, the probability with which each label was drawn; 0 or 1 where nothing was.
+        confidences: by split: float32 ``[n, T]``, the numbers that the labels are indicators of.
+        facts: how they were made, for the manifest; JSON.
+    """
+
+    labels: Mapping[str, np.ndarray]
+    truth: Mapping[str, np.ndarray]
+    confidences: Mapping[str, np.ndarray]
+    facts: Mapping[str, Any]
+
+
+class Relabel(Protocol):
+    """What makes labels: pure, a function of the base store and of its own parameters.
+
+    Attributes:
+        version: raised whenever the labels change; part of a run's identity.
+        tasks: the labels, in order.
+    """
+
+    version: int
+
+    @property
+    def tasks(self) -> tuple[Task, ...]: ...
+
+    def __call__(self, base: Store) -> Labels: ...
+
+
+def relabelled(
+    base: Store,
+    store: Path,
+    relabel: Relabel,
+    *,
+    name: str,
+    identity: Mapping[str, Any],
+    one_class: Literal["fail", "note"],
+) -> Store:
+    """Make a store of new labels, or open it if that was done before; whole or not there at all, by one process.
+
+    Beside the rows stand the ``confidences`` of each split, float32 ``[n, T]``. The manifest is that of the base, with
+    an entry ``relabel`` that says how the labels were made.
+
+    Args:
+        base: the store to take everything but labels from.
+        store: folder to make.
+        relabel: makes the labels.
+        name: of the new data set.
+        identity: what the store's fingerprint was made of; JSON.
+        one_class: see `mtlbench.data.prepare.prepare`.
+
+    Raises:
+        StoreError: there is something at ``store`` that is not a valid store.
+        ValueError: a field that gives a new label away, a split without positives.
+    """
+    store.parent.mkdir(parents=True, exist_ok=True)
+    partial = store.with_name(f".{store.name}.partial")
+    with FileLock(store.with_name(f".{store.name}.lock")):
+        if (store / MANIFEST).is_file():
+            return open_store(store)
+        if store.exists():
+            raise StoreError(f"{store} exists and is no prepared data set. " + advice(store, {"dataset": name}))
+        shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+        partial.mkdir()
+        try:
+            began = perf_counter()
+            changed = _write(base, partial, relabel(base), relabel.tasks, one_class)
+            seconds = round(perf_counter() - began, 3)
+            own = {"dataset": name, "identity": dict(identity), "code": mtlbench.__version__, "seconds": seconds}
+            own["files"] = manifest.files(partial, processes=1)
+            description = json.dumps(base.manifest | changed | own, indent=1)
+            (partial / MANIFEST).write_text(description, encoding="utf-8")
+            partial.replace(store)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return open_store(store)
+
+
+def _write(
+    base: Store, folder: Path, made: Labels, tasks: tuple[Task, ...], one_class: Literal["fail", "note"]
+) -> dict[str, Any]:
+    """Write all but the manifest, and give the entries in which it differs from the base's."""
+    schema = replace(base.schema, tasks=tasks)
+    for part in ("rows", "confidences"):
+        (folder / part).mkdir()
+    for part in ("tables", "vocabulary"):
+        _link(base.folder / part, folder / part)
+    counts: Counts = Counter()
+    for split in SPLITS:
+        _write_rows(base, folder, split, schema, made)
+        np.save(folder / "confidences" / f"{split}.npy", made.confidences[split])
+        counts.update(_counts(split, schema, made.labels[split]))
+    notes = manifest.check_splits(schema, counts, one_class)
+    refuse_leaks(schema, folder)
+    return {
+        "schema": schema.as_dict(),
+        "schema_fingerprint": schema.fingerprint,
+        "splits": manifest.splits(schema, counts),
+        "notes": notes,
+        "relabel": dict(made.facts),
+    }
+
+
+def _write_rows(base: Store, folder: Path, split: str, schema: Schema, made: Labels) -> None:
+    name = Path("rows") / f"{split}.arrow"
+    taken = matrices.read(base.folder / name)
+    columns = {**taken, "labels": made.labels[split], "truth": made.truth[split]}
+    file = matrices.create(folder / name, len(taken["labels"]), row_columns(schema, truth=True))
+    for column in file.columns:
+        for first in range(0, len(columns[column]), WRITTEN_ROWS):
+            file.write(column, first, columns[column][first : first + WRITTEN_ROWS])
+
+
+def _counts(split: str, schema: Schema, labels: np.ndarray) -> Counts:
+    counts: Counts = Counter({(split, "rows", ""): len(labels)})
+    for at, task in enumerate(schema.tasks):
+        counts[split, "positives", task.name] = int(labels[:, at].sum())
+    for one, two in combinations(range(len(schema.tasks)), 2):
+        pair = f"{schema.tasks[one].name} and {schema.tasks[two].name}"
+        counts[split, "together", pair] = int((labels[:, one] & labels[:, two]).sum())
+    return counts
+
+
+def _link(source: Path, target: Path) -> None:
+    """The files of a folder under a second name each, or copied where the disk knows no second names."""
+    target.mkdir()
+    for path in source.iterdir():
+        try:
+            os.link(path, target / path.name)
+        except OSError:
+            shutil.copyfile(path, target / path.name)
