@@ -155,6 +155,15 @@ class TestWhatIsWrittenIsWhatWasPlanted:
         assert [int(line.split(b",")[0]) for line in lines] == list(range(1, 20_001))
 
 
+    def test_several_processes_write_the_same_bytes(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(simulator, "cores", lambda: 2)
+        for name, many in (("one", 32), ("two", 2)):
+            monkeypatch.setattr(simulator, "MANY_PIECES", many)
+            AliCCP(field_set="din").simulate(tmp_path / name, rows=70_000, test_rows=100, seed=1)
+        for path in (tmp_path / "one").iterdir():
+            assert (tmp_path / "two" / path.name).read_bytes() == path.read_bytes()
+
+
 class TestLabels:
     def test_truth_is_the_laws_and_stands_in_the_order_of_the_lines(self, train: Read, world: World) -> None:
         law = calibrated(world, CLICK_AND_CONVERSION["demo"], relatedness=0.5, structure=True)

@@ -6,7 +6,6 @@ rules alone, not on the number of processes or where files are cut into shards.
 """
 
 import json
-import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,7 +46,7 @@ from mtlbench.data.refusals import Refusals
 from mtlbench.data.split import LEFT_OUT
 from mtlbench.data.store import FORMAT, MANIFEST, SPLITS, Store, StoreError, advice, open_store
 from mtlbench.data.vocabulary import Vocabulary
-from mtlbench.data.workers import each
+from mtlbench.data.workers import cores, each
 from mtlbench.schema import Field, Schema, in_order
 
 
@@ -103,7 +102,7 @@ def prepare(  # noqa: PLR0913  # the rules by which a store is made, each with i
         shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
         partial.mkdir()
         try:
-            processes = processes or _cores()
+            processes = processes or cores()
             plan = _Plan(dataset, raw, split, provenance, min_count, on_error, one_class, disjoint, processes)
             _build(plan, partial)
             partial.replace(store)
@@ -297,7 +296,3 @@ def _refuse_names(dataset: RawDataset) -> None:
             f"data set '{dataset.name}': {', '.join(both)} is a label and an input field; a model could "
             "read the answer. Take it out of the fields"
         )
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

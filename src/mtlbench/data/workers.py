@@ -62,6 +62,11 @@ def each(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _context(work: object) -> multiprocessing.context.BaseContext:
     # A plain fork would copy a process that may already run threads (torch, Arrow); a fork server has none.
     if "forkserver" not in multiprocessing.get_all_start_methods():

@@ -11,15 +11,17 @@ only on demand, and no field depends on time.
 
 import json
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from mtlbench.data.workers import cores, each
 from mtlbench.datasets.aliccp.text import common_lines, skeleton_lines
-from mtlbench.datasets.aliccp.world import KEYS_PER_PIECE, PUBLISHED_ROWS, SPREAD, TEST, TRAIN, Piece, World
+from mtlbench.datasets.aliccp.world import KEYS_PER_PIECE, PUBLISHED_ROWS, SPREAD, TEST, TRAIN, World
 
 Rates = Literal["auto", "official", "demo"]
 CLICK_AND_CONVERSION = {"official": (1_644_256 / PUBLISHED_ROWS, 8_802 / 1_644_256), "demo": (0.2, 0.2)}
@@ -30,6 +32,8 @@ TRIPLES, PAST_ITEMS, SATURATION = 40.0, 12.0, 0.83
 """Twelve past items give 40 distinct categories, shops, brands and nodes on average, and further ones ever fewer: the
 number grows as this power of the past items (measured from 20 to 300 triples; holds within a tenth)."""
 CALIBRATION_PIECES = 16
+MANY_PIECES = 32
+"""Pieces (a million rows) from which several processes are worth their start."""
 
 Floats = npt.NDArray[np.float64]
 Components = Mapping[str, npt.NDArray[np.floating]]
@@ -155,24 +159,35 @@ def _write_part(folder: Path, world: World, law: Law, part: int, name: str, rows
     truth = np.lib.format.open_memmap(skeleton.with_name(skeleton.name + ".truth.npy"), mode="w+", dtype=np.float32,
                                       shape=(rows, 2))
     sizes = world.keys_of(part, rows)
-    begin = 0
-    with skeleton.open("wb") as impressions, (folder / f"common_features_{name}.csv").open("wb") as common:
-        for first in range(0, sizes.size, KEYS_PER_PIECE):
-            piece = world.piece(part, first, sizes[first:first + KEYS_PER_PIECE])
-            end = begin + piece.row_key.size
-            truth[begin:end] = _write_piece(impressions, common, world, law, piece, begin, contradictions,
-                                            np.random.Generator(np.random.PCG64([world.seed, part, first, 1])))
-            begin = end
+    after = np.concatenate(([0], np.cumsum(sizes)))
+    jobs = [(part, first, sizes[first:first + KEYS_PER_PIECE], int(after[first]))
+            for first in range(0, sizes.size, KEYS_PER_PIECE)]
+    processes = cores() if len(jobs) >= MANY_PIECES else 1
+    with (skeleton.open("wb") as impressions, (folder / f"common_features_{name}.csv").open("wb") as common,
+          closing(each(_Writer(world, law, contradictions), jobs, processes, f"simulating {name}")) as results):
+        for (_, _, _, begin), (rows_text, common_text, chance) in zip(jobs, results, strict=True):
+            impressions.write(rows_text)
+            common.write(common_text)
+            truth[begin:begin + len(chance)] = chance
     truth.flush()
 
 
-def _write_piece(impressions: BinaryIO, common: BinaryIO, world: World, law: Law, piece: Piece, begin: int,
-                 contradictions: float, random: np.random.Generator) -> Floats:
-    """Draw the labels, write the lines, and give the true probabilities ``[R, 2]`` of a click and of a conversion."""
-    click_odds, conversion_odds = law.log_odds(piece.components)
-    click_chance, after_click = sigmoid(click_odds), sigmoid(conversion_odds)
-    click = random.random(click_chance.size) < click_chance
-    conversion = random.random(click.size) < np.where(click, after_click, contradictions)
-    impressions.write(skeleton_lines(world, piece, click, conversion, begin, random))
-    common.write(common_lines(world, piece, random))
-    return np.stack([click_chance, click_chance * after_click], axis=1)
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """Writes a piece: a part, its first key, the impressions of each key, and the number of the first impression."""
+
+    world: World
+    law: Law
+    contradictions: float
+
+    def __call__(self, job: tuple[int, int, npt.NDArray[np.integer], int]) -> tuple[bytes, bytes, Floats]:
+        """Lines of both files, and the true probabilities ``[R, 2]`` of a click and of a conversion."""
+        part, first, sizes, begin = job
+        piece = self.world.piece(part, first, sizes)
+        random = np.random.Generator(np.random.PCG64([self.world.seed, part, first, 1]))
+        click_chance, after_click = (sigmoid(odds) for odds in self.law.log_odds(piece.components))
+        click = random.random(click_chance.size) < click_chance
+        conversion = random.random(click.size) < np.where(click, after_click, self.contradictions)
+        rows = skeleton_lines(self.world, piece, click, conversion, begin, random)
+        common = common_lines(self.world, piece, random)
+        return rows, common, np.stack([click_chance, click_chance * after_click], axis=1)
