@@ -79,7 +79,7 @@ def locate(dataset: DictConfig, folder: Path) -> Data:
     named = None if dataset.raw is None else Path(dataset.raw)
     raw = named or folder / "raw" / dataset.name
     plain = typing.cast(dict[str, Any], OmegaConf.to_container(dataset, resolve=True))
-    kept = {key: value for key, value in plain.items() if key not in (*PLACES, "simulator")}
+    kept = {key: value for key, value in plain.items() if key not in (*PLACES, "simulator", "metrics")}
     if _resolve_source(dataset.source, reader, raw, named) == "real":
         origin = "simulated" if (raw / "simulated.json").exists() else "real"
         files = raw_identity(reader.files, raw, folder / "checksums.json")

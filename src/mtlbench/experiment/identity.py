@@ -18,6 +18,8 @@ def run_identity(config: DictConfig, data: Data) -> str:
     """Sixteen hexadecimal digits: the hash of the resolved configuration and of the data's fingerprint."""
     plain = typing.cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     kept = {key: value for key, value in plain.items() if key not in (*NOT_IDENTITY, "dataset")}
+    if (metrics := plain["dataset"].get("metrics")) is not None:  # no part of the data, but of the result
+        kept["metrics"] = metrics
     return hashlib.sha256(json.dumps(kept | {"data": data.fingerprint}, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 import time
+import typing
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.identity import code_version, run_identity
 from mtlbench.losses import TaskLosses
 from mtlbench.metrics import Metrics, evaluate
+from mtlbench.ranking import Ranking, Top
 from mtlbench.schema import Schema
 from mtlbench.tracking.connect import public
 from mtlbench.tracking.folder import Facts, begin, read_facts, write_json, write_status
@@ -103,6 +105,7 @@ def check_config(config: DictConfig) -> None:
     check(config.model, "model", given={"schema"})
     check(config.balancing, "balancing", given={"tasks"})
     check(config.dataset.split, "dataset.split", given={"candidates"})
+    configured_ranking(config)
     for kind in ("embedding", "dense", "gate"):
         if config.optimizer[kind] is not None:
             check(config.optimizer[kind], f"optimizer.{kind}", given={"params"})
@@ -138,6 +141,17 @@ def build_model(config: DictConfig, schema: Schema) -> nn.Module:
     return build(config.model, "model")(**arguments)
 
 
+def configured_ranking(config: DictConfig) -> Ranking:
+    """The metrics that the data set's configuration asks for."""
+    node = OmegaConf.select(config, "dataset.metrics")
+    if node is not None and not isinstance(node, DictConfig):
+        raise ConfigError(f"dataset.metrics is {node!r}; allowed: null, or keys of their own, such as uauc_weights")
+    values = {} if node is None else typing.cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
+    if isinstance(values.get("top"), dict):
+        values["top"] = fill(Top, values["top"], "dataset.metrics.top")
+    return fill(Ranking, values, "dataset.metrics")
+
+
 def resolve_device(name: str) -> torch.device:
     """The device that ``run.device`` names; ``auto`` takes a GPU where there is one."""
     if name == "auto":
@@ -154,16 +168,28 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def measure(model: nn.Module, rows: Rows, settings: Settings, device: torch.device) -> tuple[Tensor, Metrics]:
+def measure(
+    model: nn.Module, rows: Rows, settings: Settings, device: torch.device, ranking: Ranking
+) -> tuple[Tensor, Metrics]:
     """Logits ``[N, T]`` of a split, and every metric of them."""
     logits = score(model, rows, settings, device)
     columns = rows.columns
-    return logits, evaluate(logits, columns["labels"], columns.get("observed"), rows.schema.tasks, columns.get("truth"))
+    return logits, evaluate(
+        logits,
+        columns["labels"],
+        columns.get("observed"),
+        rows.schema.tasks,
+        columns.get("truth"),
+        group=columns.get("group"),
+        ranking=ranking,
+    )
 
 
 def _carry_out(config: DictConfig, data: Data, identity: str, folder: Path, device: torch.device) -> Outcome:
     settings: Settings = fill(Settings, dict(config.trainer), "trainer")
     store = stored(data)
+    ranking = configured_ranking(config)
+    ranking.check(store.schema)
     torch.manual_seed(config.seed)
     model = build_model(config, store.schema).to(device)
     chosen = config.optimizer
@@ -197,7 +223,7 @@ def _carry_out(config: DictConfig, data: Data, identity: str, folder: Path, devi
             after_epoch=lambda: tracker.update(folder) if tracker else None,
         )
         best_step = load_best(model, store.schema.tasks, settings.select, place.best, identity)
-        metrics = measure(model, store.split("test"), settings, device)[1].prefixed("test")
+        metrics = measure(model, store.split("test"), settings, device, ranking)[1].prefixed("test")
         journal.append(step=progress.step, epoch=progress.epoch, values=metrics.values, undefined=metrics.undefined)
         result = _result(config, data, identity, model, progress, best_step, metrics) | {"seconds": time.time() - began}
         write_json(folder / "result.json", result)

@@ -155,7 +155,10 @@ def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
                         saved = time.monotonic()
                 _log_terms(progress, terms, place.journal)
                 logits = score(model, valid, settings, place.device, interrupt)
-                measured = evaluate(logits, valid.columns["labels"], valid.columns.get("observed"), tasks)
+                columns = valid.columns
+                measured = evaluate(
+                    logits, columns["labels"], columns.get("observed"), tasks, group=columns.get("group")
+                )
                 _select(chosen, measured.values, progress, place)
                 if isinstance(balance, AfterEpoch):
                     balance.after_epoch()

@@ -6,7 +6,7 @@ from torch import nn
 
 from mtlbench.schema import Task
 
-HIGHER_IS_BETTER = {"auc": True, "logloss": False, "ece": False}
+HIGHER_IS_BETTER = {"auc": True, "gauc": True, "uauc": True, "logloss": False, "ece": False}
 
 
 @dataclass(frozen=True, kw_only=True)
