@@ -38,9 +38,7 @@ class SharedGradients(nn.Module):
         self._found = False
 
     def forward(self, losses_T: Tensor) -> Tensor:
-        gradients = [
-            torch.autograd.grad(loss, self._probed, retain_graph=True, allow_unused=True) for loss in losses_T
-        ]
+        gradients = [torch.autograd.grad(loss, self._probed, retain_graph=True, allow_unused=True) for loss in losses_T]
         total_TT = torch.zeros(len(losses_T), len(losses_T), dtype=torch.float64, device=losses_T.device)
         shared = torch.zeros((), dtype=torch.bool, device=losses_T.device)
         moved_T = torch.zeros(len(losses_T), dtype=torch.bool, device=losses_T.device)

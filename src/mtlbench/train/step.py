@@ -52,12 +52,12 @@ class Step:
             losses ``[T]``, weights ``[T]`` and penalties in one tensor; cosines ``[T, T]`` or ``None``.
         """
         losses_T, penalties = self.measure(batch)
-        losses_T.retain_grad()
         gramian = cache(partial(self.shared, losses_T))
         total = self.objective.balance(losses_T, gramian) + sum(penalties)
         cosine_TT = cosines(gramian()) if compare else None
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
+        losses_T.retain_grad()  # only now: the probes of the Gramian would add to it
         total.backward()
         if self.settings.clip is not None:
             _clip(self.model, self.settings.clip)
