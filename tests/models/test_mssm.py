@@ -44,13 +44,16 @@ def test_basic_is_snr_trans():
     assert torch.equal(basic.routing.gates.penalty(), snr.routing.gates.penalty())
 
 
-def test_tied_cells_are_one_gate():
-    """MSSM-a of full topology, all cells of a link in step, is SNR-Trans."""
-    cells, links = mssm(**A, topology="full").eval(), mssm(**SNR_TRANS).eval()
-    with torch.no_grad():
-        links.routing.gates.log_alpha.normal_()
+@pytest.mark.parametrize("levels", [1, 2])
+def test_tied_cells_are_one_gate(levels: int):
+    """MSSM-a of full topology, all cells of a link in step, is SNR-Trans of the same depth."""
+    cells, links = mssm(**A, topology="full", levels=levels).eval(), mssm(**SNR_TRANS, levels=levels).eval()
     state = links.state_dict()
-    state["routing.gates.log_alpha"] = state["routing.gates.log_alpha"].expand(-1, -1, -1, 8)
+    gates = [name for name in state if name.endswith("log_alpha")]
+    assert len(gates) == levels
+    for name in gates:
+        torch.nn.init.normal_(state[name])
+        state[name] = state[name].expand(-1, -1, -1, 8)
     cells.load_state_dict(state)
     torch.testing.assert_close(cells(BATCH), links(BATCH))
 
@@ -84,6 +87,117 @@ def test_without_the_shared_subnetwork_tasks_share_embeddings_alone():
 def test_closed_gates_leave_the_tower_alone(variant: dict[str, Any]):
     logits = mssm(**variant, gate_force="zeros")(BATCH)
     assert torch.equal(logits, logits[:1].expand_as(logits))
+
+
+# --- more than one level
+
+
+def cells(units: int, links: int) -> int:
+    """Parameters of a routing from 8 to 8 components with a gate for each output cell."""
+    return units * links * (8 * 8 + 8)
+
+
+def dense_count(model: MSSM) -> int:
+    return sum(p.numel() for name, p in model.named_parameters() if "embedding" not in name)
+
+
+def test_parameter_counts_of_levels():
+    """A restricted level has two links for each task and T + 1 for the shared unit; a full one (T + 1)^2."""
+    assert dense_count(mssm(levels=2)) == 1122 + cells(2, 2) + cells(1, 3)
+    assert dense_count(mssm(levels=3)) == 1122 + 2 * (cells(2, 2) + cells(1, 3))
+    assert dense_count(mssm(**SNR_TRANS, levels=2)) == 1152 + 9 * (8 * 8 + 1)
+    assert dense_count(mssm(**SNR_AVER, levels=2)) == 768 + 9
+    between = 3 * (8 * 6 + 6 + 6 * 8 + 8)
+    assert dense_count(mssm(**SNR_TRANS, levels=2, inner_layers=(6, 8))) == 1152 + 9 * (8 * 8 + 1) + between
+
+
+def test_basic_is_snr_trans_level_by_level():
+    basic, snr = (mssm(**variant, levels=3, inner_layers=(8,)) for variant in (A | B, SNR_TRANS))
+    snr.load_state_dict(basic.state_dict())
+    logits = []
+    for model in (basic, snr):
+        torch.manual_seed(1)
+        logits.append(model(BATCH))
+    assert torch.equal(*logits)
+    assert torch.equal(basic.penalty(), snr.penalty())
+
+
+def closed_where_forbidden(restricted: MSSM, full: MSSM) -> None:
+    """Give a model of full topology the weights of a restricted one, and close the links which that one has not."""
+    state = restricted.state_dict()
+    own = [(0, 0), (1, 1)]
+    routings = {"routing": None} | {f"levels.{level}.parts.0": f"levels.{level}.parts.1" for level in (0, 1)}
+    for name, shared in routings.items():
+        for leaf, closed in (("weight", 0.0), ("gates.log_alpha", -9.0)):
+            value = torch.full_like(full.state_dict()[f"{name}.{leaf}"], closed)
+            for unit, source in own:
+                value[unit, source] = state[f"{name}.{leaf}"][unit, 0]
+                value[unit, 2] = state[f"{name}.{leaf}"][unit, 1]
+            if shared is not None:
+                value[2] = state.pop(f"{shared}.{leaf}")[0]
+            state[f"{name}.{leaf}"] = value
+    full.load_state_dict(state)
+
+
+@pytest.mark.parametrize("changes", [{}, {"inner_layers": (8, 8)}, {"routed_activation": "relu"}], ids=str)
+def test_a_restricted_level_is_a_full_one_with_links_closed(changes: dict[str, Any]):
+    restricted = mssm(levels=3, **changes).eval()
+    full = mssm(levels=3, topology="full", **changes).eval()
+    with torch.no_grad():
+        for parameter in restricted.parameters():
+            parameter.normal_(std=0.5)
+    closed_where_forbidden(restricted, full)
+    torch.testing.assert_close(full(BATCH), restricted(BATCH))
+
+
+def test_levels_are_a_loop():
+    """The three rows of the matrix of 2.2, without m_12 and m_21, then one row for each task."""
+    model = mssm(**A, levels=2, routed_activation="relu", inner_layers=(7,), routed_width=5).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.5)
+    u = list(model.subnetworks(model.fields(BATCH).flatten(1)[None]))
+
+    def routed(part: Any, unit: int, sources: list[int]) -> torch.Tensor:
+        gate, weight = part.gates()[unit], part.weight[unit]
+        return sum(gate[k, 0] * (u[j] @ weight[k]) for k, j in enumerate(sources)).relu()  # pyright: ignore[reportAttributeAccessIssue]
+
+    tasks, shared = model.levels[0].parts  # pyright: ignore[reportGeneralTypeIssues,reportAttributeAccessIssue]
+    v = torch.stack([routed(tasks, 0, [0, 2]), routed(tasks, 1, [1, 2]), routed(shared, 0, [0, 1, 2])])
+    u = list(model.inner[0](v))
+    last = torch.stack([routed(model.routing, 0, [0, 2]), routed(model.routing, 1, [1, 2])])
+    torch.testing.assert_close(model(BATCH), model.towers(last))
+
+
+@pytest.mark.parametrize(("levels", "reaches"), [(1, False), (2, True)])
+def test_another_tasks_subnetwork_reaches_a_task_by_the_shared_unit(levels: int, reaches: bool):
+    model = mssm(levels=levels).eval()
+    model(BATCH)[:, 0].sum().backward()
+    gradient = model.subnetworks.layers[0].weight.grad
+    assert isinstance(gradient, torch.Tensor)
+    assert [bool(part.count_nonzero()) for part in gradient] == [True, reaches, True]
+
+
+def test_every_level_learns():
+    model = mssm(levels=3, inner_layers=(8,))
+    torch.nn.functional.binary_cross_entropy_with_logits(model(BATCH), BATCH.labels).backward()  # pyright: ignore[reportArgumentType]
+    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.count_nonzero()] == []
+
+
+def test_gates_and_matrices_of_all_levels_are_charged():
+    model = mssm(levels=2, weight_penalty=0.5, inner_layers=(8,))
+    routings = [model.routing, *model.levels[0].parts]  # pyright: ignore[reportGeneralTypeIssues,reportAttributeAccessIssue]
+    linear = [m for m in model.modules() if isinstance(m, StackedLinear)]
+    assert len(linear) == 4
+    squares = [block.weight.square().sum() for block in (*routings, *linear)]  # pyright: ignore[reportAttributeAccessIssue]
+    torch.testing.assert_close(model.penalty(), 0.5 * sum(squares, start=torch.zeros(())))
+    charged = [m for m in model.modules() if hasattr(m, "penalty")]
+    assert len(charged) == 1 + len(routings)
+    with torch.no_grad():
+        model.levels[0].parts[1].gates.log_alpha.fill_(-9)  # pyright: ignore[reportIndexIssue,reportAttributeAccessIssue]
+    found = model.eval().diagnostics(BATCH)
+    assert found["gate"].shape == (2, 2, 1, 8)
+    assert found["gate_closed"].item() == pytest.approx(3 / (4 + 4 + 3))
 
 
 def test_noise_in_training_alone():
@@ -139,6 +253,12 @@ def test_refusals():
         mssm(subnetwork_layers=())
     with pytest.raises(ValueError, match="routed_width is 5 with transform=false"):
         mssm(**SNR_AVER, routed_width=5)
+    with pytest.raises(ValueError, match="levels is 0"):
+        mssm(levels=0)
+    with pytest.raises(
+        ValueError, match=r"levels is 1 with inner_layers=\[8\]; allowed: 1 or more, and layers between"
+    ):
+        mssm(inner_layers=(8,))
     with pytest.raises(ValueError, match="weight_penalty is -1"):
         mssm(weight_penalty=-1)
     model = mssm(penalise_embeddings=True)

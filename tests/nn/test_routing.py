@@ -7,7 +7,7 @@ import torch
 
 from mtlbench.nn.hard_concrete import HardConcrete
 from mtlbench.nn.masks import FieldMasks
-from mtlbench.nn.routing import GateAxis, SparseRouting, Topology
+from mtlbench.nn.routing import GateAxis, RoutedLevel, SparseRouting, Topology
 
 U_SBH = torch.randn(3, 11, 5, generator=torch.Generator().manual_seed(0))
 
@@ -63,6 +63,23 @@ def test_averages():
     torch.testing.assert_close(block(U_SBH), U_SBH.mean(dim=0).expand(2, -1, -1))
     closed = SparseRouting(2, 3, 5, None, gates=partial(HardConcrete, force="zeros"), normalise=True)
     assert not closed(U_SBH).count_nonzero()
+
+
+@pytest.mark.parametrize("axis", ["link", "out", "in", "full"])
+def test_the_shared_unit_of_a_restricted_level_reads_all(axis: GateAxis):
+    def of(units: int, width: int, topology: Topology) -> SparseRouting:
+        return SparseRouting(units, 3, width, 7, topology=topology, axis=axis).eval()
+
+    level = RoutedLevel(2, 3, 5, "restricted", of)
+    tasks, shared = level.parts
+    found = level(U_SBH)
+    assert found.shape == (3, 11, 7)
+    assert isinstance(tasks, SparseRouting)
+    assert isinstance(shared, SparseRouting)
+    assert tasks.links.tolist() == [[0, 2], [1, 2]]
+    assert shared.links.tolist() == [[0, 1, 2]]
+    torch.testing.assert_close(found, torch.cat([tasks(U_SBH), shared(U_SBH)]))
+    assert [part.links.tolist() for part in RoutedLevel(2, 3, 5, "full", of).parts] == [[[0, 1, 2]] * 3]  # pyright: ignore[reportCallIssue,reportAttributeAccessIssue]
 
 
 def test_refusals():

@@ -11,7 +11,7 @@ from mtlbench.nn.activations import Activation, activation_of
 from mtlbench.nn.embedding import FieldEmbedding
 from mtlbench.nn.hard_concrete import Force, HardConcrete, Reduce
 from mtlbench.nn.masks import FieldMasks, MaskKind
-from mtlbench.nn.routing import GateAxis, SparseRouting, Topology
+from mtlbench.nn.routing import GateAxis, RoutedLevel, SparseRouting, Topology
 from mtlbench.nn.stacked import StackedLinear, StackedMLP, Towers
 from mtlbench.schema import Batch, Schema
 
@@ -30,8 +30,9 @@ class MSSM(nn.Module):
     SNR-Aver       none         link, full            no
     =============  ===========  ====================  ===========
 
-    MSSM-Basic is SNR-Trans with one sub-network more than tasks. In training, penalties join the loss: on gates that
-    may be open, and on the squares of all matrices.
+    MSSM-Basic is SNR-Trans with one sub-network more than tasks. With more than one level, units of all levels but the
+    last are sub-networks again, as many as there were: ``u'_i = MLP_i(sum_j (m_ij * W_ij) u_j)``. In training,
+    penalties join the loss: on gates that may be open, and on the squares of all matrices.
 
     Args:
         schema: the fields and tasks.
@@ -43,9 +44,11 @@ class MSSM(nn.Module):
         shared_mask: whether the shared sub-network has masks, or reads the fields as they are.
         mask_bias: see `FieldMasks`.
         topology, gate_axis, normalise: see `SparseRouting`.
+        levels: how often is routed.
+        inner_layers: widths of the layers of each unit between two levels; none: what was routed is routed on.
         transform: whether what is routed is multiplied by a matrix W.
         routed_width: outputs of W; ``None`` for the width of sub-networks.
-        routed_activation: behind the routing.
+        routed_activation: behind each routing.
         gate_temperature, gate_low, gate_high, gate_drop, gate_reduce, gate_force: see `HardConcrete`.
         sparsity_weight: of the penalty on open gates (lambda 2).
         weight_penalty: of the penalty on squares (lambda 1); biases, masks and gates are not charged.
@@ -60,7 +63,9 @@ class MSSM(nn.Module):
 
     Paper: Ding et al.: MSSM, SIGIR 2021; Ma, Zhao, Chen, Li, Hong, Chi: SNR, AAAI 2019.
     Departure: ReLU and bias in sub-networks, which Algorithm 1 does not print; its W_i of line 12 is read as W_j, or
-    the shared sub-network would have none. Routing has one level, and its noise is one draw for the whole batch.
+    the shared sub-network would have none. Algorithm 1 routes once, 2.2 shows a level that is routed on; what stands
+    between two levels is not printed: nothing, unless inner_layers or routed_activation say so. Gate noise is one draw
+    for the whole batch.
     """
 
     def __init__(
@@ -76,6 +81,8 @@ class MSSM(nn.Module):
         mask_bias: float | None = None,
         topology: Topology = "restricted",
         gate_axis: GateAxis = "out",
+        levels: int = 1,
+        inner_layers: Sequence[int] = (),
         transform: bool = True,
         normalise: bool = False,
         routed_width: int | None = None,
@@ -106,6 +113,11 @@ class MSSM(nn.Module):
             )
         if not transform and routed_width is not None:
             raise ValueError(f"routed_width is {routed_width} with transform=false; allowed: null, nothing changes it")
+        if levels < 1 or (levels == 1 and inner_layers):
+            raise ValueError(
+                f"levels is {levels} with inner_layers={list(inner_layers)}; allowed: 1 or more, and layers between "
+                "levels from 2 on"
+            )
         if weight_penalty < 0:
             raise ValueError(f"weight_penalty is {weight_penalty}; allowed: 0 or more")
         self.weight_penalty, self.penalise_embeddings = weight_penalty, penalise_embeddings
@@ -116,40 +128,51 @@ class MSSM(nn.Module):
             self.masks = FieldMasks(readers, fields, embedding_width, field_masks, mask_bias)
         self.shared_mask = shared_mask
         self.subnetworks = StackedMLP(subnetworks, fields * embedding_width, subnetwork_layers, dropout)
-        width = self.subnetworks.width
-        self.routing = SparseRouting(
-            tasks,
-            subnetworks,
-            width,
-            (routed_width or width) if transform else None,
-            topology=topology,
-            axis=gate_axis,
-            gates=partial(
-                HardConcrete,
-                temperature=gate_temperature,
-                low=gate_low,
-                high=gate_high,
-                drop=gate_drop,
-                weight=sparsity_weight,
-                reduce=gate_reduce,
-                force=gate_force,
-            ),
-            normalise=normalise,
+        gates = partial(
+            HardConcrete,
+            temperature=gate_temperature,
+            low=gate_low,
+            high=gate_high,
+            drop=gate_drop,
+            weight=sparsity_weight,
+            reduce=gate_reduce,
+            force=gate_force,
         )
+
+        def routing(units: int, width: int, topology: Topology) -> SparseRouting:
+            return SparseRouting(
+                units,
+                subnetworks,
+                width,
+                (routed_width or width) if transform else None,
+                topology=topology,
+                axis=gate_axis,
+                gates=gates,
+                normalise=normalise,
+            )
+
+        width = self.subnetworks.width
+        self.levels, self.inner = nn.ModuleList(), nn.ModuleList()
+        for _ in range(levels - 1):
+            self.levels.append(level := RoutedLevel(tasks, subnetworks, width, topology, routing))
+            self.inner.append(inner := StackedMLP(subnetworks, level.width, inner_layers, dropout))
+            width = inner.width
+        self.routing = routing(tasks, width, topology)
         self.routed_activation = activation_of(routed_activation)
         self.towers = Towers(tasks, self.routing.width, tower_layers, dropout)
 
     def forward(self, batch: Batch) -> Tensor:
         u_SBH = self.subnetworks(self._seen(self.fields(batch)))
+        for level, inner in zip(self.levels, self.inner, strict=True):
+            u_SBH = inner(self.routed_activation(level(u_SBH)))
         return self.towers(self.routed_activation(self.routing(u_SBH)))
 
     def penalty(self) -> Tensor:
         """``weight_penalty`` times the sum of the squares of all matrices. That on gates is the gates' own."""
         if self.weight_penalty == 0:
             return self.towers.head.weight.new_zeros(())
-        charged = [module.weight for module in self.modules() if isinstance(module, StackedLinear)]
-        if self.routing.weight is not None:
-            charged.append(self.routing.weight)
+        matrices = [module.weight for module in self.modules() if isinstance(module, StackedLinear | SparseRouting)]
+        charged = [weight for weight in matrices if weight is not None]
         if self.penalise_embeddings:
             if self.fields.sparse:
                 raise ValueError(
@@ -160,12 +183,16 @@ class MSSM(nn.Module):
         return self.weight_penalty * torch.stack([weight.square().sum() for weight in charged]).sum()
 
     def diagnostics(self, batch: Batch) -> dict[str, Tensor]:
-        """In evaluation mode: ``gate`` ``[T, links, ...]``, ``gate_closed``, their share at 0; by reader and field
-        ``[N, F]``, ``mask``, the mean over rows, and ``mask_closed``, the share of rows at 0.
+        """In evaluation mode: ``gate`` ``[T, links, ...]`` of the last level, ``gate_closed``, the share at 0 of the
+        gates of all levels; by reader and field ``[N, F]``, ``mask``, the mean over rows, and ``mask_closed``, the
+        share of rows at 0.
         """
         assert not self.training, "diagnostics are taken in evaluation mode"
-        gate = self.routing.gates()
-        found = {"gate": gate, "gate_closed": (gate == 0).float().mean()}
+        gates = [module() for module in self.modules() if isinstance(module, HardConcrete)]
+        found = {
+            "gate": self.routing.gates(),
+            "gate_closed": torch.cat([(gate == 0).float().flatten() for gate in gates]).mean(),
+        }
         if self.masks is not None:
             mask_NBFD = self.masks.masks(self.fields(batch))
             found["mask"] = mask_NBFD.mean(dim=(1, 3))

@@ -1,4 +1,4 @@
-"""Sparse routing: units read sub-networks through gates that close for good."""
+"""Sparse routing: units read sub-networks through gates that close for good, once or level by level."""
 
 from collections.abc import Callable
 from typing import Literal, get_args
@@ -89,3 +89,42 @@ class SparseRouting(nn.Module):
             return torch.einsum("tl,tlbh->tbh", share_TL, read_TLBH)
         # The sum over links is part of one product: gates bend the weights, which are few, not the rows.
         return torch.bmm(read_TLBH.transpose(1, 2).flatten(2), (gate_TLHO * self.weight).flatten(1, 2))
+
+
+class RoutedLevel(nn.Module):
+    """A level below the last one: there is a unit for each sub-network, so that the next level can be routed again.
+
+    In a restricted topology a task's unit reads the task's own and the shared sub-network; the unit that is shared, the
+    last one, reads all.
+
+    Shape: ``[S, B, H]`` -> ``[S, B, width]``.
+
+    Args:
+        tasks: T.
+        subnetworks: S.
+        width: H.
+        topology: see `SparseRouting`.
+        routing: makes the routing to so many units, from sub-networks of a width, in a topology.
+
+    Attributes:
+        width: of each unit.
+
+    Paper: MSSM 2.2, the matrix with three rows; SNR, Ma et al., AAAI 2019.
+    Departure: none. What follows a level is the model's choice.
+    """
+
+    def __init__(
+        self,
+        tasks: int,
+        subnetworks: int,
+        width: int,
+        topology: Topology,
+        routing: Callable[[int, int, Topology], SparseRouting],
+    ) -> None:
+        super().__init__()
+        own = routing(tasks if topology == "restricted" else subnetworks, width, topology)
+        self.parts = nn.ModuleList([own, routing(1, width, "full")] if topology == "restricted" else [own])
+        self.width = own.width
+
+    def forward(self, u_SBH: Tensor) -> Tensor:
+        return torch.cat([part(u_SBH) for part in self.parts])
