@@ -1,0 +1,48 @@
+"""user_info_format1.csv, whole in memory: one line per user, which is one for 130 of the log."""
+
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from mtlbench.data.delimited import HEADER, read_table
+from mtlbench.data.raw import KEY, LINE, RawFile, Shard
+from mtlbench.datasets.ijcai15.layout import USER_COLUMNS, Integers
+
+
+def read_users(
+    path: Path, file: RawFile, refuse: Callable[[Path, int, str, bytes], None]
+) -> tuple[pa.RecordBatch, int]:
+    """Read the file and refuse what cannot be used, further lines of a user among it.
+
+    Returns:
+        `KEY`, ``user_id``, ``age_range`` and ``gender`` of all users, by `KEY`; and how many lines there are, without
+        the header.
+
+    Raises:
+        RawError: the header does not name these columns.
+    """
+    shard = Shard(path=path, file=file, start=0, stop=path.stat().st_size)
+    blocks = list(read_table(shard, USER_COLUMNS))
+    table = pa.Table.from_batches([block.columns for block in blocks]).combine_chunks()
+    bad = {rejected.line: (rejected.reason, rejected.text) for block in blocks for rejected in block.rejected}
+    _, first = np.unique(table["user_id"].to_numpy(), return_index=True)
+    again = np.delete(table[LINE].to_numpy(), first)
+    bad |= {line: ("its user_id stands in an earlier line", text) for line, text in texts(shard, again).items()}
+    for line in sorted(bad):
+        refuse(path, line, *bad[line])
+    users = table.take(pa.array(first))
+    columns = {KEY: users["user_id"]} | {column.name: users[column.name] for column in USER_COLUMNS}
+    batch = pa.RecordBatch.from_pydict({name: column.combine_chunks() for name, column in columns.items()})
+    return batch, sum(block.lines - block.dropped.get(HEADER, 0) for block in blocks)
+
+
+def texts(shard: Shard, lines: Integers) -> dict[int, bytes]:
+    """What some lines of a shard say."""
+    wanted = set(lines.tolist())
+    with shard.path.open("rb") as file:
+        file.seek(shard.start)
+        counted = enumerate(islice(file, max(wanted, default=-1) + 1))
+        return {number: line.rstrip(b"\n") for number, line in counted if number in wanted}
