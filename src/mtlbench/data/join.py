@@ -26,7 +26,7 @@ def table_keys(name: str, pieces: Sequence[Piece], refusals: Refusals) -> pa.Arr
     if not pieces:
         raise ValueError(f"dimension table '{name}' has no rows")
     keys = pa.concat_arrays([batch[KEY] for piece in pieces for batch in piece.read()])
-    for part in ("train", "test"):
+    for part in ("train", "test", "all"):
         own = [piece for piece in pieces if piece.part == part]
         if own:
             _refuse_duplicates(_part(keys, own), own, refusals)
@@ -48,7 +48,7 @@ def point(
     """
     finders: dict[str, Callable[[pa.Array], np.ndarray]] = {}
     for part in ("train", "test"):
-        own = [piece for piece in table if piece.part == part]
+        own = [piece for piece in table if piece.part in (part, "all")]
         finders[part] = _finder(_part(keys, own), own[0].first_row if own else 0)
     for piece in rows:
         for batch in piece.read():

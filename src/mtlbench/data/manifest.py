@@ -95,22 +95,23 @@ def fields(schema: Schema, scales: Mapping[str, Scale], cut: Counter[str], count
 
 def raw(
     files: Sequence[tuple[RawFile, Path]],
+    folder: Path,
     arranged: Arranged,
     spill: Spill,
-    rejected: Counter[str],
+    rejected: Counter[Path],
     provenance: Provenance,
 ) -> dict[str, Any]:
-    """By raw file: what became of its lines, its checksum, and how it compares with the published file."""
+    """By raw file below ``folder``: what became of its lines, its checksum, how it compares with the published file."""
     described: dict[str, Any] = {}
     for file, path in files:
         digest = provenance.raw.get(file.name)
-        lines = arranged.lines.get(file.name, spill.lines[path.name])
-        described[path.name] = {
+        lines = arranged.lines.get(file.name, spill.lines[path])
+        described[path.relative_to(folder).as_posix()] = {
             "bytes": path.stat().st_size,
             "lines": lines,
-            "rejected": rejected[path.name],
-            "dropped": dict(arranged.dropped.get(file.name, spill.dropped.get(path.name, {}))),
-            "cut": {name: count for name, count in spill.cut.get(path.name, {}).items() if count},
+            "rejected": rejected[path],
+            "dropped": dict(arranged.dropped.get(file.name, spill.dropped.get(path, {}))),
+            "cut": {name: count for name, count in spill.cut.get(path, {}).items() if count},
             "sha256": digest,
             "published": _compare(file, lines, digest) if provenance.origin == "real" else None,
         }

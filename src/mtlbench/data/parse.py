@@ -123,9 +123,9 @@ class Spill:
     """
 
     pieces: dict[str, list[Piece]] = field(default_factory=dict)
-    lines: Counter[str] = field(default_factory=Counter)
-    dropped: dict[str, Counter[str]] = field(default_factory=dict)
-    cut: dict[str, Counter[str]] = field(default_factory=dict)
+    lines: Counter[Path] = field(default_factory=Counter)
+    dropped: dict[Path, Counter[str]] = field(default_factory=dict)
+    cut: dict[Path, Counter[str]] = field(default_factory=dict)
     extras: dict[str, str] = field(default_factory=dict)
 
     def rows(self, table: str) -> int:
@@ -133,20 +133,20 @@ class Spill:
 
     def add(self, shard: Shard, path: Path, parsed: Parsed) -> None:
         """Take in the next shard."""
-        name, table = shard.path.name, shard.file.table
+        source, table = shard.path, shard.file.table
         pieces = self.pieces.setdefault(table, [])
         row = self.rows(table)
         for batches in _grouped(parsed.batch_rows):
             rows = sum(parsed.batch_rows[batch] for batch in batches)
-            pieces.append(Piece(path, shard.path, shard.file.part, batches, rows, row, self.lines[name]))
+            pieces.append(Piece(path, source, shard.file.part, batches, rows, row, self.lines[source]))
             row += rows
         for extra in OPTIONAL if parsed.batch_rows else ():
             if extra in next(pieces[-1].read()).schema.names:
                 owner = self.extras.setdefault(extra, table)
                 assert owner == table, f"both '{owner}' and '{table}' have the column '{extra}'"
-        self.lines[name] += parsed.lines
-        self.dropped.setdefault(name, Counter()).update(parsed.dropped)
-        self.cut.setdefault(name, Counter()).update(parsed.cut)
+        self.lines[source] += parsed.lines
+        self.dropped.setdefault(source, Counter()).update(parsed.dropped)
+        self.cut.setdefault(source, Counter()).update(parsed.cut)
 
 
 def spill_all(
@@ -167,7 +167,7 @@ def spill_all(
     with closing(each(Parser(dataset, refusals.stop), jobs, processes, f"reading {dataset.name}")) as results:
         for (shard, path), parsed in zip(jobs, results, strict=True):
             for rejected in parsed.rejected:
-                refusals.add(shard.path, spill.lines[shard.path.name] + rejected.line, rejected.reason, rejected.text)
+                refusals.add(shard.path, spill.lines[shard.path] + rejected.line, rejected.reason, rejected.text)
             spill.add(shard, path, parsed)
     return spill
 

@@ -145,7 +145,8 @@ def _build(plan: _Plan, folder: Path) -> None:
     for path in (work, folder / "rows", folder / "tables", folder / "vocabulary"):
         path.mkdir()
     facts = RowFacts(work)
-    refusals = Refusals(folder / "quarantine.jsonl", plan.on_error)
+    quote = getattr(plan.dataset, "quote", None)
+    refusals = Refusals(folder / "quarantine.jsonl", plan.on_error, folder=plan.raw, quote=quote)
 
     arranged = _arrange(plan, dict(zip(plan.dataset.files, sources, strict=True)), work, refusals)
     spill = spill_all(plan.dataset, arranged.files, work, refusals, plan.processes)
@@ -179,7 +180,12 @@ def _build(plan: _Plan, folder: Path) -> None:
         "tables": {table: spill.rows(table) for table in fitted.schema.tables},
         "fields": manifest.fields(fitted.schema, fitted.scales, sum(spill.cut.values(), Counter()), counts),
         "raw": manifest.raw(
-            list(zip(plan.dataset.files, sources, strict=True)), arranged, spill, refusals.counts, plan.provenance
+            list(zip(plan.dataset.files, sources, strict=True)),
+            plan.raw,
+            arranged,
+            spill,
+            refusals.counts,
+            plan.provenance,
         ),
         "notes": notes,
         "files": manifest.files(folder, plan.processes),

@@ -4,7 +4,7 @@ A reader gives columns and, beside them, the lines that it refuses; what becomes
 count) is `prepare`'s business, so that the rule is written once and a reader can be tested by its return value.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -33,7 +33,8 @@ class RawFile:
         name: path inside the raw folder.
         other_names: further names under which the same content is welcome (``x.csv`` beside ``x.csv.gz``).
         table: what it fills, `ROWS` or a dimension table.
-        part: the publisher's own division. Rows of a part point only into dimension tables of the same part.
+        part: the publisher's own division. Rows of a part point only into dimension tables of the same part, or of
+            ``all``, to which all files of such a table belong.
         splittable: whether any byte range of whole lines can be read by itself (a compressed file cannot).
         published_rows: row count that the publisher or the literature states, if known.
         sha256: checksum of the published file, if known.
@@ -41,7 +42,7 @@ class RawFile:
 
     name: str
     table: str
-    part: Literal["train", "test"]
+    part: Literal["train", "test", "all"]
     splittable: bool = True
     published_rows: int | None = None
     sha256: str | None = None
@@ -163,6 +164,26 @@ class Arranging(Protocol):
             refuse: to be called for every line that cannot be used, in file order: path, line from 0, reason, bytes.
             processes: how many may work.
         """
+        ...
+
+
+class Placed(Protocol):
+    """A data set whose files are known only when its folder is looked at."""
+
+    def in_folder(self, folder: Path) -> RawDataset:
+        """The same, with the ``files`` of a folder.
+
+        Raises:
+            RawError: they cannot be used.
+        """
+        ...
+
+
+class Quoting(Protocol):
+    """A data set whose files are not text: it says what stands in rows that turn out to be of no use."""
+
+    def quote(self, path: Path, lines: Sequence[int]) -> Iterator[bytes]:
+        """What each of some rows of a file says; their numbers count from 0 and ascend."""
         ...
 
 

@@ -3,7 +3,7 @@
 import gzip
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -21,17 +21,28 @@ class Refusals:
         counts: by raw file.
     """
 
-    def __init__(self, path: Path, on_error: Literal["fail", "quarantine"]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        on_error: Literal["fail", "quarantine"],
+        *,
+        folder: Path | None = None,
+        quote: Callable[[Path, Sequence[int]], Iterator[bytes]] | None = None,
+    ) -> None:
         """
         Args:
             path: the quarantine file, JSON lines of file, line (from 1), reason, text; made when first needed.
             on_error: ``fail`` or ``quarantine``.
+            folder: of the raw files, below which they are named.
+            quote: says what stands in some lines of a file, where it is not text; see `mtlbench.data.raw.Quoting`.
         """
         if on_error not in ("fail", "quarantine"):
             raise ValueError(f"on_error is {on_error!r}; allowed: 'fail', 'quarantine'")
         self.path = path
         self.stop = on_error == "fail"
-        self.counts: Counter[str] = Counter()
+        self.counts: Counter[Path] = Counter()
+        self._folder = folder or path.parent
+        self._quote = quote or self._text
         self._place = (Path(), 0, 0)  # file, line and byte that the next look-up may start from
 
     def add(self, source: Path, line: int, reason: str, text: bytes) -> None:
@@ -52,10 +63,11 @@ class Refusals:
                 f"{source}, line {line + 1}: {reason}. The line reads {excerpt!r}. Repair the file, or set "
                 "dataset.on_error=quarantine to set such lines aside and count them"
             )
-        self.counts[source.name] += 1
+        self.counts[source] += 1
+        name = source.relative_to(self._folder) if source.is_relative_to(self._folder) else Path(source.name)
         with self.path.open("a", encoding="utf-8") as file:
             entry = {
-                "file": source.name,
+                "file": name.as_posix(),
                 "line": line + 1,
                 "reason": reason,
                 "text": text.decode("utf-8", "backslashreplace"),
@@ -68,15 +80,19 @@ class Refusals:
         Files and lines that ascend from call to call cost one reading of each file.
 
         Args:
-            source: raw file, plain or gzip.
+            source: raw file.
             lines: their numbers, from 0, ascending.
             reason: why they cannot be used.
 
         Raises:
             RawError: if refused lines stop everything.
         """
-        if not lines:
-            return
+        if lines:
+            for line, text in zip(lines, self._quote(source, lines), strict=True):
+                self.add(source, line, reason, text)
+
+    def _text(self, source: Path, lines: Sequence[int]) -> Iterator[bytes]:
+        """Lines of a text file, plain or gzip."""
         known, at, byte = self._place
         if known != source or at > lines[0]:
             at = byte = 0
@@ -87,5 +103,5 @@ class Refusals:
                     pass
                 text = file.readline()
                 at = line + 1
-                self.add(source, line, reason, text.rstrip(b"\r\n"))
+                yield text.rstrip(b"\r\n")
             self._place = (source, at, file.tell())
