@@ -1,0 +1,123 @@
+"""Private data that papers report on and nobody published: made up to the statistics that the paper prints.
+
+Alipay Advertising: Ding et al., "MSSM: A Multiple-level Sparse Sharing Model for Efficient Multi-Task Learning", SIGIR
+2021, section 3.1.2 (Ant Group). Xiaomi Radio: "DCRNN: Deep Cross network based on RNN for partial parameter sharing in
+multi-task learning", section "Xiaomi Radio's recommendation" (Xiaomi). There are no real files, so every result on
+these names is SIMULATED; a figure made here says nothing about the figures of the papers. The raw format is ours.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+
+from mtlbench.data.cells import Id, OneOf
+from mtlbench.data.delimited import Column, read_table
+from mtlbench.data.raw import ROWS, Block, RawError, RawFile, Shard
+from mtlbench.schema import Field, Task
+
+PROFILE = {"segment": 20, "city": 300, "age": 8}
+"""What is known of a user, and how many values it has."""
+
+OFFER = {"category": 20, "owner": 100}
+"""What is known of an item."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Private:
+    """A user and an item per row, three facts about the user, two about the item, and two labels.
+
+    Departure: papers print how many rows, users and items there are, the tasks and, in part, their rates; not the
+    inputs, of which there are seven here (DCRNN's windows on Xiaomi Radio, L = 5 and I = 2, span seven).
+
+    Attributes:
+        name: as in ``dataset=<name>``.
+        owner: whose data they are.
+        paper: that prints the statistics.
+        item: what is shown: name of the field.
+        labels: the two tasks, in order.
+        rates: share of positive rows of each.
+        chained: whether the second label occurs only together with the first.
+        rows, users, items: as printed.
+    """
+
+    name: str
+    owner: str
+    paper: str
+    item: str
+    labels: tuple[str, ...]
+    rates: tuple[float, ...]
+    chained: bool
+    rows: int
+    users: int
+    items: int
+
+    version = 1
+    simulator_version = 1
+
+    def __post_init__(self) -> None:
+        if len(self.labels) != 2 or len(self.rates) != 2 or not all(0 < rate < 1 for rate in self.rates):
+            raise ValueError(
+                f"{self.name}: labels are {list(self.labels)} and rates {list(self.rates)}; there must be two of each, "
+                "rates above 0 and below 1"
+            )
+        if self.chained and self.rates[1] > self.rates[0]:
+            raise ValueError(
+                f"{self.name}: rates are {list(self.rates)}; {self.labels[1]} needs {self.labels[0]} and is no likelier"
+            )
+
+    @cached_property
+    def sizes(self) -> Mapping[str, int]:
+        """The fields, and how many values each has at the printed number of rows."""
+        return {"user": self.users, **PROFILE, self.item: self.items, **OFFER}
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        roles = {"user": "user", **dict.fromkeys(PROFILE, "user")}
+        return tuple(Field(name=name, role=roles.get(name, "item")) for name in self.sizes)
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        first, second = self.labels
+        return Task(name=first, label=first), Task(name=second, label=second, given=first if self.chained else None)
+
+    @property
+    def files(self) -> tuple[RawFile, ...]:
+        return (RawFile(name=f"{self.name}.csv", table=ROWS, part="train"),)
+
+    @property
+    def where(self) -> str:
+        return (
+            f"Private data of {self.owner}, never published: simulated to the printed statistics of {self.paper}. "
+            "Set dataset.source=simulated; there is nothing else"
+        )
+
+    def read(self, shard: Shard) -> Iterator[Block]:
+        """The lines of a shard in blocks; see `mtlbench.data.raw.Block`.
+
+        Raises:
+            RawError: the file was not written by a simulator.
+        """
+        if not (shard.path.parent / "simulated.json").is_file():
+            raise RawError(f"{shard.path} was not written by a simulator, and cannot be the real thing. {self.where}")
+        numbers = [Column(name=name, source=name, cell=Id()) for name in self.sizes]
+        labels = [Column(name=name, source=name, cell=OneOf((0, 1), pa.int8())) for name in self.labels]
+        group = Column(name="group", source="user", cell=Id())
+        return read_table(shard, (*numbers, group, *labels))
+
+    def simulate(
+        self,
+        folder: Path,
+        *,
+        rows: int = 100_000,
+        seed: int = 0,
+        relatedness: float = 0.5,
+        structure: bool = True,
+    ) -> None:
+        """Write a made-up data set; see `mtlbench.datasets.private_simulator`."""
+        # Not at the top: the simulator takes the format from here.
+        from mtlbench.datasets.private_simulator import Knobs, simulate
+
+        simulate(Path(folder), self, Knobs(rows=rows, seed=seed, relatedness=relatedness, structure=structure))
