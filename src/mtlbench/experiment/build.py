@@ -9,10 +9,14 @@ from collections.abc import Callable
 from typing import Any
 
 import hydra.utils
+from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from mtlbench.experiment.errors import ConfigError
+
+EXTRAS = {"torchjd": "balancing"}
+"""Packages that only some configurations need, and the extra that brings them."""
 
 OUT_OF_RANGE = ("literal_error", "greater_than", "greater_than_equal", "less_than", "less_than_equal")
 """Kinds of validation errors that say themselves what is allowed."""
@@ -27,10 +31,16 @@ def build(node: DictConfig, where: str, **arguments: Any) -> Any:
         arguments: objects that the configuration cannot hold, a schema for instance.
 
     Raises:
-        ConfigError: the target does not exist, a key is not among its arguments, or a value has the wrong type.
+        ConfigError: the target does not exist, a key is not among its arguments, a value has the wrong type, or the
+            target refuses its arguments.
     """
     check(node, where, given=set(arguments))
-    built = hydra.utils.instantiate(node)
+    try:
+        built = hydra.utils.instantiate(node)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, ValueError):  # an object that refuses its arguments says why
+            raise ConfigError(f"{where}: {error.__cause__}") from error
+        raise
     return built(**arguments) if arguments else built
 
 
@@ -51,6 +61,9 @@ def imported(name: str) -> Callable[..., Any]:
     try:
         return hydra.utils.get_object(name)
     except (ImportError, AttributeError, ValueError) as error:
+        cause = error.__cause__
+        if isinstance(cause, ModuleNotFoundError) and (extra := EXTRAS.get(str(cause.name).partition(".")[0])):
+            raise ConfigError(f"{name} needs {cause.name}: pip install 'mtlbench[{extra}]'") from error
         raise ConfigError(f"_target_: cannot import '{name}': {error}") from error
 
 

@@ -103,13 +103,13 @@ class ConfidenceLabels:
         choices = {"relation": Relation, "reading": Reading, "threshold": Threshold, "calibrate_on": CalibrateOn}
         for key, allowed in choices.items():
             if getattr(self, key) not in get_args(allowed):
-                raise ValueError(f"relabel: {key} is {getattr(self, key)!r}; allowed: {', '.join(get_args(allowed))}")
+                raise ValueError(f"{key} is {getattr(self, key)!r}; allowed: {', '.join(get_args(allowed))}")
         if self.positive_rate is not None and not 0 < self.positive_rate < 1:
-            raise ValueError(f"relabel: positive_rate is {self.positive_rate}; allowed: above 0 and below 1, or null")
+            raise ValueError(f"positive_rate is {self.positive_rate}; allowed: above 0 and below 1, or null")
         positive = {"clip": self.clip, "epochs": self.epochs, "steps": self.steps, "batch_size": self.batch_size}
         for key, value in positive.items():
             if value <= 0:
-                raise ValueError(f"relabel: {key} is {value}; allowed: above 0")
+                raise ValueError(f"{key} is {value}; allowed: above 0")
 
     @property
     def tasks(self) -> tuple[Task, ...]:
