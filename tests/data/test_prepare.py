@@ -642,8 +642,8 @@ def test_accounts_compare_with_what_is_published(
 ) -> None:
     (tmp_path / "a").touch()
     file = RawFile(name="a", table=ROWS, part="train", published_rows=published, sha256=checksum)
-    spill, real = parse.Spill(lines=Counter(a=1234)), Provenance(origin="real", raw={"a": "ab"})
-    described = manifest.raw([(file, tmp_path / "a")], Arranged(files=(), lines={}), spill, Counter(), real)
+    spill, real = parse.Spill(lines=Counter({tmp_path / "a": 1234})), Provenance(origin="real", raw={"a": "ab"})
+    described = manifest.raw([(file, tmp_path / "a")], tmp_path, Arranged(files=(), lines={}), spill, Counter(), real)
     assert accounts({"origin": "real", "raw": described}) == [
         f"a: 1,234 lines read, 0 rejected, 0 dropped, 0 values cut, {ending}"
     ]
