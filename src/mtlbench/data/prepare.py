@@ -148,7 +148,8 @@ def _build(plan: _Plan, folder: Path) -> None:
     quote = getattr(plan.dataset, "quote", None)
     refusals = Refusals(folder / "quarantine.jsonl", plan.on_error, folder=plan.raw, quote=quote)
 
-    arranged = _arrange(plan, dict(zip(plan.dataset.files, sources, strict=True)), work, refusals)
+    files = list(zip(plan.dataset.files, sources, strict=True))
+    arranged = _arrange(plan, files, work, refusals)
     spill = spill_all(plan.dataset, arranged.files, work, refusals, plan.processes)
     keys = _join(plan, spill, facts, refusals)
     assign.inherit(spill, facts)
@@ -180,7 +181,7 @@ def _build(plan: _Plan, folder: Path) -> None:
         "tables": {table: spill.rows(table) for table in fitted.schema.tables},
         "fields": manifest.fields(fitted.schema, fitted.scales, sum(spill.cut.values(), Counter()), counts),
         "raw": manifest.raw(
-            list(zip(plan.dataset.files, sources, strict=True)),
+            files,
             plan.raw,
             arranged,
             spill,
@@ -195,14 +196,14 @@ def _build(plan: _Plan, folder: Path) -> None:
     (folder / MANIFEST).write_text(json.dumps(description, indent=1), encoding="utf-8")
 
 
-def _arrange(plan: _Plan, sources: Mapping[RawFile, Path], work: Path, refusals: Refusals) -> Arranged:
+def _arrange(plan: _Plan, files: Sequence[tuple[RawFile, Path]], work: Path, refusals: Refusals) -> Arranged:
     """The files to parse: the raw ones as they are, or what the data set makes of them."""
     arrange = getattr(plan.dataset, "arrange", None)
     if arrange is None:
-        return Arranged(files=tuple(sources.items()), lines={})
+        return Arranged(files=tuple(files), lines={})
     folder = work / "arranged"
     folder.mkdir()
-    return arrange({file.name: path for file, path in sources.items()}, folder, refusals.add, plan.processes)
+    return arrange({file.name: path for file, path in files}, folder, refusals.add, plan.processes)
 
 
 def _join(plan: _Plan, spill: Spill, facts: RowFacts, refusals: Refusals) -> dict[str, pa.Array]:
