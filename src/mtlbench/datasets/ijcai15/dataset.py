@@ -147,13 +147,18 @@ class IJCAI15:
         """
         user_file, log_file = self.files
         users, user_lines = read_users(sources[USERS], user_file, refuse)
+        if not users.num_rows:
+            raise RawError(f"{sources[USERS]}: no line of it can be used")
         user_ids = users["user_id"].to_numpy()
         shards = _scatter(sources[LOG], log_file, user_ids, folder, refuse, processes)
         lines = sum(shard.lines - shard.header for shard in shards)
+        first, last = _days(sources[LOG], shards)
+        windows = self._windows(last)
+        windows.require(first, last)
         gather = Gather(
             shards=shards,
             user_ids=user_ids,
-            windows=self._windows(sources[LOG], shards),
+            windows=windows,
             sample=self.sample,
             truth=_truth(sources[LOG], lines),
             folder=folder,
@@ -162,7 +167,7 @@ class IJCAI15:
         with closing(each(gather, buckets, processes, f"samples of {self.name}")) as results:
             samples, late = np.sum(list(results), axis=0).tolist()
         if not samples:
-            raise RawError(f"{sources[LOG]}: no line of it lies in the windows that dataset.last_day and its like name")
+            raise RawError(f"{sources[LOG]}: no line of it lies in the windows; change dataset.last_day")
         shutil.rmtree(folder / EVENTS)
         with pa.ipc.new_file(str(folder / "users.arrow"), users.schema) as file:
             file.write_batch(users)
@@ -185,16 +190,28 @@ class IJCAI15:
                 yield Block(columns=batch.append_column(LINE, lines), lines=batch.num_rows)
                 first += batch.num_rows
 
-    def _windows(self, log: Path, shards: tuple[Scattered, ...]) -> Windows:
-        days = [shard.days for shard in shards if shard.days]
-        if not days:
-            raise RawError(f"{log}: no line of it can be used. {self.where}")
-        first, last = min(first for first, _ in days), max(last for _, last in days)
+    def simulate(
+        self,
+        folder: Path,
+        *,
+        rows: int = 100_000,
+        seed: int = 0,
+        relatedness: float = 0.5,
+        structure: bool = True,
+        history: float = 40.0,
+    ) -> None:
+        """Write a made-up data set in the format of the real one; see `mtlbench.datasets.ijcai15.simulator`."""
+        from mtlbench.datasets.ijcai15.simulator import Knobs, simulate
+        from mtlbench.datasets.ijcai15.world import LAST
+
+        knobs = Knobs(rows=rows, seed=seed, relatedness=relatedness, structure=structure, history=history)
+        simulate(Path(folder), knobs, self._windows(LAST), version=self.simulator_version)
+
+    def _windows(self, last: int) -> Windows:
+        """The windows, in a log that ends on this day of the year."""
         end = last if self.last_day is None else day_of_year(self.last_day)
-        assert end is not None
-        windows = Windows(self.windows, self.window_days, end)
-        windows.require(first, last)
-        return windows
+        assert end is not None  # see __post_init__
+        return Windows(self.windows, self.window_days, end)
 
 
 def _scatter(
@@ -213,6 +230,14 @@ def _scatter(
             lines += shard.lines
             shards.append(replace(shard, rejected=()))
     return tuple(shards)
+
+
+def _days(log: Path, shards: tuple[Scattered, ...]) -> tuple[int, int]:
+    """First and last day of the log."""
+    days = [shard.days for shard in shards if shard.days]
+    if not days:
+        raise RawError(f"{log}: no line of it can be used")
+    return min(first for first, _ in days), max(last for _, last in days)
 
 
 def _truth(log: Path, lines: int) -> Path | None:

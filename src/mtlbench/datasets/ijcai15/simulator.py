@@ -1,0 +1,215 @@
+"""Writes the two IJCAI-15 files, as published, from a planted `World`, users by users in flat memory.
+
+Labels: a pair is favourited with probability ``sigmoid(SPREAD * s + b)`` and bought with probability
+``sigmoid(SPREAD * (relatedness * s + sqrt(1 - relatedness**2) * t) + c)``. The scores s and t have mean 0 and standard
+deviation 1 in the first window, and b and c give it the rates of `RATES`; from window to window pasts grow, and rates
+move a little. What a pair becomes in one window is part of the past in the next.
+
+``user_log_format1.csv.truth.npy`` beside the log has a row per line (the header is none): the true probabilities of the
+pair that the line is of, NaN outside the windows.
+
+Departure from the published files: a user has fewer lines (`history`), the items of a day are as popular as those of
+another, age and gender are uniform, and the true label rates of pairs are unknown; see `RATES`.
+"""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mtlbench.data.delimited import Column
+from mtlbench.data.encode import truth_path
+from mtlbench.datasets.ijcai15.layout import (
+    CLICK,
+    EVENT,
+    FAVOURITE,
+    LOG,
+    LOG_COLUMNS,
+    MISSING,
+    MONTH_DAYS,
+    PURCHASE,
+    USER_COLUMNS,
+    USERS,
+    Integers,
+)
+from mtlbench.datasets.ijcai15.windows import Windows
+from mtlbench.datasets.ijcai15.world import FIRST, LAST, PUBLISHED_ROWS, SHARES, Crowd, World
+
+RATES = (0.12, 0.09)
+"""Of favourites and purchases among pairs, an assumption: 6.4 % and 4.7 % of the log's lines outside the Double 11, at
+two lines per pair. (Their entropies sum to 0.67; the models of MSSM, better than chance, have log losses of 0.61.)"""
+SPREAD = 1.9
+"""Standard deviation of a task's log-odds: a best possible AUC of about 0.84."""
+FURTHER_CLICKS = 0.9
+"""Clicks on a pair beyond the first, on average."""
+NO_CLICK = 0.1
+"""Share of favourites and purchases without a click: the published log, a biased sample, has such pairs."""
+USERS_PER_CROWD = 1024
+CALIBRATION_CROWDS = 16
+
+Floats = npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Knobs:
+    """What to simulate.
+
+    Attributes:
+        rows: samples of all windows.
+        seed: of everything.
+        relatedness: correlation of the two tasks' log-odds, 0 to 1.
+        structure: False makes the labels independent of every input, at the same rates.
+        history: lines of a user before the first window, on average.
+    """
+
+    rows: int
+    seed: int
+    relatedness: float
+    structure: bool
+    history: float
+
+    def __post_init__(self) -> None:
+        limits = (("rows", 100, 100 * PUBLISHED_ROWS), ("seed", 0, 2**63), ("relatedness", 0, 1), ("history", 1, 1000))
+        for knob, low, high in limits:
+            if not low <= (value := getattr(self, knob)) <= high:
+                raise ValueError(f"ijcai15 simulator: {knob} is {value}; allowed: {low} to {high}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Law:
+    """How labels come about: means and deviations of the parts of the scores, and the intercepts."""
+
+    scales: dict[str, tuple[Floats, Floats]]
+    relatedness: float
+    structure: bool
+    intercepts: Floats
+
+    def log_odds(self, components: dict[str, Floats]) -> Floats:
+        """Of a favourite and of a purchase, ``[R, 2]``."""
+        score = np.zeros_like(components["match"])
+        if self.structure:
+            for name, share in SHARES.items():
+                mean, deviation = self.scales[name]
+                score += SPREAD * np.sqrt(share) * (components[name] - mean) / deviation
+        favourite, own = score.T
+        purchase = self.relatedness * favourite + np.sqrt(1 - self.relatedness**2) * own
+        return np.stack([favourite, purchase], axis=1) + self.intercepts
+
+
+def simulate(folder: Path, knobs: Knobs, windows: Windows, version: int) -> None:
+    """Write both files, the truth, and ``simulated.json``: a function of the arguments alone.
+
+    Args:
+        folder: is made if it does not exist.
+        knobs: what to write.
+        windows: in which the samples lie.
+        version: of the simulator, written down.
+    """
+    windows.require(FIRST, LAST)
+    world = World(rows=knobs.rows, seed=knobs.seed, history=knobs.history, windows=windows)
+    law = calibrated(world, knobs.relatedness, knobs.structure)
+    folder.mkdir(parents=True, exist_ok=True)
+    pairs = world.pairs_of_users()
+    raw_truth = folder / "truth"
+    with (
+        (folder / LOG).open("wb") as log,
+        (folder / USERS).open("wb") as users,
+        raw_truth.open("wb") as truth,
+    ):
+        log.write(_header(LOG_COLUMNS))
+        users.write(_header(USER_COLUMNS))
+        for first in range(0, len(pairs), USERS_PER_CROWD):
+            random = np.random.default_rng([knobs.seed, 6, first])
+            crowd = world.crowd(first, pairs[first : first + USERS_PER_CROWD])
+            events, chance = lived(world, law, crowd, random)
+            order = np.argsort(events["user"] + random.random(len(events)))
+            log.write(_log_lines(events[order], first))
+            users.write(_user_lines(crowd))
+            chance[order].tofile(truth)
+    _as_npy(raw_truth, truth_path(folder / LOG))
+    facts = {"name": "ijcai15", "version": version, "knobs": asdict(knobs), "windows": asdict(windows)}
+    (folder / "simulated.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def calibrated(world: World, relatedness: float, structure: bool) -> Law:
+    """The law under which the first window has scores of mean 0 and deviation 1, and the rates of `RATES`.
+
+    It is fitted to all users where they are few, else to crowds spread evenly over them.
+    """
+    pairs = world.pairs_of_users()
+    firsts = range(0, len(pairs), USERS_PER_CROWD)
+    crowds = [
+        world.crowd(first, pairs[first : first + USERS_PER_CROWD])
+        for first in firsts[:: max(1, len(firsts) // CALIBRATION_CROWDS)]
+    ]
+    parts = [world.components(crowd, crowd.events, 0) for crowd in crowds]
+    components = {name: np.concatenate([part[name] for part in parts]) for name in SHARES}
+    scales = {name: (part.mean(axis=0), part.std(axis=0) + 1e-12) for name, part in components.items()}
+    law = Law(scales=scales, relatedness=relatedness, structure=structure, intercepts=np.zeros(2))
+    odds = law.log_odds(components)
+    return replace(law, intercepts=np.array([_intercept(odds[:, task], rate) for task, rate in enumerate(RATES)]))
+
+
+def lived(world: World, law: Law, crowd: Crowd, random: np.random.Generator) -> tuple[np.ndarray, npt.NDArray]:
+    """All that a crowd did, window after window, `EVENT` ``[N]``, and the true probabilities, float32 ``[N, 2]``."""
+    events = [crowd.events]
+    chances = [np.full((len(crowd.events), 2), np.nan, np.float32)]
+    for window in range(world.windows.count):
+        rows = np.flatnonzero(crowd.window == window)
+        odds = law.log_odds(world.components(crowd, np.concatenate(events), window))
+        chance = (1 / (1 + np.exp(-odds))).astype(np.float32)
+        label = random.random(chance.shape) < chance
+        clicks = 1 + random.poisson(FURTHER_CLICKS, len(rows))
+        clicks[label.any(axis=1) & (random.random(len(rows)) < NO_CLICK)] = 0
+        times = np.concatenate((clicks, *label.T))
+        which = np.repeat(np.tile(np.arange(len(rows)), 3), times)
+        action = np.repeat(np.repeat((CLICK, FAVOURITE, PURCHASE), len(rows)), times)
+        pair = rows[which]
+        events.append(world.events(crowd.who[pair], crowd.item[pair], crowd.day[pair], action))
+        chances.append(chance[which])
+    return np.concatenate(events), np.concatenate(chances)
+
+
+def _intercept(log_odds: Floats, rate: float) -> float:
+    """What to add to the log-odds so that the mean probability is the rate (bisection)."""
+    low, high = -30.0, 30.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if (1 / (1 + np.exp(-log_odds - middle))).mean() > rate else (middle, high)
+    return low
+
+
+def _header(columns: tuple[Column, ...]) -> bytes:
+    return ",".join(column.source for column in columns).encode() + b"\n"
+
+
+def _log_lines(events: np.ndarray, first: int) -> bytes:
+    columns = {name: events[name] for name in EVENT.names or ()}
+    columns |= {"user_id": events["user"] + first + 1, "day": MONTH_DAYS[events["day"] - 1]}
+    return _lines([columns[column.name] for column in LOG_COLUMNS])
+
+
+def _user_lines(crowd: Crowd) -> bytes:
+    return _lines([np.arange(crowd.first + 1, crowd.first + 1 + len(crowd.age)), crowd.age, crowd.gender])
+
+
+def _lines(columns: list[Integers]) -> bytes:
+    """Numbers with commas between them and a newline behind; nothing for `MISSING`."""
+    texts = [pa.array(column, mask=column == MISSING).cast(pa.string()).fill_null("") for column in columns]
+    *others, last = texts
+    last = pc.call_function("binary_join_element_wise", [last, "\n", ""])
+    joined = pc.call_function("binary_join_element_wise", [*others, last, ","])
+    return joined.buffers()[2].to_pybytes()
+
+
+def _as_npy(raw: Path, path: Path) -> None:
+    """float32 pairs as an array file that can be mapped."""
+    rows = raw.stat().st_size // 8
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(rows, 2))
+    array[:] = np.memmap(raw, np.float32, "r", shape=(rows, 2))
+    array.flush()
+    raw.unlink()
