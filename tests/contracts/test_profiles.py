@@ -10,6 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from mtlbench.balancing.constant import Fixed
 from mtlbench.cli.compose import compose
+from mtlbench.nn.dice import Dice
+from mtlbench.nn.stacked import StackedMLP
 from mtlbench.schema import Task
 from synthetic import plain_schema, random_batch, rich_schema
 
@@ -102,3 +104,15 @@ def test_every_model_is_built_with_every_profile(profile: str):
         if config.virtual_gradient._target_ is not None:
             arguments["virtual_gradient"] = instantiate(config.virtual_gradient)()
         assert instantiate(config.model)(**arguments).eval()(batch).isfinite().all(), name
+
+
+@pytest.mark.parametrize("name", ["dnn", "shared_bottom", "esmm", "omoe", "mmoe", "cgc", "ple", "mpa_coarse"])
+def test_the_models_that_mpa_compares_have_dice_behind_every_hidden_layer(name: str):
+    first, second = plain_schema().tasks
+    schema = plain_schema(tasks=2)
+    schema = replace(schema, tasks=(first, replace(second, given=first.name)))
+    model = instantiate(compose([f"model={name}", "profile=mpa"]).model)(schema=schema)
+    perceptrons = [module for module in model.modules() if isinstance(module, StackedMLP)]
+    behind = [activation for perceptron in perceptrons for activation in perceptron.activations]
+    assert behind
+    assert {type(activation) for activation in behind} == {Dice}

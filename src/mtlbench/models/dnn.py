@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from mtlbench.nn.activations import LayerActivation
 from mtlbench.nn.embedding import FieldEmbedding
 from mtlbench.nn.stacked import Towers
 from mtlbench.schema import Batch, Schema
@@ -18,6 +19,7 @@ class DNN(nn.Module):
         schema: the fields.
         embedding_width: components of a field embedding.
         layers: widths of the hidden layers; none makes a logistic regression on the embeddings.
+        activation: behind every hidden layer.
         dropout: behind every hidden layer.
         embedding_std: see `FieldEmbedding`.
 
@@ -33,12 +35,13 @@ class DNN(nn.Module):
         *,
         embedding_width: int,
         layers: Sequence[int],
+        activation: LayerActivation = "relu",
         dropout: float = 0.0,
         embedding_std: float | None = None,
     ) -> None:
         super().__init__()
         self.fields = FieldEmbedding(schema, embedding_width, embedding_std)
-        self.tower = Towers(1, len(schema.fields) * embedding_width, layers, dropout)
+        self.tower = Towers(1, len(schema.fields) * embedding_width, layers, dropout, activation=activation)
 
     def forward(self, batch: Batch) -> Tensor:
         x_BFD = self.fields(batch)

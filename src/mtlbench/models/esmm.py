@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from mtlbench.nn.activations import LayerActivation
 from mtlbench.nn.embedding import FieldEmbedding
 from mtlbench.nn.product import GivenProducts
 from mtlbench.nn.stacked import Towers
@@ -20,6 +21,7 @@ class ESMM(nn.Module):
         schema: the fields and tasks; `Task.given` says which task stands before which.
         embedding_width: components of a field embedding.
         layers: widths of each tower's hidden layers; none makes it linear.
+        activation: behind every hidden layer.
         dropout: behind every hidden layer.
         embedding_std: see `FieldEmbedding`.
 
@@ -38,13 +40,16 @@ class ESMM(nn.Module):
         *,
         embedding_width: int,
         layers: Sequence[int],
+        activation: LayerActivation = "relu",
         dropout: float = 0.0,
         embedding_std: float | None = None,
     ) -> None:
         super().__init__()
         self.fields = FieldEmbedding(schema, embedding_width, embedding_std)
         self.products = GivenProducts(schema)
-        self.towers = Towers(len(schema.tasks), len(schema.fields) * embedding_width, layers, dropout)
+        self.towers = Towers(
+            len(schema.tasks), len(schema.fields) * embedding_width, layers, dropout, activation=activation
+        )
 
     def forward(self, batch: Batch) -> Tensor:
         return self.products(self.towers(self.fields(batch).flatten(1)[None]))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from mtlbench.nn.activations import LayerActivation
 from mtlbench.nn.embedding import FieldEmbedding
 from mtlbench.nn.gate import MappedGates, mix
 from mtlbench.nn.stacked import StackedMLP, Towers
@@ -24,6 +25,7 @@ class MMoE(nn.Module):
         gate_layers: widths of hidden layers of the gates.
         gate_bias: whether the gates' scores have a bias.
         gate_dropout: probability that a gate is closed in training.
+        activation: behind every layer of experts and every hidden layer of towers.
         dropout: behind every hidden layer of experts and towers.
         embedding_std: see `FieldEmbedding`.
         virtual_gradient: bends the gradient of the gates; gate differences are taken row by row.
@@ -50,6 +52,7 @@ class MMoE(nn.Module):
         gate_layers: Sequence[int] = (),
         gate_bias: bool = False,
         gate_dropout: float = 0.0,
+        activation: LayerActivation = "relu",
         dropout: float = 0.0,
         embedding_std: float | None = None,
         virtual_gradient: VirtualGradient | None = None,
@@ -70,12 +73,12 @@ class MMoE(nn.Module):
         tasks = len(schema.tasks)
         inputs = len(schema.fields) * embedding_width
         self.fields = FieldEmbedding(schema, embedding_width, embedding_std)
-        self.experts = StackedMLP(experts, inputs, expert_layers, dropout)
+        self.experts = StackedMLP(experts, inputs, expert_layers, dropout, activation)
         self.gates = MappedGates(
             1 if shared_gate else tasks, inputs, experts, layers=gate_layers, bias=gate_bias, dropout=gate_dropout
         )
         self.virtual_gradient = None if virtual_gradient is None else virtual_gradient.between(tasks)
-        self.towers = Towers(tasks, self.experts.width, tower_layers, dropout)
+        self.towers = Towers(tasks, self.experts.width, tower_layers, dropout, activation=activation)
 
     def forward(self, batch: Batch) -> Tensor:
         x_BI = self.fields(batch).flatten(1)

@@ -5,10 +5,11 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from mtlbench.nn.activations import LayerActivation
 from mtlbench.nn.embedding import FieldEmbedding
 from mtlbench.nn.extraction import Extraction
 from mtlbench.nn.gate import MappedGates
-from mtlbench.nn.stacked import Towers
+from mtlbench.nn.stacked import StackedMLP, Towers
 from mtlbench.schema import Batch, Schema
 
 
@@ -25,6 +26,7 @@ class PLE(nn.Module):
         gate_layers: widths of hidden layers of the gates.
         gate_bias: whether the gates' scores have a bias.
         gate_dropout: probability that a gate is closed in training.
+        activation: behind every layer of experts and every hidden layer of towers.
         dropout: behind every hidden layer of experts and towers.
         embedding_std: see `FieldEmbedding`.
 
@@ -51,6 +53,7 @@ class PLE(nn.Module):
         gate_layers: Sequence[int] = (),
         gate_bias: bool = False,
         gate_dropout: float = 0.0,
+        activation: LayerActivation = "relu",
         dropout: float = 0.0,
         embedding_std: float | None = None,
     ) -> None:
@@ -69,11 +72,11 @@ class PLE(nn.Module):
                 shared_experts=shared_experts,
                 last=level == len(level_layers) - 1,
                 gates=partial(MappedGates, layers=gate_layers, bias=gate_bias, dropout=gate_dropout),
-                dropout=dropout,
+                experts=partial(StackedMLP, dropout=dropout, activation=activation),
             )
             for level, layers in enumerate(level_layers)
         )
-        self.towers = Towers(tasks, widths[-1], tower_layers, dropout)
+        self.towers = Towers(tasks, widths[-1], tower_layers, dropout, activation=activation)
 
     def forward(self, batch: Batch) -> Tensor:
         z_TBI = shared_1BI = self.fields(batch).flatten(1)[None]

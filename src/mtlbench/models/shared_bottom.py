@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from mtlbench.nn.activations import LayerActivation
 from mtlbench.nn.embedding import FieldEmbedding
 from mtlbench.nn.stacked import MLP, Towers
 from mtlbench.schema import Batch, Schema
@@ -17,6 +18,7 @@ class SharedBottom(nn.Module):
         embedding_width: components of a field embedding.
         bottom_layers: widths of the layers that all tasks share.
         tower_layers: widths of each tower's hidden layers; none makes it linear.
+        activation: behind every hidden layer.
         dropout: behind every hidden layer.
         embedding_std: see `FieldEmbedding`.
 
@@ -33,13 +35,14 @@ class SharedBottom(nn.Module):
         embedding_width: int,
         bottom_layers: Sequence[int],
         tower_layers: Sequence[int],
+        activation: LayerActivation = "relu",
         dropout: float = 0.0,
         embedding_std: float | None = None,
     ) -> None:
         super().__init__()
         self.fields = FieldEmbedding(schema, embedding_width, embedding_std)
-        self.bottom = MLP(len(schema.fields) * embedding_width, bottom_layers, dropout)
-        self.towers = Towers(len(schema.tasks), self.bottom.width, tower_layers, dropout)
+        self.bottom = MLP(len(schema.fields) * embedding_width, bottom_layers, dropout, activation)
+        self.towers = Towers(len(schema.tasks), self.bottom.width, tower_layers, dropout, activation=activation)
 
     def forward(self, batch: Batch) -> Tensor:
         x_BFD = self.fields(batch)

@@ -26,7 +26,7 @@ class Extraction(nn.Module):
         shared_experts: experts of all tasks.
         last: whether no shared state is mixed.
         gates: makes the gates from how many there are, the width of their input, and how many experts they mix.
-        dropout: behind every hidden layer of experts.
+        experts: makes the experts from how many there are, the width of their input, and their layers.
 
     Raises:
         ValueError: no experts, a negative number of them, experts without layers.
@@ -45,7 +45,7 @@ class Extraction(nn.Module):
         shared_experts: int,
         last: bool,
         gates: Callable[[int, int, int], MappedGates] = MappedGates,
-        dropout: float = 0.0,
+        experts: Callable[[int, int, Sequence[int]], StackedMLP] = StackedMLP,
     ) -> None:
         super().__init__()
         if min(task_experts, shared_experts) < 0 or task_experts + shared_experts < 1:
@@ -56,8 +56,8 @@ class Extraction(nn.Module):
         if not layers:
             raise ValueError("a level of level_layers is empty; allowed: one or more widths of its experts' layers")
         self.tasks, self.task_experts, self.width = tasks, task_experts, layers[-1]
-        self.own = StackedMLP(tasks * task_experts, inputs, layers, dropout) if task_experts else None
-        self.shared = StackedMLP(shared_experts, inputs, layers, dropout) if shared_experts else None
+        self.own = experts(tasks * task_experts, inputs, layers) if task_experts else None
+        self.shared = experts(shared_experts, inputs, layers) if shared_experts else None
         self.gates = gates(tasks, inputs, task_experts + shared_experts)
         # Without shared experts nobody reads the shared state.
         everyone = tasks * task_experts + shared_experts
@@ -66,18 +66,18 @@ class Extraction(nn.Module):
     def forward(self, z_TBI: Tensor, shared_1BI: Tensor) -> tuple[Tensor, Tensor | None]:
         gate_TBE = self.gates(z_TBI)
         parts: list[Tensor] = []
-        experts: list[Tensor] = []
+        every: list[Tensor] = []
         if self.own is not None:
             each_EBI = z_TBI.repeat_interleave(self.task_experts, dim=0) if len(z_TBI) == self.tasks else z_TBI
             own_EBH = self.own(each_EBI)
             own_TEBH = own_EBH.unflatten(0, (self.tasks, self.task_experts))
             parts.append(torch.einsum("tbe,tebh->tbh", gate_TBE[..., : self.task_experts], own_TEBH))
-            experts.append(own_EBH)
+            every.append(own_EBH)
         if self.shared is not None:
             shared_EBH = self.shared(shared_1BI)
             parts.append(mix(gate_TBE[..., self.task_experts :], shared_EBH))
-            experts.append(shared_EBH)
+            every.append(shared_EBH)
         mixed_TBH = parts[0] if len(parts) == 1 else parts[0] + parts[1]
         if self.shared_gate is None:
             return mixed_TBH, None
-        return mixed_TBH, mix(self.shared_gate(shared_1BI), torch.cat(experts))
+        return mixed_TBH, mix(self.shared_gate(shared_1BI), torch.cat(every))
