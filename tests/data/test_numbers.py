@@ -38,6 +38,11 @@ def test_parts_and_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len({(scale.mean.tobytes(), scale.deviation.tobytes()) for scale in scales}) == 1
     repeated = np.repeat(values, uses)
     np.testing.assert_allclose([*scales[0].mean, *scales[0].deviation], [repeated.mean(), repeated.std()], rtol=1e-12)
+    pairs = np.stack([values, 3 * values + 1], axis=1).tolist()
+    wide = [fit_scale(PAIR, [(pa.array(pairs[a:b]), uses[a:b]) for a, b in pairwise(cut)]) for cut in cuts]
+    assert len({(scale.mean.tobytes(), scale.deviation.tobytes()) for scale in wide}) == 1
+    np.testing.assert_allclose(wide[0].mean, [repeated.mean(), 3 * repeated.mean() + 1], rtol=1e-12)
+    np.testing.assert_allclose(wide[0].deviation, [repeated.std(), 3 * repeated.std()], rtol=1e-12)
 
 
 def test_lists_of_components() -> None:

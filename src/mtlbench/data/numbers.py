@@ -9,7 +9,8 @@ import pyarrow as pa
 from mtlbench.schema import Field
 
 CHUNK = 1 << 16
-"""Rows summed at once. Sums depend on where chunks end, so these ends are fixed by row number and by nothing else."""
+"""Numbers of a field summed at once. Sums depend on where chunks end, so these ends are fixed by the rows' numbers and
+the field's width, and by nothing else."""
 
 ROUNDING = 1e-12
 """A deviation this small beside the mean is the rounding error of a constant."""
@@ -81,13 +82,18 @@ def fit_scale(field: Field, parts: Iterable[tuple[pa.Array, np.ndarray]]) -> Sca
 
 
 def _chunks(field: Field, parts: Iterable[tuple[pa.Array, np.ndarray]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Values and their weights, both ``[rows, width]``, `CHUNK` rows at a time."""
-    values, weight = np.zeros((0, field.width)), np.zeros((0, field.width))
+    """Values and their weights, both ``[rows, width]``, so many rows at a time that they hold `CHUNK` numbers."""
+    rows = max(1, CHUNK // field.width)
+    waiting = [(np.zeros((0, field.width)), np.zeros((0, field.width)))]
     for column, uses in parts:
         more, missing = number_matrix(field, column)
-        values = np.concatenate([values, more])
-        weight = np.concatenate([weight, np.where(missing, 0, uses[:, None])])
-        while len(values) >= CHUNK:
-            yield values[:CHUNK], weight[:CHUNK]
-            values, weight = values[CHUNK:], weight[CHUNK:]
+        waiting.append((more, np.where(missing, 0.0, uses[:, None])))
+        if sum(len(values) for values, _ in waiting) < rows:
+            continue
+        values, weight = (np.concatenate(part) for part in zip(*waiting, strict=True))
+        whole = len(values) - len(values) % rows
+        for start in range(0, whole, rows):
+            yield values[start : start + rows], weight[start : start + rows]
+        waiting = [(values[whole:], weight[whole:])]
+    values, weight = (np.concatenate(part) for part in zip(*waiting, strict=True))
     yield values, weight
