@@ -8,6 +8,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
+from mtlbench.data.delimited import HEADER
 from mtlbench.data.encode import Counts
 from mtlbench.data.identity import checksum
 from mtlbench.data.numbers import Scale
@@ -106,14 +107,18 @@ def raw(
     for file, path in files:
         digest = provenance.raw.get(file.name)
         lines = arranged.lines.get(file.name, spill.lines[path])
+        dropped = dict(arranged.dropped.get(file.name, spill.dropped.get(path, {})))
+        rows = lines - dropped.get(HEADER, 0)
+        whole = rows + sum(dropped.values()) == lines and not rejected[path]
+        positives = spill.positives.get(path, Counter()) if whole else None
         described[path.relative_to(folder).as_posix()] = {
             "bytes": path.stat().st_size,
             "lines": lines,
             "rejected": rejected[path],
-            "dropped": dict(arranged.dropped.get(file.name, spill.dropped.get(path, {}))),
+            "dropped": dropped,
             "cut": {name: count for name, count in spill.cut.get(path, {}).items() if count},
             "sha256": digest,
-            "published": _compare(file, lines, digest) if provenance.origin == "real" else None,
+            "published": _compare(file, rows, positives, digest) if provenance.origin == "real" else None,
         }
     return described
 
@@ -152,13 +157,19 @@ def rule(split: Callable[..., Any]) -> dict[str, Any]:
     return {"rule": f"{function.__module__}.{function.__qualname__}", **parameters}
 
 
-def _compare(file: RawFile, lines: int, digest: str | None) -> str | None:
+def _compare(file: RawFile, rows: int, positives: Counter[str] | None, digest: str | None) -> str | None:
+    """How a file compares with the published one; positives that are ``None`` (some lines are left out) do not."""
     differences: list[str] = []
-    if file.published_rows is not None and lines != file.published_rows:
-        differences.append(f"{lines} lines, published are {file.published_rows}")
+    if file.published_rows is not None and rows != file.published_rows:
+        differences.append(f"{rows} lines, published are {file.published_rows}")
+    known = {label: count for label, count in file.published_positives.items() if label in (positives or {})}
+    for label, published in known.items():
+        if positives and positives[label] != published:
+            differences.append(f"{positives[label]} positive for {label}, published are {published}")
     if file.sha256 is not None and digest is not None and digest != file.sha256:
         differences.append(f"sha256 is {digest}, published is {file.sha256}")
     if differences:
         return "differs: " + "; ".join(differences)
-    compared = ["counts"] * (file.published_rows is not None) + ["checksum"] * (None not in (file.sha256, digest))
+    compared = ["counts"] * (file.published_rows is not None) + ["positives"] * bool(known)
+    compared += ["checksum"] * (None not in (file.sha256, digest))
     return f"matches the published {' and '.join(compared)}" if compared else None

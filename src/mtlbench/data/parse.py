@@ -65,6 +65,7 @@ class Parsed:
         rejected: refused lines (the first one only, where one is enough to stop).
         dropped: lines left out by a named policy.
         cut: by bag field: entries beyond its width.
+        positives: by label.
     """
 
     lines: int = 0
@@ -72,6 +73,7 @@ class Parsed:
     rejected: list[Rejected] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
     cut: dict[str, int] = field(default_factory=dict)
+    positives: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ class Parser:
         parsed = Parsed()
         own = [f for f in self.dataset.fields if table_of(f) == shard.file.table]
         bag_fields = [f for f in own if f.kind == "id" and f.width > 1]
+        labels = [task.label for task in self.dataset.tasks] if shard.file.table == ROWS else []
         writer: pa.RecordBatchFileWriter | None = None
         try:
             for block in self.dataset.read(shard):
@@ -101,6 +104,7 @@ class Parser:
                     parsed.dropped[name] = parsed.dropped.get(name, 0) + count
                 if self.stop and parsed.rejected:
                     break
+                parsed.positives.update({label: int(block.columns[label].to_numpy().sum()) for label in labels})
                 batch = _cut(block.columns, bag_fields, parsed.cut)
                 writer = writer or pa.ipc.new_file(str(path), batch.schema)
                 if batch.num_rows:
@@ -118,7 +122,7 @@ class Spill:
 
     Attributes:
         pieces: by table, in file order.
-        lines, dropped, cut: what `Parsed` says, by raw file.
+        lines, dropped, cut, positives: what `Parsed` says, by raw file.
         extras: for each of the columns `OPTIONAL` that there is: the table that has it.
     """
 
@@ -126,6 +130,7 @@ class Spill:
     lines: Counter[Path] = field(default_factory=Counter)
     dropped: dict[Path, Counter[str]] = field(default_factory=dict)
     cut: dict[Path, Counter[str]] = field(default_factory=dict)
+    positives: dict[Path, Counter[str]] = field(default_factory=dict)
     extras: dict[str, str] = field(default_factory=dict)
 
     def rows(self, table: str) -> int:
@@ -147,6 +152,7 @@ class Spill:
         self.lines[source] += parsed.lines
         self.dropped.setdefault(source, Counter()).update(parsed.dropped)
         self.cut.setdefault(source, Counter()).update(parsed.cut)
+        self.positives.setdefault(source, Counter()).update(parsed.positives)
 
 
 def spill_all(

@@ -101,6 +101,7 @@ class WeChat:
             part="train",
             splittable=self.duplicates == "keep",  # which row is the last, the whole file tells
             published_rows=PUBLISHED_ROWS,
+            published_positives=POSITIVES,
         )
         feeds = RawFile(name="feed_info.csv", table=FEED, part="train", published_rows=PUBLISHED_FEEDS)
         embeddings = RawFile(name="feed_embeddings.csv", table=EMBEDDING, part="train")
@@ -141,7 +142,7 @@ class WeChat:
         self,
         folder: Path,
         *,
-        rows: int = 200_000,
+        rows: int = 100_000,
         seed: int = 0,
         rates: Literal["auto", "official", "demo"] = "auto",
         relatedness: float = 0.5,
