@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
 from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf
 
@@ -74,10 +75,10 @@ def locate(dataset: DictConfig, folder: Path) -> Data:
     """
     if "relabel" in dataset:
         return _locate_relabelled(dataset, folder)
-    reader: RawDataset = build(dataset.reader, "dataset.reader")
-    _check_tasks(dataset, reader.tasks)
     named = None if dataset.raw is None else Path(dataset.raw)
     raw = named or folder / "raw" / dataset.name
+    reader = _reader(dataset, raw)
+    _check_tasks(dataset, reader.tasks)
     plain = typing.cast(dict[str, Any], OmegaConf.to_container(dataset, resolve=True))
     kept = {key: value for key, value in plain.items() if key not in (*PLACES, "simulator", "metrics")}
     if _resolve_source(dataset.source, reader, raw, named) == "real":
@@ -98,6 +99,37 @@ def locate(dataset: DictConfig, folder: Path) -> Data:
         store=folder / "store" / dataset.name / fingerprint,
         identity=identity,
     )
+
+
+def _reader(dataset: DictConfig, raw: Path) -> RawDataset:
+    """What reads the raw files; a schema in a file of its own is read into the configuration first.
+
+    The file may lie anywhere: what it says makes the data what they are, and is what a run's folder keeps.
+    """
+    if isinstance(path := dataset.get("schema"), str):
+        dataset.schema = read_schema(Path(path))
+    reader: RawDataset = build(dataset.reader, "dataset.reader")
+    if dataset.source == "simulated" and not hasattr(reader, "simulate"):
+        raise ConfigError(f"dataset.source=simulated: data set '{dataset.name}' has no simulator. {reader.where}")
+    in_folder: Callable[[Path], RawDataset] | None = getattr(reader, "in_folder", None)
+    return reader if in_folder is None else in_folder(raw)
+
+
+def read_schema(path: Path) -> dict[str, Any]:
+    """The YAML file that describes a folder of files.
+
+    Raises:
+        ConfigError: it is not there, or is no YAML mapping.
+    """
+    if not path.is_file():
+        raise ConfigError(f"dataset.schema={path}: there is no such file")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"dataset.schema={path}: it cannot be read as YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"dataset.schema={path}: it holds {type(content).__name__}; expected a mapping")
+    return content
 
 
 def _locate_relabelled(dataset: DictConfig, folder: Path) -> Data:

@@ -1,0 +1,161 @@
+"""Columns of a Parquet file as the protocol asks for them: which types are welcome, and which values are refused."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+from mtlbench.data import bags
+
+Use = Literal["id", "number", "weight", "label", "key", "group", "source", "time"]
+Problems = list[tuple[np.ndarray, str]]
+"""Rows (bool) and what is wrong with them."""
+
+WELCOME: dict[Use, tuple[str, ...]] = {
+    "id": ("whole numbers", "text", "null"),
+    "number": ("whole numbers", "decimal numbers", "null"),
+    "weight": ("whole numbers", "decimal numbers"),
+    "label": ("whole numbers", "decimal numbers"),
+    "key": ("whole numbers", "text"),
+    "group": ("whole numbers",),
+    "source": ("whole numbers",),
+    "time": ("whole numbers", "dates"),
+}
+"""Families of types that a column may have; booleans are whole numbers."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Column:
+    """A column of a block.
+
+    Attributes:
+        name: in the block.
+        source: in the file.
+        use: what it is for.
+        width: of a field; above 1 the file holds lists.
+        vocabulary: columns that name the same one must all be text or all be whole numbers; ids and keys have one.
+    """
+
+    name: str
+    source: str
+    use: Use
+    width: int = 1
+    vocabulary: str | None = None
+
+    @property
+    def expected(self) -> str:
+        families = " or ".join(family for family in WELCOME[self.use] if family != "null")
+        return f"lists of {families}" if self.width > 1 else families
+
+    def takes(self, kind: pa.DataType) -> bool:
+        """Whether a column of the file may have this type."""
+        if pa.types.is_null(kind):
+            return "null" in WELCOME[self.use]
+        if self.width > 1:
+            return is_list(kind) and family(kind.value_type) in WELCOME[self.use]
+        return family(kind) in WELCOME[self.use]
+
+    def type(self, text: bool) -> pa.DataType:
+        """Its type in a block."""
+        plain = {"number": pa.float64(), "weight": pa.float32(), "label": pa.int8()}
+        kind = plain.get(self.use, pa.string() if text else pa.int64())
+        return pa.list_(kind) if self.width > 1 else kind
+
+    def convert(self, values: pa.Array, text: bool) -> tuple[pa.Array, Problems]:
+        """The values in the block's type, and what is wrong with some of them; those are anything in the result."""
+        if self.width == 1:
+            return self._entries(values, text)
+        if not is_list(values.type):  # all of them are missing
+            values = pa.nulls(len(values), pa.list_(pa.null()))
+        values = values.cast(pa.list_(values.type.value_type))
+        lengths = bags.lengths(values)
+        row = np.repeat(np.arange(len(values)), lengths)
+        entries, problems = self._entries(values.flatten(), text)
+        problems = [(np.isin(np.arange(len(values)), row[wrong]), f"an entry of {what}") for wrong, what in problems]
+        if self.use == "number":
+            wrong = values.is_valid().to_numpy(zero_copy_only=False) & (lengths != self.width)
+            problems.append((wrong, f"column '{self.source}' has not {self.width} entries"))
+        elif self.use == "id":
+            empty = np.isin(np.arange(len(values)), row[entries.is_null().to_numpy(zero_copy_only=False)])
+            problems.append((empty, f"an entry of column '{self.source}' is null"))
+        ends = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
+        mask = values.is_null() if self.use == "number" else None
+        return pa.ListArray.from_arrays(ends, entries, mask=mask), [(bad, what) for bad, what in problems if bad.any()]
+
+    def _entries(self, values: pa.Array, text: bool) -> tuple[pa.Array, Problems]:
+        if pa.types.is_dictionary(values.type):
+            values = values.dictionary_decode()
+        missing = values.is_null().to_numpy(zero_copy_only=False)
+        if self.use in ("number", "weight", "label"):
+            converted, problems = self._numbers(values, missing)
+        elif text:
+            converted, problems = self._texts(values)
+        else:
+            converted, problems = self._whole(values)
+        if self.use not in ("id", "number"):
+            problems.append((missing, f"column '{self.source}' is null"))
+        return converted, [(wrong, what) for wrong, what in problems if wrong.any()]
+
+    def _numbers(self, values: pa.Array, missing: np.ndarray) -> tuple[pa.Array, Problems]:
+        exact = values.cast(pa.float64(), safe=False).fill_null(0).to_numpy(zero_copy_only=False)
+        if self.use == "number":
+            return pa.array(exact, mask=missing), [(~np.isfinite(exact), f"column '{self.source}' is not finite")]
+        if self.use == "label":
+            other = (exact != 0) & (exact != 1)
+            return pa.array((exact == 1).astype(np.int8)), [(other, f"label '{self.source}' is neither 0 nor 1")]
+        with np.errstate(over="ignore"):
+            weights = exact.astype(np.float32)
+        wrong = ~(np.isfinite(weights) & (weights >= 0))
+        return pa.array(weights), [(wrong, f"column '{self.source}' is negative or not finite")]
+
+    def _whole(self, values: pa.Array) -> tuple[pa.Array, Problems]:
+        if pa.types.is_date(values.type):  # days since 1970
+            return values.cast(pa.date32()).cast(pa.int32()).cast(pa.int64()), []
+        if values.type == pa.bool_():
+            values = values.cast(pa.int8())
+        if values.type != pa.uint64():
+            return values.cast(pa.int64()), []
+        large = values.fill_null(0).to_numpy() > np.iinfo(np.int64).max
+        return values.cast(pa.int64(), safe=False), [(large, f"column '{self.source}' is above {2**63 - 1}")]
+
+    def _texts(self, values: pa.Array) -> tuple[pa.Array, Problems]:
+        try:
+            values.validate(full=True)
+        except pa.ArrowInvalid:
+            wrong = np.array([not _is_text(value) for value in values.cast(pa.large_binary()).to_pylist()])
+            good = pa.array(
+                [
+                    None if bad else value
+                    for bad, value in zip(wrong, values.cast(pa.large_binary()).to_pylist(), strict=True)
+                ],
+                pa.large_binary(),
+            )
+            return good.cast(pa.string()), [(wrong, f"column '{self.source}' is no UTF-8 text")]
+        return values.cast(pa.string()), []
+
+
+def family(kind: pa.DataType) -> str:
+    """What people call a type."""
+    if pa.types.is_dictionary(kind):
+        return family(kind.value_type)
+    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        return "whole numbers"
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return "decimal numbers"
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return "text"
+    if pa.types.is_date(kind):
+        return "dates"
+    return str(kind)
+
+
+def is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+
+
+def _is_text(value: bytes | None) -> bool:
+    try:
+        return value is None or value.decode() is not None
+    except UnicodeDecodeError:
+        return False

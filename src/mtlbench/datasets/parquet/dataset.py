@@ -1,0 +1,263 @@
+"""Any folder of Parquet files and a YAML file that describes it: your own data, as pandas, Spark, Ray Data or DuckDB
+write them. Source, citation and terms are those of whoever made the data.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+from urllib.parse import unquote
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
+from mtlbench.data import bags
+from mtlbench.data.raw import KEY, LINE, ROWS, WEIGHT_SUFFIX, Block, RawError, RawFile, Rejected, Shard
+from mtlbench.datasets.parquet.columns import Column, Problems, family, is_list
+from mtlbench.datasets.parquet.description import Description, described
+from mtlbench.schema import Field, Task
+
+BATCH_ROWS = 1 << 14
+BUFFER_BYTES = 1 << 20
+"""Read of a column at a time; without it a whole row group of every column would be in memory."""
+LONGEST_QUOTE = 2000
+"""Characters of a refused row that are kept."""
+NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+"""How Spark, Hive and DuckDB name the folder of rows without a value."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParquetFolder:
+    """Rows and dimension tables in Parquet files, some or many per part, row groups read one batch at a time.
+
+    The folder is looked at by `in_folder`; before that there are no `files`. Files and folders whose names begin with
+    ``_`` or ``.`` are not data, as in Spark. A column that a file lacks is looked for in the names of its folders
+    (``day=1/part-0.parquet``), where text that is a whole number, or a date, in all of them is one.
+
+    Null is a missing value of an id or a number, and an empty list. Rows are refused, each with its file, number and
+    content, where a label is neither 0 nor 1, a number is NaN or infinite, a list of numbers has not as many entries as
+    its field is wide, ids and their weights differ in number, an entry of a list of ids is null, a weight is negative,
+    or a key or ``group``, ``source`` or ``time`` is null.
+
+    Attributes:
+        description: content of the YAML file; see `mtlbench.datasets.parquet.description`.
+        files: of the folder, once it has been looked at.
+        texts: vocabularies whose values are text; all others are whole numbers.
+    """
+
+    description: Mapping[str, Any] | None = None
+    files: tuple[RawFile, ...] = ()
+    texts: tuple[str, ...] = ()
+
+    name = "parquet"
+    version = 1
+
+    @property
+    def where(self) -> str:
+        return "dataset.raw names the folder, dataset.schema the YAML file that says which files there hold what"
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        return self._described.labels
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        return tuple(entry.field for entry in self._described.fields)
+
+    def in_folder(self, folder: Path) -> "ParquetFolder":
+        """The same, with the files of a folder, whose columns are there and of welcome types.
+
+        Raises:
+            RawError: no file matches a pattern, one matches two, a file is damaged, a column is missing or of a type
+                that cannot be used.
+        """
+        if not folder.is_dir():
+            raise RawError(f"data set 'parquet': there is no folder {folder}. {self.where}")
+        rows = self._described.rows
+        files = [*_matching(folder, "rows.train", rows.train, ROWS, "train")]
+        if rows.test is not None:
+            files += _matching(folder, "rows.test", rows.test, ROWS, "test")
+        for name, table in self._described.tables.items():
+            files += _matching(folder, f"tables.{name}.files", table.files, name, "all")
+        if twice := {file.name for file in files if [other.name for other in files].count(file.name) > 1}:
+            raise RawError(f"dataset.schema: {min(twice)} matches the patterns of two parts or tables in {folder}")
+        found = replace(self, files=tuple(files))
+        return replace(found, texts=found._texts(folder))
+
+    def read(self, shard: Shard) -> Iterator[Block]:
+        """The rows of a file in blocks; see `mtlbench.data.raw.Block`. A line is a row, counted from 0.
+
+        Raises:
+            RawError: the file is damaged.
+        """
+        columns = self._columns(shard.file.table)
+        named = self._folder_values(shard.file)
+        first = 0
+        for batch in _batches(shard.path, {column.source for column in columns}):
+            for name, value in named.items():
+                if name not in batch.schema.names:
+                    batch = batch.append_column(name, pa.repeat(value, batch.num_rows))  # noqa: PLW2901
+            yield self._block(batch, first, columns)
+            first += batch.num_rows
+
+    def quote(self, path: Path, lines: Sequence[int]) -> Iterator[bytes]:
+        """What some rows of a file say; their numbers ascend."""
+        first, left = 0, list(lines)
+        for batch in _batches(path, None):
+            while left and left[0] < first + batch.num_rows:
+                yield _quoted(batch, left.pop(0) - first)
+            first += batch.num_rows
+
+    @cached_property
+    def _described(self) -> Description:
+        return described(self.description)
+
+    def _columns(self, table: str) -> list[Column]:
+        """Columns of the blocks of the rows, or of a dimension table."""
+        columns: list[Column] = []
+        for entry in self._described.inputs(table):
+            vocabulary = entry.field.vocabulary_name if entry.kind == "id" else None
+            columns.append(
+                Column(name=entry.name, source=entry.source, use=entry.kind, width=entry.width, vocabulary=vocabulary)
+            )
+            if entry.weights is not None:
+                name = entry.name + WEIGHT_SUFFIX
+                columns.append(Column(name=name, source=entry.weights, use="weight", width=entry.width))
+        tables = self._described.tables
+        if table != ROWS:
+            return [*columns, Column(name=KEY, source=tables[table].key, use="key", vocabulary=f"key of {table}")]
+        columns += [Column(name=task.label, source=task.label, use="label") for task in self.tasks]
+        columns += [Column(name=name, source=source, use=name) for name, source in self._described.extras]
+        columns += [
+            Column(name=f"{KEY}:{name}", source=other.pointer, use="key", vocabulary=f"key of {name}")
+            for name, other in tables.items()
+        ]
+        return columns
+
+    def _texts(self, folder: Path) -> tuple[str, ...]:
+        """The vocabularies that are text; every file has the columns it must have, of the right types."""
+        seen: dict[str, tuple[str, str]] = {}
+        for file in self.files:
+            kinds = self._types(folder / file.name, file)
+            for column in self._columns(file.table):
+                where = f"{folder / file.name}: column '{column.source}'"
+                if column.source not in kinds:
+                    raise RawError(f"{where} is missing; there are: {', '.join(kinds)}")
+                kind = kinds[column.source]
+                if not column.takes(kind):
+                    raise RawError(f"{where} is of type {kind}; '{column.name}' must be {column.expected}{_hint(kind)}")
+                if column.vocabulary is None or pa.types.is_null(kind):
+                    continue
+                found = family(kind.value_type if is_list(kind) else kind)
+                before, there = seen.setdefault(column.vocabulary, (found, where))
+                if found not in (before, "null"):
+                    raise RawError(f"{where} holds {found}, and {there} {before}; they must be of one kind")
+        return tuple(sorted(vocabulary for vocabulary, (found, _) in seen.items() if found == "text"))
+
+    def _types(self, path: Path, file: RawFile) -> dict[str, pa.DataType]:
+        """Types of all columns of a file, those in the names of its folders among them."""
+        try:
+            schema = parquet.read_schema(path)
+        except (pa.ArrowException, OSError) as error:
+            raise RawError(f"{path} is no Parquet file, or is damaged: {error}") from error
+        if twice := [name for name in schema.names if schema.names.count(name) > 1]:
+            raise RawError(f"{path}: column '{twice[0]}' stands there twice")
+        named = {name: value.type for name, value in self._folder_values(file).items()}
+        return named | dict(zip(schema.names, schema.types, strict=True))
+
+    def _folder_values(self, file: RawFile) -> dict[str, pa.Scalar]:
+        """Columns that stand in the names of a file's folders, each of the type that fits all files of its table."""
+        own = _folders(file.name)
+        return {
+            name: pa.scalar(text, pa.string()).cast(self._folder_types[file.table, name]) for name, text in own.items()
+        }
+
+    @cached_property
+    def _folder_types(self) -> dict[tuple[str, str], pa.DataType]:
+        values: dict[tuple[str, str], set[str]] = {}
+        for file in self.files:
+            for name, text in _folders(file.name).items():
+                values.setdefault((file.table, name), set()).update(() if text is None else (text,))
+        return {place: _type_of(texts) for place, texts in values.items()}
+
+    def _block(self, batch: pa.RecordBatch, first: int, columns: list[Column]) -> Block:
+        converted: dict[str, pa.Array] = {}
+        problems: Problems = []
+        for column in columns:
+            values, wrong = column.convert(batch[column.source], column.vocabulary in self.texts)
+            converted[column.name] = values
+            problems += wrong
+        for column in columns:
+            if column.use == "weight":
+                ids, weights = (converted[name] for name in (column.name.removesuffix(WEIGHT_SUFFIX), column.name))
+                unequal = bags.lengths(ids) != bags.lengths(weights)
+                problems.append((unequal, f"column '{column.source}' has not as many entries as there are ids"))
+        reasons: dict[int, str] = {}
+        for wrong, reason in problems:
+            for row in np.flatnonzero(wrong).tolist():
+                reasons.setdefault(row, reason)
+        good = np.ones(batch.num_rows, bool)
+        good[list(reasons)] = False
+        numbers = pa.array(np.arange(first, first + batch.num_rows))
+        whole = pa.RecordBatch.from_pydict({LINE: numbers, **converted})
+        rejected = tuple(
+            Rejected(line=first + row, reason=reasons[row], text=_quoted(batch, row)) for row in sorted(reasons)
+        )
+        return Block(
+            columns=whole.filter(pa.array(good)) if rejected else whole, lines=batch.num_rows, rejected=rejected
+        )
+
+
+def _matching(folder: Path, key: str, pattern: str, table: str, part: Literal["train", "test", "all"]) -> list[RawFile]:
+    """Files below a folder that match a pattern, in the order of their paths; hidden ones are none."""
+    try:
+        paths = [path.relative_to(folder) for path in folder.glob(pattern) if path.is_file()]
+    except (ValueError, NotImplementedError) as error:
+        raise RawError(f"dataset.schema: {key} is {pattern!r}: {error}") from error
+    names = sorted(path.as_posix() for path in paths if not any(part.startswith(("_", ".")) for part in path.parts))
+    if not names:
+        raise RawError(f"dataset.schema: {key} is {pattern!r}, which no file in {folder} matches")
+    return [RawFile(name=name, table=table, part=part, splittable=False) for name in names]
+
+
+def _folders(name: str) -> dict[str, str | None]:
+    """``{"day": "1"}`` of ``train/day=1/part-0.parquet``."""
+    pairs = [part.partition("=") for part in PurePosixPath(name).parts[:-1] if "=" in part]
+    return {unquote(key): None if value == NO_VALUE else unquote(value) for key, _, value in pairs}
+
+
+def _type_of(texts: set[str]) -> pa.DataType:
+    """The type of values that were written as text."""
+    for pattern, kind in ((r"-?[0-9]{1,18}", pa.int64()), (r"[0-9]{4}-[0-9]{2}-[0-9]{2}", pa.date32())):
+        if texts and all(re.fullmatch(pattern, text, re.ASCII) for text in texts):
+            return kind
+    return pa.string()
+
+
+def _batches(path: Path, names: set[str] | None) -> Iterator[pa.RecordBatch]:
+    """All rows of a file, some columns (those that it has) or all, `BATCH_ROWS` at a time."""
+    try:
+        with parquet.ParquetFile(path, buffer_size=BUFFER_BYTES, pre_buffer=False) as file:
+            own = None if names is None else [name for name in file.schema_arrow.names if name in names]
+            yield from file.iter_batches(BATCH_ROWS, columns=own, use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        raise RawError(f"{path} is damaged: {error}") from error
+
+
+def _quoted(batch: pa.RecordBatch, row: int) -> bytes:
+    """A row as JSON."""
+    (values,) = batch.slice(row, 1).to_pylist()
+    return json.dumps(values, default=str)[:LONGEST_QUOTE].encode()
+
+
+def _hint(kind: pa.DataType) -> str:
+    """What to do about a type that is often a surprise."""
+    if pa.types.is_floating(kind):
+        return ". (pandas makes decimal numbers of whole ones where some are missing: use its type Int64)"
+    if pa.types.is_timestamp(kind):
+        return ". (Round it to days, hours or whatever a window shall be, as a whole number or a date)"
+    return ""

@@ -1,0 +1,206 @@
+"""What a person says of their Parquet files: which columns are inputs and labels, and which files hold what."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from mtlbench.data.raw import KEY, LINE, ROWS
+from mtlbench.schema import Field, Schema, Task, in_order
+
+Extra = Literal["group", "source", "time"]
+RESERVED = (KEY, LINE, *get_args(Extra))
+"""Names that the columns of a block have already."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """A field (see `mtlbench.schema.Field`) and the columns that hold it.
+
+    Attributes:
+        column: of the files; default: the field's name.
+        weights: column of lists that hold the weight of every entry; such a field is weighted.
+    """
+
+    name: str
+    column: str | None = None
+    kind: Literal["id", "number"] = "id"
+    width: int = 1
+    weights: str | None = None
+    table: str | None = None
+    vocabulary: str | None = None
+    role: str | None = None
+    target: str | None = None
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
+    @property
+    def source(self) -> str:
+        return self.column or self.name
+
+    @cached_property
+    def field(self) -> Field:
+        return Field(
+            name=self.name,
+            kind=self.kind,
+            width=self.width,
+            weighted=self.weights is not None,
+            table=self.table,
+            vocabulary=self.vocabulary,
+            role=self.role,
+            target=self.target,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label:
+    """A task (see `mtlbench.schema.Task`); the label is a column of 0 and 1."""
+
+    name: str
+    label: str
+    given: str | None = None
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Patterns of the files that hold labelled rows, below the folder; ``test`` where a test part is given."""
+
+    train: str
+    test: str | None = None
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A dimension table: pattern of its files, its column of unique keys, and the column of rows that points there."""
+
+    files: str
+    key: str
+    pointer: str
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """All of it.
+
+    Attributes:
+        rows: where labelled rows are.
+        fields: the inputs.
+        tasks: the labels, in order.
+        tables: dimension tables by name.
+        group, source, time: columns of the rows (a user, a scenario, a day); integers, and for ``time`` also dates.
+    """
+
+    rows: Rows
+    fields: tuple[Input, ...]
+    tasks: tuple[Label, ...]
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    group: str | None = None
+    source: str | None = None
+    time: str | None = None
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
+    @property
+    def extras(self) -> tuple[tuple[Extra, str], ...]:
+        """What rows carry beside inputs and labels, and the column that holds it."""
+        return tuple((name, column) for name in get_args(Extra) if (column := getattr(self, name)) is not None)
+
+    @property
+    def labels(self) -> tuple[Task, ...]:
+        return tuple(Task(name=task.name, label=task.label, given=task.given) for task in self.tasks)
+
+    def inputs(self, table: str) -> Iterator[Input]:
+        """Fields of the rows, or of one dimension table."""
+        return (entry for entry in self.fields if (entry.table or ROWS) == table)
+
+
+def described(content: Mapping[str, Any] | None) -> Description:
+    """The description that a YAML file holds, checked as far as that is possible without the data.
+
+    Raises:
+        ValueError: nothing is described, or something that no data could fit; the message names the key.
+    """
+    if content is None:
+        raise ValueError(
+            "dataset.schema is null; name the YAML file that describes the Parquet files: dataset.schema=<file.yaml>"
+        )
+    try:
+        description = TypeAdapter(Description).validate_json(json.dumps(content, default=str))
+    except ValidationError as error:
+        raise ValueError(f"dataset.schema: {'; '.join(_explained(error))}") from error
+    try:
+        _check(description)
+    except ValueError as error:
+        raise ValueError(f"dataset.schema: {error}") from error
+    return description
+
+
+def _explained(error: ValidationError) -> Iterator[str]:
+    for problem in error.errors():
+        *place, key = map(str, problem["loc"])
+        where = ".".join([*place, key])
+        if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+            allowed = _keys_at(place)
+            close = get_close_matches(key, allowed, n=1)
+            hint = f"did you mean '{close[0]}'?" if close else f"allowed: {', '.join(allowed)}"
+            yield f"{where}: there is no such key; {hint}"
+        elif problem["type"] in ("missing", "missing_argument"):
+            yield f"{where} is missing"
+        else:
+            yield f"{where} is {str(problem['input'])[:60]!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+
+
+def _keys_at(place: list[str]) -> list[str]:
+    """Keys that may stand at a place of the file."""
+    kinds: dict[str, type] = {"fields": Input, "tasks": Label, "rows": Rows, "tables": Table}
+    return list((kinds[place[0]] if place else Description).__dataclass_fields__)
+
+
+def _check(description: Description) -> None:
+    _check_names(description)
+    labels = {task.label for task in description.tasks}
+    for entry in description.inputs(ROWS):
+        if answers := {entry.source, entry.name, entry.weights} & labels:
+            raise ValueError(f"field '{entry.name}' reads the label '{answers.pop()}'; a model could read the answer")
+    for entry in description.fields:
+        if entry.table is not None and entry.table not in description.tables:
+            known = ", ".join(description.tables) or "none"
+            raise ValueError(f"field '{entry.name}': there is no table '{entry.table}'; tables: {known}")
+    for table in description.tables:
+        if not any(description.inputs(table)):
+            raise ValueError(f"table '{table}' has no fields; take it out")
+    # What a schema asks for can be asked before anything is counted.
+    fields = tuple(replace(entry.field, cardinality=int(entry.kind == "id")) for entry in description.fields)
+    Schema(fields=tuple(in_order(fields)), tasks=description.labels)
+
+
+def _check_names(description: Description) -> None:
+    """Names become columns, files and names of metrics."""
+    taken = (*RESERVED, ROWS)
+    names = [
+        *(("field", entry.name) for entry in description.fields),
+        *(("task", task.name) for task in description.tasks),
+        *(("table", table) for table in description.tables),
+    ]
+    vocabularies = [("vocabulary", entry.vocabulary) for entry in description.fields if entry.vocabulary is not None]
+    for what, name in (*names, *vocabularies):
+        if not _NAME.fullmatch(name):
+            raise ValueError(
+                f"{what} '{name}': names are letters, digits, '_', '.' and '-'; say column: for the file's"
+            )
+    for what, name in (*names, *(("label", task.label) for task in description.tasks)):
+        if name in taken:
+            raise ValueError(f"{what} '{name}': {', '.join(taken)} are taken; choose another name")
