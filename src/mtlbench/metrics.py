@@ -295,7 +295,7 @@ def _measure_top(
     else:
         raise ValueError("top.lists is 'group', but there is no group")
     weight_T = np.array([top.weights.get(task.name, 0.0) for task in tasks])
-    export_N = expit(score_NT.astype(np.float64)) @ weight_T
+    export_N = (expit(score_NT.astype(np.float64)) @ weight_T).astype(np.float32)  # as fine as the logits themselves
     for t, task in enumerate(tasks):
         rows = observed_NT[:, t]
         for which, score_N in (("export", export_N), ("own", score_NT[:, t])):

@@ -53,6 +53,12 @@ def test_the_seed_of_a_run_is_not_part_of_its_data():
     assert data("dataset.split_seed=1") != data()
 
 
+def test_metrics_that_are_asked_for_are_part_of_a_run_and_not_of_its_data():
+    asked = "dataset.metrics={top:{weights:{income:1},lists:sampled}}"
+    assert data(asked) == data()
+    assert identity(asked) != identity()
+
+
 def raw_folder(tmp_path: Path, seed: int = 0) -> Path:
     config = compose([*BASE, f"dataset.simulator.seed={seed}"])
     return simulated(locate(config.dataset, tmp_path / f"work{seed}"))

@@ -88,6 +88,32 @@ def test_the_test_split_is_scored_once_with_the_selected_weights(place: Path, mo
     assert sum("valid/income/auc" in line["values"] for line in lines) == 3
 
 
+def test_metrics_that_are_asked_for_are_measured_at_the_end(place: Path):
+    folder = finished(place, "dataset.metrics={top:{n:3,weights:{income:1},lists:sampled,size:20,seed:4}}")
+    values = json.loads((folder / "result.json").read_text())["metrics"]
+    assert values["test/income/precision_at_3_of_20_own"] == values["test/income/precision_at_3_of_20_export"] > 0
+    assert evaluate_run(folder, "test", "cpu", None).values == values
+    first, *_, last = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert "test/income/lists_at_3_of_20" in last["values"]
+    assert not any("lists" in name for name in first["values"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("{uauc_weights:{income:1}}", "rows of this data set carry no group"),
+        ("{top:{weights:{click:1},lists:sampled}}", "no task click; there are: income, never_married"),
+        ("{top:{wieghts:{income:1}}}", "did you mean 'weights'"),
+        ("3", "dataset.metrics is 3; allowed: null"),
+    ],
+)
+def test_metrics_that_the_data_cannot_have_are_refused_before_training(place: Path, asked: str, message: str):
+    before = set((place / "runs").glob("*/config.yaml"))
+    with pytest.raises(ValueError, match=message):
+        finished(place, f"dataset.metrics={asked}", "seed=77")
+    assert set((place / "runs").glob("*/config.yaml")) == before
+
+
 def test_a_config_and_a_result_can_be_opened_from_any_folder(
     place: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):

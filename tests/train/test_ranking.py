@@ -219,7 +219,7 @@ def test_export_ranks_by_the_weighted_sum_of_probabilities():
     asked = Ranking(top=Top(n=3, weights={"buy": 0.2, "click": 0.8}))
     values = evaluate(logits, labels, None, [CLICK, BUY], group=group, ranking=asked).values
     probability = 1 / (1 + np.exp(-logits.astype(np.float64)))
-    score = 0.8 * probability[:, 0] + 0.2 * probability[:, 1]
+    score = (0.8 * probability[:, 0] + 0.2 * probability[:, 1]).astype(np.float32)
     for t, task in enumerate(("click", "buy")):
         hits = naive_hits(3, score, labels[:, t] == 1, group)
         assert values[f"{task}/precision_at_3_export"] == pytest.approx(np.mean(hits) / 3)

@@ -10,7 +10,6 @@ from mtlbench.experiment.run import Outcome
 from mtlbench.tracking.connect import public
 
 METRICS = {
-    "auc": "AUC",
     "ceiling_auc": "its ceiling",
     "excess_auc_share": "share of the excess",
     "logloss": "log loss",
@@ -56,18 +55,11 @@ def outcome_text(outcome: Outcome, config: DictConfig) -> str:
 
 def metrics_text(metrics: dict[str, float], undefined: dict[str, str], split: str) -> str:
     """A table with a line per task, and the reasons of what is undefined."""
-    tasks = list(dict.fromkeys(name.split("/")[1] for name in [*metrics, *undefined] if name.startswith(f"{split}/")))
-    given = {
-        name.split("/")[2]: name.split("/")[2].replace("auc_on_", "AUC on ")
-        for name in [*metrics, *undefined]
-        if "/auc_on_" in name
-    }
-    shown = {"auc": "AUC", **given, **{key: text for key, text in METRICS.items() if key != "auc"}}
-    shown = {
-        key: text
-        for key, text in shown.items()
-        if any(f"{split}/{task}/{key}" in metrics or f"{split}/{task}/{key}" in undefined for task in tasks)
-    }
+    names = [name.split("/") for name in [*metrics, *undefined] if name.startswith(f"{split}/")]
+    tasks, found = (list(dict.fromkeys(parts[i] for parts in names if len(parts) == 3)) for i in (1, 2))
+    named_by_data = {key: _title(key) for key in sorted(found) if key.startswith(("auc_on_", "precision_at_"))}
+    shown = {"auc": "AUC", "gauc": "gAUC", **named_by_data, **METRICS}
+    shown = {key: text for key, text in shown.items() if key in found}
     rows = [
         [
             task,
@@ -78,13 +70,14 @@ def metrics_text(metrics: dict[str, float], undefined: dict[str, str], split: st
         ]
         for task in tasks
     ]
-    lines = table(["task", *shown.values()], rows)
-    return "\n".join([lines, *(f"  undefined: {name}: {reason}" for name, reason in undefined.items())])
+    overall = [f"  {name}: {value:.4f}" for name, value in metrics.items() if name.count("/") == 1]
+    reasons = [f"  undefined: {name}: {reason}" for name, reason in undefined.items()]
+    return "\n".join([table(["task", *shown.values()], rows), *overall, *reasons])
 
 
 def comparison(outcomes: Sequence[Outcome]) -> str:
     """Test AUC of several runs, a line each."""
-    tasks = list(dict.fromkeys(name.split("/")[1] for o in outcomes for name in o.result["metrics"]))
+    tasks = list(dict.fromkeys(n.split("/")[1] for o in outcomes for n in o.result["metrics"] if n.count("/") == 2))
     rows = [
         [
             o.result["model"],
@@ -129,6 +122,11 @@ def ui_command(tracker: Any, runs: Path) -> str:
     if tracker.get("experiment") is None:
         return "is off (tracker=none); `mtlbench sync` sends runs later"
     return "mtlbench ui" + ("" if str(runs) == "runs" else f" run.folder={runs}")
+
+
+def _title(metric: str) -> str:
+    """``AUC on clicks`` for ``auc_on_clicks``, ``P@2 export`` for ``precision_at_2_export``."""
+    return metric.replace("auc_on_", "AUC on ").replace("precision_at_", "P@").replace("_", " ")
 
 
 def _number(value: float | None, metric: str, undefined: bool) -> str:

@@ -1,0 +1,83 @@
+"""Metrics within groups at full size: seconds per task, beside a loop over the groups.
+
+    python scripts/bench_metrics.py [--rows 10000000] [--groups 1000000] [--rounds 3]
+
+Random float32 logits, 10 % positives, groups of equal size on average. The loop goes through some of the groups, one
+after the other, and its time is scaled up to all of them; both give the same numbers there. Sides take turns, and the
+best of the rounds counts.
+"""
+
+import argparse
+import contextlib
+import time
+from collections.abc import Callable
+
+import numpy as np
+from scipy.special import expit
+
+from mtlbench.metrics import UndefinedError, auc
+from mtlbench.ranking import group_areas, hits_at, numbered
+
+LOOPED = 20_000
+"""Groups that the loop goes through."""
+
+TOP = 2
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=10_000_000)
+    parser.add_argument("--groups", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    random = np.random.default_rng(0)
+    logits = random.standard_normal(arguments.rows, dtype=np.float32)
+    positive = random.random(arguments.rows) < 0.1
+    raw = random.integers(0, arguments.groups, arguments.rows) * 1_000_003  # as users are numbered: with gaps
+    group, export = numbered(raw), expit(logits)
+    some = group < LOOPED
+    columns, part = (logits, positive, group), (logits[some], positive[some], group[some])
+    assert np.allclose(np.sort(group_areas(*part).area), np.sort(loop(*part)[0]))
+    assert hits_at(TOP, *part).sum() == sum(loop(*part)[1])
+    sides: dict[str, Callable[[], object]] = {
+        "numbers of groups, once for all tasks": lambda: numbered(raw),
+        "gAUC and uAUC": lambda: group_areas(*columns),
+        f"precision at {TOP}, own": lambda: hits_at(TOP, *columns),
+        f"precision at {TOP}, export": lambda: hits_at(TOP, export, positive, group),
+        "loop": lambda: loop(*part),
+    }
+    seconds: dict[str, list[float]] = {side: [] for side in sides}
+    for _ in range(arguments.rounds):
+        for side, action in sides.items():
+            seconds[side].append(timed(action))
+    best = {side: min(times) for side, times in seconds.items()}
+    looped = best.pop("loop") * (group.max() + 1) / min(LOOPED, group.max() + 1)
+    print(f"{arguments.rows:,} rows in {group.max() + 1:,} groups, one task, best of {arguments.rounds} rounds")
+    for side, time_taken in best.items():
+        print(f"  {side:<40}{time_taken:8.2f} s")
+    print(f"  {'all of it':<40}{sum(best.values()):8.2f} s")
+    print(f"  {f'loop: AUC and precision at {TOP}, own':<40}{looped:8.2f} s, scaled up from {LOOPED:,} groups")
+    ours = sum(best[side] for side in list(best)[:3])
+    print(f"  ratio for the same numbers: {looped / ours:.0f}")
+
+
+def loop(scores: np.ndarray, positive: np.ndarray, group: np.ndarray) -> tuple[list[float], list[int]]:
+    """Areas and hits as one would write them at first: group after group."""
+    order = np.argsort(group, kind="stable")
+    areas, hits = [], []
+    for rows in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
+        with contextlib.suppress(UndefinedError):
+            areas.append(auc(scores[rows], positive[rows]))
+        if len(rows) >= TOP and positive[rows].any():
+            hits.append(int(positive[rows][np.argsort(-scores[rows], kind="stable")[:TOP]].sum()))
+    return areas, hits
+
+
+def timed(action: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    action()
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main()
