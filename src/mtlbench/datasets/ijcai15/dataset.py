@@ -198,7 +198,7 @@ class IJCAI15:
         seed: int = 0,
         relatedness: float = 0.5,
         structure: bool = True,
-        history: float = 40.0,
+        history: float = 20.0,
     ) -> None:
         """Write a made-up data set in the format of the real one; see `mtlbench.datasets.ijcai15.simulator`."""
         from mtlbench.datasets.ijcai15.simulator import Knobs, simulate

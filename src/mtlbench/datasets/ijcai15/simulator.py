@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 from mtlbench.data.delimited import Column
 from mtlbench.data.encode import truth_path
 from mtlbench.datasets.ijcai15.layout import (
+    CART,
     CLICK,
     EVENT,
     FAVOURITE,
@@ -36,10 +37,10 @@ from mtlbench.datasets.ijcai15.layout import (
     USERS,
     Integers,
 )
-from mtlbench.datasets.ijcai15.windows import Windows
+from mtlbench.datasets.ijcai15.windows import OUTSIDE, Windows
 from mtlbench.datasets.ijcai15.world import FIRST, LAST, PUBLISHED_ROWS, SHARES, Crowd, World
 
-RATES = (0.12, 0.09)
+RATES = np.array((0.12, 0.09))
 """Of favourites and purchases among pairs, an assumption: 6.4 % and 4.7 % of the log's lines outside the Double 11, at
 two lines per pair. (Their entropies sum to 0.67; the models of MSSM, better than chance, have log losses of 0.61.)"""
 SPREAD = 1.9
@@ -48,6 +49,10 @@ FURTHER_CLICKS = 0.9
 """Clicks on a pair beyond the first, on average."""
 NO_CLICK = 0.1
 """Share of favourites and purchases without a click: the published log, a biased sample, has such pairs."""
+CARTS = 76_750 / 48_550_713
+"""Clicks that put the item into the cart."""
+MOST = 0.6
+"""Largest chance outside the windows."""
 USERS_PER_CROWD = 1024
 CALIBRATION_CROWDS = 16
 
@@ -63,7 +68,7 @@ class Knobs:
         seed: of everything.
         relatedness: correlation of the two tasks' log-odds, 0 to 1.
         structure: False makes the labels independent of every input, at the same rates.
-        history: lines of a user before the first window, on average.
+        history: pairs of a user before the first window, on average; a pair is two lines.
     """
 
     rows: int
@@ -123,13 +128,13 @@ def simulate(folder: Path, knobs: Knobs, windows: Windows, version: int) -> None
         log.write(_header(LOG_COLUMNS))
         users.write(_header(USER_COLUMNS))
         for first in range(0, len(pairs), USERS_PER_CROWD):
-            random = np.random.default_rng([knobs.seed, 6, first])
             crowd = world.crowd(first, pairs[first : first + USERS_PER_CROWD])
-            events, chance = lived(world, law, crowd, random)
-            order = np.argsort(events["user"] + random.random(len(events)))
+            events, chance = lived(world, law, crowd)
+            shuffled = np.random.default_rng([knobs.seed, 7, first]).random(len(events))
+            order = np.argsort(events["user"] + shuffled)
             log.write(_log_lines(events[order], first))
             users.write(_user_lines(crowd))
-            chance[order].tofile(truth)
+            chance[order].astype(np.float32).tofile(truth)
     _as_npy(raw_truth, truth_path(folder / LOG))
     facts = {"name": "ijcai15", "version": version, "knobs": asdict(knobs), "windows": asdict(windows)}
     (folder / "simulated.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
@@ -146,7 +151,7 @@ def calibrated(world: World, relatedness: float, structure: bool) -> Law:
         world.crowd(first, pairs[first : first + USERS_PER_CROWD])
         for first in firsts[:: max(1, len(firsts) // CALIBRATION_CROWDS)]
     ]
-    parts = [world.components(crowd, crowd.events, 0) for crowd in crowds]
+    parts = [world.components(crowd, outside(world, crowd)[0], 0) for crowd in crowds]
     components = {name: np.concatenate([part[name] for part in parts]) for name in SHARES}
     scales = {name: (part.mean(axis=0), part.std(axis=0) + 1e-12) for name, part in components.items()}
     law = Law(scales=scales, relatedness=relatedness, structure=structure, intercepts=np.zeros(2))
@@ -154,24 +159,37 @@ def calibrated(world: World, relatedness: float, structure: bool) -> Law:
     return replace(law, intercepts=np.array([_intercept(odds[:, task], rate) for task, rate in enumerate(RATES)]))
 
 
-def lived(world: World, law: Law, crowd: Crowd, random: np.random.Generator) -> tuple[np.ndarray, npt.NDArray]:
-    """All that a crowd did, window after window, `EVENT` ``[N]``, and the true probabilities, float32 ``[N, 2]``."""
-    events = [crowd.events]
-    chances = [np.full((len(crowd.events), 2), np.nan, np.float32)]
+def lived(world: World, law: Law, crowd: Crowd) -> tuple[np.ndarray, Floats]:
+    """All that a crowd did, window after window: `EVENT` ``[N]``; and the true probabilities, ``[N, 2]``."""
+    events, chances = (list(part) for part in zip(outside(world, crowd), strict=True))
     for window in range(world.windows.count):
-        rows = np.flatnonzero(crowd.window == window)
         odds = law.log_odds(world.components(crowd, np.concatenate(events), window))
-        chance = (1 / (1 + np.exp(-odds))).astype(np.float32)
-        label = random.random(chance.shape) < chance
-        clicks = 1 + random.poisson(FURTHER_CLICKS, len(rows))
-        clicks[label.any(axis=1) & (random.random(len(rows)) < NO_CLICK)] = 0
-        times = np.concatenate((clicks, *label.T))
-        which = np.repeat(np.tile(np.arange(len(rows)), 3), times)
-        action = np.repeat(np.repeat((CLICK, FAVOURITE, PURCHASE), len(rows)), times)
-        pair = rows[which]
-        events.append(world.events(crowd.who[pair], crowd.item[pair], crowd.day[pair], action))
-        chances.append(chance[which])
+        more, chance = acted(world, crowd, window, 1 / (1 + np.exp(-odds)))
+        events.append(more)
+        chances.append(chance)
     return np.concatenate(events), np.concatenate(chances)
+
+
+def outside(world: World, crowd: Crowd) -> tuple[np.ndarray, Floats]:
+    """What a crowd did outside the windows; the true probabilities are NaN, since nothing asks for them."""
+    who = crowd.who[crowd.window == OUTSIDE]
+    events, chance = acted(world, crowd, OUTSIDE, (RATES * crowd.eager[who]).clip(0, MOST))
+    return events, np.full_like(chance, np.nan)
+
+
+def acted(world: World, crowd: Crowd, window: int, chance: Floats) -> tuple[np.ndarray, Floats]:
+    """What comes of a window's pairs, of which these are the chances of a favourite and of a purchase, ``[r, 2]``."""
+    random = np.random.default_rng([world.seed, 6, crowd.first, window + 1])
+    pairs = np.flatnonzero(crowd.window == window)
+    label = random.random(chance.shape) < chance
+    clicks = 1 + random.poisson(FURTHER_CLICKS, len(pairs))
+    clicks[label.any(axis=1) & (random.random(len(pairs)) < NO_CLICK)] = 0
+    times = np.concatenate((clicks, *label.T))
+    which = np.repeat(np.tile(np.arange(len(pairs)), 3), times)
+    action = np.repeat(np.repeat((CLICK, FAVOURITE, PURCHASE), len(pairs)), times)
+    action[(action == CLICK) & (random.random(len(action)) < CARTS)] = CART
+    pair = pairs[which]
+    return world.events(crowd.who[pair], crowd.item[pair], crowd.day[pair], action), chance[which]
 
 
 def _intercept(log_odds: Floats, rate: float) -> float:

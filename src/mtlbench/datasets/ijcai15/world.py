@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mtlbench.datasets.ijcai15.gather import LABELS
-from mtlbench.datasets.ijcai15.layout import CART, CLICK, EVENT, FAVOURITE, MISSING, MONTH_DAYS, PURCHASE, Integers
+from mtlbench.datasets.ijcai15.layout import EVENT, MISSING, MONTH_DAYS, Integers
 from mtlbench.datasets.ijcai15.past import Events, Past
-from mtlbench.datasets.ijcai15.windows import Windows
+from mtlbench.datasets.ijcai15.windows import OUTSIDE, Windows
 
 TASKS = 2
 PUBLISHED_ROWS, ROWS_PER_USER = 1_862_193, 1_862_193 / 219_973
@@ -27,7 +27,7 @@ SIZES = {"item_id": 219_182, "cat_id": 1_658, "seller_id": 4_995, "brand_id": 8_
 """At that size: the items of MSSM's samples, the others as in the whole log."""
 GROWTH = {"item_id": 1.0, "cat_id": 0.5, "seller_id": 0.75, "brand_id": 0.75}
 """How a size grows with the rows: as this power of them."""
-STEEPNESS = {"item_id": 3.0, "cat_id": 2.0, "seller_id": 2.0, "brand_id": 2.0}
+STEEPNESS = {"item_id": 3.0, "cat_id": 3.0, "seller_id": 3.0, "brand_id": 3.0}
 """A rank is ``floor(size * u ** steepness)`` for a uniform u."""
 NO_BRAND, NO_AGE, NO_GENDER = 91_015 / 54_925_330, 2_217 / 424_170, 6_436 / 424_170
 FIRST, DOUBLE_ELEVEN, LAST = (int(np.searchsorted(MONTH_DAYS, written)) + 1 for written in (511, 1111, 1112))
@@ -35,20 +35,18 @@ FIRST, DOUBLE_ELEVEN, LAST = (int(np.searchsorted(MONTH_DAYS, written)) + 1 for 
 AGES, GENDERS = 9, 3
 DOUBLE_ELEVEN_WEIGHT = 10_582_633 / ((54_925_330 - 10_582_633) / 185)
 """Lines on that day for one on another day."""
-ACTIONS = {PURCHASE: 0.047, FAVOURITE: 0.064, CART: 0.0014}
-"""Shares of lines: of those before the Double 11, and for carts of all."""
 EAGERNESS = 0.8
-"""Deviation of the logarithm of how often a user buys, or favourites, on average."""
+"""Deviation of the logarithm of how often a user favourites, or buys, outside the windows."""
 PROPOSALS, OFF_TASTE = 4, 0.5
 BAGS = ("cat_id", "seller_id", "brand_id")
 SHARES = {
     "candidate": 0.2,
     "profile": 0.1,
     "counts": 0.15,
-    "past cat_id": 0.2,
+    "past cat_id": 0.25,
     "past seller_id": 0.1,
     "past brand_id": 0.05,
-    "match": 0.2,
+    "match": 0.15,
 }
 """Shares of the variance of a task's log-odds; seven tenths come from the past."""
 
@@ -57,19 +55,20 @@ Floats = npt.NDArray[np.floating]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Crowd:
-    """Some users: what they do outside the windows, and the pairs that they meet within; U users, R pairs.
+    """Some users and the pairs that they meet; U users, R pairs.
 
     Attributes:
         first: place of the first user among all; the others follow.
         age, gender: ``[U]``, as written, `MISSING` where nothing is: which says as little as 0 and 2.
-        events: `EVENT`, users counted from 0 within the crowd.
-        who, item, day, window: int64 ``[R]``; no pair stands twice in a window.
+        eager: ``[U, TASKS]``, how often a user favourites and buys, for one on average, outside the windows.
+        who, item, day, window: int64 ``[R]``, user within the crowd, item, day of the year, and window of each pair; no
+            pair stands twice in a window.
     """
 
     first: int
     age: Integers
     gender: Integers
-    events: np.ndarray
+    eager: Floats
     who: Integers
     item: Integers
     day: Integers
@@ -83,7 +82,7 @@ class World:
     Attributes:
         rows: samples, to which all sizes are fitted.
         seed: of everything.
-        history: mean number of events of a user before the first window.
+        history: mean number of pairs of a user before the first window.
         windows: in which the samples lie.
     """
 
@@ -120,8 +119,8 @@ class World:
         values |= {
             "cat_id": self.sizes["cat_id"],
             "seller_id": self.sizes["seller_id"],
-            "age": AGES + 1,
-            "gender": GENDERS + 1,
+            "age": AGES,
+            "gender": GENDERS,
         }
         return {name: random.standard_normal((size, TASKS)) for name, size in values.items()}
 
@@ -138,26 +137,21 @@ class World:
         """Users ``first``, ``first + 1``, ... who have so many pairs each."""
         random = np.random.default_rng([self.seed, 5, first])
         users, start, end = len(pairs), self.windows.start(0), self.windows.last
-        taste = random.uniform(0, 2 * np.pi, users)
-        who = np.repeat(np.arange(users), pairs)
-        day = days(random, start, end, len(who))
+        after = day_weights(end + 1, LAST).sum() / day_weights(FIRST, start - 1).sum()
+        counts = (random.geometric(1 / self.history, users), pairs, random.poisson(self.history * after, users))
+        spans = ((FIRST, start - 1), (start, end), (end + 1, LAST))
+        who = np.concatenate([np.repeat(np.arange(users), count) for count in counts])
+        day = np.concatenate([days(random, *span, int(count.sum())) for span, count in zip(spans, counts, strict=True)])
         window = self.windows.of(day)
-        item = self._distinct(random, who * self.windows.count + window, self._items(random, taste[who]))
-
-        before, after = day_weights(FIRST, start - 1).sum(), day_weights(end + 1, LAST).sum()
-        earlier = np.repeat(np.arange(users), random.geometric(1 / self.history, users))
-        later = np.repeat(np.arange(users), random.poisson(self.history * after / before, users))
-        others = np.concatenate((earlier, later))
-        other_days = np.concatenate(
-            (days(random, FIRST, start - 1, len(earlier)), days(random, end + 1, LAST, len(later)))
-        )
-        eager = np.exp(EAGERNESS * random.standard_normal((users, 2)) - EAGERNESS**2 / 2)
-        action = _actions(random, eager[others])
+        taste = random.uniform(0, 2 * np.pi, users)
+        item = self._items(random, taste[who])
+        within = np.flatnonzero(window != OUTSIDE)
+        item[within] = self._distinct(random, who[within] * self.windows.count + window[within], item[within])
         return Crowd(
             first=first,
             age=_unless(random, random.integers(0, AGES, users), NO_AGE),
             gender=_unless(random, random.integers(0, GENDERS, users), NO_GENDER),
-            events=self.events(others, self._items(random, taste[others]), other_days, action),
+            eager=np.exp(EAGERNESS * random.standard_normal((users, TASKS)) - EAGERNESS**2 / 2),
             who=who,
             item=item,
             day=day,
@@ -239,13 +233,6 @@ def _means(events: Events, column: str, day: int, numbers: Floats, users: int) -
     user, weight = events.users[who], np.log1p(count)
     sums = [np.bincount(user, weight * number, users) for number in numbers[value - 1].T]
     return np.stack(sums, axis=1) / np.maximum(np.bincount(user, weight, users), 1e-12)[:, None]
-
-
-def _actions(random: np.random.Generator, eager: Floats) -> Integers:
-    """An action for each of some users who are so eager to buy and to favourite, ``[N, 2]``."""
-    chance = (eager * (ACTIONS[PURCHASE], ACTIONS[FAVOURITE])).clip(0, 0.4)
-    edges = np.cumsum([*chance.T, np.full(len(chance), ACTIONS[CART])], axis=0)
-    return np.array([*ACTIONS, CLICK])[(random.random(len(chance)) >= edges).sum(axis=0)]
 
 
 def _unless(random: np.random.Generator, values: Integers, missing: float) -> Integers:
