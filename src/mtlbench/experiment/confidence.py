@@ -32,8 +32,8 @@ CalibrateOn = Literal["all", "train"]
 TOLERANCE = {"related": 0.003, "unrelated": 0.01}
 """How far from its target the correlation of the confidences may be on the calibrated rows."""
 
-SPREADS = np.geomspace(0.1, 10, 60)
-"""Deviations of the scaled confidences, before clipping, between which the one of the reading ``whole`` is sought."""
+SIZES = np.geomspace(0.05, 20, 80)
+"""Root mean squares of the scaled logits between which the one of the reading ``whole`` is sought."""
 
 PRINTED_START = (1.0, 1.1)
 """Deviation and mean of confidences that meet both correlations under the reading ``printed``, for normal ones."""
@@ -121,7 +121,8 @@ class ConfidenceLabels:
             raise ValueError(f"relabel: the base store has {len(base.schema.tasks)} tasks; confidences are of one")
         logits = self._network().confidences(base)
         given = {split: base.split(split).columns["labels"][:, 0].numpy() for split in SPLITS}
-        drawn = {split: standard_normal(len(logits[split]), self.noise_seed + at) for at, split in enumerate(SPLITS)}
+        seeds = {split: self.noise_seed * len(SPLITS) + at for at, split in enumerate(SPLITS)}
+        drawn = {split: standard_normal(len(logits[split]), seeds[split]) for split in SPLITS}
         calibration = self._calibrated(logits, drawn)
         exact = {split: self._maps(calibration.confidence(logits[split])) for split in SPLITS}
         noisy = {split: _with_noise(exact[split], calibration.noise, drawn[split]) for split in SPLITS}
@@ -237,7 +238,7 @@ def _calibrate_whole(
         c = at(scale).confidence(logits)
         return _correlation(c, unrelated(c)) - correlations[1]
 
-    scale = _first_fall(too_unrelated, SPREADS / spread)
+    scale = _first_fall(too_unrelated, SIZES / np.sqrt(np.square(logits, dtype=np.float64).mean()))
     c = at(scale).confidence(logits)
     without = related(c, "whole")
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, islice
 
 import numpy as np
 import torch
@@ -75,13 +76,9 @@ class Network:
 
     def _batches(self, rows: int) -> Iterator[torch.Tensor]:
         steps = min(self.steps, self.epochs * -(-rows // self.batch_size))
-        with tqdm(total=steps, desc="network of confidences", disable=None, delay=2, leave=False) as progress:
-            for epoch in range(self.epochs):
-                for index in order(rows, self.seed, epoch).split(self.batch_size):
-                    if progress.n == steps:
-                        return
-                    yield index
-                    progress.update()
+        epochs = (order(rows, self.seed, epoch).split(self.batch_size) for epoch in range(self.epochs))
+        chosen = islice(chain.from_iterable(epochs), steps)
+        yield from tqdm(chosen, "network of confidences", steps, disable=None, delay=2, leave=False)
 
 
 @torch.no_grad()
