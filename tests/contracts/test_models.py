@@ -41,6 +41,11 @@ SMALL = (
     "profile.expert_layers=[13,7]",
     "profile.tower_layers=[5]",
 )
+DIVIDING: dict[str, tuple[str, ...]] = {
+    "mpa_combined": ("model.interaction_heads=7",),
+    "mpa_interact": ("model.interaction_heads=7",),
+}
+"""Heads that divide the width of the small experts."""
 ENTANGLED: dict[str, str] = {
     "aitm": "a task is told what the one before it knows",
     "cross_stitch": "every layer mixes the tasks",
@@ -53,7 +58,12 @@ ENTANGLED: dict[str, str] = {
     "sluice": "every layer mixes the tasks",
 }
 """Models in which a task's own parameters rightly reach another task's logit, with the reason."""
-ASKS: dict[str, dict[str, int]] = {"din": {"history": 5}}
+ASKS: dict[str, dict[str, int]] = {
+    "din": {"history": 5},
+    "mpa_cognitive": {"source": 3},
+    "mpa_combined": {"history": 5, "source": 3},
+    "mpa_sequence": {"history": 5},
+}
 """What a model asks for beside single ids; see `plain_schema`."""
 ADVERSARY = "*discriminator*"
 """Parameters that reach no logit: they learn from a penalty alone."""
@@ -82,7 +92,7 @@ def composed(*overrides: str) -> DictConfig:
 
 def build(name: str, schema: Schema, *overrides: str, seed: int = 0) -> nn.Module:
     """The model as configured, for tasks each of which is given the one before it: there are models that ask for it."""
-    config = composed(f"model={name}", *SMALL, *overrides)
+    config = composed(f"model={name}", *SMALL, *DIVIDING.get(name, ()), *overrides)
     names = [None, *(task.name for task in schema.tasks)]
     tasks = tuple(replace(task, given=given) for task, given in zip(schema.tasks, names, strict=False))
     torch.manual_seed(seed)
@@ -223,7 +233,7 @@ def test_every_parameter_is_registered_and_learns(name: str):
     model = build(name, schema)
     registered = {id(p) for p in model.parameters()}
     assert all(id(t) in registered for _, t in tensors_of(model) if isinstance(t, nn.Parameter))
-    loss_of(model, random_batch(schema, 31)).backward()
+    loss_of(model, random_batch(schema, 31)).backward(retain_graph=True)
     if adversaries := [n for n, p in model.named_parameters() if p.grad is None]:
         assert all(fnmatch(n, ADVERSARY) for n in adversaries), adversaries
         penalties_of(model).backward()

@@ -6,6 +6,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from mtlbench.nn.activations import LayerActivation
+from mtlbench.nn.histories import FieldsAndHistories
 from mtlbench.nn.interest import ActivationUnit, HistoryWeights, Interests
 from mtlbench.nn.stacked import Towers
 from mtlbench.schema import Batch, Schema
@@ -54,20 +55,17 @@ class DIN(nn.Module):
         embedding_std: float | None = None,
     ) -> None:
         super().__init__()
-        self.interests = Interests(
-            schema,
-            embedding_width,
-            units=partial(
-                ActivationUnit, layers=attention_layers, activation=attention_activation, softmax=attention_softmax
-            ),
-            history_weights=history_weights,
-            embedding_std=embedding_std,
+        units = partial(
+            ActivationUnit, layers=attention_layers, activation=attention_activation, softmax=attention_softmax
         )
+        self.fields = FieldsAndHistories(schema, embedding_width, embedding_std)
+        self.interests = Interests(self.fields, embedding_width, units, history_weights)
         self.tower = Towers(1, self.interests.width, layers, dropout, activation=activation)
 
     def forward(self, batch: Batch) -> Tensor:
-        return self.tower(self.interests(batch)[None])[:, 0]
+        x_BFD, histories = self.fields(batch)
+        return self.tower(self.interests(x_BFD, histories)[None])[:, 0]
 
     def diagnostics(self, batch: Batch) -> dict[str, Tensor]:
         """``attention/<history>`` ``[B, L]``: the weight of each entry."""
-        return self.interests.diagnostics(batch)
+        return self.interests.diagnostics(*self.fields(batch))

@@ -61,5 +61,8 @@ class MappedGates(nn.Module):
 
 
 def mix(gate_TBE: Tensor, expert_EBH: Tensor) -> Tensor:
-    """Each task's mixture ``f_t = sum_e g_te f_e``. Shape: ``[T, B, E]``, ``[E, B, H]`` -> ``[T, B, H]``."""
-    return torch.einsum("tbe,ebh->tbh", gate_TBE, expert_EBH)
+    """Each task's mixture ``f_t = sum_e g_te f_e``. Shape: ``[T, B, E]``, ``[E, B, H]`` -> ``[T, B, H]``.
+
+    Gates ``[T, B, E, H]`` weigh every unit of an expert by itself.
+    """
+    return torch.einsum("tbe,ebh->tbh" if gate_TBE.dim() == 3 else "tbeh,ebh->tbh", gate_TBE, expert_EBH)

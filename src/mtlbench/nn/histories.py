@@ -40,7 +40,7 @@ class FieldsAndHistories(nn.Module):
 
     Attributes:
         histories: the fields that are histories, in the order of the schema.
-        rows: names of the other fields, in the order of F.
+        rows: the other fields, in the order of F.
 
     Raises:
         ValueError: no field is a history, or one has another as its target.
@@ -62,13 +62,14 @@ class FieldsAndHistories(nn.Module):
                     f"history '{field.name}' has the target '{field.target}', which is a history too; allowed: "
                     "an id field of the candidate"
                 )
-        self.rows = tuple(field.name for field in schema.fields if field.name not in names)
+        self.rows = tuple(field for field in schema.fields if field.name not in names)
         self.fields = FieldEmbedding(schema, width, std, without=names)
         self._slots = [schema.slots[name] for name in names]
         self._weights = [schema.weight_columns.get(name) for name in names]
-        self._targets = [self.rows.index(field.target) for field in self.histories if field.target]
+        places = {field.name: place for place, field in enumerate(self.rows)}
+        self._targets = [places[field.target] for field in self.histories if field.target]
 
-    # One break in a compiled graph, as for the fields alone.
+    # One break in a compiled graph, as for the fields alone, if a model calls it in its own forward.
     @torch.compiler.disable
     def forward(self, batch: Batch) -> tuple[Tensor, list[History]]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x_BFD = self.fields(batch)

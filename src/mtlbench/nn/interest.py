@@ -10,7 +10,6 @@ from mtlbench.nn.activations import LayerActivation
 from mtlbench.nn.histories import FieldsAndHistories, History
 from mtlbench.nn.stacked import Towers
 from mtlbench.nn.time_vector import TimeVector
-from mtlbench.schema import Batch, Schema
 
 HistoryWeights = Literal["given", "log", "days", "none"]
 
@@ -73,77 +72,72 @@ class ActivationUnit(nn.Module):
 class Interests(nn.Module):
     """``[fields that are no histories ; v_1 ; ... ; v_n]``, an `ActivationUnit` for each of n histories.
 
-    Shape: `Batch` of B rows -> ``[B, width]``.
+    Shape: what `FieldsAndHistories` gives, ``[B, F, D]`` and n of `History` -> ``[B, width]``.
 
     Args:
-        schema: the fields; a history is one with a target.
-        embedding_width: components of a field embedding.
+        fields: gives them.
+        embedding_width: D.
         units: makes the unit of a history from the width of embeddings, what else is known of an entry, and of a row.
         history_weights: what the weight of an entry is, and becomes beside its embedding: ``given``: one number, as it
             stands; ``log``: a count n, log(1 + n); ``days``: days since the event, a `TimeVector`; ``none``: nothing.
         time: makes something of the days.
         place_fields: names of single id fields that say where the row happens (spatial information).
-        embedding_std: see `FieldEmbedding`.
 
     Attributes:
         width: of the output.
 
     Raises:
-        ValueError: a schema without histories; weights that a history does not have, or an unknown word for them; a
-            place that is no single id field.
+        ValueError: weights that a history does not have, or an unknown word for them; a place that is no single id
+            field.
 
-    Departure: where the histories' events took place is in no data set, so a place is that of the row, beside each
-    entry, and stands for both the history's and the candidate's.
+    Departure: where the events of a history took place is in no data set, so a place is that of the row; it stands
+    beside each entry for both the entry's and the candidate's.
     """
 
     def __init__(
         self,
-        schema: Schema,
+        fields: FieldsAndHistories,
         embedding_width: int,
-        *,
         units: Callable[[int, int, int], ActivationUnit],
         history_weights: HistoryWeights = "given",
         time: TimeVector | None = None,
         place_fields: Sequence[str] = (),
-        embedding_std: float | None = None,
     ) -> None:
         super().__init__()
         if history_weights not in get_args(HistoryWeights):
             raise ValueError(f"history_weights is {history_weights!r}; allowed: {', '.join(get_args(HistoryWeights))}")
-        self.bottom = FieldsAndHistories(schema, embedding_width, embedding_std)
-        for field in self.bottom.histories:
+        for field in fields.histories:
             if history_weights in ("log", "days") and not field.weighted:
                 raise ValueError(
                     f"history_weights is {history_weights}, but the entries of history '{field.name}' have no "
                     f"weights to be taken as {'counts' if history_weights == 'log' else 'days since the event'}; "
                     "allowed: given, none"
                 )
-        singles = [field.name for field in schema.id_fields if field.width == 1]
+        singles = {f.name: place for place, f in enumerate(fields.rows) if f.kind == "id" and f.width == 1}
         if unknown := [name for name in place_fields if name not in singles]:
-            raise ValueError(f"place_fields has {unknown}; allowed: single-valued id fields, of {singles}")
-        self.history_weights = history_weights
+            raise ValueError(f"place_fields has {unknown}; allowed: single-valued id fields, of {list(singles)}")
+        self.names = [field.name for field in fields.histories]
+        self.history_weights: HistoryWeights = history_weights
         self.time = (time or TimeVector()) if history_weights == "days" else None
-        self.places = [self.bottom.rows.index(name) for name in place_fields]
-        extras = [self._extras(field.weighted) for field in self.bottom.histories]
+        self.places = [singles[name] for name in place_fields]
+        extras = [self._extras(field.weighted) for field in fields.histories]
         context = len(self.places) * embedding_width
         self.units = nn.ModuleList(units(embedding_width, extra, context) for extra in extras)
-        self.width = (len(self.bottom.rows) + len(extras)) * embedding_width + sum(extras)
+        self.width = (len(fields.rows) + len(extras)) * embedding_width + sum(extras)
 
-    def forward(self, batch: Batch) -> Tensor:
-        x_BFD, histories = self.bottom(batch)
+    def forward(self, x_BFD: Tensor, histories: Sequence[History]) -> Tensor:
         context_BC = self._context(x_BFD)
         interests = [
             unit(history, self._extra(history), context_BC) for unit, history in zip(self.units, histories, strict=True)
         ]
         return torch.cat([x_BFD.flatten(1), *interests], dim=1)
 
-    def diagnostics(self, batch: Batch) -> dict[str, Tensor]:
+    def diagnostics(self, x_BFD: Tensor, histories: Sequence[History]) -> dict[str, Tensor]:
         """``attention/<history>`` ``[B, L]``: the weight of each entry, 0 where there is none."""
-        x_BFD, histories = self.bottom(batch)
         found: dict[str, Tensor] = {}
-        for field, unit, history in zip(self.bottom.histories, self.units, histories, strict=True):
+        for name, unit, history in zip(self.names, self.units, histories, strict=True):
             assert isinstance(unit, ActivationUnit)
-            found[f"attention/{field.name}"] = unit.weights(history, self._extra(history), self._context(x_BFD))
+            found[f"attention/{name}"] = unit.weights(history, self._extra(history), self._context(x_BFD))
         return found
 
     def _context(self, x_BFD: Tensor) -> Tensor:

@@ -1,0 +1,63 @@
+"""Experts one behind the other: each reads what the one before it says."""
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from mtlbench.nn.activations import LayerActivation
+from mtlbench.nn.stacked import StackedMLP
+
+Link = Literal["last", "all"]
+
+
+class BoostingExperts(nn.Module):
+    """``y_1 = f_1(x)``, ``y_e = f_e([x ; y_(e-1)])``: more features for the next, no residual and no shrinkage.
+
+    Shape: ``[1, B, in]`` -> ``[E, B, layers[-1]]``.
+
+    Args:
+        experts: E.
+        inputs: width of x.
+        layers: widths of each expert's layers.
+        link: what an expert reads beside x: the ``last`` one before it, or ``all``.
+        detach: whether an expert learns nothing from those behind it.
+        dropout: behind every hidden layer.
+        activation: behind every layer.
+
+    Raises:
+        ValueError: an unknown link.
+
+    Paper: Wang, Zhang, Wulamu 2021, 3.3 ("the last layer of the expert hub jointed with the previous extracted
+    feature").
+    Departure: none.
+    """
+
+    def __init__(
+        self,
+        experts: int,
+        inputs: int,
+        layers: Sequence[int],
+        *,
+        link: Link = "last",
+        detach: bool = False,
+        dropout: float = 0.0,
+        activation: LayerActivation = "relu",
+    ) -> None:
+        super().__init__()
+        if link not in get_args(Link):
+            raise ValueError(f"boost is {link!r}; allowed: none, {', '.join(get_args(Link))}")
+        self.read = None if link == "all" else 1
+        self.detach, self.width = detach, layers[-1]
+        read = [place if link == "all" else min(place, 1) for place in range(experts)]
+        self.experts = nn.ModuleList(
+            StackedMLP(1, inputs + count * self.width, layers, dropout, activation) for count in read
+        )
+
+    def forward(self, x_1BI: Tensor) -> Tensor:
+        said: list[Tensor] = []
+        for expert in self.experts:
+            before = said if self.read is None else said[-self.read :]
+            said.append(expert(torch.cat([x_1BI, *(y.detach() if self.detach else y for y in before)], dim=2)))
+        return torch.cat(said)
