@@ -164,7 +164,7 @@ class World:
         random = self._random("piece", first)
         day = random.integers(1, DAYS + 1, len(user))
         day = day[np.lexsort((day, user))]
-        feed = _rank(random.random(len(user)), len(self.feeds.author))
+        feed = self._shown(user, random)
         taste = np.einsum("rad,rd->ra", self.taste(user, day), self.feeds.place[feed])
         return Piece(
             user=user,
@@ -173,11 +173,21 @@ class World:
             parts={"user": self.habits[user], "feed": self.feeds.effect[feed], "taste": taste},
         )
 
+    def _shown(self, user: Integers, random: np.random.Generator) -> Integers:
+        """A feed for each row, by popularity; one that the user was shown before is drawn once more, and may stay."""
+        feeds = len(self.feeds.author)
+        feed = _rank(random.random(len(user)), feeds)
+        again = np.ones(len(user), bool)
+        again[np.unique(user * feeds + feed, return_index=True)[1]] = False
+        feed[again] = _rank(random.random(int(again.sum())), feeds)
+        return feed
+
     def embeddings(self, first: int, last: int) -> Floats:
         """Embeddings of feeds ``first`` to ``last`` (excluded): unit vectors ``[feeds, EMBEDDING_WIDTH]``."""
         turn = self._random("turn").standard_normal((RANK, EMBEDDING_WIDTH))
-        noise = self._random("noise", first).standard_normal((last - first, EMBEDDING_WIDTH))
-        vectors = self.feeds.place[first:last] @ turn + NOISE * noise
+        place = self.feeds.place[first:last]
+        noise = self._random("noise", first).standard_normal((len(place), EMBEDDING_WIDTH))
+        vectors = place @ turn + NOISE * noise
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
     def _mixed(self, random: np.random.Generator, count: int) -> Floats:
