@@ -10,6 +10,7 @@ COMMANDS = {
     "evaluate": "score a finished run again on any split, and save its predictions",
     "prepare": "turn a data set's raw files into a store",
     "simulate": "write a simulated data set in its raw format, with its truth",
+    "reproduce": "tables of papers: run what is missing, and write the paper's numbers beside ours",
     "list": "models, data sets and all other choices; or the runs so far",
     "show": "one model, data set or run in detail",
     "ui": "open the MLflow page of the runs",

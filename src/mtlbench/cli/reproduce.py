@@ -1,0 +1,122 @@
+"""``mtlbench reproduce``: tables of papers, measured: what is missing is run, then everything is rendered."""
+
+import sys
+from pathlib import Path
+
+from mtlbench.cli.choices import conf_folder
+from mtlbench.cli.compose import compose
+from mtlbench.experiment.errors import ConfigError
+
+USAGE = """usage: mtlbench reproduce <table>|all [--dry-run] [--scale <share>] [--rows <label>,...] [--processes <n>]
+                          [--to <folder>] [<key>=<value> ...]
+
+Runs whatever the table lacks and writes it as Markdown, LaTeX and CSV, the paper's number beside ours. Interrupt it and
+start it again at any point: finished runs are kept, and a run under way goes on from its checkpoint.
+
+  --dry-run         says which runs exist, which are missing and how long they may take, and runs nothing
+  --scale 0.01      everything small, to try it: simulated rows (that share of the published ones, at least 20,000) and
+                    one seed; the table says so
+  --rows MMoE,PLE   only these rows
+  --processes 2     runs side by side
+  --to tables       folder of the rendered tables
+
+tables:
+{tables}
+"""
+
+
+def run(arguments: list[str]) -> int:
+    from mtlbench.reproduce.table import table_names
+
+    folder = conf_folder() / "table"
+    names = table_names(folder)
+    if not arguments or "--help" in arguments or "-h" in arguments:
+        print(USAGE.format(tables="\n".join(f"  {name}" for name in names)), end="")
+        return 0 if arguments else 2
+    flags, words = _flags(arguments)
+    wanted = [word for word in words if "=" not in word]
+    overrides = [word for word in words if "=" in word]
+    if len(wanted) != 1:
+        raise ConfigError(f"name one table, or all; found {wanted or 'none'}. There are: {', '.join(names)}")
+    return _reproduce(names if wanted == ["all"] else wanted, overrides, flags)
+
+
+def _flags(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Values of ``--flags``, written ``--flag value`` or ``--flag=value``, and the other words."""
+    flags, words = {"to": "tables", "processes": "1"}, []
+    known = ("scale", "rows", "processes", "to")
+    rest = iter(arguments)
+    for word in rest:
+        name, equals, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--"):
+            words.append(word)
+        elif word == "--dry-run":
+            flags["dry-run"] = "yes"
+        elif name in known:
+            flags[name] = value if equals else next(rest, "")
+        else:
+            there = ", ".join(f"--{name}" for name in ("dry-run", *known))
+            raise ConfigError(f"no such option: {word}; there are {there}")
+    return flags, words
+
+
+def _reproduce(names: list[str], overrides: list[str], flags: dict[str, str]) -> int:
+    from mtlbench.reproduce.execute import execute
+    from mtlbench.reproduce.plan import estimated_seconds, expand, measured_speeds, missing
+    from mtlbench.reproduce.table import read_table
+
+    scale, processes = _number(flags, "scale", float), int(_number(flags, "processes", int) or 1)
+    labels = flags["rows"].split(",") if "rows" in flags else None
+    tables = [read_table(conf_folder() / "table", name) for name in names]
+    for table in tables if labels else ():
+        if strange := sorted(set(labels or ()) - {row.label for row in table.rows}):
+            raise ConfigError(f"{table.name} has no row {', '.join(strange)}; {', '.join(r.label for r in table.rows)}")
+    plans = [expand(table, compose, overrides, scale=scale, rows=labels) for table in tables]
+    lacking = missing(run for plan in plans for run in plan)
+    for table, plan in zip(tables, plans, strict=True):
+        runs = {run.identity for run in plan}
+        print(f"{table.name}: {len(runs)} runs, {len(runs) - len(missing(plan))} finished", file=sys.stderr)
+    if lacking:
+        seconds = estimated_seconds(lacking, measured_speeds(lacking[0].folder.parent))
+        time = "unknown time: nothing was measured here yet" if seconds is None else f"at most about {_clock(seconds)}"
+        print(f"{len(lacking)} runs are missing, {time}", file=sys.stderr)
+    if "dry-run" in flags:
+        return 0
+    failures = execute(lacking, processes)
+    for table, plan in zip(tables, plans, strict=True):
+        _render(table, plan, scale, Path(flags["to"]))
+    by_identity = {run.identity: run for run in lacking}
+    for identity, reason in failures.items():
+        failed = by_identity[identity]
+        print(f"failed: {failed.row}, {failed.dataset}, seed {failed.seed} ({identity}): {reason}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _render(table, plan, scale: float | None, folder: Path) -> None:  # types of a lazily imported floor
+    from mtlbench.report import text
+    from mtlbench.reproduce.assemble import assemble
+    from mtlbench.reproduce.gather import gather
+    from mtlbench.reproduce.table import PRIVATE
+
+    result = assemble(table, gather(plan), scale=scale, private=PRIVATE)
+    folder.mkdir(parents=True, exist_ok=True)
+    for ending, render in (("md", text.markdown), ("tex", text.latex), ("csv", text.comma_separated)):
+        (folder / f"{table.name}.{ending}").write_text(render(result), encoding="utf-8")
+    print(text.markdown(result))
+
+
+def _number(flags: dict[str, str], name: str, kind: type) -> float | None:
+    if name not in flags:
+        return None
+    try:
+        value = kind(flags[name])
+    except ValueError:
+        value = 0
+    if value <= 0 or (name == "scale" and value > 1):
+        allowed = "above 0, at most 1" if name == "scale" else "1 or more"
+        raise ConfigError(f"--{name} is '{flags[name]}'; allowed: {allowed}")
+    return value
+
+
+def _clock(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} hours" if seconds > 5400 else f"{max(seconds / 60, 1):.0f} minutes"

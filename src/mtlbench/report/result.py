@@ -1,0 +1,206 @@
+"""A table of a paper beside what was measured: plain data, everything that a renderer needs and nothing else."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Verdict = Literal[
+    "within",
+    "above",
+    "below",
+    "nothing printed",
+    "not run",
+    "not comparable: simulated",
+    "not comparable: private data",
+    "not comparable: scaled",
+    "not comparable: mixed data",
+]
+ClaimVerdict = Literal["holds", "fails", "undecided", "not run"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Column:
+    """One column of numbers.
+
+    Attributes:
+        dataset: the paper's name of the data set.
+        task: our name of the task; ``all`` for what belongs to no single one.
+        metric: our name of the metric.
+        statistic: of the runs of a cell: their mean, or the best of them.
+        higher_is_better: direction of the metric.
+        digits: behind the point, as the paper prints them.
+    """
+
+    dataset: str
+    task: str
+    metric: str
+    statistic: Literal["mean", "best"] = "mean"
+    higher_is_better: bool = True
+    digits: int = 4
+
+    @property
+    def name(self) -> str:
+        """Unique among the columns of a table."""
+        task = "" if self.task == "all" else f"{self.task} "
+        return f"{self.dataset}: {task}{self.metric}" + (" (best)" if self.statistic == "best" else "")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """What the finished runs of a cell gave, one entry per seed, ascending.
+
+    Attributes:
+        seeds, values: of the runs that define the metric.
+        mean, deviation: of the values; the deviation (n - 1) of a single one is ``None``.
+        interval: 95 % confidence interval of the mean (Student's t); ``None`` for a single value.
+        best: the best of the values.
+    """
+
+    seeds: tuple[int, ...]
+    values: tuple[float, ...]
+    mean: float
+    deviation: float | None
+    interval: tuple[float, float] | None
+    best: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """A row against the best baseline of a column, seed by seed.
+
+    Attributes:
+        against: label of the baseline.
+        difference: mean of (row - baseline), in the units of the metric.
+        t_test: two-sided paired p-value, Holm-corrected within the column; ``None`` below two common seeds.
+        wilcoxon: the same of Wilcoxon's signed-rank test; ``None`` below six common seeds.
+        better: whether the row is better in the mean.
+    """
+
+    against: str
+    difference: float
+    t_test: float | None
+    wilcoxon: float | None
+    better: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cell:
+    """Printed number, measured numbers, and what they say about each other.
+
+    Attributes:
+        printed: as the paper prints it, text; ``None`` where it prints nothing.
+        bold: whether the paper sets it in bold; ``None`` if that is not known.
+        measured: ``None`` where nothing has been run.
+        verdict: by the table's rule.
+        comparison: with the best baseline, for rows that are none.
+        gain: relative gain over the row's single-task twin, in per cent, better is positive; ``None`` without one.
+        footnotes: places in `TableResult.footnotes`.
+    """
+
+    printed: str | None
+    bold: bool | None
+    measured: Measured | None
+    verdict: Verdict
+    comparison: Comparison | None = None
+    gain: float | None = None
+    footnotes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """A finished run that a table is made of.
+
+    Attributes:
+        identity, seed, dataset: which one.
+        origin: ``real`` or ``simulated``.
+        link: to its page in MLflow, if that is known.
+        curve: mean validation AUC by epoch, for learning curves.
+    """
+
+    identity: str
+    seed: int
+    dataset: str
+    origin: str
+    link: str | None = None
+    curve: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cost:
+    """What a row's runs took, medians over them; sizes as they are.
+
+    Attributes:
+        dataset: the paper's name of the data set.
+        parameters: dense ones.
+        embedding_parameters: of the table of all ids.
+        peak_memory_mb: of the process.
+        rows_per_second: in training.
+        seconds: of a whole run.
+        seconds_to_best: until the selected weights were reached.
+    """
+
+    dataset: str
+    parameters: int
+    embedding_parameters: int
+    peak_memory_mb: float
+    rows_per_second: float
+    seconds: float
+    seconds_to_best: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One model of a table; ``cells`` in the order of the columns."""
+
+    label: str
+    group: str
+    cells: tuple[Cell, ...]
+    runs: tuple[Run, ...] = ()
+    costs: tuple[Cost, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """What the paper says about who beats whom, and whether that holds here.
+
+    Attributes:
+        text: the claim in our words.
+        verdict: ``holds`` if every comparison points that way and is significant after Holm's correction, ``fails`` if
+            one points the other way and is significant, ``undecided`` otherwise.
+        evidence: a line per comparison.
+    """
+
+    text: str
+    verdict: ClaimVerdict
+    evidence: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableResult:
+    """A table of a paper, measured.
+
+    Attributes:
+        name: of the table's file, such as ``dephn_table2``.
+        title: what it shows.
+        paper, place: where it stands.
+        columns, rows: the table.
+        claims: see `Claim`.
+        agreement: by column name: Kendall's tau between the paper's order of rows and ours; ``None`` where it is
+            undefined.
+        ranks: by row label: average rank over the columns of a direction, 1 the best.
+        footnotes: what a reader must know: fewer seeds than the paper, departures, inconsistencies, origin of data.
+        marks: what must stand on top: ``SIMULATED DATA``, ``SCALED: ...``; empty for real data at full size.
+        summary: one sentence: how many cells ran, how many are within.
+    """
+
+    name: str
+    title: str
+    paper: str
+    place: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    claims: tuple[Claim, ...] = ()
+    agreement: dict[str, float | None] = field(default_factory=dict)
+    ranks: dict[str, float] = field(default_factory=dict)
+    footnotes: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
+    summary: str = ""

@@ -1,0 +1,130 @@
+"""A table as text: Markdown for reading, LaTeX for papers, CSV for other programs. The paper's number beside ours."""
+
+import csv
+import io
+
+from mtlbench.report.result import Cell, Column, Row, TableResult
+
+NOTHING = "-"
+HEADER = (
+    "row,group,dataset,task,metric,statistic,printed,mean,deviation,low,high,best,seeds,verdict,against,difference,"
+    "p_t,p_wilcoxon,gain_percent,marks"
+)
+GAIN_FROM = 0.05
+"""Per cent of relative loss against the single-task twin that is marked as negative transfer."""
+
+LATEX = str.maketrans({c: f"\\{c}" for c in "&%$#_{}"} | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"})
+
+
+def markdown(result: TableResult) -> str:
+    """The whole result: marks, the table (paper / ours), claims, agreement, footnotes."""
+    lines = [f"# {result.name}: {result.title}", "", f"{result.paper}. {result.place}.", ""]
+    lines += [f"**{mark}**" for mark in result.marks] + [""] * bool(result.marks)
+    lines += [result.summary + ".", ""]
+    heads = ["", *(column.name for column in result.columns), "average rank"]
+    lines += ["| " + " | ".join(heads) + " |", "|" + "|".join(["---"] + ["---:"] * (len(heads) - 1)) + "|"]
+    for row in result.rows:
+        cells = [_both(cell, column) for cell, column in zip(row.cells, result.columns, strict=True)]
+        rank = result.ranks.get(row.label)
+        lines.append("| " + " | ".join([row.label, *cells, NOTHING if rank is None else f"{rank:.2f}"]) + " |")
+    lines += ["", "Every cell: the paper's number / ours, mean and standard deviation over seeds.", ""]
+    lines += _claims(result) + _agreement(result) + _footnotes(result)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def latex(result: TableResult) -> str:
+    """A ``tabular`` of the numbers, for ``booktabs``; marks and footnotes stand below it."""
+    columns = "l" + "r" * len(result.columns)
+    heads = " & ".join(["", *(_tex(column.name) for column in result.columns)])
+    lines = [f"% {result.paper}. {result.place}. {'; '.join(result.marks)}", rf"\begin{{tabular}}{{{columns}}}"]
+    lines += [r"\toprule", heads + r" \\", r"\midrule"]
+    for row in result.rows:
+        cells = [_tex(_both(cell, column)) for cell, column in zip(row.cells, result.columns, strict=True)]
+        lines.append(" & ".join([_tex(row.label), *cells]) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    for mark in result.marks:
+        lines.append(rf"\par\textbf{{{_tex(mark)}}}")
+    lines += [rf"\par\footnotesize {number}. {_tex(text)}" for number, text in enumerate(result.footnotes, start=1)]
+    return "\n".join(lines) + "\n"
+
+
+def comma_separated(result: TableResult) -> str:
+    """One line per cell, every number in full."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(HEADER.split(","))
+    for row in result.rows:
+        for cell, column in zip(row.cells, result.columns, strict=True):
+            writer.writerow([*_place(row, column), *_numbers(cell), "; ".join(result.marks)])
+    return out.getvalue()
+
+
+def value_text(cell: Cell, column: Column) -> str:
+    """Our number: best, or mean and deviation; a dash where nothing was run."""
+    measured = cell.measured
+    if measured is None:
+        return NOTHING
+    if column.statistic == "best":
+        return f"{measured.best:.{column.digits}f}"
+    text = f"{measured.mean:.{column.digits}f}"
+    return text if measured.deviation is None else f"{text} ± {measured.deviation:.{column.digits}f}"
+
+
+def _both(cell: Cell, column: Column) -> str:
+    printed = NOTHING if cell.printed is None else cell.printed
+    ours = value_text(cell, column)
+    if cell.comparison is not None and cell.comparison.better and (cell.comparison.t_test or 1.0) <= 0.05:
+        ours += "*"
+    if cell.gain is not None and cell.gain < -GAIN_FROM:
+        ours += " (negative transfer)"
+    notes = "".join(f"[{number + 1}]" for number in cell.footnotes)
+    return f"{printed} / {ours} {notes}".strip()
+
+
+def _claims(result: TableResult) -> list[str]:
+    lines = []
+    for claim in result.claims:
+        lines += [f"- **{claim.verdict}**: {claim.text}", *(f"  - {text}" for text in claim.evidence)]
+    return ["## Claims", "", *lines, ""] if lines else []
+
+
+def _agreement(result: TableResult) -> list[str]:
+    known = {name: tau for name, tau in result.agreement.items() if tau is not None}
+    if not known:
+        return []
+    return [
+        "## Order of methods, ours against the paper's (Kendall's tau)",
+        "",
+        *(f"- {name}: {tau:+.2f}" for name, tau in known.items()),
+        "",
+    ]
+
+
+def _footnotes(result: TableResult) -> list[str]:
+    lines = [f"{number}. {text}" for number, text in enumerate(result.footnotes, start=1)]
+    return ["## Notes", "", "\\* better than the best baseline, p <= 0.05 (paired t-test by seed, Holm)", "", *lines]
+
+
+def _place(row: Row, column: Column) -> list[str]:
+    return [row.label, row.group, column.dataset, column.task, column.metric, column.statistic]
+
+
+def _numbers(cell: Cell) -> list[object]:
+    measured, comparison = cell.measured, cell.comparison
+    ours: list[object] = [""] * 6
+    if measured is not None:
+        low, high = measured.interval or ("", "")
+        ours = [measured.mean, _or_blank(measured.deviation), low, high, measured.best, len(measured.values)]
+    theirs: list[object] = [""] * 4
+    if comparison is not None:
+        theirs = [comparison.against, comparison.difference, _or_blank(comparison.t_test)]
+        theirs.append(_or_blank(comparison.wilcoxon))
+    return [cell.printed or "", *ours, cell.verdict, *theirs, _or_blank(cell.gain)]
+
+
+def _or_blank(value: float | None) -> object:
+    return "" if value is None else value
+
+
+def _tex(text: str) -> str:
+    return text.replace("\\", r"\textbackslash{}").translate(LATEX).replace("±", r"$\pm$")

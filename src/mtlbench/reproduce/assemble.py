@@ -1,0 +1,280 @@
+"""Finished runs become a table: numbers beside printed ones, comparisons, verdicts, footnotes."""
+
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from mtlbench.report.result import Cell, Column, Comparison, Cost, Measured, Row, Run, TableResult, Verdict
+from mtlbench.reproduce import statistics
+from mtlbench.reproduce.table import LOWER_IS_BETTER, Table
+from mtlbench.reproduce.verdict import cell_verdict, judge
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finished:
+    """A finished run of a table.
+
+    Attributes:
+        row, dataset, seed: where it belongs.
+        choice: name of the data set's configuration.
+        result: content of its ``result.json``.
+        weights: of the tasks in the training loss, by task, for the weighted log loss.
+        link, curve: see `Run`.
+    """
+
+    row: str
+    dataset: str
+    seed: int
+    choice: str
+    result: Mapping[str, Any]
+    weights: Mapping[str, float]
+    link: str | None = None
+    curve: tuple[float, ...] = ()
+
+
+BySeed = dict[int, float]
+Values = dict[tuple[str, Column], BySeed]
+
+
+def assemble(table: Table, runs: Sequence[Finished], *, scale: float | None, private: Sequence[str]) -> TableResult:
+    """The table as far as its runs go.
+
+    Args:
+        table: what the paper prints and how it is run.
+        runs: finished ones.
+        scale: share of the published rows that was asked for, if not all.
+        private: choices of data sets that were never published.
+    """
+    values = measured_values(table, runs)
+    notes = _Footnotes()
+    obstacles: dict[str, Verdict | None] = {
+        dataset: _obstacle(dataset, runs, scale, private) for dataset in table.datasets
+    }
+    spreads = {
+        key: statistics.spread(by_seed, higher_is_better=key[1].higher_is_better)
+        for key, by_seed in values.items()
+        if by_seed
+    }
+    rows: list[Row] = []
+    comparisons = {column: _comparisons(table, column, values) for column in table.columns}
+    for spec in table.rows:
+        cells = tuple(
+            _cell(table, spec.label, column, values, spreads, obstacles, comparisons[column].get(spec.label), notes)
+            for column in table.columns
+        )
+        own = [run for run in runs if run.row == spec.label]
+        rows.append(
+            Row(label=spec.label, group=spec.group, cells=cells, runs=tuple(map(_run, own)), costs=_costs(own))
+        )
+    _general_notes(table, runs, notes)
+    return TableResult(
+        name=table.name,
+        title=table.title,
+        paper=f"{table.paper.name}: {table.paper.title}, {table.paper.venue}",
+        place=table.place,
+        columns=table.columns,
+        rows=tuple(rows),
+        claims=tuple(judge(claim, table.columns, values) for claim in table.claims),
+        agreement={column.name: _agreement(table, column, spreads) for column in table.columns},
+        ranks=_ranks(table, spreads),
+        footnotes=tuple(notes.texts),
+        marks=_marks(runs, scale),
+        summary=_summary(rows),
+    )
+
+
+def measured_values(table: Table, runs: Sequence[Finished]) -> Values:
+    """By row and column: the metric of every seed that defines it."""
+    values: Values = {(spec.label, column): {} for spec in table.rows for column in table.columns}
+    for run in runs:
+        for column in table.columns:
+            if run.dataset == column.dataset and (value := metric_of(run, column)) is not None:
+                values[run.row, column][run.seed] = value
+    for column in table.columns:
+        if column.metric == "auc_gain":
+            _fill_gains(table, column, values, runs)
+    return values
+
+
+def metric_of(run: Finished, column: Column) -> float | None:
+    """A run's value for a column, or ``None`` where the run does not define it."""
+    metrics: Mapping[str, float] = run.result["metrics"]
+    if column.metric == "parameters":
+        return float(sum(run.result["parameters"].values()))
+    if column.metric in ("logloss_sum", "logloss_weighted"):
+        losses = {name.split("/")[1]: value for name, value in metrics.items() if name.endswith("/logloss")}
+        weights = run.weights if column.metric == "logloss_weighted" else dict.fromkeys(losses, 1.0)
+        return sum(weights[task] * loss for task, loss in losses.items()) if losses else None
+    return metrics.get(f"test/{'' if column.task == 'all' else column.task + '/'}{column.metric}")
+
+
+def _fill_gains(table: Table, column: Column, values: Values, runs: Sequence[Finished]) -> None:
+    """MPA's Table 3: AUC over the mean AUC of the baselines, in per cent, seed by seed."""
+    areas: dict[str, BySeed] = {spec.label: {} for spec in table.rows}
+    for run in runs:
+        if run.dataset == column.dataset and (area := run.result["metrics"].get(f"test/{column.task}/auc")) is not None:
+            areas[run.row][run.seed] = area
+    for label, by_seed in areas.items():
+        for seed, area in by_seed.items():
+            baseline = [areas[name][seed] for name in table.baselines if seed in areas[name]]
+            if label not in table.baselines and len(baseline) == len(table.baselines):
+                values[label, column][seed] = 100 * (area / (sum(baseline) / len(baseline)) - 1)
+
+
+def _cell(
+    table: Table,
+    label: str,
+    column: Column,
+    values: Values,
+    spreads: Mapping[tuple[str, Column], Measured],
+    obstacles: Mapping[str, Verdict | None],
+    comparison: Comparison | None,
+    notes: "_Footnotes",
+) -> Cell:
+    printed, measured = table.printed.get((label, column)), spreads.get((label, column))
+    own_notes = [printed.note] if printed is not None and printed.note else []
+    if measured is not None and len(measured.values) < table.seeds:
+        own_notes.append(f"{len(measured.values)} of {table.seeds} seeds")
+    twin, gain = table.twin(label), None
+    if twin is not None and measured is not None and (other := spreads.get((twin, column))) is not None:
+        gain = statistics.gain(measured.mean, other.mean, higher_is_better=column.higher_is_better)
+    return Cell(
+        printed=printed.text if printed is not None and printed.text else None,
+        bold=None if printed is None else printed.bold,
+        measured=measured,
+        verdict=cell_verdict(column, printed, measured, table.tolerance, obstacles[column.dataset]),
+        comparison=comparison,
+        gain=gain,
+        footnotes=tuple(notes.number(text) for text in own_notes),
+    )
+
+
+def _comparisons(table: Table, column: Column, values: Values) -> dict[str, Comparison]:
+    """Every row that is no baseline against the best baseline, Holm-corrected within the column."""
+    sign = 1 if column.higher_is_better else -1
+    means = {
+        label: sign * sum(by_seed.values()) / len(by_seed)
+        for label in table.baselines
+        if (by_seed := values[label, column])
+    }
+    if not means:
+        return {}
+    best = max(means, key=lambda label: means[label])
+    others = [
+        spec.label
+        for spec in table.rows
+        if spec.label not in table.baselines and set(values[spec.label, column]) & set(values[best, column])
+    ]
+    tests = [statistics.paired(values[label, column], values[best, column]) for label in others]
+    t_tests, wilcoxons = statistics.holm([t for _, t, _ in tests]), statistics.holm([w for _, _, w in tests])
+    return {
+        label: Comparison(against=best, difference=test[0], t_test=t, wilcoxon=w, better=sign * test[0] > 0)
+        for label, test, t, w in zip(others, tests, t_tests, wilcoxons, strict=True)
+    }
+
+
+def _obstacle(dataset: str, runs: Sequence[Finished], scale: float | None, private: Sequence[str]) -> Verdict | None:
+    """Why the measured numbers of a data set cannot be compared with printed ones."""
+    own = [run for run in runs if run.dataset == dataset]
+    if len({run.result["data"] for run in own}) > 1:
+        return "not comparable: mixed data"
+    if any(run.choice in private for run in own):
+        return "not comparable: private data"
+    if any(run.result["origin"] == "simulated" for run in own):
+        return "not comparable: simulated"
+    return "not comparable: scaled" if scale is not None else None
+
+
+def _agreement(table: Table, column: Column, spreads: Mapping[tuple[str, Column], Measured]) -> float | None:
+    ours = {label: measured.mean for (label, other), measured in spreads.items() if other == column}
+    printed = {
+        label: float(cell.text) for (label, other), cell in table.printed.items() if other == column and cell.text
+    }
+    return statistics.agreement(ours, printed)
+
+
+def _ranks(table: Table, spreads: Mapping[tuple[str, Column], Measured]) -> dict[str, float]:
+    """Average rank over the AUC columns, or over all if there are none."""
+    columns = [column for column in table.columns if column.metric == "auc"] or list(table.columns)
+    values = [{label: m.mean for (label, other), m in spreads.items() if other == column} for column in columns]
+    return statistics.average_ranks(values, [column.higher_is_better for column in columns])
+
+
+def _run(run: Finished) -> Run:
+    return Run(
+        identity=run.result["identity"],
+        seed=run.seed,
+        dataset=run.dataset,
+        origin=run.result["origin"],
+        link=run.link,
+        curve=run.curve,
+    )
+
+
+def _costs(runs: Sequence[Finished]) -> tuple[Cost, ...]:
+    """What the runs took, one entry per data set."""
+    costs = []
+    for dataset in dict.fromkeys(run.dataset for run in runs):
+        results = [run.result for run in runs if run.dataset == dataset]
+        shares = [max(r["best_step"].values()) / max(r["steps"], 1) if r["best_step"] else 1.0 for r in results]
+        costs.append(
+            Cost(
+                dataset=dataset,
+                parameters=results[0]["parameters"]["dense"],
+                embedding_parameters=results[0]["parameters"]["embedding"],
+                peak_memory_mb=median(r["peak_memory_mb"] for r in results),
+                rows_per_second=median(r["rows_per_second"] for r in results),
+                seconds=median(r["seconds"] for r in results),
+                seconds_to_best=median(
+                    r["seconds"] * share for r, share in zip(results, shares, strict=True)
+                ),
+            )
+        )
+    return tuple(costs)
+
+
+def _general_notes(table: Table, runs: Sequence[Finished], notes: "_Footnotes") -> None:
+    notes.number(f"{table.seeds} seeds per cell: {table.seeds_note}")
+    for text in table.notes:
+        notes.number(text)
+    for dataset in table.datasets:
+        own = [run for run in runs if run.dataset == dataset]
+        if len(codes := sorted({run.result["code"] for run in own})) > 1:
+            notes.number(f"{dataset}: runs were made by {len(codes)} versions of the code: {', '.join(codes)}")
+        if len(data := sorted({run.result["data"] for run in own})) > 1:
+            notes.number(f"{dataset}: runs saw different data ({', '.join(data)}); their numbers are not comparable")
+    directions = {column.metric for column in table.columns if column.metric in LOWER_IS_BETTER}
+    if directions:
+        notes.number(f"lower is better: {', '.join(sorted(directions))}")
+
+
+def _marks(runs: Sequence[Finished], scale: float | None) -> tuple[str, ...]:
+    simulated = sorted({run.dataset for run in runs if run.result["origin"] == "simulated"})
+    marks = [f"SIMULATED DATA: {', '.join(simulated)}"] if simulated else []
+    return (*marks, *([f"SCALED: {scale:g} of the published rows, one seed"] if scale is not None else []))
+
+
+def _summary(rows: Sequence[Row]) -> str:
+    cells = [cell for row in rows for cell in row.cells]
+    ran = [cell for cell in cells if cell.measured is not None]
+    compared = [cell for cell in ran if cell.verdict in typing.get_args(Verdict)[:3]]
+    within = sum(cell.verdict == "within" for cell in compared)
+    text = f"{len(ran)} of {len(cells)} cells were run"
+    if not compared:
+        return f"{text}; none is comparable"
+    return f"{text}; {within} of {len(compared)} are within tolerance of the paper"
+
+
+class _Footnotes:
+    """Footnotes by number, each text once."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def number(self, text: str) -> int:
+        """Place of a text, counted from 0; it is added if it is new."""
+        if text not in self.texts:
+            self.texts.append(text)
+        return self.texts.index(text)

@@ -1,0 +1,43 @@
+"""The finished ones among planned runs, with all that a table says of them."""
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from omegaconf import OmegaConf
+
+from mtlbench.reproduce.assemble import Finished
+from mtlbench.reproduce.plan import PlannedRun
+from mtlbench.tracking.folder import RESULT, read_json
+from mtlbench.tracking.journal import Journal, Line
+
+
+def gather(planned: Sequence[PlannedRun]) -> list[Finished]:
+    """What finished runs left in their folders; a run that serves two rows stands there twice."""
+    finished: list[Finished] = []
+    for run in planned:
+        if not run.finished:
+            continue
+        result = read_json(run.folder / RESULT)
+        tasks = [name.split("/")[1] for name in result["metrics"] if name.endswith("/logloss")]
+        weights = OmegaConf.select(run.config, "balancing.weights")
+        finished.append(
+            Finished(
+                row=run.row,
+                dataset=run.dataset,
+                seed=run.seed,
+                choice=run.config.run.choices.dataset,
+                result=result,
+                weights=dict(zip(tasks, weights or [1.0] * len(tasks), strict=True)),
+                curve=_curve(Journal(run.folder).read()),
+            )
+        )
+    return finished
+
+
+def _curve(lines: Sequence[Line]) -> tuple[float, ...]:
+    """Mean validation AUC of the tasks, by epoch."""
+    areas = [
+        [value for name, value in line.values.items() if name.startswith("valid/") and name.endswith("/auc")]
+        for line in lines
+    ]
+    return tuple(fmean(some) for some in areas if some)

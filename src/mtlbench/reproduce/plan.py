@@ -1,0 +1,153 @@
+"""Which runs a table consists of, which of them are finished, and how long the others will take."""
+
+import json
+import typing
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from mtlbench.data.raw import ROWS
+from mtlbench.experiment.data import Data, locate
+from mtlbench.experiment.identity import run_identity
+from mtlbench.reproduce.table import RowSpec, Table
+
+SMALLEST = 20_000
+"""Rows below which a scaled run says nothing: its test split would hold too few positives."""
+
+Compose = Callable[[list[str]], DictConfig]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedRun:
+    """One run of a table.
+
+    Attributes:
+        row, dataset, seed: where in the table it belongs.
+        config: its whole configuration.
+        identity: of the run.
+        folder: where it is or will be.
+        rows: training rows that it will see in an epoch, as far as that is known before they are prepared.
+    """
+
+    row: str
+    dataset: str
+    seed: int
+    config: DictConfig
+    identity: str
+    folder: Path
+    rows: int | None
+
+    @property
+    def finished(self) -> bool:
+        return (self.folder / "result.json").exists()
+
+
+def expand(
+    table: Table, compose: Compose, overrides: Sequence[str], *, scale: float | None, rows: Sequence[str] | None = None
+) -> list[PlannedRun]:
+    """All runs of a table: rows by data sets by seeds.
+
+    Rows whose overrides say the same are the same runs (`PlannedRun.identity`), also between tables.
+
+    Args:
+        table: to reproduce.
+        compose: makes a configuration of overrides.
+        overrides: the user's, stronger than the table's.
+        scale: share of the published rows to simulate, with one seed; ``None`` runs all there are.
+        rows: labels to run; default: all.
+    """
+    planned: list[PlannedRun] = []
+    for spec in table.rows:
+        for dataset, words in table.datasets.items():
+            if (rows is None or spec.label in rows) and any(c.dataset == dataset for c in table.columns):
+                planned += _of_cell(table, spec, dataset, words, compose, overrides, scale)
+    return planned
+
+
+def _of_cell(
+    table: Table,
+    spec: RowSpec,
+    dataset: str,
+    words: Sequence[str],
+    compose: Compose,
+    overrides: Sequence[str],
+    scale: float | None,
+) -> list[PlannedRun]:
+    said = [f"profile={table.profile}", *words, *spec.overrides]
+    smaller = [] if scale is None else _scaled(compose(said), scale)
+    config = compose([*said, *smaller, *overrides])
+    data = locate(config.dataset, Path(config.run.data))
+    planned: list[PlannedRun] = []
+    for seed in range(1 if scale is not None else table.seeds):
+        own = config.copy()
+        own.seed = seed  # composing takes half a second, and nothing else depends on the seed
+        identity = run_identity(own, data)
+        planned.append(
+            PlannedRun(
+                row=spec.label,
+                dataset=dataset,
+                seed=seed,
+                config=own,
+                identity=identity,
+                folder=Path(config.run.folder) / identity,
+                rows=_training_rows(data),
+            )
+        )
+    return planned
+
+
+def _scaled(config: DictConfig, scale: float) -> list[str]:
+    """Overrides that make the data simulated and small."""
+    published = _published_rows(config)
+    return ["dataset.source=simulated", f"dataset.simulator.rows={max(SMALLEST, round(scale * published))}"]
+
+
+def _published_rows(config: DictConfig) -> int:
+    """Rows of the published training part; the simulator's default where nobody says."""
+    from mtlbench.experiment.build import build
+
+    files = build(config.dataset.reader, "dataset.reader").files
+    known = [f.published_rows for f in files if f.table == ROWS and f.part == "train" and f.published_rows]
+    return sum(known) or int(config.dataset.simulator.rows)
+
+
+def _training_rows(data: Data) -> int | None:
+    if data.store.exists():
+        return json.loads((data.store / "manifest.json").read_text())["splits"]["train"]["rows"]
+    if data.made_here:
+        return int(data.config.simulator.rows)
+    known = [f.published_rows for f in data.reader.files if f.table == ROWS and f.part == "train"]
+    return sum(rows for rows in known if rows) or None
+
+
+def missing(planned: Iterable[PlannedRun]) -> list[PlannedRun]:
+    """Runs that are not finished, each identity once."""
+    return list({run.identity: run for run in planned if not run.finished}.values())
+
+
+def measured_speeds(folder: Path) -> dict[str, float]:
+    """Rows per second of finished runs by model, the median over them."""
+    speeds: dict[str, list[float]] = {}
+    for path in folder.glob("*/result.json"):
+        result: dict[str, Any] = json.loads(path.read_text())
+        speeds.setdefault(result["model"], []).append(result["rows_per_second"])
+    return {model: median(several) for model, several in speeds.items()}
+
+
+def estimated_seconds(runs: Sequence[PlannedRun], speeds: dict[str, float]) -> float | None:
+    """How long runs may take at most (all epochs), by the speeds measured so far; ``None`` if nothing was measured.
+
+    A model that was never run is taken to be as fast as the median of the others.
+    """
+    if not speeds:
+        return None
+    usual = median(speeds.values())
+    total = 0.0
+    for run in runs:
+        model = typing.cast(str, OmegaConf.select(run.config, "run.choices.model"))
+        total += (run.rows or SMALLEST) * run.config.trainer.epochs / speeds.get(model, usual)
+    return total

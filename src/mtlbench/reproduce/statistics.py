@@ -1,0 +1,98 @@
+"""Runs of several seeds as statistics: spread, paired tests, ranks, gains. Pure functions of numbers.
+
+A seed decides the initial weights and the order of rows alike for every model, so two models are compared seed by seed.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from scipy import stats
+
+from mtlbench.report.result import Measured
+
+LEVEL = 0.05
+"""Significance, as in MSSM's Table 1."""
+
+WILCOXON_FROM = 6
+"""Pairs from which Wilcoxon's test can reach the level at all: with five its smallest two-sided p is 1/16."""
+
+
+def spread(values: Mapping[int, float], *, higher_is_better: bool) -> Measured:
+    """Mean, deviation, 95 % interval and best of the values, by seed (at least one)."""
+    seeds = tuple(sorted(values))
+    array = np.array([values[seed] for seed in seeds])
+    mean, several = float(array.mean()), len(array) > 1
+    deviation = float(array.std(ddof=1)) if several else None
+    half = float(stats.t.ppf(0.975, len(array) - 1)) * (deviation or 0.0) / len(array) ** 0.5
+    return Measured(
+        seeds=seeds,
+        values=tuple(array.tolist()),
+        mean=mean,
+        deviation=deviation,
+        interval=(mean - half, mean + half) if several else None,
+        best=float(array.max() if higher_is_better else array.min()),
+    )
+
+
+def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> tuple[float, float | None, float | None]:
+    """Mean of (ours - theirs) over common seeds, and two-sided p-values of the paired t-test and of Wilcoxon's.
+
+    A p-value is ``None`` where the test is undefined: fewer than two common seeds (six for Wilcoxon's), or differences
+    that are all alike and not zero.
+
+    Raises:
+        ValueError: no common seed.
+    """
+    common = sorted(set(ours) & set(theirs))
+    if not common:
+        raise ValueError(f"no common seed: {sorted(ours)} and {sorted(theirs)}")
+    difference = np.array([ours[seed] - theirs[seed] for seed in common])
+    mean = float(difference.mean())
+    if len(common) < 2:
+        return mean, None, None
+    if np.ptp(difference) == 0:
+        alike = 1.0 if mean == 0 else None
+        return mean, alike, alike if len(common) >= WILCOXON_FROM else None
+    t_test = float(stats.ttest_1samp(difference, 0.0).pvalue)  # pyright: ignore[reportAttributeAccessIssue]
+    if len(common) < WILCOXON_FROM:
+        return mean, t_test, None
+    return mean, t_test, float(stats.wilcoxon(difference).pvalue)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Holm's correction of several p-values, in their order; ``None`` stays and does not count as a test."""
+    known = sorted((p, at) for at, p in enumerate(p_values) if p is not None)
+    corrected: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for rank, (p, at) in enumerate(known):
+        largest = max(largest, min(1.0, p * (len(known) - rank)))
+        corrected[at] = largest
+    return corrected
+
+
+def average_ranks(columns: Sequence[Mapping[str, float]], higher_is_better: Sequence[bool]) -> dict[str, float]:
+    """Average rank of each label over columns (1 is best, ties share); only labels that every column has."""
+    if not columns:
+        return {}
+    labels = [label for label in columns[0] if all(label in column for column in columns)]
+    if not labels:
+        return {}
+    signs = [-1 if higher else 1 for higher in higher_is_better]
+    ranks = [
+        stats.rankdata([sign * column[label] for label in labels]) for column, sign in zip(columns, signs, strict=True)
+    ]
+    return dict(zip(labels, np.mean(ranks, axis=0).tolist(), strict=True))
+
+
+def agreement(ours: Mapping[str, float], printed: Mapping[str, float]) -> float | None:
+    """Kendall's tau-b between two orders of common labels; ``None`` below three of them, or where one is all ties."""
+    common = [label for label in ours if label in printed]
+    if len(common) < 3:
+        return None
+    tau = float(stats.kendalltau([ours[label] for label in common], [printed[label] for label in common]).statistic)  # pyright: ignore[reportAttributeAccessIssue]
+    return None if np.isnan(tau) else tau
+
+
+def gain(value: float, twin: float, *, higher_is_better: bool) -> float:
+    """Relative gain over the single-task twin in per cent; positive is better, negative is negative transfer."""
+    return 100 * (value - twin) / abs(twin) * (1 if higher_is_better else -1)
