@@ -82,8 +82,8 @@ class AliExpress:
                 "of four countries; or read the publisher's own files with dataset.files=raw"
             )
         return (
-            f"https://tianchi.aliyun.com/dataset/74690 (log in): unpack aliexpress_{self.country}_datasets.zip, and then "
-            "its four zip files; or set dataset.source=simulated for a made-up stand-in"
+            f"https://tianchi.aliyun.com/dataset/74690 (log in): unpack aliexpress_{self.country}_datasets.zip and "
+            "the four zip files in it; or set dataset.source=simulated for a made-up stand-in"
         )
 
     @property

@@ -7,7 +7,7 @@ linear map of its numbers and ids), `RANK` factors per task::
     P(click) = sigmoid(SPREAD * s + b)
     P(conversion | click) = sigmoid(SPREAD * (relatedness * s + sqrt(1 - relatedness**2) * t) + c)
 
-The scores s and t have mean 0 and deviation 1 and are independent, so `relatedness` is the correlation of the two
+The scores s and t have mean 0 and deviation 1 and are uncorrelated, so `relatedness` is the correlation of the two
 log-odds; b and c hit the rates.
 
 Departure from the published files: ids are drawn from about as many values as the rows at hand show, numbers are
@@ -90,7 +90,7 @@ class Knobs:
             raise ValueError(f"aliexpress simulator: rates is {self.rates!r}; allowed: {', '.join(get_args(Rates))}")
         for knob, low, high in (
             ("rows", 100, MOST_ROWS),
-            ("test_rows", 100, MOST_ROWS),
+            ("test_rows", 1, MOST_ROWS),
             ("seed", 0, 2**63),
             ("relatedness", 0, 1),
         ):
@@ -166,14 +166,18 @@ class Law:
         return sigmoid(click + first), sigmoid(conversion + second)
 
     def _log_odds(self, components: dict[str, Floats]) -> tuple[Floats, Floats]:
-        score = np.zeros_like(components["main"])
-        if self.knobs.structure:
-            for name, share in SHARES.items():
-                mean, deviation = self._moments[name]
-                score += SPREAD * np.sqrt(share) * (components[name] - mean) / deviation
-        click, own = score.T
+        spread = SPREAD if self.knobs.structure else 0.0
+        click, own = spread * (self._scores(components) @ self._standard).T
         relatedness = self.knobs.relatedness
         return click, relatedness * click + np.sqrt(1 - relatedness**2) * own
+
+    def _scores(self, components: dict[str, Floats]) -> Floats:
+        """Float64 ``[R, TASKS]``: mean 0, deviations near 1."""
+        parts = [
+            np.sqrt(share) * (components[name] - self._moments[name][0]) / self._moments[name][1]
+            for name, share in SHARES.items()
+        ]
+        return np.sum(parts, axis=0)
 
     def _components(self, piece: Piece) -> dict[str, Floats]:
         """Parts of the two scores, not yet scaled: float64 ``[R, TASKS]`` each."""
@@ -217,6 +221,11 @@ class Law:
     @cached_property
     def _moments(self) -> dict[str, tuple[Floats, Floats]]:
         return {name: (part.mean(axis=0), part.std(axis=0)) for name, part in self._sample.items()}
+
+    @cached_property
+    def _standard(self) -> Floats:
+        """Makes the deviations 1 and the two scores uncorrelated, the first by its length alone: ``[TASKS, TASKS]``."""
+        return np.linalg.inv(np.linalg.cholesky(np.cov(self._scores(self._sample).T))).T
 
     @cached_property
     def _intercepts(self) -> tuple[float, float]:
