@@ -105,14 +105,13 @@ def mtlbench_side(optimizer: str, precision: str, batch: int, seconds: float, de
 
     from mtlbench.balancing.constant import Equal
     from mtlbench.data.loader import Rows
-    from mtlbench.losses import TaskLosses
     from mtlbench.models.mmoe import MMoE
     from mtlbench.schema import Field, Schema, Task
     from mtlbench.tracking.journal import Journal
     from mtlbench.train.loop import Place, fit
+    from mtlbench.train.objective import Objective, TaskLosses
     from mtlbench.train.optimizers import LazyAdam, build_optimizers
     from mtlbench.train.settings import Settings
-    from mtlbench.train.step import Objective
 
     schema = Schema(
         fields=tuple(Field(name=f"f{i}", cardinality=size) for i, size in enumerate(VOCABULARIES)),
@@ -155,7 +154,7 @@ def mtlbench_side(optimizer: str, precision: str, batch: int, seconds: float, de
         log_steps=50,
         checkpoint_minutes=60,
     )
-    objective = Objective(losses=TaskLosses(), balance=Equal(tasks=schema.tasks))
+    objective = Objective(losses=TaskLosses(pos_weight=None, given=()), balance=Equal(tasks=schema.tasks))
     guess = 30_000 if optimizer == "lazy_adam" else 10_000
     steps = max(int((guess if device.type == "cpu" else 2_000_000) * seconds / batch), 20)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,29 +1,8 @@
 """The loss of each task on one batch, from logits."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 from torch.nn import functional
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskLosses:
-    """The losses of all tasks, and the log-odds that a model trained on them means.
-
-    Attributes:
-        pos_weight: float32 ``[T]``, factor q_t on the loss of positive labels; ``None``: 1.
-    """
-
-    pos_weight: Tensor | None = None
-
-    def __call__(self, logits: Tensor, labels: Tensor, observed: Tensor | None) -> Tensor:
-        """See `task_losses`."""
-        return task_losses(logits, labels, observed, self.pos_weight)
-
-    def log_odds(self, logits: Tensor) -> Tensor:
-        """Log-odds ``[N, T]`` of the labels: what minimises the loss is log-odds plus ln q_t, which is taken off."""
-        return logits if self.pos_weight is None else logits - self.pos_weight.log()
 
 
 def task_losses(

@@ -11,16 +11,15 @@ from torch import Tensor, nn
 
 from mtlbench.balancing.constant import Equal
 from mtlbench.data.loader import Rows
-from mtlbench.losses import TaskLosses
 from mtlbench.schema import Batch, Schema
 from mtlbench.tracking.journal import Journal
 from mtlbench.train import loop
 from mtlbench.train.checkpoint import CheckpointError
 from mtlbench.train.interrupt import Interrupted
 from mtlbench.train.loop import NonFiniteLossError, Place, Progress, batch_bounds, fit, load_best, score
+from mtlbench.train.objective import Objective, TaskLosses
 from mtlbench.train.optimizers import LazyAdam
 from mtlbench.train.settings import Settings
-from mtlbench.train.step import Objective
 from synthetic import plain_schema, random_batch
 
 SCHEMA = plain_schema()
@@ -38,7 +37,7 @@ SETTINGS = Settings(
 )
 
 
-OBJECTIVE = Objective(losses=TaskLosses(), balance=Equal(tasks=SCHEMA.tasks))
+OBJECTIVE = Objective(losses=TaskLosses(pos_weight=None, given=()), balance=Equal(tasks=SCHEMA.tasks))
 
 
 class Net(nn.Module):
@@ -171,10 +170,10 @@ def test_the_weights_of_the_best_validation_score_are_kept_not_the_last(tmp_path
     best_epoch = max(range(12), key=scores.__getitem__)
     assert best_epoch < 11, "the toy must overfit, or this test shows nothing"
     assert progress.best == {"model": scores[best_epoch]}
-    last = score(model, VALID, SETTINGS, torch.device("cpu"))
+    last = score(model, VALID, OBJECTIVE.losses, SETTINGS, torch.device("cpu"))
     steps = load_best(model, SCHEMA.tasks, "auc", tmp_path / "best.pt", "toy")
     assert steps == {"model": 7 * (best_epoch + 1)}
-    selected = score(model, VALID, SETTINGS, torch.device("cpu"))
+    selected = score(model, VALID, OBJECTIVE.losses, SETTINGS, torch.device("cpu"))
     assert not torch.equal(selected, last)
     measured = loop.evaluate(selected, VALID.columns["labels"], None, SCHEMA.tasks).values
     assert (measured["task0/auc"] + measured["task1/auc"]) / 2 == pytest.approx(scores[best_epoch], abs=1e-12)
@@ -205,7 +204,7 @@ def test_tasks_that_share_nothing_are_each_selected_at_their_own_best_step(tmp_p
         assert progress.best_step[task] == 7 * (scores.index(max(scores)) + 1)
     assert progress.best_step["task0"] != progress.best_step["task1"], "choose a seed for which they differ"
     load_best(model, SCHEMA.tasks, "auc", tmp_path / "best.pt", "toy")
-    logits = score(model, VALID, SETTINGS, torch.device("cpu"))
+    logits = score(model, VALID, OBJECTIVE.losses, SETTINGS, torch.device("cpu"))
     measured = loop.evaluate(logits, VALID.columns["labels"], None, SCHEMA.tasks).values
     assert {task: measured[f"{task}/auc"] for task in ("task0", "task1")} == pytest.approx(progress.best, abs=1e-12)
 
@@ -262,7 +261,7 @@ def test_bf16_trains_close_to_fp32_and_keeps_fp32_weights(tmp_path: Path):
     full, _ = trained(tmp_path / "fp32")
     half, _ = trained(tmp_path / "bf16", replace(SETTINGS, precision="bf16"))
     assert all(p.dtype == torch.float32 for p in half.parameters())
-    scores = [score(model, VALID, SETTINGS, torch.device("cpu")) for model in (full, half)]
+    scores = [score(model, VALID, OBJECTIVE.losses, SETTINGS, torch.device("cpu")) for model in (full, half)]
     torch.testing.assert_close(scores[0], scores[1], atol=0.1, rtol=0)
     assert not torch.equal(scores[0], scores[1])
 

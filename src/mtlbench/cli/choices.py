@@ -10,6 +10,7 @@ GROUPS = {
     "dataset": "what it is trained on",
     "optimizer": "how parameters move",
     "virtual_gradient": "how the relevance of labels bends the gradient of gates",
+    "loss": "what a wrong prediction of a task costs",
     "balancing": "how the tasks' losses become one",
     "trainer": "batches, epochs, precision, selection of weights",
     "profile": "widths and settings that models share",

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from mtlbench.experiment.build import fill
 from mtlbench.experiment.data import locate, stored
 from mtlbench.experiment.errors import ConfigError
-from mtlbench.experiment.run import build_model, configured_ranking, measure, resolve_device
+from mtlbench.experiment.run import build_losses, build_model, configured_ranking, measure, resolve_device
 from mtlbench.metrics import Metrics
 from mtlbench.tracking.folder import read_facts
 from mtlbench.train.loop import load_best
@@ -41,7 +41,8 @@ def evaluate_run(folder: Path, split: str, device_name: str, predictions: Path |
     model = build_model(config, store.schema).to(device)
     load_best(model, store.schema.tasks, settings.select, folder / "best.pt", facts.identity)
     rows = store.split(split)
-    logits, metrics = measure(model, rows, settings, device, configured_ranking(config))
+    losses = build_losses(config, store, model)
+    logits, metrics = measure(model, rows, losses, settings, device, configured_ranking(config))
     if predictions is not None:
         columns: dict[str, pa.Array] = {"row": pa.array(range(len(rows)), pa.int64())}
         for t, task in enumerate(store.schema.tasks):

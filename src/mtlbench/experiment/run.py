@@ -7,7 +7,7 @@ import sys
 import time
 import typing
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,7 +24,6 @@ from mtlbench.experiment.build import build, check, fill, imported, typed
 from mtlbench.experiment.data import Data, locate, stored
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.identity import code_version, run_identity
-from mtlbench.losses import TaskLosses
 from mtlbench.metrics import Metrics, evaluate
 from mtlbench.ranking import Ranking, Top
 from mtlbench.schema import Schema
@@ -33,9 +32,9 @@ from mtlbench.tracking.folder import Facts, begin, read_facts, write_json, write
 from mtlbench.tracking.journal import Journal
 from mtlbench.tracking.tracker import open_tracker
 from mtlbench.train.loop import Place, Progress, fit, load_best, score
+from mtlbench.train.objective import LossSettings, Objective, TaskLosses
 from mtlbench.train.optimizers import build_optimizers, parameter_groups
 from mtlbench.train.settings import Settings
-from mtlbench.train.step import Objective
 
 PLAIN = {
     "seed": Annotated[int, Field(ge=0, lt=2**63)],
@@ -102,6 +101,7 @@ def check_config(config: DictConfig) -> None:
     """Refuse what can be refused before any file is read: unknown arguments, wrong types, parts that do not fit."""
     check_plain(config)
     fill(Settings, dict(config.trainer), "trainer")
+    loss_settings(config)
     check(config.model, "model", given={"schema"})
     check(config.balancing, "balancing", given={"tasks"})
     check(config.dataset.split, "dataset.split", given={"candidates"})
@@ -141,6 +141,27 @@ def build_model(config: DictConfig, schema: Schema) -> nn.Module:
     return build(config.model, "model")(**arguments)
 
 
+def loss_settings(config: DictConfig) -> LossSettings:
+    return fill(LossSettings, typing.cast(dict[str, Any], OmegaConf.to_container(config.loss, resolve=True)), "loss")
+
+
+def build_losses(config: DictConfig, store: Store, model: nn.Module) -> TaskLosses:
+    """The configured losses of the tasks, on the model's device.
+
+    Raises:
+        ConfigError: conditional learning of a model that makes joint probabilities by itself (a product, an order).
+    """
+    settings, columns = loss_settings(config), store.split("train").columns
+    if settings.given == "conditional" and any(getattr(block, "joint", False) for block in model.modules()):
+        raise ConfigError(
+            f"loss.given=conditional: {type(model).__name__} itself makes the joint probability of a task and the one "
+            "that it is given. Choose loss.given=joint"
+        )
+    losses = settings.losses(store.schema.tasks, columns["labels"], columns.get("observed"))
+    device = next(model.parameters()).device
+    return losses if losses.pos_weight is None else replace(losses, pos_weight=losses.pos_weight.to(device))
+
+
 def configured_ranking(config: DictConfig) -> Ranking:
     """The metrics that the data set's configuration asks for."""
     node = OmegaConf.select(config, "dataset.metrics")
@@ -169,10 +190,10 @@ def resolve_device(name: str) -> torch.device:
 
 
 def measure(
-    model: nn.Module, rows: Rows, settings: Settings, device: torch.device, ranking: Ranking
+    model: nn.Module, rows: Rows, losses: TaskLosses, settings: Settings, device: torch.device, ranking: Ranking
 ) -> tuple[Tensor, Metrics]:
-    """Logits ``[N, T]`` of a split, and every metric of them."""
-    logits = score(model, rows, settings, device)
+    """Log-odds ``[N, T]`` of a split's labels, and every metric of them."""
+    logits = score(model, rows, losses, settings, device)
     columns = rows.columns
     return logits, evaluate(
         logits,
@@ -201,7 +222,7 @@ def _carry_out(config: DictConfig, data: Data, identity: str, folder: Path, devi
         sparse=chosen.sparse,
     )
     balance = build(config.balancing, "balancing")(tasks=store.schema.tasks).to(device)
-    objective = Objective(losses=TaskLosses(), balance=balance)
+    losses = build_losses(config, store, model)
     if config.run.fresh and folder.exists():  # only now that everything else has been found to work
         shutil.rmtree(folder)
     folder.mkdir(exist_ok=True)
@@ -215,7 +236,7 @@ def _carry_out(config: DictConfig, data: Data, identity: str, folder: Path, devi
         progress = fit(
             model,
             optimizers,
-            objective,
+            Objective(losses=losses, balance=balance),
             rows,
             store.schema.tasks,
             settings,
@@ -223,7 +244,7 @@ def _carry_out(config: DictConfig, data: Data, identity: str, folder: Path, devi
             after_epoch=lambda: tracker.update(folder) if tracker else None,
         )
         best_step = load_best(model, store.schema.tasks, settings.select, place.best, identity)
-        metrics = measure(model, store.split("test"), settings, device, ranking)[1].prefixed("test")
+        metrics = measure(model, store.split("test"), losses, settings, device, ranking)[1].prefixed("test")
         journal.append(step=progress.step, epoch=progress.epoch, values=metrics.values, undefined=metrics.undefined)
         result = _result(config, data, identity, model, progress, best_step, metrics) | {"seconds": time.time() - began}
         write_json(folder / "result.json", result)

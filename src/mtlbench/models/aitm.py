@@ -62,6 +62,7 @@ class AITM(nn.Module):
                 )
         tasks = len(schema.tasks)
         self.calibrator_weight = calibrator_weight
+        self.joint = calibrator_weight > 0  # the order is that of joint probabilities, see `GivenProducts`
         self.fields = FieldEmbedding(schema, embedding_width, embedding_std)
         self.bottoms = StackedMLP(tasks, len(schema.fields) * embedding_width, layers, dropout)
         width = self.bottoms.width

@@ -26,6 +26,7 @@ class GivenProducts(nn.Module):
 
     Attributes:
         given: for each task, the place of the one it is given, or ``None``.
+        joint: says that logits are of joint probabilities by construction: no loss may take them as conditional.
 
     Raises:
         ValueError: several tasks, none of which is given another.
@@ -33,6 +34,8 @@ class GivenProducts(nn.Module):
     Paper: Ma et al.: ESMM, SIGIR 2018.
     Departure: any number of tasks.
     """
+
+    joint = True
 
     def __init__(self, schema: Schema) -> None:
         super().__init__()

@@ -24,10 +24,11 @@ from mtlbench.schema import Task
 from mtlbench.tracking.journal import Journal
 from mtlbench.train import checkpoint
 from mtlbench.train.interrupt import Interrupt, Interrupted
+from mtlbench.train.objective import Objective, TaskLosses
 from mtlbench.train.optimizers import parameter_groups
 from mtlbench.train.selection import Part, parts
 from mtlbench.train.settings import Settings
-from mtlbench.train.step import Objective, Step, autocast, penalties_of
+from mtlbench.train.step import Step, autocast, penalties_of
 
 NOTHING = Metrics()
 
@@ -154,7 +155,7 @@ def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
                         _save(states, optimizers, progress, place)
                         saved = time.monotonic()
                 _log_terms(progress, terms, place.journal)
-                logits = score(model, valid, settings, place.device, interrupt)
+                logits = score(model, valid, objective.losses, settings, place.device, interrupt)
                 columns = valid.columns
                 measured = evaluate(
                     logits, columns["labels"], columns.get("observed"), tasks, group=columns.get("group")
@@ -182,9 +183,17 @@ def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
 
 @torch.no_grad()
 def score(
-    model: nn.Module, rows: Rows, settings: Settings, device: torch.device, interrupt: Interrupt | None = None
+    model: nn.Module,
+    rows: Rows,
+    losses: TaskLosses,
+    settings: Settings,
+    device: torch.device,
+    interrupt: Interrupt | None = None,
 ) -> Tensor:
-    """Logits of all rows, float32 ``[N, T]`` on the CPU, in evaluation mode and without labels."""
+    """Log-odds of all labels of all rows, float32 ``[N, T]`` on the CPU, in evaluation mode and without labels.
+
+    They are the model's logits, but for what its losses make of them, see `TaskLosses.log_odds`.
+    """
     model.eval()
     logits = []
     starts = range(0, len(rows), settings.evaluation_batch_size)
@@ -194,7 +203,7 @@ def score(
         index = torch.arange(start, min(start + settings.evaluation_batch_size, len(rows)), device=rows.device)
         with autocast(settings.precision, device):
             logits.append(model(rows.gather(index).to(device).unlabelled()).float().cpu())
-    return torch.cat(logits)
+    return losses.log_odds(torch.cat(logits))
 
 
 def batch_bounds(rows: int, batch_size: int) -> list[tuple[int, int]]:

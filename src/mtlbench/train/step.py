@@ -8,19 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mtlbench.balancing.protocol import AfterStep, Balancing
+from mtlbench.balancing.protocol import AfterStep
 from mtlbench.balancing.shared import SharedGradients, cosines
-from mtlbench.losses import TaskLosses
 from mtlbench.schema import Batch
+from mtlbench.train.objective import Objective
 from mtlbench.train.settings import Settings
-
-
-@dataclass(frozen=True, kw_only=True)
-class Objective:
-    """What is minimised: the loss of each task, and how the tasks' losses become one."""
-
-    losses: TaskLosses
-    balance: Balancing
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,132 @@
+"""What is minimised: the loss of each task, and how the tasks' losses become one."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mtlbench.balancing.protocol import Balancing
+from mtlbench.losses import task_losses
+from mtlbench.nn.product import log_odds_of_product
+from mtlbench.schema import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossSettings:
+    """What the losses may be told.
+
+    Attributes:
+        pos_weight: factor on the loss of positive labels: one number per task; ``balanced``, negatives over positives
+            of the training rows, so that both classes weigh the same; ``sqrt_balanced``, the root of it; ``None``, 1.
+        given: how a task that is given another is learnt (a conversion, given a click). ``joint``: on all rows, where
+            its label is 1 if both happen. ``conditional``: on rows in which the other's label is 1.
+
+    Raises:
+        ValueError: a factor that is not a finite number above 0.
+    """
+
+    pos_weight: tuple[float, ...] | Literal["balanced", "sqrt_balanced"] | None = None
+    given: Literal["joint", "conditional"] = "joint"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.pos_weight, tuple) and not all(0 < q < math.inf for q in self.pos_weight):
+            raise ValueError(f"loss.pos_weight is {list(self.pos_weight)}; allowed: finite numbers above 0")
+
+    def losses(self, tasks: Sequence[Task], labels: Tensor, observed: Tensor | None) -> "TaskLosses":
+        """The losses for a data set.
+
+        Args:
+            tasks: T tasks.
+            labels: of all training rows, ``[N, T]``.
+            observed: bool ``[N, T]``, or ``None`` if all are.
+
+        Raises:
+            ValueError: not one factor per task; a task without one of the classes has no balance; no task is given
+                another.
+        """
+        names = [task.name for task in tasks]
+        given = tuple(None if task.given is None else names.index(task.given) for task in tasks)
+        if self.given == "joint":
+            given = (None,) * len(tasks)
+        elif not any(task.given for task in tasks):
+            raise ValueError(
+                f"loss.given=conditional, but none of the tasks {', '.join(names)} is given another. "
+                "Choose loss.given=joint"
+            )
+        counted = TaskLosses(pos_weight=None, given=given).counted(labels, observed)
+        return TaskLosses(pos_weight=self._factors(names, labels, counted), given=given)
+
+    def _factors(self, names: list[str], labels: Tensor, counted: Tensor | None) -> Tensor | None:
+        if self.pos_weight is None:
+            return None
+        if isinstance(self.pos_weight, tuple):
+            if len(self.pos_weight) != len(names):
+                raise ValueError(
+                    f"loss.pos_weight: found {len(self.pos_weight)} factors {list(self.pos_weight)}; expected "
+                    f"{len(names)}, one for each of the tasks {', '.join(names)}, in this order"
+                )
+            return torch.tensor(self.pos_weight)
+        positive = labels == 1 if counted is None else (labels == 1) & counted
+        positives_T = positive.sum(dim=0)
+        negatives_T = (len(labels) if counted is None else counted.sum(dim=0)) - positives_T
+        for name, positives, negatives in zip(names, positives_T.tolist(), negatives_T.tolist(), strict=True):
+            if not positives or not negatives:
+                raise ValueError(
+                    f"loss.pos_weight={self.pos_weight}: the training rows have {positives:,} positives and "
+                    f"{negatives:,} negatives of task '{name}'; both must be there. State the factors instead"
+                )
+        ratio_T = (negatives_T / positives_T).float()
+        return ratio_T if self.pos_weight == "balanced" else ratio_T.sqrt()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskLosses:
+    """The losses of all tasks, and the log-odds that logits trained on them mean.
+
+    Attributes:
+        pos_weight: float32 ``[T]``, factor q_t on the loss of positive labels; ``None``: 1.
+        given: for each task that is learnt on the positives of another: that one's column, which stands before its own.
+    """
+
+    pos_weight: Tensor | None
+    given: tuple[int | None, ...]
+
+    def __call__(self, logits: Tensor, labels: Tensor, observed: Tensor | None) -> Tensor:
+        """Losses ``[T]`` of a batch, see `task_losses`."""
+        return task_losses(logits, labels, self.counted(labels, observed), self.pos_weight)
+
+    def counted(self, labels: Tensor, observed: Tensor | None) -> Tensor | None:
+        """Which labels count: bool ``[B, T]``, or ``None`` if all do."""
+        if not any(column is not None for column in self.given):
+            return observed
+        counted = torch.ones_like(labels, dtype=torch.bool) if observed is None else observed.clone()
+        for task, column in enumerate(self.given):
+            if column is not None:
+                counted[:, task] &= (labels[:, column] == 1) & (True if observed is None else observed[:, column])
+        return counted
+
+    def log_odds(self, logits: Tensor) -> Tensor:
+        """Log-odds that the stored labels are 1, from logits as they were trained, both ``[N, T]``.
+
+        The weighted loss is least at the log-odds plus ln q_t, which is taken off. (A model that holds its tasks to an
+        order, as a product does, can only reach that if the order holds for the weighted log-odds too.) The probability
+        of a conditional task is multiplied with that of the task that it is given.
+        """
+        if self.pos_weight is not None:
+            logits = logits - self.pos_weight.to(logits).log()
+        columns = list(logits.unbind(dim=1))
+        for task, column in enumerate(self.given):
+            if column is not None:
+                columns[task] = log_odds_of_product(columns[column], columns[task])
+        return torch.stack(columns, dim=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """The losses of all tasks, and how they become one."""
+
+    losses: TaskLosses
+    balance: Balancing
