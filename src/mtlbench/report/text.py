@@ -6,6 +6,8 @@ import io
 from mtlbench.report.result import Cell, Column, Row, TableResult
 
 NOTHING = "-"
+INCOMPARABLE = "†"
+"""Stands at every number that must not be compared with the printed one beside it."""
 HEADER = (
     "row,group,dataset,task,metric,statistic,printed,mean,deviation,low,high,best,seeds,verdict,against,difference,"
     "p_t,p_wilcoxon,gain_percent,marks"
@@ -72,7 +74,7 @@ def value_text(cell: Cell, column: Column) -> str:
 
 def _both(cell: Cell, column: Column) -> str:
     printed = NOTHING if cell.printed is None else cell.printed
-    ours = value_text(cell, column)
+    ours = value_text(cell, column) + INCOMPARABLE * cell.verdict.startswith("not comparable")
     if cell.comparison is not None and cell.comparison.better and (cell.comparison.t_test or 1.0) <= 0.05:
         ours += "*"
     if cell.gain is not None and cell.gain < -GAIN_FROM:
@@ -102,7 +104,10 @@ def _agreement(result: TableResult) -> list[str]:
 
 def _footnotes(result: TableResult) -> list[str]:
     lines = [f"{number}. {text}" for number, text in enumerate(result.footnotes, start=1)]
-    return ["## Notes", "", "\\* better than the best baseline, p <= 0.05 (paired t-test by seed, Holm)", "", *lines]
+    signs = ["\\* better than the best baseline, p <= 0.05 (paired t-test by seed, Holm)"]
+    reasons = {cell.verdict for row in result.rows for cell in row.cells if cell.verdict.startswith("not comparable")}
+    signs += [f"{INCOMPARABLE} {reason}" for reason in sorted(reasons)]
+    return ["## Notes", "", *(f"{sign}  " for sign in signs), "", *lines]
 
 
 def _place(row: Row, column: Column) -> list[str]:
@@ -127,4 +132,4 @@ def _or_blank(value: float | None) -> object:
 
 
 def _tex(text: str) -> str:
-    return text.replace("\\", r"\textbackslash{}").translate(LATEX).replace("±", r"$\pm$")
+    return text.replace("\\", r"\textbackslash{}").translate(LATEX).replace("±", r"$\pm$").replace(INCOMPARABLE, r"$^\dagger$")

@@ -50,14 +50,15 @@ def judge(claim: ClaimSpec, columns: Sequence[Column], values: Mapping[tuple[str
         columns: of the table.
         values: by row label and column, the values by seed.
     """
-    chosen = [
-        column
-        for column in columns
+    chosen = {  # the runs of a mean and of a best are the same
+        (column.dataset, column.task): column
+        for column in reversed(columns)
         if column.metric == claim.metric
         and column.dataset in (claim.datasets or [column.dataset])
         and column.task in (claim.tasks or [column.task])
-    ]
-    pairs = [(column, ours, theirs) for column in chosen for ours in claim.better for theirs in claim.than]
+    }
+    columns = list(chosen.values())[::-1]
+    pairs = [(column, ours, theirs) for column in columns for ours in claim.better for theirs in claim.than]
     tests: list[tuple[str, float, float | None, int]] = []
     missing: list[str] = []
     for column, ours, theirs in pairs:

@@ -1,0 +1,184 @@
+"""From finished runs to a table: every number where it belongs, every verdict by the rule."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from mtlbench.report.result import Cell, Column, TableResult
+from mtlbench.reproduce.assemble import Finished, assemble
+from mtlbench.reproduce.table import ClaimSpec, Paper, Printed, RowSpec, Table
+
+AUC = Column(dataset="D", task="click", metric="auc")
+BEST = Column(dataset="D", task="click", metric="auc", statistic="best")
+LOSS = Column(dataset="D", task="all", metric="logloss_sum", higher_is_better=False)
+WEIGHTED = Column(dataset="D", task="all", metric="logloss_weighted", higher_is_better=False)
+SIZE = Column(dataset="D", task="all", metric="parameters", higher_is_better=False, digits=0)
+GAIN = Column(dataset="D", task="click", metric="auc_gain", digits=2)
+
+TABLE = Table(
+    name="t",
+    title="A table",
+    paper=Paper(name="P", title="A paper", venue="V"),
+    place="Table 1",
+    profile="default",
+    seeds=3,
+    seeds_note="ours",
+    datasets={"D": ["dataset=census"]},
+    rows=(
+        RowSpec(label="single", overrides=[]),
+        RowSpec(label="old", overrides=[]),
+        RowSpec(label="new", overrides=[]),
+        RowSpec(label="never run", overrides=[]),
+    ),
+    columns=(AUC, BEST, LOSS, WEIGHTED, SIZE, GAIN),
+    printed={
+        ("single", AUC): Printed(text="0.7000", bold=False, note=""),
+        ("old", AUC): Printed(text="0.7100", bold=None, note="identical to another row"),
+        ("new", AUC): Printed(text="0.7200", bold=True, note=""),
+        ("new", LOSS): Printed(text="0.500", bold=None, note=""),
+        ("new", BEST): Printed(text="", bold=None, note=""),
+    },
+    tolerance={"auc": 0.005, "logloss_sum": 0.02},
+    claims=(ClaimSpec(text="new beats all", better=["new"], than=["single", "old"], metric="auc"),),
+    twins={"default": "single"},
+    baselines=("single", "old"),
+    notes=("A remark.",),
+)
+
+
+def run(row: str, seed: int, area: float, losses: tuple[float, float] = (0.3, 0.2), **changed: Any) -> Finished:
+    result = {
+        "identity": f"{row}{seed}",
+        "code": "1",
+        "data": "d",
+        "origin": "real",
+        "metrics": {"test/click/auc": area, "test/click/logloss": losses[0], "test/buy/logloss": losses[1]},
+        "parameters": {"dense": 30, "embedding": 12},
+        "peak_memory_mb": 100.0 + seed,
+        "rows_per_second": 1000.0,
+        "seconds": 10.0,
+        "steps": 50,
+        "best_step": {"click": 25},
+    }
+    weights = {"click": 1.0, "buy": 0.02}
+    return Finished(row=row, dataset="D", seed=seed, choice="census", result=result | changed, weights=weights)
+
+
+AREAS = {"single": (0.701, 0.702, 0.706), "old": (0.69, 0.70, 0.695), "new": (0.751, 0.7525, 0.7555)}
+RUNS = [run(row, seed, area) for row, areas in AREAS.items() for seed, area in enumerate(areas)]
+
+
+def assembled(runs: list[Finished] = RUNS, **changed: Any) -> TableResult:
+    options: dict[str, Any] = {"scale": None, "private": ("xiaomi",), **changed}
+    return assemble(TABLE, runs, **options)
+
+
+def cell(result: TableResult, label: str, column: Column) -> Cell:
+    row = next(row for row in result.rows if row.label == label)
+    return row.cells[result.columns.index(column)]
+
+
+def test_numbers_stand_where_they_belong() -> None:
+    result = assembled()
+    new = cell(result, "new", AUC)
+    assert new.measured is not None
+    assert (new.printed, new.bold, new.measured.values) == ("0.7200", True, AREAS["new"])
+    sums, weighted, size = (cell(result, "new", column).measured for column in (LOSS, WEIGHTED, SIZE))
+    assert sums is not None
+    assert weighted is not None
+    assert size is not None
+    assert (sums.mean, weighted.mean, size.mean) == (0.5, pytest.approx(0.3 + 0.02 * 0.2), 42)
+    assert cell(result, "never run", AUC).measured is None
+
+
+def test_gain_over_the_mean_of_the_baselines() -> None:
+    measured = cell(assembled(), "new", GAIN).measured
+    assert measured is not None
+    first = 100 * (0.751 / ((0.701 + 0.69) / 2) - 1)
+    assert measured.values[0] == pytest.approx(first)
+    assert cell(assembled(), "old", GAIN).measured is None
+
+
+def test_verdicts_follow_the_rule() -> None:
+    result = assembled()
+    assert cell(result, "single", AUC).verdict == "within"  # 0.7030 against 0.7000
+    assert cell(result, "old", AUC).verdict == "below"  # 0.6950 against 0.7100
+    assert cell(result, "new", AUC).verdict == "above"
+    assert cell(result, "new", LOSS).verdict == "within"
+    assert cell(result, "old", LOSS).verdict == "nothing printed"
+    assert cell(result, "new", BEST).verdict == "nothing printed"
+    assert cell(result, "never run", AUC).verdict == "not run"
+    assert result.summary == "16 of 24 cells were run; 2 of 4 are within tolerance of the paper"
+
+
+@pytest.mark.parametrize(
+    ("changed", "scale", "verdict", "mark"),
+    [
+        ({"origin": "simulated"}, None, "not comparable: simulated", "SIMULATED DATA: D"),
+        ({}, 0.01, "not comparable: scaled", "SCALED: 0.01 of the published rows, one seed"),
+        ({"origin": "simulated"}, 0.01, "not comparable: simulated", "SIMULATED DATA: D"),
+    ],
+)
+def test_what_cannot_be_compared_says_so(changed: dict, scale: float | None, verdict: str, mark: str) -> None:
+    runs = [replace(one, result={**one.result, **changed}) for one in RUNS]
+    result = assembled(runs, scale=scale)
+    assert {cell(result, label, AUC).verdict for label in AREAS} == {verdict}
+    assert mark in result.marks
+
+
+def test_private_and_mixed_data() -> None:
+    private = [replace(one, choice="xiaomi", result={**one.result, "origin": "simulated"}) for one in RUNS]
+    assert cell(assembled(private), "new", AUC).verdict == "not comparable: private data"
+    mixed = [*RUNS[:-1], replace(RUNS[-1], result={**RUNS[-1].result, "data": "other", "code": "2"})]
+    result = assembled(mixed)
+    assert cell(result, "new", AUC).verdict == "not comparable: mixed data"
+    assert "D: runs saw different data (d, other); their numbers are not comparable" in result.footnotes
+    assert "D: runs were made by 2 versions of the code: 1, 2" in result.footnotes
+
+
+def test_new_rows_are_compared_with_the_best_baseline() -> None:
+    comparison = cell(assembled(), "new", AUC).comparison
+    assert comparison is not None
+    assert (comparison.against, comparison.better) == ("single", True)
+    assert comparison.difference == pytest.approx((0.05 + 0.0505 + 0.0495) / 3)
+    assert comparison.t_test is not None
+    assert comparison.t_test < 0.001
+    assert comparison.wilcoxon is None
+    assert cell(assembled(), "old", AUC).comparison is None
+
+
+def test_a_loss_is_better_where_it_is_lower() -> None:
+    worse = [one if one.row != "new" else run("new", one.seed, 0.75, (0.9, 0.9)) for one in RUNS]
+    comparison = cell(assembled(worse), "new", LOSS).comparison
+    assert comparison is not None
+    assert (comparison.difference, comparison.better) == (pytest.approx(1.3), False)
+    assert cell(assembled(worse), "new", LOSS).gain == pytest.approx(-260)
+
+
+def test_claims() -> None:
+    (claim,) = assembled().claims
+    assert claim.verdict == "holds"
+    assert len(claim.evidence) == 2
+    assert "new - single, D: click auc: +0.0500 (3 seeds, p = " in claim.evidence[0]
+    one_seed = [one for one in RUNS if one.seed == 0]
+    (claim,) = assembled(one_seed).claims
+    assert claim.verdict == "undecided"
+    assert "1 seed, n too small to test" in claim.evidence[0]
+    lower = [
+        run(row, seed, area - 0.1 * (row == "new")) for row, areas in AREAS.items() for seed, area in enumerate(areas)
+    ]
+    assert assembled(lower).claims[0].verdict == "fails"
+    assert assembled([one for one in RUNS if one.row != "old"]).claims[0].verdict == "not run"
+
+
+def test_ranks_agreement_costs_and_footnotes() -> None:
+    result = assembled()
+    assert result.ranks == {"new": 1.0, "single": 2.0, "old": 3.0}
+    assert result.agreement[AUC.name] == pytest.approx(1 / 3)  # paper: single, old, new; ours: old, single, new
+    (cost,) = next(row for row in result.rows if row.label == "new").costs
+    assert (cost.parameters, cost.peak_memory_mb, cost.seconds_to_best) == (30, 101.0, 5.0)
+    assert result.footnotes[cell(result, "old", AUC).footnotes[0]] == "identical to another row"
+    assert "A remark." in result.footnotes
+    fewer = assembled([one for one in RUNS if one.seed < 2])
+    assert "2 of 3 seeds" in [fewer.footnotes[number] for number in cell(fewer, "single", AUC).footnotes]

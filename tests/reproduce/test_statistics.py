@@ -1,0 +1,85 @@
+"""Statistics over seeds, against numbers worked out by hand or by the definition."""
+
+import math
+
+import pytest
+
+from mtlbench.reproduce.statistics import agreement, average_ranks, gain, holm, paired, spread
+
+
+def by_seed(*values: float) -> dict[int, float]:
+    return dict(enumerate(values))
+
+
+def test_spread_by_hand() -> None:
+    """1, 2, 3, 4: mean 2.5, variance 5/3, t(0.975, 3) = 3.182446."""
+    measured = spread(by_seed(1, 2, 3, 4), higher_is_better=True)
+    deviation = math.sqrt(5 / 3)
+    assert measured.mean == 2.5
+    assert measured.deviation == pytest.approx(deviation)
+    half = 3.182446 * deviation / 2
+    assert measured.interval == pytest.approx((2.5 - half, 2.5 + half), abs=1e-5)
+    assert (measured.best, measured.seeds) == (4, (0, 1, 2, 3))
+    assert spread(by_seed(3, 1, 2), higher_is_better=False).best == 1
+
+
+def test_one_value_has_no_spread() -> None:
+    measured = spread({7: 0.5}, higher_is_better=True)
+    assert (measured.seeds, measured.mean, measured.deviation, measured.interval) == ((7,), 0.5, None, None)
+
+
+def test_paired_t_test_by_hand() -> None:
+    """Differences 1, 2, 3: t = 2 / (1 / sqrt 3) = 3.4641, two degrees of freedom, p = 1 - t / sqrt(t^2 + 2)."""
+    difference, t_test, wilcoxon = paired(by_seed(2, 4, 6), by_seed(1, 2, 3))
+    t = 2 * math.sqrt(3)
+    assert difference == 2
+    assert t_test == pytest.approx(1 - t / math.sqrt(t * t + 2))
+    assert wilcoxon is None
+
+
+def test_pairs_are_made_by_seed_and_the_direction_is_ours_minus_theirs() -> None:
+    ours, theirs = {0: 1.0, 1: 5.0, 2: 3.5, 9: 100.0}, {2: 3.0, 1: 4.0, 0: 0.5, 8: -100.0}
+    difference, t_test, _ = paired(ours, theirs)
+    assert difference == pytest.approx((0.5 + 1 + 0.5) / 3)
+    back, same, _ = paired(theirs, ours)
+    assert (back, same) == (pytest.approx(-difference), pytest.approx(t_test))
+    with pytest.raises(ValueError, match=r"no common seed: \[0\] and \[1\]"):
+        paired({0: 1.0}, {1: 1.0})
+
+
+def test_wilcoxon_from_six_pairs() -> None:
+    """Six differences of one sign: the smallest two-sided p is 2 / 2**6."""
+    ours, theirs = by_seed(1.1, 2.3, 3.2, 4.7, 5.5, 6.6), by_seed(1, 2, 3, 4, 5, 6)
+    assert paired(ours, theirs)[2] == pytest.approx(2 / 64)
+    assert paired(by_seed(1.1, 2.3, 3.2, 4.7, 5.5), by_seed(1, 2, 3, 4, 5))[2] is None
+
+
+def test_differences_without_spread() -> None:
+    assert paired(by_seed(1, 2), by_seed(1, 2)) == (0, 1.0, None)
+    assert paired(by_seed(1, 2), by_seed(0, 1))[1] is None
+    assert paired({0: 1.0}, {0: 0.0}) == (1.0, None, None)
+
+
+def test_holm_by_hand() -> None:
+    """0.01, 0.04, 0.03 of three: 0.03; then 0.03 * 2 = 0.06; then the larger of 0.04 and 0.06."""
+    assert holm([0.01, 0.04, None, 0.03]) == pytest.approx([0.03, 0.06, None, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_average_ranks_follow_each_columns_direction() -> None:
+    auc, loss = {"a": 0.9, "b": 0.8, "c": 0.7, "lonely": 1.0}, {"a": 0.3, "b": 0.1, "c": 0.1}
+    assert average_ranks([auc, loss], [True, False]) == {"a": 2.0, "b": 1.75, "c": 2.25}
+    assert average_ranks([], []) == {}
+
+
+def test_agreement_is_kendalls_tau() -> None:
+    ours = {"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0, "e": 5.0}
+    assert agreement(ours, {"a": 0.1, "b": 0.2, "c": 0.4, "d": 0.3}) == pytest.approx((5 - 1) / 6)
+    assert agreement(ours, {"a": 1.0, "b": 2.0}) is None
+    assert agreement(ours, {"a": 1.0, "b": 1.0, "c": 1.0}) is None
+
+
+def test_gain_is_positive_where_it_is_better() -> None:
+    assert gain(0.66, 0.60, higher_is_better=True) == pytest.approx(10)
+    assert gain(0.66, 0.60, higher_is_better=False) == pytest.approx(-10)
