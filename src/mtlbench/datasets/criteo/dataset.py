@@ -75,7 +75,15 @@ class Criteo:
 
     @property
     def files(self) -> tuple[RawFile, ...]:
-        return (RawFile(name="train.txt", table=ROWS, part="train", published_rows=45_840_617),)
+        return (
+            RawFile(
+                name="train.txt",
+                table=ROWS,
+                part="train",
+                published_rows=45_840_617,
+                published_positives={"click": 11_745_438},
+            ),
+        )
 
     @property
     def fields(self) -> tuple[Field, ...]:
