@@ -132,4 +132,5 @@ def _or_blank(value: float | None) -> object:
 
 
 def _tex(text: str) -> str:
-    return text.replace("\\", r"\textbackslash{}").translate(LATEX).replace("±", r"$\pm$").replace(INCOMPARABLE, r"$^\dagger$")
+    escaped = text.replace("\\", r"\textbackslash{}").translate(LATEX)
+    return escaped.replace("±", r"$\pm$").replace(INCOMPARABLE, r"$^\dagger$")

@@ -1,0 +1,130 @@
+"""What every data set in ``conf/dataset`` must keep: found by globbing, judged by what it writes and reads."""
+
+import inspect
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import DictConfig
+from sklearn.metrics import roc_auc_score
+
+from mtlbench.cli.compose import compose
+from mtlbench.cli.show import store_text
+from mtlbench.data.manifest import accounts
+from mtlbench.data.raw import RawError
+from mtlbench.data.store import SPLITS, Store
+from mtlbench.experiment.build import build
+from mtlbench.experiment.data import Data, locate, simulated, stored
+
+CONF = Path(__file__).parents[2] / "conf" / "dataset"
+NAMES = sorted(path.stem for path in CONF.glob("[!_]*.yaml"))
+NOT_SIMULATED = ("parquet",)  # whatever a user has
+SIMULATED = [name for name in NAMES if name not in NOT_SIMULATED]
+PRIVATE = ("alipay", "xiaomi")  # never published
+ROWS = 20_000
+KEYS = {"name", "reader", "raw", "source", "on_error", "split", "min_count", "tasks", "disjoint", "one_class"}
+
+
+def test_how_many_there_are() -> None:
+    assert len(NAMES) == 11
+    assert set(PRIVATE) < set(SIMULATED)
+
+
+def composed(name: str, folder: Path, *overrides: str) -> DictConfig:
+    small = [f"dataset.simulator.rows={ROWS}"] if name in SIMULATED else []
+    config = compose([f"dataset={name}", *small, f"run.data={folder}", *overrides])
+    return config.dataset
+
+
+@pytest.fixture(scope="module", params=SIMULATED)
+def data(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Data:
+    folder = tmp_path_factory.mktemp(request.param)
+    return locate(composed(request.param, folder, "dataset.source=simulated"), folder)
+
+
+@pytest.fixture(scope="module")
+def store(data: Data) -> Store:
+    return stored(data)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_configuration_has_every_key(name: str) -> None:
+    text = (CONF / f"{name}.yaml").read_text()
+    assert text.startswith("# ")
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("defaults")]
+    assert all("#" in line or line.rstrip().endswith((":", "]", "}")) or ": " in line for line in lines)
+    if name == "parquet":
+        return
+    dataset = composed(name, Path("unused"))
+    assert KEYS | {"simulator"} <= set(dataset)
+    assert {"seed", "rows", "structure"} <= set(dataset.simulator)
+
+
+@pytest.mark.parametrize("name", SIMULATED)
+def test_a_reader_says_where_its_files_come_from(name: str, tmp_path: Path) -> None:
+    dataset = composed(name, tmp_path)
+    reader = build(dataset.reader, "dataset.reader")
+    module = inspect.getdoc(inspect.getmodule(type(reader)))
+    assert module is not None
+    assert inspect.getdoc(type(reader))
+    assert reader.where
+    if name in PRIVATE:
+        assert "SIMULATED" in module
+        assert "published" in reader.where
+    else:
+        assert "Source:" in module
+        assert "Terms:" in module
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(RawError) as refused:
+        locate(composed(name, tmp_path, "dataset.source=real", f"dataset.raw={empty}"), tmp_path)
+    assert reader.where in str(refused.value)
+
+
+def test_simulated_files_become_a_store_that_says_so(data: Data, store: Store) -> None:
+    assert store.origin == "simulated"
+    assert [task.name for task in store.schema.tasks] == [task.name for task in data.reader.tasks] or data.config.get(
+        "relabel"
+    )
+    for facts in store.manifest["splits"].values():
+        assert all(20 <= positives <= facts["rows"] - 20 for positives in facts["positives"].values())
+    assert all("simulated" in line for line in accounts(store.manifest))
+    shown = store_text(store)
+    assert "SIMULATED DATA" in shown
+    assert ("positive for both" in shown) == (len(store.schema.tasks) > 1)
+    assert all(f.role for f in store.schema.fields if f.table is not None)
+    store.verify()
+
+
+def test_the_truth_ranks_better_than_chance_and_is_calibrated(store: Store) -> None:
+    rows = store.split("train")
+    truth, labels = rows.columns["truth"].double().numpy(), rows.columns["labels"].numpy()
+    for task in range(labels.shape[1]):
+        assert roc_auc_score(labels[:, task], truth[:, task]) > 0.65
+        spread = np.sqrt((truth[:, task] * (1 - truth[:, task])).sum())
+        assert abs(labels[:, task].sum() - truth[:, task].sum()) <= 5 * spread + 1e-9
+
+
+def test_every_id_stands_in_the_range_of_its_field(store: Store) -> None:
+    for split in SPLITS:
+        rows = store.split(split)
+        batch = rows.gather(torch.arange(len(rows)))
+        assert torch.isfinite(batch.numbers).all()
+        for field in store.schema.id_fields:
+            ids = batch.ids[:, list(store.schema.slots[field.name])]
+            first = store.schema.offsets[field.name]
+            inside = (ids >= first) & (ids < first + field.cardinality)
+            assert (inside | ((ids == 0) if field.width > 1 else False)).all()
+
+
+def test_the_same_knobs_write_the_same_bytes_and_another_seed_others(data: Data, tmp_path: Path) -> None:
+    first = simulated(data)
+    again = composed(data.config.name, tmp_path, "dataset.source=simulated")
+    other = composed(data.config.name, tmp_path, "dataset.source=simulated", "dataset.simulator.seed=7")
+    same, different = (simulated(locate(dataset, tmp_path)) for dataset in (again, other))
+    assert same != different
+    names = sorted(path.relative_to(first) for path in first.rglob("*") if path.is_file())
+    assert names
+    assert all((first / name).read_bytes() == (same / name).read_bytes() for name in names)
+    assert any((first / name).read_bytes() != (different / name).read_bytes() for name in names)
