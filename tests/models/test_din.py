@@ -42,12 +42,12 @@ def test_parameter_counts():
     assert count(din(attention_activation="dice")) == 5250 + 16 + 8 + 80 + 40
     weighted = DIN(rich_schema(), embedding_width=4, layers=(), activation="relu")
     assert count(weighted) == tower(17, 80, 40) + tower(5 * 4 + 5) + 4 * 4  # and a matrix for numbers
-    assert din().interests.bottom.fields.embedding.shape == (SCHEMA.embedding_rows, 4)
+    assert din().fields.fields.embedding.shape == (SCHEMA.embedding_rows, 4)
 
 
 def test_the_network_is_a_loop():
     model = din(activation="sigmoid", attention_layers=(3,))
-    table, (attention,) = model.interests.bottom.fields.embedding, model.interests.units
+    table, (attention,) = model.fields.fields.embedding, model.interests.units
     layer, head = attention.scores.hidden.layers[0], attention.scores.head
     for row in range(17):
         ids = BATCH.ids[row].long()
@@ -71,7 +71,7 @@ def test_with_attention_of_one_it_is_a_network_on_sums():
     (attention,) = model.interests.units
     nn.init.zeros_(attention.scores.head.weight)
     nn.init.ones_(attention.scores.head.bias)
-    network.fields.load_state_dict(model.interests.bottom.fields.state_dict())
+    network.fields.load_state_dict(model.fields.fields.state_dict())
     network.tower.load_state_dict(model.tower.state_dict())
     single = (BATCH.ids[:, 6:] > 0).sum(dim=1) <= 1
     assert 0 < single.sum() < 17

@@ -13,7 +13,7 @@ from mtlbench.nn.embedding import FieldEmbedding
 from mtlbench.nn.histories import FieldsAndHistories, History
 from mtlbench.nn.interest import ActivationUnit, Interests
 from mtlbench.nn.time_vector import TimeVector
-from mtlbench.schema import PADDING, Field, Schema, Task
+from mtlbench.schema import PADDING, Batch, Field, Schema, Task
 from synthetic import plain_schema, random_batch, rich_schema
 
 BATCH = random_batch(rich_schema(), 17)
@@ -143,7 +143,7 @@ def test_histories_and_rows_by_hand():
     block = FieldsAndHistories(rich_schema(), 4)
     table = block.fields.embedding
     x_BFD, (past,) = block(BATCH)
-    assert block.rows == ("item", "tags", "user", "price", "embedding")
+    assert [field.name for field in block.rows] == ["item", "tags", "user", "price", "embedding"]
     assert x_BFD.shape == (17, 5, 4)
     schema = rich_schema()
     ids_BL = BATCH.ids[:, schema.slots["history"].start : schema.slots["history"].stop].long()
@@ -196,10 +196,25 @@ def test_refusals_of_schemas():
 # --- interests
 
 
-def interests(schema: Schema | None = None, **changes: Any) -> Interests:
-    torch.manual_seed(0)
-    units = partial(ActivationUnit, layers=(5,))
-    return Interests(rich_schema() if schema is None else schema, 4, **({"units": units} | changes))
+class Front(nn.Module):
+    """Fields and interests together."""
+
+    def __init__(self, schema: Schema, **changes: Any) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.fields = FieldsAndHistories(schema, 4)
+        units = partial(ActivationUnit, layers=(5,))
+        self.interests = Interests(self.fields, 4, **({"units": units} | changes))
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.interests(*self.fields(batch))
+
+    def attention(self, batch: Batch) -> dict[str, Tensor]:
+        return self.interests.diagnostics(*self.fields(batch))
+
+
+def front(schema: Schema | None = None, **changes: Any) -> Front:
+    return Front(rich_schema() if schema is None else schema, **changes)
 
 
 def test_each_history_has_a_unit_and_stands_behind_the_fields():
@@ -207,20 +222,22 @@ def test_each_history_has_a_unit_and_stands_behind_the_fields():
     second = Field(name="seen", cardinality=13, width=5, table="users", vocabulary="item", target="item")
     fields = (*schema.fields[:4], second, *schema.fields[4:])
     schema = Schema(fields=fields, tasks=schema.tasks, source=3)
-    block, batch = interests(schema), random_batch(schema, 7)
+    model, batch = front(schema), random_batch(schema, 7)
+    block = model.interests
     assert block.width == 5 * 4 + (4 + 1) + 4
-    x_BI = block(batch)
+    x_BI = model(batch)
     assert x_BI.shape == (7, block.width)
-    x_BFD, histories = block.bottom(batch)
+    x_BFD, histories = model.fields(batch)
     torch.testing.assert_close(x_BI[:, :20], x_BFD.flatten(1))
     first = block.units[0](histories[0], batch.weights[..., None], x_BFD.new_zeros(7, 0))
     second = block.units[1](histories[1], x_BFD.new_zeros(7, 5, 0), x_BFD.new_zeros(7, 0))
     torch.testing.assert_close(x_BI[:, 20:], torch.cat([first, second], dim=1))
-    assert {name: tuple(found.shape) for name, found in block.diagnostics(batch).items()} == {
+    found = model.attention(batch)
+    assert {name: tuple(weights.shape) for name, weights in found.items()} == {
         "attention/history": (7, 7),
         "attention/seen": (7, 5),
     }
-    assert torch.equal(block.diagnostics(batch)["attention/seen"] != 0, histories[1].present)
+    assert torch.equal(found["attention/seen"] != 0, histories[1].present)
 
 
 def test_what_an_entrys_weight_becomes():
@@ -231,45 +248,44 @@ def test_what_an_entrys_weight_becomes():
         ("days", TimeVector()(BATCH.weights)),
         ("none", BATCH.weights[..., None][..., :0]),
     ):
-        block = interests(history_weights=meaning)
+        model = front(history_weights=meaning)
         seen: list[Tensor] = []
-        block.units[0].register_forward_hook(lambda _, args, __, seen=seen: seen.append(args[1]))
-        assert block(BATCH).shape == (17, 5 * 4 + 4 + expected.shape[-1])
+        model.interests.units[0].register_forward_hook(lambda _, args, __, seen=seen: seen.append(args[1]))
+        assert model(BATCH).shape == (17, 5 * 4 + 4 + expected.shape[-1])
         torch.testing.assert_close(seen[0], expected)
 
 
 def test_a_place_is_seen_beside_every_entry():
-    block = interests(place_fields=("user",))
-    assert block.units[0].scores.hidden.layers[0].weight.shape == (1, 4 * 4 + 1 + 4, 5)
-    assert block.width == interests().width
+    model = front(place_fields=("user",))
+    assert model.interests.units[0].scores.hidden.layers[0].weight.shape == (1, 4 * 4 + 1 + 4, 5)
+    assert model.interests.width == front().interests.width
     user = rich_schema().slots["user"].start
     ids = BATCH.ids.clone()
     ids[:, user] = ids[:, user].flip(0)
-    other = replace(BATCH, ids=ids)
+    elsewhere = replace(BATCH, ids=ids)
     for places, changes in ((("user",), True), ((), False)):
-        block = interests(place_fields=places)
-        weights = [block.diagnostics(batch)["attention/history"] for batch in (BATCH, other)]
+        model = front(place_fields=places)
+        weights = [model.attention(batch)["attention/history"] for batch in (BATCH, elsewhere)]
         assert (not torch.equal(*weights)) == changes
 
 
 def test_refusals():
     with pytest.raises(ValueError, match="history_weights is 'count'; allowed: given, log, days, none"):
-        interests(history_weights="count")
+        front(history_weights="count")
     for meaning, words in (("log", "counts"), ("days", "days since the event")):
         with pytest.raises(ValueError, match=rf"'history' have no weights to be taken as {words}; allowed"):
-            interests(plain_schema(history=5), history_weights=meaning)
+            front(plain_schema(history=5), history_weights=meaning)
     with pytest.raises(ValueError, match=r"place_fields has \['tags', 'where'\]; allowed: single-valued id fields"):
-        interests(place_fields=("tags", "where"))
+        front(place_fields=("tags", "where"))
 
 
 def test_dice_in_the_attention_counts_entries_alone():
-    block = interests(units=partial(ActivationUnit, layers=(5,), activation="dice")).train()
-    block(BATCH)
-    (dice,) = [module for module in block.modules() if isinstance(module, Dice)]
-    x_BFD, (past,) = block.bottom(BATCH)
+    model = front(units=partial(ActivationUnit, layers=(5,), activation="dice")).train()
+    model(BATCH)
+    (dice,) = [module for module in model.modules() if isinstance(module, Dice)]
+    _, (past,) = model.fields(BATCH)
     entry, target = past.entries[past.present], past.target[past.present.nonzero()[:, 0]]
     assert past.weights is not None
     pair = torch.cat([entry, target, entry - target, entry * target, past.weights[past.present][:, None]], dim=1)
-    layer = block.units[0].scores.hidden.layers[0]
+    layer = model.interests.units[0].scores.hidden.layers[0]
     torch.testing.assert_close(dice.mean[0], 0.1 * (pair @ layer.weight[0] + layer.bias[0]).mean(dim=0, keepdim=True))
-    assert x_BFD.shape == (17, 5, 4)
