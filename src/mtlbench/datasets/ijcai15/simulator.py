@@ -1,9 +1,9 @@
 """Writes the two IJCAI-15 files, as published, from a planted `World`, users by users in flat memory.
 
 Labels: a pair is favourited with probability ``sigmoid(SPREAD * s + b)`` and bought with probability
-``sigmoid(SPREAD * (relatedness * s + sqrt(1 - relatedness**2) * t) + c)``. The scores s and t have mean 0 and standard
-deviation 1 in the first window, and b and c give it the rates of `RATES`; from window to window pasts grow, and rates
-move a little. What a pair becomes in one window is part of the past in the next.
+``sigmoid(SPREAD * (relatedness * s + sqrt(1 - relatedness**2) * t) + c)``. In the first window the scores s and t have
+mean 0, standard deviation 1 and correlation 0, and b and c give the rates of `RATES`; from window to window pasts grow,
+and all of this moves a little. What a pair becomes in one window is part of the past in the next.
 
 ``user_log_format1.csv.truth.npy`` beside the log has a row per line (the header is none): the true probabilities of the
 pair that the line is of, NaN outside the windows.
@@ -86,21 +86,32 @@ class Knobs:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Law:
-    """How labels come about: means and deviations of the parts of the scores, and the intercepts."""
+    """How labels come about.
+
+    Attributes:
+        scales: mean and deviation of each part of the two sums of which the scores are made.
+        mixing: ``[2, 2]``, the scores out of these sums.
+        relatedness, structure: as in `Knobs`.
+        intercepts: ``[2]``, of the log-odds.
+    """
 
     scales: dict[str, tuple[Floats, Floats]]
+    mixing: Floats
     relatedness: float
     structure: bool
     intercepts: Floats
 
+    def sums(self, components: dict[str, Floats]) -> Floats:
+        """Sums of the parts by their shares, ``[R, 2]``."""
+        scaled = [
+            np.sqrt(share) * (components[name] - self.scales[name][0]) / self.scales[name][1]
+            for name, share in SHARES.items()
+        ]
+        return np.sum(scaled, axis=0)
+
     def log_odds(self, components: dict[str, Floats]) -> Floats:
         """Of a favourite and of a purchase, ``[R, 2]``."""
-        score = np.zeros_like(components["match"])
-        if self.structure:
-            for name, share in SHARES.items():
-                mean, deviation = self.scales[name]
-                score += SPREAD * np.sqrt(share) * (components[name] - mean) / deviation
-        favourite, own = score.T
+        favourite, own = SPREAD * self.structure * (self.sums(components) @ self.mixing.T).T
         purchase = self.relatedness * favourite + np.sqrt(1 - self.relatedness**2) * own
         return np.stack([favourite, purchase], axis=1) + self.intercepts
 
@@ -141,7 +152,7 @@ def simulate(folder: Path, knobs: Knobs, windows: Windows, version: int) -> None
 
 
 def calibrated(world: World, relatedness: float, structure: bool) -> Law:
-    """The law under which the first window has scores of mean 0 and deviation 1, and the rates of `RATES`.
+    """The law under which the first window has uncorrelated scores of mean 0 and deviation 1, and rates of `RATES`.
 
     It is fitted to all users where they are few, else to crowds spread evenly over them.
     """
@@ -154,7 +165,9 @@ def calibrated(world: World, relatedness: float, structure: bool) -> Law:
     parts = [world.components(crowd, outside(world, crowd)[0], 0) for crowd in crowds]
     components = {name: np.concatenate([part[name] for part in parts]) for name in SHARES}
     scales = {name: (part.mean(axis=0), part.std(axis=0) + 1e-12) for name, part in components.items()}
-    law = Law(scales=scales, relatedness=relatedness, structure=structure, intercepts=np.zeros(2))
+    law = Law(scales=scales, mixing=np.eye(2), relatedness=relatedness, structure=structure, intercepts=np.zeros(2))
+    # The inverse of a Cholesky factor leaves the first sum alone but for its scale, and takes it out of the second.
+    law = replace(law, mixing=np.linalg.inv(np.linalg.cholesky(np.cov(law.sums(components).T))))
     odds = law.log_odds(components)
     return replace(law, intercepts=np.array([_intercept(odds[:, task], rate) for task, rate in enumerate(RATES)]))
 

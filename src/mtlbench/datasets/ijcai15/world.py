@@ -29,7 +29,8 @@ GROWTH = {"item_id": 1.0, "cat_id": 0.5, "seller_id": 0.75, "brand_id": 0.75}
 """How a size grows with the rows: as this power of them."""
 STEEPNESS = {"item_id": 3.0, "cat_id": 3.0, "seller_id": 3.0, "brand_id": 3.0}
 """A rank is ``floor(size * u ** steepness)`` for a uniform u."""
-NO_BRAND, NO_AGE, NO_GENDER = 91_015 / 54_925_330, 2_217 / 424_170, 6_436 / 424_170
+NO_BRAND, NO_AGE, NO_GENDER = 0.02, 2_217 / 424_170, 6_436 / 424_170
+"""Published are 91,015 lines (0.2 %) without a brand: too few to occur in a small simulation."""
 FIRST, DOUBLE_ELEVEN, LAST = (int(np.searchsorted(MONTH_DAYS, written)) + 1 for written in (511, 1111, 1112))
 """Days of the year. That the published log goes from 511 to 1112 is said in places, and not checked."""
 AGES, GENDERS = 9, 3
