@@ -32,6 +32,13 @@ def choices(group: str) -> dict[str, str]:
     return {path.stem: first_comment(path) for path in sorted((conf_folder() / group).glob("[!_]*.yaml"))}
 
 
+def comments(group: str, name: str) -> tuple[str, str]:
+    """The first two lines of a model's file: the paper, and what the model is; empty where there are fewer."""
+    lines = (conf_folder() / group / f"{name}.yaml").read_text().splitlines()[:2]
+    paper, what = (line.lstrip("# ").strip() if line.startswith("#") else "" for line in [*lines, "", ""][:2])
+    return paper, what
+
+
 def options(arguments: list[str], defaults: dict[str, str]) -> dict[str, str]:
     """The ``key=value`` words of a command that takes a few keys of its own.
 

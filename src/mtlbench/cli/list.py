@@ -2,9 +2,13 @@
 
 import difflib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mtlbench.cli.choices import GROUPS, choices, options
+from mtlbench.cli.choices import GROUPS, choices, comments, options
 from mtlbench.experiment.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mtlbench.schema import Schema
 
 USAGE = "usage: mtlbench list [models|datasets|optimizers|...|runs] [run.folder=runs]\n"
 
@@ -18,12 +22,56 @@ def run(arguments: list[str]) -> int:
         return _runs(Path(options(arguments, {"run.folder": "runs"})["run.folder"]))
     if "runs" in words:
         raise ConfigError("list runs stands alone: mtlbench list runs [run.folder=runs]")
-    for group in [_group(word) for word in words] or GROUPS:
+    groups = [_group(word) for word in words]
+    for group in groups or GROUPS:
         print(f"{group}: {GROUPS[group]}")
-        for name, text in choices(group).items():
-            print(f"  {name:<22}{text}")
+        if group in groups and group == "model":  # counting waits for torch, so only where it was asked for
+            _models()
+        else:
+            for name, text in choices(group).items():
+                print(f"  {name:<22}{text}")
         print()
     return 0
+
+
+def parameter_counts(schema: "Schema") -> dict[str, int]:
+    """Parameters outside embedding tables of every model at the default profile."""
+    from mtlbench.cli.compose import compose_group
+    from mtlbench.experiment.build import build
+    from mtlbench.train.optimizers import parameter_groups
+
+    counts: dict[str, int] = {}
+    for name, node in compose_group("model").items():
+        groups = parameter_groups(build(node, f"model={name}", schema=schema))
+        counts[str(name)] = sum(parameter.numel() for kind in ("dense", "gate") for parameter in groups[kind])
+    return counts
+
+
+def common_schema() -> "Schema":
+    """Inputs that every model can read: Ali-CCP's single ids and histories, two tasks and three scenarios.
+
+    Embedding tables are not counted, so one id per field will do.
+    """
+    from dataclasses import replace
+
+    from mtlbench.datasets.aliccp.dataset import AliCCP
+    from mtlbench.schema import Schema, in_order
+
+    reader = AliCCP(field_set="din")
+    fields = tuple(replace(field, cardinality=1) for field in in_order(reader.fields))
+    return Schema(fields=fields, tasks=reader.tasks, group=True, source=3)
+
+
+def _models() -> None:
+    schema = common_schema()
+    print(
+        "parameters outside embedding tables, for the "
+        f"{len(schema.fields)} fields of dataset=aliccp dataset.fields=din, {len(schema.tasks)} tasks and "
+        f"{schema.source} scenarios, at profile=default\n"
+    )
+    for name, count in parameter_counts(schema).items():
+        paper, what = comments("model", name)
+        print(f"  {name:<22}{count:>9,}  {what}\n{'':35}{paper}")
 
 
 def _group(word: str) -> str:
