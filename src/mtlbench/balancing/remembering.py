@@ -1,5 +1,6 @@
 """Weightings of TorchJD that remember, made so that a run with them resumes to the bit."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,9 @@ class GradVac(GradVacWeighting):
 class Nash(nn.Module):
     """Nash-MTL: weights with ``G w = 1 / w``, the step at which no task gains in proportion more than others lose.
 
-    TorchJD asks for gradients; any matrix with the same Gramian serves, so it gets the root of the Gramian. Its solver
-    starts from the solution before, which is the state.
+    TorchJD asks for gradients; any matrix with the same Gramian serves, so it gets the root of the Gramian. The bargain
+    does not depend on the scale of a task's loss, but TorchJD's solver fails where scales differ much; so it gets rows
+    of length 1, and its weights are divided by the lengths. It starts from the solution before, which is the state.
 
     Shape: Gramian ``[T, T]`` -> ``[T]``.
 
@@ -48,7 +50,12 @@ class Nash(nn.Module):
         if self._solution is not None:
             solver.prvs_alpha = np.array(self._solution)
         squares_T, vectors_TT = torch.linalg.eigh(gramian_TT)
-        weights_T = solver(vectors_TT * squares_T.clamp(min=0).sqrt())
+        norm_T = gramian_TT.diagonal().sqrt()
+        root_TT = vectors_TT * squares_T.clamp(min=0).sqrt()
+        with warnings.catch_warnings():
+            # Of the form of TorchJD's problem, which makes it slow to set up and says nothing of the solution.
+            warnings.filterwarnings("ignore", message="You are solving a parameterized problem that is not DPP")
+            weights_T = solver(root_TT / norm_T[:, None]) / norm_T
         self._solution = solver.prvs_alpha.tolist()
         return weights_T
 
