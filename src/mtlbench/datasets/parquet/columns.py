@@ -56,12 +56,6 @@ class Column:
             return is_list(kind) and family(kind.value_type) in WELCOME[self.use]
         return family(kind) in WELCOME[self.use]
 
-    def type(self, text: bool) -> pa.DataType:
-        """Its type in a block."""
-        plain = {"number": pa.float64(), "weight": pa.float32(), "label": pa.int8()}
-        kind = plain.get(self.use, pa.string() if text else pa.int64())
-        return pa.list_(kind) if self.width > 1 else kind
-
     def convert(self, values: pa.Array, text: bool) -> tuple[pa.Array, Problems]:
         """The values in the block's type, and what is wrong with some of them; those are anything in the result."""
         if self.width == 1:
@@ -70,15 +64,13 @@ class Column:
             values = pa.nulls(len(values), pa.list_(pa.null()))
         values = values.cast(pa.list_(values.type.value_type))
         lengths = bags.lengths(values)
-        row = np.repeat(np.arange(len(values)), lengths)
         entries, problems = self._entries(values.flatten(), text)
-        problems = [(np.isin(np.arange(len(values)), row[wrong]), f"an entry of {what}") for wrong, what in problems]
+        if self.use == "id":
+            problems.append((entries.is_null().to_numpy(zero_copy_only=False), f"column '{self.source}' is null"))
+        problems = [(_rows_of(wrong, lengths), f"an entry of {what}") for wrong, what in problems]
         if self.use == "number":
-            wrong = values.is_valid().to_numpy(zero_copy_only=False) & (lengths != self.width)
-            problems.append((wrong, f"column '{self.source}' has not {self.width} entries"))
-        elif self.use == "id":
-            empty = np.isin(np.arange(len(values)), row[entries.is_null().to_numpy(zero_copy_only=False)])
-            problems.append((empty, f"an entry of column '{self.source}' is null"))
+            given = values.is_valid().to_numpy(zero_copy_only=False)
+            problems.append((given & (lengths != self.width), f"column '{self.source}' has not {self.width} entries"))
         ends = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
         mask = values.is_null() if self.use == "number" else None
         return pa.ListArray.from_arrays(ends, entries, mask=mask), [(bad, what) for bad, what in problems if bad.any()]
@@ -110,8 +102,8 @@ class Column:
         return pa.array(weights), [(wrong, f"column '{self.source}' is negative or not finite")]
 
     def _whole(self, values: pa.Array) -> tuple[pa.Array, Problems]:
-        if pa.types.is_date(values.type):  # days since 1970
-            return values.cast(pa.date32()).cast(pa.int32()).cast(pa.int64()), []
+        if pa.types.is_date32(values.type):  # days since 1970
+            return values.cast(pa.int32()).cast(pa.int64()), []
         if values.type == pa.bool_():
             values = values.cast(pa.int8())
         if values.type != pa.uint64():
@@ -123,15 +115,11 @@ class Column:
         try:
             values.validate(full=True)
         except pa.ArrowInvalid:
-            wrong = np.array([not _is_text(value) for value in values.cast(pa.large_binary()).to_pylist()])
-            good = pa.array(
-                [
-                    None if bad else value
-                    for bad, value in zip(wrong, values.cast(pa.large_binary()).to_pylist(), strict=True)
-                ],
-                pa.large_binary(),
-            )
-            return good.cast(pa.string()), [(wrong, f"column '{self.source}' is no UTF-8 text")]
+            content = values.cast(pa.large_binary()).to_pylist()
+            wrong = [not _is_text(value) for value in content]
+            good = [None if bad else value for bad, value in zip(wrong, content, strict=True)]
+            what = f"column '{self.source}' is no UTF-8 text"
+            return pa.array(good, pa.large_binary()).cast(pa.string()), [(np.array(wrong), what)]
         return values.cast(pa.string()), []
 
 
@@ -143,15 +131,22 @@ def family(kind: pa.DataType) -> str:
         return "whole numbers"
     if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return "decimal numbers"
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return "text"
-    if pa.types.is_date(kind):
+    if pa.types.is_date32(kind):
         return "dates"
     return str(kind)
 
 
 def is_list(kind: pa.DataType) -> bool:
     return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+
+
+def _rows_of(wrong: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Which lists of these lengths hold an entry that is wrong."""
+    rows = np.zeros(len(lengths), bool)
+    rows[np.repeat(np.arange(len(lengths)), lengths)[wrong]] = True
+    return rows
 
 
 def _is_text(value: bytes | None) -> bool:

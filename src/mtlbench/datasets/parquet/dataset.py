@@ -5,6 +5,7 @@ write them. Source, citation and terms are those of whoever made the data.
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -150,11 +151,11 @@ class ParquetFolder:
                 kind = kinds[column.source]
                 if not column.takes(kind):
                     raise RawError(f"{where} is of type {kind}; '{column.name}' must be {column.expected}{_hint(kind)}")
-                if column.vocabulary is None or pa.types.is_null(kind):
-                    continue
                 found = family(kind.value_type if is_list(kind) else kind)
+                if column.vocabulary is None or found == "null":
+                    continue
                 before, there = seen.setdefault(column.vocabulary, (found, where))
-                if found not in (before, "null"):
+                if found != before:
                     raise RawError(f"{where} holds {found}, and {there} {before}; they must be of one kind")
         return tuple(sorted(vocabulary for vocabulary, (found, _) in seen.items() if found == "text"))
 
@@ -232,9 +233,11 @@ def _folders(name: str) -> dict[str, str | None]:
 
 def _type_of(texts: set[str]) -> pa.DataType:
     """The type of values that were written as text."""
-    for pattern, kind in ((r"-?[0-9]{1,18}", pa.int64()), (r"[0-9]{4}-[0-9]{2}-[0-9]{2}", pa.date32())):
+    for pattern, kind in ((r"-?[0-9]+", pa.int64()), (r"[0-9]{4}-[0-9]{2}-[0-9]{2}", pa.date32())):
         if texts and all(re.fullmatch(pattern, text, re.ASCII) for text in texts):
-            return kind
+            with suppress(pa.ArrowInvalid):  # digits of a number too large, or of no day
+                pa.array(texts).cast(kind)
+                return kind
     return pa.string()
 
 
@@ -245,7 +248,7 @@ def _batches(path: Path, names: set[str] | None) -> Iterator[pa.RecordBatch]:
             own = None if names is None else [name for name in file.schema_arrow.names if name in names]
             yield from file.iter_batches(BATCH_ROWS, columns=own, use_threads=False)
     except (pa.ArrowException, OSError) as error:
-        raise RawError(f"{path} is damaged: {error}") from error
+        raise RawError(f"{path} cannot be read, most likely because it is damaged: {error}") from error
 
 
 def _quoted(batch: pa.RecordBatch, row: int) -> bytes:
@@ -256,6 +259,8 @@ def _quoted(batch: pa.RecordBatch, row: int) -> bytes:
 
 def _hint(kind: pa.DataType) -> str:
     """What to do about a type that is often a surprise."""
+    if is_list(kind):
+        return ". (A field of several values has a width above 1)"
     if pa.types.is_floating(kind):
         return ". (pandas makes decimal numbers of whole ones where some are missing: use its type Int64)"
     if pa.types.is_timestamp(kind):
