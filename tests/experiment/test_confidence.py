@@ -15,15 +15,9 @@ from mtlbench.cli.compose import compose
 from mtlbench.data import matrices
 from mtlbench.data.split import TEST, Candidates, at_random
 from mtlbench.data.store import SPLITS, Store, StoreError, open_store
-from mtlbench.experiment import confidence
-from mtlbench.experiment.confidence import (
-    Calibration,
-    ConfidenceLabels,
-    calibrate,
-    related,
-    standard_normal,
-    unrelated,
-)
+from mtlbench.experiment.confidence.calibration import Calibration, calibrate, related, unrelated
+from mtlbench.experiment.confidence.labels import ConfidenceLabels, standard_normal
+from mtlbench.experiment.confidence.network import Network
 from mtlbench.experiment.data import Data, locate, stored
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.relabel import relabelled
@@ -299,7 +293,7 @@ class TestWhatLabelsDependOn:
             return gather(rows, index)  # pyright: ignore[reportArgumentType]
 
         monkeypatch.setattr("mtlbench.data.loader.Rows.gather", counted)
-        list(confidence.Network(
+        list(Network(
             embedding_width=2, layers=(3,), epochs=2, steps=5, batch_size=64, lr=0.001, seed=0
         ).confidences(base))  # fmt: skip
         assert seen[:5] == [64] * 5

@@ -1,6 +1,7 @@
 """Labels of Criteo-R and Criteo-UR: indicators of a network's confidence and of functions of it.
 
-Paper: "DEPHN", section IV-A. A simple feed-forward network gives every row a confidence c; with
+Paper: Kong et al., "DEPHN: Different Expression Parallel Heterogeneous Network using virtual gradient optimization for
+Multi-task Learning", section IV-A. A simple feed-forward network gives every row a confidence c; with
 
     y_r  = sign(c) 2 ln(|c| + 1) + 0.1 e^|c| + noise        (correlation with c: 0.9877)
     y_ur = sign(c) (2 sin |c| + 0.1 cos |c|)                (correlation with c: 0.5288)
@@ -9,47 +10,31 @@ the labels are indicators of c ("base"), of y_r ("related") and of y_ur ("unrela
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
 import numpy as np
-from scipy.optimize import brentq, least_squares
 from scipy.special import ndtr, ndtri
 
 from mtlbench.data.split import mix
 from mtlbench.data.store import SPLITS, Store
-from mtlbench.experiment.confidence_network import Network
+from mtlbench.experiment.confidence.calibration import (
+    Calibration,
+    Reading,
+    calibrate,
+    correlation,
+    related,
+    unrelated,
+)
+from mtlbench.experiment.confidence.network import Network
 from mtlbench.experiment.relabel import Labels
 from mtlbench.metrics import auc
 from mtlbench.schema import Task
 
 Relation = Literal["related", "unrelated"]
-Reading = Literal["whole", "printed"]
 Threshold = Literal["quantile", "zero"]
 CalibrateOn = Literal["all", "train"]
-
-TOLERANCE = {"related": 0.003, "unrelated": 0.01}
-"""How far from its target the correlation of the confidences may be on the calibrated rows."""
-
-SIZES = np.geomspace(0.05, 20, 80)
-"""Root mean squares of the scaled logits between which the one of the reading ``whole`` is sought."""
-
-PRINTED_START = (1.0, 1.1)
-"""Deviation and mean of confidences that meet both correlations under the reading ``printed``, for normal ones."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Calibration:
-    """From a network's logit l to c = clip(scale l + shift), and the deviation of the noise in y_r."""
-
-    scale: float
-    shift: float
-    noise: float
-    clip: float
-
-    def confidence(self, logits: np.ndarray) -> np.ndarray:
-        return np.clip(self.scale * logits.astype(np.float64) + self.shift, -self.clip, self.clip)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +101,7 @@ class ConfidenceLabels:
         return Task(name="base", label="base"), Task(name=self.relation, label=self.relation)
 
     def __call__(self, base: Store) -> Labels:
-        """Train the network and label every row; takes about 100 bytes of memory per row."""
+        """Train the network and label every row; takes about 150 bytes of memory per row."""
         if len(base.schema.tasks) != 1:
             raise ValueError(f"relabel: the base store has {len(base.schema.tasks)} tasks; confidences are of one")
         logits = self._network().confidences(base)
@@ -170,120 +155,10 @@ class ConfidenceLabels:
         return {name: float(np.quantile(values, 1 - rate)) for name, values in train.items()}
 
 
-def related(c: np.ndarray, reading: Reading) -> np.ndarray:
-    """y_r without its noise."""
-    size = np.abs(c)
-    growth = 0.1 * np.exp(size)
-    return np.sign(c) * 2 * np.log1p(size) + (np.sign(c) * growth if reading == "whole" else growth)
-
-
-def unrelated(c: np.ndarray) -> np.ndarray:
-    """y_ur."""
-    size = np.abs(c)
-    return np.sign(c) * (2 * np.sin(size) + 0.1 * np.cos(size))
-
-
-def calibrate(
-    logits: np.ndarray, drawn: np.ndarray, reading: Reading, clip: float, correlations: tuple[float, float]
-) -> Calibration:
-    """The scale, and the noise (``whole``) or the shift (``printed``), with which both correlations hold.
-
-    Under ``whole`` the network's own ratio of mean to deviation is kept: the smallest scale with which c and y_ur
-    correlate as they should, then the noise with which c and y_r do.
-
-    Args:
-        logits: ``[n]``.
-        drawn: float64 ``[n]``, standard normal noise.
-        reading: of y_r.
-        clip: largest absolute confidence.
-        correlations: of c with y_r and with y_ur.
-
-    Raises:
-        ValueError: no scale, noise or shift does it on these logits.
-    """
-    spread = float(logits.std(dtype=np.float64))
-    if not np.isfinite(spread) or spread == 0:
-        raise ValueError(f"relabel: the network's logits have a deviation of {spread}: it has learnt nothing")
-    solve = _calibrate_whole if reading == "whole" else _calibrate_printed
-    found = solve(logits, drawn, spread, clip, correlations)
-    c = found.confidence(logits)
-    reached = {
-        "related": _correlation(c, related(c, reading) + found.noise * drawn),
-        "unrelated": _correlation(c, unrelated(c)),
-    }
-    for (name, value), target in zip(reached.items(), correlations, strict=True):
-        if not abs(value - target) <= TOLERANCE[name]:
-            raise ValueError(
-                f"relabel: base and {name} confidences correlate at {value:.4f} at best, not at {target} "
-                f"(within {TOLERANCE[name]}), with reading={reading}, clip={clip} and this network's logits (mean "
-                f"{logits.mean():.3f}, deviation {spread:.3f}). Try the other dataset.relabel.reading, or change "
-                "dataset.relabel.clip, epochs or seed"
-            )
-    return found
-
-
 def standard_normal(rows: int, seed: int) -> np.ndarray:
     """Standard normal numbers, float64 ``[rows]``: a function of the row's number and the seed, on every machine."""
     place = mix(np.arange(rows, dtype=np.uint64), seed)
     return ndtri(((place >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53)
-
-
-def _calibrate_whole(
-    logits: np.ndarray, drawn: np.ndarray, spread: float, clip: float, correlations: tuple[float, float]
-) -> Calibration:
-    def at(scale: float, noise: float = 0.0) -> Calibration:
-        return Calibration(scale=scale, shift=0.0, noise=noise, clip=clip)
-
-    def too_unrelated(scale: float) -> float:
-        c = at(scale).confidence(logits)
-        return _correlation(c, unrelated(c)) - correlations[1]
-
-    scale = _first_fall(too_unrelated, SIZES / np.sqrt(np.square(logits, dtype=np.float64).mean()))
-    c = at(scale).confidence(logits)
-    without = related(c, "whole")
-
-    def too_related(noise: float) -> float:
-        return _correlation(c, without + noise * drawn) - correlations[0]
-
-    most = float(without.std())
-    noise = _root(too_related, 0, most) if too_related(0) > 0 > too_related(most) else 0.0
-    return at(scale, noise)
-
-
-def _calibrate_printed(
-    logits: np.ndarray, drawn: np.ndarray, spread: float, clip: float, correlations: tuple[float, float]
-) -> Calibration:
-    mean = float(logits.mean(dtype=np.float64))
-
-    def at(deviation: float, middle: float) -> Calibration:
-        scale = deviation / spread
-        return Calibration(scale=scale, shift=middle - scale * mean, noise=0.0, clip=clip)
-
-    def misses(place: np.ndarray) -> list[float]:
-        c = at(*place).confidence(logits)
-        return [
-            _correlation(c, related(c, "printed")) - correlations[0],
-            _correlation(c, unrelated(c)) - correlations[1],
-        ]
-
-    found = least_squares(misses, PRINTED_START, bounds=([0.05, -clip], [10.0, clip]))
-    return at(*found.x)
-
-
-def _first_fall(function: Callable[[float], float], places: np.ndarray) -> float:
-    """Where a function first falls below zero; the place of its smallest size if it never does."""
-    values: list[float] = []
-    for place in places:
-        values.append(function(float(place)))
-        if len(values) > 1 and values[-2] >= 0 > values[-1]:
-            return _root(function, float(places[len(values) - 2]), float(place))
-    return float(places[np.nanargmin(np.abs(values))])
-
-
-def _root(function: Callable[[float], float], low: float, high: float) -> float:
-    found = brentq(function, low, high)
-    assert isinstance(found, float)
-    return found
 
 
 def _with_noise(exact: Mapping[str, np.ndarray], noise: float, drawn: np.ndarray) -> dict[str, np.ndarray]:
@@ -303,16 +178,9 @@ def _correlations(values: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, d
     everything = {name: np.concatenate([values[split][name] for split in SPLITS]) for name in values["train"]}
     parts = {**values, "all": everything}
     return {
-        name: {part: _or_none(_correlation(of["base"], of[name])) for part, of in parts.items()}
+        name: {part: _or_none(correlation(of["base"], of[name])) for part, of in parts.items()}
         for name in ("related", "unrelated")
     }
-
-
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson's; not a number where one of them is constant."""
-    if not len(a) or a.min() == a.max() or b.min() == b.max():
-        return math.nan
-    return float(np.corrcoef(a, b)[0, 1])
 
 
 def _or_none(value: float) -> float | None:
