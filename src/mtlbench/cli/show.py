@@ -11,6 +11,7 @@ from mtlbench.cli.compose import compose
 from mtlbench.cli.render import head_text, metrics_text, table
 from mtlbench.data.manifest import accounts
 from mtlbench.data.store import SPLITS, Store
+from mtlbench.tracking.parameters import flatten
 
 USAGE = """usage: mtlbench show <group>=<choice> [<key>=<value> ...]     e.g. show model=dephn, show dataset=aliccp
        mtlbench show <run> [run.folder=runs]
@@ -44,7 +45,7 @@ def run(arguments: list[str]) -> int:
 
 
 def store_text(store: Store) -> str:
-    """What a store holds: rows, positives and overlaps of splits, fields with their cardinalities, what was left out."""
+    """What a store holds: splits with positives and overlaps, fields with cardinalities, what was left out."""
     manifest = store.manifest
     simulated = "  SIMULATED DATA" if store.origin == "simulated" else ""
     tasks = [task.name for task in store.schema.tasks]
@@ -68,6 +69,7 @@ def store_text(store: Store) -> str:
             "",
             *_together_lines(manifest),
             *_overlap_lines(manifest),
+            *_relabel_lines(manifest),
             table(["field", "kind", "ids", "width", "table", "role"], fields),
             "",
             f"  {store.schema.embedding_rows:,} rows in the embedding table",
@@ -77,6 +79,12 @@ def store_text(store: Store) -> str:
     )
 
 
+def _relabel_lines(manifest: dict[str, Any]) -> list[str]:
+    """How the labels were made, where they are not those of the raw files."""
+    facts = [list(fact) for fact in flatten(manifest.get("relabel", {})).items()]
+    return [table(["labels were made here", ""], facts), ""] if facts else []
+
+
 def _together_lines(manifest: dict[str, Any]) -> list[str]:
     """Rows that are positive for two tasks, and the correlation of the two labels, by split."""
     rows = [
@@ -84,7 +92,7 @@ def _together_lines(manifest: dict[str, Any]) -> list[str]:
             name,
             pair,
             f"{both:,}",
-            _correlation(split["rows"], *(split["positives"][task] for task in pair.split(" and ")), both),
+            _correlation(split["rows"], [split["positives"][task] for task in pair.split(" and ")], both),
         ]
         for name, split in manifest["splits"].items()
         for pair, both in split["together"].items()
@@ -92,8 +100,9 @@ def _together_lines(manifest: dict[str, Any]) -> list[str]:
     return [table(["split", "positive for both", "rows", "correlation"], rows), ""] if rows else []
 
 
-def _correlation(rows: int, one: int, other: int, both: int) -> str:
+def _correlation(rows: int, positives: list[int], both: int) -> str:
     """Pearson's, of two labels of 0 and 1, from counts."""
+    one, other = positives
     spread = (one * (rows - one) * other * (rows - other)) ** 0.5
     return f"{(rows * both - one * other) / spread:.4f}" if spread else "undefined"
 
