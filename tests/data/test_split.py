@@ -1,5 +1,8 @@
 """Split rules: exact shares, whole keys, the same on every machine."""
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -131,6 +134,22 @@ def test_at_random_keeps_shares_and_moves_no_row_when_more_come() -> None:
     for valid, test in ((0, 0.1), (0.1, 0), (0.5, 0.5)):
         with pytest.raises(ValueError, match="allowed: above 0, and less than 1 together"):
             at_random(with_columns(time=np.zeros(9)), valid=valid, test=test, seed=0)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        partial(by_time, valid=1, test=1),
+        partial(by_group, valid=0.1, test=0.1, seed=0),
+        partial(at_random, valid=0.1, test=0.1, seed=0),
+        partial(stratified, label="click", folds=3, seed=0),
+    ],
+)
+def test_what_was_set_aside_for_test_is_never_trained_on(rule: Callable[[Candidates], np.ndarray]) -> None:
+    columns = {name: lambda: np.arange(90) % 9 % 2 for name in ("time", "group", "click")}
+    candidates = Candidates(test=np.arange(90) > 80, pointers={}, keys={}, columns=columns)
+    with pytest.raises(ValueError, match="divides all rows, and 9 of them were set aside for test"):
+        rule(candidates)
 
 
 def test_stratified_folds_have_equal_shares_of_positives() -> None:

@@ -87,8 +87,9 @@ def by_time(candidates: Candidates, *, valid: int, test: int) -> np.ndarray:
     """Test is the last ``test`` distinct times (days, windows), validation the ``valid`` before, training the rest.
 
     Raises:
-        ValueError: fewer than one time for a split.
+        ValueError: fewer than one time for a split, or rows that the publisher set aside for test.
     """
+    _refuse_test_part("by_time", candidates)
     time = candidates.column("time")
     distinct = np.unique(time)
     if min(valid, test, len(distinct) - valid - test) < 1:
@@ -103,13 +104,17 @@ def by_time(candidates: Candidates, *, valid: int, test: int) -> np.ndarray:
 
 
 def by_group(candidates: Candidates, *, valid: float, test: float, seed: int) -> np.ndarray:
-    """Every group (user, page) stands in one split, drawn by its number and the seed alone; the publisher's parts mix.
+    """Every group (user, page) stands in one split, drawn by its number and the seed alone.
 
     Args:
         candidates: the rows.
         valid, test: expected shares of groups.
         seed: another seed, another division.
+
+    Raises:
+        ValueError: shares that leave nothing, or rows that the publisher set aside for test.
     """
+    _refuse_test_part("by_group", candidates)
     return _drawn("by_group", candidates.column("group").astype(np.uint64), valid, test, seed)
 
 
@@ -130,13 +135,17 @@ def by_train_group(candidates: Candidates, *, valid: float, seed: int) -> np.nda
 
 
 def at_random(candidates: Candidates, *, valid: float, test: float, seed: int) -> np.ndarray:
-    """Every row by itself, drawn by its number in file order and the seed; the publisher's parts mix.
+    """Every row by itself, drawn by its number in file order and the seed.
 
     Args:
         candidates: the rows.
         valid, test: expected shares of rows.
         seed: another seed, another division.
+
+    Raises:
+        ValueError: shares that leave nothing, or rows that the publisher set aside for test.
     """
+    _refuse_test_part("at_random", candidates)
     return _drawn("at_random", np.arange(len(candidates.test), dtype=np.uint64), valid, test, seed)
 
 
@@ -148,6 +157,7 @@ def stratified(candidates: Candidates, *, label: str, folds: int, seed: int) -> 
     """
     from sklearn.model_selection import StratifiedKFold  # takes a second to import
 
+    _refuse_test_part("stratified", candidates)
     labels = candidates.column(label)
     if folds < 3 or np.bincount(labels, minlength=2).min() < folds:
         raise ValueError(
@@ -160,6 +170,15 @@ def stratified(candidates: Candidates, *, label: str, folds: int, seed: int) -> 
     for split, (_, rows) in zip((TEST, VALID), parts, strict=False):
         result[rows] = split
     return result
+
+
+def _refuse_test_part(rule: str, candidates: Candidates) -> None:
+    """A rule that divides all rows would train on what was set aside."""
+    if candidates.test.any():
+        raise ValueError(
+            f"split {rule} divides all rows, and {candidates.test.sum():,} of them were set aside for test. Choose "
+            "by_key, by_train_group or halve_test, or give no test part"
+        )
 
 
 def _drawn(rule: str, numbers: np.ndarray, valid: float, test: float, seed: int) -> np.ndarray:
