@@ -65,7 +65,7 @@ tasks:
 group: user
 time: day
 """
-EXAMPLE_COMMAND = "prepare dataset=parquet dataset.raw=mine dataset.schema=mine.yaml dataset/split=by_time"
+EXAMPLE_COMMAND = "prepare dataset=parquet dataset.raw=mine dataset.schema=mine.yaml dataset.split_rule=by_time"
 
 DESCRIPTION: dict[str, Any] = {
     "rows": {"train": "rows/**/*.parquet"},
@@ -556,7 +556,7 @@ def test_values_in_folder_names_are_unquoted_typed_together_and_may_be_missing(t
 
 class TestIdentity:
     def located(self, folder: Path, schema: Path | dict[str, Any], data: Path):
-        config = compose(["dataset=parquet", f"dataset.raw={folder}", "dataset/split=by_time"])
+        config = compose(["dataset=parquet", f"dataset.raw={folder}", "dataset.split_rule=by_time"])
         config.dataset.schema = str(schema) if isinstance(schema, Path) else schema
         return locate(config.dataset, data), config
 

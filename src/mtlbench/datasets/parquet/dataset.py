@@ -27,6 +27,8 @@ BUFFER_BYTES = 1 << 20
 """Read of a column at a time; without it a whole row group of every column would be in memory."""
 LONGEST_QUOTE = 2000
 """Characters of a refused row that are kept."""
+UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
+"""What Arrow raises for a damaged file."""
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 """How Spark, Hive and DuckDB name the folder of rows without a value."""
 
@@ -163,12 +165,13 @@ class ParquetFolder:
         """Types of all columns of a file, those in the names of its folders among them."""
         try:
             schema = parquet.read_schema(path)
-        except (pa.ArrowException, OSError) as error:
+            names = schema.names
+        except UNREADABLE as error:
             raise RawError(f"{path} is no Parquet file, or is damaged: {error}") from error
-        if twice := [name for name in schema.names if schema.names.count(name) > 1]:
+        if twice := [name for name in names if names.count(name) > 1]:
             raise RawError(f"{path}: column '{twice[0]}' stands there twice")
         named = {name: value.type for name, value in self._folder_values(file).items()}
-        return named | dict(zip(schema.names, schema.types, strict=True))
+        return named | dict(zip(names, schema.types, strict=True))
 
     def _folder_values(self, file: RawFile) -> dict[str, pa.Scalar]:
         """Columns that stand in the names of a file's folders, each of the type that fits all files of its table."""
@@ -247,7 +250,7 @@ def _batches(path: Path, names: set[str] | None) -> Iterator[pa.RecordBatch]:
         with parquet.ParquetFile(path, buffer_size=BUFFER_BYTES, pre_buffer=False) as file:
             own = None if names is None else [name for name in file.schema_arrow.names if name in names]
             yield from file.iter_batches(BATCH_ROWS, columns=own, use_threads=False)
-    except (pa.ArrowException, OSError) as error:
+    except UNREADABLE as error:
         raise RawError(f"{path} cannot be read, most likely because it is damaged: {error}") from error
 
 
