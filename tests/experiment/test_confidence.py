@@ -13,8 +13,10 @@ from omegaconf import DictConfig
 
 from mtlbench.cli.compose import compose
 from mtlbench.data import matrices
+from mtlbench.data.loader import Rows
 from mtlbench.data.split import TEST, Candidates, at_random
 from mtlbench.data.store import SPLITS, Store, StoreError, open_store
+from mtlbench.experiment.confidence import network
 from mtlbench.experiment.confidence.calibration import Calibration, calibrate, related, unrelated
 from mtlbench.experiment.confidence.labels import ConfidenceLabels, standard_normal
 from mtlbench.experiment.confidence.network import Network
@@ -284,20 +286,28 @@ class TestWhatLabelsDependOn:
         assert made.facts["shift"] > 0
         np.testing.assert_array_equal(made.labels["test"], made.truth["test"])
 
-    def test_no_more_steps_than_allowed(self, base: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-        seen: list[int] = []
-        gather = type(base.split("train")).gather
+    def test_no_more_steps_than_allowed_and_all_by_one_thread(
+        self, base: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen: list[tuple[int, int]] = []
+        gather = Rows.gather
 
-        def counted(rows: object, index: torch.Tensor) -> object:
-            seen.append(len(index))
-            return gather(rows, index)  # pyright: ignore[reportArgumentType]
+        def counted(rows: Rows, index: torch.Tensor) -> object:
+            seen.append((len(index), torch.get_num_threads()))
+            return gather(rows, index)
 
-        monkeypatch.setattr("mtlbench.data.loader.Rows.gather", counted)
-        list(Network(
-            embedding_width=2, layers=(3,), epochs=2, steps=5, batch_size=64, lr=0.001, seed=0
-        ).confidences(base))  # fmt: skip
-        assert seen[:5] == [64] * 5
-        assert sum(seen[5:]) == 6000
+        monkeypatch.setattr(Rows, "gather", counted)
+        monkeypatch.setattr(network, "SCORED_ROWS", 1000)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(2)
+        try:
+            few = Network(embedding_width=2, layers=(3,), epochs=2, steps=5, batch_size=64, lr=0.001, seed=0)
+            few.confidences(base)
+        finally:
+            torch.set_num_threads(threads)
+        assert [rows for rows, _ in seen[:5]] == [64] * 5
+        assert sum(rows for rows, _ in seen[5:]) == 6000
+        assert {number for _, number in seen} == {1}
 
 
 class TestIdentity:
