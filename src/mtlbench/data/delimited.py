@@ -91,7 +91,7 @@ def _at_once(text: bytes, first: int, *, names: list[str], columns: Sequence[Col
             csv.ReadOptions(
                 use_threads=False, block_size=len(text) + 1, column_names=[str(n) for n in range(len(names))]
             ),
-            csv.ParseOptions(quote_char=False, double_quote=False, ignore_empty_lines=False),
+            csv.ParseOptions(quote_char=False, double_quote=False),
             csv.ConvertOptions(
                 column_types={str(names.index(source)): pa.string() for source in sources},
                 include_columns=[str(names.index(source)) for source in sources],
@@ -100,7 +100,7 @@ def _at_once(text: bytes, first: int, *, names: list[str], columns: Sequence[Col
         )
     except pa.ArrowInvalid:  # some line has more or fewer columns
         return None
-    if table.num_rows != text.count(b"\n"):
+    if table.num_rows != text.count(b"\n"):  # Arrow ignores empty lines
         return None
     texts = {source: table.column(place).combine_chunks() for place, source in enumerate(sources)}
     read: dict[tuple[str, Cell], pa.Array] = {}
