@@ -1,11 +1,18 @@
 """``mtlbench reproduce``: tables of papers, measured: what is missing is run, then everything is rendered."""
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mtlbench.cli.choices import conf_folder
 from mtlbench.cli.compose import compose
 from mtlbench.experiment.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mtlbench.report.result import TableResult
+    from mtlbench.reproduce.plan import PlannedRun
+    from mtlbench.reproduce.table import Table
 
 USAGE = """usage: mtlbench reproduce <table>|all [--dry-run] [--scale <share>] [--rows <label>,...] [--processes <n>]
                           [--to <folder>] [<key>=<value> ...]
@@ -73,6 +80,8 @@ def _reproduce(names: list[str], overrides: list[str], flags: dict[str, str]) ->
             raise ConfigError(f"{table.name} has no row {', '.join(strange)}; {', '.join(r.label for r in table.rows)}")
     plans = [expand(table, compose, overrides, scale=scale, rows=labels) for table in tables]
     lacking = missing(run for plan in plans for run in plan)
+    elsewhere = _elsewhere(lacking)
+    lacking = [run for run in lacking if run.identity not in elsewhere]
     for table, plan in zip(tables, plans, strict=True):
         runs = {run.identity for run in plan}
         print(f"{table.name}: {len(runs)} runs, {len(runs) - len(missing(plan))} finished", file=sys.stderr)
@@ -84,7 +93,7 @@ def _reproduce(names: list[str], overrides: list[str], flags: dict[str, str]) ->
         return 0
     failures = execute(lacking, processes)
     for table, plan in zip(tables, plans, strict=True):
-        _render(table, plan, scale, Path(flags["to"]))
+        _render(table, plan, elsewhere, scale, Path(flags["to"]))
     by_identity = {run.identity: run for run in lacking}
     for identity, reason in failures.items():
         failed = by_identity[identity]
@@ -92,17 +101,51 @@ def _reproduce(names: list[str], overrides: list[str], flags: dict[str, str]) ->
     return 1 if failures else 0
 
 
-def _render(table, plan, scale: float | None, folder: Path) -> None:  # types of a lazily imported floor
+def _elsewhere(runs: "Sequence[PlannedRun]") -> dict[str, dict[str, Any]]:
+    """Results that other machines sent to the tracking server, if one is named; without it every run is missing."""
+    from mtlbench.tracking.tables import find_results
+
+    if not runs or (tracker := runs[0].config.run.tracker).uri is None or tracker.experiment is None:
+        return {}
+    return find_results(tracker.uri, tracker.experiment, [run.identity for run in runs])
+
+
+def _render(
+    table: "Table",
+    plan: "Sequence[PlannedRun]",
+    elsewhere: Mapping[str, dict[str, Any]],
+    scale: float | None,
+    folder: Path,
+) -> None:
     from mtlbench.report import text
     from mtlbench.reproduce.assemble import assemble
     from mtlbench.reproduce.gather import gather
     from mtlbench.reproduce.table import PRIVATE
 
-    result = assemble(table, gather(plan), scale=scale, private=PRIVATE)
+    result = assemble(table, gather(plan, elsewhere), scale=scale, private=PRIVATE)
     folder.mkdir(parents=True, exist_ok=True)
+    files = []
     for ending, render in (("md", text.markdown), ("tex", text.latex), ("csv", text.comma_separated)):
-        (folder / f"{table.name}.{ending}").write_text(render(result), encoding="utf-8")
+        files.append(folder / f"{table.name}.{ending}")
+        files[-1].write_text(render(result), encoding="utf-8")
     print(text.markdown(result))
+    _send(result, plan, files)
+
+
+def _send(result: "TableResult", plan: "Sequence[PlannedRun]", files: Sequence[Path]) -> None:
+    """Show the table in MLflow, where runs are sent to; a server that is away costs nothing but a message."""
+    from mtlbench.tracking.connect import TrackingError, default_uri
+    from mtlbench.tracking.tables import send_table
+
+    tracker, members = plan[0].config.run.tracker, {run.folder: run.row for run in plan if run.finished}
+    if tracker.experiment is None or not members:
+        return
+    tags = {"paper": result.paper, "place": result.place, "marks": "; ".join(result.marks), "summary": result.summary}
+    try:
+        uri = tracker.uri or default_uri(plan[0].folder.parent)
+        send_table(uri, tracker.experiment, result.name, members, files, tags)
+    except TrackingError as error:
+        print(f"{result.name} was not sent to MLflow: {error}. Run the same command again to send it", file=sys.stderr)
 
 
 def _number(flags: dict[str, str], name: str, kind: type) -> float | None:

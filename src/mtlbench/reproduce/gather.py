@@ -1,7 +1,8 @@
 """The finished ones among planned runs, with all that a table says of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
+from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -11,13 +12,18 @@ from mtlbench.tracking.folder import RESULT, read_json
 from mtlbench.tracking.journal import Journal, Line
 
 
-def gather(planned: Sequence[PlannedRun]) -> list[Finished]:
-    """What finished runs left in their folders; a run that serves two rows stands there twice."""
+def gather(planned: Sequence[PlannedRun], elsewhere: Mapping[str, dict[str, Any]]) -> list[Finished]:
+    """What finished runs left in their folders; a run that serves two rows stands there twice.
+
+    Args:
+        planned: runs of a table.
+        elsewhere: results of runs that other machines finished, by identity.
+    """
     finished: list[Finished] = []
     for run in planned:
-        if not run.finished:
+        if not run.finished and run.identity not in elsewhere:
             continue
-        result = read_json(run.folder / RESULT)
+        result = read_json(run.folder / RESULT) if run.finished else elsewhere[run.identity]
         tasks = [name.split("/")[1] for name in result["metrics"] if name.endswith("/logloss")]
         weights = OmegaConf.select(run.config, "balancing.weights")
         finished.append(

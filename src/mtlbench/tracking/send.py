@@ -115,7 +115,7 @@ def _send(folder: Path, client: "MlflowClient", uri: str, experiment: str) -> Se
         points = _missing(client, run_id, lines)
     client.log_batch(run_id, metrics=points)  # in requests of a thousand, 50 times faster than one by one
     undefined = {name: f"step {line.step}: {reason}" for line in lines for name, reason in line.undefined.items()}
-    _set_tags(client, run_id, {f"undefined/{name}": reason for name, reason in undefined.items()})
+    set_tags(client, run_id, {f"undefined/{name}": reason for name, reason in undefined.items()})
 
     description = _description(folder)
     shortened = _describe(client, run_id, folder) if description != sent.description else ()
@@ -150,7 +150,7 @@ def _remembered(client: "MlflowClient", sent: Sent | None, experiment: str) -> s
 
 def _found_or_made(client: "MlflowClient", folder: Path, uri: str, experiment: str) -> str:
     facts, attempt = read_facts(folder)
-    experiment_id = _experiment(client, uri, experiment)
+    experiment_id = experiment_id_of(client, uri, experiment)
     same = f"tags.identity = '{facts.identity}' and tags.attempt = '{attempt.key}'"
     found: list[Run] = list(client.search_runs([experiment_id], filter_string=same, max_results=1))
     if found:
@@ -164,7 +164,7 @@ def _found_or_made(client: "MlflowClient", folder: Path, uri: str, experiment: s
     return made.info.run_id
 
 
-def _experiment(client: "MlflowClient", uri: str, name: str) -> str:
+def experiment_id_of(client: "MlflowClient", uri: str, name: str) -> str:
     """The id of an experiment, which another process may be making at the same time."""
     from mlflow.exceptions import MlflowException
     from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
@@ -223,7 +223,7 @@ def _describe(client: "MlflowClient", run_id: str, folder: Path) -> tuple[str, .
     # MLflow never changes a parameter, and refuses all others beside one that differs.
     if changed := [name for name, value in parameters.items() if there.get(name, value) != value]:
         tags["changed_parameters"] = f"shown as first sent: {', '.join(changed)}"
-    _set_tags(client, run_id, tags)
+    set_tags(client, run_id, tags)
     _log_input(client, run_id, facts)
     if status.state == "running":
         client.update_run(run_id, status=MLFLOW_STATES["running"])
@@ -250,7 +250,7 @@ def _log_input(client: "MlflowClient", run_id: str, facts: Facts) -> None:
     client.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
 
 
-def _set_tags(client: "MlflowClient", run_id: str, tags: dict[str, str]) -> None:
+def set_tags(client: "MlflowClient", run_id: str, tags: dict[str, str]) -> None:
     from mlflow.entities import RunTag
 
     client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])

@@ -1,0 +1,81 @@
+"""Tables in MLflow: runs tagged with their rows, and for each table a run of its own that holds it rendered."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from mtlbench.tracking.connect import connect, errors_of
+from mtlbench.tracking.folder import RESULT
+from mtlbench.tracking.send import experiment_id_of, send, set_tags
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+def send_table(
+    uri: str, experiment: str, name: str, members: Mapping[Path, str], files: Sequence[Path], tags: Mapping[str, str]
+) -> str:
+    """Send a table's runs as far as they are not there yet, tag them with their rows, and send the rendered table.
+
+    The table's run is found again by its tag ``table``, so that sending twice replaces what it holds.
+
+    Args:
+        uri: tracking URI.
+        experiment: name of the MLflow experiment of the runs.
+        name: of the table.
+        members: by run folder: the label of the row that it belongs to.
+        files: the rendered table.
+        tags: what else the table's run says of itself (paper, marks).
+
+    Returns:
+        MLflow's id of the table's run.
+
+    Raises:
+        TrackingError: the server could not be reached or refused; sending again goes on from there.
+    """
+    run_ids = {folder: send(folder, uri, experiment).run_id for folder in members}
+    client = connect(uri)
+    with errors_of(uri):
+        for folder, row in members.items():
+            set_tags(client, run_ids[folder], {f"table/{name}": row})
+        run_id = _table_run(client, uri, experiment, name)
+        set_tags(client, run_id, {**tags, "table": name, "runs": str(len(members))})
+        for file in files:
+            client.log_artifact(run_id, str(file))
+        with TemporaryDirectory() as made:
+            listed = Path(made) / "runs.json"
+            rows = [{"run": run_ids[folder], "identity": folder.name, "row": row} for folder, row in members.items()]
+            listed.write_text(json.dumps(rows, indent=1))
+            client.log_artifact(run_id, str(listed))
+        client.set_terminated(run_id)
+    return run_id
+
+
+def find_results(uri: str, experiment: str, identities: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Results of runs that others finished and sent, by identity; runs that the server does not have are left out.
+
+    Raises:
+        TrackingError: the server could not be reached.
+        ValueError: a result there that is none.
+    """
+    client = connect(uri)
+    found: dict[str, dict[str, Any]] = {}
+    with errors_of(uri):
+        if client.get_experiment_by_name(experiment) is None:
+            return {}
+        place = experiment_id_of(client, uri, experiment)
+        for identity in identities:
+            same = f"tags.identity = '{identity}' and attributes.status = 'FINISHED'"
+            for run in client.search_runs([place], filter_string=same, max_results=1):
+                with TemporaryDirectory() as made:
+                    path = client.download_artifacts(run.info.run_id, RESULT, made)
+                    found[identity] = json.loads(Path(path).read_text())
+    return found
+
+
+def _table_run(client: "MlflowClient", uri: str, experiment: str, name: str) -> str:
+    place = experiment_id_of(client, uri, experiment)
+    found = list(client.search_runs([place], filter_string=f"tags.table = '{name}'", max_results=1))
+    return found[0].info.run_id if found else client.create_run(place, run_name=f"table {name}").info.run_id

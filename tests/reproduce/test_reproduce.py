@@ -1,0 +1,131 @@
+"""A small table from its files to MLflow: what is missing is run, what fails is told, what is finished is kept."""
+
+from pathlib import Path
+
+import pytest
+
+from mtlbench.cli.compose import compose
+from mtlbench.reproduce.assemble import assemble
+from mtlbench.reproduce.execute import execute
+from mtlbench.reproduce.gather import gather
+from mtlbench.reproduce.plan import PlannedRun, estimated_seconds, expand, measured_speeds, missing
+from mtlbench.reproduce.table import Table, read_table
+from mtlbench.tracking.connect import connect, default_uri
+from mtlbench.tracking.tables import find_results, send_table
+
+YAML = """
+title: Two models
+paper: {name: P, title: A paper, venue: V}
+place: Table 9
+profile: default
+seeds: 2
+seeds_note: ours
+datasets: {Census: [dataset=census, dataset.source=simulated]}
+rows:
+  - {label: DNN, overrides: [model=dnn]}
+  - {label: Broken, overrides: [model=dnn, optimizer=sgd, optimizer.lr=1e30]}
+  - {label: MMoE, overrides: [model=mmoe]}
+  - {label: The same, overrides: [model=mmoe]}
+baselines: [DNN]
+twins: {default: DNN}
+tolerance: {auc: 0.005}
+claims: []
+notes: []
+"""
+PRINTED = "# source: nowhere\nrow,dataset,task,metric,statistic,value,bold,note\nMMoE,Census,income,auc,mean,0.9,1,\n"
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
+    folder = tmp_path_factory.mktemp("table")
+    (folder / "printed").mkdir()
+    (folder / "small.yaml").write_text(YAML)
+    (folder / "printed" / "small.csv").write_text(PRINTED)
+    return read_table(folder, "small")
+
+
+@pytest.fixture(scope="module")
+def overrides(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    place = tmp_path_factory.mktemp("work")
+    small = ["dataset.simulator.rows=4000", "trainer.epochs=1", "run.threads=1", "tracker=none"]
+    return [*small, "profile.bottom_layers=[8]", f"run.data={place / 'data'}", f"run.folder={place / 'runs'}"]
+
+
+@pytest.fixture(scope="module")
+def plan(table: Table, overrides: list[str]) -> list[PlannedRun]:
+    return expand(table, compose, overrides, scale=None)
+
+
+@pytest.fixture(scope="module")
+def failures(plan: list[PlannedRun]) -> dict[str, str]:
+    return execute(missing(plan), processes=1)
+
+
+def test_a_table_is_rows_by_seeds_and_the_same_runs_serve_two_rows(plan: list[PlannedRun]) -> None:
+    assert [(run.row, run.seed) for run in plan] == [
+        (row, seed) for row in ("DNN", "Broken", "MMoE", "The same") for seed in (0, 1)
+    ]
+    assert len({run.identity for run in plan}) == 6
+    assert [run.identity for run in plan[4:6]] == [run.identity for run in plan[6:]]
+
+
+def test_identities_are_those_of_the_single_runs(table: Table, overrides: list[str], plan: list[PlannedRun]) -> None:
+    """What `mtlbench train` makes of the same overrides is the same run."""
+    from mtlbench.experiment.data import locate
+    from mtlbench.experiment.identity import run_identity
+
+    config = compose([*table.datasets["Census"], "model=mmoe", "profile=default", *overrides, "seed=1"])
+    assert run_identity(config, locate(config.dataset, Path(config.run.data))) == plan[5].identity
+
+
+def test_a_run_that_fails_stops_no_other(plan: list[PlannedRun], failures: dict[str, str]) -> None:
+    assert set(failures) == {run.identity for run in plan if run.row == "Broken"}
+    assert all("NonFiniteLossError" in reason for reason in failures.values())
+    assert {run.row for run in plan if run.finished} == {"DNN", "MMoE", "The same"}
+    assert {run.row for run in missing(plan)} == {"Broken"}
+
+
+def test_time_is_estimated_from_measured_speeds(plan: list[PlannedRun], failures: dict[str, str]) -> None:
+    assert failures
+    speeds = measured_speeds(plan[0].folder.parent)
+    assert set(speeds) == {"dnn", "mmoe"}
+    train = round(4000 * 2 / 3)
+    assert {run.rows for run in plan} <= {4000, train - 1, train, train + 1}
+    assert estimated_seconds(plan[:1], {"dnn": 1000.0}) == pytest.approx((plan[0].rows or 0) / 1000)
+    assert estimated_seconds(plan[:1], {}) is None
+
+
+def test_the_table_says_what_was_run_and_where_it_comes_from(
+    table: Table, plan: list[PlannedRun], failures: dict[str, str]
+) -> None:
+    assert failures
+    result = assemble(table, gather(plan, {}), scale=None, private=())
+    by_label = {row.label: row for row in result.rows}
+    assert result.marks == ("SIMULATED DATA: Census",)
+    assert by_label["Broken"].cells[0].verdict == "not run"
+    measured = by_label["MMoE"].cells[0].measured
+    assert measured is not None
+    assert measured == by_label["The same"].cells[0].measured
+    assert len(measured.values) == 2
+    assert by_label["MMoE"].runs[0].curve
+
+
+def test_a_table_is_found_in_mlflow_and_sent_twice_it_is_one(
+    plan: list[PlannedRun], failures: dict[str, str], tmp_path: Path
+) -> None:
+    assert failures
+    uri, rendered = default_uri(plan[0].folder.parent), tmp_path / "small.md"
+    rendered.write_text("a table")
+    members = {run.folder: run.row for run in plan if run.finished}
+    ids = {send_table(uri, "tests", "small", members, [rendered], {"paper": "P"}) for _ in range(2)}
+    assert len(ids) == 1
+    client = connect(uri)
+    assert {file.path for file in client.list_artifacts(ids.pop())} == {"small.md", "runs.json"}
+    experiment = client.get_experiment_by_name("tests")
+    assert experiment is not None
+    tagged = client.search_runs([experiment.experiment_id], filter_string="tags.`table/small` = 'DNN'")
+    assert {run.data.tags["identity"] for run in tagged} == {run.identity for run in plan if run.row == "DNN"}
+    found = find_results(uri, "tests", [plan[0].identity, "nothing"])
+    assert set(found) == {plan[0].identity}
+    assert gather([plan[0]], {})[0].result == found[plan[0].identity]
+    assert find_results(uri, "another", [plan[0].identity]) == {}
