@@ -10,7 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from mtlbench.balancing.constant import Equal
+from mtlbench.balancing.dwa import DynamicWeightAverage
+from mtlbench.balancing.famo import FAMO
+from mtlbench.balancing.gradnorm import GradNorm
+from mtlbench.balancing.protocol import Gramian
+from mtlbench.balancing.uncertainty import Uncertainty
 from mtlbench.data.loader import Rows
+from mtlbench.losses import task_losses
 from mtlbench.schema import Batch, Schema
 from mtlbench.tracking.journal import Journal
 from mtlbench.train import loop
@@ -78,10 +84,14 @@ def built(model: nn.Module | None = None) -> tuple[nn.Module, list[torch.optim.O
 
 
 def trained(
-    folder: Path, settings: Settings = SETTINGS, model: nn.Module | None = None, train: Rows = TRAIN
+    folder: Path,
+    settings: Settings = SETTINGS,
+    model: nn.Module | None = None,
+    train: Rows = TRAIN,
+    objective: Objective = OBJECTIVE,
 ) -> tuple[nn.Module, Progress]:
     model, optimizers = built(model)
-    return model, fit(model, optimizers, OBJECTIVE, (train, VALID), SCHEMA.tasks, settings, place(folder))
+    return model, fit(model, optimizers, objective, (train, VALID), SCHEMA.tasks, settings, place(folder))
 
 
 def journal_values(folder: Path) -> list[dict[str, float]]:
@@ -102,32 +112,136 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(tmp_path: P
     assert not torch.equal(model.tower.weight, first.tower.weight)
 
 
+def signal_at(monkeypatch: pytest.MonkeyPatch, moment: int) -> list[int]:
+    """Send a signal at the so manieth measuring of losses; the list counts them."""
+    calls = [0]
+    measure = TaskLosses.__call__
+
+    def counting(self: TaskLosses, *arguments: Tensor) -> Tensor:
+        calls[0] += 1
+        if calls[0] == moment:
+            signal.raise_signal(signal.SIGINT)
+        return measure(self, *arguments)
+
+    monkeypatch.setattr(TaskLosses, "__call__", counting)
+    return calls
+
+
 @pytest.mark.parametrize("steps_before_the_signal", [1, 4, 7, 8, 20])
 def test_interrupted_and_resumed_equals_uninterrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps_before_the_signal: int
 ):
     whole, whole_progress = trained(tmp_path / "whole")
-
-    calls = 0
-    measure = TaskLosses.__call__
-
-    def counting(self: TaskLosses, *arguments: Tensor) -> Tensor:
-        nonlocal calls
-        calls += 1
-        if calls == steps_before_the_signal:
-            signal.raise_signal(signal.SIGINT)
-        return measure(self, *arguments)
-
-    monkeypatch.setattr(TaskLosses, "__call__", counting)
+    calls = signal_at(monkeypatch, steps_before_the_signal)
     with pytest.raises(Interrupted):
         trained(tmp_path / "halved")
-    assert calls == steps_before_the_signal
+    assert calls == [steps_before_the_signal]
     resumed, progress = trained(tmp_path / "halved")
     # What the second process did not do again: exactly the steps before the signal.
-    assert calls == whole_progress.step
+    assert calls == [whole_progress.step]
     assert all(torch.equal(p, q) for p, q in zip(whole.parameters(), resumed.parameters(), strict=True))
     assert journal_values(tmp_path / "whole") == journal_values(tmp_path / "halved")
     assert progress.best == whole_progress.best
+
+
+@pytest.mark.parametrize("steps_before_the_signal", [4, 14, 20])
+def test_what_a_balancing_remembers_outlives_an_interruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps_before_the_signal: int
+):
+    """Weights by epochs, by gradients and by what a step has done: all three kinds of memory at once."""
+
+    class All(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dwa = DynamicWeightAverage(tasks=SCHEMA.tasks, temperature=2.0)
+            self.famo = FAMO(tasks=SCHEMA.tasks, lr=0.1, weight_decay=0.0)
+            self.gradnorm = GradNorm(tasks=SCHEMA.tasks, asymmetry=1.5, lr=0.1)
+            self.after_step, self.after_epoch = self.famo.after_step, self.dwa.after_epoch
+
+        def forward(self, losses_T: Tensor, gramian: Gramian) -> Tensor:
+            return sum(part(losses_T, gramian) for part in (self.dwa, self.famo, self.gradnorm))  # pyright: ignore
+
+    def run(folder: Path) -> nn.Module:
+        torch.manual_seed(7)
+        objective = replace(OBJECTIVE, balance=All())
+        return trained(folder, replace(SETTINGS, conflicts=True), Penalised(SCHEMA), objective=objective)[0]
+
+    whole = run(tmp_path / "whole")
+    signal_at(monkeypatch, 2 * steps_before_the_signal)  # each step measures twice
+    with pytest.raises(Interrupted):
+        run(tmp_path / "halved")
+    resumed = run(tmp_path / "halved")
+    assert all(torch.equal(p, q) for p, q in zip(whole.parameters(), resumed.parameters(), strict=True))
+    lines = journal_values(tmp_path / "whole")
+    assert lines == journal_values(tmp_path / "halved")
+    weights = [line["train/task0/weight"] for line in lines if "train/task0/weight" in line]
+    assert len(set(weights)) == len(weights) > 8
+
+
+def test_another_balancing_in_the_folder_is_refused(tmp_path: Path):
+    trained(tmp_path, objective=replace(OBJECTIVE, balance=GradNorm(tasks=SCHEMA.tasks, asymmetry=1.5, lr=0.1)))
+    with pytest.raises(CheckpointError, match=r"last\.pt holds another balancing"):
+        trained(tmp_path, objective=replace(OBJECTIVE, balance=Uncertainty(tasks=SCHEMA.tasks, lr=0.1)))
+
+
+def test_conflicts_are_journaled_and_change_nothing(tmp_path: Path):
+    silent, _ = trained(tmp_path / "silent")
+    asked, _ = trained(tmp_path / "asked", replace(SETTINGS, conflicts=True))
+    assert all(torch.equal(p, q) for p, q in zip(silent.parameters(), asked.parameters(), strict=True))
+    lines = journal_values(tmp_path / "asked")
+    found = [line.pop("train/conflict/task0_task1", None) for line in lines]
+    assert lines == journal_values(tmp_path / "silent")
+    measured = [cosine for cosine in found if cosine is not None]
+    assert len(measured) == 21 // 2
+    assert all(-1 <= cosine <= 1 for cosine in measured)
+
+
+def test_a_conflict_is_the_cosine_between_the_gradients_of_what_is_shared(tmp_path: Path):
+    """Both towers read the same embeddings, which alone are shared."""
+
+    class Quiet(Net):
+        def __init__(self, schema: Schema) -> None:
+            super().__init__(schema)
+            self.dropout.p = 0.0
+
+    settings = replace(SETTINGS, epochs=1, batch_size=101, log_steps=1, conflicts=True)
+    torch.manual_seed(7)
+    trained(tmp_path, settings, Quiet(SCHEMA))
+    torch.manual_seed(7)
+    model = Quiet(SCHEMA)
+    batch = TRAIN.gather(torch.arange(101))
+    assert batch.labels is not None
+    gradients = [
+        torch.autograd.grad(loss, model.embedding.weight, retain_graph=True)[0].to_dense().flatten()
+        for loss in task_losses(model(batch), batch.labels)
+    ]
+    expected = torch.nn.functional.cosine_similarity(gradients[0], gradients[1], dim=0).item()
+    assert journal_values(tmp_path)[0]["train/conflict/task0_task1"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_conflict_without_a_gradient_is_undefined_with_its_reason(tmp_path: Path):
+    unseen = replace(TRAIN, columns={**TRAIN.columns, "observed": torch.tensor([True, False]).expand(101, 2)})
+    trained(tmp_path, replace(SETTINGS, epochs=1, conflicts=True), train=unseen)
+    line = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])
+    assert "train/conflict/task0_task1" not in line["values"]
+    assert "a gradient is zero" in line["undefined"]["train/conflict/task0_task1"]
+
+
+def test_conflicts_of_one_task_are_refused(tmp_path: Path):
+    with pytest.raises(ValueError, match=r"trainer\.conflicts=true compares the gradients of tasks, but there is one"):
+        fit(*built(), OBJECTIVE, (TRAIN, VALID), SCHEMA.tasks[:1], replace(SETTINGS, conflicts=True), place(tmp_path))
+
+
+def test_scores_are_corrected_for_the_weight_of_positives(tmp_path: Path):
+    weighted = TaskLosses(pos_weight=torch.tensor([3.0, 40.0]), given=())
+    model, _ = trained(tmp_path / "weighted", objective=replace(OBJECTIVE, losses=weighted))
+    plain, corrected = (
+        score(model, VALID, losses, SETTINGS, torch.device("cpu")) for losses in (OBJECTIVE.losses, weighted)
+    )
+    torch.testing.assert_close(corrected, plain - torch.tensor([3.0, 40.0]).log())
+    lines = [line for line in journal_values(tmp_path / "weighted") if "valid/task1/logloss" in line]
+    measured = loop.evaluate(corrected, VALID.columns["labels"], None, SCHEMA.tasks).values
+    assert lines[-1]["valid/task1/logloss"] == pytest.approx(measured["task1/logloss"])
 
 
 def test_a_signal_during_validation_resumes_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
