@@ -6,7 +6,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export MPLBACKEND := Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long check bench-train bench-ingest lock clean
+.PHONY: help setup demo test test-long test-peers check bench-train bench-ingest bench-metrics lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s%s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ test: setup  ## all tests but the long ones
 test-long: setup  ## the long tests too: kill and resume, compiled models, recovery of planted structure, more fuzzing
 	$(BIN)/python -m pytest
 
+test-peers: .peers/.ready  ## models beside those of deepctr-torch and torch-rechub: same weights, same outputs and gradients
+	$(PEERS)/python -m pytest -m peers tests/peers
+
 check: setup  ## style, types and import contracts
 	$(BIN)/ruff check src tests scripts
 	$(BIN)/pyright
@@ -37,13 +40,16 @@ check: setup  ## style, types and import contracts
 bench-train: .peers/.ready  ## training throughput beside deepctr-torch and torch-rechub, and this machine's limits
 	$(PEERS)/python scripts/bench_train.py
 
+bench-metrics: setup  ## metrics within groups: ten million rows in a million groups, beside a loop over the groups
+	$(BIN)/python scripts/bench_metrics.py
+
 bench-ingest: setup  ## raw Ali-CCP text to prepared store: rows/s and peak memory, beside a plain Python loop
 	$(BIN)/python scripts/bench_ingest.py
 
 .peers/.ready: .venv/.ready
 	$(PYTHON) -m venv .peers
 	$(PEERS)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(PEERS)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[bench]"
+	$(PEERS)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[bench,balancing]" pytest
 	@touch $@
 
 lock:  ## write requirements.lock anew from the ranges in pyproject.toml
