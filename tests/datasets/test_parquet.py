@@ -320,6 +320,23 @@ def test_a_large_row_group_is_read_in_small_blocks(tmp_path: Path, monkeypatch: 
     assert [line for block in blocks for line in block.columns[LINE].to_pylist()] == list(range(1000))
 
 
+def test_memory_does_not_grow_with_the_row_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    count, draw = 300_000, np.random.default_rng(0)
+    table = pa.table({name: draw.random(count) for name in "abcd"} | {"click": np.arange(count) % 2})
+    small_pages = {"data_page_size": 1 << 15, "use_dictionary": False}
+    parquet.write_table(table, tmp_path / "rows.parquet", row_group_size=count, **small_pages)
+    del table
+    monkeypatch.setattr(module, "BUFFER_BYTES", 1 << 16)
+    fields = [{"name": name, "kind": "number"} for name in "abcd"]
+    description = {"rows": {"train": "*"}, "fields": fields, "tasks": [{"name": "click", "label": "click"}]}
+    dataset = ParquetFolder(description=description).in_folder(tmp_path)
+    (shard,) = cut_file(tmp_path / "rows.parquet", dataset.files[0])
+    before, most = pa.total_allocated_bytes(), 0
+    for _ in dataset.read(shard):
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert 0 < most < (tmp_path / "rows.parquet").stat().st_size / 3
+
+
 ROW_PROBLEMS: list[tuple[str, Any, str]] = [
     ("clicked", 2, "label 'clicked' is neither 0 nor 1"),
     ("clicked", None, "column 'clicked' is null"),

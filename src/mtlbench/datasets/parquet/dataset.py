@@ -256,8 +256,15 @@ def _batches(path: Path, names: set[str] | None) -> Iterator[pa.RecordBatch]:
 
 def _quoted(batch: pa.RecordBatch, row: int) -> bytes:
     """A row as JSON."""
-    (values,) = batch.slice(row, 1).to_pylist()
+    values = {name: _shown(column[row]) for name, column in zip(batch.schema.names, batch.columns, strict=True)}
     return json.dumps(values, default=str)[:LONGEST_QUOTE].encode()
+
+
+def _shown(value: pa.Scalar) -> object:
+    try:
+        return value.as_py()
+    except UnicodeDecodeError:
+        return "(no UTF-8 text)"
 
 
 def _hint(kind: pa.DataType) -> str:
