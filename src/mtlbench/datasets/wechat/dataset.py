@@ -43,7 +43,7 @@ class WeChat:
     seconds, and the publisher's embedding of 512 numbers. Numbers 0 of feeds and authors are genuine. ``group`` is the
     user, ``time`` the day, 1 to 14.
 
-    Never inputs: what else the user did, and for how long he played the feed and stayed with it (``play``, ``stay``);
+    Never inputs: what else the user did, and for how long the feed was played and stayed with (``play``, ``stay``);
     all of it happens after the feed is shown. The feed's texts are not read.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""The world that the WeChat simulator plants: users, feeds, who is shown what on which day, and how likely he acts.
+"""The world that the WeChat simulator plants: users, feeds, who is shown what on which day, how likely an action is.
 
 * A feed has an author; its topic is that of its author, mostly, and a second topic is mixed in. A feed's place in a
   space of few dimensions follows from both topics, its author and itself. Its tags and keywords name the topics
