@@ -13,6 +13,7 @@ another, age and gender are uniform, and the true label rates of pairs are unkno
 """
 
 import json
+import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -238,9 +239,9 @@ def _lines(columns: list[Integers]) -> bytes:
 
 
 def _as_npy(raw: Path, path: Path) -> None:
-    """float32 pairs as an array file that can be mapped."""
-    rows = raw.stat().st_size // 8
-    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(rows, 2))
-    array[:] = np.memmap(raw, np.float32, "r", shape=(rows, 2))
-    array.flush()
+    """Pairs of float32, of which it is only known at the end how many there are, as a NumPy file."""
+    facts = {"descr": "<f4", "fortran_order": False, "shape": (raw.stat().st_size // 8, 2)}
+    with raw.open("rb") as source, path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, facts)
+        shutil.copyfileobj(source, file)
     raw.unlink()
