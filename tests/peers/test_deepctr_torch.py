@@ -1,7 +1,8 @@
 """deepctr-torch's models with our weights: the same probabilities and gradients.
 
 Its DCN has a weight per id beside the network, which the paper lacks: zero here. Its compressed interaction network has
-a bias for every map: zero too. Its PLE counts shared experts by the number of specific ones; tests say what follows.
+a bias for every map: zero too. Its ESMM has one bias for both towers; here each is given its own. Its PLE counts shared
+experts by the number of specific ones; tests say what follows.
 """
 
 import warnings
@@ -14,9 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from mtlbench.models.dcn import DCN
+from mtlbench.models.esmm import ESMM
 from mtlbench.models.mmoe import MMoE
 from mtlbench.models.nfm import NFM
 from mtlbench.models.ple import PLE
+from mtlbench.models.shared_bottom import SharedBottom
+from mtlbench.models.widedeep import WideDeep
 from mtlbench.models.xdeepfm import XDeepFM
 from peers.compare import FIELDS, IDS, WIDTH, Comparison, Pair, compare, linear, perceptron, rows, schema, tables
 
@@ -50,6 +54,18 @@ def weights_per_id(model: nn.Module) -> list[nn.Embedding]:
 def columns(number: Callable[[Tensor], Tensor], theirs: nn.Linear) -> Pair:
     """Some inputs of the head, whose others stand elsewhere in the peer."""
     return Pair("head.head.weight", number, theirs.weight)
+
+
+def widedeep() -> Comparison:
+    ours = WideDeep(schema(1), embedding_width=WIDTH, layers=[16, 8])
+    theirs = peer.WDL(features(), features(), dnn_hidden_units=(16, 8))
+    pairs = [
+        *tables("fields.embedding", embeddings(theirs)),
+        *tables("wide.fields.embedding", weights_per_id(theirs)),
+        *perceptron("tower.hidden", 0, theirs.dnn.linears),
+        *linear("tower.head", 0, theirs.dnn_linear, bias=theirs.out.bias),
+    ]
+    return Comparison(ours, theirs, pairs, reading(theirs), tasks=1)
 
 
 def nfm() -> Comparison:
@@ -109,6 +125,29 @@ def dcn(kind: str) -> Comparison:
     return Comparison(ours, theirs, pairs, reading(theirs), tasks=1, extra=extra)
 
 
+def shared_bottom() -> Comparison:
+    ours = SharedBottom(schema(2), embedding_width=WIDTH, bottom_layers=[16, 8], tower_layers=[7])
+    theirs = peer.SharedBottom(features(), bottom_dnn_hidden_units=(16, 8), tower_dnn_hidden_units=(7,))
+    pairs = [
+        *tables("fields.embedding", embeddings(theirs)),
+        *perceptron("bottom.stack", 0, theirs.bottom_dnn.linears),
+        *towers(theirs),
+    ]
+    return Comparison(ours, theirs, pairs, reading(theirs), tasks=2)
+
+
+def esmm() -> Comparison:
+    ours = ESMM(schema(2), embedding_width=WIDTH, layers=[16, 8])
+    theirs = peer.ESMM(features(), tower_dnn_hidden_units=(16, 8))
+    pairs = [*tables("fields.embedding", embeddings(theirs))]
+    for t, (tower, last) in enumerate(
+        ((theirs.ctr_dnn, theirs.ctr_dnn_final_layer), (theirs.cvr_dnn, theirs.cvr_dnn_final_layer))
+    ):
+        last.bias = nn.Parameter(torch.zeros(1))
+        pairs += [*perceptron("towers.hidden", t, tower.linears), *linear("towers.head", t, last)]
+    return Comparison(ours, theirs, pairs, reading(theirs), tasks=2, extra=[(theirs.out.bias, 0.0)])
+
+
 def mmoe() -> Comparison:
     ours = MMoE(schema(3), embedding_width=WIDTH, experts=5, expert_layers=[16, 8], tower_layers=[7])
     theirs = peer.MMOE(
@@ -162,6 +201,7 @@ def towers(theirs: nn.Module) -> list[Pair]:
 
 
 COMPARISONS = {
+    "widedeep": widedeep,
     "nfm": nfm,
     "xdeepfm": partial(xdeepfm, (10, 6), split_half=False, activation="linear"),
     "xdeepfm, relu": partial(xdeepfm, (10, 6), split_half=False, activation="relu"),
@@ -169,13 +209,15 @@ COMPARISONS = {
     "xdeepfm, halves, relu": partial(xdeepfm, (10, 6), split_half=True, activation="relu"),
     "dcn": partial(dcn, "vector"),
     "dcnv2": partial(dcn, "matrix"),
+    "shared_bottom": shared_bottom,
+    "esmm, a bias for each tower": esmm,
     "mmoe": mmoe,
     "ple": ple,
 }
 
 
 def test_everything_is_compared():
-    assert len(COMPARISONS) == 9
+    assert len(COMPARISONS) == 12
 
 
 @pytest.mark.parametrize("build", COMPARISONS.values(), ids=COMPARISONS)

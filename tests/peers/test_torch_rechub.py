@@ -6,10 +6,12 @@ says what follows from it. Its AITM has no calibrator, so ours has none here.
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from mtlbench.metrics import evaluate
 from mtlbench.models.aitm import AITM
 from mtlbench.models.dcn import DCN
 from mtlbench.models.esmm import ESMM
@@ -38,6 +40,7 @@ pytestmark = pytest.mark.peers
 pytest.importorskip("torch_rechub", reason="torch-rechub is not installed: pip install 'mtlbench[bench]'")
 
 from torch_rechub.basic.features import SparseFeature  # noqa: E402
+from torch_rechub.basic.metric import gauc_score  # noqa: E402
 from torch_rechub.models import multi_task, ranking  # noqa: E402
 
 
@@ -187,3 +190,22 @@ def test_published_gates_depend_on_the_other_rows_of_a_batch_and_ours_do_not():
     assert (published(ids_BF)[:9] - published(ids_BF[:9])).abs().max() > 1e-3
     first = type(batch)(**{name: None if (v := getattr(batch, name)) is None else v[:9] for name in batch.__slots__})
     torch.testing.assert_close(ours(batch)[:9], ours(first), rtol=0, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:Only one class is present:sklearn.exceptions.UndefinedMetricWarning")
+def test_gauc_is_the_same_until_a_user_has_one_class():
+    random = np.random.default_rng(0)
+    user, logits = random.integers(0, 20, 400), random.standard_normal(400).astype(np.float32)
+    label = random.random(400) < 0.4
+    assert all(0 < label[user == u].mean() < 1 for u in range(20))
+
+    def both() -> tuple[float, float]:
+        ours = evaluate(logits[:, None], label[:, None], None, schema(1).tasks, group=user).values["task0/gauc"]
+        return ours, gauc_score(label, logits, user)
+
+    ours, theirs = both()
+    assert ours == pytest.approx(theirs, rel=1e-12)
+    label[user == 7] = True
+    ours, theirs = both()
+    assert np.isnan(theirs)
+    assert 0 < ours < 1
