@@ -38,7 +38,8 @@ class DCRNN(nn.Module):
         ValueError: what `task_windows`, `WindowedRNN` and `FeatureAdaptation` refuse; options of an adaptation that
             there is not.
 
-    Paper: Zhou, Yu: DCRNN: A Deep Cross approach based on RNN for Partial Parameter Sharing in Multi-task Learning.
+    Paper: Zhou, Yu: DCRNN: A Deep Cross approach based on RNN for Partial Parameter Sharing in Multi-task Learning. Li
+    et al.'s DCRNN (2018), of traffic, is another.
     Departure: none but those of the blocks. Without adaptation and with sharing=per_task, tasks share embeddings
     alone, whatever the interval.
     """
