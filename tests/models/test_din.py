@@ -109,6 +109,9 @@ def test_diagnostics():
     found = din().diagnostics(BATCH)
     assert found["attention/history"].shape == (17, 5)
     assert torch.equal(found["attention/history"] != 0, BATCH.ids[:, 6:] > 0)
+    both = SingleTask(SCHEMA, network=partial(DIN, embedding_width=4, layers=(8,)))
+    assert set(both.diagnostics(BATCH)) == {"task0/attention/history", "task1/attention/history"}
+    assert SingleTask(SCHEMA, network=partial(DNN, embedding_width=4, layers=(8,))).diagnostics(BATCH) == {}
 
 
 def test_refusals():

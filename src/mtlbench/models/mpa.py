@@ -57,7 +57,7 @@ class MPA(nn.Module):
         interaction_heads, interaction_scale: see `ExpertInteraction`.
         sequence: whether histories are read as DIN does; else they are pooled like all bags.
         attention_layers, attention_activation, attention_softmax: see `ActivationUnit`.
-        history_weights, place_fields: see `Interests`. No data set at hand has times of events but as weights.
+        history_weights, place_fields: see `Interests`.
         time_operations, time_window, time_unit, time_angular: see `TimeVector`, with history_weights=days.
         cognitive: kind of `SourceDiscriminator`; ``none``: neither it nor S.
         cognitive_weight: of its loss.
@@ -76,8 +76,10 @@ class MPA(nn.Module):
 
     Paper: Wang, Zhang, Wulamu: A Multitask Learning Model with Multiperspective Attention and Its Application in
     Recommendation, 2021, section 3.
-    Departure: those of the parts. 3.6 maps each source by a network of its own; sources of one schema share one. Two
-    ways of letting experts interact are not put together, as in 4.5.
+    Departure: those of the parts. Ali-CCP, which the paper's tables are made of, has neither times nor an order of past
+    events: its sequences are bags of categories, shops, brands and intentions, with weights and without a time vector.
+    3.6 maps each source by a network of its own; sources of one schema share one. Two ways of letting experts interact
+    are not put together, as in 4.5.
     """
 
     def __init__(

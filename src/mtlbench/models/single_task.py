@@ -29,6 +29,15 @@ class SingleTask(nn.Module):
     def __init__(self, schema: Schema, *, network: Callable[..., nn.Module]) -> None:
         super().__init__()
         self.copies = nn.ModuleList(network(schema=schema) for _ in schema.tasks)
+        self.names = [task.name for task in schema.tasks]
 
     def forward(self, batch: Batch) -> Tensor:
         return torch.stack([copy(batch) for copy in self.copies], dim=1)
+
+    def diagnostics(self, batch: Batch) -> dict[str, Tensor]:
+        """``<task>/<name>``: what each network says of itself, nothing if it says nothing."""
+        found: dict[str, Tensor] = {}
+        for task, copy in zip(self.names, self.copies, strict=True):
+            own: dict[str, Tensor] = getattr(copy, "diagnostics", lambda _: {})(batch)
+            found |= {f"{task}/{name}": value for name, value in own.items()}
+        return found

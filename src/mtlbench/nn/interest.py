@@ -80,6 +80,9 @@ class Interests(nn.Module):
         units: makes the unit of a history from the width of embeddings, what else is known of an entry, and of a row.
         history_weights: what the weight of an entry is, and becomes beside its embedding: ``given``: one number, as it
             stands; ``log``: a count n, log(1 + n); ``days``: days since the event, a `TimeVector`; ``none``: nothing.
+            What Ali-CCP's files hold is mostly log(1 + n) already, and so is what IJCAI-15's reader gives; ``log`` is
+            for bags of raw counts. Where weights are days, `prepare` must have cut no bag: it keeps the heaviest
+            entries, which would be the oldest.
         time: makes something of the days.
         place_fields: names of single id fields that say where the row happens (spatial information).
 
