@@ -223,11 +223,12 @@ def test_gradnorm_by_hand():
 
 def test_gradnorm_follows_the_derivative_of_its_loss_and_favours_the_slow():
     balance = GradNorm(tasks=tasks(2), asymmetry=1.5, lr=0.0)
-    gradients, seen = torch.tensor([[3.0, 0.0], [0.0, 1.0]]), []
+    # The first norm stands between the targets of asymmetry 1 and 1.5, so that the exponent decides a sign.
+    gradients, seen = torch.tensor([[0.33, 0.0], [0.0, 1.67]]), []
     balance.weights.descend = seen.append  # pyright: ignore[reportAttributeAccessIssue]
     weights_of(balance, gradients, [1.0, 1.0])
     weights_of(balance, gradients, [0.2, 0.8])  # the second has come a shorter way
-    w_T, norm_T = torch.ones(2, requires_grad=True), torch.tensor([3.0, 1.0])
+    w_T, norm_T = torch.ones(2, requires_grad=True), torch.tensor([0.33, 1.67])
     rate_T = torch.tensor([0.2, 0.8]) / 0.5
     distance = (w_T * norm_T - (w_T * norm_T).mean().detach() * rate_T**1.5).abs().sum()
     (expected,) = torch.autograd.grad(distance, w_T)

@@ -176,6 +176,8 @@ def test_what_a_balancing_remembers_outlives_an_interruption(
     assert lines == journal_values(tmp_path / "halved")
     weights = [line["train/task0/weight"] for line in lines if "train/task0/weight" in line]
     assert len(set(weights)) == len(weights) > 8
+    kept = torch.load(tmp_path / "halved" / "last.pt")["shared"]
+    assert any(reached.any() for reached in kept.values()), "what was found to be shared is kept too"
 
 
 def test_another_balancing_in_the_folder_is_refused(tmp_path: Path):
