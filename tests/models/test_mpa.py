@@ -270,6 +270,10 @@ def test_refusals():
         ({"attention_softmax": True}, "sequence=true"),
         ({"history_weights": "none"}, "sequence=true"),
         ({"place_fields": ("id0",)}, "sequence=true"),
+        ({"time_operations": ("exp",)}, "history_weights=days"),
+        ({"time_window": 7}, "history_weights=days"),
+        ({"time_unit": "days"}, "history_weights=days"),
+        ({"time_angular": "2pi"}, "history_weights=days"),
     ],
     ids=str,
 )

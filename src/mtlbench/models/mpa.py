@@ -16,7 +16,7 @@ from mtlbench.nn.gate import MappedGates, mix
 from mtlbench.nn.histories import FieldsAndHistories, History
 from mtlbench.nn.interest import ActivationUnit, HistoryWeights, Interests
 from mtlbench.nn.stacked import MLP, StackedMLP, Towers
-from mtlbench.nn.time_vector import Angular, TimeUnit, TimeVector
+from mtlbench.nn.time_vector import SIX, Angular, TimeUnit, TimeVector
 from mtlbench.nn.virtual_gradient import VirtualGradient
 from mtlbench.schema import Batch, Schema
 
@@ -108,7 +108,7 @@ class MPA(nn.Module):
         attention_softmax: bool = False,
         history_weights: HistoryWeights = "given",
         place_fields: Sequence[str] = (),
-        time_operations: Sequence[str] = ("exp", "sin", "cos", "sqrt", "square", "log"),
+        time_operations: Sequence[str] = SIX,
         time_window: float = 14.0,
         time_unit: TimeUnit = "window",
         time_angular: Angular = "raw",
@@ -126,7 +126,7 @@ class MPA(nn.Module):
         if not expert_layers:
             raise ValueError("expert_layers is empty; allowed: one or more widths of each expert's layers")
         _refuse_switches(gate, gate_on, boost, interaction)
-        attentive, interacting = gate != "mapped", interaction != "none"
+        attentive, interacting, days = gate != "mapped", interaction != "none", history_weights == "days"
         _refuse_unread(
             {
                 "gate_query": (gate_query != "direct", attentive, "gate=coarse or fine"),
@@ -139,6 +139,10 @@ class MPA(nn.Module):
                 "attention_softmax": (attention_softmax, sequence, "sequence=true"),
                 "history_weights": (history_weights != "given", sequence, "sequence=true"),
                 "place_fields": (bool(place_fields), sequence, "sequence=true"),
+                "time_operations": (tuple(time_operations) != SIX, days, "history_weights=days"),
+                "time_window": (time_window != 14, days, "history_weights=days"),
+                "time_unit": (time_unit != "window", days, "history_weights=days"),
+                "time_angular": (time_angular != "raw", days, "history_weights=days"),
             }
         )
         tasks, width = len(schema.tasks), expert_layers[-1]

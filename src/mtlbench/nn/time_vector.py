@@ -20,6 +20,8 @@ OPERATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "decay": lambda t: torch.exp(-t),
 }
 """The six that the paper names, the logarithm of 1 + t as that of 0 is infinite; and an exponential that falls."""
+SIX = ("exp", "sin", "cos", "sqrt", "square", "log")
+"""Those of the paper."""
 MOST_DAYS = 10.0
 """Where days are taken as they are, older events count as this old: e^10 is 22,026, and a month's would be 10^13."""
 
@@ -48,7 +50,7 @@ class TimeVector(nn.Module):
 
     def __init__(
         self,
-        operations: Sequence[str] = ("exp", "sin", "cos", "sqrt", "square", "log"),
+        operations: Sequence[str] = SIX,
         window: float = 14.0,
         unit: TimeUnit = "window",
         angular: Angular = "raw",
