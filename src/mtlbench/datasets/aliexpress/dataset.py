@@ -4,8 +4,8 @@ Source: https://tianchi.aliyun.com/dataset/74690 (registration needed). Pengchen
 Learning to Rank in E-commerce by Exploiting Task Relationships in the Label Space", CIKM 2020. Terms: the page names no
 licence; take the data to be for research under the platform's terms, and pass no copy on.
 
-The publisher split train and test by time. Exact row counts are published nowhere; 5,559,301 rows of the Dutch test
-part stand in a training log of a public fork of MTReclib.
+The publisher split train and test by time, and states no row counts; that the Dutch test part has 5,559,301 rows is
+known from a public training log.
 """
 
 from collections.abc import Iterator
