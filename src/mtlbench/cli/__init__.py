@@ -11,6 +11,7 @@ COMMANDS = {
     "prepare": "turn a data set's raw files into a store",
     "simulate": "write a simulated data set in its raw format, with its truth",
     "reproduce": "tables of papers: run what is missing, and write the paper's numbers beside ours",
+    "report": "one HTML page of the tables that were reproduced",
     "list": "models, data sets and all other choices; or the runs so far",
     "show": "one model, data set or run in detail",
     "ui": "open the MLflow page of the runs",

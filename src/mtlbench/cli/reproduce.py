@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mtlbench.cli.choices import conf_folder
 from mtlbench.cli.compose import compose
+from mtlbench.cli.report import write_report
 from mtlbench.experiment.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
 USAGE = """usage: mtlbench reproduce <table>|all [--dry-run] [--scale <share>] [--rows <label>,...] [--processes <n>]
                           [--to <folder>] [<key>=<value> ...]
 
-Runs whatever the table lacks and writes it as Markdown, LaTeX and CSV, the paper's number beside ours. Interrupt it and
-start it again at any point: finished runs are kept, and a run under way goes on from its checkpoint.
+Runs whatever the table lacks and writes it as Markdown, LaTeX, CSV and JSON, the paper's number beside ours, and all
+tables of the folder as one page, report.html. Interrupt it and start it again at any point: finished runs are kept, and
+a run under way goes on from its checkpoint.
 
   --dry-run         says which runs exist, which are missing and how long they may take, and runs nothing
   --scale 0.01      everything small, to try it: simulated rows (that share of the published ones, at least 20,000) and
@@ -98,6 +100,7 @@ def _reproduce(names: list[str], overrides: list[str], flags: dict[str, str]) ->
     for identity, reason in failures.items():
         failed = by_identity[identity]
         print(f"failed: {failed.row}, {failed.dataset}, seed {failed.seed} ({identity}): {reason}", file=sys.stderr)
+    write_report(Path(flags["to"]), Path(flags["to"]) / "report.html", [])
     return 1 if failures else 0
 
 
@@ -118,6 +121,7 @@ def _render(
     folder: Path,
 ) -> None:
     from mtlbench.report import text
+    from mtlbench.report.stored import stored_text
     from mtlbench.reproduce.assemble import assemble
     from mtlbench.reproduce.gather import gather
     from mtlbench.reproduce.table import PRIVATE
@@ -125,7 +129,8 @@ def _render(
     result = assemble(table, gather(plan, elsewhere), scale=scale, private=PRIVATE)
     folder.mkdir(parents=True, exist_ok=True)
     files = []
-    for ending, render in (("md", text.markdown), ("tex", text.latex), ("csv", text.comma_separated)):
+    forms = {"md": text.markdown, "tex": text.latex, "csv": text.comma_separated, "json": stored_text}
+    for ending, render in forms.items():
         files.append(folder / f"{table.name}.{ending}")
         files[-1].write_text(render(result), encoding="utf-8")
     print(text.markdown(result))

@@ -1,0 +1,147 @@
+"""Tables as one HTML page that needs nothing else: no network, no other file; style and script stand in it."""
+
+import base64
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from typing import get_args
+from urllib.parse import urlsplit
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from mtlbench.report.plots import COLOURS, figures
+from mtlbench.report.result import Cell, ClaimVerdict, Column, TableResult
+from mtlbench.report.text import GAIN_FROM, INCOMPARABLE, NOTHING, value_text
+
+LEVEL = 0.05
+"""Significance of a difference, after Holm's correction."""
+
+
+def page(results: Sequence[TableResult]) -> str:
+    """All tables on one page, in the given order. Every text of a table is escaped.
+
+    The page forbids itself by its content security policy to load anything and to run any script but its own, so that
+    a page made of somebody else's stored tables is safe to open.
+    """
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.globals.update(
+        badge=badge,
+        colours=COLOURS,
+        counts=counts,
+        figures=drawn,
+        groups=groups,
+        is_link=is_link,
+        nothing=NOTHING,
+        remarks=remarks,
+        signs=signs,
+        transfers_negatively=transfers_negatively,
+        sort_value=sort_value,
+        value_text=value_text,
+    )
+    style, script = _part("page.css"), _part("page.js")
+    template = environment.from_string(_part("page.html"))
+    return template.render(
+        results=results,
+        incomparable=INCOMPARABLE,
+        marks=list(dict.fromkeys(mark for result in results for mark in result.marks)),
+        style=Markup(style),
+        script=Markup(script),
+        policy=f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}",
+    )
+
+
+def badge(cell: Cell, column: Column) -> tuple[str, str]:
+    """A cell's verdict as class of the style sheet and as words; better or worse by the metric's direction."""
+    if cell.verdict in ("above", "below"):
+        kind = "better" if (cell.verdict == "above") == column.higher_is_better else "worse"
+        return kind, f"{cell.verdict}: {kind}"
+    if cell.verdict.startswith("not comparable: "):
+        return "incomparable", cell.verdict.removeprefix("not comparable: ")
+    return {"within": "within", "not run": "absent"}.get(cell.verdict, "plain"), cell.verdict
+
+
+def remarks(cell: Cell, column: Column) -> list[str]:
+    """What else is known of a cell, a line each: interval, seeds, comparison with the best baseline, gain."""
+    lines: list[str] = []
+    if (measured := cell.measured) is not None:
+        if measured.interval is not None:
+            low, high = measured.interval
+            lines.append(f"95 % interval {low:.{column.digits}f} to {high:.{column.digits}f}")
+        lines.append(f"best {measured.best:.{column.digits}f} of {_seeds(len(measured.values))}")
+    if (comparison := cell.comparison) is not None:
+        lines.append(f"{comparison.difference:+.{max(column.digits, 4)}f} against {comparison.against}")
+        tests = (("paired t-test", comparison.t_test), ("Wilcoxon", comparison.wilcoxon))
+        lines += [f"{name}: p = {p:.3g}" for name, p in tests if p is not None]
+    if cell.gain is not None:
+        lines.append(f"{cell.gain:+.2f} % against its single-task twin")
+    return lines
+
+
+def sort_value(cell: Cell, column: Column) -> str:
+    """Our number in full, for the script that sorts; empty where nothing was run."""
+    if cell.measured is None:
+        return ""
+    return repr(cell.measured.best if column.statistic == "best" else cell.measured.mean)
+
+
+def groups(columns: Iterable[Column]) -> list[tuple[str, int]]:
+    """Data sets over the columns: the name, and how many neighbours it spans."""
+    spans: list[tuple[str, int]] = []
+    for column in columns:
+        if spans and spans[-1][0] == column.dataset:
+            spans[-1] = (column.dataset, spans[-1][1] + 1)
+        else:
+            spans.append((column.dataset, 1))
+    return spans
+
+
+def counts(result: TableResult) -> dict[str, str]:
+    """What the overview says of a table: cells that ran, their verdicts, the claims' verdicts."""
+    pairs = [pair for row in result.rows for pair in zip(row.cells, result.columns, strict=True)]
+    kinds = Counter(badge(cell, column)[0] for cell, column in pairs)
+    claims = Counter(claim.verdict for claim in result.claims)
+    ran = sum(cell.measured is not None for cell, _ in pairs)
+    compared = kinds["within"] + kinds["better"] + kinds["worse"]
+    verdicts = [f"{kinds[kind]} {kind}" for kind in ("within", "better", "worse") if kinds[kind]]
+    return {
+        "cells": f"{ran} of {len(pairs)}",
+        "verdicts": ", ".join(verdicts) if compared else "none comparable" if ran else NOTHING,
+        "claims": ", ".join(f"{claims[kind]} {kind}" for kind in get_args(ClaimVerdict) if claims[kind]) or NOTHING,
+    }
+
+
+def drawn(result: TableResult) -> list[tuple[str, Markup, str]]:
+    """Title, drawing and caption of a table's figures; the drawings escape their texts themselves."""
+    return [(figure.title, Markup(figure.svg), figure.caption) for figure in figures(result)]
+
+
+def is_link(address: str | None) -> bool:
+    """Whether an address may become a link: web pages only, never a script."""
+    return address is not None and urlsplit(address).scheme in ("http", "https")
+
+
+def signs(cell: Cell) -> str:
+    """Signs behind our number, explained under the table."""
+    incomparable = INCOMPARABLE * cell.verdict.startswith("not comparable")
+    comparison = cell.comparison
+    significant = comparison is not None and comparison.better and (comparison.t_test or 1.0) <= LEVEL
+    return incomparable + "*" * significant
+
+
+def transfers_negatively(cell: Cell) -> bool:
+    """Whether the row loses against its single-task twin."""
+    return cell.gain is not None and cell.gain < -GAIN_FROM
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seed{'s' * (count != 1)}"
+
+
+def _part(name: str) -> str:
+    return (files("mtlbench.report") / name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
