@@ -1,5 +1,6 @@
 """IJCAI-15: from lines of the log to samples and pasts, and every line that cannot be used."""
 
+import json
 import math
 import random
 import re
@@ -17,7 +18,6 @@ from mtlbench.data.parse import cut_file
 from mtlbench.data.prepare import Provenance, prepare
 from mtlbench.data.raw import ROWS, Arranged, RawError
 from mtlbench.data.split import by_time
-from mtlbench.data.store import Store
 from mtlbench.datasets.ijcai15.dataset import AFTERWARDS, IJCAI15
 from mtlbench.datasets.ijcai15.layout import LOG, USERS
 
@@ -539,14 +539,20 @@ def test_damaged_files_are_read_as_they_are_or_refused(
     assert min(outcomes[name] for name in ("whole", "some lines", "none")) > count // 20, outcomes
 
 
-def prepared(folder: Path, dataset: IJCAI15, raw: Path, **rules: Any) -> Store:
-    return prepare(
-        dataset,
-        raw,
-        folder,
-        split=partial(by_time, valid=1, test=1),
-        provenance=Provenance(origin="simulated"),
-        disjoint=["time"],
-        processes=1,
-        **rules,
-    )
+def test_prepare_stops_at_a_bad_line_or_sets_it_aside(tmp_path: Path) -> None:
+    rows = [f"{user},1,1,1,1,{day},{user % 2 + 2}" for day in (511, 1028, 1031, 1103, 1106, 1110) for user in (1, 2)]
+    rows[5:5] = ["1,2,3", "9,1,1,1,1,1031,0"]
+    (tmp_path / LOG).write_bytes(lines(LOG_HEADER, *rows))
+    (tmp_path / USERS).write_bytes(TWO_USERS.replace(b"7,", b"1,").replace(b"8,", b"2,"))
+    rules: dict[str, Any] = {
+        "split": partial(by_time, valid=1, test=1), "provenance": Provenance(origin="real"), "processes": 1
+    }  # fmt: skip
+    with pytest.raises(RawError, match=f"{LOG}, line 7: 3 comma-separated columns.*reads '1,2,3'"):
+        prepare(DEFAULT, tmp_path, tmp_path / "store", **rules)
+    store = prepare(DEFAULT, tmp_path, tmp_path / "store", on_error="quarantine", **rules)
+    aside = [json.loads(line) for line in (store.folder / "quarantine.jsonl").read_text().splitlines()]
+    assert [(bad["file"], bad["line"], bad["text"]) for bad in aside] == [(LOG, 7, rows[5]), (LOG, 8, rows[6])]
+    facts = store.manifest["raw"]
+    assert (facts[LOG]["lines"], facts[LOG]["rejected"], facts[USERS]["lines"]) == (14, 2, 2)
+    assert facts[LOG]["published"] == "differs: 14 lines, published are 54925330"
+    assert [store.manifest["splits"][split]["rows"] for split in ("train", "valid", "test")] == [6, 2, 2]

@@ -53,8 +53,8 @@ class IJCAI15:
     if one of these actions is a favourite, and of ``purchase`` if one is a purchase; other pairs are the negatives. The
     actions of a window are labels and never inputs: all that is known of a user is what was done strictly before the
     window begins, one row per user and window of the table ``behaviour``. It has bags of the items, categories, sellers
-    and brands of any action, weighted by ln(1 + actions), and ln(1 + actions) of each kind. `group` is the user, `time`
-    the window, counted from 0.
+    and brands of any action, weighted by ln(1 + actions), and ln(1 + actions) of each kind. The item's own category,
+    seller and brand are those of the pair's first line in the window. `group` is the user, `time` the window, from 0.
 
     The Double 11 is the last but one day of the log, with 19 % of its lines and 37 % of its purchases. A window that
     holds it has other label rates than those before, so by default the last window ends the day before.

@@ -38,6 +38,6 @@ class Windows:
         if last < self.last or self.start(0) <= first:
             raise ValueError(
                 f"the log goes from {MONTH_DAYS[first - 1]} to {MONTH_DAYS[last - 1]}; dataset.windows={self.count} of "
-                f"dataset.window_days={self.days} end on {MONTH_DAYS[self.last - 1]}. It must not end before that (see "
+                f"dataset.window_days={self.days} end on {MONTH_DAYS[self.last - 1]}. It must go on until then (see "
                 f"dataset.last_day), and must begin more than {self.count * self.days} days before"
             )
