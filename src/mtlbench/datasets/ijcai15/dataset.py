@@ -56,8 +56,9 @@ class IJCAI15:
     and brands of any action, weighted by ln(1 + actions), and ln(1 + actions) of each kind. The item's own category,
     seller and brand are those of the pair's first line in the window. `group` is the user, `time` the window, from 0.
 
-    The Double 11 is the last but one day of the log, with 19 % of its lines and 37 % of its purchases. A window that
-    holds it has other label rates than those before, so by default the last window ends the day before.
+    The Double 11 has 19 % of the log's lines and 37 % of its purchases, and stands at its end (the log is said to go
+    from 511 to 1112). A window that holds it has other label rates than those before, so a split by time that straddles
+    it compares two markets; by default the last window ends the day before.
 
     Args:
         sample: ``pair``: one sample per user, item and window; ``pair_day``: per user, item and day (known of the user
@@ -70,10 +71,9 @@ class IJCAI15:
         history_width: entries kept of each bag, the heaviest, of equal ones what was met last.
 
     Departure: MSSM prints neither how samples are made nor their inputs, split or label rates; all of this is ours, and
-    its numbers are no target for it. Five windows of three days are chosen because 15 days before the Double 11 come
-    nearest to its number of samples: those days hold about 3.6 million of the log's lines (44,342,697 lines of the
-    other 185 days, if they are alike), which at two lines per pair are 1.8 million pairs. How many lines a pair has is
-    not published.
+    its numbers are no target for it. Five windows of three days are chosen because 15 days outside the Double 11 come
+    near its number of samples: 44,342,697 lines of 185 days, were they alike, are 3.6 million lines in 15 days, which
+    at two lines per pair are 1.8 million pairs. Neither the lines of a pair nor those of a day are published.
     """
 
     sample: Sample = "pair"
