@@ -45,7 +45,7 @@ def page(results: Sequence[TableResult]) -> str:
     return template.render(
         results=results,
         incomparable=INCOMPARABLE,
-        marks=list(dict.fromkeys(mark for result in results for mark in result.marks)),
+        marked=sum(bool(result.marks) for result in results),
         style=Markup(style),
         script=Markup(script),
         policy=f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}",

@@ -14,8 +14,8 @@ from matplotlib.ticker import MaxNLocator
 
 from mtlbench.report.result import Column, Measured, TableResult
 
-WIDTH, HEIGHT = 440, 300
-LEFT, RIGHT, TOP, BOTTOM = 52, 30, 42, 44
+WIDTH, HEIGHT = 380, 280
+LEFT, RIGHT, TOP, BOTTOM = 42, 26, 42, 40
 COLOURS = 8
 """Classes ``c0`` to ``c7`` of the style sheet; rows beyond share them and differ by their number and dashes."""
 LABEL_DISTANCE = 13.0
@@ -125,7 +125,7 @@ def _plane(across: Column, up: Column, measured: Mapping[int, tuple[Measured, Me
             _line(svg, axes.place(*ends[0]), axes.place(*ends[1]), f"whisker {_colour(place)}")
     for place, point in points.items():
         (x, y), kind = axes.place(*point), "point" + " best" * (place in best)
-        SubElement(svg, "circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r="9", attrib={"class": f"{kind} {_colour(place)}"})
+        SubElement(svg, "circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r="8", attrib={"class": f"{kind} {_colour(place)}"})
         _text(svg, x, y + 4, str(place + 1), "inside")
     caption = "Mean and standard deviation over seeds; filled and joined: not beaten on both tasks (Pareto front)."
     return Figure(title=title, caption=caption, svg=tostring(svg, encoding="unicode"))
@@ -150,7 +150,7 @@ def _ticks(values: Sequence[float], *, whole: bool = False) -> tuple[float, ...]
     low, high = min(values), max(values)
     if low == high:
         low, high = low - 0.01, high + 0.01
-    ticks = MaxNLocator(nbins=5, integer=whole, steps=[1, 2, 5, 10]).tick_values(low, high).tolist()
+    ticks = [float(tick) for tick in MaxNLocator(nbins=5, integer=whole, steps=[1, 2, 5, 10]).tick_values(low, high)]
     if whole:  # epochs begin at the first and end at the last one, wherever round numbers lie
         return (low, *(tick for tick in ticks if low < tick < high), high)
     return tuple(ticks)
