@@ -421,3 +421,17 @@ def test_a_penalty_joins_the_loss_and_the_journal(tmp_path: Path):
     first = journal_values(tmp_path / "penalised")[0]
     assert first["train/penalty/model"] > 0
     assert "train/penalty/model" not in journal_values(tmp_path / "decayed")[0]
+
+
+def test_validation_knows_groups_and_weights_are_selected_by_them(tmp_path: Path):
+    grouped = replace(VALID, columns={**VALID.columns, "group": torch.arange(67) % 13})
+    model, optimizers = built()
+    settings = replace(SETTINGS, select="task0/uauc")
+    progress = fit(model, optimizers, OBJECTIVE, (TRAIN, grouped), SCHEMA.tasks, settings, place(tmp_path))
+    found = [line for line in journal_values(tmp_path) if "valid/task0/uauc" in line]
+    assert len(found) == SETTINGS.epochs
+    best = max(found, key=lambda line: line["valid/task0/uauc"])
+    assert progress.best == {"model": best["valid/task0/uauc"]}
+    assert progress.best_step == {"model": best["step"]}
+    assert all(line["valid/task0/groups"] == 13 for line in found)
+    assert any(line["valid/task0/uauc"] != line["valid/task0/auc"] for line in found)
