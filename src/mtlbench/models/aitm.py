@@ -74,17 +74,32 @@ class AITM(nn.Module):
         self._calibrator: Tensor | None = None
 
     def forward(self, batch: Batch) -> Tensor:
-        q_TBH = self.bottoms(self.fields(batch).flatten(1)[None])
-        z = [q_TBH[0]]
-        for pair, linear in enumerate(self.told):
-            told_BH = self.dropout(torch.relu(linear(z[pair][None])))[0]
-            attend = self.attention[pair % len(self.attention)]
-            z.append(attend(torch.stack([told_BH, q_TBH[pair + 1]])))
-        logits_BT = self.heads(torch.stack(z))
+        logits_BT = self.heads(self._states(batch)[0])
         if self.training:
             p_BT = logits_BT.sigmoid()
             self._calibrator = (p_BT[:, 1:] - p_BT[:, :-1]).relu().sum(dim=1).mean()
         return logits_BT
+
+    def diagnostics(self, batch: Batch) -> dict[str, Tensor]:
+        """``attention`` ``[T - 1, B]``: the share of what each task but the first is told in what it knows."""
+        tokens = self._states(batch)[1]
+        told = [self._attention(pair).weights(token_UBH)[0] for pair, token_UBH in enumerate(tokens)]
+        return {"attention": torch.stack(told)} if told else {}
+
+    def _states(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
+        """z of all tasks ``[T, B, H]``, and what each task but the first attends to: what it is told, and its own q."""
+        q_TBH = self.bottoms(self.fields(batch).flatten(1)[None])
+        z, tokens = [q_TBH[0]], []
+        for pair, linear in enumerate(self.told):
+            told_BH = self.dropout(torch.relu(linear(z[pair][None])))[0]
+            tokens.append(torch.stack([told_BH, q_TBH[pair + 1]]))
+            z.append(self._attention(pair)(tokens[pair]))
+        return torch.stack(z), tokens
+
+    def _attention(self, pair: int) -> InformationTransfer:
+        attention = self.attention[pair % len(self.attention)]
+        assert isinstance(attention, InformationTransfer)
+        return attention
 
     def penalty(self) -> Tensor:
         """The calibrator of the last forward pass in training, which is then forgotten."""

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from mtlbench.nn.embedding import FieldEmbedding
 from mtlbench.nn.stacked import Towers
-from mtlbench.nn.stitch import StitchedMLP, StitchUnit
+from mtlbench.nn.stitch import StitchedMLP, StitchUnit, stitch_weights
 from mtlbench.schema import Batch, Schema
 
 
@@ -54,3 +54,7 @@ class CrossStitch(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         return self.towers(self.networks(self.fields(batch).flatten(1)[None]))
+
+    def diagnostics(self, batch: Batch) -> dict[str, Tensor]:
+        """``stitch`` ``[layers, T, T]``: what a task (row) takes of each, the mean over channels."""
+        return {"stitch": stitch_weights(self.networks.stitches)}

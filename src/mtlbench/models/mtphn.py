@@ -160,7 +160,7 @@ class MTPHN(nn.Module):
         assert not self.training, "diagnostics are taken in evaluation mode"
         public_BT, private_BT, gate_TBE = self._parts(batch)
         found = {"public_logits": public_BT, "private_logits": private_BT, "gate": gate_TBE}
-        found |= self.experts.diagnostics()
+        found |= self.experts.diagnostics(self.fields(batch))
         if self.virtual_gradient is not None:
             found |= self.virtual_gradient.diagnostics(gate_TBE, batch.labels, batch.observed)
         return found

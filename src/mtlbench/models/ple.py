@@ -79,8 +79,24 @@ class PLE(nn.Module):
         self.towers = Towers(tasks, widths[-1], tower_layers, dropout, activation=activation)
 
     def forward(self, batch: Batch) -> Tensor:
-        z_TBI = shared_1BI = self.fields(batch).flatten(1)[None]
+        return self.towers(self._states(batch)[-1])
+
+    def diagnostics(self, batch: Batch) -> dict[str, Tensor]:
+        """``gate/<level>`` ``[T, B, E]``, levels from 0, a task's own experts before the shared ones."""
+        states = self._states(batch)[:-1]
+        found: dict[str, Tensor] = {}
+        for number, (level, z_TBI) in enumerate(zip(self.levels, states, strict=True)):
+            assert isinstance(level, Extraction)
+            gate_TBE = level.gates(z_TBI)
+            found[f"gate/{number}"] = gate_TBE
+        return found
+
+    def _states(self, batch: Batch) -> list[Tensor]:
+        """What the tasks know before each level (``[1, B, I]`` before the first), and behind the last."""
+        states = [self.fields(batch).flatten(1)[None]]
+        shared_1BI = states[0]
         for level in self.levels:
-            z_TBI, mixed_1BI = level(z_TBI, shared_1BI)
+            z_TBI, mixed_1BI = level(states[-1], shared_1BI)
+            states.append(z_TBI)
             shared_1BI = shared_1BI if mixed_1BI is None else mixed_1BI
-        return self.towers(z_TBI)
+        return states

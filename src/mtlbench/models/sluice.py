@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from mtlbench.nn.embedding import FieldEmbedding
 from mtlbench.nn.sluice import SluiceMLP
 from mtlbench.nn.stacked import Towers
+from mtlbench.nn.stitch import stitch_weights
 from mtlbench.schema import Batch, Schema
 
 
@@ -63,3 +64,7 @@ class Sluice(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         return self.towers(self.networks(self.fields(batch).flatten(1)[None]))
+
+    def diagnostics(self, batch: Batch) -> dict[str, Tensor]:
+        """``stitch`` ``[layers, T * subspaces, T * subspaces]``, alpha; ``share`` ``[T, layers]``, beta."""
+        return {"stitch": stitch_weights(self.networks.stitches), "share": self.networks.shares}

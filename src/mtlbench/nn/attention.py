@@ -41,14 +41,25 @@ class FieldAttention(nn.Module):
 
     def forward(self, x_BFD: Tensor) -> Tensor:
         rows, fields, width = x_BFD.shape
-        token_1ND = x_BFD.reshape(1, -1, width)
-        query, key, value = (
-            self.query_key_value(token_1ND).view(3, rows, fields, self.heads, -1).transpose(2, 3).unbind(0)
-        )
-        # Not torch's fused attention: with a few dozen fields its CPU kernel takes six times as long under bf16.
-        score_BHFF = query @ key.transpose(-1, -2) * (width // self.heads) ** -0.5
-        mixed_BHFD = torch.softmax(score_BHFF, dim=-1).to(value.dtype) @ value
+        weight_BHFF, value_BHFD = self._attend(x_BFD)
+        mixed_BHFD = weight_BHFF.to(value_BHFD.dtype) @ value_BHFD
         out_BFD = self.output(mixed_BHFD.transpose(1, 2).reshape(1, -1, width)).view(rows, fields, width)
         if self.residual is None:
             return out_BFD
-        return torch.relu(out_BFD + self.residual(token_1ND).view(rows, fields, width))
+        return torch.relu(out_BFD + self.residual(x_BFD.reshape(1, -1, width)).view(rows, fields, width))
+
+    def weights(self, x_BFD: Tensor) -> Tensor:
+        """How much each field (third axis) attends to each (fourth): ``[B, heads, F, F]``, rows sum to 1."""
+        return self._attend(x_BFD)[0]
+
+    def _attend(self, x_BFD: Tensor) -> tuple[Tensor, Tensor]:
+        rows, fields, width = x_BFD.shape
+        query, key, value = (
+            self.query_key_value(x_BFD.reshape(1, -1, width))
+            .view(3, rows, fields, self.heads, -1)
+            .transpose(2, 3)
+            .unbind(0)
+        )
+        # Not torch's fused attention: with a few dozen fields its CPU kernel takes six times as long under bf16.
+        score_BHFF = query @ key.transpose(-1, -2) * (width // self.heads) ** -0.5
+        return torch.softmax(score_BHFF, dim=-1), value

@@ -153,9 +153,11 @@ class HeterogeneousExperts(nn.Module):
             for structure, z in selected.items()
         }
 
-    def diagnostics(self) -> dict[str, Tensor]:
-        """``selection/<structure>`` ``[readers, F, D]``: the share of attended fields in what a structure reads."""
-        found: dict[str, Tensor] = {}
+    def diagnostics(self, x_BFD: Tensor) -> dict[str, Tensor]:
+        """``selection/<structure>`` ``[readers, F, D]``: the share of attended fields in what a structure reads.
+        ``attention/fields`` ``[heads, F, F]``: how much a field attends to another, the mean over rows.
+        """
+        found = {"attention/fields": self.attention.weights(x_BFD).mean(dim=0)}
         for structure, selection in self.selection.items():
             assert isinstance(selection, SoftSelection)
             found[f"selection/{structure}"] = selection.share.detach().unflatten(1, (-1, self.attention.width))

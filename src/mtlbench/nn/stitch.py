@@ -46,6 +46,11 @@ class Stitch(nn.Module):
         return torch.einsum("sth,tbh->sbh", self.weight, x_TBH)
 
 
+def stitch_weights(stitches: nn.ModuleList) -> Tensor:
+    """What each part (second axis) takes of each (third) behind every layer, the mean over channels: ``[L, T, T]``."""
+    return torch.stack([stitch.weight.mean(dim=-1) for stitch in stitches if isinstance(stitch, Stitch)])
+
+
 class StitchedMLP(nn.Module):
     """One perceptron per task; behind each layer's activation the tasks are stitched, then come dropout and the next.
 

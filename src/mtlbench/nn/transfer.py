@@ -26,6 +26,13 @@ class InformationTransfer(nn.Module):
         self.value_query_key = StackedLinear(3, width, width, bias=False)
 
     def forward(self, x_UBH: Tensor) -> Tensor:
+        value_UBH, weight_UB1 = self._attend(x_UBH)
+        return (weight_UB1 * value_UBH).sum(dim=0)
+
+    def weights(self, x_UBH: Tensor) -> Tensor:
+        """w ``[U, B]``."""
+        return self._attend(x_UBH)[1].squeeze(-1)
+
+    def _attend(self, x_UBH: Tensor) -> tuple[Tensor, Tensor]:
         value, query, key = self.value_query_key(x_UBH.reshape(1, -1, self.width)).view(3, *x_UBH.shape).unbind(0)
-        weight_UB1 = torch.softmax((query * key).sum(dim=-1, keepdim=True) / self.width**0.5, dim=0)
-        return (weight_UB1 * value).sum(dim=0)
+        return value, torch.softmax((query * key).sum(dim=-1, keepdim=True) / self.width**0.5, dim=0)
