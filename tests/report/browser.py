@@ -1,10 +1,11 @@
-"""A headless Chromium for tests, spoken to by the DevTools protocol over two pipes (JSON messages ended by a zero byte).
+"""A headless Chromium for tests, spoken to by the DevTools protocol over two pipes (JSON, a zero byte between).
 
 Its ``--window-size`` alone would not do: a window is never narrower than 500 pixels, a phone is.
 """
 
 import json
 import os
+import select
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from typing import Any
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARGUMENTS = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-pipe")
+PATIENCE = 60
+"""Seconds after which a silent browser counts as broken."""
 
 
 class Browser:
@@ -72,8 +75,16 @@ class Browser:
         """Addresses that the page asked for."""
         return [e["params"]["request"]["url"] for e in self.events if e["method"] == "Network.requestWillBeSent"]
 
+    def close(self) -> None:
+        """End the browser and all its processes."""
+        self._session = None
+        self.call("Browser.close")
+        self._send.close()
+        self._receive.close()
+
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
+            assert select.select([self._receive], [], [], PATIENCE)[0], "the browser is silent"
             piece = os.read(self._receive.fileno(), 1 << 16)
             assert piece, "the browser has gone"
             self._rest += piece
@@ -94,6 +105,9 @@ def browser(profile: Path) -> Iterator[Browser]:
         os.close(its_input)
         os.close(its_output)
         try:
-            yield Browser(our_output, our_input)
+            opened = Browser(our_output, our_input)
+            yield opened
+            opened.close()
+            process.wait(PATIENCE)
         finally:
             process.kill()

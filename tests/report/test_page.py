@@ -1,0 +1,186 @@
+"""The page: everything is on it, nothing on it comes from elsewhere, and a browser shows it as it should."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from mtlbench.report.page import page
+from report.browser import CHROMIUM, Browser, browser
+from report.tables import EVIL, MARKS, example
+
+VOID = {"meta", "img", "input", "br", "hr", "link"}
+
+
+class Elements(HTMLParser):
+    """All elements with their attributes and the texts between; an end tag must close what was opened last."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, (tag, self.getpos())
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("script", "style"):
+            self.texts.append(" ".join(data.split()))
+
+    @property
+    def text(self) -> str:
+        return " ".join(filter(None, self.texts))
+
+
+@pytest.fixture(scope="module")
+def html() -> str:
+    return page([example()])
+
+
+@pytest.fixture(scope="module")
+def elements(html: str) -> Elements:
+    return Elements(html)
+
+
+def test_elements_are_closed_and_names_unique(elements: Elements) -> None:
+    assert elements.open == []
+    names = [name for _, attributes in elements.found if (name := attributes.get("id"))]
+    assert len(names) == len(set(names))
+    inner = [address[1:] for _, a in elements.found if (address := a.get("href") or "").startswith("#")]
+    assert inner
+    assert set(inner) <= set(names)
+
+
+def test_nothing_is_loaded_and_no_foreign_script_runs(html: str, elements: Elements) -> None:
+    assert not [a for _, a in elements.found if "src" in a or any(name.startswith("on") for name in a)]
+    assert "url(" not in html
+    assert "@import" not in html
+    assert [tag for tag, _ in elements.found if tag in ("script", "style", "img", "link", "iframe")] == [
+        "style",
+        "script",
+    ]
+    links = [a["href"] for tag, a in elements.found if tag == "a" and not (a["href"] or "").startswith("#")]
+    assert links == ["https://mlflow.example/#/runs/1"]
+    assert not [a for _, a in elements.found if "style" in a]  # the policy would drop it
+
+
+def test_hostile_labels_are_text(elements: Elements) -> None:
+    """Eight places: row, its group, cost, run, claim, evidence, note, key of the figures."""
+    assert elements.text.count(EVIL) >= 8
+
+
+def test_every_number_and_verdict_is_there(elements: Elements) -> None:
+    text = elements.text
+    assert "0.7034 ± 0.0027† paper 0.6275 1 simulated" in text
+    assert "0.7346 ± 0.0027†* paper 0.6259 simulated" in text
+    assert "0.599† paper - scaled negative transfer" in text
+    assert "0.52 ± 0.00 paper 0.50 above: worse" in text  # of a loss
+    assert "0.48 ± 0.00 paper 0.48 1 2 within" in text
+    assert "95 % interval 0.7246 to 0.7446 best 0.7356 of 2 seeds +0.0312 against DNN paired t-test: p = 0.0041" in text
+    assert "paper 0.65 not run" in text
+    assert "Ali-CCP 9,000" in text
+    assert "8,176 461 11,009 7.3 6.2" in text
+    assert "-0.33" in text
+    assert "10 of 16" in text
+    assert "1 within, 1 worse" in text
+    assert "1 holds, 1 not run" in text
+    assert "↓ lower is better" in text
+
+
+def test_marks_stand_over_the_table_in_the_overview_and_in_the_figures(elements: Elements) -> None:
+    for mark in MARKS:
+        assert elements.text.count(mark) >= 2
+    assert "1 of 1 table below: simulated or scaled data" in elements.text
+    figures = sum(tag == "svg" for tag, _ in elements.found)
+    assert figures == 2
+    assert elements.text.count(f"SIMULATED DATA; {MARKS[1]}") == figures
+
+
+def test_real_data_bear_no_mark() -> None:
+    result = example()
+    rows = tuple(replace(row, runs=tuple(replace(run, origin="real") for run in row.runs)) for row in result.rows)
+    assert "SIMULATED" not in Elements(page([replace(result, rows=rows, marks=())])).text
+
+
+# -- in a browser
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here")
+    with browser(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def file(html: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    path.write_text(html, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [375, 1280])
+def test_fits_the_window_without_complaint(tab: Browser, file: Path, width: int, dark: bool) -> None:
+    tab.open(file, width=width, dark=dark)
+    assert tab.evaluate("innerWidth") == width
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    red, green, blue = map(int, re.findall(r"\d+", tab.evaluate("getComputedStyle(document.body).backgroundColor"))[:3])
+    assert (red + green + blue < 3 * 128) == dark
+    assert tab.complaints == []
+    assert tab.requests == [file.resolve().as_uri()]
+
+
+LABELS = (
+    "[...document.querySelectorAll('table.sortable')[0].tBodies[0].rows].map(r => r.cells[0].textContent.trim()[0])"
+)
+
+
+def click(tab: Browser, heading: int) -> str:
+    button = f"document.querySelectorAll('table.sortable')[0].querySelectorAll('thead button')[{heading}]"
+    tab.evaluate(f"{button}.click()")
+    return "".join(tab.evaluate(LABELS))
+
+
+def test_sorts_by_a_click_best_first_then_worst_first_then_as_it_was(tab: Browser, file: Path) -> None:
+    """Headings in document order: model, average rank, then the columns. Rows: 1 DNN, 2 MM_oE, 3 hostile, 4 not run."""
+    tab.open(file, width=1280)
+    assert [click(tab, 2) for _ in range(3)] == ["2134", "3124", "1234"]  # click AUC
+    assert [click(tab, 5) for _ in range(3)] == ["3214", "1234", "1234"]  # loss: the lowest first
+    assert [click(tab, 1) for _ in range(2)] == ["2134", "3124"]  # rank
+    assert tab.evaluate("[...document.querySelectorAll('[aria-sort]')].map(h => h.getAttribute('aria-sort'))") == [
+        "descending"
+    ]
+    assert [click(tab, 3), click(tab, 0)] == ["1234", "1234"]
+
+
+def test_more_is_shown_on_request(tab: Browser, file: Path) -> None:
+    tab.open(file, width=1280)
+    shown = "document.querySelector('.more').checkVisibility()"
+    assert not tab.evaluate(shown)
+    tab.evaluate("document.querySelector('#more').click()")
+    assert tab.evaluate(shown)
+
+
+def test_a_script_that_escaped_would_not_run(tab: Browser, file: Path) -> None:
+    """The second line of defence: the policy allows the page's own script alone."""
+    injected = file.with_name("injected.html")
+    injected.write_text(file.read_text().replace("<main>", "<main><script>window.broken = 1</script>"))
+    tab.open(injected, width=1280)
+    assert tab.evaluate("typeof window.broken") == "undefined"
+    assert any("Content Security Policy" in str(complaint) for complaint in tab.complaints)

@@ -1,0 +1,57 @@
+"""Stored tables come back as they were; anything else is refused with its file and what to do."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mtlbench.cli.report import run
+from mtlbench.report.stored import find_stored, read_stored, stored_text
+from report.tables import example
+
+
+def test_a_table_comes_back_equal(tmp_path: Path) -> None:
+    path = tmp_path / "made_up.json"
+    path.write_text(stored_text(example()), encoding="utf-8")
+    assert read_stored(path) == example()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "no JSON"),
+        ("[]", "no table of format 1"),
+        ('{"format": 2}', "found: 2"),
+        ('{"format": 1, "name": "x"}', "title: "),
+        (stored_text(example()).replace('"not run"', '"splendid"'), "verdict: "),
+        (stored_text(example()).replace("0.7034", '"much"'), "rows.0.cells.0.measured.mean: "),
+    ],
+)
+def test_what_is_no_table_is_refused_with_the_place(tmp_path: Path, text: str, reason: str) -> None:
+    path = tmp_path / "t.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"t\.json: ") as caught:
+        read_stored(path)
+    assert reason in str(caught.value)
+    assert "mtlbench reproduce t --to" in str(caught.value)
+
+
+def test_tables_are_found_by_name_in_the_order_asked_for(tmp_path: Path) -> None:
+    for name in ("b", "a", "c"):
+        (tmp_path / f"{name}.json").write_text(stored_text(replace(example(), name=name)))
+    assert [result.name for result in find_stored(tmp_path)] == ["a", "b", "c"]
+    assert [result.name for result in find_stored(tmp_path, ["c", "a"])] == ["c", "a"]
+    with pytest.raises(ValueError, match="no table d; it has a, b, c"):
+        find_stored(tmp_path, ["a", "d"])
+    with pytest.raises(ValueError, match=r"holds no tables.*mtlbench reproduce"):
+        find_stored(tmp_path / "nowhere")
+
+
+def test_the_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "made_up.json").write_text(stored_text(example()))
+    target = tmp_path / "deep" / "page.html"
+    assert run(["made_up", "--from", str(tmp_path), "--to", str(target)]) == 0
+    assert "Made up &amp;" in target.read_text(encoding="utf-8")
+    assert "1 table: " in capsys.readouterr().err
+    assert json.loads((tmp_path / "made_up.json").read_text())["format"] == 1

@@ -1,0 +1,95 @@
+"""Tables as text: every number, sign and mark is there, in the right place, whatever the labels hold."""
+
+import csv
+import io
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mtlbench.report.text import comma_separated, latex, markdown
+from report.tables import EVIL, MARKS, example
+
+
+def test_markdown_has_the_papers_number_beside_ours_with_signs_and_notes() -> None:
+    lines = markdown(example()).splitlines()
+    dnn, mmoe = (next(line for line in lines if line.startswith(f"| {label} |")) for label in ("DNN", "MM_oE"))
+    cells = [cell.strip() for cell in dnn.strip("|").split("|")]
+    assert cells == [
+        "DNN",
+        "0.6275 / 0.7034 ± 0.0027† [1]",
+        "0.531 / 0.613†",
+        "0.531 / 0.612 ± 0.003†",
+        "0.50 / 0.52 ± 0.00",
+        "1.50",
+    ]
+    cells = [cell.strip() for cell in mmoe.strip("|").split("|")]
+    assert cells[1:3] == ["0.6259 / 0.7346 ± 0.0027†*", "- / 0.599† (negative transfer)"]
+    assert cells[4:] == ["0.48 / 0.48 ± 0.00 [1][2]", "1.25"]
+
+
+def test_markdown_has_marks_claims_agreement_notes_and_what_was_not_run() -> None:
+    text = markdown(example())
+    for mark in MARKS:
+        assert f"**{mark}**" in text
+    assert "| Later | 0.65 / - | - / - | - / - | 0.4 / - | - |" in text
+    assert "- **holds**: MM_oE beats DNN\n  - MM_oE - DNN: +0.0312 (p = 0.0041)" in text
+    assert "- Ali-CCP: click auc: -0.33" in text
+    assert "1. 2 of 5 seeds" in text
+    assert "† not comparable: scaled" in text
+    assert "† not comparable: simulated" in text
+
+
+def test_markdown_rows_have_as_many_cells_as_the_head() -> None:
+    lines = [line for line in markdown(example()).splitlines() if line.startswith("|")]
+    assert len(lines) == 2 + 4
+    assert len({line.count("|") for line in lines}) == 1
+
+
+def test_csv_has_every_number_in_full() -> None:
+    lines = list(csv.DictReader(io.StringIO(comma_separated(example()))))
+    assert len(lines) == 4 * 4
+    first, second, last = lines[0], lines[4], lines[-1]
+    assert (first["row"], first["task"], first["printed"], first["mean"], first["deviation"]) == (
+        "DNN",
+        "click",
+        "0.6275",
+        "0.7034",
+        "0.0027",
+    )
+    assert (float(first["low"]), float(first["high"]), first["seeds"]) == (0.7034 - 0.01, 0.7034 + 0.01, "2")
+    assert (second["against"], second["difference"], second["p_t"], second["p_wilcoxon"]) == (
+        "DNN",
+        "0.0312",
+        "0.0041",
+        "",
+    )
+    assert lines[5]["gain_percent"] == "-2.25"
+    assert (last["mean"], last["verdict"], last["printed"]) == ("", "not run", "0.4")
+    assert lines[8]["row"] == EVIL
+    assert {line["marks"] for line in lines} == {"; ".join(MARKS)}
+
+
+def test_latex_escapes_and_marks() -> None:
+    text = latex(example())
+    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert len(rows) == 1 + 4
+    assert {row.replace(r"\&", "").count("&") for row in rows} == {4}
+    assert r"MM\_oE & 0.6259 / 0.7346 $\pm$ 0.0027$^\dagger$*" in text
+    for mark in MARKS:
+        assert rf"\textbf{{{mark}}}" in text
+    assert text.replace(r"\{", "").replace(r"\}", "").count("{") == text.replace(r"\{", "").replace(r"\}", "").count(
+        "}"
+    )
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here")
+def test_latex_compiles(tmp_path: Path) -> None:
+    hostile = replace(example(), footnotes=(r"a \ b {c} d_e 5 % #1 $x$ ~ ^",))
+    document = r"\documentclass{article}\usepackage{booktabs}\begin{document}" + latex(hostile) + r"\end{document}"
+    (tmp_path / "t.tex").write_text(document)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-500:]
