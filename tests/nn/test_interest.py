@@ -167,6 +167,7 @@ def test_the_other_rows_are_those_of_all_fields():
 def test_a_bag_is_a_target_by_its_mean():
     schema = Schema(
         fields=(
+            Field(name="scenario", cardinality=3),
             Field(name="intentions", cardinality=11, width=3, weighted=True),
             Field(name="history", cardinality=13, width=5, target="intentions", role="history"),
         ),
@@ -177,8 +178,10 @@ def test_a_bag_is_a_target_by_its_mean():
     x_BFD, (past,) = block(batch)
     assert batch.weights is not None
     share = batch.weights / batch.weights.sum(dim=1, keepdim=True).clamp_min(1e-12)
-    torch.testing.assert_close(past.target, (share[..., None] * block.fields.embedding[batch.ids[:, :3].long()]).sum(1))
-    assert torch.equal(past.target, x_BFD[:, 0])
+    torch.testing.assert_close(
+        past.target, (share[..., None] * block.fields.embedding[batch.ids[:, 1:4].long()]).sum(1)
+    )
+    assert torch.equal(past.target, x_BFD[:, 1])
     assert past.weights is None
 
 
