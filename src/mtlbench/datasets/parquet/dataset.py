@@ -4,6 +4,7 @@ write them. Source, citation and terms are those of whoever made the data.
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -86,8 +87,8 @@ class ParquetFolder:
             files += _matching(folder, "rows.test", rows.test, ROWS, "test")
         for name, table in self._described.tables.items():
             files += _matching(folder, f"tables.{name}.files", table.files, name, "all")
-        if twice := {file.name for file in files if [other.name for other in files].count(file.name) > 1}:
-            raise RawError(f"dataset.schema: {min(twice)} matches the patterns of two parts or tables in {folder}")
+        if twice := [name for name, count in Counter(file.name for file in files).items() if count > 1]:
+            raise RawError(f"dataset.schema: {twice[0]} matches the patterns of two parts or tables in {folder}")
         found = replace(self, files=tuple(files))
         return replace(found, texts=found._texts(folder))
 
@@ -113,6 +114,8 @@ class ParquetFolder:
         for batch in _batches(path, None):
             while left and left[0] < first + batch.num_rows:
                 yield _quoted(batch, left.pop(0) - first)
+            if not left:
+                return
             first += batch.num_rows
 
     @cached_property
