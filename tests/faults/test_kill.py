@@ -18,9 +18,9 @@ RUN = [
 ]  # fmt: skip
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
+def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "mtlbench", *RUN], cwd=folder, text=True, stdout=subprocess.PIPE,
+        [sys.executable, "-m", "mtlbench", *RUN, *overrides], cwd=folder, text=True, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"}, start_new_session=True,
     )  # fmt: skip
 
@@ -39,18 +39,25 @@ def journal(folder: Path) -> list[dict[str, object]]:
     return lines
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.long)])
-def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path, kills: int):
+REMEMBERING = ("balancing=gradnorm", "trainer.conflicts=true")
+"""A balancing with weights, moments and first losses to remember."""
+
+
+@pytest.mark.parametrize(
+    ("kills", "overrides"),
+    [(2, ()), pytest.param(10, (), marks=pytest.mark.long), pytest.param(4, REMEMBERING, marks=pytest.mark.long)],
+)
+def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path, kills: int, overrides: tuple[str, ...]):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir()
     killed.mkdir()
-    process = start(whole)
+    process = start(whole, *overrides)
     _, stderr = process.communicate(timeout=300)
     assert process.returncode == 0, stderr
     moments = random.Random(0)
     resumed = 0
     for _ in range(kills):
-        process = start(killed)
+        process = start(killed, *overrides)
         # Half of the kills anywhere, the others after training has begun and checkpoints are being written.
         if moments.random() < 0.7:
             while process.poll() is None and not list(killed.glob("runs/*/last.pt")):
@@ -60,7 +67,7 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path, kills: int):
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-    process = start(killed)
+    process = start(killed, *overrides)
     _, stderr = process.communicate(timeout=300)
     assert process.returncode == 0, stderr
     assert resumed, "no kill came after a checkpoint: this shows nothing"

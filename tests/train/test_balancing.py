@@ -455,13 +455,23 @@ def test_one_task_alone(name: str):
             run.steps(0, 1, schema)
 
 
-def test_equal_weights_under_a_gramian_are_the_plain_sum():
-    """A weighting of ones gives the run of `equal`, bit for bit: probing changes nothing."""
+@pytest.mark.parametrize("virtual_gradient", ["none", "add_sqrt"])
+def test_equal_weights_under_a_gramian_are_the_plain_sum(virtual_gradient: str):
+    """A weighting of ones gives the run of `equal` bit for bit: probing changes nothing, nor does a virtual gradient."""
     schema = plain_schema()
     states = []
     for gramian in (False, True):
         torch.manual_seed(0)
-        run = Run("equal", mmoe(schema), 2)
+        bend = compose([f"virtual_gradient={virtual_gradient}"]).virtual_gradient
+        model = MMoE(
+            schema,
+            embedding_width=4,
+            experts=3,
+            expert_layers=[8],
+            tower_layers=[5],
+            virtual_gradient=None if bend._target_ is None else build(bend, "virtual_gradient")(),
+        )
+        run = Run("equal", model, 2)
         if gramian:
             ones = GramianWeights(tasks=tasks(2), weighting=lambda g: torch.ones(len(g), dtype=g.dtype))
             run.step = Step(
