@@ -1,6 +1,7 @@
 """The finished ones among planned runs, with all that a table says of them."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -10,6 +11,7 @@ from mtlbench.reproduce.assemble import Finished
 from mtlbench.reproduce.plan import PlannedRun
 from mtlbench.tracking.folder import RESULT, read_json
 from mtlbench.tracking.journal import Journal, Line
+from mtlbench.tracking.send import SENT
 
 
 def gather(planned: Sequence[PlannedRun], elsewhere: Mapping[str, dict[str, Any]]) -> list[Finished]:
@@ -34,10 +36,19 @@ def gather(planned: Sequence[PlannedRun], elsewhere: Mapping[str, dict[str, Any]
                 choice=run.config.run.choices.dataset,
                 result=result,
                 weights=dict(zip(tasks, weights or [1.0] * len(tasks), strict=True)),
+                link=link_of(run.folder),
                 curve=_curve(Journal(run.folder).read()),
             )
         )
     return finished
+
+
+def link_of(folder: Path) -> str | None:
+    """A run's page at the tracking server that it was sent to; a database file has none until ``mtlbench ui`` runs."""
+    if not (folder / SENT).exists():
+        return None
+    servers = {uri: sent["run_id"] for uri, sent in read_json(folder / SENT).items() if uri.startswith("http")}
+    return next((f"{uri.rstrip('/')}/#/runs/{run_id}" for uri, run_id in servers.items()), None)
 
 
 def _curve(lines: Sequence[Line]) -> tuple[float, ...]:
