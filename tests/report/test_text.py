@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mtlbench.report.text import comma_separated, latex, markdown
+from mtlbench.report.result import Cell, Comparison
+from mtlbench.report.text import comma_separated, latex, markdown, signs
 from report.tables import EVIL, MARKS, example
 
 
@@ -40,6 +41,16 @@ def test_markdown_has_marks_claims_agreement_notes_and_what_was_not_run() -> Non
     assert "1. 2 of 5 seeds" in text
     assert "† not comparable: scaled" in text
     assert "† not comparable: simulated" in text
+
+
+@pytest.mark.parametrize(
+    ("p", "better", "sign"), [(0.0, True, "*"), (0.05, True, "*"), (0.051, True, ""), (0.0, False, "")]
+)
+def test_a_star_is_for_the_significantly_better(p: float, better: bool, sign: str) -> None:
+    comparison = Comparison(against="x", difference=0.1, t_test=p, wilcoxon=None, better=better)
+    cell = Cell(printed=None, bold=None, measured=None, verdict="within", comparison=comparison)
+    assert signs(cell) == sign
+    assert signs(replace(cell, comparison=replace(comparison, t_test=None))) == ""
 
 
 def test_markdown_rows_have_as_many_cells_as_the_head() -> None:

@@ -13,10 +13,7 @@ from markupsafe import Markup
 
 from mtlbench.report.plots import COLOURS, figures
 from mtlbench.report.result import Cell, ClaimVerdict, Column, TableResult
-from mtlbench.report.text import GAIN_FROM, INCOMPARABLE, NOTHING, value_text
-
-LEVEL = 0.05
-"""Significance of a difference, after Holm's correction."""
+from mtlbench.report.text import INCOMPARABLE, NOTHING, signs, transfers_negatively, value_text
 
 
 def page(results: Sequence[TableResult]) -> str:
@@ -120,19 +117,6 @@ def drawn(result: TableResult) -> list[tuple[str, Markup, str]]:
 def is_link(address: str | None) -> bool:
     """Whether an address may become a link: web pages only, never a script."""
     return address is not None and urlsplit(address).scheme in ("http", "https")
-
-
-def signs(cell: Cell) -> str:
-    """Signs behind our number, explained under the table."""
-    incomparable = INCOMPARABLE * cell.verdict.startswith("not comparable")
-    comparison = cell.comparison
-    significant = comparison is not None and comparison.better and (comparison.t_test or 1.0) <= LEVEL
-    return incomparable + "*" * significant
-
-
-def transfers_negatively(cell: Cell) -> bool:
-    """Whether the row loses against its single-task twin."""
-    return cell.gain is not None and cell.gain < -GAIN_FROM
 
 
 def _seeds(count: int) -> str:

@@ -14,6 +14,8 @@ HEADER = (
 )
 GAIN_FROM = 0.05
 """Per cent of relative loss against the single-task twin that is marked as negative transfer."""
+LEVEL = 0.05
+"""Significance of a difference, after Holm's correction."""
 
 LATEX = str.maketrans({c: f"\\{c}" for c in "&%$#_{}"} | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"})
 
@@ -72,13 +74,22 @@ def value_text(cell: Cell, column: Column) -> str:
     return text if measured.deviation is None else f"{text} ± {measured.deviation:.{column.digits}f}"
 
 
+def signs(cell: Cell) -> str:
+    """Signs behind our number: not comparable with the printed one; significantly better than the best baseline."""
+    comparison = cell.comparison
+    p = comparison.t_test if comparison is not None and comparison.better else None
+    significant = p is not None and p <= LEVEL
+    return INCOMPARABLE * cell.verdict.startswith("not comparable") + "*" * significant
+
+
+def transfers_negatively(cell: Cell) -> bool:
+    """Whether the row loses against its single-task twin."""
+    return cell.gain is not None and cell.gain < -GAIN_FROM
+
+
 def _both(cell: Cell, column: Column) -> str:
     printed = NOTHING if cell.printed is None else cell.printed
-    ours = value_text(cell, column) + INCOMPARABLE * cell.verdict.startswith("not comparable")
-    if cell.comparison is not None and cell.comparison.better and (cell.comparison.t_test or 1.0) <= 0.05:
-        ours += "*"
-    if cell.gain is not None and cell.gain < -GAIN_FROM:
-        ours += " (negative transfer)"
+    ours = value_text(cell, column) + signs(cell) + " (negative transfer)" * transfers_negatively(cell)
     notes = "".join(f"[{number + 1}]" for number in cell.footnotes)
     return f"{printed} / {ours} {notes}".strip()
 
