@@ -229,6 +229,23 @@ def test_diagnostics():
     assert set(mpa().eval().diagnostics(BATCH)) == {"gate"}
 
 
+def test_options_reach_their_blocks():
+    fine = mpa(gate="fine", fine_reduce="sum", gate_norm="sigmoid", gate_scale=True, gate_query="dense_tanh").gates
+    assert (fine.unit_by_unit, fine.norm, fine.scale) == (False, "sigmoid", 8**-0.5)
+    assert fine.dense is not None
+    assert mpa(gate="fine").gates.unit_by_unit
+    boosted = mpa(boost="all", boost_detach=True).experts
+    assert (boosted.read, boosted.detach) == (None, True)
+    met = mpa(interaction="residual", interaction_heads=4, interaction_scale=True).interaction
+    assert (met.merge, met.heads, met.scale) == ("residual", 4, 2**-0.5)
+    front = mpa(SEEN, sequence=True, attention_softmax=True, history_weights="none", place_fields=("id2",)).interests
+    assert (front.units[0].softmax, front.history_weights, front.places) == (True, "none", [2])
+    rare = {"dropout": 0.25}
+    dropped = {m.p for m in mpa(SEEN, **COMBINED, **rare, mapping_layers=(5,)).modules() if isinstance(m, nn.Dropout)}
+    assert dropped == {0.0, 0.25}, "attention and discriminator have none"
+    assert mpa(boost="last", **rare).experts.experts[0].dropout.p == 0.25
+
+
 def test_days_become_a_time_vector():
     model = mpa(rich_schema(), sequence=True, history_weights="days", time_operations=("exp", "log"), time_window=7.0)
     assert model.interests.time is not None
