@@ -65,7 +65,7 @@ def remarks(cell: Cell, column: Column) -> list[str]:
     if (measured := cell.measured) is not None:
         if measured.interval is not None:
             low, high = measured.interval
-            lines.append(f"95 % interval {low:.{column.digits}f} to {high:.{column.digits}f}")
+            lines.append(f"95 %: {low:.{column.digits}f} to {high:.{column.digits}f}")
         lines.append(f"best {measured.best:.{column.digits}f} of {_seeds(len(measured.values))}")
     if (comparison := cell.comparison) is not None:
         lines.append(f"{comparison.difference:+.{max(column.digits, 4)}f} against {comparison.against}")

@@ -81,10 +81,10 @@ def front(points: Mapping[int, Point]) -> list[int]:
 
 
 def _mark(result: TableResult, dataset: str) -> str:
-    """What must stand in the drawing too, since drawings are copied without their page."""
+    """What must stand in the drawing too, in a word each, since drawings are copied without their page."""
     origins = {run.origin for row in result.rows for run in row.runs if run.dataset == dataset}
-    marks = [mark for mark in result.marks if not mark.startswith("SIMULATED")]
-    return "; ".join(["SIMULATED DATA"] * ("simulated" in origins) + marks)
+    words = [mark.partition(":")[0] for mark in result.marks if not mark.startswith("SIMULATED")]
+    return ", ".join(["SIMULATED DATA"] * ("simulated" in origins) + words)
 
 
 def _learning_curves(dataset: str, curves: Mapping[int, Sequence[float]], mark: str) -> Figure:
