@@ -32,40 +32,15 @@ from mtlbench.datasets.parquet import dataset as module
 from mtlbench.datasets.parquet.dataset import ParquetFolder
 from mtlbench.experiment.data import locate
 
-EXAMPLE_CODE = """\
-import numpy as np
-import pandas as pd
-from pathlib import Path
+EXAMPLE_COMMAND = "train model=mmoe dataset=parquet dataset.raw=mine dataset.schema=mine.yaml dataset.split_rule=by_time"
+README = Path(__file__).parents[2] / "README.md"
 
-random = np.random.default_rng(0)
-users = pd.DataFrame({"user": range(500), "country": random.choice(["NL", "ES"], 500)})
-users["age"] = random.normal(40, 9, 500)
-rows = pd.DataFrame({"user": random.integers(0, 500, 9000), "item": random.integers(0, 300, 9000)})
-rows["seen"] = [random.integers(0, 300, n).tolist() for n in random.integers(0, 6, 9000)]
-rows["day"] = np.sort(random.integers(1, 8, 9000))
-rows["click"] = random.random(9000) < 0.1 + 0.3 * (rows.item % 2)
-rows["bought"] = rows.click & (random.random(9000) < 0.3)
-for folder in ("mine/users", "mine/rows"):
-    Path(folder).mkdir(parents=True)
-users.to_parquet("mine/users/all.parquet")
-rows.to_parquet("mine/rows", partition_cols=["day"])
-"""
-EXAMPLE_SCHEMA = """\
-rows: {train: rows/**/*.parquet}
-tables:
-  user: {files: users/*.parquet, key: user, pointer: user}
-fields:
-  - {name: country, table: user, role: user}
-  - {name: age, kind: number, table: user, role: user}
-  - {name: item, role: item}
-  - {name: seen, width: 5, vocabulary: item, role: history, target: item}
-tasks:
-  - {name: click, label: click}
-  - {name: conversion, label: bought, given: click}
-group: user
-time: day
-"""
-EXAMPLE_COMMAND = "prepare dataset=parquet dataset.raw=mine dataset.schema=mine.yaml dataset.split_rule=by_time"
+
+def of_readme(language: str) -> str:
+    """The README's one block of code in a language."""
+    (block,) = re.findall(rf"^```{language}\n(.*?)^```$", README.read_text(), re.DOTALL | re.MULTILINE)
+    return block
+
 
 DESCRIPTION: dict[str, Any] = {
     "rows": {"train": "rows/**/*.parquet"},
@@ -632,9 +607,10 @@ def test_the_worked_example_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    exec(compile(EXAMPLE_CODE, "example", "exec"), {})
-    Path("mine.yaml").write_text(EXAMPLE_SCHEMA)
-    assert main(EXAMPLE_COMMAND.split()) == 0
+    exec(compile(of_readme("python"), "README.md", "exec"), {})
+    Path("mine.yaml").write_text(of_readme("yaml"))
+    assert EXAMPLE_COMMAND in README.read_text()
+    assert main(["prepare", *EXAMPLE_COMMAND.split()[2:]]) == 0
     assert "rows/day=1/" in capsys.readouterr().out
     (store,) = map(open_store, Path("data/store/parquet").glob("[!.]*"))
     rows, users = pd.read_parquet("mine/rows"), pd.read_parquet("mine/users").set_index("user")
