@@ -457,7 +457,7 @@ def test_one_task_alone(name: str):
 
 @pytest.mark.parametrize("virtual_gradient", ["none", "add_sqrt"])
 def test_equal_weights_under_a_gramian_are_the_plain_sum(virtual_gradient: str):
-    """A weighting of ones gives the run of `equal`, bit for bit, with a virtual gradient too: probing changes nothing."""
+    """A weighting of ones gives the run of `equal`, bit for bit: probing changes nothing, whatever bends gates."""
     schema = plain_schema()
     states = []
     for gramian in (False, True):
