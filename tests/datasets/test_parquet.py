@@ -32,7 +32,9 @@ from mtlbench.datasets.parquet import dataset as module
 from mtlbench.datasets.parquet.dataset import ParquetFolder
 from mtlbench.experiment.data import locate
 
-EXAMPLE_COMMAND = "train model=mmoe dataset=parquet dataset.raw=mine dataset.schema=mine.yaml dataset.split_rule=by_time"
+EXAMPLE_COMMAND = (
+    "train model=mmoe dataset=parquet dataset.raw=mine dataset.schema=mine.yaml dataset.split_rule=by_time"
+)
 README = Path(__file__).parents[2] / "README.md"
 
 
