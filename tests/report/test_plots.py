@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 from itertools import pairwise
+from math import dist
 
 import pytest
 
-from mtlbench.report.plots import LABEL_DISTANCE, Axes, _apart, figures, front, mean_curves
+from mtlbench.report.plots import LABEL_DISTANCE, Axes, _apart, _beside, figures, front, mean_curves
 from report.tables import example
 
 
@@ -35,6 +36,14 @@ def test_labels_do_not_lie_on_each_other_nor_leave_the_drawing() -> None:
     assert max(moved) <= 240
     assert all(b - a >= LABEL_DISTANCE - 1e-9 for a, b in pairwise(moved))
     assert _apart({0: 50.0, 1: 100.0}) == {0: 50.0, 1: 100.0}
+
+
+def test_a_number_stands_where_there_is_room() -> None:
+    right_and_above = [(120.0, 90.0), (100.0, 80.0), (120.0, 110.0)]
+    x, y = _beside((100.0, 100.0), right_and_above)
+    assert min(dist((x, y), other) for other in right_and_above) >= LABEL_DISTANCE
+    assert dist((x, y), (100.0, 100.0)) == pytest.approx(LABEL_DISTANCE)
+    assert _beside((100.0, 100.0), [])[0] > 100 > _beside((100.0, 100.0), [])[1]
 
 
 def test_what_never_ran_has_no_figure() -> None:

@@ -7,6 +7,7 @@ told apart by the number at their line or point, so that no figure depends on co
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import cos, dist, pi, sin
 from statistics import fmean
 from xml.etree.ElementTree import Element, SubElement, tostring
 
@@ -19,7 +20,7 @@ LEFT, RIGHT, TOP, BOTTOM = 42, 26, 42, 40
 COLOURS = 8
 """Classes ``c0`` to ``c7`` of the style sheet; rows beyond share them and differ by their number and dashes."""
 LABEL_DISTANCE = 13.0
-"""Between two numbers at the ends of lines, in the units of the drawing: as high as one is."""
+"""Between two numbers, or a point and its number, in the units of the drawing: as high as a number is."""
 
 Point = tuple[float, float]
 
@@ -123,10 +124,14 @@ def _plane(across: Column, up: Column, measured: Mapping[int, tuple[Measured, Me
     for place, (x, y) in measured.items():
         for ends in ([(side, y.mean) for side in _whisker(x)], [(x.mean, side) for side in _whisker(y)]):
             _line(svg, axes.place(*ends[0]), axes.place(*ends[1]), f"whisker {_colour(place)}")
-    for place, point in points.items():
-        (x, y), kind = axes.place(*point), "point" + " best" * (place in best)
-        SubElement(svg, "circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r="8", attrib={"class": f"{kind} {_colour(place)}"})
-        _text(svg, x, y + 4, str(place + 1), "inside")
+    drawn = {place: axes.place(*point) for place, point in points.items()}
+    for place, (x, y) in drawn.items():
+        kind = "point" + " best" * (place in best)
+        SubElement(svg, "circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r="4.5", attrib={"class": f"{kind} {_colour(place)}"})
+    taken = list(drawn.values())
+    for place, point in drawn.items():
+        taken.append(_beside(point, [other for other in taken if other != point]))
+        _text(svg, taken[-1][0], taken[-1][1] + 4, str(place + 1), f"number middle {_colour(place)}")
     caption = "Mean and standard deviation over seeds; filled and joined: not beaten on both tasks (Pareto front)."
     return Figure(title=title, caption=caption, svg=tostring(svg, encoding="unicode"))
 
@@ -167,6 +172,13 @@ def _apart(heights: Mapping[int, float]) -> dict[int, float]:
         moved[place] = min(moved[place], highest - LABEL_DISTANCE)
         highest = moved[place]
     return moved
+
+
+def _beside(point: Point, taken: Sequence[Point]) -> Point:
+    """Where a point's number goes: in the first of eight directions that is free, or the one with most room."""
+    angles = [pi / 4 * (turn - 1) for turn in range(8)]  # from the upper right on
+    places = [(point[0] + LABEL_DISTANCE * cos(angle), point[1] + LABEL_DISTANCE * sin(angle)) for angle in angles]
+    return max(places, key=lambda place: min([LABEL_DISTANCE, *(dist(place, other) for other in taken)]))
 
 
 def _canvas(title: str, axes: Axes, names: tuple[str, str], mark: str) -> Element:
