@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mtlbench.cli.report import run
+from mtlbench.cli.reproduce import run as reproduce
 from mtlbench.report.stored import find_stored, read_stored, stored_text
 from report.tables import example
 
@@ -55,3 +56,17 @@ def test_the_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "Made up &amp;" in target.read_text(encoding="utf-8")
     assert "1 table: " in capsys.readouterr().err
     assert json.loads((tmp_path / "made_up.json").read_text())["format"] == 1
+
+
+def test_reproduce_stores_its_tables_and_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here without its runs, which other tests make: a table that nothing was run of is a table too."""
+    monkeypatch.setattr("mtlbench.reproduce.execute.execute", lambda runs, processes: {})
+    places = [f"run.data={tmp_path}", f"run.folder={tmp_path / 'runs'}", "tracker=none"]
+    words = ["census_mmoe", "--scale", "0.01", "--rows", "MMoE,Single-Task", "--to", str(tmp_path / "tables"), *places]
+    assert reproduce(words) == 0
+    names = {path.name for path in (tmp_path / "tables").iterdir()}
+    assert names == {*(f"census_mmoe.{ending}" for ending in ("md", "tex", "csv", "json")), "report.html"}
+    [result] = find_stored(tmp_path / "tables")
+    assert {cell.verdict for row in result.rows for cell in row.cells} == {"not run"}
+    assert result.marks[0].startswith("SCALED")
+    assert "0.9410" in (tmp_path / "tables" / "report.html").read_text(encoding="utf-8")

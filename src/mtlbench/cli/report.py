@@ -11,8 +11,10 @@ measured: all that it finds, or the named ones. Nothing is run."""
 def run(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="mtlbench report", description=ABOUT, allow_abbrev=False)
     parser.add_argument("tables", nargs="*", help="such as dephn_table2; all that are found if none is named")
-    parser.add_argument("--from", dest="folder", type=Path, default="tables", help="that reproduce wrote to (tables)")
-    parser.add_argument("--to", type=Path, default="report.html", help="file of the page (report.html)")
+    parser.add_argument(
+        "--from", dest="folder", metavar="FOLDER", type=Path, default="tables", help="that reproduce wrote to (tables)"
+    )
+    parser.add_argument("--to", metavar="FILE", type=Path, default="report.html", help="file of the page (report.html)")
     options = parser.parse_args(arguments)
     write_report(options.folder, options.to, options.tables)
     return 0
