@@ -96,6 +96,11 @@ def test_latex_escapes_and_marks() -> None:
     )
 
 
+def test_latex_has_its_special_characters_as_themselves() -> None:
+    text = latex(replace(example(), footnotes=(r"a\b {c} d_e 5 % #1 $x$ ~ ^ &",)))
+    assert r"1. a\textbackslash{}b \{c\} d\_e 5 \% \#1 \$x\$ \textasciitilde{} \textasciicircum{} \&" in text
+
+
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here")
 def test_latex_compiles(tmp_path: Path) -> None:
     hostile = replace(example(), footnotes=(r"a \ b {c} d_e 5 % #1 $x$ ~ ^",))

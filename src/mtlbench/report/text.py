@@ -17,7 +17,11 @@ GAIN_FROM = 0.05
 LEVEL = 0.05
 """Significance of a difference, after Holm's correction."""
 
-LATEX = str.maketrans({c: f"\\{c}" for c in "&%$#_{}"} | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"})
+LATEX = str.maketrans(
+    {c: f"\\{c}" for c in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"±": r"$\pm$", INCOMPARABLE: r"$^\dagger$"}
+)
 
 
 def markdown(result: TableResult) -> str:
@@ -143,5 +147,4 @@ def _or_blank(value: float | None) -> object:
 
 
 def _tex(text: str) -> str:
-    escaped = text.replace("\\", r"\textbackslash{}").translate(LATEX)
-    return escaped.replace("±", r"$\pm$").replace(INCOMPARABLE, r"$^\dagger$")
+    return text.translate(LATEX)
