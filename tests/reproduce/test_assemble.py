@@ -156,6 +156,13 @@ def test_a_loss_is_better_where_it_is_lower() -> None:
     assert cell(assembled(worse), "new", LOSS).gain == pytest.approx(-260)
 
 
+def test_a_gain_is_between_the_numbers_that_are_shown() -> None:
+    """0.7030 and 0.6950 in the mean; the best are 0.706 and 0.700."""
+    assert cell(assembled(), "old", AUC).gain == pytest.approx(100 * (0.695 / 0.703 - 1))
+    assert cell(assembled(), "old", BEST).gain == pytest.approx(100 * (0.700 / 0.706 - 1))
+    assert assembled([]).summary == "none of 24 cells was run"
+
+
 def test_claims() -> None:
     (claim,) = assembled().claims
     assert claim.verdict == "holds"

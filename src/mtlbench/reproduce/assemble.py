@@ -139,7 +139,8 @@ def _cell(
         own_notes.append(f"{len(measured.values)} of {table.seeds} seeds")
     twin, gain = table.twin(label), None
     if twin is not None and measured is not None and (other := spreads.get((twin, column))) is not None:
-        gain = statistics.gain(measured.mean, other.mean, higher_is_better=column.higher_is_better)
+        ours, theirs = (m.best if column.statistic == "best" else m.mean for m in (measured, other))
+        gain = statistics.gain(ours, theirs, higher_is_better=column.higher_is_better)
     return Cell(
         printed=printed.text if printed is not None and printed.text else None,
         bold=None if printed is None else printed.bold,
@@ -261,6 +262,8 @@ def _summary(rows: Sequence[Row]) -> str:
     ran = [cell for cell in cells if cell.measured is not None]
     compared = [cell for cell in ran if cell.verdict in typing.get_args(Verdict)[:3]]
     within = sum(cell.verdict == "within" for cell in compared)
+    if not ran:
+        return f"none of {len(cells)} cells was run"
     text = f"{len(ran)} of {len(cells)} cells were run"
     if not compared:
         return f"{text}; none is comparable"
