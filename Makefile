@@ -24,10 +24,10 @@ demo: setup  ## the main job on a small simulated Ali-CCP: simulate, prepare, tr
 	$(BIN)/mtlbench train model=dephn dataset=aliccp dataset.source=simulated
 
 test: setup  ## all tests but the long ones
-	$(BIN)/python -m pytest -m "not long and not peers"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not long and not peers" -n auto --dist worksteal
 
 test-long: setup  ## the long tests too: kill and resume, compiled models, recovery of planted structure, more fuzzing
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 test-peers: .peers/.ready  ## models beside those of deepctr-torch and torch-rechub: same weights, same outputs and gradients
 	$(PEERS)/python -m pytest -m peers tests/peers

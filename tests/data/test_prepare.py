@@ -21,7 +21,7 @@ from mtlbench.data.manifest import accounts
 from mtlbench.data.matrices import MatrixFile
 from mtlbench.data.prepare import Provenance, prepare
 from mtlbench.data.raw import ROWS, Arranged, RawError, RawFile
-from mtlbench.data.split import Candidates, by_group, by_key, by_time
+from mtlbench.data.split import Candidates, by_key
 from mtlbench.data.store import SPLITS, Store, StoreError
 from mtlbench.schema import PADDING
 from toy import EMBEDDING, HISTORY, TAGS, Toy, group_of, read_lines, source_of, write_toy
@@ -562,14 +562,18 @@ def test_rows_take_their_group_from_the_table_and_sources_count_from_0(store: St
     }
 
 
+def by_value(candidates: Candidates, *, name: str) -> np.ndarray:
+    """The values of a column in turn to training, validation and test."""
+    return (np.unique(candidates.column(name), return_inverse=True)[1] % 3).astype(np.int8)
+
+
 @pytest.mark.parametrize("name", ["group", "time"])
 def test_splits_that_share_what_must_keep_apart_are_refused(raw: Path, tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match=rf"splits 'train' and '\w+' share \d+ values of '{name}', -?\d+ among them"):
         build(raw, tmp_path / "a", disjoint=[name])
     with pytest.raises(ValueError, match=r"dataset.disjoint names page, which the rows do not have; allowed: .*group"):
         build(raw, tmp_path / "a", disjoint=["page"])
-    by_itself = partial(by_time, valid=1, test=1) if name == "time" else partial(by_group, valid=0.2, test=0.2, seed=0)
-    kept = build(raw, tmp_path / "b", split=by_itself, disjoint=[name])
+    kept = build(raw, tmp_path / "b", split=partial(by_value, name=name), disjoint=[name])
     assert set(kept.manifest["overlaps"][name]["shared"].values()) == {0}
 
 

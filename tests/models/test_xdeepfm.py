@@ -125,7 +125,7 @@ def test_parts_add_up():
             {"interaction_layers": (5, 4), "interaction_split_half": True},
             r"\[5, 4\] with split_half=true; allowed: even",
         ),
-        ({"interaction_activation": "tanh"}, "activation is 'tanh'"),
+        ({"interaction_activation": "cubic"}, "activation is 'cubic'"),
     ],
 )
 def test_refusals(changes: dict[str, Any], message: str):
