@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mtlbench.data.split import mix
+from mtlbench.datasets.odds import intercept, sigmoid
 from mtlbench.datasets.private import OFFER, PROFILE, Private
 
 SPREAD = 1.0
@@ -160,30 +161,17 @@ def calibrated(world: World) -> Law:
     dataset, structure = world.dataset, world.knobs.structure
     mean, deviation = score.mean(axis=0), score.std(axis=0)
     scaled = structure * SPREAD * (score - mean) / deviation
-    first = _intercept(scaled[:, 0], np.ones(len(score)), dataset.rates[0])
+    first = intercept(scaled[:, 0], dataset.rates[0])
     before = sigmoid(scaled[:, 0] + first) if dataset.chained else np.ones(len(score))
-    second = _intercept(scaled[:, 1], before, dataset.rates[1])
+    second = intercept(scaled[:, 1], dataset.rates[1] / before.mean(), before)
     intercepts = np.array([first, second])
     return Law(mean=mean, deviation=deviation, intercepts=intercepts, chained=dataset.chained, structure=structure)
-
-
-def sigmoid(log_odds: Floats) -> Floats:
-    return 1 / (1 + np.exp(-log_odds))
 
 
 def _check(dataset: Private, knobs: Knobs) -> None:
     for knob, low, high in (("rows", 1000, dataset.rows), ("seed", 0, 2**31), ("relatedness", 0, 1)):
         if not low <= (value := getattr(knobs, knob)) <= high:
             raise ValueError(f"{dataset.name} simulator: {knob} is {value}; allowed: {low} to {high}")
-
-
-def _intercept(log_odds: Floats, before: Floats, rate: float) -> float:
-    """What to add to the log-odds so that ``before`` times the probability has this mean (bisection)."""
-    low, high = -30.0, 30.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (low, middle) if (before * sigmoid(log_odds + middle)).mean() > rate else (middle, high)
-    return low
 
 
 def _draw(chance: Floats, seed: int, first: int, chained: bool) -> npt.NDArray[np.int8]:

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from mtlbench.data.workers import cores, each
 from mtlbench.datasets.aliccp.text import common_lines, skeleton_lines
 from mtlbench.datasets.aliccp.world import KEYS_PER_PIECE, PUBLISHED_ROWS, SPREAD, TEST, TRAIN, World
+from mtlbench.datasets.odds import intercept, sigmoid
 
 Rates = Literal["auto", "official", "demo"]
 CLICK_AND_CONVERSION = {"official": (1_644_256 / PUBLISHED_ROWS, 8_802 / 1_644_256), "demo": (0.2, 0.2)}
@@ -135,23 +136,9 @@ def calibrated(world: World, rates: tuple[float, float], relatedness: float, str
     scales = {name: (part.mean(axis=0), part.std(axis=0)) for name, part in components.items()}
     law = Law(shares=world.shares, scales=scales, relatedness=relatedness, structure=structure)
     click, conversion = law.log_odds(components)
-    first = _intercept(click, np.ones_like(click), rates[0])
-    second = _intercept(conversion, sigmoid(click + first), rates[1])
+    first = intercept(click, rates[0], np.ones_like(click))
+    second = intercept(conversion, rates[1], sigmoid(click + first))
     return replace(law, intercepts=(first, second))
-
-
-def sigmoid(log_odds: Floats) -> Floats:
-    return 1 / (1 + np.exp(-log_odds))
-
-
-def _intercept(log_odds: Floats, weight: Floats, rate: float) -> float:
-    """What to add to the log-odds so that the weighted mean probability is the rate (bisection)."""
-    low, high = -30.0, 30.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        above = np.average(sigmoid(log_odds + middle), weights=weight) > rate
-        low, high = (low, middle) if above else (middle, high)
-    return low
 
 
 def _write_part(folder: Path, world: World, law: Law, part: int, name: str, rows: int, contradictions: float) -> None:

@@ -36,6 +36,7 @@ from mtlbench.datasets.aliexpress.layout import (
     PAGE_NUMBERS,
     SEARCH_ID,
 )
+from mtlbench.datasets.odds import intercept, sigmoid
 
 Rates = Literal["auto", "sparse", "demo"]
 CLICK_AND_CONVERSION = {"sparse": (0.02, 0.04), "demo": (0.2, 0.2)}
@@ -230,8 +231,8 @@ class Law:
     @cached_property
     def _intercepts(self) -> tuple[float, float]:
         click, conversion = self._log_odds(self._sample)
-        first = _intercept(click, np.ones_like(click), self.rates[0])
-        return first, _intercept(conversion, sigmoid(click + first), self.rates[1])
+        first = intercept(click, self.rates[0], np.ones_like(click))
+        return first, intercept(conversion, self.rates[1], sigmoid(click + first))
 
 
 def page_sizes(seed: int, part: int, rows: int) -> Integers:
@@ -256,10 +257,6 @@ def draw(seed: int, part: int, first: int, sizes: Integers) -> Piece:
     )
 
 
-def sigmoid(log_odds: Floats) -> Floats:
-    return 1 / (1 + np.exp(-log_odds))
-
-
 def _values(
     random: np.random.Generator, count: int, ids: tuple[str, ...], numbers: tuple[str, ...]
 ) -> dict[str, npt.NDArray[Any]]:
@@ -275,16 +272,6 @@ def _values(
 def _shares(size: int) -> Floats:
     """How often each value of an id is drawn."""
     return np.diff(np.sqrt(np.arange(size + 1) / size))
-
-
-def _intercept(log_odds: Floats, weight: Floats, rate: float) -> float:
-    """What to add to the log-odds so that the weighted mean probability is the rate (bisection)."""
-    low, high = -30.0, 30.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        above = np.average(sigmoid(log_odds + middle), weights=weight) > rate
-        low, high = (low, middle) if above else (middle, high)
-    return low
 
 
 def _write_piece(pages: BinaryIO, items: BinaryIO, law: Law, part: int, first: int, sizes: Integers) -> Floats:

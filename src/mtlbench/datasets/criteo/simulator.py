@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mtlbench.datasets.criteo.plain import CATEGORIES, NUMBERS
+from mtlbench.datasets.odds import intercept, sigmoid
 
 CHUNK = 1 << 16
 PILOT = 1 << 20
@@ -99,7 +100,7 @@ class World:
         self.deviation, self.intercept = 1.0, 0.0
         score = self._score(self.chunk(PILOT, CHUNK))
         self.deviation = score.std() / STRENGTH if structure else np.inf
-        self.intercept = _intercept(score / self.deviation, RATE)
+        self.intercept = intercept(score / self.deviation, RATE)
 
     def chunk(self, number: int, rows: int) -> Chunk:
         """The rows of a chunk, without their clicks."""
@@ -113,7 +114,7 @@ class World:
 
     def truth(self, chunk: Chunk) -> npt.NDArray[np.float64]:
         """Probability of a click, for every row."""
-        return _sigmoid(self._score(chunk) / self.deviation + self.intercept)
+        return sigmoid(self._score(chunk) / self.deviation + self.intercept)
 
     def clicks(self, number: int, truth: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
         """The clicks of a chunk, drawn."""
@@ -172,19 +173,6 @@ def _numbers(random: np.random.Generator, name: str, rows: int) -> npt.NDArray[n
     values = np.minimum(drawn, LARGEST[at]).astype(np.int64)
     below = random.choice([-1, -2, -3], rows, p=[0.9, 0.09, 0.01])
     return np.where(random.random(rows) < NEGATIVE.get(name, 0), below, values)
-
-
-def _intercept(logits: npt.NDArray[np.float64], rate: float) -> float:
-    """What to add to logits for their mean probability to be ``rate``, by bisection."""
-    low, high = -30.0, 30.0
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _sigmoid(logits + middle).mean() < rate else (low, middle)
-    return low
-
-
-def _sigmoid(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return 1 / (1 + np.exp(-logits))
 
 
 def _text(chunk: Chunk, clicks: npt.NDArray[np.bool_]) -> bytes:

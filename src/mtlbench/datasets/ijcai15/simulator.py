@@ -40,6 +40,7 @@ from mtlbench.datasets.ijcai15.layout import (
 )
 from mtlbench.datasets.ijcai15.windows import OUTSIDE, Windows
 from mtlbench.datasets.ijcai15.world import FIRST, LAST, PUBLISHED_ROWS, SHARES, Crowd, World
+from mtlbench.datasets.odds import intercept
 
 RATES = np.array((0.12, 0.09))
 """Of favourites and purchases among pairs, an assumption: 6.4 % and 4.7 % of the log's lines outside the Double 11, at
@@ -170,7 +171,7 @@ def calibrated(world: World, relatedness: float, structure: bool) -> Law:
     # The inverse of a Cholesky factor leaves the first sum alone but for its scale, and takes it out of the second.
     law = replace(law, mixing=np.linalg.inv(np.linalg.cholesky(np.cov(law.sums(components).T))))
     odds = law.log_odds(components)
-    return replace(law, intercepts=np.array([_intercept(odds[:, task], rate) for task, rate in enumerate(RATES)]))
+    return replace(law, intercepts=np.array([intercept(odds[:, task], rate) for task, rate in enumerate(RATES)]))
 
 
 def lived(world: World, law: Law, crowd: Crowd) -> tuple[np.ndarray, Floats]:
@@ -204,15 +205,6 @@ def acted(world: World, crowd: Crowd, window: int, chance: Floats) -> tuple[np.n
     action[(action == CLICK) & (random.random(len(action)) < CARTS)] = CART
     pair = pairs[which]
     return world.events(crowd.who[pair], crowd.item[pair], crowd.day[pair], action), chance[which]
-
-
-def _intercept(log_odds: Floats, rate: float) -> float:
-    """What to add to the log-odds so that the mean probability is the rate (bisection)."""
-    low, high = -30.0, 30.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (low, middle) if (1 / (1 + np.exp(-log_odds - middle))).mean() > rate else (middle, high)
-    return low
 
 
 def _header(columns: tuple[Column, ...]) -> bytes:

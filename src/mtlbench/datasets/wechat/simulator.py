@@ -12,6 +12,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from mtlbench.datasets.odds import intercept, sigmoid
 from mtlbench.datasets.wechat.layout import POSITIVES, PUBLISHED_ROWS
 from mtlbench.datasets.wechat.text import (
     ACTION_HEADER,
@@ -124,21 +125,8 @@ def calibrated(world: World, rates: Floats, structure: bool) -> Law:
     parts = {name: np.concatenate([piece[name] for piece in sample]) for name in SHARES}
     scales = {name: (part.mean(axis=0), part.std(axis=0)) for name, part in parts.items()}
     score = Law(scales=scales, structure=structure, intercepts=np.zeros(ACTIONS)).log_odds(parts)
-    return Law(scales=scales, structure=structure, intercepts=_intercepts(score, rates))
-
-
-def sigmoid(log_odds: Floats) -> Floats:
-    return 1 / (1 + np.exp(-log_odds))
-
-
-def _intercepts(log_odds: Floats, rates: Floats) -> Floats:
-    """What to add to each column so that its mean probability is the rate (bisection)."""
-    low, high = np.full(len(rates), -30.0), np.full(len(rates), 30.0)
-    for _ in range(50):
-        middle = (low + high) / 2
-        above = sigmoid(log_odds + middle).mean(axis=0) > rates
-        low, high = np.where(above, low, middle), np.where(above, middle, high)
-    return low
+    intercepts = np.array([intercept(odds, rate) for odds, rate in zip(score.T, rates, strict=True)])
+    return Law(scales=scales, structure=structure, intercepts=intercepts)
 
 
 def _write_actions(path: Path, world: World, law: Law, chosen: list[int]) -> None:
