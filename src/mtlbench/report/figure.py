@@ -1,0 +1,162 @@
+"""A figure of a paper as it was measured: plain data, everything that a renderer needs and nothing else.
+
+Numbers are finite; what was not measured is ``None`` where a hole may stand, and is left out of a curve.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import isfinite
+from typing import Literal
+
+from mtlbench.report.result import Run
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeatMap:
+    """Numbers over two lists of names.
+
+    Attributes:
+        title, x_name, y_name, value_name: what is shown, its axes, its colours.
+        x, y: names of columns, left to right, and of rows, top to bottom.
+        values: ``values[i][j]`` stands at ``y[i]``, ``x[j]``; ``None``: nothing there.
+        centre: the value that divides two colours, such as 1 for a gradient coefficient; ``None``: one scale.
+    """
+
+    title: str
+    x_name: str
+    y_name: str
+    value_name: str
+    x: tuple[str, ...]
+    y: tuple[str, ...]
+    values: tuple[tuple[float | None, ...], ...]
+    centre: float | None = None
+    kind: Literal["heat_map"] = "heat_map"
+
+    def __post_init__(self) -> None:
+        assert self.x, f"{self.title}: no columns"
+        assert self.y, f"{self.title}: no rows"
+        assert len(self.values) == len(self.y), f"{self.title}: {len(self.values)} rows of values, {len(self.y)} names"
+        for name, row in zip(self.y, self.values, strict=True):
+            assert len(row) == len(self.x), f"{self.title}, {name}: {len(row)} values, {len(self.x)} columns"
+            _check_finite(f"{self.title}, {name}", row)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Curve:
+    """One line.
+
+    Attributes:
+        label: of the legend; the same label wears the same colour in all panels of a figure.
+        x, y: its points, in the order in which they are joined.
+        low, high: sides of its band, both or neither.
+        reference: a thin line to compare with: a paper's level, a ground truth.
+    """
+
+    label: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    low: tuple[float, ...] | None = None
+    high: tuple[float, ...] | None = None
+    reference: bool = False
+
+    def __post_init__(self) -> None:
+        assert self.x, f"{self.label}: no points"
+        assert (self.low is None) == (self.high is None), f"{self.label}: a band has two sides"
+        for values in (self.x, self.y, self.low or self.y, self.high or self.y):
+            assert len(values) == len(self.x), f"{self.label}: {len(values)} values at {len(self.x)} points"
+            _check_finite(self.label, values)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lines:
+    """Curves over one axis; ``log_x``: by their powers of two or ten, all x above 0."""
+
+    title: str
+    x_name: str
+    y_name: str
+    curves: tuple[Curve, ...]
+    log_x: bool = False
+    kind: Literal["lines"] = "lines"
+
+    def __post_init__(self) -> None:
+        assert self.curves, f"{self.title}: no curves"
+        labels = [curve.label for curve in self.curves]
+        assert len(labels) == len(set(labels)), f"{self.title}: two curves of one label in {labels}"
+        lowest = min(min(curve.x) for curve in self.curves)
+        assert not self.log_x or lowest > 0, f"{self.title}: no logarithm of {lowest}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Series:
+    """Bars of one colour, one by group.
+
+    Attributes:
+        label: of the legend.
+        values: by group; ``None``: nothing was measured.
+        errors: standard deviations over seeds; ``None`` for a single seed.
+    """
+
+    label: str
+    values: tuple[float | None, ...]
+    errors: tuple[float | None, ...]
+
+    def __post_init__(self) -> None:
+        assert len(self.errors) == len(self.values), f"{self.label}: {len(self.errors)} errors, {len(self.values)} bars"
+        _check_finite(self.label, (*self.values, *self.errors))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bars:
+    """Groups of bars; all of them start at ``base``."""
+
+    title: str
+    y_name: str
+    groups: tuple[str, ...]
+    series: tuple[Series, ...]
+    base: float = 0.0
+    kind: Literal["bars"] = "bars"
+
+    def __post_init__(self) -> None:
+        assert self.groups, f"{self.title}: no groups"
+        assert self.series, f"{self.title}: no series"
+        labels = [series.label for series in self.series]
+        assert len(labels) == len(set(labels)), f"{self.title}: two series of one label in {labels}"
+        for series in self.series:
+            count = len(series.values)
+            assert count == len(self.groups), f"{self.title}, {series.label}: {count} bars, {len(self.groups)} groups"
+
+
+Panel = HeatMap | Lines | Bars
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FigureResult:
+    """A figure of a paper, measured.
+
+    Attributes:
+        name: of the figure's file, such as ``dephn_fig4``.
+        title: what it shows.
+        paper, place: where it stands.
+        panels: in reading order; empty where nothing could be drawn.
+        findings: sentences computed from the numbers: what the paper says of the figure, and whether it is so here.
+        footnotes: what a reader must know: fewer seeds than the paper, departures, origin of data.
+        marks: what must stand on top: ``SIMULATED DATA``, ``SCALED: ...``; empty for real data at full size.
+        runs: that it is made of.
+        missing: what could not be drawn because its runs are missing.
+    """
+
+    name: str
+    title: str
+    paper: str
+    place: str
+    panels: tuple[Panel, ...]
+    findings: tuple[str, ...] = ()
+    footnotes: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
+    runs: tuple[Run, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+def _check_finite(where: str, values: Iterable[float | None]) -> None:
+    for value in values:
+        assert value is None or isfinite(value), f"{where}: {value} cannot be drawn; None is a hole"
