@@ -164,13 +164,14 @@ def _parsed(path: Path) -> _File:
 
 
 def _printed(path: Path) -> dict[tuple[str, Column], Printed]:
-    """Printed numbers by row label and column; a column has as many digits as its longest number."""
+    """Printed numbers by row label and column; a column has as many digits as its longest number, four without any."""
     with path.open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(line for line in file if not line.startswith("#")))
     digits: dict[tuple[str, ...], int] = {}
     keys = [tuple(line[key] for key in ("dataset", "task", "metric", "statistic")) for line in lines]
     for key, line in zip(keys, lines, strict=True):
-        digits[key] = max(digits.get(key, 0), len(line["value"].partition(".")[2]))
+        if line["value"]:
+            digits[key] = max(digits.get(key, 0), len(line["value"].partition(".")[2]))
     printed: dict[tuple[str, Column], Printed] = {}
     for key, line in zip(keys, lines, strict=True):
         dataset, task, metric, statistic = key
@@ -182,7 +183,7 @@ def _printed(path: Path) -> dict[tuple[str, Column], Printed]:
             metric=metric,
             statistic=typing.cast(Literal["mean", "best"], statistic),
             higher_is_better=metric not in LOWER_IS_BETTER,
-            digits=digits[key],
+            digits=digits.get(key, 4),
         )
         if (line["row"], column) in printed:
             raise ConfigError(f"{path}: row '{line['row']}' has two numbers under '{column.name}'")
