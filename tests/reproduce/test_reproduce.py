@@ -69,6 +69,17 @@ def test_a_table_is_rows_by_seeds_and_the_same_runs_serve_two_rows(plan: list[Pl
     assert [run.identity for run in plan[4:6]] == [run.identity for run in plan[6:]]
 
 
+@pytest.mark.parametrize(
+    ("scale", "seeds", "expected"),
+    [(None, None, [0, 1]), (None, 1, [0]), (None, 9, [0, 1]), (0.1, None, [0]), (0.1, 2, [0, 1])],
+)
+def test_the_first_seeds_are_run(
+    table: Table, overrides: list[str], scale: float | None, seeds: int | None, expected: list[int]
+) -> None:
+    plan = expand(table, compose, overrides, scale=scale, rows=["DNN"], seeds=seeds)
+    assert [run.seed for run in plan] == expected
+
+
 def test_identities_are_those_of_the_single_runs(table: Table, overrides: list[str], plan: list[PlannedRun]) -> None:
     """What `mtlbench train` makes of the same overrides is the same run."""
     from mtlbench.experiment.data import locate

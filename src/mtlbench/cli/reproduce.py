@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from mtlbench.reproduce.plan import PlannedRun
     from mtlbench.reproduce.table import Table
 
-USAGE = """usage: mtlbench reproduce <table>|all [--dry-run] [--scale <share>] [--rows <label>,...] [--processes <n>]
-                          [--to <folder>] [<key>=<value> ...]
+USAGE = """usage: mtlbench reproduce <table>|all [--dry-run] [--scale <share>] [--seeds <n>] [--rows <label>,...]
+                          [--processes <n>] [--to <folder>] [<key>=<value> ...]
 
 Runs whatever the table lacks and writes it as Markdown, LaTeX, CSV and JSON, the paper's number beside ours, and all
 tables of the folder as one page, report.html. Interrupt it and start it again at any point: finished runs are kept, and
@@ -25,6 +25,7 @@ a run under way goes on from its checkpoint.
   --dry-run         says which runs exist, which are missing and how long they may take, and runs nothing
   --scale 0.01      everything small, to try it: simulated rows (that share of the published ones, at least 20,000) and
                     one seed; the table says so
+  --seeds 2         at most the first two of the table's seeds; cells with fewer than the paper's say so
   --rows MMoE,PLE   only these rows
   --processes 2     runs side by side
   --to tables       folder of the rendered tables
@@ -53,7 +54,7 @@ def run(arguments: list[str]) -> int:
 def _flags(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
     """Values of ``--flags``, written ``--flag value`` or ``--flag=value``, and the other words."""
     flags, words = {"to": "tables", "processes": "1"}, []
-    known = ("scale", "rows", "processes", "to")
+    known = ("scale", "seeds", "rows", "processes", "to")
     rest = iter(arguments)
     for word in rest:
         name, equals, value = word.removeprefix("--").partition("=")
@@ -74,13 +75,14 @@ def _reproduce(names: list[str], overrides: list[str], flags: dict[str, str]) ->
     from mtlbench.reproduce.plan import estimated_seconds, expand, measured_speeds, missing
     from mtlbench.reproduce.table import read_table
 
-    scale, processes = _number(flags, "scale", float), int(_number(flags, "processes", int) or 1)
+    scale, seeds = _scale(flags), _number(flags, "seeds")
+    processes = _number(flags, "processes") or 1
     labels = flags["rows"].split(",") if "rows" in flags else None
     tables = [read_table(conf_folder() / "table", name) for name in names]
     for table in tables if labels else ():
         if strange := sorted(set(labels or ()) - {row.label for row in table.rows}):
             raise ConfigError(f"{table.name} has no row {', '.join(strange)}; {', '.join(r.label for r in table.rows)}")
-    plans = [expand(table, compose, overrides, scale=scale, rows=labels) for table in tables]
+    plans = [expand(table, compose, overrides, scale=scale, rows=labels, seeds=seeds) for table in tables]
     lacking = missing(run for plan in plans for run in plan)
     elsewhere = _elsewhere(lacking)
     lacking = [run for run in lacking if run.identity not in elsewhere]
@@ -153,16 +155,24 @@ def _send(result: "TableResult", plan: "Sequence[PlannedRun]", files: Sequence[P
         print(f"{result.name} was not sent to MLflow: {error}. Run the same command again to send it", file=sys.stderr)
 
 
-def _number(flags: dict[str, str], name: str, kind: type) -> float | None:
+def _number(flags: dict[str, str], name: str) -> int | None:
+    """A count that a flag gives, if it is there."""
     if name not in flags:
         return None
+    if not flags[name].isdecimal() or int(flags[name]) == 0:
+        raise ConfigError(f"--{name} is '{flags[name]}'; allowed: 1 or more")
+    return int(flags[name])
+
+
+def _scale(flags: dict[str, str]) -> float | None:
+    if "scale" not in flags:
+        return None
     try:
-        value = kind(flags[name])
+        value = float(flags["scale"])
     except ValueError:
-        value = 0
-    if value <= 0 or (name == "scale" and value > 1):
-        allowed = "above 0, at most 1" if name == "scale" else "1 or more"
-        raise ConfigError(f"--{name} is '{flags[name]}'; allowed: {allowed}")
+        value = 0.0
+    if not 0 < value <= 1:
+        raise ConfigError(f"--scale is '{flags['scale']}'; allowed: above 0, at most 1")
     return value
 
 

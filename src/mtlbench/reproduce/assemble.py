@@ -254,7 +254,7 @@ def _general_notes(table: Table, runs: Sequence[Finished], notes: "_Footnotes") 
 def _marks(runs: Sequence[Finished], scale: float | None) -> tuple[str, ...]:
     simulated = sorted({run.dataset for run in runs if run.result["origin"] == "simulated"})
     marks = [f"SIMULATED DATA: {', '.join(simulated)}"] if simulated else []
-    return (*marks, *([f"SCALED: {scale:g} of the published rows, one seed"] if scale is not None else []))
+    return (*marks, *([f"SCALED: {scale:g} of the published rows"] if scale is not None else []))
 
 
 def _summary(rows: Sequence[Row]) -> str:

@@ -47,7 +47,13 @@ class PlannedRun:
 
 
 def expand(
-    table: Table, compose: Compose, overrides: Sequence[str], *, scale: float | None, rows: Sequence[str] | None = None
+    table: Table,
+    compose: Compose,
+    overrides: Sequence[str],
+    *,
+    scale: float | None,
+    rows: Sequence[str] | None = None,
+    seeds: int | None = None,
 ) -> list[PlannedRun]:
     """All runs of a table: rows by data sets by seeds.
 
@@ -57,14 +63,16 @@ def expand(
         table: to reproduce.
         compose: makes a configuration of overrides.
         overrides: the user's, stronger than the table's.
-        scale: share of the published rows to simulate, with one seed; ``None`` runs all there are.
+        scale: share of the published rows to simulate; ``None`` runs all there are.
         rows: labels to run; default: all.
+        seeds: how many of the table's seeds at most, from the first; default: all, and one where it is scaled.
     """
+    several = min(table.seeds, seeds or (table.seeds if scale is None else 1))
     planned: list[PlannedRun] = []
     for spec in table.rows:
         for dataset, words in table.datasets.items():
             if (rows is None or spec.label in rows) and any(c.dataset == dataset for c in table.columns):
-                planned += _of_cell(table, spec, dataset, words, compose, overrides, scale)
+                planned += _of_cell(table, spec, dataset, words, compose, overrides, scale, several)
     return planned
 
 
@@ -76,13 +84,14 @@ def _of_cell(
     compose: Compose,
     overrides: Sequence[str],
     scale: float | None,
+    seeds: int,
 ) -> list[PlannedRun]:
     said = [f"profile={table.profile}", *words, *spec.overrides]
     smaller = [] if scale is None else _scaled(compose(said), scale)
     config = compose([*said, *smaller, *overrides])
     data = locate(config.dataset, Path(config.run.data))
     planned: list[PlannedRun] = []
-    for seed in range(1 if scale is not None else table.seeds):
+    for seed in range(seeds):
         own = config.copy()
         own.seed = seed  # composing takes half a second, and nothing else depends on the seed
         identity = run_identity(own, data)
