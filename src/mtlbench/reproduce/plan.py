@@ -28,6 +28,7 @@ class PlannedRun:
     Attributes:
         row, dataset, seed: where in the table it belongs.
         config: its whole configuration.
+        data: that it learns from.
         identity: of the run.
         folder: where it is or will be.
         rows: training rows that it will see in an epoch, as far as that is known before they are prepared.
@@ -37,6 +38,7 @@ class PlannedRun:
     dataset: str
     seed: int
     config: DictConfig
+    data: Data
     identity: str
     folder: Path
     rows: int | None
@@ -101,6 +103,7 @@ def _of_cell(
                 dataset=dataset,
                 seed=seed,
                 config=own,
+                data=data,
                 identity=identity,
                 folder=Path(config.run.folder) / identity,
                 rows=_training_rows(data),
