@@ -59,6 +59,13 @@ def test_metrics_that_are_asked_for_are_part_of_a_run_and_not_of_its_data():
     assert identity(asked) != identity()
 
 
+def test_a_run_that_is_watched_is_another_for_what_its_journal_holds():
+    assert identity("trainer.diagnostics=true") != identity("trainer.diagnostics=false") == identity()
+    config = compose(BASE)
+    del config.trainer.diagnostics  # as in the folders of older runs
+    assert run_identity(config, locate(config.dataset, Path("nowhere"))) == identity()
+
+
 def raw_folder(tmp_path: Path, seed: int = 0) -> Path:
     config = compose([*BASE, f"dataset.simulator.seed={seed}"])
     return simulated(locate(config.dataset, tmp_path / f"work{seed}"))

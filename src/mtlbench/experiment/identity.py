@@ -20,6 +20,8 @@ def run_identity(config: DictConfig, data: Data) -> str:
     kept = {key: value for key, value in plain.items() if key not in (*NOT_IDENTITY, "dataset")}
     if (metrics := plain["dataset"].get("metrics")) is not None:  # no part of the data, but of the result
         kept["metrics"] = metrics
+    if not kept["trainer"].get("diagnostics"):  # one that nobody watches is the run that it was before one could
+        kept["trainer"] = {key: value for key, value in kept["trainer"].items() if key != "diagnostics"}
     return hashlib.sha256(json.dumps(kept | {"data": data.fingerprint}, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -23,6 +23,7 @@ from mtlbench.metrics import Metrics, evaluate
 from mtlbench.schema import Task
 from mtlbench.tracking.journal import Journal
 from mtlbench.train import checkpoint
+from mtlbench.train.diagnostics import check_diagnosed, diagnose
 from mtlbench.train.interrupt import Interrupt, Interrupted
 from mtlbench.train.objective import Objective, TaskLosses
 from mtlbench.train.optimizers import parameter_groups
@@ -112,11 +113,14 @@ def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
         after_epoch: called when the journal has an epoch's validation metrics.
 
     Raises:
-        ValueError: conflicts between the gradients of tasks are asked for where there is one task.
+        ValueError: conflicts between the gradients of tasks are asked for where there is one task, or diagnostics of a
+            model that shows nothing.
         NonFiniteLossError: a loss is not finite.
         Interrupted: a signal came; the run can go on from the checkpoint just written.
     """
     train, valid = rows
+    if settings.diagnostics:
+        check_diagnosed(model)
     chosen = parts(model, tasks, settings.select)
     bounds = batch_bounds(len(train), settings.batch_size)
     names, penalties = [task.name for task in tasks], penalties_of(model)
@@ -166,11 +170,12 @@ def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
                 progress.rows_per_second.append(len(train) / progress.seconds)
                 progress.epoch, progress.position, progress.seconds = progress.epoch + 1, 0, 0.0
                 named = measured.prefixed("valid")
+                shown = diagnose(model, valid, settings, place.device) if settings.diagnostics else NOTHING
                 place.journal.append(
                     step=progress.step,
                     epoch=progress.epoch,
-                    undefined=named.undefined,
-                    values={**named.values, "train/rows_per_second": progress.rows_per_second[-1]},
+                    undefined=named.undefined | shown.undefined,
+                    values=named.values | shown.values | {"train/rows_per_second": progress.rows_per_second[-1]},
                 )
                 _save(states, optimizers, progress, place)
                 saved = time.monotonic()

@@ -22,6 +22,7 @@ class Settings:
         checkpoint_minutes: minutes between checkpoints inside an epoch; each epoch ends with one anyway.
         conflicts: whether the journal gets the cosine between the gradients of every two tasks on what they share,
             taken in the last step before each line of training losses.
+        diagnostics: whether the journal gets after each epoch what the model shows of itself, see `diagnose`.
         rows: train and validate on the first so many training rows only (to see a model overfit them); ``None``: all.
     """
 
@@ -36,6 +37,7 @@ class Settings:
     log_steps: int
     checkpoint_minutes: float
     conflicts: bool = False
+    diagnostics: bool = False
     rows: int | None = None
 
     def __post_init__(self) -> None:

@@ -1,0 +1,82 @@
+"""What a model shows of itself while it trains: gates, masks, attention, in numbers that a journal can hold."""
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mtlbench.data.loader import Rows
+from mtlbench.metrics import Metrics
+from mtlbench.schema import Batch
+from mtlbench.train.settings import Settings
+from mtlbench.train.step import autocast
+
+MOST_NUMBERS = 64
+"""Numbers of one name in a journal: what a person can follow, and a tracking server need not choke on."""
+
+
+@runtime_checkable
+class Diagnosed(Protocol):
+    """A model that shows where its logits come from."""
+
+    def diagnostics(self, batch: Batch) -> dict[str, Tensor]:
+        """What the forward pass of a batch uses, in evaluation mode; it changes nothing in the model.
+
+        Names have parts separated by ``/``. A tensor that differs by row has B in one of its axes, whichever suits it
+        (gates are ``[T, B, E]``, attention is ``[B, L]``); no other axis grows with the batch, and what is known of
+        the whole batch, or of no row at all, has no such axis. So a reader tells rows from all else by the shapes.
+        """
+        ...
+
+
+def check_diagnosed(model: nn.Module) -> None:
+    """Refuse a model that shows nothing, or whose networks, where its tasks share none, show nothing.
+
+    Raises:
+        ValueError: with what to do.
+    """
+    networks = list(getattr(model, "copies", [model]))
+    if not all(isinstance(network, Diagnosed) for network in networks):
+        raise ValueError(
+            f"trainer.diagnostics=true journals what a model shows of itself, but {type(networks[0]).__name__} shows "
+            "nothing (it has no `diagnostics`). Set trainer.diagnostics=false, or choose a model with gates, masks or "
+            "attention"
+        )
+
+
+@torch.no_grad()
+def diagnose(model: nn.Module, rows: Rows, settings: Settings, device: torch.device) -> Metrics:
+    """What a model shows of the first evaluation batch of some rows, the mean over rows where it differs by row.
+
+    Returns:
+        ``diagnostics/<name>`` of a scalar, ``diagnostics/<name>/<i>/<j>...`` of every number of a tensor; more than
+        `MOST_NUMBERS` of one name, or one that is not finite, are undefined with that reason.
+    """
+    model.eval()
+    one, two, whole = (_shown(model, rows, n, settings, device) for n in (1, 2, settings.evaluation_batch_size))
+    found = Metrics()
+    for name, tensor in whole.items():
+        grows = [axis for axis, size in enumerate(one[name].shape) if size != two[name].shape[axis]]
+        mean = tensor.double().mean(dim=grows) if grows else tensor.double()
+        _enter(f"diagnostics/{name}", mean, found)
+    return found
+
+
+def _shown(model: nn.Module, rows: Rows, count: int, settings: Settings, device: torch.device) -> dict[str, Tensor]:
+    assert isinstance(model, Diagnosed)
+    batch = rows.gather(torch.arange(min(count, len(rows)), device=rows.device)).to(device)
+    with autocast(settings.precision, device):
+        return model.diagnostics(batch)
+
+
+def _enter(name: str, tensor: Tensor, found: Metrics) -> None:
+    if tensor.numel() > MOST_NUMBERS:
+        found.undefined[name] = f"{tensor.numel():,} numbers, of shape {list(tensor.shape)}; at most {MOST_NUMBERS}"
+        return
+    for index, value in zip(np.ndindex(*tensor.shape), tensor.flatten().tolist(), strict=True):
+        at = "/".join([name, *map(str, index)])
+        if np.isfinite(value):
+            found.values[at] = value
+        else:
+            found.undefined[at] = f"it is {value}"
