@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from mtlbench.report.result import Cell, Column, TableResult
-from mtlbench.reproduce.assemble import Finished, assemble
+from mtlbench.reproduce.assemble import assemble
+from mtlbench.reproduce.finished import Finished
 from mtlbench.reproduce.table import ClaimSpec, Paper, Printed, RowSpec, Table
 
 AUC = Column(dataset="D", task="click", metric="auc")

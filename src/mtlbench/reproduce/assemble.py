@@ -2,37 +2,13 @@
 
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
-from mtlbench.report.result import Cell, Column, Comparison, Cost, Measured, Row, Run, TableResult, Verdict
+from mtlbench.report.result import Cell, Column, Comparison, Cost, Measured, Row, TableResult, Verdict
 from mtlbench.reproduce import statistics
+from mtlbench.reproduce.finished import Finished, listed, marks, origins
 from mtlbench.reproduce.table import LOWER_IS_BETTER, Table
 from mtlbench.reproduce.verdict import cell_verdict, judge
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Finished:
-    """A finished run of a table.
-
-    Attributes:
-        row, dataset, seed: where it belongs.
-        choice: name of the data set's configuration.
-        result: content of its ``result.json``.
-        weights: of the tasks in the training loss, by task, for the weighted log loss.
-        link, curve: see `Run`.
-    """
-
-    row: str
-    dataset: str
-    seed: int
-    choice: str
-    result: Mapping[str, Any]
-    weights: Mapping[str, float]
-    link: str | None = None
-    curve: tuple[float, ...] = ()
-
 
 BySeed = dict[int, float]
 Values = dict[tuple[str, Column], BySeed]
@@ -66,7 +42,7 @@ def assemble(table: Table, runs: Sequence[Finished], *, scale: float | None, pri
         )
         own = [run for run in runs if run.row == spec.label]
         rows.append(
-            Row(label=spec.label, group=spec.group, cells=cells, runs=tuple(map(_run, own)), costs=_costs(own))
+            Row(label=spec.label, group=spec.group, cells=cells, runs=tuple(map(listed, own)), costs=_costs(own))
         )
     _general_notes(table, runs, notes)
     return TableResult(
@@ -80,7 +56,7 @@ def assemble(table: Table, runs: Sequence[Finished], *, scale: float | None, pri
         agreement={column.name: _agreement(table, column, spreads) for column in table.columns},
         ranks=_ranks(table, spreads),
         footnotes=tuple(notes.texts),
-        marks=_marks(runs, scale),
+        marks=marks(runs, scale),
         summary=_summary(rows),
     )
 
@@ -203,17 +179,6 @@ def _ranks(table: Table, spreads: Mapping[tuple[str, Column], Measured]) -> dict
     return statistics.average_ranks(values, [column.higher_is_better for column in columns])
 
 
-def _run(run: Finished) -> Run:
-    return Run(
-        identity=run.result["identity"],
-        seed=run.seed,
-        dataset=run.dataset,
-        origin=run.result["origin"],
-        link=run.link,
-        curve=run.curve,
-    )
-
-
 def _costs(runs: Sequence[Finished]) -> tuple[Cost, ...]:
     """What the runs took, one entry per data set."""
     costs = []
@@ -240,21 +205,11 @@ def _general_notes(table: Table, runs: Sequence[Finished], notes: "_Footnotes") 
     notes.number(f"{table.seeds} seeds per cell: {table.seeds_note}")
     for text in table.notes:
         notes.number(text)
-    for dataset in table.datasets:
-        own = [run for run in runs if run.dataset == dataset]
-        if len(codes := sorted({run.result["code"] for run in own})) > 1:
-            notes.number(f"{dataset}: runs were made by {len(codes)} versions of the code: {', '.join(codes)}")
-        if len(data := sorted({run.result["data"] for run in own})) > 1:
-            notes.number(f"{dataset}: runs saw different data ({', '.join(data)}); their numbers are not comparable")
+    for text in origins(runs):
+        notes.number(text)
     directions = {column.metric for column in table.columns if column.metric in LOWER_IS_BETTER}
     if directions:
         notes.number(f"lower is better: {', '.join(sorted(directions))}")
-
-
-def _marks(runs: Sequence[Finished], scale: float | None) -> tuple[str, ...]:
-    simulated = sorted({run.dataset for run in runs if run.result["origin"] == "simulated"})
-    marks = [f"SIMULATED DATA: {', '.join(simulated)}"] if simulated else []
-    return (*marks, *([f"SCALED: {scale:g} of the published rows"] if scale is not None else []))
 
 
 def _summary(rows: Sequence[Row]) -> str:

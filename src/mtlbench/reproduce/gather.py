@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from mtlbench.reproduce.assemble import Finished
+from mtlbench.reproduce.finished import Finished
 from mtlbench.reproduce.plan import PlannedRun
 from mtlbench.tracking.folder import RESULT, read_json
 from mtlbench.tracking.journal import Journal, Line

@@ -1,0 +1,65 @@
+"""A finished run of a table or a figure, and what a reader must know of several."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mtlbench.report.result import Run
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finished:
+    """A finished run of a table or a figure.
+
+    Attributes:
+        row, dataset, seed: where it belongs.
+        choice: name of the data set's configuration.
+        result: content of its ``result.json``.
+        weights: of the tasks in the training loss, by task, for the weighted log loss.
+        link, curve: see `Run`.
+    """
+
+    row: str
+    dataset: str
+    seed: int
+    choice: str
+    result: Mapping[str, Any]
+    weights: Mapping[str, float]
+    link: str | None = None
+    curve: tuple[float, ...] = ()
+
+
+def listed(run: Finished) -> Run:
+    """The run as a report names it."""
+    return Run(
+        identity=run.result["identity"],
+        seed=run.seed,
+        dataset=run.dataset,
+        origin=run.result["origin"],
+        link=run.link,
+        curve=run.curve,
+    )
+
+
+def marks(runs: Sequence[Finished], scale: float | None) -> tuple[str, ...]:
+    """What must stand on top of everything that is made of these runs.
+
+    Args:
+        runs: finished ones.
+        scale: share of the published rows that was asked for, if not all.
+    """
+    simulated = sorted({run.dataset for run in runs if run.result["origin"] == "simulated"})
+    first = [f"SIMULATED DATA: {', '.join(simulated)}"] if simulated else []
+    return (*first, *([f"SCALED: {scale:g} of the published rows"] if scale is not None else []))
+
+
+def origins(runs: Sequence[Finished]) -> list[str]:
+    """Footnotes on runs of one data set that several versions of the code made, or that saw different data."""
+    notes: list[str] = []
+    for dataset in dict.fromkeys(run.dataset for run in runs):
+        own = [run for run in runs if run.dataset == dataset]
+        if len(codes := sorted({run.result["code"] for run in own})) > 1:
+            notes.append(f"{dataset}: runs were made by {len(codes)} versions of the code: {', '.join(codes)}")
+        if len(data := sorted({run.result["data"] for run in own})) > 1:
+            notes.append(f"{dataset}: runs saw different data ({', '.join(data)}); their numbers are not comparable")
+    return notes
