@@ -1,7 +1,7 @@
 """From spilled columns to the matrices of a store: what is counted on training rows, and what is written of all."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -141,37 +141,10 @@ class Encoder:
         return counts
 
     def _inputs(self, batch: pa.RecordBatch, target: np.ndarray, counts: Counts) -> dict[str, np.ndarray]:
-        matrices = {
-            name: np.zeros((batch.num_rows, column.width), column.dtype)
-            for name, column in input_columns(self.schema, self.table).items()
-        }
-        slot = component = weight = 0
-        for field in fields_of(self.schema, self.table):
-            if field.kind == "number":
-                values, missing = number_matrix(field, batch[field.name])
-                self._count(counts, "missing", field.name, target[missing.any(axis=1)])
-                matrices["numbers"][:, component : component + field.width] = self.scales[field.name].apply(
-                    values, missing
-                )
-                component += field.width
-                continue
-            row, column, index = self._indices(batch[field.name], field)
-            self._count(counts, "values", field.name, target[row])
-            self._count(counts, "unknown", field.name, target[row[index == UNKNOWN]])
-            matrices["ids"][row, slot + column] = index + self.schema.offsets[field.name]
-            slot += field.width
-            if field.weighted:
-                entries = batch[field.name + WEIGHT_SUFFIX].flatten().to_numpy(zero_copy_only=False)
-                matrices["weights"][row, weight + column] = entries
-                weight += field.width
-        return matrices
+        def note(what: str, name: str, rows: np.ndarray) -> None:
+            self._count(counts, what, name, target[rows])
 
-    def _indices(self, column: pa.Array, field: Field) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Row, column within the field, and vocabulary index of each value."""
-        vocabulary = self.vocabularies[field.vocabulary_name]
-        if field.width > 1:
-            return *bags.places(bags.lengths(column)), vocabulary.encode(column.flatten())
-        return np.arange(len(column)), np.zeros(len(column), np.int64), vocabulary.encode(column)
+        return encode_inputs(self.schema, self.table, self.vocabularies, self.scales, batch, note)
 
     def _labels(self, batch: pa.RecordBatch, target: np.ndarray, counts: Counts, piece: Piece) -> dict[str, np.ndarray]:
         """What only labelled rows have: labels, extra columns, true probabilities."""
@@ -194,6 +167,47 @@ class Encoder:
     def _count(self, counts: Counts, what: str, name: str, target: np.ndarray) -> None:
         for file, number in zip(self.files, np.bincount(target, minlength=len(self.files)), strict=True):
             counts[file, what, name] += int(number)
+
+
+def encode_inputs(
+    schema: Schema,
+    table: str,
+    vocabularies: Mapping[str, Vocabulary],
+    scales: Mapping[str, Scale],
+    batch: pa.RecordBatch,
+    note: Callable[[str, str, np.ndarray], None],
+) -> dict[str, np.ndarray]:
+    """The matrices of inputs of some rows, see `input_columns`.
+
+    Args:
+        schema: of the store.
+        table: whose rows these are.
+        vocabularies, scales: by name.
+        batch: a column for each field of the table, see `mtlbench.data.raw.Block`; bags no longer than their fields.
+        note: told for each field in which rows there is a value, an ``unknown`` one, or a number is ``missing``.
+    """
+    matrices = {
+        name: np.zeros((batch.num_rows, column.width), column.dtype)
+        for name, column in input_columns(schema, table).items()
+    }
+    slot = component = weight = 0
+    for field in fields_of(schema, table):
+        if field.kind == "number":
+            values, missing = number_matrix(field, batch[field.name])
+            note("missing", field.name, np.flatnonzero(missing.any(axis=1)))
+            matrices["numbers"][:, component : component + field.width] = scales[field.name].apply(values, missing)
+            component += field.width
+            continue
+        row, column, index = _indices(batch[field.name], field, vocabularies[field.vocabulary_name])
+        note("values", field.name, row)
+        note("unknown", field.name, row[index == UNKNOWN])
+        matrices["ids"][row, slot + column] = index + schema.offsets[field.name]
+        slot += field.width
+        if field.weighted:
+            entries = batch[field.name + WEIGHT_SUFFIX].flatten().to_numpy(zero_copy_only=False)
+            matrices["weights"][row, weight + column] = entries
+            weight += field.width
+    return matrices
 
 
 def fields_of(schema: Schema, table: str) -> tuple[Field, ...]:
@@ -239,3 +253,10 @@ def with_slices(piece: Piece, values: np.ndarray) -> Iterator[tuple[pa.RecordBat
 
 def _tally_bag(column: pa.Array, weights: np.ndarray | None) -> pa.Table:
     return tally(column.flatten(), None if weights is None else np.repeat(weights, bags.lengths(column)))
+
+
+def _indices(column: pa.Array, field: Field, vocabulary: Vocabulary) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row, column within the field, and vocabulary index of each value."""
+    if field.width > 1:
+        return *bags.places(bags.lengths(column)), vocabulary.encode(column.flatten())
+    return np.arange(len(column)), np.zeros(len(column), np.int64), vocabulary.encode(column)
