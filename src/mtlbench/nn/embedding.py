@@ -100,7 +100,10 @@ class FieldEmbedding(nn.Module):
             _shares(ids, batch.weights, columns, self.embedding.dtype)
             for ids, columns in zip(bags, self._bag_weights, strict=True)
         ]
-        ids_BS = torch.cat(bags, dim=1)
+        ids_BS, share_BS = torch.cat(bags, dim=1), torch.cat(shares, dim=1)
+        if torch.compiler.is_exporting():  # ONNX knows no pooled gather
+            weighted_BSD = self._gather(ids_BS) * share_BS[:, :, None]
+            return torch.stack([bag.sum(dim=1) for bag in weighted_BSD.split([*map(len, self._bags)], dim=1)], dim=1)
         rows, slots = ids_BS.shape
         starts = torch.tensor(_running_sum(len(columns) for columns in self._bags), device=ids_BS.device)
         offsets = torch.arange(rows, device=ids_BS.device)[:, None] * slots + starts
@@ -110,14 +113,14 @@ class FieldEmbedding(nn.Module):
             offsets.flatten().to(ids_BS.dtype),
             mode="sum",
             sparse=self.sparse,
-            per_sample_weights=torch.cat(shares, dim=1).flatten(),
+            per_sample_weights=share_BS.flatten(),
             padding_idx=PADDING,
         )
         return pooled.view(rows, len(bags), -1)
 
     def _project(self, numbers_BN: Tensor) -> Tensor:
         weight_NFD = self._number_blocks[:, :, None] * self.numbers[:, None]
-        return (numbers_BN.to(weight_NFD.dtype) @ weight_NFD.flatten(1)).view(len(numbers_BN), *weight_NFD.shape[1:])
+        return (numbers_BN.to(weight_NFD.dtype) @ weight_NFD.flatten(1)).unflatten(1, weight_NFD.shape[1:])
 
 
 def _initial_table(rows: int, width: int, std: float | None) -> Tensor:

@@ -123,7 +123,7 @@ class WindowedRNN(nn.Module):
         assert self.keep.bias is not None
         weight_CIO = self.read.weight[:, : x_BI.shape[1]]
         read_CBO = torch.baddbmm(self.read.bias[:, None], x_BI.expand(len(weight_CIO), -1, -1), weight_CIO)
-        h_NBH = c_NBH = x_BI.new_zeros(len(self.cells), len(x_BI), self.keep.weight.shape[1])
+        h_NBH = c_NBH = x_BI.new_zeros(len(self.cells), x_BI.shape[0], self.keep.weight.shape[1])
         shift_SCO = None if shifts_SI is None else torch.einsum("si,cio->sco", shifts_SI, self.read.weight)
         states: list[Tensor] = []
         for positions_N, cells_N in zip(self.positions.T, self.cells.T, strict=True):
