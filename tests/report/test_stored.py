@@ -22,9 +22,9 @@ def test_a_table_comes_back_equal(tmp_path: Path) -> None:
     ("text", "reason"),
     [
         ("{", "no JSON"),
-        ("[]", "no table of format 1"),
-        ('{"format": 2}', "found: 2"),
-        ('{"format": 1, "name": "x"}', "title: "),
+        ("[]", "no table or figure of format 2"),
+        ('{"format": 1}', "found: 1"),
+        ('{"format": 2, "kind": "table", "name": "x"}', "title: "),
         (stored_text(example()).replace('"not run"', '"splendid"'), "verdict: "),
         (stored_text(example()).replace("0.7034", '"much"'), "rows.0.cells.0.measured.mean: "),
     ],
@@ -43,9 +43,9 @@ def test_tables_are_found_by_name_in_the_order_asked_for(tmp_path: Path) -> None
         (tmp_path / f"{name}.json").write_text(stored_text(replace(example(), name=name)))
     assert [result.name for result in find_stored(tmp_path)] == ["a", "b", "c"]
     assert [result.name for result in find_stored(tmp_path, ["c", "a"])] == ["c", "a"]
-    with pytest.raises(ValueError, match="no table d; it has a, b, c"):
+    with pytest.raises(ValueError, match="no table or figure d; it has a, b, c"):
         find_stored(tmp_path, ["a", "d"])
-    with pytest.raises(ValueError, match=r"holds no tables.*mtlbench reproduce"):
+    with pytest.raises(ValueError, match=r"holds no tables or figures.*mtlbench reproduce"):
         find_stored(tmp_path / "nowhere")
 
 
@@ -55,7 +55,7 @@ def test_the_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert run(["made_up", "--from", str(tmp_path), "--to", str(target)]) == 0
     assert "Made up &amp;" in target.read_text(encoding="utf-8")
     assert "1 table: " in capsys.readouterr().err
-    assert json.loads((tmp_path / "made_up.json").read_text())["format"] == 1
+    assert json.loads((tmp_path / "made_up.json").read_text())["format"] == 2
 
 
 def test_reproduce_stores_its_tables_and_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Measured tables as JSON files, so that reports can be made of them later, elsewhere, without any run."""
+"""Measured tables and figures as JSON files, so that reports can be made of them later, elsewhere, without any run."""
 
 import json
 from collections.abc import Sequence
@@ -7,22 +7,25 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from mtlbench.report.figure import FigureResult
 from mtlbench.report.result import TableResult
 
-FORMAT = 1
-"""Of the files; it rises when a reader of today could misunderstand what is written tomorrow."""
+FORMAT = 2
+"""Of the files; it rises when a reader of today could misunderstand what is written tomorrow. Since 2: a kind."""
+KINDS: dict[str, type[TableResult] | type[FigureResult]] = {"table": TableResult, "figure": FigureResult}
 
 
-def stored_text(result: TableResult) -> str:
-    """A table as JSON, every number in full."""
-    return json.dumps({"format": FORMAT, **asdict(result)}, indent=1, ensure_ascii=False) + "\n"
+def stored_text(result: TableResult | FigureResult) -> str:
+    """A table or a figure as JSON, every number in full."""
+    kind = next(name for name, type_ in KINDS.items() if isinstance(result, type_))
+    return json.dumps({"format": FORMAT, "kind": kind, **asdict(result)}, indent=1, ensure_ascii=False) + "\n"
 
 
-def read_stored(path: Path) -> TableResult:
+def read_stored(path: Path) -> TableResult | FigureResult:
     """What `stored_text` wrote.
 
     Raises:
-        ValueError: the file is damaged, is no table, or is one of another format.
+        ValueError: the file is damaged, is neither table nor figure, or is one of another format.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -30,27 +33,40 @@ def read_stored(path: Path) -> TableResult:
         raise ValueError(f"{path}: no JSON ({error}); {_again(path)}") from error
     found = content.pop("format", None) if isinstance(content, dict) else None
     if found != FORMAT:
-        raise ValueError(f"{path}: no table of format {FORMAT}, which is read here (found: {found}); {_again(path)}")
+        raise ValueError(
+            f"{path}: no table or figure of format {FORMAT}, which is read here (found: {found}); {_again(path)}"
+        )
+    if (kind := content.pop("kind", None)) not in KINDS:
+        raise ValueError(f"{path}: its kind is {kind!r}; known: {', '.join(KINDS)}; {_again(path)}")
     try:
-        return TypeAdapter(TableResult).validate_json(json.dumps(content))
+        return TypeAdapter(KINDS[kind]).validate_json(json.dumps(content))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{path}: not what a table is, {place}: {first['msg']}; {_again(path)}") from error
+        raise ValueError(f"{path}: not what a {kind} is, {place}: {first['msg']}; {_again(path)}") from error
 
 
-def find_stored(folder: Path, names: Sequence[str] = ()) -> list[TableResult]:
-    """The stored tables of a folder: all of them by name, or the named ones in their order.
+def find_stored(folder: Path, names: Sequence[str] = ()) -> list[TableResult | FigureResult]:
+    """The stored tables and figures of a folder: the named ones in their order, or all of them.
+
+    All of them stand by the first word of their names, the paper's, its tables before its figures.
 
     Raises:
         ValueError: there is none, or a named one is missing.
     """
     there = sorted(path.stem for path in folder.glob("*.json"))
     if not there:
-        raise ValueError(f"{folder} holds no tables (*.json); mtlbench reproduce <table> --to {folder} writes them")
+        raise ValueError(
+            f"{folder} holds no tables or figures (*.json); mtlbench reproduce <name> --to {folder} writes them"
+        )
     if strange := [name for name in names if name not in there]:
-        raise ValueError(f"{folder} has no table {', '.join(strange)}; it has {', '.join(there)}")
-    return [read_stored(folder / f"{name}.json") for name in names or there]
+        raise ValueError(f"{folder} has no table or figure {', '.join(strange)}; it has {', '.join(there)}")
+    found = [read_stored(folder / f"{name}.json") for name in names or there]
+    return found if names else sorted(found, key=_by_paper)
+
+
+def _by_paper(result: TableResult | FigureResult) -> tuple[str, bool, str]:
+    return result.name.partition("_")[0], isinstance(result, FigureResult), result.name
 
 
 def _again(path: Path) -> str:

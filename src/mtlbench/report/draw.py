@@ -1,0 +1,225 @@
+"""A measured figure drawn for print: PNG, SVG with text as text, and its numbers as JSON.
+
+No ``pyplot``: a figure is an object like any other, drawn the same in every process and thread. What stands on the
+drawing survives copying it without its page, so the marks (simulated, scaled) and what is missing are part of it.
+Series are told apart by colour, and also by marker, dash or hatch.
+"""
+
+from collections.abc import Sequence
+from math import ceil
+from pathlib import Path
+from textwrap import wrap
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from mtlbench.report.figure import Bars, FigureResult, HeatMap, Lines, Panel
+from mtlbench.report.panels import (
+    GROUND,
+    LETTER,
+    LINE,
+    SOFT,
+    TEXT,
+    WARNING,
+    Handle,
+    draw_bars,
+    draw_heat_map,
+    draw_lines,
+    names_height,
+    scale_of,
+    styles_of,
+)
+from mtlbench.report.stored import stored_text
+
+COLUMN, PAGE = 3.5, 7.0
+"""Widths in inches of one and of two printed columns; nothing is scaled when it goes to print."""
+MARGIN = 0.75
+"""Inches of a panel that its vertical axis and its scale of colours take."""
+WIDE = 12
+"""More bars, or columns of a heat map, than that take the whole width of the page."""
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
+    "font.size": 7.5,
+    "axes.titlesize": 8,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 7.5,
+    "axes.edgecolor": SOFT,
+    "axes.labelcolor": TEXT,
+    "axes.titlecolor": TEXT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "axes.formatter.useoffset": False,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "grid.color": LINE,
+    "grid.linewidth": 0.5,
+    "text.color": TEXT,
+    "text.parse_math": False,  # a label is what it says, dollars too
+    "legend.fontsize": 7.5,
+    "hatch.linewidth": 0.5,
+    "hatch.color": GROUND,
+    "figure.facecolor": GROUND,
+    "axes.facecolor": GROUND,
+    "savefig.facecolor": "auto",
+    "savefig.dpi": 200,
+    "savefig.bbox": None,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "mtlbench",
+}
+
+
+def write(result: FigureResult, folder: Path) -> list[Path]:
+    """Write ``<name>.png``, ``.svg`` and ``.json``; the same result gives the same SVG to the byte."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{result.name}.{ending}" for ending in ("png", "svg", "json")]
+    figure = draw(result)
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(paths[0])
+        figure.savefig(paths[1], metadata={"Date": None, "Title": result.title})
+    paths[2].write_text(stored_text(result), encoding="utf-8")
+    return paths
+
+
+def draw(result: FigureResult) -> Figure:
+    """Title and marks on top, all panels, one legend below them; where nothing ran it says so."""
+    with matplotlib.rc_context(STYLE):
+        rows = _rows(result.panels)
+        width = COLUMN if len(result.panels) == 1 and not _is_wide(result.panels[0]) else PAGE
+        columns = max(map(len, rows), default=1)
+        heights = [max(_height(panel, width, columns) for panel in row) for row in rows]
+        header = _header(result, width)
+        series, references = styles_of(result.panels)
+        above = sum(_line_height(size) for _, size, _, _ in header) + 0.1
+        below = _legend_height([*series, *references], width)
+        height = above + sum(heights) + below
+        inside = ConstrainedLayoutEngine(rect=(0, below / height, 1, 1 - (above + below) / height), hspace=0.06)
+        figure = Figure(figsize=(width, height), layout=inside)
+        _write_header(figure, header)
+        if rows:
+            handles = _draw_panels(figure, result.panels, rows, heights)
+            _write_legend(figure, handles, width)
+        return figure
+
+
+def _draw_panels(
+    figure: Figure, panels: Sequence[Panel], rows: Sequence[Sequence[Panel]], heights: Sequence[float]
+) -> dict[str, Handle]:
+    series, references = styles_of(panels)
+    columns = max(map(len, rows))
+    grid = figure.add_gridspec(len(rows), columns, height_ratios=heights)
+    handles: dict[str, Handle] = {}
+    scales: dict[tuple[str, float | None], tuple[QuadMesh, list[Axes]]] = {}
+    for i, row in enumerate(rows):
+        for j, panel in enumerate(row):
+            inches = _inches(panel, figure.get_figwidth(), columns)
+            axes = figure.add_subplot(grid[i, :] if _is_wide(panel) else grid[i, j])
+            axes.set_title("\n".join(wrap(panel.title, int((inches + 0.5 * MARGIN) / LETTER / 1.1))))
+            if isinstance(panel, HeatMap):
+                mesh = draw_heat_map(axes, panel, scale_of(panel, panels), inches)
+                scales.setdefault((panel.value_name, panel.centre), (mesh, []))[1].append(axes)
+            elif isinstance(panel, Lines):
+                handles |= draw_lines(axes, panel, series, references)
+            else:
+                handles |= draw_bars(axes, panel, series, inches)
+    for (name, _), (mesh, several) in scales.items():
+        bar = figure.colorbar(mesh, ax=several, aspect=24, pad=0.02, fraction=0.05)
+        bar.set_label(name)
+        bar.outline.set_visible(False)
+        assert bar.solids is not None
+        bar.solids.set(rasterized=False, edgecolor="face")
+    return handles
+
+
+def _rows(panels: Sequence[Panel]) -> list[list[Panel]]:
+    """Panels by rows, in reading order; a wide one has a row of its own."""
+    narrow = [panel for panel in panels if not _is_wide(panel)]
+    small = all(isinstance(panel, HeatMap) and len(panel.x) <= 5 and max(map(len, panel.y)) <= 8 for panel in narrow)
+    columns = 4 if len(narrow) > 6 and small else 2 if len(narrow) in (2, 4) else 3
+    rows: list[list[Panel]] = []
+    for panel in panels:
+        if rows and len(rows[-1]) < columns and not _is_wide(panel) and not _is_wide(rows[-1][0]):
+            rows[-1].append(panel)
+        else:
+            rows.append([panel])
+    return rows
+
+
+def _is_wide(panel: Panel) -> bool:
+    if isinstance(panel, HeatMap):
+        return len(panel.x) > WIDE
+    return isinstance(panel, Bars) and len(panel.groups) * len(panel.series) > WIDE
+
+
+def _inches(panel: Panel, width: float, columns: int) -> float:
+    """Width of what is inside a panel's axes, more or less."""
+    return (width if _is_wide(panel) else width / columns) - MARGIN
+
+
+def _height(panel: Panel, width: float, columns: int) -> float:
+    """Inches of a panel with its title and the names around it."""
+    inches = _inches(panel, width, columns)
+    if isinstance(panel, HeatMap):
+        return min(max(0.8, 0.2 * len(panel.y)), 5.5) + 0.6 + names_height(panel.x, inches)
+    if isinstance(panel, Bars):
+        return 1.9 + names_height(panel.groups, inches)
+    return 2.2
+
+
+def _header(result: FigureResult, width: float) -> list[tuple[str, float, str, str]]:
+    """Lines above the panels: text, size in points, weight, colour."""
+    kinds = [(result.title, 9.0, "bold", TEXT), (f"{result.paper}. {result.place}. {result.name}", 7.0, "normal", SOFT)]
+    kinds += [(mark, 8.0, "bold", WARNING) for mark in result.marks]
+    if not result.panels:
+        kinds.append(("Nothing was drawn.", 8.0, "normal", TEXT))
+    if result.missing:
+        kinds.append(("Not drawn, since its runs are missing: " + "; ".join(result.missing), 7.0, "normal", SOFT))
+    return [
+        (line, size, weight, colour)
+        for text, size, weight, colour in kinds
+        for line in wrap(text, int(width / LETTER * 7 / size / (1.1 if weight == "bold" else 1)))
+    ]
+
+
+def _write_header(figure: Figure, header: Sequence[tuple[str, float, str, str]]) -> None:
+    height = figure.get_figheight()
+    top = height - 0.05
+    for text, size, weight, colour in header:
+        where = (0.06 / figure.get_figwidth(), top / height)
+        figure.text(*where, text, fontsize=size, fontweight=weight, color=colour, va="top")
+        top -= _line_height(size)
+
+
+def _line_height(size: float) -> float:
+    return size * 1.35 / 72
+
+
+def _legend_columns(labels: Sequence[str], width: float) -> int:
+    return min(max(int(width / (0.5 + 1.08 * LETTER * max(map(len, labels)))), 1), len(labels))
+
+
+def _legend_height(labels: Sequence[str], width: float) -> float:
+    return 0.06 + 0.165 * ceil(len(labels) / _legend_columns(labels, width)) if labels else 0.0
+
+
+def _write_legend(figure: Figure, handles: dict[str, Handle], width: float) -> None:
+    if not handles:
+        return
+    figure.legend(
+        [*handles.values()],  # pyright: ignore[reportArgumentType]  # a container of bars is a legend's handle too
+        [*handles],
+        loc="lower center",
+        ncols=_legend_columns([*handles], width),
+        frameon=False,
+        borderaxespad=0.3,
+        borderpad=0,
+        labelspacing=0.35,
+        handlelength=2.6,
+        columnspacing=1.3,
+    ).set_in_layout(False)

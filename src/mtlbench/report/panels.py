@@ -1,0 +1,220 @@
+"""One panel of a figure on its axes: heat map, lines or bars, with their numbers and without a legend."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import ceil, isclose, log10
+from textwrap import wrap
+from typing import TypeVar
+
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from matplotlib.colors import CenteredNorm, Colormap, Normalize
+from matplotlib.container import BarContainer
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+from mtlbench.report.figure import Bars, HeatMap, Lines, Panel
+
+TEXT, SOFT, LINE, GROUND, WARNING = "#1b1d21", "#5b6069", "#d9dbdf", "#fefefe", "#5d3f00"
+PALETTE = ("#0b6cb3", "#b34700", "#08795a", "#a5338f", "#7a5c00", "#4b4fc4", "#b3213d", "#54585f")
+"""``--c0`` to ``--c7`` of the page's style sheet in the light; series beyond share them."""
+MARKERS, HATCHES = "osD^vPX*", ("", "////", "....", "\\\\\\\\", "xxxx", "----", "oooo", "++++")
+DASHES = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)))
+REFERENCES = ((0, (6, 2)), (0, (1, 2)), (0, (6, 2, 1, 2)), "-")
+LETTER = 0.056
+"""Inches that a letter of the tick labels takes, more or less."""
+LABELLED = 64
+"""A heat map of at most so many cells has its numbers in the cells, if they can be read there."""
+
+T = TypeVar("T")
+Scale = tuple[Normalize, Colormap]
+Handle = Line2D | BarContainer
+Styles = Mapping[str, int]
+"""By label: its place among the series of the whole figure, or among its references."""
+
+
+def styles_of(panels: Iterable[Panel]) -> tuple[dict[str, int], dict[str, int]]:
+    """Places of series, and of references: a label looks the same in all panels of a figure."""
+    series: dict[str, int] = {}
+    references: dict[str, int] = {}
+    for panel in panels:
+        if isinstance(panel, Lines):
+            for curve in panel.curves:
+                kind = references if curve.reference else series
+                kind.setdefault(curve.label, len(kind))
+        elif isinstance(panel, Bars):
+            for bars in panel.series:
+                series.setdefault(bars.label, len(series))
+    return series, references
+
+
+def scale_of(panel: HeatMap, panels: Iterable[Panel]) -> Scale:
+    """One scale for all heat maps of a figure that show the same thing, so that a colour is one number everywhere."""
+    alike = [
+        other
+        for other in panels
+        if isinstance(other, HeatMap) and (other.value_name, other.centre) == (panel.value_name, panel.centre)
+    ]
+    values = [value for other in alike for row in other.values for value in row if value is not None] or [0.0]
+    low, high = min(values), max(values)
+    if panel.centre is not None:
+        half = max(abs(low - panel.centre), abs(high - panel.centre)) or 1.0
+        return CenteredNorm(panel.centre, half), colormaps["RdBu_r"].resampled(65)
+    if isclose(low, high):
+        low, high = low - 0.5, high + 0.5
+    return Normalize(low, high), colormaps["YlGnBu"].resampled(64)
+
+
+def draw_heat_map(axes: Axes, panel: HeatMap, scale: Scale, inches: float) -> QuadMesh:
+    """Cells in their colours, those without a number grey; numbers in them where they can be read."""
+    numbers = [[float("nan") if value is None else value for value in row] for row in panel.values]
+    axes.set_facecolor(LINE)
+    mesh = axes.pcolormesh(numbers, norm=scale[0], cmap=scale[1], edgecolors=GROUND, linewidth=0.4)
+    axes.invert_yaxis()
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel(panel.x_name)
+    axes.set_ylabel(panel.y_name)
+    _name_columns(axes, [column + 0.5 for column in range(len(panel.x))], panel.x, inches)
+    step = ceil(len(panel.y) / 32)
+    places = range(0, len(panel.y), step)
+    axes.set_yticks([place + 0.5 for place in places], [_folded(panel.y[place], 24) for place in places])
+    texts = cell_texts(panel)
+    room = inches / len(panel.x) * 72  # points
+    size = min(7.0, room / (0.66 * max(map(len, texts.values()), default=1)))
+    if len(panel.x) * len(panel.y) <= LABELLED and size >= 4.5:
+        for (i, j), text in texts.items():
+            value = panel.values[i][j]
+            dark = value is not None and _is_dark(scale, value)
+            colour = SOFT if value is None else "#ffffff" if dark else "#000000"
+            axes.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=size, color=colour)
+    return mesh
+
+
+def cell_texts(panel: HeatMap) -> dict[tuple[int, int], str]:
+    """What stands in the cells: as many digits as tell the panel's numbers apart; a dash where there is none."""
+    values = [value for row in panel.values for value in row if value is not None]
+    spread = max(values) - min(values) if values else 0.0
+    spread = spread or max(map(abs, values), default=0.0) or 1.0
+    digits = min(max(ceil(log10(50 / spread)), 0), 4)
+    return {
+        (i, j): "–" if value is None else f"{value:.{digits}f}"
+        for i, row in enumerate(panel.values)
+        for j, value in enumerate(row)
+    }
+
+
+def draw_lines(axes: Axes, panel: Lines, series: Styles, references: Styles) -> dict[str, Handle]:
+    """Curves with their bands; gives the artist of every label, for a legend."""
+    handles: dict[str, Handle] = {}
+    for curve in panel.curves:
+        if curve.reference:
+            dash = _turn(REFERENCES, references[curve.label])
+            [handles[curve.label]] = axes.plot(curve.x, curve.y, color=SOFT, linewidth=0.8, linestyle=dash, zorder=1.5)
+            continue
+        place = series[curve.label]
+        colour = _turn(PALETTE, place)
+        marker = _turn(MARKERS, place) if len(curve.x) <= 16 else None
+        dash = DASHES[place // len(PALETTE) % len(DASHES)] if marker else _turn(DASHES, place)
+        [handles[curve.label]] = axes.plot(
+            curve.x, curve.y, color=colour, linewidth=1.2, linestyle=dash, marker=marker, markersize=3.2
+        )
+        if curve.low is not None and curve.high is not None:
+            axes.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
+    axes.grid(visible=True)
+    axes.set_axisbelow(True)
+    axes.set_xlabel(panel.x_name)
+    axes.set_ylabel(panel.y_name)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
+    _number_columns(axes, panel)
+    return handles
+
+
+def draw_bars(axes: Axes, panel: Bars, series: Styles, inches: float) -> dict[str, Handle]:
+    """Groups of bars with whiskers, words where there is none; gives the artist of every label, for a legend."""
+    handles: dict[str, Handle] = {}
+    width = 0.82 / len(panel.series)
+    for place, bars in enumerate(panel.series):
+        offset = (place - (len(panel.series) - 1) / 2) * width
+        there = [(i, value) for i, value in enumerate(bars.values) if value is not None]
+        style = series[bars.label]
+        handles[bars.label] = axes.bar(
+            [i + offset for i, _ in there],
+            [value - panel.base for _, value in there],
+            width,
+            bottom=panel.base,
+            facecolor=_turn(PALETTE, style),
+            edgecolor=GROUND,
+            hatch=_turn(HATCHES, style),
+            linewidth=0.4,
+        )
+        for i, (value, error) in enumerate(zip(bars.values, bars.errors, strict=True)):
+            if value is None:
+                axes.text(
+                    i + offset, panel.base, " not run", rotation=90, ha="center", va="bottom", fontsize=6, color=SOFT
+                )
+            elif error is not None:
+                axes.errorbar(i + offset, value, error, color=TEXT, elinewidth=0.7, capsize=1.6, capthick=0.7)
+    axes.axhline(panel.base, color=SOFT, linewidth=0.6)
+    axes.grid(visible=True, axis="y")
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="x", length=0)
+    axes.set_xlim(-0.5, len(panel.groups) - 0.5)
+    axes.set_ylabel(panel.y_name)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
+    _name_columns(axes, range(len(panel.groups)), panel.groups, inches)
+    return handles
+
+
+def names_height(names: Sequence[str], inches: float) -> float:
+    """Inches that the names below a panel take more than one line does."""
+    texts, turned = _fitted(names, inches)
+    if turned:
+        return 0.1 + 0.75 * LETTER * max(len(line) for text in texts for line in text.split("\n"))
+    return 0.12 * max(text.count("\n") for text in texts)
+
+
+def _name_columns(axes: Axes, places: Sequence[float], names: Sequence[str], inches: float) -> None:
+    texts, turned = _fitted(names, inches)
+    axes.set_xticks(places, texts)
+    if turned:
+        for label in axes.get_xticklabels():
+            label.set(rotation=40, ha="right", rotation_mode="anchor")
+
+
+def _fitted(names: Sequence[str], inches: float) -> tuple[list[str], bool]:
+    """Names folded to the room of a column; or, where a word is longer than that, to be turned, and every n-th only."""
+    letters = int(inches / len(names) / LETTER) - 1
+    if letters > 0 and all(len(word) <= letters for name in names for word in name.split()):
+        return [_folded(name, letters) for name in names], False
+    step = ceil(len(names) * 0.14 / inches)
+    return [_folded(name, 24) if place % step == 0 else "" for place, name in enumerate(names)], True
+
+
+def _folded(name: str, letters: int) -> str:
+    return "\n".join(wrap(name, letters)) or name
+
+
+def _number_columns(axes: Axes, panel: Lines) -> None:
+    """Ticks at the points themselves where they are few, since these are what was measured."""
+    points = sorted({x for curve in panel.curves for x in curve.x})
+    if panel.log_x:
+        axes.set_xscale("log", base=2)
+    if len(points) <= 8:
+        axes.xaxis.set_major_locator(FixedLocator(points))
+    elif not panel.log_x:
+        whole = all(point == int(point) for point in points)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=whole, steps=[1, 2, 5, 10]))
+    if panel.log_x or len(points) <= 8:
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _is_dark(scale: Scale, value: float) -> bool:
+    norm, colours = scale
+    red, green, blue, _ = colours(float(norm(value)))
+    return 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2 < 0.18
+
+
+def _turn(kinds: Sequence[T], place: int) -> T:
+    return kinds[place % len(kinds)]
