@@ -10,8 +10,9 @@ import pytest
 from mtlbench.cli.choices import conf_folder
 from mtlbench.cli.compose import compose
 from mtlbench.experiment.build import build
+from mtlbench.experiment.check import check_config
 from mtlbench.experiment.errors import ConfigError
-from mtlbench.experiment.run import check_config, configured_ranking
+from mtlbench.experiment.objects import configured_ranking
 from mtlbench.reproduce.table import Table, read_table, table_names
 
 FOLDER = conf_folder() / "table"
@@ -89,6 +90,7 @@ def test_every_row_can_be_run(table: Table) -> None:
         (lambda text: text.replace("better: [MMoE]", "better: [MMOE]"), "claims name MMOE; rows are Single-Task"),
         (lambda text: text.replace("label: OMoE", "label: MMoE"), "printed numbers name OMoE|more than once: MMoE"),
         (lambda text: text.replace("  Census-Income: [", "  Census: ["), "no overrides for data set Census-Income"),
+        (lambda text: text.replace("datasets:\n", "datasets:\n  WeChat: [dataset=wechat]\n"), "no number .* of data set WeChat"),
         (lambda text: text.replace("metric: auc", "metric: ndcg"), "claims name metric ndcg; columns have auc"),
         (lambda text: text.replace("default: Single-Task", "default: Nobody"), "twins name Nobody"),
     ],

@@ -1,19 +1,19 @@
-"""Which runs a table consists of, which of them are finished, and how long the others will take."""
+"""Which runs a table or a figure consists of, which of them are finished, and how long the others will take."""
 
 import json
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Protocol
 
 from omegaconf import DictConfig, OmegaConf
 
 from mtlbench.data.raw import ROWS
 from mtlbench.experiment.data import Data, locate
 from mtlbench.experiment.identity import run_identity
-from mtlbench.reproduce.table import RowSpec, Table
+from mtlbench.reproduce.table import RowSpec
 
 SMALLEST = 20_000
 """Rows below which a scaled run says nothing: its test split would hold too few positives."""
@@ -21,12 +21,25 @@ SMALLEST = 20_000
 Compose = Callable[[list[str]], DictConfig]
 
 
+class Study(Protocol):
+    """What a table and a figure have in common: rows by data sets by seeds, under one profile."""
+
+    @property
+    def profile(self) -> str: ...
+    @property
+    def seeds(self) -> int: ...
+    @property
+    def datasets(self) -> Mapping[str, list[str]]: ...
+    @property
+    def rows(self) -> tuple[RowSpec, ...]: ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedRun:
-    """One run of a table.
+    """One run of a table or a figure.
 
     Attributes:
-        row, dataset, seed: where in the table it belongs.
+        row, dataset, seed: where in it the run belongs.
         config: its whole configuration.
         data: that it learns from.
         identity: of the run.
@@ -49,7 +62,7 @@ class PlannedRun:
 
 
 def expand(
-    table: Table,
+    study: Study,
     compose: Compose,
     overrides: Sequence[str],
     *,
@@ -57,29 +70,29 @@ def expand(
     rows: Sequence[str] | None = None,
     seeds: int | None = None,
 ) -> list[PlannedRun]:
-    """All runs of a table: rows by data sets by seeds.
+    """All runs of a table or a figure: rows by data sets by seeds.
 
-    Rows whose overrides say the same are the same runs (`PlannedRun.identity`), also between tables.
+    Rows whose overrides say the same are the same runs (`PlannedRun.identity`), also between tables and figures.
 
     Args:
-        table: to reproduce.
+        study: to reproduce.
         compose: makes a configuration of overrides.
-        overrides: the user's, stronger than the table's.
+        overrides: the user's, stronger than its own.
         scale: share of the published rows to simulate; ``None`` runs all there are.
         rows: labels to run; default: all.
-        seeds: how many of the table's seeds at most, from the first; default: all, and one where it is scaled.
+        seeds: how many of its seeds at most, from the first; default: all, and one where it is scaled.
     """
-    several = min(table.seeds, seeds or (table.seeds if scale is None else 1))
+    several = min(study.seeds, seeds or (study.seeds if scale is None else 1))
     planned: list[PlannedRun] = []
-    for spec in table.rows:
-        for dataset, words in table.datasets.items():
-            if (rows is None or spec.label in rows) and any(c.dataset == dataset for c in table.columns):
-                planned += _of_cell(table, spec, dataset, words, compose, overrides, scale, several)
+    for spec in study.rows:
+        for dataset, words in study.datasets.items():
+            if rows is None or spec.label in rows:
+                planned += _of_cell(study, spec, dataset, words, compose, overrides, scale, several)
     return planned
 
 
 def _of_cell(
-    table: Table,
+    study: Study,
     spec: RowSpec,
     dataset: str,
     words: Sequence[str],
@@ -88,7 +101,7 @@ def _of_cell(
     scale: float | None,
     seeds: int,
 ) -> list[PlannedRun]:
-    said = [f"profile={table.profile}", *words, *spec.overrides]
+    said = [f"profile={study.profile}", *words, *spec.overrides]
     smaller = [] if scale is None else _scaled(compose(said), scale)
     config = compose([*said, *smaller, *overrides])
     data = locate(config.dataset, Path(config.run.data))

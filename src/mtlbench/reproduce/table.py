@@ -5,13 +5,15 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 from omegaconf import OmegaConf
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.report.result import Column
+
+Keys = TypeVar("Keys")
 
 LOWER_IS_BETTER = ("logloss", "logloss_sum", "logloss_weighted", "ne", "ece", "parameters")
 PRIVATE = ("alipay", "xiaomi")
@@ -136,7 +138,7 @@ def read_table(folder: Path, name: str) -> Table:
     path = folder / f"{name}.yaml"
     if not path.is_file():
         raise ConfigError(f"no table '{name}'; there are: {', '.join(table_names(folder))}")
-    file = _parsed(path)
+    file = parsed(path, _File)
     printed = _printed(folder / "printed" / f"{name}.csv")
     labels = [row.label for row in file.rows]
     columns = tuple(dict.fromkeys(column for _, column in printed))
@@ -153,10 +155,15 @@ def read_table(folder: Path, name: str) -> Table:
     )
 
 
-def _parsed(path: Path) -> _File:
-    values = typing.cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path), resolve=True))
+def parsed(path: Path, keys: type[Keys]) -> Keys:
+    """The content of a YAML file as a dataclass of its keys.
+
+    Raises:
+        ConfigError: a key is missing, unknown or of the wrong type.
+    """
+    values = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     try:
-        return TypeAdapter(_File).validate_python(values)
+        return TypeAdapter(keys).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
@@ -208,6 +215,8 @@ def _refuse_strangers(
     if strange := sorted({column.dataset for column in columns} - set(file.datasets)):
         known = ", ".join(file.datasets)
         raise ConfigError(f"{path}: no overrides for data set {', '.join(strange)}; there are some for {known}")
+    if idle := sorted(set(file.datasets) - {column.dataset for column in columns}):
+        raise ConfigError(f"{path}: no number is printed of data set {', '.join(idle)}; its runs would serve nothing")
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
         raise ConfigError(f"{path}: row named more than once: {', '.join(twice)}")
     metrics = {column.metric for column in columns}
