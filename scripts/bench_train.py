@@ -108,9 +108,10 @@ def mtlbench_side(optimizer: str, precision: str, batch: int, seconds: float, de
     from mtlbench.models.mmoe import MMoE
     from mtlbench.schema import Field, Schema, Task
     from mtlbench.tracking.journal import Journal
-    from mtlbench.train.loop import Place, fit
+    from mtlbench.train.loop import fit
     from mtlbench.train.objective import Objective, TaskLosses
     from mtlbench.train.optimizers import LazyAdam, build_optimizers
+    from mtlbench.train.progress import Place
     from mtlbench.train.settings import Settings
 
     schema = Schema(

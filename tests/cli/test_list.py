@@ -9,7 +9,7 @@ from mtlbench.cli import main
 from mtlbench.cli.choices import choices, comments
 from mtlbench.cli.compose import compose, compose_group
 from mtlbench.cli.list import common_schema, parameter_counts
-from mtlbench.experiment.run import build_model
+from mtlbench.experiment.objects import build_model
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,9 @@ from mtlbench.data.loader import Rows
 from mtlbench.schema import Batch, Schema
 from mtlbench.tracking.journal import Journal
 from mtlbench.train.diagnostics import diagnose
-from mtlbench.train.loop import Place, fit
+from mtlbench.train.loop import fit
 from mtlbench.train.objective import Objective, TaskLosses
+from mtlbench.train.progress import Place
 from mtlbench.train.settings import Settings
 from synthetic import plain_schema, random_batch
 

@@ -15,17 +15,21 @@ from mtlbench.balancing.famo import FAMO
 from mtlbench.balancing.gradnorm import GradNorm
 from mtlbench.balancing.protocol import Gramian
 from mtlbench.balancing.uncertainty import Uncertainty
-from mtlbench.data.loader import Rows
+from mtlbench.data.loader import Rows, order
 from mtlbench.losses import task_losses
+from mtlbench.metrics import evaluate
 from mtlbench.schema import Batch, Schema
 from mtlbench.tracking.journal import Journal
-from mtlbench.train import loop
 from mtlbench.train.checkpoint import CheckpointError
 from mtlbench.train.interrupt import Interrupted
-from mtlbench.train.loop import NonFiniteLossError, Place, Progress, batch_bounds, fit, load_best, score
+from mtlbench.train.loop import batch_bounds, fit
 from mtlbench.train.objective import Objective, TaskLosses
 from mtlbench.train.optimizers import LazyAdam
+from mtlbench.train.progress import Place, Progress
+from mtlbench.train.score import score
+from mtlbench.train.selection import load_best
 from mtlbench.train.settings import Settings
+from mtlbench.train.terms import NonFiniteLossError
 from synthetic import plain_schema, random_batch
 
 SCHEMA = plain_schema()
@@ -242,7 +246,7 @@ def test_scores_are_corrected_for_the_weight_of_positives(tmp_path: Path):
     )
     torch.testing.assert_close(corrected, plain - torch.tensor([3.0, 40.0]).log())
     lines = [line for line in journal_values(tmp_path / "weighted") if "valid/task1/logloss" in line]
-    measured = loop.evaluate(corrected, VALID.columns["labels"], None, SCHEMA.tasks).values
+    measured = evaluate(corrected, VALID.columns["labels"], None, SCHEMA.tasks).values
     assert lines[-1]["valid/task1/logloss"] == pytest.approx(measured["task1/logloss"])
 
 
@@ -291,7 +295,7 @@ def test_the_weights_of_the_best_validation_score_are_kept_not_the_last(tmp_path
     assert steps == {"model": 7 * (best_epoch + 1)}
     selected = score(model, VALID, OBJECTIVE.losses, SETTINGS, torch.device("cpu"))
     assert not torch.equal(selected, last)
-    measured = loop.evaluate(selected, VALID.columns["labels"], None, SCHEMA.tasks).values
+    measured = evaluate(selected, VALID.columns["labels"], None, SCHEMA.tasks).values
     assert (measured["task0/auc"] + measured["task1/auc"]) / 2 == pytest.approx(scores[best_epoch], abs=1e-12)
 
 
@@ -321,7 +325,7 @@ def test_tasks_that_share_nothing_are_each_selected_at_their_own_best_step(tmp_p
     assert progress.best_step["task0"] != progress.best_step["task1"], "choose a seed for which they differ"
     load_best(model, SCHEMA.tasks, "auc", tmp_path / "best.pt", "toy")
     logits = score(model, VALID, OBJECTIVE.losses, SETTINGS, torch.device("cpu"))
-    measured = loop.evaluate(logits, VALID.columns["labels"], None, SCHEMA.tasks).values
+    measured = evaluate(logits, VALID.columns["labels"], None, SCHEMA.tasks).values
     assert {task: measured[f"{task}/auc"] for task in ("task0", "task1")} == pytest.approx(progress.best, abs=1e-12)
 
 
@@ -332,7 +336,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_task_and_step(tmp_pat
             bad = self.training and bool((batch.row == 13).any())
             return logits * torch.tensor([1.0, float("nan") if bad else 1.0])
 
-    position = loop.order(len(TRAIN), 5, 0).tolist().index(13) // 16
+    position = order(len(TRAIN), 5, 0).tolist().index(13) // 16
     with pytest.raises(NonFiniteLossError, match=rf"task1/loss is nan in step {position + 1}; last finite"):
         trained(tmp_path, model=Exploding(SCHEMA))
 

@@ -10,7 +10,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from mtlbench.cli.compose import compose
 from mtlbench.experiment.errors import ConfigError
-from mtlbench.experiment.run import loss_settings, train
+from mtlbench.experiment.objects import loss_settings
+from mtlbench.experiment.run import train
 from mtlbench.schema import Task
 from mtlbench.train.objective import LossSettings, TaskLosses
 

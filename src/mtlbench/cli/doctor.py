@@ -50,7 +50,7 @@ def _checks(config: DictConfig) -> Iterator[tuple[str, str, bool]]:
 def _machine(config: DictConfig) -> Iterator[tuple[str, str, bool]]:
     import torch
 
-    from mtlbench.experiment.run import resolve_device
+    from mtlbench.experiment.objects import resolve_device
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield "threads", f"{torch.get_num_threads()} of {cores} cores", True

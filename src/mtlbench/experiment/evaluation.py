@@ -13,11 +13,12 @@ from mtlbench.data.store import SPLITS, Store
 from mtlbench.experiment.build import fill
 from mtlbench.experiment.data import locate, stored
 from mtlbench.experiment.errors import ConfigError
-from mtlbench.experiment.run import build_losses, build_model, configured_ranking, measure, resolve_device
+from mtlbench.experiment.objects import build_losses, build_model, configured_ranking, resolve_device
 from mtlbench.metrics import Metrics
 from mtlbench.tracking.folder import Facts, read_facts
-from mtlbench.train.loop import load_best
 from mtlbench.train.objective import TaskLosses
+from mtlbench.train.score import measure
+from mtlbench.train.selection import load_best
 from mtlbench.train.settings import Settings
 
 

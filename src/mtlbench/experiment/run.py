@@ -1,55 +1,45 @@
 """One run: data -> model -> training -> test metrics, in a folder named by the run's identity."""
 
-import inspect
 import json
 import shutil
 import sys
 import time
-import typing
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import psutil
 import torch
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
-from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from mtlbench.data.loader import Rows
 from mtlbench.data.store import Store
-from mtlbench.experiment.build import build, check, fill, imported, typed
+from mtlbench.experiment.build import build, fill
+from mtlbench.experiment.check import check_config
 from mtlbench.experiment.data import Data, locate, stored
-from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.identity import code_version, run_identity
-from mtlbench.metrics import Metrics, evaluate
-from mtlbench.ranking import Ranking, Top
-from mtlbench.schema import Schema
+from mtlbench.experiment.objects import (
+    build_losses,
+    build_model,
+    configured_optimizers,
+    configured_ranking,
+    resolve_device,
+)
+from mtlbench.metrics import Metrics
 from mtlbench.tracking.connect import public
 from mtlbench.tracking.folder import Facts, begin, read_facts, write_json, write_status
 from mtlbench.tracking.journal import Journal
 from mtlbench.tracking.tracker import open_tracker
-from mtlbench.train.loop import Place, Progress, fit, load_best, score
-from mtlbench.train.objective import LossSettings, Objective, TaskLosses
-from mtlbench.train.optimizers import build_optimizers, parameter_groups
+from mtlbench.train.loop import fit
+from mtlbench.train.objective import Objective
+from mtlbench.train.optimizers import parameter_groups
+from mtlbench.train.progress import Place, Progress
+from mtlbench.train.score import measure
+from mtlbench.train.selection import load_best
 from mtlbench.train.settings import Settings
-
-PLAIN = {
-    "seed": Annotated[int, Field(ge=0, lt=2**63)],
-    "run.data": str,
-    "run.folder": str,
-    "run.fresh": bool,
-    "run.threads": Annotated[int, Field(ge=1)] | Literal["auto"],
-    "run.device": str,
-    "optimizer.sparse": bool,
-    "dataset.raw": str | None,
-    "dataset.min_count": Annotated[int, Field(ge=1)],
-    "dataset.on_error": Literal["fail", "quarantine"],
-    "dataset.source": Literal["auto", "real", "simulated"],
-}
-"""Keys that belong to no object whose signature could check them."""
 
 
 class BusyError(OSError):
@@ -97,115 +87,6 @@ def train(config: DictConfig) -> Outcome:
         raise BusyError(f"another process is training run {identity} in {folder}") from error
 
 
-def check_config(config: DictConfig) -> None:
-    """Refuse what can be refused before any file is read: unknown arguments, wrong types, parts that do not fit."""
-    check_plain(config)
-    fill(Settings, dict(config.trainer), "trainer")
-    loss_settings(config)
-    check(config.model, "model", given={"schema"})
-    check(config.balancing, "balancing", given={"tasks"})
-    check(config.dataset.split, "dataset.split", given={"candidates"})
-    configured_ranking(config)
-    for kind in ("embedding", "dense", "gate"):
-        if config.optimizer[kind] is not None:
-            check(config.optimizer[kind], f"optimizer.{kind}", given={"params"})
-    if config.trainer.compile and not (shutil.which("g++") or shutil.which("clang++")):
-        raise ConfigError("trainer.compile=true needs a C++ compiler: apt-get install g++, or trainer.compile=false")
-    if config.virtual_gradient._target_ is not None:
-        check(config.virtual_gradient, "virtual_gradient", given=set())
-        if "virtual_gradient" not in inspect.signature(imported(config.model._target_)).parameters:
-            chosen = config.run.choices
-            raise ConfigError(
-                f"virtual_gradient={chosen.virtual_gradient}: model={chosen.model} has no gates that take "
-                "it. Choose virtual_gradient=none, or model=mmoe, mtphn or dephn."
-            )
-
-
-def check_plain(config: DictConfig) -> None:
-    """Refuse values of the wrong type or range among those that no object takes."""
-    if not isinstance(config.run.tracker, DictConfig):
-        raise ConfigError(
-            f"run.tracker={config.run.tracker}: the tracker is a group; choose it with tracker=mlflow|none"
-        )
-    for key, hint in PLAIN.items():
-        typed(OmegaConf.select(config, key), hint, key)
-    if config.optimizer.sparse and config.optimizer.embedding._target_ == "torch.optim.Adam":
-        raise ConfigError("optimizer.sparse=true: torch's Adam takes dense gradients only; choose optimizer=lazy_adam")
-
-
-def build_model(config: DictConfig, schema: Schema) -> nn.Module:
-    """The configured model, with its initial weights drawn from torch's global generator."""
-    arguments: dict[str, Any] = {"schema": schema}
-    if config.virtual_gradient._target_ is not None:
-        arguments["virtual_gradient"] = build(config.virtual_gradient, "virtual_gradient")()
-    return build(config.model, "model")(**arguments)
-
-
-def loss_settings(config: DictConfig) -> LossSettings:
-    return fill(LossSettings, typing.cast(dict[str, Any], OmegaConf.to_container(config.loss, resolve=True)), "loss")
-
-
-def build_losses(config: DictConfig, store: Store, model: nn.Module) -> TaskLosses:
-    """The configured losses of the tasks, on the model's device.
-
-    Raises:
-        ConfigError: conditional learning of a model that makes joint probabilities by itself (a product, an order).
-    """
-    settings, columns = loss_settings(config), store.split("train").columns
-    if settings.given == "conditional" and any(getattr(block, "joint", False) for block in model.modules()):
-        raise ConfigError(
-            f"loss.given=conditional: {type(model).__name__} itself makes the joint probability of a task and the one "
-            "that it is given. Choose loss.given=joint"
-        )
-    losses = settings.losses(store.schema.tasks, columns["labels"], columns.get("observed"))
-    device = next(model.parameters()).device
-    return losses if losses.pos_weight is None else replace(losses, pos_weight=losses.pos_weight.to(device))
-
-
-def configured_ranking(config: DictConfig) -> Ranking:
-    """The metrics that the data set's configuration asks for."""
-    node = OmegaConf.select(config, "dataset.metrics")
-    if node is not None and not isinstance(node, DictConfig):
-        raise ConfigError(f"dataset.metrics is {node!r}; allowed: null, or keys of their own, such as uauc_weights")
-    values = {} if node is None else typing.cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
-    if isinstance(values.get("top"), dict):
-        values["top"] = fill(Top, values["top"], "dataset.metrics.top")
-    return fill(Ranking, values, "dataset.metrics")
-
-
-def resolve_device(name: str) -> torch.device:
-    """The device that ``run.device`` names; ``auto`` takes a GPU where there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"run.device is {name!r}; allowed: auto, cpu, cuda, cuda:<number>") from error
-    found = torch.cuda.device_count()
-    if device.type == "cuda" and (device.index or 0) >= found:
-        raise ConfigError(
-            f"run.device is {name!r}, but this machine has {found} CUDA devices. Use run.device=cpu or auto."
-        )
-    return device
-
-
-def measure(
-    model: nn.Module, rows: Rows, losses: TaskLosses, settings: Settings, device: torch.device, ranking: Ranking
-) -> tuple[Tensor, Metrics]:
-    """Log-odds ``[N, T]`` of a split's labels, and every metric of them."""
-    logits = score(model, rows, losses, settings, device)
-    columns = rows.columns
-    return logits, evaluate(
-        logits,
-        columns["labels"],
-        columns.get("observed"),
-        rows.schema.tasks,
-        columns.get("truth"),
-        group=columns.get("group"),
-        ranking=ranking,
-    )
-
-
 def _carry_out(config: DictConfig, data: Data, identity: str, folder: Path, device: torch.device) -> Outcome:
     settings: Settings = fill(Settings, dict(config.trainer), "trainer")
     store = stored(data)
@@ -213,14 +94,7 @@ def _carry_out(config: DictConfig, data: Data, identity: str, folder: Path, devi
     ranking.check(store.schema)
     torch.manual_seed(config.seed)
     model = build_model(config, store.schema).to(device)
-    chosen = config.optimizer
-    optimizers = build_optimizers(
-        model,
-        embedding=build(chosen.embedding, "optimizer.embedding"),
-        dense=build(chosen.dense, "optimizer.dense"),
-        gate=None if chosen.gate is None else build(chosen.gate, "optimizer.gate"),
-        sparse=chosen.sparse,
-    )
+    optimizers = configured_optimizers(config, model)
     balance = build(config.balancing, "balancing")(tasks=store.schema.tasks).to(device)
     losses = build_losses(config, store, model)
     if config.run.fresh and folder.exists():  # only now that everything else has been found to work

@@ -1,10 +1,13 @@
 """Which weights a run keeps: those of the best validation score, for each part that is chosen by itself."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import nn
 
 from mtlbench.schema import Task
+from mtlbench.train import checkpoint
+from mtlbench.train.progress import Place, Progress
 
 HIGHER_IS_BETTER = {"auc": True, "gauc": True, "uauc": True, "logloss": False, "ece": False}
 
@@ -61,3 +64,48 @@ def parts(model: nn.Module, tasks: tuple[Task, ...], select: str) -> tuple[Part,
     return tuple(
         Part(name=name, module=copy, tasks=(name,), metric=metric) for name, copy in zip(names, copies, strict=True)
     )
+
+
+def select(chosen: tuple[Part, ...], metrics: dict[str, float], progress: Progress, place: Place) -> None:
+    """Note each part's validation score, and save the weights of those that have a new best.
+
+    Raises:
+        ValueError: the metric is defined for none of a part's tasks.
+    """
+    better: list[Part] = []
+    for part in chosen:
+        value = part.score(metrics)
+        if value is None:
+            raise ValueError(
+                f"no validation {part.metric} is defined for {', '.join(part.tasks)}: nothing to select "
+                "weights by. Choose trainer.select=logloss, or a larger validation split."
+            )
+        if part.name not in progress.best or value > progress.best[part.name]:
+            progress.best[part.name], progress.best_step[part.name] = value, progress.step
+            progress.stale[part.name] = 0
+            better.append(part)
+        else:
+            progress.stale[part.name] += 1
+    if better:
+        kept = checkpoint.load(place.best, identity=place.identity)["parts"] if len(better) < len(chosen) else {}
+        checkpoint.save(
+            place.best,
+            {
+                "identity": place.identity,
+                "steps": progress.best_step,
+                "parts": kept | {part.name: part.module.state_dict() for part in better},
+            },
+        )
+
+
+def exhausted(progress: Progress, chosen: tuple[Part, ...], patience: int | None) -> bool:
+    """Whether no part has had a better score for so many epochs."""
+    return patience is not None and all(progress.stale.get(part.name, 0) >= patience for part in chosen)
+
+
+def load_best(model: nn.Module, tasks: tuple[Task, ...], select: str, path: Path, identity: str) -> dict[str, int]:
+    """Put the selected weights into a model; returns the step in which each part reached them."""
+    best = checkpoint.load(path, identity=identity)
+    for part in parts(model, tasks, select):
+        part.module.load_state_dict(best["parts"][part.name])
+    return best["steps"]

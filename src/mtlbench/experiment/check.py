@@ -1,0 +1,64 @@
+"""A configuration is refused here, before any file is read, if anything in it cannot be meant."""
+
+import inspect
+import shutil
+from typing import Annotated, Literal
+
+from omegaconf import DictConfig, OmegaConf
+from pydantic import Field
+
+from mtlbench.experiment.build import check, fill, imported, typed
+from mtlbench.experiment.errors import ConfigError
+from mtlbench.experiment.objects import configured_ranking, loss_settings
+from mtlbench.train.settings import Settings
+
+PLAIN = {
+    "seed": Annotated[int, Field(ge=0, lt=2**63)],
+    "run.data": str,
+    "run.folder": str,
+    "run.fresh": bool,
+    "run.threads": Annotated[int, Field(ge=1)] | Literal["auto"],
+    "run.device": str,
+    "optimizer.sparse": bool,
+    "dataset.raw": str | None,
+    "dataset.min_count": Annotated[int, Field(ge=1)],
+    "dataset.on_error": Literal["fail", "quarantine"],
+    "dataset.source": Literal["auto", "real", "simulated"],
+}
+"""Keys that belong to no object whose signature could check them."""
+
+
+def check_config(config: DictConfig) -> None:
+    """Refuse what can be refused before any file is read: unknown arguments, wrong types, parts that do not fit."""
+    check_plain(config)
+    fill(Settings, dict(config.trainer), "trainer")
+    loss_settings(config)
+    check(config.model, "model", given={"schema"})
+    check(config.balancing, "balancing", given={"tasks"})
+    check(config.dataset.split, "dataset.split", given={"candidates"})
+    configured_ranking(config)
+    for kind in ("embedding", "dense", "gate"):
+        if config.optimizer[kind] is not None:
+            check(config.optimizer[kind], f"optimizer.{kind}", given={"params"})
+    if config.trainer.compile and not (shutil.which("g++") or shutil.which("clang++")):
+        raise ConfigError("trainer.compile=true needs a C++ compiler: apt-get install g++, or trainer.compile=false")
+    if config.virtual_gradient._target_ is not None:
+        check(config.virtual_gradient, "virtual_gradient", given=set())
+        if "virtual_gradient" not in inspect.signature(imported(config.model._target_)).parameters:
+            chosen = config.run.choices
+            raise ConfigError(
+                f"virtual_gradient={chosen.virtual_gradient}: model={chosen.model} has no gates that take "
+                "it. Choose virtual_gradient=none, or model=mmoe, mtphn or dephn."
+            )
+
+
+def check_plain(config: DictConfig) -> None:
+    """Refuse values of the wrong type or range among those that no object takes."""
+    if not isinstance(config.run.tracker, DictConfig):
+        raise ConfigError(
+            f"run.tracker={config.run.tracker}: the tracker is a group; choose it with tracker=mlflow|none"
+        )
+    for key, hint in PLAIN.items():
+        typed(OmegaConf.select(config, key), hint, key)
+    if config.optimizer.sparse and config.optimizer.embedding._target_ == "torch.optim.Adam":
+        raise ConfigError("optimizer.sparse=true: torch's Adam takes dense gradients only; choose optimizer=lazy_adam")

@@ -1,0 +1,86 @@
+"""The objects of a run, as its configuration asks for them: model, optimizers, losses, metrics, device."""
+
+import typing
+from dataclasses import replace
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+from torch.optim import Optimizer
+
+from mtlbench.data.store import Store
+from mtlbench.experiment.build import build, fill
+from mtlbench.experiment.errors import ConfigError
+from mtlbench.ranking import Ranking, Top
+from mtlbench.schema import Schema
+from mtlbench.train.objective import LossSettings, TaskLosses
+from mtlbench.train.optimizers import build_optimizers
+
+
+def build_model(config: DictConfig, schema: Schema) -> nn.Module:
+    """The configured model, with its initial weights drawn from torch's global generator."""
+    arguments: dict[str, Any] = {"schema": schema}
+    if config.virtual_gradient._target_ is not None:
+        arguments["virtual_gradient"] = build(config.virtual_gradient, "virtual_gradient")()
+    return build(config.model, "model")(**arguments)
+
+
+def configured_optimizers(config: DictConfig, model: nn.Module) -> list[Optimizer]:
+    """One optimizer for each kind of the model's parameters."""
+    chosen = config.optimizer
+    return build_optimizers(
+        model,
+        embedding=build(chosen.embedding, "optimizer.embedding"),
+        dense=build(chosen.dense, "optimizer.dense"),
+        gate=None if chosen.gate is None else build(chosen.gate, "optimizer.gate"),
+        sparse=chosen.sparse,
+    )
+
+
+def loss_settings(config: DictConfig) -> LossSettings:
+    return fill(LossSettings, typing.cast(dict[str, Any], OmegaConf.to_container(config.loss, resolve=True)), "loss")
+
+
+def build_losses(config: DictConfig, store: Store, model: nn.Module) -> TaskLosses:
+    """The configured losses of the tasks, on the model's device.
+
+    Raises:
+        ConfigError: conditional learning of a model that makes joint probabilities by itself (a product, an order).
+    """
+    settings, columns = loss_settings(config), store.split("train").columns
+    if settings.given == "conditional" and any(getattr(block, "joint", False) for block in model.modules()):
+        raise ConfigError(
+            f"loss.given=conditional: {type(model).__name__} itself makes the joint probability of a task and the one "
+            "that it is given. Choose loss.given=joint"
+        )
+    losses = settings.losses(store.schema.tasks, columns["labels"], columns.get("observed"))
+    device = next(model.parameters()).device
+    return losses if losses.pos_weight is None else replace(losses, pos_weight=losses.pos_weight.to(device))
+
+
+def configured_ranking(config: DictConfig) -> Ranking:
+    """The metrics that the data set's configuration asks for."""
+    node = OmegaConf.select(config, "dataset.metrics")
+    if node is not None and not isinstance(node, DictConfig):
+        raise ConfigError(f"dataset.metrics is {node!r}; allowed: null, or keys of their own, such as uauc_weights")
+    values = {} if node is None else typing.cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
+    if isinstance(values.get("top"), dict):
+        values["top"] = fill(Top, values["top"], "dataset.metrics.top")
+    return fill(Ranking, values, "dataset.metrics")
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device that ``run.device`` names; ``auto`` takes a GPU where there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"run.device is {name!r}; allowed: auto, cpu, cuda, cuda:<number>") from error
+    found = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= found:
+        raise ConfigError(
+            f"run.device is {name!r}, but this machine has {found} CUDA devices. Use run.device=cpu or auto."
+        )
+    return device

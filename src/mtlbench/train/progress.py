@@ -1,0 +1,53 @@
+"""Where a run lives, and how far it is."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mtlbench.tracking.journal import Journal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a run lives: its identity, its folder with the journal and the checkpoints, its device and its seed."""
+
+    identity: str
+    folder: Path
+    journal: Journal
+    device: torch.device
+    seed: int
+
+    @property
+    def last(self) -> Path:
+        return self.folder / "last.pt"
+
+    @property
+    def best(self) -> Path:
+        return self.folder / "best.pt"
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """How far a run is; all of it is in the checkpoint.
+
+    Attributes:
+        epoch: epochs finished, validation included.
+        position: batches of the current epoch done.
+        step: batches done in all.
+        seconds: spent in the current epoch's training steps.
+        best, best_step, stale: for each part its best score, the step it was reached in, and the epochs since.
+        window: losses of the tasks, their weights, then penalties, of each step since the last line in the journal.
+        rows_per_second: training throughput of each finished epoch.
+    """
+
+    epoch: int = 0
+    position: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    best: dict[str, float] = field(default_factory=dict)
+    best_step: dict[str, int] = field(default_factory=dict)
+    stale: dict[str, int] = field(default_factory=dict)
+    window: list[Tensor] = field(default_factory=list)
+    rows_per_second: list[float] = field(default_factory=list)

@@ -1,0 +1,55 @@
+"""What a model says of a split: log-odds of every label, and every metric of them."""
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from mtlbench.data.loader import Rows
+from mtlbench.metrics import Metrics, evaluate
+from mtlbench.ranking import Ranking
+from mtlbench.train.interrupt import Interrupt
+from mtlbench.train.objective import TaskLosses
+from mtlbench.train.settings import Settings
+from mtlbench.train.step import autocast
+
+
+@torch.no_grad()
+def score(
+    model: nn.Module,
+    rows: Rows,
+    losses: TaskLosses,
+    settings: Settings,
+    device: torch.device,
+    interrupt: Interrupt | None = None,
+) -> Tensor:
+    """Log-odds of all labels of all rows, float32 ``[N, T]`` on the CPU, in evaluation mode and without labels.
+
+    They are the model's logits, but for what its losses make of them, see `TaskLosses.log_odds`.
+    """
+    model.eval()
+    logits = []
+    starts = range(0, len(rows), settings.evaluation_batch_size)
+    for start in tqdm(starts, desc="scoring", unit="batch", disable=None, delay=2, leave=False):
+        if interrupt is not None:
+            interrupt.check()
+        index = torch.arange(start, min(start + settings.evaluation_batch_size, len(rows)), device=rows.device)
+        with autocast(settings.precision, device):
+            logits.append(model(rows.gather(index).to(device).unlabelled()).float().cpu())
+    return losses.log_odds(torch.cat(logits))
+
+
+def measure(
+    model: nn.Module, rows: Rows, losses: TaskLosses, settings: Settings, device: torch.device, ranking: Ranking
+) -> tuple[Tensor, Metrics]:
+    """Log-odds ``[N, T]`` of a split's labels, and every metric of them."""
+    logits = score(model, rows, losses, settings, device)
+    columns = rows.columns
+    return logits, evaluate(
+        logits,
+        columns["labels"],
+        columns.get("observed"),
+        rows.schema.tasks,
+        columns.get("truth"),
+        group=columns.get("group"),
+        ranking=ranking,
+    )

@@ -1,0 +1,53 @@
+"""The terms of the loss as the journal has them: losses, weights and penalties, and where gradients conflict."""
+
+import math
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+from mtlbench.metrics import Metrics
+from mtlbench.tracking.journal import Journal
+from mtlbench.train.progress import Progress
+
+NOTHING = Metrics()
+
+
+class NonFiniteLossError(FloatingPointError):
+    """A task's loss became infinite or not a number; says in which step, and the last finite value."""
+
+
+def log_terms(progress: Progress, terms: list[str], journal: Journal, conflicts: Metrics = NOTHING) -> None:
+    """Write the window's mean of each term to the journal and empty it; one that is not finite stops the run."""
+    if not progress.window:
+        return
+    window_LN = torch.stack(progress.window).cpu()
+    bad = (~window_LN.isfinite()).nonzero()
+    if len(bad):
+        position, term = bad[0].tolist()
+        before = window_LN[position - 1, term].item() if position else "in the window before"
+        raise NonFiniteLossError(
+            f"{terms[term]} is {window_LN[position, term].item()} in step "
+            f"{progress.step - len(progress.window) + position + 1}; last finite value: {before}. "
+            "Try a lower optimizer.lr, trainer.clip=1.0 or trainer.precision=fp32."
+        )
+    means = window_LN.mean(dim=0).tolist()
+    values = {f"train/{term}": mean for term, mean in zip(terms, means, strict=True)}
+    journal.append(
+        step=progress.step, epoch=progress.epoch, values=values | conflicts.values, undefined=conflicts.undefined
+    )
+    progress.window.clear()
+
+
+def conflicts_of(cosine_TT: Tensor | None, tasks: list[str]) -> Metrics:
+    """The cosine between the gradients of every two tasks, by the names of both."""
+    found = Metrics()
+    if cosine_TT is None:
+        return found
+    for (a, first), (b, second) in combinations(enumerate(tasks), 2):
+        name, cosine = f"train/conflict/{first}_{second}", cosine_TT[a, b].item()
+        if math.isfinite(cosine):
+            found.values[name] = cosine
+        else:
+            found.undefined[name] = "a gradient is zero on what the tasks share (no label of the task is observed?)"
+    return found
