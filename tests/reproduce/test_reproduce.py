@@ -8,6 +8,7 @@ from mtlbench.cli.compose import compose
 from mtlbench.reproduce.assemble import assemble
 from mtlbench.reproduce.execute import execute
 from mtlbench.reproduce.gather import gather
+from mtlbench.reproduce.launch import Launcher
 from mtlbench.reproduce.plan import PlannedRun, estimated_seconds, expand, measured_speeds, missing
 from mtlbench.reproduce.table import Table, read_table
 from mtlbench.tracking.connect import connect, default_uri
@@ -58,7 +59,7 @@ def plan(table: Table, overrides: list[str]) -> list[PlannedRun]:
 
 @pytest.fixture(scope="module")
 def failures(plan: list[PlannedRun]) -> dict[str, str]:
-    return execute(missing(plan), processes=1)
+    return execute(missing(plan), Launcher())
 
 
 def test_a_table_is_rows_by_seeds_and_the_same_runs_serve_two_rows(plan: list[PlannedRun]) -> None:

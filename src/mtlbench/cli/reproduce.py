@@ -27,12 +27,18 @@ a run under way goes on from its checkpoint.
                     one seed; the table says so
   --seeds 2         at most the first two of the table's seeds; cells with fewer than the paper's say so
   --rows MMoE,PLE   only these rows
-  --processes 2     runs side by side
+  --processes 2     runs side by side, short for hydra/launcher=joblib hydra.launcher.n_jobs=2
   --to tables       folder of the rendered tables
+
+hydra/launcher=submitit_slurm hydra.launcher.partition=<name> hydra.launcher.timeout_min=600 makes every run a job of a
+Slurm cluster whose machines share the folders (extra 'slurm'); with run.tracker.uri=<server> several machines that
+share no folder fill one table.
 
 tables:
 {tables}
 """
+
+LAUNCHER = ("hydra/launcher=", "hydra.launcher=", "hydra.launcher.")
 
 
 def run(arguments: list[str]) -> int:
@@ -45,15 +51,16 @@ def run(arguments: list[str]) -> int:
         return 0 if arguments else 2
     flags, words = _flags(arguments)
     wanted = [word for word in words if "=" not in word]
-    overrides = [word for word in words if "=" in word]
+    launching = [word for word in words if word.startswith(LAUNCHER)]
+    overrides = [word for word in words if "=" in word and word not in launching]
     if len(wanted) != 1:
         raise ConfigError(f"name one table, or all; found {wanted or 'none'}. There are: {', '.join(names)}")
-    return _reproduce(names if wanted == ["all"] else wanted, overrides, flags)
+    return _reproduce(names if wanted == ["all"] else wanted, overrides, launching, flags)
 
 
 def _flags(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
     """Values of ``--flags``, written ``--flag value`` or ``--flag=value``, and the other words."""
-    flags, words = {"to": "tables", "processes": "1"}, []
+    flags, words = {"to": "tables"}, []
     known = ("scale", "seeds", "rows", "processes", "to")
     rest = iter(arguments)
     for word in rest:
@@ -70,13 +77,14 @@ def _flags(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
     return flags, words
 
 
-def _reproduce(names: list[str], overrides: list[str], flags: dict[str, str]) -> int:
+def _reproduce(names: list[str], overrides: list[str], launching: list[str], flags: dict[str, str]) -> int:
+    from mtlbench.cli.launcher import launcher_of
     from mtlbench.reproduce.execute import execute
     from mtlbench.reproduce.plan import estimated_seconds, expand, measured_speeds, missing
     from mtlbench.reproduce.table import read_table
 
     scale, seeds = _scale(flags), _number(flags, "seeds")
-    processes = _number(flags, "processes") or 1
+    launcher = launcher_of(launching, overrides, _number(flags, "processes"))
     labels = flags["rows"].split(",") if "rows" in flags else None
     tables = [read_table(conf_folder() / "table", name) for name in names]
     for table in tables if labels else ():
@@ -95,7 +103,7 @@ def _reproduce(names: list[str], overrides: list[str], flags: dict[str, str]) ->
         print(f"{len(lacking)} runs are missing, {time}", file=sys.stderr)
     if "dry-run" in flags:
         return 0
-    failures = execute(lacking, processes)
+    failures = execute(lacking, launcher)
     for table, plan in zip(tables, plans, strict=True):
         _render(table, plan, elsewhere, scale, Path(flags["to"]))
     by_identity = {run.identity: run for run in lacking}

@@ -1,59 +1,68 @@
-"""Runs what a plan lacks, one after another or side by side; a run that fails does not stop the others."""
+"""Runs what a plan lacks; a data set or a run that fails stops no other."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
 
 from tqdm import tqdm
 
-from mtlbench.data.workers import cores
-from mtlbench.experiment.errors import ConfigError
+from mtlbench.experiment.data import Data, stored
+from mtlbench.reproduce.launch import Ended, Launcher, attempt, launch
 from mtlbench.reproduce.plan import PlannedRun
 
+PAUSE = 2.0
+"""Seconds between two looks at a run that another process is at."""
 
-def execute(runs: Sequence[PlannedRun], processes: int) -> dict[str, str]:
+
+def execute(runs: Sequence[PlannedRun], launcher: Launcher) -> dict[str, str]:
     """Train every run; each leaves its journal and result where it would by itself.
 
-    An interruption ends everything at once; what is finished is kept, and a run that was under way goes on from its
-    checkpoint the next time.
+    Data sets are prepared first, here and once, however the runs are spread then. A run that another process is at is
+    left to it and looked at again at the end. An interruption ends everything at once; what is finished is kept, and
+    a run that was under way goes on from its checkpoint the next time.
 
     Args:
         runs: that are not finished, each identity once.
-        processes: 1, or how many to spread them over (extra ``parallel``).
+        launcher: where they are carried out.
 
     Returns:
         The reason why a run failed, by identity.
     """
-    failures: dict[str, str] = {}
-    with tqdm(total=len(runs), desc="runs", unit="run", disable=None) as progress:
-        for identity, reason in _results(runs, processes):
-            if reason is not None:
-                failures[identity] = reason
+    unusable = _prepare({run.data.store: run.data for run in runs})
+    failures = {run.identity: unusable[run.data.store] for run in runs if run.data.store in unusable}
+    ready = {run.identity: run for run in runs if run.identity not in failures}
+    taken: list[PlannedRun] = []
+    with tqdm(total=len(runs), initial=len(failures), desc="runs", unit="run", disable=None) as progress:
+
+        def note(ended: Ended) -> None:
+            if ended.problem is not None:
+                failures[ended.identity] = ended.problem
             progress.set_postfix(failed=len(failures), refresh=False)
             progress.update()
+
+        for ended in launch(list(ready.values()), launcher):
+            if ended.busy:
+                taken.append(ready[ended.identity])
+            else:
+                note(ended)
+        if taken:
+            tqdm.write(f"waiting for {len(taken)} runs that other processes are at", file=sys.stderr)
+        for run in taken:
+            while (ended := attempt(run)).busy:
+                time.sleep(PAUSE)
+            note(ended)
     return failures
 
 
-def _results(runs: Sequence[PlannedRun], processes: int) -> Iterator[tuple[str, str | None]]:
-    if processes == 1 or len(runs) < 2:
-        for run in runs:
-            yield _carried_out(run.identity, run.config)
-        return
-    try:
-        from joblib import Parallel, delayed
-    except ImportError as error:
-        raise ConfigError("processes above 1 need the extra 'parallel': pip install 'mtlbench[parallel]'") from error
-    for run in runs:
-        run.config.run.threads = max(1, cores() // processes)
-    pool = Parallel(n_jobs=processes, return_as="generator_unordered")
-    yield from pool(delayed(_carried_out)(run.identity, run.config) for run in runs)  # pyright: ignore[reportReturnType]
-
-
-def _carried_out(identity: str, config: Any) -> tuple[str, str | None]:
-    """Train one run; its identity, and why it failed, if it did."""
-    from mtlbench.experiment.run import train
-
-    try:
-        train(config)
-    except Exception as error:  # noqa: BLE001  # whatever it is, the other runs go on and the end says so
-        return identity, f"{type(error).__name__}: {error}"
-    return identity, None
+def _prepare(needed: dict[Path, Data]) -> dict[Path, str]:
+    """Make the stores that are not there, or cannot be opened; why one could not be made, by its folder."""
+    problems: dict[Path, str] = {}
+    for folder, data in needed.items():
+        if not folder.exists():
+            tqdm.write(f"preparing {data.config.name} ({data.origin})", file=sys.stderr)
+        try:
+            stored(data)
+        except Exception as error:  # noqa: BLE001  # the runs of other data sets go on and the end says so
+            problems[folder] = f"{data.config.name} cannot be prepared: {type(error).__name__}: {error}"
+    return problems

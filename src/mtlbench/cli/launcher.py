@@ -1,0 +1,75 @@
+"""Hydra's words for a launcher, as ``mtlbench train -m`` takes them, for commands that spread whole configurations."""
+
+from collections.abc import Sequence
+from typing import Any, cast, get_args
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mtlbench.cli.choices import conf_folder
+from mtlbench.experiment.errors import ConfigError
+from mtlbench.reproduce.launch import Kind, Launcher
+
+OF_ALL_EXECUTORS = (
+    "timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "mem_gb", "nodes", "name", "stderr_to_stdout",
+)  # fmt: skip
+"""Parameters that submitit knows without the name of the executor in front."""
+
+
+def launcher_of(words: Sequence[str], overrides: Sequence[str], processes: int | None = None) -> Launcher:
+    """The launcher that words such as ``hydra/launcher=submitit_slurm hydra.launcher.partition=gpu`` name.
+
+    Args:
+        words: about the launcher.
+        overrides: all others; the jobs of a cluster leave their logs below ``run.folder``.
+        processes: short for joblib with so many.
+
+    Raises:
+        ConfigError: no such launcher or key, or the plugin is not installed.
+    """
+    if processes is not None:
+        words = [*words, "hydra/launcher=joblib", f"hydra.launcher.n_jobs={processes}"]
+    if not words:
+        return Launcher()
+    # Hydra calls it a group; `submitit` alone is that of a cluster.
+    words = [word.replace("hydra.launcher=", "hydra/launcher=") for word in words]
+    words = ["hydra/launcher=submitit_slurm" if word == "hydra/launcher=submitit" else word for word in words]
+    kind, options = _composed([*words, *(word for word in overrides if word.startswith("run.folder="))])
+    if kind == "basic":
+        return Launcher()
+    if kind == "joblib":
+        if others := [word for word in words if not word.startswith(("hydra/launcher=", "hydra.launcher.n_jobs="))]:
+            raise ConfigError(f"{', '.join(others)}: of joblib's options only hydra.launcher.n_jobs counts here")
+        return Launcher(kind="joblib", options={"n_jobs": options["n_jobs"]})
+    executor = kind.removeprefix("submitit_")
+    parameters = {
+        name if name in OF_ALL_EXECUTORS else f"{executor}_{name}": value
+        for name, value in options.items()
+        if name not in ("_target_", "submitit_folder")
+    }
+    return Launcher(kind=kind, options=parameters | {"folder": options["submitit_folder"]})
+
+
+def _composed(words: list[str]) -> tuple[Kind, dict[str, Any]]:
+    for word in words:
+        if word.startswith("hydra/launcher=") and word.partition("=")[2] not in get_args(Kind):
+            raise ConfigError(f"{word}: no such launcher; allowed: {', '.join(get_args(Kind))}")
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
+            composed = hydra.compose("train", words, return_hydra_config=True)
+    except MissingConfigException as error:
+        extras = (
+            "joblib needs the extra 'parallel', submitit_* the extra 'slurm': pip install 'mtlbench[parallel,slurm]'"
+        )
+        raise ConfigError(f"the launcher is not installed: {extras}") from error
+    except (HydraException, OmegaConfBaseException) as error:
+        problem = str(error).splitlines()[0]
+        raise ConfigError(
+            f"{' '.join(words)}: {problem} Keys are those of the launcher, hydra/launcher=<name>"
+        ) from error
+    kind = composed.hydra.runtime.choices["hydra/launcher"]
+    return kind, cast(dict[str, Any], OmegaConf.to_container(composed.hydra.launcher, resolve=True))

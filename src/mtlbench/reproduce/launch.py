@@ -1,0 +1,186 @@
+"""Where runs are carried out: in this process, in several of this machine (joblib), or as jobs of a cluster (submitit).
+
+The options are those of Hydra's launchers, whose own code is not used: it takes lists of overrides, not whole
+configurations, says nothing before the last run has ended, and stops at the first one that fails.
+"""
+
+import io
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import redirect_stderr
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+from mtlbench.data.workers import cores
+from mtlbench.experiment.errors import ConfigError
+from mtlbench.experiment.run import BusyError, train
+from mtlbench.reproduce.plan import PlannedRun
+
+Kind = Literal["basic", "joblib", "submitit_local", "submitit_slurm"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Launcher:
+    """How runs are spread.
+
+    Attributes:
+        kind: name of Hydra's launcher; ``basic`` is one run after another, here.
+        options: ``n_jobs`` of joblib; the parameters of submitit's executor.
+    """
+
+    kind: Kind = "basic"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ended:
+    """How an attempt at a run ended: well, or with a problem; ``busy`` if another process has the run."""
+
+    identity: str
+    problem: str | None = None
+    busy: bool = False
+
+
+def launch(runs: Sequence[PlannedRun], launcher: Launcher) -> Iterator[Ended]:
+    """Attempt every run; ends come as they come.
+
+    Raises:
+        ConfigError: what the launcher needs is not installed.
+    """
+    if launcher.kind == "basic":
+        return map(attempt, runs)
+    if launcher.kind == "joblib":
+        return _in_processes(runs, launcher.options["n_jobs"])
+    return _as_jobs(runs, launcher)
+
+
+def attempt(run: PlannedRun) -> Ended:
+    """Train a run in this process, from wherever it stands; whatever stops it stops nothing else."""
+    return _attempt(run.identity, run.config)
+
+
+def _attempt(identity: str, config: DictConfig) -> Ended:
+    try:
+        train(config)
+    except BusyError as error:
+        return Ended(identity=identity, problem=str(error), busy=True)
+    except Exception as error:  # noqa: BLE001  # whatever it is, the other runs go on and the end says so
+        return Ended(identity=identity, problem=f"{type(error).__name__}: {error}")
+    return Ended(identity=identity)
+
+
+def _in_processes(runs: Sequence[PlannedRun], processes: int) -> Iterator[Ended]:
+    try:
+        from joblib import Parallel, delayed
+    except ImportError as error:
+        raise ConfigError("several processes need the extra 'parallel': pip install 'mtlbench[parallel]'") from error
+    processes = min(processes if processes > 0 else cores(), len(runs))
+    left = {run.identity: run for run in runs}
+    while processes > 1:
+        _share_cores(left.values(), processes)
+        pool: Any = Parallel(n_jobs=processes, batch_size=1, return_as="generator_unordered")  # pyright: ignore[reportArgumentType]
+        jobs = (delayed(_attempt_apart)(run.identity, run.config, os.getpid()) for run in list(left.values()))
+        try:
+            for ended in pool(jobs):
+                assert isinstance(ended, Ended)
+                del left[ended.identity]
+                yield ended
+            return
+        except BrokenProcessPool:  # nobody knows which run it was, and all that were under way are gone
+            processes //= 2
+            tqdm.write(
+                "a process was ended from outside, most likely because memory ran out; its runs go on in "
+                + (f"{processes} processes" if processes > 1 else "this one, one after another"),
+                file=sys.stderr,
+            )
+    yield from map(attempt, left.values())
+
+
+def _share_cores(runs: Iterable[PlannedRun], processes: int) -> None:
+    for run in runs:
+        if run.config.run.threads == "auto":
+            run.config.run.threads = max(1, cores() // processes)
+
+
+def _attempt_apart(identity: str, config: DictConfig, parent: int) -> Ended:
+    """`_attempt` in a process of a pool: it draws no progress bars, and does not outlive the process it works for."""
+    threading.Thread(target=_stop_without, args=(parent,), daemon=True).start()
+    try:
+        with redirect_stderr(_NoTerminal(sys.stderr)):
+            return _attempt(identity, config)
+    except KeyboardInterrupt as error:  # meant for this process alone, or for all, and then nobody reads this
+        return Ended(identity=identity, problem=str(error) or "interrupted")
+
+
+def _stop_without(parent: int) -> None:
+    """Ask the run to stop, at a checkpoint, once the process has lost its parent, which was killed."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+class _NoTerminal(io.TextIOBase):
+    """A stream of which nobody thinks that a person watches it."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return self._stream.write(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
+class _Job:
+    """What a job of a cluster does; one that is cut off by its time limit is submitted again, and goes on."""
+
+    def __call__(self, identity: str, config: DictConfig) -> Ended:
+        return _attempt(identity, config)
+
+    def checkpoint(self, identity: str, config: DictConfig) -> Any:
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, identity, config)
+
+
+def _as_jobs(runs: Sequence[PlannedRun], launcher: Launcher) -> Iterator[Ended]:
+    try:
+        import submitit
+        from submitit.helpers import as_completed
+    except ImportError as error:
+        raise ConfigError("jobs of a cluster need the extra 'slurm': pip install 'mtlbench[slurm]'") from error
+    local = launcher.kind == "submitit_local"
+    made = {name: value for name, value in launcher.options.items() if name in ("folder", "slurm_max_num_timeout")}
+    executor = submitit.AutoExecutor(cluster="local" if local else "slurm", **made)
+    executor.update_parameters(**{name: value for name, value in launcher.options.items() if name not in made})
+    at_once = cores() if local else len(runs)  # Slurm has a queue, this machine has none
+    for start in range(0, len(runs), at_once):
+        some = runs[start : start + at_once]
+        if local:
+            _share_cores(some, at_once)
+        jobs = executor.map_array(_Job(), [run.identity for run in some], [run.config for run in some])
+        identities = {job.job_id: run.identity for job, run in zip(jobs, some, strict=True)}
+        try:
+            for job in as_completed(jobs, poll_frequency=1 if local else 10):
+                yield _end_of(job, identities[job.job_id])
+        finally:
+            for job in jobs:
+                if not job.done():
+                    job.cancel(check=False)
+
+
+def _end_of(job: Any, identity: str) -> Ended:
+    try:
+        return job.result()
+    except Exception as error:  # noqa: BLE001  # of submitit, whose kinds say nothing more: the job left no result
+        last = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        return Ended(identity=identity, problem=f"its job ended without a result: {last[0]} (log: {job.paths.stderr})")
