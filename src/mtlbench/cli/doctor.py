@@ -14,7 +14,11 @@ from omegaconf import DictConfig
 from mtlbench.cli.compose import compose
 
 PACKAGES = ("torch", "hydra-core", "omegaconf", "mlflow", "pandas", "pyarrow", "numpy", "scipy", "scikit-learn")
-EXTRAS = {"parallel": "hydra_plugins.hydra_joblib_launcher", "bench": "torch_rechub"}
+EXTRAS = {
+    "parallel": "hydra_plugins.hydra_joblib_launcher",
+    "slurm": "hydra_plugins.hydra_submitit_launcher",
+    "bench": "torch_rechub",
+}
 USAGE = "usage: mtlbench doctor [run.folder=runs] [run.data=data] [run.tracker.uri=<uri>]\n"
 
 
