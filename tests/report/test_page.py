@@ -104,7 +104,7 @@ def test_every_number_and_verdict_is_there(elements: Elements) -> None:
 def test_marks_stand_over_the_table_in_the_overview_and_in_the_figures(elements: Elements) -> None:
     for mark in MARKS:
         assert elements.text.count(mark) >= 2
-    assert "1 of 1 table below: simulated or scaled data" in elements.text
+    assert "1 of 1 result below: simulated or scaled data" in elements.text
     figures = sum(tag == "svg" for tag, _ in elements.found)
     assert figures == 2
     assert elements.text.count("SIMULATED DATA, SCALED") == figures

@@ -5,10 +5,11 @@ drawing survives copying it without its page, so the marks (simulated, scaled) a
 Series are told apart by colour, and also by marker, dash or hatch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from io import StringIO
 from math import ceil
 from pathlib import Path
-from textwrap import wrap
+from textwrap import fill, wrap
 from typing import Any
 
 import matplotlib
@@ -29,6 +30,7 @@ from mtlbench.report.panels import (
     draw_bars,
     draw_heat_map,
     draw_lines,
+    has_numbers,
     names_height,
     scale_of,
     styles_of,
@@ -41,6 +43,8 @@ MARGIN = 0.75
 """Inches of a panel that its vertical axis and its scale of colours take."""
 WIDE = 12
 """More bars, or columns of a heat map, than that take the whole width of the page."""
+LONGEST = 48
+"""Letters of a label in one line of the legend."""
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
     "font.size": 7.5,
@@ -71,7 +75,6 @@ STYLE: dict[Any, Any] = {
     "savefig.dpi": 200,
     "savefig.bbox": None,
     "svg.fonttype": "none",
-    "svg.hashsalt": "mtlbench",
 }
 
 
@@ -79,22 +82,34 @@ def write(result: FigureResult, folder: Path) -> list[Path]:
     """Write ``<name>.png``, ``.svg`` and ``.json``; the same result gives the same SVG to the byte."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{result.name}.{ending}" for ending in ("png", "svg", "json")]
-    figure = draw(result)
     with matplotlib.rc_context(STYLE):
-        figure.savefig(paths[0])
-        figure.savefig(paths[1], metadata={"Date": None, "Title": result.title})
+        draw(result).savefig(paths[0])
+    paths[1].write_text(svg(result), encoding="utf-8")
     paths[2].write_text(stored_text(result), encoding="utf-8")
     return paths
 
 
-def draw(result: FigureResult) -> Figure:
-    """Title and marks on top, all panels, one legend below them; where nothing ran it says so."""
+def svg(result: FigureResult, *, titled: bool = True) -> str:
+    """The drawing with its texts as text; names inside it are its own, so that several can stand on one page."""
+    file = StringIO()
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": result.name}):
+        draw(result, titled=titled).savefig(file, format="svg", metadata={"Date": None, "Title": result.title})
+    return file.getvalue()
+
+
+def draw(result: FigureResult, *, titled: bool = True) -> Figure:
+    """Title and marks on top, all panels, one legend below them; where nothing ran it says so.
+
+    Args:
+        result: what to draw.
+        titled: whether title, source and what is missing stand on it too, and not around it; the marks always do.
+    """
     with matplotlib.rc_context(STYLE):
         rows = _rows(result.panels)
         width = COLUMN if len(result.panels) == 1 and not _is_wide(result.panels[0]) else PAGE
         columns = max(map(len, rows), default=1)
         heights = [max(_height(panel, width, columns) for panel in row) for row in rows]
-        header = _header(result, width)
+        header = _header(result, width, titled)
         series, references = styles_of(result.panels)
         above = sum(_line_height(size) for _, size, _, _ in header) + 0.1
         below = _legend_height([*series, *references], width)
@@ -123,7 +138,8 @@ def _draw_panels(
             axes.set_title("\n".join(wrap(panel.title, int((inches + 0.5 * MARGIN) / LETTER / 1.1))))
             if isinstance(panel, HeatMap):
                 mesh = draw_heat_map(axes, panel, scale_of(panel, panels), inches)
-                scales.setdefault((panel.value_name, panel.centre), (mesh, []))[1].append(axes)
+                if has_numbers(panel):
+                    scales.setdefault((panel.value_name, panel.centre), (mesh, []))[1].append(axes)
             elif isinstance(panel, Lines):
                 handles |= draw_lines(axes, panel, series, references)
             else:
@@ -172,14 +188,14 @@ def _height(panel: Panel, width: float, columns: int) -> float:
     return 2.2
 
 
-def _header(result: FigureResult, width: float) -> list[tuple[str, float, str, str]]:
+def _header(result: FigureResult, width: float, titled: bool) -> list[tuple[str, float, str, str]]:
     """Lines above the panels: text, size in points, weight, colour."""
-    kinds = [(result.title, 9.0, "bold", TEXT), (f"{result.paper}. {result.place}. {result.name}", 7.0, "normal", SOFT)]
+    source = f"{result.paper}. {result.place}. {result.name}"
+    missing = "Not drawn, since its runs are missing: " + "; ".join(result.missing)
+    kinds = [(result.title, 9.0, "bold", TEXT), (source, 7.0, "normal", SOFT)] if titled else []
     kinds += [(mark, 8.0, "bold", WARNING) for mark in result.marks]
-    if not result.panels:
-        kinds.append(("Nothing was drawn.", 8.0, "normal", TEXT))
-    if result.missing:
-        kinds.append(("Not drawn, since its runs are missing: " + "; ".join(result.missing), 7.0, "normal", SOFT))
+    kinds += [] if result.panels else [("Nothing was drawn.", 8.0, "normal", TEXT)]
+    kinds += [(missing, 7.0, "normal", SOFT)] if result.missing and titled else []
     return [
         (line, size, weight, colour)
         for text, size, weight, colour in kinds
@@ -200,12 +216,16 @@ def _line_height(size: float) -> float:
     return size * 1.35 / 72
 
 
-def _legend_columns(labels: Sequence[str], width: float) -> int:
-    return min(max(int(width / (0.5 + 1.08 * LETTER * max(map(len, labels)))), 1), len(labels))
+def _legend_columns(labels: Iterable[str], width: float) -> int:
+    longest = min(max(map(len, labels)), LONGEST)
+    return max(int(width / (0.5 + 1.08 * LETTER * longest)), 1)
 
 
 def _legend_height(labels: Sequence[str], width: float) -> float:
-    return 0.06 + 0.165 * ceil(len(labels) / _legend_columns(labels, width)) if labels else 0.0
+    if not labels:
+        return 0.0
+    lines = max(len(wrap(label, LONGEST)) for label in labels)
+    return 0.06 + 0.165 * lines * ceil(len(labels) / _legend_columns(labels, width))
 
 
 def _write_legend(figure: Figure, handles: dict[str, Handle], width: float) -> None:
@@ -213,9 +233,9 @@ def _write_legend(figure: Figure, handles: dict[str, Handle], width: float) -> N
         return
     figure.legend(
         [*handles.values()],  # pyright: ignore[reportArgumentType]  # a container of bars is a legend's handle too
-        [*handles],
+        [fill(label, LONGEST) for label in handles],
         loc="lower center",
-        ncols=_legend_columns([*handles], width),
+        ncols=_legend_columns(handles, width),
         frameon=False,
         borderaxespad=0.3,
         borderpad=0,

@@ -1,4 +1,4 @@
-"""Tables as one HTML page that needs nothing else: no network, no other file; style and script stand in it."""
+"""Tables and figures as one HTML page that needs nothing else: no network, no other file."""
 
 import base64
 import hashlib
@@ -8,38 +8,46 @@ from importlib.resources import files
 from typing import get_args
 from urllib.parse import urlsplit
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from mtlbench.report.figure import FigureResult
+from mtlbench.report.inline import inline_svg
 from mtlbench.report.plots import COLOURS, figures
-from mtlbench.report.result import Cell, ClaimVerdict, Column, TableResult
+from mtlbench.report.result import Cell, ClaimVerdict, Column, Run, TableResult
 from mtlbench.report.text import INCOMPARABLE, NOTHING, signs, transfers_negatively, value_text
 
 
-def page(results: Sequence[TableResult]) -> str:
-    """All tables on one page, in the given order. Every text of a table is escaped.
+def page(results: Sequence[TableResult | FigureResult]) -> str:
+    """All of them on one page, in the given order. Every text of a table or figure is escaped.
 
     The page forbids itself by its content security policy to load anything and to run any script but its own, so that
     a page made of somebody else's stored tables is safe to open.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=FunctionLoader(_part), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.globals.update(
         badge=badge,
         colours=COLOURS,
+        contents=contents,
         counts=counts,
         figures=drawn,
         groups=groups,
+        inline=lambda result: Markup(inline_svg(result)),
+        is_figure=lambda result: isinstance(result, FigureResult),
         is_link=is_link,
         nothing=NOTHING,
         remarks=remarks,
+        runs=runs,
+        several=_several,
         signs=signs,
         transfers_negatively=transfers_negatively,
         sort_value=sort_value,
         value_text=value_text,
     )
     style, script = _part("page.css"), _part("page.js")
-    template = environment.from_string(_part("page.html"))
-    return template.render(
+    return environment.get_template("page.html").render(
         results=results,
         incomparable=INCOMPARABLE,
         marked=sum(bool(result.marks) for result in results),
@@ -66,7 +74,7 @@ def remarks(cell: Cell, column: Column) -> list[str]:
         if measured.interval is not None:
             low, high = measured.interval
             lines.append(f"95 %: {low:.{column.digits}f} to {high:.{column.digits}f}")
-        lines.append(f"best {measured.best:.{column.digits}f} of {_seeds(len(measured.values))}")
+        lines.append(f"best {measured.best:.{column.digits}f} of {_several(len(measured.values), 'seed')}")
     if (comparison := cell.comparison) is not None:
         lines.append(f"{comparison.difference:+.{max(column.digits, 4)}f} against {comparison.against}")
         tests = (("paired t-test", comparison.t_test), ("Wilcoxon", comparison.wilcoxon))
@@ -109,6 +117,28 @@ def counts(result: TableResult) -> dict[str, str]:
     }
 
 
+def contents(result: FigureResult) -> str:
+    """What the overview says of a figure."""
+    parts = [_several(len(result.panels), "panel"), _several(len(result.runs), "run")]
+    parts += [_several(len(result.findings), "finding")] if result.findings else []
+    parts += [f"{len(result.missing)} not drawn"] if result.missing else []
+    return ", ".join(parts)
+
+
+def counted(results: Sequence[TableResult | FigureResult]) -> str:
+    """How many tables and figures there are, in words."""
+    figures_ = sum(isinstance(result, FigureResult) for result in results)
+    kinds = ((len(results) - figures_, "table"), (figures_, "figure"))
+    return " and ".join(_several(count, kind) for count, kind in kinds if count)
+
+
+def runs(result: TableResult | FigureResult) -> list[tuple[str, Run]]:
+    """Finished runs with what they are called there: a table's row, a figure's model."""
+    if isinstance(result, FigureResult):
+        return [("", run) for run in result.runs]
+    return [(row.label, run) for row in result.rows for run in row.runs]
+
+
 def drawn(result: TableResult) -> list[tuple[str, Markup, str]]:
     """Title, drawing and caption of a table's figures; the drawings escape their texts themselves."""
     return [(figure.title, Markup(figure.svg), figure.caption) for figure in figures(result)]
@@ -119,8 +149,8 @@ def is_link(address: str | None) -> bool:
     return address is not None and urlsplit(address).scheme in ("http", "https")
 
 
-def _seeds(count: int) -> str:
-    return f"{count} seed{'s' * (count != 1)}"
+def _several(count: int, name: str) -> str:
+    return f"{count} {name}{'s' * (count != 1)}"
 
 
 def _part(name: str) -> str:

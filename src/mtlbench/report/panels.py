@@ -16,8 +16,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from mtlbench.report.figure import Bars, HeatMap, Lines, Panel
 
 TEXT, SOFT, LINE, GROUND, WARNING = "#1b1d21", "#5b6069", "#d9dbdf", "#fefefe", "#5d3f00"
-PALETTE = ("#0b6cb3", "#b34700", "#08795a", "#a5338f", "#7a5c00", "#4b4fc4", "#b3213d", "#54585f")
-"""``--c0`` to ``--c7`` of the page's style sheet in the light; series beyond share them."""
+PALETTE = ("#006cf0", "#d83c00", "#005448", "#9c249c", "#483000", "#3c0ca8", "#c05448", "#6c7884")
+"""``--c0`` to ``--c7`` of the page's style sheet in the light, which the colour-blind tell apart too."""
 MARKERS, HATCHES = "osD^vPX*", ("", "////", "....", "\\\\\\\\", "xxxx", "----", "oooo", "++++")
 DASHES = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)))
 REFERENCES = ((0, (6, 2)), (0, (1, 2)), (0, (6, 2, 1, 2)), "-")
@@ -89,6 +89,11 @@ def draw_heat_map(axes: Axes, panel: HeatMap, scale: Scale, inches: float) -> Qu
             colour = SOFT if value is None else "#ffffff" if dark else "#000000"
             axes.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=size, color=colour)
     return mesh
+
+
+def has_numbers(panel: HeatMap) -> bool:
+    """Whether there is anything to colour."""
+    return any(value is not None for row in panel.values for value in row)
 
 
 def cell_texts(panel: HeatMap) -> dict[tuple[int, int], str]:

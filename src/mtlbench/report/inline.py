@@ -1,0 +1,59 @@
+"""A drawn figure as part of an HTML page: markup that follows the page's colours and asks nothing of its policy."""
+
+import re
+from xml.etree.ElementTree import Element, fromstring, tostring
+
+from mtlbench.report.draw import svg
+from mtlbench.report.figure import FigureResult
+from mtlbench.report.panels import GROUND, LINE, PALETTE, SOFT, TEXT, WARNING
+
+VARIABLES = {TEXT: "text", SOFT: "soft", LINE: "line", GROUND: "raised", WARNING: "warning"} | {
+    colour: f"c{place}" for place, colour in enumerate(PALETTE)
+}
+"""Colours of a drawing that are the page's: they change with it in the dark. Those of a heat map's cells stay."""
+PIXELS = 1.6
+"""Of the screen for a printed point: letters of a drawing are then as high as the page's small ones."""
+KEPT = re.compile(r"url\(#(.+?)\)")
+
+
+def inline_svg(result: FigureResult) -> str:
+    """The figure as an ``svg`` element without styles, foreign names and ids that nothing refers to.
+
+    A page's policy drops ``style`` attributes and elements, so each property becomes an attribute of its own; the font
+    is the page's. Title, source and what is missing are left to the page, which says them around the drawing.
+    """
+    root = fromstring(svg(result, titled=False))
+    _strip(root)
+    for element in root.iter():
+        element.tag = _local(element.tag)
+        properties = [part.split(":", 1) for part in element.attrib.pop("style", "").split(";") if part.strip()]
+        element.attrib = {_local(name): value for name, value in element.attrib.items()}
+        element.attrib |= {name.strip(): value.strip() for name, value in properties if name.strip() != "font-family"}
+        for name in ("fill", "stroke"):
+            if (variable := VARIABLES.get(element.attrib.get(name, ""))) is not None:
+                element.attrib[name] = f"var(--{variable})"
+    referred = {name for element in root.iter() for value in element.attrib.values() for name in _references(value)}
+    for element in root.iter():
+        if element.get("id") not in referred:
+            element.attrib.pop("id", None)
+    _, _, width, height = (float(number) for number in root.attrib["viewBox"].split())
+    size = {"width": f"{width * PIXELS:.0f}", "height": f"{height * PIXELS:.0f}"}
+    root.attrib = {"viewBox": root.attrib["viewBox"], **size, "role": "img", "aria-label": result.title}
+    root.attrib |= {"stroke-linejoin": "round", "stroke-linecap": "butt"}  # what the drawing's style sheet said
+    return tostring(root, encoding="unicode")
+
+
+def _strip(root: Element) -> None:
+    """Drop what is for files alone: metadata and the style sheet."""
+    for parent in root.iter():
+        for child in list(parent):
+            if _local(child.tag) in ("metadata", "style"):
+                parent.remove(child)
+
+
+def _references(value: str) -> list[str]:
+    return [value[1:]] if value.startswith("#") else KEPT.findall(value)
+
+
+def _local(name: str) -> str:
+    return name.rpartition("}")[2]
