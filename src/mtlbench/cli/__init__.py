@@ -12,6 +12,8 @@ COMMANDS = {
     "simulate": "write a simulated data set in its raw format, with its truth",
     "reproduce": "tables of papers: run what is missing, and write the paper's numbers beside ours",
     "report": "one HTML page of the tables that were reproduced",
+    "export": "a finished run as an MLflow model and an ONNX graph that need neither this machine nor mtlbench",
+    "score": "raw rows of a Parquet or CSV file scored by an exported model",
     "list": "models, data sets and all other choices; or the runs so far",
     "show": "one model, data set or run in detail",
     "ui": "open the MLflow page of the runs",

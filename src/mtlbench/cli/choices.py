@@ -55,6 +55,32 @@ def options(arguments: list[str], defaults: dict[str, str]) -> dict[str, str]:
     return found
 
 
+def flags(
+    arguments: list[str], *, values: tuple[str, ...], switches: tuple[str, ...]
+) -> tuple[dict[str, str], list[str]]:
+    """Values of ``--flags``, written ``--flag value`` or ``--flag=value``, and the other words; a switch has none.
+
+    Raises:
+        ConfigError: a flag that is not among them, or one without its value.
+    """
+    found: dict[str, str] = {}
+    words: list[str] = []
+    rest = iter(arguments)
+    for word in rest:
+        name, equals, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--"):
+            words.append(word)
+        elif name in switches and not equals:
+            found[name] = ""
+        elif name in values:
+            found[name] = value if equals else next(rest, "")
+            if not found[name]:
+                raise ConfigError(f"--{name} needs a value")
+        else:
+            raise ConfigError(f"no such option: {word}; there are {', '.join(f'--{n}' for n in (*values, *switches))}")
+    return found, words
+
+
 def first_comment(path: Path) -> str:
     """The first comment line of a YAML file that is not a directive for Hydra."""
     for line in path.read_text().splitlines():

@@ -1,0 +1,206 @@
+"""A finished run as a folder that scores rows anywhere: an MLflow model, an ONNX graph, and rows to try them on."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import requires, version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+import yaml
+
+import mtlbench
+from mtlbench.data.store import SPLITS
+from mtlbench.experiment.errors import ConfigError
+from mtlbench.experiment.evaluation import Opened, open_run
+from mtlbench.export.columns import Column
+from mtlbench.export.example import raw_rows
+from mtlbench.export.inputs import Inputs
+from mtlbench.export.onnx_graph import require_onnx, write_onnx
+from mtlbench.export.scorer import CONFIG, ONNX, Scoring, open_exported, save_scoring
+from mtlbench.tracking.connect import import_mlflow
+from mtlbench.tracking.folder import read_status
+from mtlbench.tracking.parameters import portable, read_config
+from mtlbench.train.score import score
+
+if TYPE_CHECKING:
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import AnyType, DataType
+
+EXAMPLE = "example.parquet"
+EXAMPLE_REQUEST = 5
+"""Rows of MLflow's input example."""
+
+CLOSE = 1e-5
+"""An exported model whose probabilities differ by more from those of its run is not written."""
+
+
+class ExportError(ArithmeticError):
+    """What was exported does not compute what the run does."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exported:
+    """An exported folder.
+
+    Attributes:
+        folder: where it is.
+        run: whose model it holds.
+        rows: of the example.
+        differences: by way of scoring, the largest distance between its probabilities and the run's own.
+        rounded: the same for what the run itself computes in its own, lower precision; 0 where that is float32.
+        stand_ins: by field, how many values of the example are stand-ins, since the vocabulary does not know them.
+    """
+
+    folder: Path
+    run: Opened
+    rows: int
+    differences: dict[str, float]
+    rounded: float
+    stand_ins: Counter[str]
+
+
+def export_run(run_folder: Path, to: Path, *, split: str = "test", rows: int = 200, onnx: bool = True) -> Exported:
+    """Write a run's model as a folder that needs nothing of this machine, and try it against the run.
+
+    Args:
+        run_folder: of a finished run.
+        to: folder to write: whole, or not at all.
+        split: where the example's rows come from.
+        rows: of the example.
+        onnx: whether to write an ONNX graph too.
+
+    Raises:
+        ConfigError: no finished run; its data are no longer there; the target exists; ONNX cannot be had.
+        ExportError: the exported model answers otherwise than the run.
+    """
+    if to.exists():
+        raise ConfigError(f"{to} exists already; name another folder with --to, or remove it")
+    if split not in SPLITS:
+        raise ConfigError(f"--split is {split!r}; allowed: {', '.join(SPLITS)}")
+    if onnx:
+        require_onnx()
+    if (run_folder / "status.json").exists() and (state := read_status(run_folder).state) != "finished":
+        raise ConfigError(
+            f"run {run_folder.name} is {state}; only a finished run is exported. Train it to its end first"
+        )
+    run = open_run(run_folder, "cpu")
+    inputs, scoring = Inputs.of(run.store), Scoring(run.model, run.losses)
+    example = raw_rows(run.store, inputs, split, rows)
+    own, rounded = _own(run, split, rows)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=to.parent, prefix=f".{to.name}.") as beside:
+        model = Path(beside) / "model"
+        _write_model(run, run_folder, inputs, scoring, example, model)
+        named = {f"p_{task.name}": own[:, number] for number, task in enumerate(run.store.schema.tasks)}
+        with_answers = pa.table({**{name: example[name] for name in example.column_names}, **named})
+        pq.write_table(with_answers.replace_schema_metadata(_about(run)), model / EXAMPLE)
+        ways = {"MLflow": False}
+        if onnx:
+            few = example.slice(0, EXAMPLE_REQUEST).combine_chunks()
+            write_onnx(scoring, inputs.encode(_columns(few), 0, Counter()), _about(run), model / ONNX)
+            ways["ONNX"] = True
+        stand_ins: Counter[str] = Counter()
+        differences: dict[str, float] = {}
+        for way, by_onnx in ways.items():
+            scorer = open_exported(model, by_onnx)
+            differences[way] = float(np.abs(scorer(_columns(example)) - own).max(initial=0))
+            stand_ins = scorer.unknown
+            if not differences[way] <= CLOSE:
+                raise ExportError(
+                    f"the {way} model of run {run.facts.identity} answers otherwise than the run: probabilities of the "
+                    f"first {len(own)} rows of '{split}' differ by up to {differences[way]:.2g}; allowed: {CLOSE}"
+                )
+        model.rename(to)
+    return Exported(folder=to, run=run, rows=len(own), differences=differences, rounded=rounded, stand_ins=stand_ins)
+
+
+def requirements() -> list[str]:
+    """The packages that mtlbench itself needs, pinned to the versions that are installed here."""
+    declared = [text for text in requires("mtlbench") or [] if "extra ==" not in text]
+    names = sorted(re.split(r"[^A-Za-z0-9_.-]", text, maxsplit=1)[0] for text in declared)
+    return [f"{name}=={version(name).partition('+')[0]}" for name in names]  # without +cpu: an index has no such name
+
+
+def _own(run: Opened, split: str, rows: int) -> tuple[np.ndarray, float]:
+    """The run's own probabilities of the first rows in float32, and how far those in its own precision are off."""
+    some = run.store.split(split).first(rows)
+    own, exact = (
+        torch.sigmoid(score(run.model, some, run.losses, settings, run.device))
+        for settings in (run.settings, replace(run.settings, precision="fp32"))
+    )
+    return exact.numpy(), float((own - exact).abs().max())
+
+
+def _write_model(
+    run: Opened, run_folder: Path, inputs: Inputs, scoring: Scoring, example: pa.Table, path: Path
+) -> None:
+    import_mlflow()
+    import mlflow.pyfunc
+
+    with TemporaryDirectory() as made:
+        artifacts = Path(made) / "model"
+        artifacts.mkdir()
+        config = yaml.safe_dump(portable(read_config(run_folder / CONFIG)), sort_keys=False)
+        (artifacts / CONFIG).write_text(config, encoding="utf-8")
+        inputs.save(artifacts)
+        save_scoring(scoring, asdict(run.facts), artifacts)
+        mlflow.pyfunc.save_model(
+            path,
+            python_model=str(Path(__file__).with_name("served.py")),
+            artifacts={"model": str(artifacts)},
+            code_paths=[str(Path(mtlbench.__file__).parent)],
+            signature=_signature(inputs),
+            input_example=_frame(example.slice(0, EXAMPLE_REQUEST)),
+            pip_requirements=requirements(),
+            metadata=_about(run),
+        )
+
+
+def _about(run: Opened) -> dict[str, str]:
+    """Whose model it is, and what data made it."""
+    facts = run.facts
+    about = {name: str(value) for name, value in asdict(facts).items() if value is not None}
+    return about | ({"data_are": "SIMULATED DATA"} if facts.origin == "simulated" else {})
+
+
+def _signature(inputs: Inputs) -> "ModelSignature":
+    """The types of raw columns as far as MLflow can say them.
+
+    MLflow refuses an integer column with a missing value, which pandas makes one of floats. So integers that may be
+    missing are ``any`` to MLflow, and checked by us alone; so are lists of them.
+    """
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import AnyType, ColSpec, DataType, Schema, TensorSpec
+
+    kinds = {"integer": DataType.long, "text": DataType.string, "number": DataType.double, "weight": DataType.double}
+
+    def type_of(column: Column) -> "DataType | AnyType":
+        if column.many or (column.kind == "integer" and column.missing):
+            return AnyType()
+        return kinds[column.kind]
+
+    given: list[ColSpec | TensorSpec] = [ColSpec(type_of(column), column.name) for column in inputs.columns]
+    answers: list[ColSpec | TensorSpec] = [ColSpec(DataType.float, f"p_{task.name}") for task in inputs.schema.tasks]
+    return ModelSignature(inputs=Schema(given), outputs=Schema(answers))
+
+
+def _frame(rows: pa.Table) -> pd.DataFrame:
+    """As pandas holds raw rows: objects, since integers beside missing ones would become floats."""
+    columns = {name: rows[name].to_pylist() for name in rows.column_names}
+    return pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
+
+
+def _columns(rows: pa.Table) -> dict[str, pa.Array]:
+    combined: Sequence[pa.ChunkedArray] = rows.columns
+    return {
+        name: column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+        for name, column in zip(rows.column_names, combined, strict=True)
+    }

@@ -1,0 +1,207 @@
+"""Raw columns as people send them, made into those that a reader would give: found by name, checked by type and row."""
+
+import difflib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from mtlbench.data import bags
+from mtlbench.data.raw import WEIGHT_SUFFIX
+from mtlbench.data.vocabulary import Vocabulary
+from mtlbench.schema import Schema
+
+EXACT = 2**53
+"""From here on not every whole number is a float64, and an id that went through one may be another's."""
+
+Kind = Literal["integer", "text", "number", "weight"]
+TYPES: dict[Kind, pa.DataType] = {
+    "integer": pa.int64(),
+    "text": pa.string(),
+    "number": pa.float64(),
+    "weight": pa.float32(),
+}
+
+
+class ColumnError(ValueError):
+    """Rows that a model cannot score: says which column, which row, what was found and what is allowed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Column:
+    """One raw column that a model asks for.
+
+    Attributes:
+        name: that of the field, or of a weighted field ``<name>:weight``.
+        kind: of its values. A weight is a finite number and never missing.
+        many: whether a row holds a list of them.
+        length: of every list, where it is fixed (a number of several components).
+        missing: whether training rows lacked the value often enough for "missing" to have an id of its own.
+    """
+
+    name: str
+    kind: Kind
+    many: bool = False
+    length: int | None = None
+    missing: bool = True
+
+    @property
+    def allowed(self) -> str:
+        """What a row may hold, in words."""
+        one = {"integer": "an integer", "text": "text", "number": "a finite number", "weight": "a finite number"}
+        several = {"integer": "integers", "text": "texts", "number": "finite numbers", "weight": "finite numbers"}
+        if not self.many:
+            return f"{one[self.kind]}, or nothing where it is missing"
+        return f"a list of {f'{self.length} ' if self.length else ''}{several[self.kind]}, or nothing where it is empty"
+
+
+def columns_of(schema: Schema, vocabularies: Mapping[str, Vocabulary]) -> tuple[Column, ...]:
+    """The raw columns that a schema asks for, in its order."""
+    found: list[Column] = []
+    for field in schema.fields:
+        many = field.width > 1
+        if field.kind == "number":
+            found.append(Column(name=field.name, kind="number", many=many, length=field.width if many else None))
+            continue
+        values = vocabularies[field.vocabulary_name].values
+        kind: Kind = "integer" if pa.types.is_integer(values.type) else "text"
+        found.append(Column(name=field.name, kind=kind, many=many, missing=bool(values.null_count)))
+        if field.weighted:
+            found.append(Column(name=field.name + WEIGHT_SUFFIX, kind="weight", many=True, missing=False))
+    return tuple(found)
+
+
+def unused(names: Sequence[str], columns: Sequence[Column]) -> tuple[str, ...]:
+    """Columns that are there and that a model does not ask for.
+
+    Raises:
+        ColumnError: one that it asks for is not there, or a name stands there twice.
+    """
+    for column in columns:
+        if (times := names.count(column.name)) != 1:
+            close = difflib.get_close_matches(column.name, names, n=1)
+            hint = f" (did you mean it by '{close[0]}'?)" if close and not times else ""
+            raise ColumnError(
+                f"column '{column.name}' is there {times} times; it must be there once{hint}. It holds "
+                f"{column.allowed}. Found: {', '.join(names)}"
+            )
+    asked = {column.name for column in columns}
+    return tuple(name for name in names if name not in asked)
+
+
+def checked(values: pa.Array, column: Column, first_row: int) -> pa.Array:
+    """A column with the type that a reader gives it; lists stay lists, missing values null.
+
+    Args:
+        values: of any type. A number that is NaN is missing; whole floats pass for integers below 2**53, which is how
+            pandas and JSON hand on integers beside a missing one.
+        column: what is asked for.
+        first_row: number of the first row, for messages.
+
+    Raises:
+        ColumnError: a value that is not allowed.
+    """
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    there = values.is_valid().to_numpy(zero_copy_only=False)
+    if _is_list(values.type) != column.many:
+        _refuse(values, there, column, lambda row: first_row + row)
+        return pa.nulls(len(values), pa.list_(TYPES[column.kind]) if column.many else TYPES[column.kind])
+    if not column.many:
+        return _entries(values, column, lambda row: first_row + row)
+    lengths = bags.lengths(values)
+    if column.length is not None:
+        _refuse(values, there & (lengths != column.length), column, lambda row: first_row + row)
+    rows = np.repeat(np.arange(len(values)), lengths)
+    entries = _entries(values.flatten(), column, lambda entry: first_row + int(rows[entry]))
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), entries, mask=pa.array(~there))
+
+
+def from_text(text: pa.Array, column: Column, first_row: int) -> pa.Array:
+    """A column of a text file: empty is missing, a list is written as JSON.
+
+    Raises:
+        ColumnError: a text that is neither empty nor what is asked for.
+    """
+    if column.many:
+        return from_python(_read_each(text, json.loads, column, first_row), column, first_row)
+    if column.kind == "text":
+        return text
+    kind = TYPES[column.kind]
+    try:
+        return text.cast(kind)
+    except pa.ArrowInvalid:  # does not say which row it was
+        return pa.array(_read_each(text, lambda cell: pa.scalar(cell).cast(kind).as_py(), column, first_row), kind)
+
+
+def from_python(values: Sequence[Any], column: Column, first_row: int = 0) -> pa.Array:
+    """A column of Python objects (or numpy arrays for lists), as pandas holds it.
+
+    Raises:
+        ColumnError: values of several kinds.
+    """
+    try:
+        return pa.array(values, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
+        for row, value in enumerate(values):
+            try:
+                checked(pa.array([value], from_pandas=True), column, first_row + row)
+            except (pa.ArrowException, OverflowError) as again:
+                raise _error(column, first_row + row, value) from again
+        raise ColumnError(f"column '{column.name}': {error}; allowed: {column.allowed}") from error
+
+
+def _entries(values: pa.Array, column: Column, row_of: Callable[[int], int]) -> pa.Array:
+    """Single values with the type of the column's kind, null where missing."""
+    kind, there = values.type, values.is_valid().to_numpy(zero_copy_only=False)
+    if column.kind == "text":
+        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+            _refuse(values, there, column, row_of)
+        return values.cast(pa.string())
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        _refuse(values, there, column, row_of)
+    if pa.types.is_floating(kind):
+        floats = values.cast(pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False)
+        there = ~np.isnan(floats)
+        fine = np.isfinite(floats)
+        if column.kind == "integer":
+            fine &= (np.abs(floats) < EXACT) & (np.floor(floats) == floats)
+        _refuse(values, there & ~fine, column, row_of)
+        values = pa.array(floats, mask=~there)
+    if pa.types.is_uint64(kind) and column.kind == "integer":
+        _refuse(values, values.fill_null(0).to_numpy(zero_copy_only=False) > np.iinfo(np.int64).max, column, row_of)
+    if column.kind == "weight":
+        _refuse(values, ~there, column, row_of)
+    return values.cast(TYPES[column.kind], safe=False)
+
+
+def _read_each(text: pa.Array, read: Callable[[str], Any], column: Column, first_row: int) -> list[Any]:
+    found = []
+    for row, cell in enumerate(text.to_pylist()):
+        try:
+            found.append(None if cell is None else read(cell))
+        except ValueError as error:  # of JSON, or of Arrow
+            raise _error(column, first_row + row, cell) from error
+    return found
+
+
+def _refuse(values: pa.Array, bad: np.ndarray, column: Column, row_of: Callable[[int], int]) -> None:
+    """Refuse the first of the bad values."""
+    places = np.flatnonzero(bad)
+    if len(places):
+        place = int(places[0])
+        raise _error(column, row_of(place), values[place].as_py())
+
+
+def _error(column: Column, row: int, value: Any) -> ColumnError:
+    found = repr(value)
+    shown = found if len(found) <= 80 else found[:77] + "..."
+    return ColumnError(f"column '{column.name}', row {row} (from 0): found {shown}; allowed: {column.allowed}")
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)

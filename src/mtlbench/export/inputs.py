@@ -1,0 +1,128 @@
+"""What stands between raw columns and a model: vocabularies and scales, as training rows made them."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+
+from mtlbench.data import bags
+from mtlbench.data.encode import encode_inputs
+from mtlbench.data.numbers import Scale
+from mtlbench.data.raw import ROWS, WEIGHT_SUFFIX
+from mtlbench.data.store import Store
+from mtlbench.data.vocabulary import Vocabulary
+from mtlbench.export.columns import Column, ColumnError, checked, columns_of
+from mtlbench.schema import Schema
+
+INPUTS = "inputs.json"
+VOCABULARY = "vocabulary"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Raw rows to matrices, as a store's are made.
+
+    Attributes:
+        schema: of the store.
+        vocabularies, scales: by name.
+    """
+
+    schema: Schema
+    vocabularies: Mapping[str, Vocabulary]
+    scales: Mapping[str, Scale]
+
+    @cached_property
+    def columns(self) -> tuple[Column, ...]:
+        """The raw columns of a row. Dimension tables are joined: their fields are columns like any other."""
+        return columns_of(self.schema, self.vocabularies)
+
+    @cached_property
+    def _joined(self) -> Schema:
+        return replace(self.schema, fields=tuple(replace(field, table=None) for field in self.schema.fields))
+
+    def encode(self, raw: Mapping[str, pa.Array], first_row: int, unknown: Counter[str]) -> dict[str, np.ndarray]:
+        """``ids`` int32 ``[B, S]``, ``numbers`` and ``weights`` float32, each where the schema has such columns.
+
+        Lists longer than their field are cut to their heaviest entries, and a value that the vocabulary does not know
+        gets the field's id for unknown values: both as in a store.
+
+        Args:
+            raw: by name, a column for each of `columns`.
+            first_row: number of the first row, for messages.
+            unknown: by field, how many unknown values there were so far; counted on.
+
+        Raises:
+            ColumnError: a value that is not allowed.
+        """
+        rows = {column.name: checked(raw[column.name], column, first_row) for column in self.columns}
+        for field in self.schema.id_fields:
+            if field.width == 1:
+                continue
+            weights = rows.get(field.name + WEIGHT_SUFFIX) if field.weighted else None
+            if weights is not None:
+                _refuse_lengths(field.name, rows[field.name], weights, first_row)
+            rows[field.name], cut, _ = bags.cut(rows[field.name], weights, field.width)
+            if cut is not None:
+                rows[field.name + WEIGHT_SUFFIX] = cut
+
+        def note(what: str, name: str, where: np.ndarray) -> None:
+            if what == "unknown" and len(where):
+                unknown[name] += len(where)
+
+        batch = pa.record_batch(rows)
+        return encode_inputs(self._joined, ROWS, self.vocabularies, self.scales, batch, note)
+
+    def save(self, folder: Path) -> None:
+        """Write the schema and the scales as JSON, each vocabulary as Parquet."""
+        scales = {
+            name: {"mean": scale.mean.tolist(), "deviation": scale.deviation.tolist()}
+            for name, scale in self.scales.items()
+        }
+        text = json.dumps({"schema": self.schema.as_dict(), "scales": scales}, indent=1)
+        (folder / INPUTS).write_text(text, encoding="utf-8")
+        (folder / VOCABULARY).mkdir()
+        for name, vocabulary in self.vocabularies.items():
+            vocabulary.save(folder / VOCABULARY / f"{name}.parquet")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Inverse of `save`."""
+        content = json.loads((folder / INPUTS).read_text(encoding="utf-8"))
+        schema = Schema.from_dict(content["schema"])
+        names = {field.vocabulary_name for field in schema.id_fields}
+        return cls(
+            schema,
+            {name: Vocabulary.load(folder / VOCABULARY / f"{name}.parquet") for name in names},
+            {name: _scale(facts) for name, facts in content["scales"].items()},
+        )
+
+    @classmethod
+    def of(cls, store: Store) -> Self:
+        """Those of a prepared data set."""
+        names = {field.vocabulary_name for field in store.schema.id_fields}
+        facts = store.manifest["fields"]
+        return cls(
+            store.schema,
+            {name: store.vocabulary(name) for name in names},
+            {field.name: _scale(facts[field.name]) for field in store.schema.number_fields},
+        )
+
+
+def _scale(facts: Mapping[str, list[float]]) -> Scale:
+    return Scale(np.array(facts["mean"]), np.array(facts["deviation"]))
+
+
+def _refuse_lengths(name: str, ids: pa.Array, weights: pa.Array, first_row: int) -> None:
+    entries, weighed = bags.lengths(ids), bags.lengths(weights)
+    if len(different := np.flatnonzero(entries != weighed)):
+        row = int(different[0])
+        raise ColumnError(
+            f"column '{name}{WEIGHT_SUFFIX}', row {first_row + row} (from 0): {weighed[row]} weights for the "
+            f"{entries[row]} entries of '{name}'; allowed: as many"
+        )

@@ -1,0 +1,40 @@
+"""An exported model in MLflow, as a model of the run that made it."""
+
+from pathlib import Path
+
+from mtlbench.experiment.errors import ConfigError
+from mtlbench.tracking.connect import connect, default_uri, errors_of, public
+from mtlbench.tracking.folder import CONFIG, read_facts
+from mtlbench.tracking.parameters import read_config
+from mtlbench.tracking.send import send
+
+
+def log_model(run_folder: Path, model: Path) -> str:
+    """Send a run as far as it has not been sent, and its exported folder as a logged model; returns the model's URI.
+
+    Raises:
+        ConfigError: the run was told to send nothing.
+        TrackingError: the server could not be reached or refused.
+    """
+    tracker = read_config(run_folder / CONFIG)["run"]["tracker"]
+    if tracker["experiment"] is None:
+        raise ConfigError(
+            f"--log: run {run_folder.name} has tracker=none and is sent nowhere. {model} is written, and "
+            "MLflow can serve it from there"
+        )
+    uri, facts = tracker["uri"] or default_uri(run_folder.absolute().parent), read_facts(run_folder)[0]
+    run_id = send(run_folder, uri, tracker["experiment"]).run_id
+    client = connect(uri)
+    from mlflow.entities import LoggedModelOutput
+
+    with errors_of(uri):
+        made = client.create_logged_model(
+            client.get_run(run_id).info.experiment_id,
+            name=f"{facts.model}-{facts.dataset}-{facts.seed}",
+            source_run_id=run_id,
+            tags={"identity": facts.identity, "origin": facts.origin},
+        )
+        client.log_model_artifacts(made.model_id, str(model))
+        client.finalize_logged_model(made.model_id, "READY")
+        client.log_outputs(run_id, [LoggedModelOutput(made.model_id, step=0)])
+    return f"models:/{made.model_id} in MLflow at {public(uri)}"

@@ -1,0 +1,108 @@
+"""A trained model as an ONNX graph, and ONNX Runtime to run it (the extra ``export``)."""
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mtlbench.experiment.errors import ConfigError
+from mtlbench.export.scorer import Probabilities, Scoring
+
+OPSET = 20
+"""Version of ONNX's operators that the graph is written in."""
+
+OUTPUT = "probabilities"
+LARGEST = 1 << 30
+"""Bytes of weights that the graph's own file holds (protobuf ends at 2 GiB); more go into ``model.onnx.data``."""
+
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+
+
+def require_onnx() -> None:
+    """Refuse where the extra is not installed.
+
+    Raises:
+        ConfigError: a package is missing.
+    """
+    if missing := [name for name in PACKAGES if find_spec(name) is None]:
+        raise ConfigError(
+            f"ONNX needs {', '.join(missing)}: pip install 'mtlbench[export]'; the MLflow model alone needs neither "
+            "(mtlbench export --no-onnx, mtlbench score without --onnx)"
+        )
+
+
+def write_onnx(scoring: Scoring, matrices: Mapping[str, np.ndarray], facts: Mapping[str, Any], path: Path) -> None:
+    """Write the graph: inputs ``ids``, ``numbers``, ``weights`` as far as the schema has them, any number of rows.
+
+    Args:
+        scoring: the model.
+        matrices: inputs of a few rows, to follow the computation with; their values do not matter.
+        facts: written into the file's metadata as text.
+        path: file to write.
+
+    Raises:
+        ConfigError: the model computes something that depends on the data in a way that no graph can hold.
+    """
+    require_onnx()
+    arguments = {name: torch.from_numpy(matrix) for name, matrix in matrices.items()}
+    rows = torch.export.Dim("rows", min=1)
+    with _quiet(), torch.no_grad():
+        try:
+            graph = torch.export.export(
+                scoring, (), kwargs=arguments, dynamic_shapes={name: {0: rows} for name in arguments}, strict=False
+            )
+            program = torch.onnx.export(
+                graph, (), kwargs=arguments, dynamo=True, opset_version=OPSET, output_names=[OUTPUT], verbose=False
+            )
+        except Exception as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise ConfigError(
+                f"{type(scoring.model).__name__} cannot be written as an ONNX graph: {type(error).__name__}: {reason}. "
+                "--no-onnx writes the MLflow model alone"
+            ) from error
+    assert program is not None
+    program.model.metadata_props.update({name: str(value) for name, value in facts.items()})
+    size = sum(weight.nbytes for weight in scoring.state_dict().values())
+    program.save(path, external_data=size > LARGEST)
+
+
+def onnx_probabilities(path: Path) -> Probabilities:
+    """Matrices to probabilities by ONNX Runtime on the CPU.
+
+    Raises:
+        ConfigError: the file or the extra is missing.
+    """
+    require_onnx()
+    if not path.is_file():
+        raise ConfigError(f"{path} is missing: the model was exported without ONNX. Export it again without --no-onnx")
+    runtime = import_module("onnxruntime")
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [given.name for given in session.get_inputs()]
+
+    def probabilities(matrices: Mapping[str, np.ndarray]) -> np.ndarray:
+        return session.run([OUTPUT], {name: matrices[name] for name in names})[0]
+
+    return probabilities
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the exporter says of itself: operators of packages that are not there, folds that it leaves out."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

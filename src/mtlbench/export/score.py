@@ -1,0 +1,104 @@
+"""A file of raw rows to a file of probabilities, chunk by chunk: memory does not grow with the rows."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as pv
+import pyarrow.parquet as pq
+
+from mtlbench.experiment.errors import ConfigError
+from mtlbench.export.columns import Column, from_text, unused
+from mtlbench.export.scorer import Scorer
+
+CSV_BLOCK = 4 << 20
+"""Bytes of text read at once."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scored:
+    """What became of a file: its rows, and its columns that the model does not ask for."""
+
+    rows: int
+    unused: tuple[str, ...]
+
+
+def score_file(scorer: Scorer, rows: Path, to: Path) -> Scored:
+    """Write ``row`` (from 0) and ``p_<task>`` of every row, in order; whole, or not at all.
+
+    Args:
+        scorer: an exported model.
+        rows: Parquet, or CSV with a header, UTF-8; there an empty cell is a missing value (a quoted empty one is the
+            empty text) and a list is written as JSON.
+        to: Parquet file to write.
+
+    Raises:
+        ConfigError: a file of another kind, or none.
+        ColumnError: a column is missing, or a row cannot be scored.
+    """
+    if not rows.is_file():
+        raise ConfigError(f"{rows}: there is no such file")
+    if to.suffix != ".parquet":
+        raise ConfigError(f"--to is {to}; allowed: a name that ends with .parquet")
+    if rows.suffix not in READERS:
+        raise ConfigError(f"{rows}: rows are read from files that end with {' or '.join(READERS)}")
+    names, chunks = READERS[rows.suffix](rows, scorer.inputs.columns, scorer.rows_at_once)
+    kinds = pa.schema({"row": pa.int64(), **dict.fromkeys(scorer.names, pa.float32())})
+    about = {name: str(scorer.facts[name]) for name in ("identity", "origin")}
+    beside = to.with_name(f".{to.name}.part")
+    done = 0
+    try:
+        with pq.ParquetWriter(beside, kinds.with_metadata(about)) as writer:
+            for raw in chunks:
+                answer = scorer(raw, done)
+                numbers = pa.array(range(done, done + len(answer)), pa.int64())
+                writer.write_batch(pa.record_batch([numbers, *map(pa.array, answer.T.copy())], schema=writer.schema))
+                done += len(answer)
+        beside.replace(to)
+    finally:
+        beside.unlink(missing_ok=True)
+    return Scored(rows=done, unused=names)
+
+
+Chunks = tuple[tuple[str, ...], Iterator[Mapping[str, pa.Array]]]
+
+
+def _parquet(path: Path, columns: Sequence[Column], rows: int) -> Chunks:
+    try:
+        # Streamed through a small buffer: a row group may be the whole file.
+        file = pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
+    except pa.ArrowInvalid as error:
+        raise ConfigError(f"{path} cannot be read as Parquet: {error}") from error
+    left = unused(file.schema_arrow.names, columns)
+    wanted = [column.name for column in columns]
+    batches = file.iter_batches(batch_size=rows, columns=wanted)
+    return left, ({name: batch[name] for name in wanted} for batch in batches)
+
+
+def _csv(path: Path, columns: Sequence[Column], _rows: int) -> Chunks:
+    with path.open("rb") as file:
+        if not file.readline().strip():
+            raise ConfigError(f"{path} has no header: its first line names the columns")
+    reading = pv.ReadOptions(block_size=CSV_BLOCK, use_threads=False)
+    names = pv.open_csv(path, read_options=reading).schema.names
+    left = unused(names, columns)
+    kept = pv.ConvertOptions(
+        include_columns=[column.name for column in columns],
+        column_types={column.name: pa.string() for column in columns},
+        null_values=[""],
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=False,
+    )
+    parsing = pv.ParseOptions(newlines_in_values=True)
+    return left, _typed(pv.open_csv(path, read_options=reading, parse_options=parsing, convert_options=kept), columns)
+
+
+def _typed(batches: pv.CSVStreamingReader, columns: Sequence[Column]) -> Iterator[Mapping[str, pa.Array]]:
+    first_row = 0
+    for batch in batches:
+        yield {column.name: from_text(batch[column.name], column, first_row) for column in columns}
+        first_row += batch.num_rows
+
+
+READERS = {".parquet": _parquet, ".csv": _csv}

@@ -1,0 +1,160 @@
+"""An exported model, opened: raw rows in, probabilities out, by torch or by ONNX Runtime."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from mtlbench.experiment.errors import ConfigError
+from mtlbench.experiment.objects import build_model
+from mtlbench.export.inputs import Inputs
+from mtlbench.schema import Batch
+from mtlbench.train.objective import TaskLosses
+
+ARTIFACTS = Path("artifacts", "model")
+"""Where MLflow keeps, inside an exported folder, what the model is made of."""
+
+CONFIG = "config.yaml"
+WEIGHTS = "weights.npz"
+FACTS = "facts.json"
+ONNX = "model.onnx"
+
+Probabilities = Callable[[Mapping[str, np.ndarray]], np.ndarray]
+
+
+class Scoring(nn.Module):
+    """A trained model and what its losses make of its logits, in evaluation mode and in float32.
+
+    Shape: ids int32 ``[B, S]``, numbers ``[B, N]``, weights ``[B, W]``, each where the schema has such columns
+    -> probabilities ``[B, T]`` that the labels are 1.
+    """
+
+    def __init__(self, model: nn.Module, losses: TaskLosses) -> None:
+        super().__init__()
+        self.model, self.losses = model, losses
+        self.eval()
+
+    def forward(
+        self, ids: Tensor | None = None, numbers: Tensor | None = None, weights: Tensor | None = None
+    ) -> Tensor:
+        some = ids if ids is not None else numbers
+        assert some is not None, "a schema has at least one field"
+        rows = some.shape[0]
+        batch = Batch(
+            ids=some.new_zeros(rows, 0, dtype=torch.int32) if ids is None else ids,
+            numbers=some.new_zeros(rows, 0, dtype=torch.float32) if numbers is None else numbers,
+            weights=weights,
+            labels=None,
+            observed=None,
+            group=None,
+            source=None,
+            time=None,
+            row=torch.arange(rows, device=some.device),
+        )
+        return torch.sigmoid(self.losses.log_odds(self.model(batch).float()))
+
+
+@dataclass
+class Scorer:
+    """Raw rows to probabilities.
+
+    Attributes:
+        inputs: how raw columns become matrices.
+        probabilities: how matrices become float32 ``[B, T]``.
+        facts: of the run, as its folder says them.
+        rows_at_once: so many as one forward pass takes.
+        unknown: by field, how many values the vocabulary did not know, of all that was scored so far.
+    """
+
+    inputs: Inputs
+    probabilities: Probabilities
+    facts: dict[str, Any]
+    rows_at_once: int
+    unknown: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def names(self) -> list[str]:
+        """Columns of the answer: ``p_<task>``."""
+        return [f"p_{task.name}" for task in self.inputs.schema.tasks]
+
+    def __call__(self, raw: Mapping[str, pa.Array], first_row: int = 0) -> np.ndarray:
+        """Probabilities ``[B, T]`` of rows.
+
+        Args:
+            raw: by name, a column for each of `Inputs.columns`.
+            first_row: number of the first row, for messages.
+        """
+        rows = len(raw[self.inputs.columns[0].name])
+        parts = [np.zeros((0, len(self.names)), np.float32)]
+        for start in range(0, rows, self.rows_at_once):
+            some = {name: values.slice(start, self.rows_at_once) for name, values in raw.items()}
+            parts.append(self.probabilities(self.inputs.encode(some, first_row + start, self.unknown)))
+        return np.concatenate(parts)
+
+
+def open_exported(folder: Path, onnx: bool = False) -> Scorer:
+    """The scorer of an exported folder, on the CPU.
+
+    Raises:
+        ConfigError: the folder is none that `mtlbench export` wrote; ONNX is asked for and not there.
+    """
+    artifacts = folder / ARTIFACTS
+    if not (artifacts / FACTS).is_file():
+        raise ConfigError(
+            f"{folder} is no exported model: {ARTIFACTS / FACTS} is missing. `mtlbench export` writes one"
+        )
+    if onnx:
+        from mtlbench.export.onnx_graph import onnx_probabilities
+
+        return opened(artifacts, onnx_probabilities(folder / ONNX))
+    return opened(artifacts, None)
+
+
+def opened(artifacts: Path, probabilities: Probabilities | None) -> Scorer:
+    """The scorer of a folder of artifacts; by torch, unless another way from matrices to probabilities is given."""
+    config = OmegaConf.load(artifacts / CONFIG)
+    assert isinstance(config, DictConfig)
+    facts, inputs = json.loads((artifacts / FACTS).read_text(encoding="utf-8")), Inputs.load(artifacts)
+    return Scorer(
+        inputs=inputs,
+        probabilities=probabilities or torch_probabilities(_scoring(artifacts, config, inputs, facts)),
+        facts=facts["run"],
+        rows_at_once=config.trainer.evaluation_batch_size,
+    )
+
+
+def torch_probabilities(scoring: Scoring) -> Probabilities:
+    def probabilities(matrices: Mapping[str, np.ndarray]) -> np.ndarray:
+        with torch.inference_mode():
+            return scoring(**{name: torch.from_numpy(matrix) for name, matrix in matrices.items()}).numpy()
+
+    return probabilities
+
+
+def save_scoring(scoring: Scoring, facts: Mapping[str, Any], artifacts: Path) -> None:
+    """Write the weights as plain arrays (no pickle among them), and the facts with what the losses know."""
+    np.savez(artifacts / WEIGHTS, **{name: value.numpy() for name, value in scoring.model.state_dict().items()})
+    losses = scoring.losses
+    factors = None if losses.pos_weight is None else losses.pos_weight.tolist()
+    content = {"run": dict(facts), "losses": {"pos_weight": factors, "given": losses.given}}
+    (artifacts / FACTS).write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def _scoring(artifacts: Path, config: DictConfig, inputs: Inputs, facts: Mapping[str, Any]) -> Scoring:
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn and thrown away
+        model = build_model(config, inputs.schema)
+    with np.load(artifacts / WEIGHTS, allow_pickle=False) as weights:
+        model.load_state_dict({name: torch.from_numpy(weights[name]) for name in weights.files})
+    factors = facts["losses"]["pos_weight"]
+    losses = TaskLosses(
+        pos_weight=None if factors is None else torch.tensor(factors), given=tuple(facts["losses"]["given"])
+    )
+    return Scoring(model, losses)

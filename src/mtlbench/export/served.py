@@ -1,0 +1,34 @@
+"""What MLflow runs to serve an exported model. It is copied into the model's folder as code: nothing is pickled."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
+
+from mtlbench.export.columns import ColumnError, from_python, unused
+from mtlbench.export.scorer import opened
+
+
+class Served(PythonModel):
+    """Raw columns in, a probability per task out."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        self.scorer = opened(Path(context.artifacts["model"]), None)
+
+    def predict(  # pyright: ignore[reportIncompatibleMethodOverride]  # the base class is annotated to return nothing
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
+        columns = self.scorer.inputs.columns
+        try:
+            unused([str(name) for name in model_input.columns], columns)
+            raw = {column.name: from_python(model_input[column.name].tolist(), column) for column in columns}
+            answer = self.scorer(raw)
+        except ColumnError as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from error
+        return pd.DataFrame(answer, columns=self.scorer.names, index=model_input.index)
+
+
+set_model(Served())
