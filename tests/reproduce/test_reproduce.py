@@ -12,7 +12,7 @@ from mtlbench.reproduce.launch import Launcher
 from mtlbench.reproduce.plan import PlannedRun, estimated_seconds, expand, measured_speeds, missing
 from mtlbench.reproduce.table import Table, read_table
 from mtlbench.tracking.connect import connect, default_uri
-from mtlbench.tracking.tables import find_results, send_table
+from mtlbench.tracking.tables import find_results, send_rendered
 
 YAML = """
 title: Two models
@@ -129,7 +129,7 @@ def test_a_table_is_found_in_mlflow_and_sent_twice_it_is_one(
     uri, rendered = default_uri(plan[0].folder.parent), tmp_path / "small.md"
     rendered.write_text("a table")
     members = {run.folder: run.row for run in plan if run.finished}
-    ids = {send_table(uri, "tests", "small", members, [rendered], {"paper": "P"}) for _ in range(2)}
+    ids = {send_rendered(uri, "tests", "table", "small", members, [rendered], {"paper": "P"}) for _ in range(2)}
     assert len(ids) == 1
     client = connect(uri)
     assert {file.path for file in client.list_artifacts(ids.pop())} == {"small.md", "runs.json"}

@@ -10,7 +10,7 @@ from mtlbench.experiment.errors import ConfigError
 if TYPE_CHECKING:
     from mtlbench.schema import Schema
 
-USAGE = "usage: mtlbench list [models|datasets|optimizers|...|tables|runs] [run.folder=runs]\n"
+USAGE = "usage: mtlbench list [models|datasets|optimizers|...|tables|figures|runs] [run.folder=runs]\n"
 
 
 def run(arguments: list[str]) -> int:
@@ -22,9 +22,9 @@ def run(arguments: list[str]) -> int:
         return _runs(Path(options(arguments, {"run.folder": "runs"})["run.folder"]))
     if "runs" in words:
         raise ConfigError("list runs stands alone: mtlbench list runs [run.folder=runs]")
-    if words == ["tables"]:
-        print("tables: what `mtlbench reproduce` measures")
-        for name, text in choices("table").items():
+    if words in (["tables"], ["figures"]):
+        print(f"{words[0]}: what `mtlbench reproduce` measures")
+        for name, text in choices(words[0].removesuffix("s")).items():
             print(f"  {name:<22}{text}")
         return 0
     groups = [_group(word) for word in words]
@@ -84,11 +84,11 @@ def _group(word: str) -> str:
     for name in (word, singular):
         if name in GROUPS:
             return name
-    close = difflib.get_close_matches(word, [*(f"{group}s" for group in GROUPS), "tables", "runs"], n=1)
+    close = difflib.get_close_matches(word, [*(f"{group}s" for group in GROUPS), "tables", "figures", "runs"], n=1)
     raise ConfigError(
         f"nothing is called '{word}'"
         + (f"; did you mean {close[0]}?" if close else ".")
-        + f" There are: {', '.join(f'{group}s' for group in GROUPS)}, tables, runs."
+        + f" There are: {', '.join(f'{group}s' for group in GROUPS)}, tables, figures, runs."
     )
 
 

@@ -1,4 +1,4 @@
-"""``mtlbench reproduce``: tables of papers, measured: what is missing is run, then everything is rendered."""
+"""``mtlbench reproduce``: tables and figures of papers, measured: what is missing is run, then all is rendered."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,24 +11,24 @@ from mtlbench.cli.report import write_report
 from mtlbench.experiment.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mtlbench.report.result import TableResult
+    from mtlbench.reproduce.figure import Figure
     from mtlbench.reproduce.plan import PlannedRun
     from mtlbench.reproduce.table import Table
 
-USAGE = """usage: mtlbench reproduce <table>|all [--dry-run] [--scale <share>] [--seeds <n>] [--rows <label>,...]
-                          [--processes <n>] [--to <folder>] [<key>=<value> ...]
+USAGE = """usage: mtlbench reproduce <table>|<figure>|all [--dry-run] [--scale <share>] [--seeds <n>]
+                          [--rows <label>,...] [--processes <n>] [--to <folder>] [<key>=<value> ...]
 
-Runs whatever the table lacks and writes it as Markdown, LaTeX, CSV and JSON, the paper's number beside ours, and all
-tables of the folder as one page, report.html. Interrupt it and start it again at any point: finished runs are kept, and
-a run under way goes on from its checkpoint.
+Runs whatever the table or figure lacks. A table is written as Markdown, LaTeX, CSV and JSON, the paper's number beside
+ours, a figure as PNG, SVG and JSON, and all that the folder holds as one page, report.html. Interrupt it and start it
+again at any point: finished runs are kept, and a run under way goes on from its checkpoint.
 
   --dry-run         says which runs exist, which are missing and how long they may take, and runs nothing
   --scale 0.01      everything small, to try it: simulated rows (that share of the published ones, at least 20,000) and
-                    one seed; the table says so
-  --seeds 2         at most the first two of the table's seeds; cells with fewer than the paper's say so
+                    one seed; whatever is made of it says so
+  --seeds 2         at most the first two of the seeds; what has fewer than the paper's says so
   --rows MMoE,PLE   only these rows
   --processes 2     runs side by side, short for hydra/launcher=joblib hydra.launcher.n_jobs=2
-  --to tables       folder of the rendered tables
+  --to tables       folder of what is rendered
 
 hydra/launcher=submitit_slurm hydra.launcher.partition=<name> hydra.launcher.timeout_min=600 makes every run a job of a
 Slurm cluster whose machines share the folders (extra 'slurm'); with run.tracker.uri=<server> several machines that
@@ -36,26 +36,33 @@ share no folder fill one table.
 
 tables:
 {tables}
+
+figures:
+{figures}
 """
 
 LAUNCHER = ("hydra/launcher=", "hydra.launcher=", "hydra.launcher.")
 
 
 def run(arguments: list[str]) -> int:
+    from mtlbench.reproduce.figure import figure_names
     from mtlbench.reproduce.table import table_names
 
-    folder = conf_folder() / "table"
-    names = table_names(folder)
+    tables, figures = table_names(conf_folder() / "table"), figure_names(conf_folder() / "figure")
     if not arguments or "--help" in arguments or "-h" in arguments:
-        print(USAGE.format(tables="\n".join(f"  {name}" for name in names)), end="")
+        listed = ["\n".join(f"  {name}" for name in names) for names in (tables, figures)]
+        print(USAGE.format(tables=listed[0], figures=listed[1]), end="")
         return 0 if arguments else 2
     flags, words = _flags(arguments)
     wanted = [word for word in words if "=" not in word]
     launching = [word for word in words if word.startswith(LAUNCHER)]
     overrides = [word for word in words if "=" in word and word not in launching]
+    there = f"tables: {', '.join(tables)}; figures: {', '.join(figures)}"
     if len(wanted) != 1:
-        raise ConfigError(f"name one table, or all; found {wanted or 'none'}. There are: {', '.join(names)}")
-    return _reproduce(names if wanted == ["all"] else wanted, overrides, launching, flags)
+        raise ConfigError(f"name one table or figure, or all; found {wanted or 'none'}. There are {there}")
+    if wanted[0] not in ("all", *tables, *figures):
+        raise ConfigError(f"no table or figure '{wanted[0]}'. There are {there}")
+    return _reproduce([*tables, *figures] if wanted == ["all"] else wanted, overrides, launching, flags)
 
 
 def _flags(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
@@ -81,22 +88,21 @@ def _reproduce(names: list[str], overrides: list[str], launching: list[str], fla
     from mtlbench.cli.launcher import launcher_of
     from mtlbench.reproduce.execute import execute
     from mtlbench.reproduce.plan import estimated_seconds, expand, measured_speeds, missing
-    from mtlbench.reproduce.table import read_table
 
     scale, seeds = _scale(flags), _number(flags, "seeds")
     launcher = launcher_of(launching, overrides, _number(flags, "processes"))
     labels = flags["rows"].split(",") if "rows" in flags else None
-    tables = [read_table(conf_folder() / "table", name) for name in names]
-    for table in tables if labels else ():
-        if strange := sorted(set(labels or ()) - {row.label for row in table.rows}):
-            raise ConfigError(f"{table.name} has no row {', '.join(strange)}; {', '.join(r.label for r in table.rows)}")
-    plans = [expand(table, compose, overrides, scale=scale, rows=labels, seeds=seeds) for table in tables]
+    studies = [_read(name) for name in names]
+    for study in studies if labels else ():
+        if strange := sorted(set(labels or ()) - {row.label for row in study.rows}):
+            raise ConfigError(f"{study.name} has no row {', '.join(strange)}; {', '.join(r.label for r in study.rows)}")
+    plans = [expand(study, compose, overrides, scale=scale, rows=labels, seeds=seeds) for study in studies]
     lacking = missing(run for plan in plans for run in plan)
     elsewhere = _elsewhere(lacking)
     lacking = [run for run in lacking if run.identity not in elsewhere]
-    for table, plan in zip(tables, plans, strict=True):
+    for study, plan in zip(studies, plans, strict=True):
         runs = {run.identity for run in plan}
-        print(f"{table.name}: {len(runs)} runs, {len(runs) - len(missing(plan))} finished", file=sys.stderr)
+        print(f"{study.name}: {len(runs)} runs, {len(runs) - len(missing(plan))} finished", file=sys.stderr)
     if lacking:
         seconds = estimated_seconds(lacking, measured_speeds(lacking[0].folder.parent))
         time = "unknown time: nothing was measured here yet" if seconds is None else f"at most about {_clock(seconds)}"
@@ -104,14 +110,23 @@ def _reproduce(names: list[str], overrides: list[str], launching: list[str], fla
     if "dry-run" in flags:
         return 0
     failures = execute(lacking, launcher)
-    for table, plan in zip(tables, plans, strict=True):
-        _render(table, plan, elsewhere, scale, Path(flags["to"]))
+    for study, plan in zip(studies, plans, strict=True):
+        _render(study, plan, elsewhere, scale, Path(flags["to"]), overrides)
     by_identity = {run.identity: run for run in lacking}
     for identity, reason in failures.items():
         failed = by_identity[identity]
         print(f"failed: {failed.row}, {failed.dataset}, seed {failed.seed} ({identity}): {reason}", file=sys.stderr)
     write_report(Path(flags["to"]), Path(flags["to"]) / "report.html", [])
     return 1 if failures else 0
+
+
+def _read(name: str) -> "Table | Figure":
+    from mtlbench.reproduce.figure import read_figure
+    from mtlbench.reproduce.table import read_table, table_names
+
+    if name in table_names(conf_folder() / "table"):
+        return read_table(conf_folder() / "table", name)
+    return read_figure(conf_folder() / "figure", name)
 
 
 def _elsewhere(runs: "Sequence[PlannedRun]") -> dict[str, dict[str, Any]]:
@@ -124,43 +139,34 @@ def _elsewhere(runs: "Sequence[PlannedRun]") -> dict[str, dict[str, Any]]:
 
 
 def _render(
-    table: "Table",
+    study: "Table | Figure",
     plan: "Sequence[PlannedRun]",
     elsewhere: Mapping[str, dict[str, Any]],
     scale: float | None,
     folder: Path,
+    overrides: list[str],
 ) -> None:
-    from mtlbench.report import text
-    from mtlbench.report.stored import stored_text
+    """Write a table or figure, and show it in MLflow; a server that is away costs nothing but a message."""
     from mtlbench.reproduce.assemble import assemble
     from mtlbench.reproduce.gather import gather
-    from mtlbench.reproduce.table import PRIVATE
-
-    result = assemble(table, gather(plan, elsewhere), scale=scale, private=PRIVATE)
-    folder.mkdir(parents=True, exist_ok=True)
-    files = []
-    forms = {"md": text.markdown, "tex": text.latex, "csv": text.comma_separated, "json": stored_text}
-    for ending, render in forms.items():
-        files.append(folder / f"{table.name}.{ending}")
-        files[-1].write_text(render(result), encoding="utf-8")
-    print(text.markdown(result))
-    _send(result, plan, files)
-
-
-def _send(result: "TableResult", plan: "Sequence[PlannedRun]", files: Sequence[Path]) -> None:
-    """Show the table in MLflow, where runs are sent to; a server that is away costs nothing but a message."""
+    from mtlbench.reproduce.illustrate import illustrate, material
+    from mtlbench.reproduce.table import PRIVATE, Table
+    from mtlbench.reproduce.write import send, told, write
     from mtlbench.tracking.connect import TrackingError, default_uri
-    from mtlbench.tracking.tables import send_table
 
-    tracker, members = plan[0].config.run.tracker, {run.folder: run.row for run in plan if run.finished}
-    if tracker.experiment is None or not members:
+    if isinstance(study, Table):
+        result = assemble(study, gather(plan, elsewhere), scale=scale, private=PRIVATE)
+    else:
+        result = illustrate(material(study, plan, elsewhere), scale=scale)
+    files = write(result, folder)
+    print(told(result))
+    place, members = compose(overrides).run, {run.folder: run.row for run in plan if run.finished}
+    if place.tracker.experiment is None or (plan and not members):
         return
-    tags = {"paper": result.paper, "place": result.place, "marks": "; ".join(result.marks), "summary": result.summary}
     try:
-        uri = tracker.uri or default_uri(plan[0].folder.parent)
-        send_table(uri, tracker.experiment, result.name, members, files, tags)
+        send(result, place.tracker.uri or default_uri(Path(place.folder)), place.tracker.experiment, members, files)
     except TrackingError as error:
-        print(f"{result.name} was not sent to MLflow: {error}. Run the same command again to send it", file=sys.stderr)
+        print(f"{study.name} was not sent to MLflow: {error}. Run the same command again to send it", file=sys.stderr)
 
 
 def _number(flags: dict[str, str], name: str) -> int | None:

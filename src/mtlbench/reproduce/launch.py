@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import redirect_stderr
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
 
 from omegaconf import DictConfig
@@ -112,19 +113,27 @@ def _share_cores(runs: Iterable[PlannedRun], processes: int) -> None:
 
 def _attempt_apart(identity: str, config: DictConfig, parent: int) -> Ended:
     """`_attempt` in a process of a pool: it draws no progress bars, and does not outlive the process it works for."""
-    threading.Thread(target=_stop_without, args=(parent,), daemon=True).start()
+    _stop_with(parent)
     try:
         with redirect_stderr(_NoTerminal(sys.stderr)):
             return _attempt(identity, config)
     except KeyboardInterrupt as error:  # meant for this process alone, or for all, and then nobody reads this
         return Ended(identity=identity, problem=str(error) or "interrupted")
+    finally:
+        if os.getppid() != parent:
+            os._exit(1)  # there is nobody to wait for work from
 
 
-def _stop_without(parent: int) -> None:
-    """Ask the run to stop, at a checkpoint, once the process has lost its parent, which was killed."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os.kill(os.getpid(), signal.SIGINT)
+@cache
+def _stop_with(parent: int) -> None:
+    """Once the parent is gone, which was killed and could not stop its pool, ask the run to stop at a checkpoint."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 class _NoTerminal(io.TextIOBase):

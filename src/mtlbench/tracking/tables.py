@@ -1,10 +1,10 @@
-"""Tables in MLflow: runs tagged with their rows, and for each table a run of its own that holds it rendered."""
+"""Tables and figures in MLflow: runs tagged with their rows, and for each a run of its own that holds it rendered."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mtlbench.tracking.connect import connect, errors_of
 from mtlbench.tracking.folder import RESULT
@@ -14,23 +14,30 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
-def send_table(
-    uri: str, experiment: str, name: str, members: Mapping[Path, str], files: Sequence[Path], tags: Mapping[str, str]
+def send_rendered(
+    uri: str,
+    experiment: str,
+    kind: Literal["table", "figure"],
+    name: str,
+    members: Mapping[Path, str],
+    files: Sequence[Path],
+    tags: Mapping[str, str],
 ) -> str:
-    """Send a table's runs as far as they are not there yet, tag them with their rows, and send the rendered table.
+    """Send the runs of a table or figure as far as they are not there yet, tag them with their rows, and send it.
 
-    The table's run is found again by its tag ``table``, so that sending twice replaces what it holds.
+    Its own run is found again by the tag ``table`` or ``figure``, so that sending twice replaces what it holds.
 
     Args:
         uri: tracking URI.
         experiment: name of the MLflow experiment of the runs.
-        name: of the table.
+        kind: what it is.
+        name: of the table or figure.
         members: by run folder: the label of the row that it belongs to.
-        files: the rendered table.
-        tags: what else the table's run says of itself (paper, marks).
+        files: the table or figure, rendered.
+        tags: what else its run says of itself (paper, marks).
 
     Returns:
-        MLflow's id of the table's run.
+        MLflow's id of its run.
 
     Raises:
         TrackingError: the server could not be reached or refused; sending again goes on from there.
@@ -39,9 +46,9 @@ def send_table(
     client = connect(uri)
     with errors_of(uri):
         for folder, row in members.items():
-            set_tags(client, run_ids[folder], {f"table/{name}": row})
-        run_id = _table_run(client, uri, experiment, name)
-        set_tags(client, run_id, {**tags, "table": name, "runs": str(len(members))})
+            set_tags(client, run_ids[folder], {f"{kind}/{name}": row})
+        run_id = _own_run(client, uri, experiment, kind, name)
+        set_tags(client, run_id, {**tags, kind: name, "runs": str(len(members))})
         for file in files:
             client.log_artifact(run_id, str(file))
         with TemporaryDirectory() as made:
@@ -75,7 +82,7 @@ def find_results(uri: str, experiment: str, identities: Iterable[str]) -> dict[s
     return found
 
 
-def _table_run(client: "MlflowClient", uri: str, experiment: str, name: str) -> str:
+def _own_run(client: "MlflowClient", uri: str, experiment: str, kind: str, name: str) -> str:
     place = experiment_id_of(client, uri, experiment)
-    found = list(client.search_runs([place], filter_string=f"tags.table = '{name}'", max_results=1))
-    return found[0].info.run_id if found else client.create_run(place, run_name=f"table {name}").info.run_id
+    found = list(client.search_runs([place], filter_string=f"tags.{kind} = '{name}'", max_results=1))
+    return found[0].info.run_id if found else client.create_run(place, run_name=f"{kind} {name}").info.run_id

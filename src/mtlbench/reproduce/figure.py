@@ -1,0 +1,146 @@
+"""A figure of a paper as its file says it: which runs it is made of, and what draws it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, with_config
+
+from mtlbench.experiment.build import imported
+from mtlbench.experiment.errors import ConfigError
+from mtlbench.reproduce.table import Paper, RowSpec, Table, parsed, read_table
+
+
+@with_config(ConfigDict(extra="forbid"))
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _File:
+    """The keys of a figure's YAML.
+
+    ``sweep`` is a list of axes; every combination of one point of each axis is a row, whose label is `label` of their
+    names and whose overrides are all of theirs. ``table`` names a table instead, whose runs the figure shows.
+    """
+
+    title: str
+    paper: Paper
+    place: str
+    draws: str
+    notes: list[str]
+    profile: str = "default"
+    seeds: int = 0
+    seeds_note: str = ""
+    datasets: dict[str, list[str]] = field(default_factory=dict)
+    rows: list[RowSpec] = field(default_factory=list)
+    sweep: list[dict[str, list[str]]] = field(default_factory=list)
+    table: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figure:
+    """A figure to reproduce.
+
+    Attributes:
+        name: of its file.
+        title, paper, place: what it shows and where it stands.
+        draws: makes its panels of its runs, see `mtlbench.reproduce.figures`.
+        profile: the settings its runs share.
+        seeds: runs per row and data set; ``seeds_note`` says why so many.
+        datasets: overrides by the paper's name of a data set; none where the figure needs no runs.
+        rows: what is run, the points of the sweep last.
+        sweep: names of the points of each axis.
+        table: whose runs the figure shows, if it has none of its own.
+        notes: what a reader must know.
+    """
+
+    name: str
+    title: str
+    paper: Paper
+    place: str
+    draws: Callable[..., Any]
+    profile: str
+    seeds: int
+    seeds_note: str
+    datasets: Mapping[str, list[str]]
+    rows: tuple[RowSpec, ...]
+    sweep: tuple[tuple[str, ...], ...]
+    table: Table | None
+    notes: tuple[str, ...]
+
+
+def label(*points: str) -> str:
+    """Label of the row of a sweep's points."""
+    return "/".join(points)
+
+
+def figure_names(folder: Path) -> list[str]:
+    """Names of the figures in ``conf/figure``, those of one paper by their numbers."""
+    return sorted((path.stem for path in folder.glob("[!_]*.yaml")), key=_by_number)
+
+
+def read_figure(folder: Path, name: str) -> Figure:
+    """A figure from ``<folder>/<name>.yaml``.
+
+    Raises:
+        ConfigError: no such figure, or a file that contradicts itself.
+    """
+    path = folder / f"{name}.yaml"
+    if not path.is_file():
+        raise ConfigError(f"no figure '{name}'; there are: {', '.join(figure_names(folder))}")
+    file = parsed(path, _File)
+    rows = (*file.rows, *_swept(file.sweep))
+    table = None if file.table is None else read_table(folder.parent / "table", file.table)
+    _refuse_contradictions(path, file, rows)
+    runs = table or file
+    return Figure(
+        name=name,
+        title=file.title,
+        paper=file.paper,
+        place=file.place,
+        draws=_drawing(path, file.draws),
+        profile=runs.profile,
+        seeds=runs.seeds,
+        seeds_note=runs.seeds_note,
+        datasets=runs.datasets,
+        rows=rows if table is None else table.rows,
+        sweep=tuple(map(tuple, file.sweep)),
+        table=table,
+        notes=(*file.notes, *(() if table is None else table.notes)),
+    )
+
+
+def _by_number(name: str) -> tuple[str, int]:
+    start = name.rstrip("0123456789")
+    return start, int(name[len(start) :] or 0)
+
+
+def _swept(axes: list[dict[str, list[str]]]) -> list[RowSpec]:
+    """A row for every combination of one point of each axis."""
+    return [
+        RowSpec(
+            label=label(*(name for name, _ in points)),
+            overrides=[override for _, overrides in points for override in overrides],
+        )
+        for points in product(*(axis.items() for axis in axes))
+        if points
+    ]
+
+
+def _drawing(path: Path, name: str) -> Callable[..., Any]:
+    try:
+        return imported(name)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: draws: {error}") from error
+
+
+def _refuse_contradictions(path: Path, file: _File, rows: tuple[RowSpec, ...]) -> None:
+    labels = [row.label for row in rows]
+    if twice := sorted({name for name in labels if labels.count(name) > 1}):
+        raise ConfigError(f"{path}: row named more than once: {', '.join(twice)}")
+    if file.table is not None and (rows or file.datasets or file.seeds):
+        raise ConfigError(f"{path}: the runs are those of table {file.table}; remove rows, sweep, datasets and seeds")
+    if bool(rows) != bool(file.datasets) or bool(rows) != (file.seeds > 0):
+        raise ConfigError(
+            f"{path}: {len(rows)} rows, {len(file.datasets)} data sets, {file.seeds} seeds; allowed: at least one of "
+            "each, or none of all in a figure that needs no runs"
+        )

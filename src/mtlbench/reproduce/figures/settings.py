@@ -1,0 +1,152 @@
+"""MPA, Figs. 9 to 12: what a setting, an epoch, a depth or a perspective does to the metrics on Ali-CCP."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from statistics import fmean
+
+from mtlbench.report.figure import Bars, Curve, Lines, Panel, Series
+from mtlbench.report.result import Column
+from mtlbench.reproduce import statistics
+from mtlbench.reproduce.assemble import metric_of
+from mtlbench.reproduce.figures.curves import by_epoch, mean_curve
+from mtlbench.reproduce.illustrate import Drawn, Material
+from mtlbench.tracking.journal import Journal
+
+CHOSEN_WIDTH, CHOSEN_EPOCHS, CHOSEN_LAYERS = 32, 5, 3
+
+
+def widths(runs: Material) -> Drawn:
+    """Fig. 9: AUC by embedding width; the rows are called by it."""
+    (dataset,) = runs.figure.datasets
+    curves = [curve for task in runs.tasks(dataset) if (curve := _by_row(runs, dataset, task)) is not None]
+    if not curves:
+        return Drawn(panels=(), findings=())
+    mean = _mean(curves)
+    best, span = max(mean, key=lambda x: mean[x]), max(mean.values()) - min(mean.values())
+    panel = Lines(title="AUC", x_name="embedding width", y_name="AUC", curves=tuple(curves), log_x=True)
+    return Drawn(
+        panels=(panel,),
+        findings=(
+            f"The paper: the width matters little, and {CHOSEN_WIDTH} is chosen. Here the tasks' mean AUC is largest "
+            f"at {best:.0f} and differs by {span:.4f} between all widths that were run.",
+        ),
+    )
+
+
+def epochs(runs: Material) -> Drawn:
+    """Fig. 10: validation AUC by epoch, a panel for each task."""
+    (dataset,) = runs.figure.datasets
+    panels: list[Panel] = []
+    bests: dict[str, list[Curve]] = {}
+    for task in runs.tasks(dataset):
+        curves: list[Curve] = []
+        for row in [spec.label for spec in runs.figure.rows]:
+            journals = [Journal(folder).read() for folder in runs.folders(row, dataset)]
+            if curve := mean_curve(row, [by_epoch(lines, f"valid/{task}/auc") for lines in journals]):
+                curves.append(curve)
+                bests.setdefault(row, []).append(curve)
+        if curves:
+            panels.append(Lines(title=task, x_name="epoch", y_name="validation AUC", curves=tuple(curves)))
+    told = []
+    for row, curves in bests.items():
+        mean = _mean(curves)
+        best = max(mean, key=lambda x: mean[x])
+        told.append(f"{row} is best after epoch {best:.0f} of {max(mean):.0f}, with {mean[best]:.4f}")
+    said = f"The paper: {CHOSEN_EPOCHS} epochs are chosen. Here, by the tasks' mean AUC, {'; '.join(told)}."
+    return Drawn(panels=tuple(panels), findings=(said,) if told else ())
+
+
+def layers(runs: Material) -> Drawn:
+    """Fig. 11: AUC and weighted log loss by the number of layers; the rows are called by it."""
+    (dataset,) = runs.figure.datasets
+    curves = [curve for task in runs.tasks(dataset) if (curve := _by_row(runs, dataset, task)) is not None]
+    loss = _weighted_loss(runs, dataset)
+    if not curves or loss is None:
+        return Drawn(panels=(), findings=())
+    mean = _mean(curves)
+    rises = _is_hill([mean[x] for x in sorted(mean)])
+    falls = _is_hill([-y for y in loss.y])
+    best, least = max(mean, key=lambda x: mean[x]), loss.x[loss.y.index(min(loss.y))]
+    return Drawn(
+        panels=(
+            Lines(title="AUC", x_name="layers", y_name="AUC", curves=tuple(curves)),
+            Lines(title="log loss", x_name="layers", y_name="weighted log loss", curves=(loss,)),
+        ),
+        findings=(
+            "The paper: with more layers the AUC first rises and then falls, the log loss does the opposite, and "
+            f"{CHOSEN_LAYERS} layers are chosen. Here the tasks' mean AUC is largest at {best:.0f} layers and "
+            f"{'rises, then falls' if rises else 'does not rise and then fall'}; the weighted log loss is least at "
+            f"{least:.0f} and {'falls, then rises' if falls else 'does not fall and then rise'}.",
+        ),
+    )
+
+
+def best_two(runs: Material) -> Drawn:
+    """Fig. 12: share of hits among the two best of a user, of each perspective; the runs of Table 4."""
+    assert runs.figure.table is not None, "the perspectives are those of a table"
+    (dataset,) = runs.figure.datasets
+    rows = [spec.label for spec in runs.figure.rows]
+    columns = runs.figure.table.columns
+    series: list[Series] = []
+    findings: list[str] = []
+    for column in columns:
+        by_row = {row: runs.values(row, dataset, f"{column.task}/{column.metric}") for row in rows}
+        spreads = {row: statistics.spread(s, higher_is_better=True) for row, s in by_row.items() if s}
+        if not spreads:
+            continue
+        means = {row: spread.mean for row, spread in spreads.items()}
+        errors = {row: spread.deviation for row, spread in spreads.items()}
+        name = f"{column.task}@2"
+        series.append(Series(label=name, values=tuple(map(means.get, rows)), errors=tuple(map(errors.get, rows))))
+        if "Combined" in means:
+            order = sorted(means, key=lambda row: -means[row])
+            findings.append(
+                f"The paper: the combination has the largest {name}. Here it has {means['Combined']:.4f}, place "
+                f"{order.index('Combined') + 1} of {len(order)}; the largest is {means[order[0]]:.4f} of {order[0]}."
+            )
+    panels = (Bars(title="Hits among the two best", y_name="share of hits", groups=tuple(rows), series=tuple(series)),)
+    return Drawn(panels=panels if series else (), findings=tuple(findings))
+
+
+def _by_row(runs: Material, dataset: str, task: str) -> Curve | None:
+    """AUC of a task on the test rows, by the number that a row is called by."""
+    rows = [spec.label for spec in runs.figure.rows]
+    return _over_seeds(task, {float(row): runs.values(row, dataset, f"{task}/auc") for row in rows})
+
+
+def _weighted_loss(runs: Material, dataset: str) -> Curve | None:
+    column = Column(dataset=dataset, task="all", metric="logloss_weighted")
+    by_row: dict[float, dict[int, float]] = {}
+    for row in [spec.label for spec in runs.figure.rows]:
+        found = {member.run.seed: metric_of(member.run, column) for member in runs.of(row, dataset)}
+        by_row[float(row)] = {seed: value for seed, value in found.items() if value is not None}
+    return _over_seeds("both tasks", by_row)
+
+
+def _over_seeds(name: str, values: dict[float, dict[int, float]]) -> Curve | None:
+    """A point for every place with values, their mean, and a band of their deviation where there are several."""
+    spreads = {x: statistics.spread(s, higher_is_better=True) for x, s in sorted(values.items()) if s}
+    if not spreads:
+        return None
+    several = all(spread.deviation is not None for spread in spreads.values())
+    return Curve(
+        label=name,
+        x=tuple(spreads),
+        y=tuple(spread.mean for spread in spreads.values()),
+        low=tuple(s.mean - (s.deviation or 0) for s in spreads.values()) if several else None,
+        high=tuple(s.mean + (s.deviation or 0) for s in spreads.values()) if several else None,
+    )
+
+
+def _mean(curves: Sequence[Curve]) -> dict[float, float]:
+    """Mean over curves at the places that all of them have."""
+    points = [dict(zip(curve.x, curve.y, strict=True)) for curve in curves]
+    return {x: fmean(point[x] for point in points) for x in points[0] if all(x in point for point in points)}
+
+
+def _is_hill(y: Sequence[float]) -> bool:
+    """Whether numbers rise up to a place that is not at an end, and fall behind it."""
+    top = y.index(max(y))
+    rising = all(a < b for a, b in pairwise(y[: top + 1]))
+    falling = all(a > b for a, b in pairwise(y[top:]))
+    return 0 < top < len(y) - 1 and rising and falling

@@ -1,0 +1,71 @@
+"""MSSM, Fig. 3: what the field masks let through, and how many cells close in training."""
+
+from statistics import fmean
+
+from torch import Tensor
+
+from mtlbench.experiment.diagnose import Shown, diagnose
+from mtlbench.experiment.evaluation import open_run
+from mtlbench.report.figure import HeatMap, Lines, Panel
+from mtlbench.reproduce.figures.curves import by_epoch, level, mean_curve
+from mtlbench.reproduce.illustrate import Drawn, Material
+from mtlbench.tracking.journal import Journal
+
+PRINTED = 0.6
+"""Share of closed cells that the paper is above of as the model converges (3.5.2)."""
+
+
+def masks(runs: Material) -> Drawn:
+    """(a): mean mask of each field by what reads it, over test rows, of the first seed; (b): share of cells at 0, by
+    epoch (runs with ``trainer.diagnostics``)."""
+    (row,), (dataset,) = [spec.label for spec in runs.figure.rows], runs.figure.datasets
+    folders = runs.folders(row, dataset)
+    if not folders:
+        return Drawn(panels=(), findings=())
+    run = open_run(folders[0])
+    shown = diagnose(run, _measured)
+    tasks = [task.name for task in run.store.schema.tasks]
+    readers = [*tasks, *["shared"] * (len(shown["mask"]) - len(tasks))]
+    fields = [field.name for field in run.store.schema.fields]
+    panels: list[Panel] = [_map(fields, readers, shown["mask"])]
+    findings = [_of_masks(fields, readers, shown)]
+    closed = [by_epoch(Journal(folder).read(), "diagnostics/gate_closed") for folder in folders]
+    if curve := mean_curve(row, closed):
+        known = level("the paper, at convergence: above", curve.x, PRINTED)
+        panels.append(Lines(title="(b) CSSM", x_name="epoch", y_name="share of closed cells", curves=(curve, known)))
+        last = fmean(shares[max(shares)] for shares in closed)
+        findings.append(
+            f"The paper: as the model converges, more than {PRINTED:.0%} of the cells are closed. Here {last:.0%} are "
+            f"after the last epoch, {curve.y[0]:.0%} after the first: {'so' if last > PRINTED else 'not so'} here."
+        )
+    return Drawn(panels=tuple(panels), findings=tuple(findings))
+
+
+def _measured(shown: Shown) -> dict[str, Tensor]:
+    return {name: shown[name] for name in ("mask", "mask_closed")}
+
+
+def _map(fields: list[str], readers: list[str], mask_NF: Tensor) -> HeatMap:
+    return HeatMap(
+        title="(a) FSCM",
+        x_name="sub-network",
+        y_name="field",
+        value_name="mean mask weight",
+        x=tuple(readers),
+        y=tuple(fields),
+        values=tuple(map(tuple, mask_NF.T.tolist())),
+    )
+
+
+def _of_masks(fields: list[str], readers: list[str], shown: Shown) -> str:
+    shut = [
+        f"{field} for {reader}"
+        for n, reader in enumerate(readers)
+        for f, field in enumerate(fields)
+        if shown["mask_closed"][n, f] == 1
+    ]
+    told = f": {', '.join(shut)}" if shut else ""
+    return (
+        f"The paper: some mask weights are 0 (3 are named). Here {len(shut)} of {shown['mask'].numel()} are 0 on every "
+        f"row{told}; the mean share of rows at 0 is {float(shown['mask_closed'].mean()):.0%}."
+    )

@@ -1,0 +1,154 @@
+"""DEPHN, section IV-C: the eight coefficient functions (Fig. 4), and what they do to the AUC (Fig. 5)."""
+
+from collections.abc import Mapping
+from statistics import fmean
+from typing import get_args
+
+import torch
+
+from mtlbench.nn.virtual_gradient import Interaction, Shape, VirtualGradient
+from mtlbench.report.figure import Bars, HeatMap, Panel, Series
+from mtlbench.reproduce import statistics
+from mtlbench.reproduce.figure import label
+from mtlbench.reproduce.illustrate import Drawn, Material
+
+POINTS = 21
+"""Of each side of the unit square."""
+
+NAMES: dict[Interaction, str] = {"mul": "multiplicity", "add": "additive"}
+
+BySeed = Mapping[int, float]
+
+
+def coefficients(runs: Material) -> Drawn:
+    """Fig. 4: gamma over relevance x and gate difference y, multiplicative functions first, as printed."""
+    assert not runs.members, "the functions need no runs"
+    places = torch.linspace(0, 1, POINTS)
+    names = tuple(f"{place:g}" for place in places.tolist())
+    panels: list[Panel] = []
+    values: dict[tuple[Interaction, Shape], torch.Tensor] = {}
+    for interaction in NAMES:
+        for shape in ("abs", "cos", "square", "sqrt"):
+            gamma = VirtualGradient(interaction=interaction, shape=shape).gamma
+            gamma_YX = gamma(*torch.meshgrid(places, places, indexing="xy"))
+            values[interaction, shape] = gamma_YX
+            panels.append(
+                HeatMap(
+                    title=f"{NAMES[interaction]}, {shape}",
+                    x_name="relevance x",
+                    y_name="gate difference y",
+                    value_name="coefficient",
+                    x=names,
+                    y=names[::-1],  # upwards, as printed
+                    values=tuple(map(tuple, gamma_YX.flip(0).tolist())),
+                    centre=1.0,
+                )
+            )
+    return Drawn(panels=tuple(panels), findings=_of_coefficients(values))
+
+
+def _of_coefficients(values: Mapping[tuple[Interaction, Shape], torch.Tensor]) -> tuple[str, ...]:
+    y_YX, x_YX = torch.meshgrid(*2 * [torch.linspace(0, 1, POINTS)], indexing="ij")
+    reduced = {interaction: values[interaction, "abs"] < 1 for interaction in get_args(Interaction)}
+    corner = float((x_YX + y_YX)[reduced["mul"]].min())
+    off = float((x_YX + y_YX - 1).abs()[reduced["add"]].max())
+    shapes: tuple[Shape, ...] = ("square", "abs", "sqrt")
+    means = {shape: fmean(float(values[way, shape].mean()) for way in NAMES) for shape in shapes}
+    ordered = means["square"] < means["abs"] < means["sqrt"]
+    return (
+        "The paper: multiplicative functions act on the gradient in the upper right, additive ones reduce it along the "
+        f"diagonal. Here multiplicity reduces only where x + y is at least {corner:.2f}, on "
+        f"{reduced['mul'].double().mean():.0%} of the square; additive functions only within {off:.2f} of x + y = 1, "
+        f"on {reduced['add'].double().mean():.0%}: {_so(corner > 1 and off < 1)}.",
+        "The paper: the square makes coefficients smaller and the square root larger. Here their means over the square "
+        f"are {means['square']:.3f} (square), {means['abs']:.3f} (absolute value) and {means['sqrt']:.3f} (square "
+        f"root): {_so(ordered)}.",
+    )
+
+
+def gains(runs: Material) -> Drawn:
+    """Fig. 5: AUC with each function and each measure of relevance, less the AUC without, by data set and model.
+
+    A bar is the mean over the tasks and seeds; the sweep's axes are model, function and measure, and the row of a
+    model without is ``<model>/none``.
+    """
+    models, functions, measures = runs.figure.sweep
+    panels: list[Panel] = []
+    findings: list[str] = []
+    for dataset in runs.figure.datasets:
+        for model in models:
+            changes = {
+                (function, measure): _changes(runs, dataset, model, label(model, function, measure))
+                for function in functions
+                for measure in measures
+            }
+            series = tuple(_series(name, [changes[function, name] for function in functions]) for name in measures)
+            if any(changes.values()):
+                panels.append(
+                    Bars(
+                        title=f"{dataset}, {model}",
+                        y_name="change of AUC, mean of tasks",
+                        groups=functions,
+                        series=series,
+                    )
+                )
+                findings += _of_gains(f"{dataset}, {model}", changes)
+    return Drawn(panels=tuple(panels), findings=tuple(findings))
+
+
+def _changes(runs: Material, dataset: str, model: str, row: str) -> dict[str, BySeed]:
+    """By task: AUC of a row less that of its model without a virtual gradient, by common seeds."""
+    found: dict[str, BySeed] = {}
+    for task in runs.tasks(dataset):
+        ours = runs.values(row, dataset, f"{task}/auc")
+        without = runs.values(label(model, "none"), dataset, f"{task}/auc")
+        if common := {seed: value - without[seed] for seed, value in ours.items() if seed in without}:
+            found[task] = common
+    return found
+
+
+def _series(measure: str, changes: list[dict[str, BySeed]]) -> Series:
+    means = [_mean_by_seed(by_task) for by_task in changes]
+    spreads = [statistics.spread(by_seed, higher_is_better=True) if by_seed else None for by_seed in means]
+    return Series(
+        label=measure,
+        values=tuple(None if spread is None else spread.mean for spread in spreads),
+        errors=tuple(None if spread is None else spread.deviation for spread in spreads),
+    )
+
+
+def _mean_by_seed(by_task: Mapping[str, BySeed]) -> dict[int, float]:
+    seeds = set.intersection(*(set(by_seed) for by_seed in by_task.values())) if by_task else set()
+    return {seed: fmean(by_seed[seed] for by_seed in by_task.values()) for seed in sorted(seeds)}
+
+
+def _of_gains(where: str, changes: Mapping[tuple[str, str], Mapping[str, BySeed]]) -> list[str]:
+    known = {key: {task: fmean(s.values()) for task, s in tasks.items()} for key, tasks in changes.items() if tasks}
+    means = {key: fmean(by_task.values()) for key, by_task in known.items()}
+    better = sum(mean > 0 for mean in means.values())
+    findings = [
+        f"{where}. The paper: most functions improve the model. Here {better} of {len(means)} do: "
+        f"{_so(better > len(means) / 2)}."
+    ]
+    apart = {key: max(by_task.values()) - min(by_task.values()) for key, by_task in known.items()}
+    skews = {
+        measure: fmean(distance for key, distance in apart.items() if key[1] == measure)
+        for measure in dict.fromkeys(measure for _, measure in known)
+    }
+    if len(skews) == 2 and {"cosine", "pearson"} == set(skews):
+        findings.append(
+            f"{where}. Distance between the changes of the two tasks, the mean over functions: {skews['cosine']:.4f} "
+            f"(cosine), {skews['pearson']:.4f} (Pearson). The paper sees more skew under cosine on related tasks, and "
+            "no difference on unrelated ones."
+        )
+    if (chosen := ("add_sqrt", "pearson")) in known:
+        worst = sorted(known, key=lambda key: -min(known[key].values()))
+        findings.append(
+            f"{where}. The paper: Pearson with the additive square root is the most stable. Here its worse task "
+            f"changes by {min(known[chosen].values()):+.4f}, place {worst.index(chosen) + 1} of {len(worst)}."
+        )
+    return findings
+
+
+def _so(holds: bool) -> str:
+    return "so it is here" if holds else "it is not so here"

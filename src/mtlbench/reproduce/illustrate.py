@@ -1,0 +1,125 @@
+"""Finished runs become a figure: what its drawing makes of them, with what a reader must know of the runs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mtlbench.report.figure import FigureResult, Panel
+from mtlbench.reproduce.figure import Figure
+from mtlbench.reproduce.finished import Finished, listed, marks, origins
+from mtlbench.reproduce.gather import gather
+from mtlbench.reproduce.plan import PlannedRun
+
+NAMED = 6
+"""Missing rows that are named one by one; more of them are counted."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Member:
+    """A finished run of a figure, and its folder; ``None``: another machine has it and sent no more than its result."""
+
+    run: Finished
+    folder: Path | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Material:
+    """A figure's finished runs, as its drawing asks for them."""
+
+    figure: Figure
+    members: tuple[Member, ...]
+
+    def of(self, row: str, dataset: str) -> list[Member]:
+        """Runs of a row on a data set, by seed."""
+        found = [member for member in self.members if (member.run.row, member.run.dataset) == (row, dataset)]
+        return sorted(found, key=lambda member: member.run.seed)
+
+    def folders(self, row: str, dataset: str) -> list[Path]:
+        """Folders of the runs of a row that are on this machine, by seed."""
+        return [member.folder for member in self.of(row, dataset) if member.folder is not None]
+
+    def values(self, row: str, dataset: str, metric: str) -> dict[int, float]:
+        """A test metric, ``<task>/<name>``, of every run of a row that defines it, by seed."""
+        name = f"test/{metric}"
+        results = {member.run.seed: member.run.result["metrics"] for member in self.of(row, dataset)}
+        return {seed: metrics[name] for seed, metrics in results.items() if name in metrics}
+
+    def tasks(self, dataset: str) -> list[str]:
+        """Tasks of a data set in their order; none where nothing was run."""
+        results = [member.run.result["metrics"] for member in self.members if member.run.dataset == dataset]
+        return [name.split("/")[1] for name in results[0] if name.endswith("/logloss")] if results else []
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drawn:
+    """What a drawing makes of the runs; see `FigureResult`."""
+
+    panels: tuple[Panel, ...]
+    findings: tuple[str, ...]
+
+
+def material(figure: Figure, plan: Sequence[PlannedRun], elsewhere: Mapping[str, dict[str, Any]]) -> Material:
+    """The finished ones among a figure's planned runs.
+
+    Args:
+        figure: that they belong to.
+        plan: its runs.
+        elsewhere: results of runs that other machines finished, by identity.
+    """
+    members = [
+        Member(run=finished, folder=run.folder if run.finished else None)
+        for run in plan
+        for finished in gather([run], elsewhere)
+    ]
+    return Material(figure=figure, members=tuple(members))
+
+
+def illustrate(runs: Material, *, scale: float | None) -> FigureResult:
+    """The figure as far as its runs go.
+
+    Args:
+        runs: see `Material`.
+        scale: share of the published rows that was asked for, if not all.
+    """
+    figure, finished = runs.figure, [member.run for member in runs.members]
+    missing = _missing(runs)
+    drawn = Drawn(panels=(), findings=())
+    try:
+        if finished or not figure.rows:
+            drawn = figure.draws(runs)
+    except (OSError, ValueError) as error:  # data that were moved, a journal that is damaged: the other figures go on
+        missing = (*missing, f"nothing could be drawn: {error}")
+    return FigureResult(
+        name=figure.name,
+        title=figure.title,
+        paper=f"{figure.paper.name}: {figure.paper.title}, {figure.paper.venue}",
+        place=figure.place,
+        panels=drawn.panels,
+        findings=drawn.findings,
+        footnotes=(*_seeds_note(runs), *figure.notes, *origins(finished)),
+        marks=marks(finished, scale),
+        runs=tuple(map(listed, finished)),
+        missing=missing,
+    )
+
+
+def _seeds_note(runs: Material) -> list[str]:
+    figure = runs.figure
+    if not figure.rows:
+        return []
+    cells = [(row.label, dataset) for row in figure.rows for dataset in figure.datasets]
+    counts = sorted({count for cell in cells if 0 < (count := len(runs.of(*cell))) < figure.seeds})
+    fewer = f"; some have {' or '.join(map(str, counts))} only" if counts else ""
+    return [f"{figure.seeds} seeds per row and data set: {figure.seeds_note}{fewer}"]
+
+
+def _missing(runs: Material) -> tuple[str, ...]:
+    texts: list[str] = []
+    for dataset in runs.figure.datasets:
+        absent = [row.label for row in runs.figure.rows if not runs.of(row.label, dataset)]
+        if not absent:
+            continue
+        rest = f" and {len(absent) - NAMED} others" if len(absent) > NAMED else ""
+        texts.append(f"{dataset}: {', '.join(absent[:NAMED])}{rest} of {len(runs.figure.rows)} rows")
+    return tuple(texts)
