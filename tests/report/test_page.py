@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from mtlbench.report.inline import VARIABLES
 from mtlbench.report.page import page
 from report.browser import CHROMIUM, Browser, browser
+from report.drawings import drawing
 from report.tables import EVIL, MARKS, example
 
+DRAWN = {"svg", "g", "path", "text", "use", "defs", "clippath", "pattern"}
 VOID = {"meta", "img", "input", "br", "hr", "link"}
 
 
@@ -48,7 +51,7 @@ class Elements(HTMLParser):
 
 @pytest.fixture(scope="module")
 def html() -> str:
-    return page([example()])
+    return page([example(), drawing()])
 
 
 @pytest.fixture(scope="module")
@@ -61,26 +64,32 @@ def test_elements_are_closed_and_names_unique(elements: Elements) -> None:
     names = [name for _, attributes in elements.found if (name := attributes.get("id"))]
     assert len(names) == len(set(names))
     inner = [address[1:] for _, a in elements.found if (address := a.get("href") or "").startswith("#")]
-    assert inner
+    inner += [
+        name for _, a in elements.found for value in a.values() for name in re.findall(r"url\(#(.*?)\)", value or "")
+    ]
+    assert len(inner) > 10
     assert set(inner) <= set(names)
+    drawn = {a["id"] for tag, a in elements.found if tag in DRAWN and "id" in a}
+    assert drawn <= set(inner)
 
 
 def test_nothing_is_loaded_and_no_foreign_script_runs(html: str, elements: Elements) -> None:
     assert not [a for _, a in elements.found if "src" in a or any(name.startswith("on") for name in a)]
-    assert "url(" not in html
+    assert not re.findall(r"url\((?!#)", html)  # what a drawing's parts refer to is on the page
+    assert "xlink" not in html
     assert "@import" not in html
     assert [tag for tag, _ in elements.found if tag in ("script", "style", "img", "link", "iframe")] == [
         "style",
         "script",
     ]
     links = [a["href"] for tag, a in elements.found if tag == "a" and not (a["href"] or "").startswith("#")]
-    assert links == ["https://mlflow.example/#/runs/1"]
+    assert links == ["https://mlflow.example/#/runs/1"] * 2
     assert not [a for _, a in elements.found if "style" in a]  # the policy would drop it
 
 
 def test_hostile_labels_are_text(elements: Elements) -> None:
-    """Eight places: row, its group, cost, run, claim, evidence, note, key of the figures."""
-    assert elements.text.count(EVIL) >= 8
+    """Eight places: row, its group, cost, run, claim, evidence, note, key; and a finding and a note of a figure."""
+    assert elements.text.count(EVIL) >= 8 + 2
 
 
 def test_every_number_and_verdict_is_there(elements: Elements) -> None:
@@ -104,10 +113,30 @@ def test_every_number_and_verdict_is_there(elements: Elements) -> None:
 def test_marks_stand_over_the_table_in_the_overview_and_in_the_figures(elements: Elements) -> None:
     for mark in MARKS:
         assert elements.text.count(mark) >= 2
-    assert "1 of 1 result below: simulated or scaled data" in elements.text
+    assert "2 of 2 results below: simulated or scaled data" in elements.text
     figures = sum(tag == "svg" for tag, _ in elements.found)
-    assert figures == 2
-    assert elements.text.count("SIMULATED DATA, SCALED") == figures
+    assert figures == 3
+    assert elements.text.count("SIMULATED DATA, SCALED") == 2
+    for mark in MARKS:
+        assert elements.text.count(mark) == 2 * 3 - 1  # overview, section, and the figure's drawing
+
+
+def test_a_figure_stands_there_with_findings_notes_runs_and_what_is_missing(elements: Elements) -> None:
+    assert "made_fig1 Made up $x_1$ & <b>drawn</b>" in elements.text
+    assert "3 panels, 1 run, 2 findings, 1 not drawn" in elements.text
+    section = elements.text.partition("P: A 100 % paper, V. Figure 1.")[2]
+    order = ["2.12", "embedding width", "Not drawn", "MPA is best at a width of 8", "1 of 5 seeds", "id0"]
+    assert sorted(order, key=section.index) == order
+    assert "DEPHN with mul_exp on MPA" in section
+    assert EVIL in section
+
+
+def test_drawings_have_no_style_of_their_own(elements: Elements) -> None:
+    """Colours that follow the page's are variables, those of a heat map's cells numbers; the font is the page's."""
+    fills = {a["fill"] for _, a in elements.found if "fill" in a}
+    assert {"var(--text)", "var(--soft)", "var(--raised)", "var(--warning)", "var(--c0)", "#ffffff"} <= fills
+    assert not {colour for colour in fills if colour in VARIABLES}
+    assert not [a for _, a in elements.found if "font-family" in a]
 
 
 def test_real_data_bear_no_mark() -> None:
@@ -144,6 +173,36 @@ def test_fits_the_window_without_complaint(tab: Browser, file: Path, width: int,
     assert (red + green + blue < 3 * 128) == dark
     assert tab.complaints == []
     assert tab.requests == [file.resolve().as_uri()]
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_a_drawing_follows_the_colours_of_the_page(tab: Browser, file: Path, dark: bool) -> None:
+    tab.open(file, width=1280, dark=dark)
+
+    def seen(element: str, what: str) -> str:
+        return tab.evaluate(f"getComputedStyle({element}).{what}")
+
+    named = "[...document.querySelectorAll('.drawing text')].find(t => t.textContent === '{}')"
+    assert seen(named.format("embedding width"), "fill") == seen("document.body", "color")
+    assert seen(named.format("2.12"), "fill") == "rgb(255, 255, 255)"  # on the dark red of its cell
+    assert seen(named.format("1.00"), "fill") == "rgb(0, 0, 0)"  # on white
+    sheet, card = "document.querySelector('.drawing svg path')", "document.querySelector('.drawing')"
+    assert seen(sheet, "fill") == seen(card, "backgroundColor")
+    first = tab.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--c0')")
+    red, green, blue = (int(first[i : i + 2], 16) for i in (1, 3, 5))
+    bars = tab.evaluate("[...document.querySelectorAll('.drawing path')].map(p => getComputedStyle(p).fill)")
+    assert bars.count(f"rgb({red}, {green}, {blue})") == 2  # one bar, and the legend's or a marker's
+    assert seen(named.format("embedding width"), "fontFamily").startswith("system-ui")
+
+
+def test_a_drawing_is_scrolled_in_its_box_on_a_phone_and_read_there(tab: Browser, file: Path) -> None:
+    tab.open(file, width=375)
+    box = "document.querySelector('.drawing')"
+    assert tab.evaluate(f"{box}.clientWidth") <= 375
+    assert tab.evaluate(f"{box}.scrollWidth") > 700
+    sizes = "[...document.querySelectorAll('.drawing text')].map(t => parseFloat(getComputedStyle(t).fontSize))"
+    scale = "document.querySelector('.drawing svg').getScreenCTM().a"
+    assert tab.evaluate(f"Math.min(...{sizes}) * {scale}") >= 10  # pixels
 
 
 def test_prints_dark_on_light_with_everything_open(tab: Browser, file: Path) -> None:

@@ -8,14 +8,18 @@ import pytest
 
 from mtlbench.cli.report import run
 from mtlbench.cli.reproduce import run as reproduce
+from mtlbench.report.figure import FigureResult
+from mtlbench.report.result import TableResult
 from mtlbench.report.stored import find_stored, read_stored, stored_text
+from report.drawings import drawing
 from report.tables import example
 
 
-def test_a_table_comes_back_equal(tmp_path: Path) -> None:
+@pytest.mark.parametrize("result", [example(), drawing()], ids=["table", "figure"])
+def test_a_result_comes_back_equal(tmp_path: Path, result: TableResult | FigureResult) -> None:
     path = tmp_path / "made_up.json"
-    path.write_text(stored_text(example()), encoding="utf-8")
-    assert read_stored(path) == example()
+    path.write_text(stored_text(result), encoding="utf-8")
+    assert read_stored(path) == result
 
 
 @pytest.mark.parametrize(
@@ -25,6 +29,10 @@ def test_a_table_comes_back_equal(tmp_path: Path) -> None:
         ("[]", "no table or figure of format 2"),
         ('{"format": 1}', "found: 1"),
         ('{"format": 2, "kind": "table", "name": "x"}', "title: "),
+        ('{"format": 2, "name": "x"}', "its kind is None; known: table, figure"),
+        (stored_text(drawing()).replace('"Figure 1"', "7"), "not what a figure is, place: "),
+        (stored_text(drawing()).replace("0.605", "NaN"), "nan cannot be drawn"),
+        (stored_text(drawing()).replace("2.125,", ""), "2 values, 3 columns"),
         (stored_text(example()).replace('"not run"', '"splendid"'), "verdict: "),
         (stored_text(example()).replace("0.7034", '"much"'), "rows.0.cells.0.measured.mean: "),
     ],
@@ -49,9 +57,22 @@ def test_tables_are_found_by_name_in_the_order_asked_for(tmp_path: Path) -> None
         find_stored(tmp_path / "nowhere")
 
 
+def test_a_papers_tables_stand_before_its_figures(tmp_path: Path) -> None:
+    for name in ("b_table1", "a_table2", "a_table1"):
+        (tmp_path / f"{name}.json").write_text(stored_text(replace(example(), name=name)))
+    for name in ("b_fig1", "a_fig1"):
+        (tmp_path / f"{name}.json").write_text(stored_text(replace(drawing(), name=name)))
+    names = [result.name for result in find_stored(tmp_path)]
+    assert names == ["a_table1", "a_table2", "a_fig1", "b_table1", "b_fig1"]
+
+
 def test_the_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "made_up.json").write_text(stored_text(example()))
     target = tmp_path / "deep" / "page.html"
+    (tmp_path / "made_fig1.json").write_text(stored_text(drawing()))
+    assert run(["--from", str(tmp_path), "--to", str(target)]) == 0
+    assert "1 table and 1 figure: " in capsys.readouterr().err
+    assert "embedding width" in target.read_text(encoding="utf-8")
     assert run(["made_up", "--from", str(tmp_path), "--to", str(target)]) == 0
     assert "Made up &amp;" in target.read_text(encoding="utf-8")
     assert "1 table: " in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -57,6 +58,20 @@ def test_markdown_rows_have_as_many_cells_as_the_head() -> None:
     lines = [line for line in markdown(example()).splitlines() if line.startswith("|")]
     assert len(lines) == 2 + 4
     assert len({line.count("|") for line in lines}) == 1
+
+
+def test_a_bar_in_a_label_does_not_end_its_cell_in_markdown() -> None:
+    """Split as GitHub's Markdown does it: at bars before which stands no backslash that is not itself escaped."""
+    hostile = ("a|b", "c\\|d", "e\nf", "g\\")
+    result = example()
+    rows = tuple(replace(row, label=label) for row, label in zip(result.rows, hostile, strict=True))
+    columns = (replace(result.columns[0], dataset="A|B"), *result.columns[1:])
+    lines = [line for line in markdown(replace(result, rows=rows, columns=columns)).splitlines() if line[:1] == "|"]
+    cells = [re.findall(r"((?:\\.|[^|\\])*)\|", line[1:]) for line in lines]
+    assert {len(row) for row in cells} == {len(columns) + 2}
+    unescaped = [re.sub(r"\\(.)", r"\1", row[0]).strip() for row in cells[2:]]
+    assert unescaped == ["a|b", "c\\|d", "e f", "g\\"]
+    assert re.sub(r"\\(.)", r"\1", cells[0][1]).strip() == "A|B: click auc"
 
 
 def test_csv_has_every_number_in_full() -> None:

@@ -6,7 +6,9 @@ Numbers are finite; what was not measured is ``None`` where a hole may stand, an
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import isfinite
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Discriminator
 
 from mtlbench.report.result import Run
 
@@ -149,7 +151,7 @@ class FigureResult:
     title: str
     paper: str
     place: str
-    panels: tuple[Panel, ...]
+    panels: tuple[Annotated[Panel, Discriminator("kind")], ...]
     findings: tuple[str, ...] = ()
     footnotes: tuple[str, ...] = ()
     marks: tuple[str, ...] = ()

@@ -11,7 +11,7 @@ VARIABLES = {TEXT: "text", SOFT: "soft", LINE: "line", GROUND: "raised", WARNING
     colour: f"c{place}" for place, colour in enumerate(PALETTE)
 }
 """Colours of a drawing that are the page's: they change with it in the dark. Those of a heat map's cells stay."""
-PIXELS = 1.6
+PIXELS = 1.7
 """Of the screen for a printed point: letters of a drawing are then as high as the page's small ones."""
 KEPT = re.compile(r"url\(#(.+?)\)")
 

@@ -17,6 +17,8 @@ GAIN_FROM = 0.05
 LEVEL = 0.05
 """Significance of a difference, after Holm's correction."""
 
+MARKDOWN = str.maketrans({"\\": r"\\", "|": r"\|", "\n": " "})
+"""Of a table's cells: a bar within one would end it, a line end the row."""
 LATEX = str.maketrans(
     {c: f"\\{c}" for c in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
@@ -29,12 +31,12 @@ def markdown(result: TableResult) -> str:
     lines = [f"# {result.name}: {result.title}", "", f"{result.paper}. {result.place}.", ""]
     lines += [f"**{mark}**" for mark in result.marks] + [""] * bool(result.marks)
     lines += [result.summary + ".", ""]
-    heads = ["", *(column.name for column in result.columns), "average rank"]
+    heads = ["", *(_md(column.name) for column in result.columns), "average rank"]
     lines += ["| " + " | ".join(heads) + " |", "|" + "|".join(["---"] + ["---:"] * (len(heads) - 1)) + "|"]
     for row in result.rows:
-        cells = [_both(cell, column) for cell, column in zip(row.cells, result.columns, strict=True)]
+        cells = [_md(_both(cell, column)) for cell, column in zip(row.cells, result.columns, strict=True)]
         rank = result.ranks.get(row.label)
-        lines.append("| " + " | ".join([row.label, *cells, NOTHING if rank is None else f"{rank:.2f}"]) + " |")
+        lines.append("| " + " | ".join([_md(row.label), *cells, NOTHING if rank is None else f"{rank:.2f}"]) + " |")
     lines += ["", "Every cell: the paper's number / ours, mean and standard deviation over seeds.", ""]
     lines += _claims(result) + _agreement(result) + _footnotes(result)
     return "\n".join(lines).rstrip() + "\n"
@@ -144,6 +146,10 @@ def _numbers(cell: Cell) -> list[object]:
 
 def _or_blank(value: float | None) -> object:
     return "" if value is None else value
+
+
+def _md(text: str) -> str:
+    return text.translate(MARKDOWN)
 
 
 def _tex(text: str) -> str:
