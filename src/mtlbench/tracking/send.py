@@ -97,6 +97,20 @@ def send(folder: Path, uri: str, experiment: str) -> SendReport:
             return _send(folder, client, uri, experiment)
 
 
+def is_sent(folder: Path, uri: str, experiment: str) -> bool:
+    """Whether, as far as the run's folder remembers, the server has all of it; nobody is asked.
+
+    Raises:
+        ValueError: the folder is not that of a run, or a file in it is damaged.
+    """
+    memory = read_json(folder / SENT) if (folder / SENT).exists() else {}
+    if public(uri) not in memory:
+        return False
+    sent = Sent(**memory[public(uri)])
+    journal = _digest(Journal(folder).content())
+    return (sent.experiment, sent.journal_digest, sent.description) == (experiment, journal, _description(folder))
+
+
 def _send(folder: Path, client: "MlflowClient", uri: str, experiment: str) -> SendReport:
     path = folder / SENT
     memory = read_json(path) if path.exists() else {}

@@ -1,0 +1,50 @@
+"""Results that other machines sent to a tracking server."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from mtlbench.tracking.connect import connect, errors_of
+from mtlbench.tracking.folder import RESULT, read_json
+from mtlbench.tracking.send import experiment_id_of
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+AT_ONCE = 8
+"""Questions under way at the same time, since most of the time of one is spent waiting."""
+
+
+def find_results(uri: str, experiment: str, identities: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Results of runs that others finished and sent, by identity; runs that the server does not have are left out.
+
+    One question per identity, however many other runs the server has. MLflow 3.17 takes no list of tags
+    (``Expected a quoted string value for tag``), and a question for all runs of the data would bring all parameters
+    and metrics of each of them.
+
+    Raises:
+        TrackingError: the server could not be reached, or failed in between.
+        ValueError: a result there that is none.
+    """
+    client = connect(uri)
+    with errors_of(uri):
+        if client.get_experiment_by_name(experiment) is None:
+            return {}
+        place = experiment_id_of(client, uri, experiment)
+        pool = ThreadPoolExecutor(AT_ONCE)
+        try:
+            results = list(pool.map(partial(_result, client, place), identities))
+        finally:
+            pool.shutdown(cancel_futures=True)  # after a failure the others would only wait for the same time-out
+    return {identity: found for identity, found in zip(identities, results, strict=True) if found is not None}
+
+
+def _result(client: "MlflowClient", place: str, identity: str) -> dict[str, Any] | None:
+    same = f"tags.identity = '{identity}' and attributes.status = 'FINISHED'"
+    for run in client.search_runs([place], filter_string=same, max_results=1):
+        with TemporaryDirectory() as made:
+            return read_json(Path(client.download_artifacts(run.info.run_id, RESULT, made)))
+    return None
