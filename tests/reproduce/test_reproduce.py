@@ -12,7 +12,8 @@ from mtlbench.reproduce.launch import Launcher
 from mtlbench.reproduce.plan import PlannedRun, estimated_seconds, expand, measured_speeds, missing
 from mtlbench.reproduce.table import Table, read_table
 from mtlbench.tracking.connect import connect, default_uri
-from mtlbench.tracking.tables import find_results, send_rendered
+from mtlbench.tracking.find import find_results
+from mtlbench.tracking.tables import send_rendered
 
 YAML = """
 title: Two models
@@ -77,8 +78,8 @@ def test_a_table_is_rows_by_seeds_and_the_same_runs_serve_two_rows(plan: list[Pl
 def test_the_first_seeds_are_run(
     table: Table, overrides: list[str], scale: float | None, seeds: int | None, expected: list[int]
 ) -> None:
-    plan = expand(table, compose, overrides, scale=scale, rows=["DNN"], seeds=seeds)
-    assert [run.seed for run in plan] == expected
+    plan = expand(table, compose, overrides, scale=scale, seeds=seeds)
+    assert [run.seed for run in plan if run.row == "DNN"] == expected
 
 
 def test_identities_are_those_of_the_single_runs(table: Table, overrides: list[str], plan: list[PlannedRun]) -> None:

@@ -11,6 +11,10 @@ from mtlbench.cli.report import write_report
 from mtlbench.experiment.errors import ConfigError
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from mtlbench.report.figure import FigureResult
+    from mtlbench.report.result import TableResult
     from mtlbench.reproduce.figure import Figure
     from mtlbench.reproduce.plan import PlannedRun
     from mtlbench.reproduce.table import Table
@@ -26,7 +30,7 @@ again at any point: finished runs are kept, and a run under way goes on from its
   --scale 0.01      everything small, to try it: simulated rows (that share of the published ones, at least 20,000) and
                     one seed; whatever is made of it says so
   --seeds 2         at most the first two of the seeds; what has fewer than the paper's says so
-  --rows MMoE,PLE   only these rows
+  --rows MMoE,PLE   run only these rows; the table keeps what the others have
   --processes 2     runs side by side, short for hydra/launcher=joblib hydra.launcher.n_jobs=2
   --to tables       folder of what is rendered
 
@@ -86,6 +90,7 @@ def _flags(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
 
 def _reproduce(names: list[str], overrides: list[str], launching: list[str], flags: dict[str, str]) -> int:
     from mtlbench.cli.launcher import launcher_of
+    from mtlbench.reproduce.exchange import exchange
     from mtlbench.reproduce.execute import execute
     from mtlbench.reproduce.plan import estimated_seconds, expand, measured_speeds, missing
 
@@ -96,13 +101,16 @@ def _reproduce(names: list[str], overrides: list[str], launching: list[str], fla
     for study in studies if labels else ():
         if strange := sorted(set(labels or ()) - {row.label for row in study.rows}):
             raise ConfigError(f"{study.name} has no row {', '.join(strange)}; {', '.join(r.label for r in study.rows)}")
-    plans = [expand(study, compose, overrides, scale=scale, rows=labels, seeds=seeds) for study in studies]
-    lacking = missing(run for plan in plans for run in plan)
-    elsewhere = _elsewhere(lacking)
-    lacking = [run for run in lacking if run.identity not in elsewhere]
+    plans = [expand(study, compose, overrides, scale=scale, seeds=seeds) for study in studies]
+    planned = [run for plan in plans for run in plan]
+    elsewhere = exchange(missing(planned), only_ask="dry-run" in flags)
+    chosen = [run for run in planned if labels is None or run.row in labels]
+    lacking = [run for run in missing(chosen) if run.identity not in elsewhere]
     for study, plan in zip(studies, plans, strict=True):
         runs = {run.identity for run in plan}
-        print(f"{study.name}: {len(runs)} runs, {len(runs) - len(missing(plan))} finished", file=sys.stderr)
+        others = len(runs & set(elsewhere))
+        told = f"{len(runs) - len(missing(plan))} finished" + f", {others} by other machines" * bool(others)
+        print(f"{study.name}: {len(runs)} runs, {told}", file=sys.stderr)
     if lacking:
         seconds = estimated_seconds(lacking, measured_speeds(lacking[0].folder.parent))
         time = "unknown time: nothing was measured here yet" if seconds is None else f"at most about {_clock(seconds)}"
@@ -110,13 +118,14 @@ def _reproduce(names: list[str], overrides: list[str], launching: list[str], fla
     if "dry-run" in flags:
         return 0
     failures = execute(lacking, launcher)
-    for study, plan in zip(studies, plans, strict=True):
-        _render(study, plan, elsewhere, scale, Path(flags["to"]), overrides)
+    folder, place = Path(flags["to"]), compose(overrides).run
+    results = [_rendered(study, plan, elsewhere, scale, folder) for study, plan in zip(studies, plans, strict=True)]
+    _send(results, plans, place)
     by_identity = {run.identity: run for run in lacking}
     for identity, reason in failures.items():
         failed = by_identity[identity]
         print(f"failed: {failed.row}, {failed.dataset}, seed {failed.seed} ({identity}): {reason}", file=sys.stderr)
-    write_report(Path(flags["to"]), Path(flags["to"]) / "report.html", [])
+    write_report(folder, folder / "report.html", [])
     return 1 if failures else 0
 
 
@@ -129,30 +138,19 @@ def _read(name: str) -> "Table | Figure":
     return read_figure(conf_folder() / "figure", name)
 
 
-def _elsewhere(runs: "Sequence[PlannedRun]") -> dict[str, dict[str, Any]]:
-    """Results that other machines sent to the tracking server, if one is named; without it every run is missing."""
-    from mtlbench.tracking.tables import find_results
-
-    if not runs or (tracker := runs[0].config.run.tracker).uri is None or tracker.experiment is None:
-        return {}
-    return find_results(tracker.uri, tracker.experiment, [run.identity for run in runs])
-
-
-def _render(
+def _rendered(
     study: "Table | Figure",
     plan: "Sequence[PlannedRun]",
     elsewhere: Mapping[str, dict[str, Any]],
     scale: float | None,
     folder: Path,
-    overrides: list[str],
-) -> None:
-    """Write a table or figure, and show it in MLflow; a server that is away costs nothing but a message."""
+) -> "tuple[TableResult | FigureResult, list[Path]]":
+    """A table or figure of what is finished, and the files that it was written to."""
     from mtlbench.reproduce.assemble import assemble
     from mtlbench.reproduce.gather import gather
     from mtlbench.reproduce.illustrate import illustrate, material
     from mtlbench.reproduce.table import PRIVATE, Table
-    from mtlbench.reproduce.write import send, told, write
-    from mtlbench.tracking.connect import TrackingError, default_uri
+    from mtlbench.reproduce.write import told, write
 
     if isinstance(study, Table):
         result = assemble(study, gather(plan, elsewhere), scale=scale, private=PRIVATE)
@@ -160,13 +158,30 @@ def _render(
         result = illustrate(material(study, plan, elsewhere), scale=scale)
     files = write(result, folder)
     print(told(result))
-    place, members = compose(overrides).run, {run.folder: run.row for run in plan if run.finished}
-    if place.tracker.experiment is None or (plan and not members):
+    return result, files
+
+
+def _send(
+    results: "Sequence[tuple[TableResult | FigureResult, list[Path]]]",
+    plans: "Sequence[Sequence[PlannedRun]]",
+    place: "DictConfig",
+) -> None:
+    """Show tables and figures in MLflow; a server that is away costs nothing but one message."""
+    from mtlbench.reproduce.write import send
+    from mtlbench.tracking.connect import TrackingError, default_uri
+
+    if (experiment := place.tracker.experiment) is None:
         return
-    try:
-        send(result, place.tracker.uri or default_uri(Path(place.folder)), place.tracker.experiment, members, files)
-    except TrackingError as error:
-        print(f"{study.name} was not sent to MLflow: {error}. Run the same command again to send it", file=sys.stderr)
+    uri = place.tracker.uri or default_uri(Path(place.folder))
+    for (result, files), plan in zip(results, plans, strict=True):
+        members = {run.folder: run.row for run in plan if run.finished}
+        if plan and not members:
+            continue
+        try:
+            send(result, uri, experiment, members, files)
+        except TrackingError as error:
+            print(f"{result.name} was not sent to MLflow: {error}. The same command again sends it", file=sys.stderr)
+            return
 
 
 def _number(flags: dict[str, str], name: str) -> int | None:

@@ -67,7 +67,6 @@ def expand(
     overrides: Sequence[str],
     *,
     scale: float | None,
-    rows: Sequence[str] | None = None,
     seeds: int | None = None,
 ) -> list[PlannedRun]:
     """All runs of a table or a figure: rows by data sets by seeds.
@@ -79,15 +78,13 @@ def expand(
         compose: makes a configuration of overrides.
         overrides: the user's, stronger than its own.
         scale: share of the published rows to simulate; ``None`` runs all there are.
-        rows: labels to run; default: all.
         seeds: how many of its seeds at most, from the first; default: all, and one where it is scaled.
     """
     several = min(study.seeds, seeds or (study.seeds if scale is None else 1))
     planned: list[PlannedRun] = []
     for spec in study.rows:
         for dataset, words in study.datasets.items():
-            if rows is None or spec.label in rows:
-                planned += _of_cell(study, spec, dataset, words, compose, overrides, scale, several)
+            planned += _of_cell(study, spec, dataset, words, compose, overrides, scale, several)
     return planned
 
 

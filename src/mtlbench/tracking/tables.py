@@ -1,13 +1,12 @@
 """Tables and figures in MLflow: runs tagged with their rows, and for each a run of its own that holds it rendered."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from mtlbench.tracking.connect import connect, errors_of
-from mtlbench.tracking.folder import RESULT
 from mtlbench.tracking.send import experiment_id_of, send, set_tags
 
 if TYPE_CHECKING:
@@ -58,28 +57,6 @@ def send_rendered(
             client.log_artifact(run_id, str(listed))
         client.set_terminated(run_id)
     return run_id
-
-
-def find_results(uri: str, experiment: str, identities: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Results of runs that others finished and sent, by identity; runs that the server does not have are left out.
-
-    Raises:
-        TrackingError: the server could not be reached.
-        ValueError: a result there that is none.
-    """
-    client = connect(uri)
-    found: dict[str, dict[str, Any]] = {}
-    with errors_of(uri):
-        if client.get_experiment_by_name(experiment) is None:
-            return {}
-        place = experiment_id_of(client, uri, experiment)
-        for identity in identities:
-            same = f"tags.identity = '{identity}' and attributes.status = 'FINISHED'"
-            for run in client.search_runs([place], filter_string=same, max_results=1):
-                with TemporaryDirectory() as made:
-                    path = client.download_artifacts(run.info.run_id, RESULT, made)
-                    found[identity] = json.loads(Path(path).read_text())
-    return found
 
 
 def _own_run(client: "MlflowClient", uri: str, experiment: str, kind: str, name: str) -> str:
