@@ -55,7 +55,7 @@ bench-ingest: setup  ## raw Ali-CCP text to prepared store: rows/s and peak memo
 lock:  ## write requirements.lock anew from the ranges in pyproject.toml
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet torch==2.13.0
-	build/lock/bin/python -m pip install --quiet ".[dev,parallel,slurm,balancing]"
+	build/lock/bin/python -m pip install --quiet ".[dev,export,parallel,slurm,balancing]"
 	build/lock/bin/python -m pip freeze --exclude mtlbench | sed 's/+cpu//' > requirements.lock
 	rm -rf build/lock
 

@@ -1,5 +1,6 @@
 """A finished run as a folder that scores rows anywhere: an MLflow model, an ONNX graph, and rows to try them on."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from mlflow.types.schema import AnyType, DataType
 
 EXAMPLE = "example.parquet"
+SERVED = "served.py"
 EXAMPLE_REQUEST = 5
 """Rows of MLflow's input example."""
 
@@ -142,6 +144,7 @@ def _own(run: Opened, split: str, rows: int) -> tuple[np.ndarray, float]:
 def _write_model(
     run: Opened, run_folder: Path, inputs: Inputs, scoring: Scoring, example: pa.Table, path: Path
 ) -> None:
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # of copying files of a few kilobytes
     import_mlflow()
     import mlflow.pyfunc
 
@@ -154,7 +157,7 @@ def _write_model(
         save_scoring(scoring, asdict(run.facts), artifacts)
         mlflow.pyfunc.save_model(
             path,
-            python_model=str(Path(__file__).with_name("served.py")),
+            python_model=str(Path(__file__).with_name(SERVED)),
             artifacts={"model": str(artifacts)},
             code_paths=[str(Path(mtlbench.__file__).parent)],
             signature=_signature(inputs),
@@ -162,6 +165,18 @@ def _write_model(
             pip_requirements=requirements(),
             metadata=_about(run),
         )
+    _forget_places(path)
+
+
+def _forget_places(path: Path) -> None:
+    """Name what a model is made of by its place in the folder: MLflow writes down where on this machine it was."""
+    from mlflow.models import Model
+
+    model = Model.load(path)
+    flavor = model.flavors["python_function"]
+    flavor["model_code_path"] = SERVED
+    flavor["artifacts"]["model"]["uri"] = flavor["artifacts"]["model"]["path"]
+    model.save(path / "MLmodel")
 
 
 def _about(run: Opened) -> dict[str, str]:
