@@ -259,6 +259,17 @@ def test_names_of_many_columns_are_thinned_to_what_can_be_read() -> None:
     assert not axes.texts
 
 
+def test_numbers_below_a_heat_map_stay_level_and_are_thinned() -> None:
+    grid = tuple(f"{i / 10:g}" for i in range(11))
+    panels = [
+        replace(HEAT, title=str(i), x=grid, y=grid[::-1], values=tuple((0.1 * j,) * 11 for j in range(11)))
+        for i in range(8)
+    ]
+    labels = axes_of(draw(only(*panels)), "7").get_xticklabels()
+    assert [label.get_text() for label in labels if label.get_text()] == ["0", "0.3", "0.6", "0.9"]
+    assert {label.get_rotation() for label in labels} == {0}
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -145,7 +145,8 @@ def _draw_panels(
             else:
                 handles |= draw_bars(axes, panel, series, inches)
     for (name, _), (mesh, several) in scales.items():
-        bar = figure.colorbar(mesh, ax=several, aspect=24, pad=0.02, fraction=0.05)
+        thin = max(20.0, 10 * sum(heights) * (len(several) > 1))  # a tenth of an inch, however high it is
+        bar = figure.colorbar(mesh, ax=several, aspect=thin, pad=0.02, fraction=0.05)
         bar.set_label(name)
         bar.outline.set_visible(False)
         assert bar.solids is not None
@@ -156,7 +157,7 @@ def _draw_panels(
 def _rows(panels: Sequence[Panel]) -> list[list[Panel]]:
     """Panels by rows, in reading order; a wide one has a row of its own."""
     narrow = [panel for panel in panels if not _is_wide(panel)]
-    small = all(isinstance(panel, HeatMap) and len(panel.x) <= 5 and max(map(len, panel.y)) <= 8 for panel in narrow)
+    small = all(isinstance(panel, HeatMap) and max(map(len, panel.y)) <= 8 for panel in narrow)
     columns = 4 if len(narrow) > 6 and small else 2 if len(narrow) in (2, 4) else 3
     rows: list[list[Panel]] = []
     for panel in panels:
@@ -182,7 +183,8 @@ def _height(panel: Panel, width: float, columns: int) -> float:
     """Inches of a panel with its title and the names around it."""
     inches = _inches(panel, width, columns)
     if isinstance(panel, HeatMap):
-        return min(max(0.8, 0.2 * len(panel.y)), 5.5) + 0.6 + names_height(panel.x, inches)
+        cell = min(max(inches / len(panel.x), 0.1), 0.2)
+        return min(max(0.8, cell * len(panel.y)), 5.5) + 0.6 + names_height(panel.x, inches)
     if isinstance(panel, Bars):
         return 1.9 + names_height(panel.groups, inches)
     return 2.2

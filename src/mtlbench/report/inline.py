@@ -13,6 +13,7 @@ VARIABLES = {TEXT: "text", SOFT: "soft", LINE: "line", GROUND: "raised", WARNING
 """Colours of a drawing that are the page's: they change with it in the dark. Those of a heat map's cells stay."""
 PIXELS = 1.7
 """Of the screen for a printed point: letters of a drawing are then as high as the page's small ones."""
+DECIMALS = re.compile(r"(\.\d\d)\d+")
 KEPT = re.compile(r"url\(#(.+?)\)")
 
 
@@ -29,6 +30,8 @@ def inline_svg(result: FigureResult) -> str:
         properties = [part.split(":", 1) for part in element.attrib.pop("style", "").split(";") if part.strip()]
         element.attrib = {_local(name): value for name, value in element.attrib.items()}
         element.attrib |= {name.strip(): value.strip() for name, value in properties if name.strip() != "font-family"}
+        if "d" in element.attrib:  # hundredths of a point are enough, and half as long
+            element.attrib["d"] = DECIMALS.sub(r"\1", " ".join(element.attrib["d"].split()))
         for name in ("fill", "stroke"):
             if (variable := VARIABLES.get(element.attrib.get(name, ""))) is not None:
                 element.attrib[name] = f"var(--{variable})"

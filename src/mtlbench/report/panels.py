@@ -188,8 +188,15 @@ def _name_columns(axes: Axes, places: Sequence[float], names: Sequence[str], inc
 
 
 def _fitted(names: Sequence[str], inches: float) -> tuple[list[str], bool]:
-    """Names folded to the room of a column; or, where a word is longer than that, to be turned, and every n-th only."""
+    """Names as they fit below a panel, and whether they are to be turned.
+
+    They are folded to the room of a column, or, where a word is longer than that, turned. Of names that are too many
+    for that, and of numbers that lie too close, every n-th is left.
+    """
     letters = int(inches / len(names) / LETTER) - 1
+    if all(name.lstrip("-").replace(".", "", 1).isdecimal() for name in names):
+        step = ceil((max(map(len, names)) + 1.5) * len(names) * LETTER / inches)
+        return [name if place % step == 0 else "" for place, name in enumerate(names)], False
     if letters > 0 and all(len(word) <= letters for name in names for word in name.split()):
         return [_folded(name, letters) for name in names], False
     step = ceil(len(names) * 0.14 / inches)
