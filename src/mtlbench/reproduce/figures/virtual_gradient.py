@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from statistics import fmean
-from typing import get_args
 
 import torch
 
@@ -12,10 +11,12 @@ from mtlbench.reproduce import statistics
 from mtlbench.reproduce.figure import label
 from mtlbench.reproduce.illustrate import Drawn, Material
 
-POINTS = 21
-"""Of each side of the unit square."""
+DRAWN, MEASURED = 11, 101
+"""Points of each side of the unit square: of a heat map, and of what is said about it."""
 
 NAMES: dict[Interaction, str] = {"mul": "multiplicity", "add": "additive"}
+
+SHAPES: tuple[Shape, ...] = ("abs", "cos", "square", "sqrt")
 
 BySeed = Mapping[int, float]
 
@@ -23,46 +24,46 @@ BySeed = Mapping[int, float]
 def coefficients(runs: Material) -> Drawn:
     """Fig. 4: gamma over relevance x and gate difference y, multiplicative functions first, as printed."""
     assert not runs.members, "the functions need no runs"
-    places = torch.linspace(0, 1, POINTS)
-    names = tuple(f"{place:g}" for place in places.tolist())
-    panels: list[Panel] = []
-    values: dict[tuple[Interaction, Shape], torch.Tensor] = {}
-    for interaction in NAMES:
-        for shape in ("abs", "cos", "square", "sqrt"):
-            gamma = VirtualGradient(interaction=interaction, shape=shape).gamma
-            gamma_YX = gamma(*torch.meshgrid(places, places, indexing="xy"))
-            values[interaction, shape] = gamma_YX
-            panels.append(
-                HeatMap(
-                    title=f"{NAMES[interaction]}, {shape}",
-                    x_name="relevance x",
-                    y_name="gate difference y",
-                    value_name="coefficient",
-                    x=names,
-                    y=names[::-1],  # upwards, as printed
-                    values=tuple(map(tuple, gamma_YX.flip(0).tolist())),
-                    centre=1.0,
-                )
-            )
-    return Drawn(panels=tuple(panels), findings=_of_coefficients(values))
+    panels = tuple(_map(interaction, shape) for interaction in NAMES for shape in SHAPES)
+    return Drawn(panels=panels, findings=_of_coefficients())
 
 
-def _of_coefficients(values: Mapping[tuple[Interaction, Shape], torch.Tensor]) -> tuple[str, ...]:
-    y_YX, x_YX = torch.meshgrid(*2 * [torch.linspace(0, 1, POINTS)], indexing="ij")
-    reduced = {interaction: values[interaction, "abs"] < 1 for interaction in get_args(Interaction)}
-    corner = float((x_YX + y_YX)[reduced["mul"]].min())
-    off = float((x_YX + y_YX - 1).abs()[reduced["add"]].max())
-    shapes: tuple[Shape, ...] = ("square", "abs", "sqrt")
-    means = {shape: fmean(float(values[way, shape].mean()) for way in NAMES) for shape in shapes}
-    ordered = means["square"] < means["abs"] < means["sqrt"]
+def _map(interaction: Interaction, shape: Shape) -> HeatMap:
+    names = tuple(f"{place:g}" for place in torch.linspace(0, 1, DRAWN).tolist())
+    return HeatMap(
+        title=f"{NAMES[interaction]}, {shape}",
+        x_name="relevance x",
+        y_name="gate difference y",
+        value_name="coefficient",
+        x=names,
+        y=names[::-1],  # upwards, as printed
+        values=tuple(map(tuple, _gamma(interaction, shape, DRAWN).flip(0).tolist())),
+        centre=1.0,
+    )
+
+
+def _gamma(interaction: Interaction, shape: Shape, points: int) -> torch.Tensor:
+    """Coefficients ``[Y, X]`` over the unit square."""
+    y_YX, x_YX = torch.meshgrid(*2 * [torch.linspace(0, 1, points)], indexing="ij")
+    return VirtualGradient(interaction=interaction, shape=shape).gamma(x_YX, y_YX)
+
+
+def _of_coefficients() -> tuple[str, ...]:
+    y_YX, x_YX = torch.meshgrid(*2 * [torch.linspace(0, 1, MEASURED)], indexing="ij")
+    multiplied, added = (_gamma(interaction, "abs", MEASURED) < 1 for interaction in NAMES)
+    corner, off = float((x_YX + y_YX)[multiplied].min()), float((x_YX + y_YX - 1).abs()[added].max())
+    square, line, root = (
+        fmean(float(_gamma(interaction, shape, MEASURED).mean()) for interaction in NAMES)
+        for shape in ("square", "abs", "sqrt")
+    )
     return (
         "The paper: multiplicative functions act on the gradient in the upper right, additive ones reduce it along the "
-        f"diagonal. Here multiplicity reduces only where x + y is at least {corner:.2f}, on "
-        f"{reduced['mul'].double().mean():.0%} of the square; additive functions only within {off:.2f} of x + y = 1, "
-        f"on {reduced['add'].double().mean():.0%}: {_so(corner > 1 and off < 1)}.",
+        f"diagonal. Here multiplicity (absolute value) reduces it only where x + y is {corner:.2f} or more, on "
+        f"{multiplied.double().mean():.0%} of the square, and addition only within {off:.2f} of x + y = 1, on "
+        f"{added.double().mean():.0%}: {_so(corner > 1 and off < 0.5)}.",
         "The paper: the square makes coefficients smaller and the square root larger. Here their means over the square "
-        f"are {means['square']:.3f} (square), {means['abs']:.3f} (absolute value) and {means['sqrt']:.3f} (square "
-        f"root): {_so(ordered)}.",
+        f"are {square:.3f} (square), {line:.3f} (absolute value) and {root:.3f} (square root): "
+        f"{_so(square < line < root)}.",
     )
 
 
