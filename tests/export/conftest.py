@@ -29,7 +29,7 @@ DATASET = {
 
 def configured(place: Path, *overrides: str) -> DictConfig:
     """A small run on the toy files below a folder."""
-    small = ["trainer.epochs=1", "profile.embedding_width=4", "trainer.batch_size=64"]
+    small = ["tracker=none", "trainer.epochs=1", "profile.embedding_width=4", "trainer.batch_size=64"]
     config = compose(["dataset=census", *small, f"run.data={place}/data", f"run.folder={place}/runs", *overrides])
     OmegaConf.set_struct(config, False)
     config.dataset = {**DATASET, "raw": str(place / "raw")}

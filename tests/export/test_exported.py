@@ -7,7 +7,6 @@ import subprocess
 import sys
 import sysconfig
 import zipfile
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import pyarrow as pa
 import pyarrow.csv as pv
 import pyarrow.parquet as pq
 import pytest
+from omegaconf import OmegaConf
 
 from mtlbench.cli import main
 from mtlbench.experiment.errors import ConfigError
@@ -23,8 +23,10 @@ from mtlbench.export import bundle, onnx_graph
 from mtlbench.export.bundle import Exported, ExportError, export_run, requirements
 from mtlbench.export.columns import ColumnError
 from mtlbench.export.inputs import Inputs
+from mtlbench.export.log import log_model
 from mtlbench.export.score import score_file
 from mtlbench.export.scorer import open_exported
+from mtlbench.tracking.connect import connect
 from mtlbench.tracking.folder import read_json, write_json
 
 NAMES = ["p_click", "p_conversion"]
@@ -136,6 +138,7 @@ print(json.dumps({"at": mtlbench.__file__, "p": model.predict(rows).values.tolis
 """
 
 
+@pytest.mark.long
 def test_the_folder_alone_scores_where_mtlbench_is_not_installed(exported: Exported, own: np.ndarray, tmp_path: Path):
     folder = tmp_path / "moved elsewhere"
     shutil.copytree(exported.folder, folder)
@@ -223,28 +226,27 @@ def test_files_that_cannot_be_scored_say_why(exported: Exported, raw_rows: pa.Ta
         open_exported(tmp_path)
 
 
-def test_a_model_of_a_run_is_shown_in_mlflow(place: Path, exported: Exported, tmp_path: Path, run_folder: Path):
-    import mlflow
-    from mlflow import MlflowClient
+@pytest.mark.long
+def test_a_model_of_a_run_is_shown_in_mlflow(exported: Exported, run_folder: Path, tmp_path: Path):
+    with pytest.raises(ConfigError, match="has tracker=none and is sent nowhere"):
+        log_model(run_folder, exported.folder)
+    sent = tmp_path / "runs" / run_folder.name
+    shutil.copytree(run_folder, sent)
+    config = OmegaConf.load(sent / "config.yaml")
+    config.run.tracker = {"uri": None, "experiment": "exported"}
+    OmegaConf.save(config, sent / "config.yaml")
+    model_id = log_model(sent, exported.folder).split()[0].removeprefix("models:/")
 
-    from mtlbench.export.log import log_model
-
-    said = log_model(run_folder, exported.folder)
-    uri = f"sqlite:///{place}/runs/mlflow.db"
-    client = MlflowClient(tracking_uri=uri)
-    model_id = said.split("/")[1].split()[0]
+    client = connect(f"sqlite:///{tmp_path}/runs/mlflow.db")
     logged = client.get_logged_model(model_id)
     assert logged.tags["identity"] == run_folder.name
+    assert logged.status == "READY"
     (run,) = client.search_runs([logged.experiment_id])
+    assert run.data.tags["identity"] == run_folder.name
     assert [out.model_id for out in run.outputs.model_outputs] == [model_id]
-    before = mlflow.get_tracking_uri()
-    try:
-        mlflow.set_tracking_uri(uri)
-        fetched = mlflow.artifacts.download_artifacts(f"models:/{model_id}", dst_path=str(tmp_path))
-    finally:
-        mlflow.set_tracking_uri(before)
-    there = Counter(path.relative_to(fetched) for path in Path(fetched).rglob("*") if path.is_file())
-    assert there >= Counter(path.relative_to(exported.folder) for path in exported.folder.rglob("*") if path.is_file())
+    there = Path(logged.artifact_location.removeprefix("file://"))
+    files = {path.relative_to(exported.folder) for path in exported.folder.rglob("*") if path.is_file()}
+    assert {path for path in files if (there / path).read_bytes() == (exported.folder / path).read_bytes()} == files
 
 
 def test_the_commands(exported: Exported, raw_rows: pa.Table, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

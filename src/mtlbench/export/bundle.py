@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -27,7 +28,7 @@ from mtlbench.export.inputs import Inputs
 from mtlbench.export.onnx_graph import require_onnx, write_onnx
 from mtlbench.export.scorer import CONFIG, ONNX, Scoring, open_exported, save_scoring
 from mtlbench.tracking.connect import import_mlflow
-from mtlbench.tracking.folder import read_status
+from mtlbench.tracking.folder import STATUS, read_status
 from mtlbench.tracking.parameters import portable, read_config
 from mtlbench.train.score import score
 
@@ -89,7 +90,7 @@ def export_run(run_folder: Path, to: Path, *, split: str = "test", rows: int = 2
         raise ConfigError(f"--split is {split!r}; allowed: {', '.join(SPLITS)}")
     if onnx:
         require_onnx()
-    if (run_folder / "status.json").exists() and (state := read_status(run_folder).state) != "finished":
+    if (run_folder / STATUS).exists() and (state := read_status(run_folder).state) != "finished":
         raise ConfigError(
             f"run {run_folder.name} is {state}; only a finished run is exported. Train it to its end first"
         )
@@ -146,9 +147,10 @@ def _write_model(
 ) -> None:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # of copying files of a few kilobytes
     import_mlflow()
-    import mlflow.pyfunc
+    with TemporaryDirectory() as made, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow warns of type hints, its own among them; a signature is stated here
+        import mlflow.pyfunc
 
-    with TemporaryDirectory() as made:
         artifacts = Path(made) / "model"
         artifacts.mkdir()
         config = yaml.safe_dump(portable(read_config(run_folder / CONFIG)), sort_keys=False)

@@ -41,9 +41,9 @@ def raw_rows(store: Store, inputs: Inputs, split: str, rows: int) -> pa.Table:
 def _values(ids_BS: np.ndarray, offset: int, vocabulary: Vocabulary) -> pa.Array:
     """The values behind ids, side by side; those of padding do not matter."""
     index = np.where(ids_BS == PADDING, UNKNOWN, ids_BS - offset).ravel().astype(np.int32)
-    known = set(vocabulary.values.to_pylist())
-    stand_in = next(value for value in _stand_ins(vocabulary) if value not in known)
-    values = pa.concat_arrays([pa.array([stand_in], vocabulary.values.type), vocabulary.values])
+    candidates = (pa.array([value], vocabulary.values.type) for value in _stand_ins(vocabulary))
+    stand_in = next(value for value in candidates if vocabulary.encode(value)[0] == UNKNOWN)
+    values = pa.concat_arrays([stand_in, vocabulary.values])
     return values.take(pa.array(index))  # UNKNOWN is 0, and the value at position p has the index p + 1
 
 
