@@ -56,8 +56,12 @@ def example() -> TableResult:
     )
     multi = (
         Cell(printed="0.6259", bold=True, measured=measured(0.7346), verdict=simulated, comparison=versus),
-        Cell(printed=None, bold=None, measured=measured(0.5987, None), verdict=scaled, gain=-2.25),
-        Cell(printed=None, bold=None, measured=measured(0.5987, None), verdict=scaled, gain=-2.25),
+        Cell(
+            printed=None, bold=None, measured=measured(0.5987, None), verdict=scaled, gain=-2.25, negative_transfer=True
+        ),
+        Cell(
+            printed=None, bold=None, measured=measured(0.5987, None), verdict=scaled, gain=-2.25, negative_transfer=True
+        ),
         Cell(printed="0.48", bold=True, measured=measured(0.4815), verdict="within", footnotes=(0, 1)),
     )
     hostile = (

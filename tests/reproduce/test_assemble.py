@@ -134,8 +134,39 @@ def test_private_and_mixed_data() -> None:
     mixed = [*RUNS[:-1], replace(RUNS[-1], result={**RUNS[-1].result, "data": "other", "code": "2"})]
     result = assembled(mixed)
     assert cell(result, "new", AUC).verdict == "not comparable: mixed data"
-    assert "D: runs saw different data (d, other); their numbers are not comparable" in result.footnotes
-    assert "D: runs were made by 2 versions of the code: 1, 2" in result.footnotes
+    where = "(d: single, old, new; other: new)"
+    assert f"D: runs saw different data {where}; their numbers are not comparable" in result.footnotes
+    assert "D: runs were made by 2 versions of the code (1: single, old, new; 2: new)" in result.footnotes
+    assert not [text for text in assembled().footnotes if "versions of the code" in text or "different data" in text]
+
+
+def test_a_metric_that_no_run_has_is_named_with_those_that_are_there() -> None:
+    column = replace(AUC, metric="uauc")
+    table = replace(TABLE, columns=(AUC, column))
+    result = assemble(table, RUNS, scale=None, private=())
+    said = [result.footnotes[number] for number in cell(result, "new", column).footnotes]
+    assert said == ["D: runs have no test/click/uauc; they have test/buy/logloss, test/click/auc, test/click/logloss"]
+    assert cell(result, "never run", column).footnotes == ()
+    reason = {"undefined": {"test/click/uauc": "no user has both labels"}}
+    result = assemble(table, [replace(one, result={**one.result, **reason}) for one in RUNS], scale=None, private=())
+    said = [result.footnotes[number] for number in cell(result, "new", column).footnotes]
+    assert said == ["test/click/uauc is undefined on D: no user has both labels"]
+
+
+def test_negative_transfer_is_tested_where_it_can_be() -> None:
+    """Row `old` against its twin `single`, seed by seed: -0.011, -0.002, -0.011 has p = 0.12."""
+    assert not cell(assembled(), "old", AUC).negative_transfer
+    clear = [one if one.row != "old" else run("old", one.seed, AREAS["single"][one.seed] - 0.01) for one in RUNS]
+    clear[3] = run("old", 0, AREAS["single"][0] - 0.0101)  # differences that are all alike could not be tested
+    result = assembled(clear)
+    assert cell(result, "old", AUC).negative_transfer
+    assert not cell(result, "old", SIZE).negative_transfer
+    assert any("negative transfer: worse than the single-task twin, p <= 0.05" in text for text in result.footnotes)
+    assert not [text for text in assembled().footnotes if "negative transfer" in text]
+    one_seed = [one for one in RUNS if one.seed == 0]
+    assert cell(assembled(one_seed), "old", AUC).negative_transfer
+    nearly = [one if one.row != "old" else run("old", 0, 0.701 - 0.0003) for one in one_seed]
+    assert not cell(assembled(nearly), "old", AUC).negative_transfer, "0.043 % is less than 0.05 %"
 
 
 def test_new_rows_are_compared_with_the_best_baseline() -> None:

@@ -15,7 +15,7 @@ from mtlbench.report.figure import FigureResult
 from mtlbench.report.inline import inline_svg
 from mtlbench.report.plots import COLOURS, figures
 from mtlbench.report.result import Cell, ClaimVerdict, Column, Run, TableResult
-from mtlbench.report.text import INCOMPARABLE, NOTHING, signs, transfers_negatively, value_text
+from mtlbench.report.text import INCOMPARABLE, NOTHING, signs, value_text
 
 
 def page(results: Sequence[TableResult | FigureResult]) -> str:
@@ -42,7 +42,6 @@ def page(results: Sequence[TableResult | FigureResult]) -> str:
         runs=runs,
         several=_several,
         signs=signs,
-        transfers_negatively=transfers_negatively,
         sort_value=sort_value,
         value_text=value_text,
     )

@@ -93,6 +93,7 @@ class Cell:
         verdict: by the table's rule.
         comparison: with the best baseline, for rows that are none.
         gain: relative gain over the row's single-task twin, in per cent, better is positive; ``None`` without one.
+        negative_transfer: whether it counts as worse than that twin (`statistics.transfers_negatively`).
         footnotes: places in `TableResult.footnotes`.
     """
 
@@ -102,6 +103,7 @@ class Cell:
     verdict: Verdict
     comparison: Comparison | None = None
     gain: float | None = None
+    negative_transfer: bool = False
     footnotes: tuple[int, ...] = ()
 
 

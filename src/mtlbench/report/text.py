@@ -12,8 +12,6 @@ HEADER = (
     "row,group,dataset,task,metric,statistic,printed,mean,deviation,low,high,best,seeds,verdict,against,difference,"
     "p_t,p_wilcoxon,gain_percent,marks"
 )
-GAIN_FROM = 0.05
-"""Per cent of relative loss against the single-task twin that is marked as negative transfer."""
 LEVEL = 0.05
 """Significance of a difference, after Holm's correction."""
 
@@ -88,14 +86,9 @@ def signs(cell: Cell) -> str:
     return INCOMPARABLE * cell.verdict.startswith("not comparable") + "*" * significant
 
 
-def transfers_negatively(cell: Cell) -> bool:
-    """Whether the row loses against its single-task twin."""
-    return cell.gain is not None and cell.gain < -GAIN_FROM
-
-
 def _both(cell: Cell, column: Column) -> str:
     printed = NOTHING if cell.printed is None else cell.printed
-    ours = value_text(cell, column) + signs(cell) + " (negative transfer)" * transfers_negatively(cell)
+    ours = value_text(cell, column) + signs(cell) + " (negative transfer)" * cell.negative_transfer
     notes = "".join(f"[{number + 1}]" for number in cell.footnotes)
     return f"{printed} / {ours} {notes}".strip()
 

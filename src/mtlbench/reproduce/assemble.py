@@ -36,15 +36,24 @@ def assemble(table: Table, runs: Sequence[Finished], *, scale: float | None, pri
     rows: list[Row] = []
     comparisons = {column: _comparisons(table, column, values) for column in table.columns}
     for spec in table.rows:
+        own = [run for run in runs if run.row == spec.label]
         cells = tuple(
-            _cell(table, spec.label, column, values, spreads, obstacles, comparisons[column].get(spec.label), notes)
+            _cell(
+                table,
+                spec.label,
+                column,
+                spreads,
+                obstacles,
+                comparisons[column].get(spec.label),
+                _lack([run for run in own if run.dataset == column.dataset], column),
+                notes,
+            )
             for column in table.columns
         )
-        own = [run for run in runs if run.row == spec.label]
         rows.append(
             Row(label=spec.label, group=spec.group, cells=cells, runs=tuple(map(listed, own)), costs=_costs(own))
         )
-    _general_notes(table, runs, notes)
+    _general_notes(table, runs, any(cell.negative_transfer for row in rows for cell in row.cells), notes)
     return TableResult(
         name=table.name,
         title=table.title,
@@ -83,7 +92,22 @@ def metric_of(run: Finished, column: Column) -> float | None:
         losses = {name.split("/")[1]: value for name, value in metrics.items() if name.endswith("/logloss")}
         weights = run.weights if column.metric == "logloss_weighted" else dict.fromkeys(losses, 1.0)
         return sum(weights[task] * loss for task, loss in losses.items()) if losses else None
-    return metrics.get(f"test/{'' if column.task == 'all' else column.task + '/'}{column.metric}")
+    return metrics.get(name_of(column))
+
+
+def name_of(column: Column) -> str:
+    """What the metric of a column is called in a run's result."""
+    return f"test/{'' if column.task == 'all' else column.task + '/'}{column.metric}"
+
+
+def _lack(runs: Sequence[Finished], column: Column) -> str | None:
+    """Why finished runs have no number for a column: the reason they give, or that they know no such metric."""
+    if not runs or column.metric in ("parameters", "auc_gain"):
+        return None
+    name, result = name_of(column), runs[0].result
+    if reason := result.get("undefined", {}).get(name):
+        return f"{name} is undefined on {column.dataset}: {reason}"
+    return f"{column.dataset}: runs have no {name}; they have {', '.join(sorted(result['metrics']))}"
 
 
 def _fill_gains(table: Table, column: Column, values: Values, runs: Sequence[Finished]) -> None:
@@ -103,20 +127,25 @@ def _cell(
     table: Table,
     label: str,
     column: Column,
-    values: Values,
     spreads: Mapping[tuple[str, Column], Measured],
     obstacles: Mapping[str, Verdict | None],
     comparison: Comparison | None,
+    lack: str | None,
     notes: "_Footnotes",
 ) -> Cell:
     printed, measured = table.printed.get((label, column)), spreads.get((label, column))
     own_notes = [printed.note] if printed is not None and printed.note else []
     if measured is not None and len(measured.values) < table.seeds:
         own_notes.append(f"{len(measured.values)} of {table.seeds} seeds")
-    twin, gain = table.twin(label), None
+    if measured is None and lack is not None:
+        own_notes.append(lack)
+    twin, gain, negative = table.twin(label), None, False
     if twin is not None and measured is not None and (other := spreads.get((twin, column))) is not None:
         ours, theirs = (m.best if column.statistic == "best" else m.mean for m in (measured, other))
         gain = statistics.gain(ours, theirs, higher_is_better=column.higher_is_better)
+        negative = column.metric != "parameters" and statistics.transfers_negatively(
+            measured, other, higher_is_better=column.higher_is_better
+        )
     return Cell(
         printed=printed.text if printed is not None and printed.text else None,
         bold=None if printed is None else printed.bold,
@@ -124,6 +153,7 @@ def _cell(
         verdict=cell_verdict(column, printed, measured, table.tolerance, obstacles[column.dataset]),
         comparison=comparison,
         gain=gain,
+        negative_transfer=negative,
         footnotes=tuple(notes.number(text) for text in own_notes),
     )
 
@@ -193,20 +223,23 @@ def _costs(runs: Sequence[Finished]) -> tuple[Cost, ...]:
                 peak_memory_mb=median(r["peak_memory_mb"] for r in results),
                 rows_per_second=median(r["rows_per_second"] for r in results),
                 seconds=median(r["seconds"] for r in results),
-                seconds_to_best=median(
-                    r["seconds"] * share for r, share in zip(results, shares, strict=True)
-                ),
+                seconds_to_best=median(r["seconds"] * share for r, share in zip(results, shares, strict=True)),
             )
         )
     return tuple(costs)
 
 
-def _general_notes(table: Table, runs: Sequence[Finished], notes: "_Footnotes") -> None:
+def _general_notes(table: Table, runs: Sequence[Finished], negative: bool, notes: "_Footnotes") -> None:
     notes.number(f"{table.seeds} seeds per cell: {table.seeds_note}")
     for text in table.notes:
         notes.number(text)
     for text in origins(runs):
         notes.number(text)
+    if negative:
+        notes.number(
+            "negative transfer: worse than the single-task twin, p <= 0.05 (paired t-test by seed); with one seed, by "
+            f"more than {statistics.LOSS_FROM} %"
+        )
     directions = {column.metric for column in table.columns if column.metric in LOWER_IS_BETTER}
     if directions:
         notes.number(f"lower is better: {', '.join(sorted(directions))}")

@@ -58,8 +58,16 @@ def origins(runs: Sequence[Finished]) -> list[str]:
     notes: list[str] = []
     for dataset in dict.fromkeys(run.dataset for run in runs):
         own = [run for run in runs if run.dataset == dataset]
-        if len(codes := sorted({run.result["code"] for run in own})) > 1:
-            notes.append(f"{dataset}: runs were made by {len(codes)} versions of the code: {', '.join(codes)}")
-        if len(data := sorted({run.result["data"] for run in own})) > 1:
-            notes.append(f"{dataset}: runs saw different data ({', '.join(data)}); their numbers are not comparable")
+        if len(codes := _rows_by(own, "code")) > 1:
+            told = "; ".join(f"{code}: {', '.join(rows)}" for code, rows in codes.items())
+            notes.append(f"{dataset}: runs were made by {len(codes)} versions of the code ({told})")
+        if len(data := _rows_by(own, "data")) > 1:
+            told = "; ".join(f"{fingerprint}: {', '.join(rows)}" for fingerprint, rows in data.items())
+            notes.append(f"{dataset}: runs saw different data ({told}); their numbers are not comparable")
     return notes
+
+
+def _rows_by(runs: Sequence[Finished], fact: str) -> dict[str, list[str]]:
+    """Labels of rows by what their runs say under a key of their results; a row whose runs differ is in several."""
+    found = sorted({run.result[fact] for run in runs})
+    return {each: list(dict.fromkeys(run.row for run in runs if run.result[fact] == each)) for each in found}
