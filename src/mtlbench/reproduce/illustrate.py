@@ -90,6 +90,9 @@ def illustrate(runs: Material, *, scale: float | None) -> FigureResult:
             drawn = figure.draws(runs)
     except (OSError, ValueError) as error:  # data that were moved, a journal that is damaged: the other figures go on
         missing = (*missing, f"nothing could be drawn: {error}")
+    away = sum(member.folder is None for member in runs.members)
+    if away and not drawn.panels:
+        missing = (*missing, f"{away} runs are on other machines, which sent no more than their results")
     return FigureResult(
         name=figure.name,
         title=figure.title,
