@@ -73,7 +73,7 @@ def test_arrow_types_that_mean_the_same_pass():
         (HISTORY, [None, [1], [2, 3.5]], r"row 12 \(from 0\): found 3.5; allowed: a list of integers"),
         (HISTORY, [None, 7], r"row 11 \(from 0\): found 7"),
         (WEIGHT, [[1.0], [None]], r"row 11 \(from 0\): found None; allowed: a list of finite numbers"),
-        (WEIGHT, [[1.0], [float("nan")]], r"row 11 \(from 0\): found nan"),
+        (WEIGHT, [[1.0], [float("nan")]], r"row 11 \(from 0\): found None"),
         (PLACE, [[1, 2], [1, 2, 3]], r"row 11 \(from 0\): found \[1.*3.*\]; allowed: a list of 2 finite numbers"),
     ],
 )
