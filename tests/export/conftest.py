@@ -21,7 +21,7 @@ DATASET = {
     "split": {"_target_": "mtlbench.data.split.by_train_group", "_partial_": True, "valid": 0.3, "seed": 0},
     "disjoint": [],
     "one_class": "fail",
-    "min_count": 3,
+    "min_count": 25,  # so that there are values that the vocabularies do not know
     "metrics": None,
     "simulator": {},
 }

@@ -12,10 +12,12 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from mtlbench.export.bundle import Exported
+from mtlbench.export.scorer import open_exported
 
 pytestmark = pytest.mark.long
 
@@ -63,11 +65,14 @@ def ask(address: str, content: dict) -> list[dict[str, float]]:
 
 
 def test_a_server_answers_with_the_runs_own_probabilities(address: str, exported: Exported):
-    example = pq.read_table(exported.folder / "example.parquet")
-    own = [{"p_click": row.pop("p_click"), "p_conversion": row.pop("p_conversion")} for row in example.to_pylist()]
-    rows = example.drop_columns(["p_click", "p_conversion"]).to_pylist()
+    example = pq.read_table(exported.folder / "example.parquet").drop_columns(["p_click", "p_conversion"])
+    rows = example.to_pylist()
+    rows[1] |= {"colour": None, "price": None, "tags": None}
+    rows[2] |= {"item": 10**12, "embedding": None}
+    scorer = open_exported(exported.folder)
+    raw = {name: pa.array([row[name] for row in rows], example[name].type) for name in example.column_names}
+    own = [dict(zip(scorer.names, answer, strict=True)) for answer in scorer(raw).tolist()]
     split = {"columns": list(rows[0]), "data": [list(row.values()) for row in rows]}
-    assert any(value is None for row in split["data"] for value in row), "missing values must be among them"
     for content, count in (
         ({"dataframe_split": split}, 40),
         ({"dataframe_records": rows}, 40),
