@@ -1,0 +1,193 @@
+"""Servers with thousands of runs of other people, and servers that are not there: what `reproduce` asks of them."""
+
+import json
+import logging
+import shutil
+import socket
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+from mtlbench.tracking import find, tracker
+from mtlbench.tracking.connect import DATABASE, TrackingError, connect, default_uri
+from mtlbench.tracking.find import find_results
+from mtlbench.tracking.folder import CONFIG, RESULT, Facts, begin, read_facts, write_json, write_status
+from mtlbench.tracking.journal import Journal
+from mtlbench.tracking.send import is_sent, send
+from mtlbench.tracking.tracker import Tracker, leave_alone, sync, unsent
+
+EXPERIMENT = "tests"
+FACTS = Facts(identity="", model="mmoe", dataset="census", seed=0, data="d", origin="simulated", commit="c")
+
+
+def ended_run(runs: Path, identity: str) -> Path:
+    folder = runs / identity
+    begin(folder, replace(FACTS, identity=identity))
+    (folder / CONFIG).write_text(yaml.safe_dump({"model": {"experts": 8}, "dataset": {"name": "census"}}))
+    write_json(folder / RESULT, {"identity": identity, "metrics": {}})
+    write_status(folder, "finished")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Creating a database takes longer than all that is done with it here, so it is done once and copied."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    connect(default_uri(folder))
+    return folder / DATABASE
+
+
+@pytest.fixture
+def runs(tmp_path: Path, empty_database: Path) -> Path:
+    shutil.copy(empty_database, tmp_path / DATABASE)
+    return tmp_path
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The filters of all questions."""
+    filters: list[str] = []
+    ask = MlflowClient.search_runs
+
+    def counted(self: MlflowClient, *arguments: object, filter_string: str = "", **others: object) -> object:
+        filters.append(filter_string)
+        return ask(self, *arguments, filter_string=filter_string, **others)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(MlflowClient, "search_runs", counted)
+    return filters
+
+
+@pytest.fixture(autouse=True)
+def nobody_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracker, "_failed", {})
+
+
+def multiply(database: Path, run_id: str, times: int) -> None:
+    """Copies of a run under other identities; through MLflow each would cost a second on a busy disk."""
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.row_factory = sqlite3.Row
+        (run,) = map(dict, connection.execute("SELECT * FROM runs WHERE run_uuid = ?", [run_id]))
+        names = ", ".join(run)
+        for number in range(times):
+            values = list((run | {"run_uuid": f"{number:032x}"}).values())
+            connection.execute(f"INSERT INTO runs ({names}) VALUES ({', '.join('?' * len(run))})", values)
+            tag = ["identity", f"foreign {number}", f"{number:032x}"]
+            connection.execute("INSERT INTO tags (key, value, run_uuid) VALUES (?, ?, ?)", tag)
+
+
+def test_the_runs_of_others_cost_no_question(runs: Path, asked: list[str]) -> None:
+    uri = default_uri(runs)
+    run_id = send(ended_run(runs, "ours"), uri, EXPERIMENT).run_id
+    begin(runs / "begun", replace(FACTS, identity="begun"))
+    (runs / "begun" / CONFIG).write_text("model: {}")
+    send(runs / "begun", uri, EXPERIMENT)
+    multiply(runs / DATABASE, run_id, 3000)
+    asked.clear()
+    found = find_results(uri, EXPERIMENT, ["ours", "begun", "nowhere"])
+    assert found == {"ours": {"identity": "ours", "metrics": {}}}
+    assert len(asked) == 3
+    assert set(find_results(uri, EXPERIMENT, ["foreign 0", "foreign 2999"])) == {"foreign 0", "foreign 2999"}
+    assert find_results(uri, "another", ["ours"]) == {}
+
+
+def test_what_a_folder_remembers_as_sent_is_not_asked_about(runs: Path) -> None:
+    uri = default_uri(runs)
+    for identity in ("1a", "2b"):
+        ended_run(runs, identity)
+    begin(runs / "3c", replace(FACTS, identity="3c"))  # by this process, which lives
+    assert [folder.name for folder in unsent(runs, uri, EXPERIMENT)] == ["1a", "2b"]
+    assert sync(runs, uri, EXPERIMENT, [runs / "1a"]).sent == ("1a",)
+    assert [folder.name for folder in unsent(runs, uri, EXPERIMENT)] == ["2b"]
+    assert [folder.name for folder in unsent(runs, uri, "another")] == ["1a", "2b"]
+    Journal(runs / "1a").append(step=1, epoch=1, values={"valid/auc": 0.5})
+    assert not is_sent(runs / "1a", uri, EXPERIMENT)
+    (runs / "1a" / "run.json").write_text("{")
+    assert [folder.name for folder in unsent(runs, uri, EXPERIMENT)] == ["1a", "2b"], "sending it says what is wrong"
+
+
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list[socket.socket]]]:
+    """A server that accepts every connection and answers none; its URI, and who came."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    came: list[socket.socket] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def accept() -> None:
+        try:
+            while True:
+                came.append(listener.accept()[0])
+        except OSError:
+            return
+
+    thread = threading.Thread(target=accept)
+    thread.start()
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}", came
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    thread.join()
+    for connection in came:
+        connection.close()
+
+
+def test_a_dead_server_costs_the_first_run_its_time_and_the_others_none(
+    runs: Path, silent: tuple[str, list[socket.socket]], caplog: pytest.LogCaptureFixture
+) -> None:
+    uri, came = silent
+    folders = [ended_run(runs, identity) for identity in ("1a", "2b", "3c")]
+    Tracker(uri=uri, experiment=EXPERIMENT).finish(folders[0])
+    assert len(came) == 2, "a try and one more"
+    for folder in folders[1:]:
+        following = Tracker(uri=uri, experiment=EXPERIMENT)
+        following.update(folder)
+        following.finish(folder)
+    assert len(came) == 2
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
+        f"run {folder.name} was not sent" for folder in folders
+    ]
+    assert "failed a moment ago" in caplog.text
+    assert caplog.records[-1].levelno == logging.WARNING
+
+
+def test_a_server_is_asked_again_after_a_while(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri, folder = default_uri(runs), ended_run(runs, "1a")
+    leave_alone(uri)
+    Tracker(uri=uri, experiment=EXPERIMENT).finish(folder)
+    assert not is_sent(folder, uri, EXPERIMENT)
+    now = time.monotonic()
+    monkeypatch.setattr("mtlbench.tracking.tracker.time.monotonic", lambda: now + tracker.REST + 1)
+    Tracker(uri=uri, experiment=EXPERIMENT).finish(folder)
+    assert is_sent(folder, uri, EXPERIMENT)
+
+
+def test_a_server_that_dies_between_two_questions_is_not_asked_the_rest(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri, asked = default_uri(runs), []
+    send(ended_run(runs, "1a"), uri, EXPERIMENT)
+
+    def fail(*arguments: object, **others: object) -> None:
+        asked.append(others)
+        time.sleep(0.05)  # a time-out
+        raise ConnectionError("gone")
+
+    monkeypatch.setattr(MlflowClient, "search_runs", fail)
+    with pytest.raises(TrackingError, match="gone"):
+        find_results(uri, EXPERIMENT, [str(number) for number in range(200)])
+    assert len(asked) <= 3 * find.AT_ONCE
+
+
+def test_a_result_that_is_none_is_named(runs: Path) -> None:
+    uri, folder = default_uri(runs), ended_run(runs, "1a")
+    (folder / RESULT).write_text(json.dumps([1]))
+    send(folder, uri, EXPERIMENT)
+    assert read_facts(folder)[0].identity == "1a"
+    with pytest.raises(ValueError, match=r"result\.json is damaged: it holds list"):
+        find_results(uri, EXPERIMENT, ["1a"])
