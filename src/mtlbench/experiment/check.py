@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import Field
 
 from mtlbench.experiment.build import check, fill, imported, typed
+from mtlbench.experiment.data import split_rule
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.objects import configured_ranking, loss_settings
 from mtlbench.train.settings import Settings
@@ -34,8 +35,9 @@ def check_config(config: DictConfig) -> None:
     fill(Settings, dict(config.trainer), "trainer")
     loss_settings(config)
     check(config.model, "model", given={"schema"})
+    check_weights(config)
     check(config.balancing, "balancing", given={"tasks"})
-    check(config.dataset.split, "dataset.split", given={"candidates"})
+    check(split_rule(config.dataset), "dataset.split", given={"candidates"})
     configured_ranking(config)
     for kind in ("embedding", "dense", "gate"):
         if config.optimizer[kind] is not None:
@@ -50,6 +52,18 @@ def check_config(config: DictConfig) -> None:
                 f"virtual_gradient={chosen.virtual_gradient}: model={chosen.model} has no gates that take "
                 "it. Choose virtual_gradient=none, or model=mmoe, mtphn or dephn."
             )
+
+
+def check_weights(config: DictConfig) -> None:
+    """Refuse a balancing whose weights nobody has stated: neither the command line nor the profile."""
+    if "weights" in config.balancing and config.balancing.weights is None:
+        tasks = config.dataset.tasks
+        order = f" ({', '.join(tasks)}, in this order)" if tasks else ""
+        weights = ",".join(["1"] * len(tasks or "ab"))
+        raise ConfigError(
+            f"balancing={config.run.choices.balancing} needs a weight for each task{order}, and none is stated. Set "
+            f"balancing.weights=[{weights}] for instance, or choose a profile that states weights (profile=mpa)"
+        )
 
 
 def check_plain(config: DictConfig) -> None:

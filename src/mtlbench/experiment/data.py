@@ -73,6 +73,7 @@ def locate(dataset: DictConfig, folder: Path) -> Data:
         RawError: real files were asked for and are not there.
         ConfigError: the configuration contradicts itself.
     """
+    split_rule(dataset)
     if "relabel" in dataset:
         return _locate_relabelled(dataset, folder)
     named = None if dataset.raw is None else Path(dataset.raw)
@@ -99,6 +100,24 @@ def locate(dataset: DictConfig, folder: Path) -> Data:
         store=folder / "store" / dataset.name / fingerprint,
         identity=identity,
     )
+
+
+def split_rule(dataset: DictConfig) -> DictConfig:
+    """How rows are split: the node of the rule.
+
+    Raises:
+        ConfigError: there is no such rule, or a word stands in its place.
+    """
+    rules = list(dataset.get("splits", ()))
+    if rules and dataset.split_rule not in rules:
+        raise ConfigError(
+            f"dataset.split_rule={dataset.split_rule}: '{dataset.name}' has no such rule; there are: {', '.join(rules)}"
+        )
+    if not isinstance(dataset.split, DictConfig):
+        choice = f"choose a rule by its name, dataset.split_rule=<one of {', '.join(rules)}>"
+        own = f"'{dataset.name}' has one rule and no choice; leave it, or set its keys, dataset.split.<key>"
+        raise ConfigError(f"dataset.split is {dataset.split!r}, which is no rule: {choice if rules else own}")
+    return dataset.split
 
 
 def _reader(dataset: DictConfig, raw: Path) -> RawDataset:
