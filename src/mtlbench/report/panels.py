@@ -208,16 +208,17 @@ def _folded(name: str, letters: int) -> str:
 
 
 def _number_columns(axes: Axes, panel: Lines) -> None:
-    """Ticks at the points themselves where they are few, since these are what was measured."""
+    """Ticks at the points themselves where they are few and short to write, since these are what was measured."""
     points = sorted({x for curve in panel.curves for x in curve.x})
     if panel.log_x:
         axes.set_xscale("log", base=2)
-    if len(points) <= 8:
+    few = len(points) <= 8 and all(len(f"{point:g}") <= 5 for point in points)
+    if few:
         axes.xaxis.set_major_locator(FixedLocator(points))
     elif not panel.log_x:
         whole = all(point == int(point) for point in points)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=whole, steps=[1, 2, 5, 10]))
-    if panel.log_x or len(points) <= 8:
+    if panel.log_x or few:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
 

@@ -4,6 +4,7 @@ import json
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any, Protocol
@@ -81,35 +82,31 @@ def expand(
         seeds: how many of its seeds at most, from the first; default: all, and one where it is scaled.
     """
     several = min(study.seeds, seeds or (study.seeds if scale is None else 1))
+
+    @cache  # composing takes half a second, and of a row's overrides only those of its data count here
+    def smaller(*words: str) -> list[str]:
+        return [] if scale is None else _scaled(compose(list(words)), scale)
+
     planned: list[PlannedRun] = []
     for spec in study.rows:
         for dataset, words in study.datasets.items():
-            planned += _of_cell(study, spec, dataset, words, compose, overrides, scale, several)
+            of_data = [word for word in spec.overrides if word.startswith("dataset")]
+            size = smaller(f"profile={study.profile}", *words, *of_data)
+            said = [f"profile={study.profile}", *words, *spec.overrides, *size, *overrides]
+            planned += _of_cell(spec.label, dataset, compose(said), several)
     return planned
 
 
-def _of_cell(
-    study: Study,
-    spec: RowSpec,
-    dataset: str,
-    words: Sequence[str],
-    compose: Compose,
-    overrides: Sequence[str],
-    scale: float | None,
-    seeds: int,
-) -> list[PlannedRun]:
-    said = [f"profile={study.profile}", *words, *spec.overrides]
-    smaller = [] if scale is None else _scaled(compose(said), scale)
-    config = compose([*said, *smaller, *overrides])
+def _of_cell(row: str, dataset: str, config: DictConfig, seeds: int) -> list[PlannedRun]:
     data = locate(config.dataset, Path(config.run.data))
     planned: list[PlannedRun] = []
     for seed in range(seeds):
         own = config.copy()
-        own.seed = seed  # composing takes half a second, and nothing else depends on the seed
+        own.seed = seed  # nothing else depends on it, and composing once is enough
         identity = run_identity(own, data)
         planned.append(
             PlannedRun(
-                row=spec.label,
+                row=row,
                 dataset=dataset,
                 seed=seed,
                 config=own,
