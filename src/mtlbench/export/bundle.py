@@ -167,7 +167,7 @@ def _write_model(
             pip_requirements=requirements(),
             metadata=_about(run),
         )
-    _forget_places(path)
+        _forget_places(path)
 
 
 def _forget_places(path: Path) -> None:

@@ -67,10 +67,10 @@ def write_onnx(scoring: Scoring, matrices: Mapping[str, np.ndarray], facts: Mapp
                 f"{type(scoring.model).__name__} cannot be written as an ONNX graph: {type(error).__name__}: {reason}. "
                 "--no-onnx writes the MLflow model alone"
             ) from error
-    assert program is not None
-    program.model.metadata_props.update({name: str(value) for name, value in facts.items()})
-    size = sum(weight.nbytes for weight in scoring.state_dict().values())
-    program.save(path, external_data=size > LARGEST)
+        assert program is not None
+        program.model.metadata_props.update({name: str(value) for name, value in facts.items()})
+        size = sum(weight.nbytes for weight in scoring.state_dict().values())
+        program.save(path, external_data=size > LARGEST)
 
 
 def onnx_probabilities(path: Path) -> Probabilities:
