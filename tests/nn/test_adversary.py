@@ -1,5 +1,6 @@
 """The source discriminator: its loss by hand, which way gradients point, and what training makes of both sides."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -62,6 +63,32 @@ def test_what_maps_learns_the_opposite_once_weighted(kind: str):
     for p, q in zip(block.parameters(), plain.parameters(), strict=True):
         assert q.grad is not None
         torch.testing.assert_close(p.grad, 0.5 * q.grad)
+
+
+def test_in_turns_each_side_learns_what_it_learns_at_once_and_the_other_nothing():
+    """First the discriminator, then the mapping; a pass that only measures is nobody's turn."""
+    at_once, mapped = discriminator(), MAPPED.clone().requires_grad_()
+    at_once(mapped, SOURCE)
+    at_once.penalty().backward()
+    assert mapped.grad is not None
+    block = discriminator(mode="alternate")
+    for turn in range(4):
+        with torch.no_grad():
+            block(MAPPED, SOURCE)
+        other = MAPPED.clone().requires_grad_()
+        block.zero_grad()
+        block(other, SOURCE)
+        block.penalty().backward()
+        for p, q in zip(block.parameters(), at_once.parameters(), strict=True):
+            assert p.requires_grad
+            assert (p.grad is None) == bool(turn % 2)
+            assert p.grad is None or torch.equal(p.grad, q.grad)  # pyright: ignore[reportArgumentType]
+        assert (other.grad is None) != bool(turn % 2)
+        assert other.grad is None or torch.equal(other.grad, mapped.grad)
+        resumed = discriminator(mode="alternate")
+        resumed.load_state_dict(block.state_dict())
+        assert resumed.learns == block.learns == bool(turn % 2)
+    assert "learns" not in at_once.state_dict()
 
 
 def test_one_source_teaches_nothing():
@@ -129,7 +156,30 @@ def test_training_hides_the_source_and_keeps_the_label(kind: str):
     assert max(losses) < 0.1
 
 
+def test_turns_hide_the_source_without_a_decay():
+    """Plain gradient steps, and Adam without momentum; with momentum the discriminator stays at 0.84."""
+    for optimizer_of in (partial(torch.optim.SGD, lr=0.1), partial(torch.optim.Adam, lr=0.01, betas=(0.0, 0.999))):
+        torch.manual_seed(0)
+        mapping, head = nn.Linear(2, 4), nn.Linear(4, 1)
+        block = SourceDiscriminator(2, 4, (), weight=1.0, mode="alternate")
+        optimizer = optimizer_of([*mapping.parameters(), *head.parameters(), *block.parameters()])
+        right: list[float] = []
+        for step in range(1000):
+            x_BI, source_B, label_B = two_sources(step)
+            mapped_BI = mapping(x_BI)
+            block(mapped_BI, source_B)
+            loss = F.binary_cross_entropy_with_logits(head(mapped_BI)[:, 0], label_B)
+            optimizer.zero_grad()
+            (loss + block.penalty()).backward()
+            optimizer.step()
+            right.append(block.accuracy(mapped_BI, source_B).item())
+        assert abs(sum(right[-100:]) / 100 - 0.5) < 0.1
+        assert loss.item() < 0.1
+
+
 def test_refusals():
+    with pytest.raises(ValueError, match="cognitive_mode is 'gan'; allowed: reversal, alternate"):
+        discriminator(mode="gan")
     with pytest.raises(ValueError, match=r"these data do not say: choose data with sources \(dataset=aliccp\)"):
         discriminator(sources=0)
     with pytest.raises(ValueError, match="cognitive is 'gan'; allowed: none, kway, binary"):

@@ -125,6 +125,36 @@ def test_softmaxed_weights_sum_to_one():
     assert weights[1].tolist() == [1, 0, 0, 0]
 
 
+def padded(block: ActivationUnit, past: History, extra_BLX: Tensor, context_BC: Tensor) -> Tensor:
+    """The weights by the plain formula, in which padding is scored too and then left out."""
+    s, present = past.entries, past.present
+    c, p = past.target[:, None].expand_as(s), context_BC[:, None].expand(-1, s.shape[1], -1)
+    pair_BLI = torch.cat([s, c, s - c, s * c, extra_BLX, p], dim=-1)
+    score_BL = block.scores(pair_BLI.flatten(0, 1)[None], present.flatten()).view(present.shape)
+    if block.softmax:
+        score_BL = (score_BL * s.shape[-1] ** -0.5).masked_fill(~present, -1e300).softmax(dim=-1)
+    return score_BL * present
+
+
+@pytest.mark.parametrize("softmax", [False, True])
+@pytest.mark.parametrize("activation", ["sigmoid", "dice"])
+@pytest.mark.parametrize("lengths", [[4, 0, 2, 3], [1, 0, 0, 0], [0, 0, 0, 0], [5, 5, 5, 5]])
+def test_scoring_entries_alone_is_scoring_all_places(lengths: list[int], activation: Any, softmax: bool):
+    """Weights, gradients and the statistics of Dice; to the last digits, since products are summed in another order."""
+    results = []
+    for way in (ActivationUnit.weights, padded):
+        torch.manual_seed(1)
+        block, past = ActivationUnit(3, 2, 1, (5, 4), activation, softmax).double().train(), history(lengths, padding=2)
+        past.entries.requires_grad_()
+        extra, context = torch.randn(4, past.present.shape[1], 2).double(), torch.randn(4, 1).double()
+        weight_BL = way(block, past, extra, context)
+        (weight_BL * torch.arange(1.0, 1 + weight_BL.numel()).view_as(weight_BL)).sum().backward()
+        gradients = [past.entries.grad, *(p.grad for p in block.parameters())]
+        results.append([weight_BL, *gradients, *block.buffers()])
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("activation", ["sigmoid", "dice"])
 @pytest.mark.parametrize("softmax", [False, True])
 def test_gradients(activation: str, softmax: bool):

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 
 from mtlbench.nn.activations import LayerActivation
-from mtlbench.nn.adversary import Discriminator, SourceDiscriminator
+from mtlbench.nn.adversary import Discriminator, Mode, SourceDiscriminator
 from mtlbench.nn.attention_gate import AttentionGates, FineReduce, Query, QueryNorm
 from mtlbench.nn.boosting import BoostingExperts, Link
 from mtlbench.nn.embedding import FieldEmbedding
@@ -61,6 +61,7 @@ class MPA(nn.Module):
         time_operations, time_window, time_unit, time_angular: see `TimeVector`, with history_weights=days.
         cognitive: kind of `SourceDiscriminator`; ``none``: neither it nor S.
         cognitive_weight: of its loss.
+        cognitive_mode: whether it and S learn at once or in turns.
         mapping_layers: widths of S.
         discriminator_layers: widths of its hidden layers.
         dropout: behind every hidden layer of S, experts and towers.
@@ -114,6 +115,7 @@ class MPA(nn.Module):
         time_angular: Angular = "raw",
         cognitive: Discriminator | Literal["none"] = "none",
         cognitive_weight: float = 0.1,
+        cognitive_mode: Mode = "reversal",
         mapping_layers: Sequence[int] = (),
         discriminator_layers: Sequence[int] = (64,),
         dropout: float = 0.0,
@@ -142,6 +144,7 @@ class MPA(nn.Module):
                 "time_operations": (tuple(time_operations) != SIX, days, "history_weights=days"),
                 "time_window": (time_window != 14, days, "history_weights=days"),
                 "time_unit": (time_unit != "window", days, "history_weights=days"),
+                "cognitive_mode": (cognitive_mode != "reversal", cognitive != "none", "cognitive=kway or binary"),
                 "time_angular": (time_angular != "raw", days, "history_weights=days"),
             }
         )
@@ -163,7 +166,12 @@ class MPA(nn.Module):
             self.mapping = MLP(inputs, mapping_layers, dropout, activation)
             inputs = self.mapping.width
             self.discriminator = SourceDiscriminator(
-                schema.source, inputs, discriminator_layers, kind=cognitive, weight=cognitive_weight
+                schema.source,
+                inputs,
+                discriminator_layers,
+                kind=cognitive,
+                weight=cognitive_weight,
+                mode=cognitive_mode,
             )
         if boost == "none":
             self.experts = StackedMLP(experts, inputs, expert_layers, dropout, activation)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mtlbench.nn.stacked import StackedLinear, StackedMLP
 
 Discriminator = Literal["kway", "binary"]
+Mode = Literal["reversal", "alternate"]
 
 
 def reversed_gradient(x: Tensor) -> Tensor:
@@ -22,7 +23,8 @@ class SourceDiscriminator(nn.Module):
 
     ``kway``: one network, ``mean_b -log softmax(D(S_b))[source_b]``. ``binary``: one for each source, which tells its
     own rows (real) from all others (fake), the mean over rows of the K losses' sum. D minimises the loss; through a
-    reversed gradient of factor 1 what made S maximises it, so that the weight acts once.
+    reversed gradient of factor 1 what made S maximises it, so that the weight acts once. Both do so in every step, or,
+    with ``alternate``, in turns: D in the first, third, ... pass that is followed by a gradient, S in the others.
 
     Shape: S ``[B, in]``, source int64 ``[B]`` -> nothing; the loss is the penalty.
 
@@ -32,17 +34,33 @@ class SourceDiscriminator(nn.Module):
         layers: widths of D's hidden layers.
         kind: see above.
         weight: of the penalty.
+        mode: whether both sides learn at once, ``reversal``, or in turns, ``alternate``.
+
+    Attributes:
+        learns: with turns, whether the next one is D's.
 
     Raises:
-        ValueError: an unknown kind, a negative weight, or data without sources.
+        ValueError: an unknown kind or mode, a negative weight, or data without sources.
 
     Paper: Wang, Zhang, Wulamu 2021, 3.6, Eq. 12, which D maximises and the mapping S minimises; the weight is ours.
     Departure: Eq. 12 as printed, with c = 1 (real) or 0 (fake) and the term of log D alone, is best at D = 1
-    everywhere, hence one of these two. Training does not alternate between D and S: the gradient is reversed.
+    everywhere, hence one of these two. The paper does not say how the two sides train. With turns D ends at chance
+    under plain gradient steps, and under Adam without momentum (betas of 0 and 0.999); with the usual momentum neither
+    way gets it there, as S and D circle. A D at chance does not mean that S has lost the source: a linear S has only
+    turned away from D, and a new classifier of S still finds it.
     """
 
+    learns: Tensor | None
+
     def __init__(
-        self, sources: int, inputs: int, layers: Sequence[int], *, kind: Discriminator = "kway", weight: float = 0.1
+        self,
+        sources: int,
+        inputs: int,
+        layers: Sequence[int],
+        *,
+        kind: Discriminator = "kway",
+        weight: float = 0.1,
+        mode: Mode = "reversal",
     ) -> None:
         super().__init__()
         if kind not in get_args(Discriminator):
@@ -52,12 +70,15 @@ class SourceDiscriminator(nn.Module):
                 f"cognitive is {kind}, which asks from which source (scenario) a row comes, but these data do not say: "
                 "choose data with sources (dataset=aliccp), or model.cognitive=none"
             )
+        if mode not in get_args(Mode):
+            raise ValueError(f"cognitive_mode is {mode!r}; allowed: {', '.join(get_args(Mode))}")
         if weight < 0:
             raise ValueError(f"cognitive_weight is {weight}; allowed: 0 or more")
         self.sources, self.weight, self.kind = sources, weight, kind
         networks, outputs = (1, sources) if kind == "kway" else (sources, 1)
         self.hidden = StackedMLP(networks, inputs, layers)
         self.head = StackedLinear(networks, self.hidden.width, outputs)
+        self.register_buffer("learns", torch.tensor(True) if mode == "alternate" else None)
         self._loss: Tensor | None = None
 
     def logits(self, mapped_BI: Tensor) -> Tensor:
@@ -66,13 +87,24 @@ class SourceDiscriminator(nn.Module):
 
     def forward(self, mapped_BI: Tensor, source_B: Tensor | None) -> None:
         assert source_B is not None, "a schema with sources came with a batch without them"
-        logits_BK = self.logits(reversed_gradient(mapped_BI))
+        logits_BK = self.logits(reversed_gradient(mapped_BI)) if self.learns is None else self._in_turn(mapped_BI)
         logits_BK = logits_BK.to(torch.promote_types(logits_BK.dtype, torch.float32))
         if self.kind == "kway":
             self._loss = F.cross_entropy(logits_BK, source_B)
         else:
             own_BK = F.one_hot(source_B, self.sources).to(logits_BK.dtype)
             self._loss = F.binary_cross_entropy_with_logits(logits_BK, own_BK, reduction="none").sum(dim=1).mean()
+
+    def _in_turn(self, mapped_BI: Tensor) -> Tensor:
+        """Logits that one side learns from; the other has no gradient, not one of 0, on which momentum would act."""
+        assert self.learns is not None
+        learns = bool(self.learns)
+        self.requires_grad_(learns)
+        logits_BK = self.logits(mapped_BI.detach() if learns else reversed_gradient(mapped_BI))
+        self.requires_grad_(True)
+        if torch.is_grad_enabled():  # a pass that only measures is nobody's turn
+            self.learns.logical_not_()
+        return logits_BK
 
     def penalty(self) -> Tensor:
         """The weighted loss of the last forward pass, which is then forgotten."""

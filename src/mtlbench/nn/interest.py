@@ -52,12 +52,15 @@ class ActivationUnit(nn.Module):
     def weights(self, history: History, extra_BLX: Tensor, context_BC: Tensor) -> Tensor:
         """a ``[B, L]``, 0 where there is no entry."""
         entry_BLD, present_BL = history.entries, history.present
-        target_BLD = history.target[:, None].expand_as(entry_BLD)
-        context_BLC = context_BC[:, None].expand(-1, entry_BLD.shape[1], -1)
-        pair_BLI = torch.cat(
-            [entry_BLD, target_BLD, entry_BLD - target_BLD, entry_BLD * target_BLD, extra_BLX, context_BLC], dim=-1
+        at_N, counted_N = _looked_at(present_BL)
+        row_N = at_N // present_BL.shape[1]
+        entry_ND, extra_NX = (x_BLI.flatten(0, 1).index_select(0, at_N) for x_BLI in (entry_BLD, extra_BLX))
+        target_ND, context_NC = (x_BI.index_select(0, row_N) for x_BI in (history.target, context_BC))
+        pair_NI = torch.cat(
+            [entry_ND, target_ND, entry_ND - target_ND, entry_ND * target_ND, extra_NX, context_NC], dim=-1
         )
-        score_BL = self.scores(pair_BLI.flatten(0, 1)[None], present_BL.flatten()).view(present_BL.shape)
+        score_N = self.scores(pair_NI[None], counted_N)[:, 0]
+        score_BL = score_N.new_zeros(present_BL.numel()).index_put((at_N,), score_N).view(present_BL.shape)
         if self.softmax:
             # Not minus infinity, which would leave a row without entries with 0 / 0.
             least = torch.finfo(score_BL.dtype).min
@@ -67,6 +70,18 @@ class ActivationUnit(nn.Module):
     def forward(self, history: History, extra_BLX: Tensor, context_BC: Tensor) -> Tensor:
         token_BLM = torch.cat([history.entries, extra_BLX], dim=-1)
         return torch.einsum("bl,blm->bm", self.weights(history, extra_BLX, context_BC), token_BLM)
+
+
+def _looked_at(present_BL: Tensor) -> tuple[Tensor, Tensor]:
+    """Which of the B * L places are scored, int64 ``[N]``, and which of those count: the entries, and no padding.
+
+    A compiled or exported graph scores all places, since its shapes cannot depend on the data.
+    """
+    present_N = present_BL.flatten()
+    if torch.compiler.is_compiling():
+        return torch.arange(present_N.shape[0], device=present_N.device), present_N
+    at_N = present_N.nonzero()[:, 0]
+    return at_N, torch.ones_like(at_N, dtype=torch.bool)
 
 
 class Interests(nn.Module):
