@@ -14,7 +14,8 @@ import pytest
 RUN = [
     "train", "model=dephn", "dataset=census", "dataset.source=simulated", "dataset.simulator.rows=9000",
     "trainer.batch_size=64", "trainer.epochs=4", "trainer.patience=null", "trainer.log_steps=5",
-    "trainer.checkpoint_minutes=0.003", "run.threads=1", "tracker=mlflow",
+    "trainer.checkpoint_minutes=0.003", "run.threads=1", "tracker=mlflow", "profile.embedding_width=4",
+    "profile.expert_layers=[8]", "profile.experts=2",
 ]  # fmt: skip
 
 
@@ -45,7 +46,7 @@ REMEMBERING = ("balancing=gradnorm", "trainer.conflicts=true")
 
 @pytest.mark.parametrize(
     ("kills", "overrides"),
-    [(2, ()), pytest.param(10, (), marks=pytest.mark.long), pytest.param(4, REMEMBERING, marks=pytest.mark.long)],
+    [(2, ("dataset.simulator.rows=3000",)), pytest.param(10, (), marks=pytest.mark.long), pytest.param(4, REMEMBERING, marks=pytest.mark.long)],
 )
 def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path, kills: int, overrides: tuple[str, ...]):
     whole, killed = tmp_path / "whole", tmp_path / "killed"

@@ -69,6 +69,8 @@ def write_onnx(scoring: Scoring, matrices: Mapping[str, np.ndarray], facts: Mapp
             ) from error
         assert program is not None
         program.model.metadata_props.update({name: str(value) for name, value in facts.items()})
+        for node in program.model.graph.all_nodes():
+            node.metadata_props.clear()  # the exporter's stack traces name files of this machine
         size = sum(weight.nbytes for weight in scoring.state_dict().values())
         program.save(path, external_data=size > LARGEST)
 
