@@ -62,4 +62,7 @@ def send_rendered(
 def _own_run(client: "MlflowClient", uri: str, experiment: str, kind: str, name: str) -> str:
     place = experiment_id_of(client, uri, experiment)
     found = list(client.search_runs([place], filter_string=f"tags.{kind} = '{name}'", max_results=1))
-    return found[0].info.run_id if found else client.create_run(place, run_name=f"{kind} {name}").info.run_id
+    if found:
+        return found[0].info.run_id
+    # Tagged as it is made: an interruption leaves no run behind that the next sending would not find.
+    return client.create_run(place, run_name=f"{kind} {name}", tags={kind: name}).info.run_id
