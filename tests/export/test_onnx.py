@@ -58,7 +58,7 @@ def test_the_graph_computes_what_the_model_does(name: str, tmp_path: Path):
         batch = matrices(random_batch(schema, rows, seed=rows))
         own = by_torch(batch)
         assert own.shape == (rows, 2)
-        assert np.abs(by_onnx(batch) - own).max() < 1e-6
+        assert np.abs(by_onnx(batch) - own).max() < 1e-5
     assert own.std(axis=0).min() > 1e-4, "equal probabilities would prove nothing"
 
 
