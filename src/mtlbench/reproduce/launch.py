@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import redirect_stderr
@@ -83,6 +84,8 @@ def _in_processes(runs: Sequence[PlannedRun], processes: int) -> Iterator[Ended]
         from joblib import Parallel, delayed
     except ImportError as error:
         raise ConfigError("several processes need the extra 'parallel': pip install 'mtlbench[parallel]'") from error
+    # joblib renews a process whose memory has grown, and warns of it
+    warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given", category=UserWarning)
     processes = min(processes if processes > 0 else cores(), len(runs))
     left = {run.identity: run for run in runs}
     while processes > 1:
