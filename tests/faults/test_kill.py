@@ -46,7 +46,11 @@ REMEMBERING = ("balancing=gradnorm", "trainer.conflicts=true")
 
 @pytest.mark.parametrize(
     ("kills", "overrides"),
-    [(2, ("dataset.simulator.rows=3000",)), pytest.param(10, (), marks=pytest.mark.long), pytest.param(4, REMEMBERING, marks=pytest.mark.long)],
+    [
+        (2, ("dataset.simulator.rows=3000",)),
+        pytest.param(10, (), marks=pytest.mark.long),
+        pytest.param(4, REMEMBERING, marks=pytest.mark.long),
+    ],
 )
 def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path, kills: int, overrides: tuple[str, ...]):
     whole, killed = tmp_path / "whole", tmp_path / "killed"

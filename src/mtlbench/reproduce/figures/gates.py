@@ -1,6 +1,6 @@
 """DEPHN, Fig. 6: training losses with gates that are trained values (TVG) or mapped from inputs (MG)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from statistics import correlation, pstdev
 
@@ -32,10 +32,9 @@ def losses(runs: Material) -> Drawn:
             for curve in curves:
                 moves[curve.label].append(_late_moves(curve.y))
             ends = ", ".join(f"{curve.y[-1]:.4f} ({curve.label}, step {curve.x[-1]:.0f})" for curve in curves)
-            late = ", ".join(f"{_size(moves[curve.label][-1]):.4f} ({curve.label})" for curve in curves)
             findings.append(
                 f"{dataset}, {task}. The paper: MG fluctuates less late in training, TVG ends lower. Here the losses "
-                f"end at {ends}; late moves from line to line deviate by {late}."
+                f"end at {ends}; {_late_text({curve.label: moves[curve.label][-1] for curve in curves})}."
             )
         findings += _together(dataset, moves)
     return Drawn(panels=tuple(panels), findings=tuple(findings))
@@ -45,6 +44,14 @@ def _late_moves(y: Sequence[float]) -> list[float]:
     """Changes from point to point in the second half."""
     late = y[len(y) // 2 :]
     return [after - before for before, after in pairwise(late)]
+
+
+def _late_text(moves: Mapping[str, Sequence[float]]) -> str:
+    """How much losses fluctuate late in training, where there are enough lines to tell."""
+    if any(len(some) < 2 for some in moves.values()):
+        return "the journal has too few lines to tell how much they fluctuate (trainer.log_steps)"
+    sizes = ", ".join(f"{_size(some):.4f} ({kind})" for kind, some in moves.items())
+    return f"late moves from line to line deviate by {sizes}"
 
 
 def _size(moves: Sequence[float]) -> float:
