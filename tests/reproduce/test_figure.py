@@ -160,7 +160,11 @@ def test_an_unknown_figure_is_told_which_there_are() -> None:
         (["dephn_fig6", "--rows", "TVG,TV"], "dephn_fig6 has no row TV; TVG, MG"),
         (["dephn_fig6", "--seeds", "some"], "--seeds is 'some'; allowed: 1 or more"),
         (["dephn_fig6", "--scale", "2"], "--scale is '2'; allowed: above 0, at most 1"),
-        (["dephn_fig6", "--figures"], "no such option: --figures; there are --dry-run"),
+        (["dephn_fig6", "--to"], "--to needs a value"),
+        (
+            ["dephn_fig6", "--figures"],
+            "no such option: --figures; there are --scale, --seeds, --rows, --processes, --to, --dry-run",
+        ),
     ],
 )
 def test_what_cannot_be_reproduced_is_told(

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mtlbench.cli.choices import conf_folder
+from mtlbench.cli.choices import conf_folder, flags
 from mtlbench.cli.compose import compose
 from mtlbench.cli.report import write_report
 from mtlbench.experiment.errors import ConfigError
@@ -57,7 +57,7 @@ def run(arguments: list[str]) -> int:
         listed = ["\n".join(f"  {name}" for name in names) for names in (tables, figures)]
         print(USAGE.format(tables=listed[0], figures=listed[1]), end="")
         return 0 if arguments else 2
-    flags, words = _flags(arguments)
+    chosen, words = flags(arguments, values=("scale", "seeds", "rows", "processes", "to"), switches=("dry-run",))
     wanted = [word for word in words if "=" not in word]
     launching = [word for word in words if word.startswith(LAUNCHER)]
     overrides = [word for word in words if "=" in word and word not in launching]
@@ -66,44 +66,25 @@ def run(arguments: list[str]) -> int:
         raise ConfigError(f"name one table or figure, or all; found {wanted or 'none'}. There are {there}")
     if wanted[0] not in ("all", *tables, *figures):
         raise ConfigError(f"no table or figure '{wanted[0]}'. There are {there}")
-    return _reproduce([*tables, *figures] if wanted == ["all"] else wanted, overrides, launching, flags)
+    return _reproduce([*tables, *figures] if wanted == ["all"] else wanted, overrides, launching, chosen)
 
 
-def _flags(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
-    """Values of ``--flags``, written ``--flag value`` or ``--flag=value``, and the other words."""
-    flags, words = {"to": "tables"}, []
-    known = ("scale", "seeds", "rows", "processes", "to")
-    rest = iter(arguments)
-    for word in rest:
-        name, equals, value = word.removeprefix("--").partition("=")
-        if not word.startswith("--"):
-            words.append(word)
-        elif word == "--dry-run":
-            flags["dry-run"] = "yes"
-        elif name in known:
-            flags[name] = value if equals else next(rest, "")
-        else:
-            there = ", ".join(f"--{name}" for name in ("dry-run", *known))
-            raise ConfigError(f"no such option: {word}; there are {there}")
-    return flags, words
-
-
-def _reproduce(names: list[str], overrides: list[str], launching: list[str], flags: dict[str, str]) -> int:
+def _reproduce(names: list[str], overrides: list[str], launching: list[str], given: dict[str, str]) -> int:
     from mtlbench.cli.launcher import launcher_of
     from mtlbench.reproduce.exchange import exchange
     from mtlbench.reproduce.execute import execute
     from mtlbench.reproduce.plan import estimated_seconds, expand, measured_speeds, missing
 
-    scale, seeds = _scale(flags), _number(flags, "seeds")
-    launcher = launcher_of(launching, overrides, _number(flags, "processes"))
-    labels = flags["rows"].split(",") if "rows" in flags else None
+    scale, seeds = _scale(given), _number(given, "seeds")
+    launcher = launcher_of(launching, overrides, _number(given, "processes"))
+    labels = given["rows"].split(",") if "rows" in given else None
     studies = [_read(name) for name in names]
     for study in studies if labels else ():
         if strange := sorted(set(labels or ()) - {row.label for row in study.rows}):
             raise ConfigError(f"{study.name} has no row {', '.join(strange)}; {', '.join(r.label for r in study.rows)}")
     plans = [expand(study, compose, overrides, scale=scale, seeds=seeds) for study in studies]
     planned = [run for plan in plans for run in plan]
-    elsewhere = exchange(missing(planned), only_ask="dry-run" in flags)
+    elsewhere = exchange(missing(planned), only_ask="dry-run" in given)
     chosen = [run for run in planned if labels is None or run.row in labels]
     lacking = [run for run in missing(chosen) if run.identity not in elsewhere]
     for study, plan in zip(studies, plans, strict=True):
@@ -115,10 +96,10 @@ def _reproduce(names: list[str], overrides: list[str], launching: list[str], fla
         seconds = estimated_seconds(lacking, measured_speeds(lacking[0].folder.parent))
         time = "unknown time: nothing was measured here yet" if seconds is None else f"at most about {_clock(seconds)}"
         print(f"{len(lacking)} runs are missing, {time}", file=sys.stderr)
-    if "dry-run" in flags:
+    if "dry-run" in given:
         return 0
     failures = execute(lacking, launcher)
-    folder, place = Path(flags["to"]), compose(overrides).run
+    folder, place = Path(given.get("to", "tables")), compose(overrides).run
     results = [_rendered(study, plan, elsewhere, scale, folder) for study, plan in zip(studies, plans, strict=True)]
     _send(results, plans, place)
     by_identity = {run.identity: run for run in lacking}
@@ -184,24 +165,24 @@ def _send(
             return
 
 
-def _number(flags: dict[str, str], name: str) -> int | None:
+def _number(given: dict[str, str], name: str) -> int | None:
     """A count that a flag gives, if it is there."""
-    if name not in flags:
+    if name not in given:
         return None
-    if not flags[name].isdecimal() or int(flags[name]) == 0:
-        raise ConfigError(f"--{name} is '{flags[name]}'; allowed: 1 or more")
-    return int(flags[name])
+    if not given[name].isdecimal() or int(given[name]) == 0:
+        raise ConfigError(f"--{name} is '{given[name]}'; allowed: 1 or more")
+    return int(given[name])
 
 
-def _scale(flags: dict[str, str]) -> float | None:
-    if "scale" not in flags:
+def _scale(given: dict[str, str]) -> float | None:
+    if "scale" not in given:
         return None
     try:
-        value = float(flags["scale"])
+        value = float(given["scale"])
     except ValueError:
         value = 0.0
     if not 0 < value <= 1:
-        raise ConfigError(f"--scale is '{flags['scale']}'; allowed: above 0, at most 1")
+        raise ConfigError(f"--scale is '{given['scale']}'; allowed: above 0, at most 1")
     return value
 
 

@@ -221,9 +221,11 @@ class ParquetFolder:
 
 def _matching(folder: Path, key: str, pattern: str, table: str, part: Literal["train", "test", "all"]) -> list[RawFile]:
     """Files below a folder that match a pattern, in the order of their paths; hidden ones are none."""
+    if PurePosixPath(pattern).is_absolute():
+        raise RawError(f"dataset.schema: {key} is {pattern!r}, an absolute path; write it relative to {folder}")
     try:
         paths = [path.relative_to(folder) for path in folder.glob(pattern) if path.is_file()]
-    except (ValueError, NotImplementedError) as error:  # pathlib: an empty pattern; an absolute one
+    except ValueError as error:  # pathlib: an empty pattern
         raise RawError(f"dataset.schema: {key} is {pattern!r}: {error}") from error
     names = sorted(path.as_posix() for path in paths if not any(part.startswith(("_", ".")) for part in path.parts))
     if not names:
