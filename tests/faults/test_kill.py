@@ -4,12 +4,12 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+
+from faults.command import start
 
 RUN = [
     "train", "model=dephn", "dataset=census", "dataset.source=simulated", "dataset.simulator.rows=9000",
@@ -17,13 +17,6 @@ RUN = [
     "trainer.checkpoint_minutes=0.003", "run.threads=1", "tracker=mlflow", "profile.embedding_width=4",
     "profile.expert_layers=[8]", "profile.experts=2",
 ]  # fmt: skip
-
-
-def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "mtlbench", *RUN, *overrides], cwd=folder, text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"}, start_new_session=True,
-    )  # fmt: skip
 
 
 def result(folder: Path) -> dict[str, float]:
@@ -56,13 +49,13 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path, kills: int, ove
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir()
     killed.mkdir()
-    process = start(whole, *overrides)
+    process = start(whole, [*RUN, *overrides])
     _, stderr = process.communicate(timeout=300)
     assert process.returncode == 0, stderr
     moments = random.Random(0)
     resumed = 0
     for _ in range(kills):
-        process = start(killed, *overrides)
+        process = start(killed, [*RUN, *overrides])
         # Half of the kills anywhere, the others after training has begun and checkpoints are being written.
         if moments.random() < 0.7:
             while process.poll() is None and not list(killed.glob("runs/*/last.pt")):
@@ -72,7 +65,7 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path, kills: int, ove
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-    process = start(killed, *overrides)
+    process = start(killed, [*RUN, *overrides])
     _, stderr = process.communicate(timeout=300)
     assert process.returncode == 0, stderr
     assert resumed, "no kill came after a checkpoint: this shows nothing"

@@ -4,13 +4,14 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
+
+from faults.command import start
 
 pytest.importorskip("joblib")
 
@@ -19,13 +20,6 @@ TABLE = [
     "dataset.simulator.rows=4000", "trainer.batch_size=32", "trainer.epochs=3", "trainer.patience=null",
     "trainer.checkpoint_minutes=0.02", "profile.bottom_layers=[8]", "tracker=none",
 ]  # fmt: skip
-
-
-def start(folder: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "mtlbench", *TABLE], cwd=folder, text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"}, start_new_session=True,
-    )  # fmt: skip
 
 
 def interrupt_all(process: subprocess.Popen[str]) -> None:
@@ -44,7 +38,7 @@ def kill_one(process: subprocess.Popen[str]) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("stop", [interrupt_all, interrupt_one, kill_one])
 def test_no_process_is_left_and_the_same_command_ends_it(tmp_path: Path, stop: Callable[..., None]) -> None:
-    process = start(tmp_path)
+    process = start(tmp_path, TABLE)
     while process.poll() is None and len(list(tmp_path.glob("runs/*/last.pt"))) < 2:
         time.sleep(0.02)
     assert process.poll() is None, process.communicate()
@@ -57,7 +51,7 @@ def test_no_process_is_left_and_the_same_command_ends_it(tmp_path: Path, stop: C
     assert not alive
     assert not list(tmp_path.glob("runs/*/result.json")), "the runs were over already: this shows nothing"
     begun = {path: json.loads(path.read_text())["attempt"] for path in tmp_path.glob("runs/*/run.json")}
-    process = start(tmp_path)
+    process = start(tmp_path, TABLE)
     _, stderr = process.communicate(timeout=600)
     assert process.returncode == 0, stderr
     assert len(list(tmp_path.glob("runs/*/result.json"))) == 2

@@ -5,12 +5,13 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from faults.command import start
 
 TABLE = [
     "reproduce", "census_mmoe", "--rows", "Single-Task,OMoE", "--seeds", "1", "dataset.source=simulated",
@@ -20,13 +21,6 @@ TABLE = [
 
 MEASURED_HERE = ("peak_memory_mb", "rows_per_second", "seconds", "seconds_to_best")
 """What depends on the machine and on the moment."""
-
-
-def start(folder: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "mtlbench", *TABLE], cwd=folder, text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"}, start_new_session=True,
-    )  # fmt: skip
 
 
 def end(process: subprocess.Popen[str]) -> None:
@@ -49,9 +43,9 @@ def test_killed_at_random_and_started_again_it_ends_with_the_same_table(tmp_path
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir()
     killed.mkdir()
-    reference, moments, stopped = start(whole), random.Random(0), 0
+    reference, moments, stopped = start(whole, TABLE), random.Random(0), 0
     for _ in range(kills):
-        process = start(killed)
+        process = start(killed, TABLE)
         while process.poll() is None and not list(killed.glob("runs/*/last.pt")):
             time.sleep(0.02)
         time.sleep(moments.uniform(0, 2))
@@ -60,7 +54,7 @@ def test_killed_at_random_and_started_again_it_ends_with_the_same_table(tmp_path
             stopped += 1
         process.communicate()
     assert stopped, "no kill came before the end: this shows nothing"
-    end(start(killed))
+    end(start(killed, TABLE))
     end(reference)
     for ending in ("md", "tex", "csv"):
         one, other = ((folder / "tables" / f"census_mmoe.{ending}").read_bytes() for folder in (whole, killed))

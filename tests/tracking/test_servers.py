@@ -2,7 +2,6 @@
 
 import json
 import logging
-import shutil
 import socket
 import sqlite3
 import threading
@@ -17,7 +16,7 @@ import yaml
 from mlflow import MlflowClient
 
 from mtlbench.tracking import find, tracker
-from mtlbench.tracking.connect import DATABASE, TrackingError, connect, default_uri
+from mtlbench.tracking.connect import DATABASE, TrackingError, default_uri
 from mtlbench.tracking.find import find_results
 from mtlbench.tracking.folder import CONFIG, RESULT, Facts, begin, read_facts, write_json, write_status
 from mtlbench.tracking.journal import Journal
@@ -35,20 +34,6 @@ def ended_run(runs: Path, identity: str) -> Path:
     write_json(folder / RESULT, {"identity": identity, "metrics": {}})
     write_status(folder, "finished")
     return folder
-
-
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Creating a database takes longer than all that is done with it here, so it is done once and copied."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    connect(default_uri(folder))
-    return folder / DATABASE
-
-
-@pytest.fixture
-def runs(tmp_path: Path, empty_database: Path) -> Path:
-    shutil.copy(empty_database, tmp_path / DATABASE)
-    return tmp_path
 
 
 @pytest.fixture

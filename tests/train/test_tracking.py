@@ -38,20 +38,6 @@ FACTS = Facts(
 )
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Creating a database takes longer than all that is done with it here, so it is done once and copied."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    connect(default_uri(folder))
-    return folder / DATABASE
-
-
-@pytest.fixture
-def runs(tmp_path: Path, empty_database: Path) -> Path:
-    shutil.copy(empty_database, tmp_path / DATABASE)
-    return tmp_path
-
-
 def make_run(runs: Path, identity: str = "1f") -> Path:
     """A run that has just begun."""
     folder = runs / identity
