@@ -71,7 +71,7 @@ RUNS = [run(row, seed, area) for row, areas in AREAS.items() for seed, area in e
 
 
 def assembled(runs: list[Finished] = RUNS, **changed: Any) -> TableResult:
-    options: dict[str, Any] = {"scale": None, "private": ("xiaomi",), **changed}
+    options: dict[str, Any] = {"scale": None, "settings": (), "private": ("xiaomi",), **changed}
     return assemble(TABLE, runs, **options)
 
 
@@ -128,6 +128,12 @@ def test_what_cannot_be_compared_says_so(changed: dict, scale: float | None, ver
     assert mark in result.marks
 
 
+def test_settings_that_are_not_the_tables_stand_on_top() -> None:
+    assert assembled().marks == ()
+    own = assembled(settings=["trainer.epochs=1", "trainer.precision=bf16"])
+    assert own.marks == ("OWN SETTINGS: trainer.epochs=1, trainer.precision=bf16",)
+
+
 def test_private_and_mixed_data() -> None:
     private = [replace(one, choice="xiaomi", result={**one.result, "origin": "simulated"}) for one in RUNS]
     assert cell(assembled(private), "new", AUC).verdict == "not comparable: private data"
@@ -143,12 +149,13 @@ def test_private_and_mixed_data() -> None:
 def test_a_metric_that_no_run_has_is_named_with_those_that_are_there() -> None:
     column = replace(AUC, metric="uauc")
     table = replace(TABLE, columns=(AUC, column))
-    result = assemble(table, RUNS, scale=None, private=())
+    result = assemble(table, RUNS, scale=None, settings=(), private=())
     said = [result.footnotes[number] for number in cell(result, "new", column).footnotes]
     assert said == ["D: runs have no test/click/uauc; they have test/buy/logloss, test/click/auc, test/click/logloss"]
     assert cell(result, "never run", column).footnotes == ()
     reason = {"undefined": {"test/click/uauc": "no user has both labels"}}
-    result = assemble(table, [replace(one, result={**one.result, **reason}) for one in RUNS], scale=None, private=())
+    undefined = [replace(one, result={**one.result, **reason}) for one in RUNS]
+    result = assemble(table, undefined, scale=None, settings=(), private=())
     said = [result.footnotes[number] for number in cell(result, "new", column).footnotes]
     assert said == ["test/click/uauc is undefined on D: no user has both labels"]
 

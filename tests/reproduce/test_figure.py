@@ -161,6 +161,8 @@ def test_an_unknown_figure_is_told_which_there_are() -> None:
         (["dephn_fig6", "--seeds", "some"], "--seeds is 'some'; allowed: 1 or more"),
         (["dephn_fig6", "--scale", "2"], "--scale is '2'; allowed: above 0, at most 1"),
         (["dephn_fig6", "--to"], "--to needs a value"),
+        (["dephn_fig6", "seed=7"], r"'seed=7': a table or figure decides that by its seeds \(--seeds takes fewer\)"),
+        (["all", "model=mmoe"], "'model=mmoe': a table or figure decides that by its rows; `mtlbench train` takes any"),
         (
             ["dephn_fig6", "--figures"],
             "no such option: --figures; there are --scale, --seeds, --rows, --processes, --to, --dry-run",

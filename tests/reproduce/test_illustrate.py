@@ -36,7 +36,7 @@ def member(
 
 
 def drawn(name: str, members: list[Member], scale: float | None = None) -> FigureResult:
-    return illustrate(Material(figure=figure(name), members=tuple(members)), scale=scale)
+    return illustrate(Material(figure=figure(name), members=tuple(members)), scale=scale, settings=())
 
 
 def journal(folder: Path, values: Mapping[str, list[float]]) -> Path:
@@ -280,4 +280,4 @@ def test_a_mistake_of_ours_is_not_hidden() -> None:
 
     runs = Material(figure=replace(figure("mpa_fig9"), draws=broken), members=(ali("8", 0.6, 0.6),))
     with pytest.raises(AssertionError, match="a mistake"):
-        illustrate(runs, scale=None)
+        illustrate(runs, scale=None, settings=())

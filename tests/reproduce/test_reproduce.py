@@ -112,7 +112,7 @@ def test_the_table_says_what_was_run_and_where_it_comes_from(
     table: Table, plan: list[PlannedRun], failures: dict[str, str]
 ) -> None:
     assert failures
-    result = assemble(table, gather(plan, {}), scale=None, private=())
+    result = assemble(table, gather(plan, {}), scale=None, settings=(), private=())
     by_label = {row.label: row for row in result.rows}
     assert result.marks == ("SIMULATED DATA: Census",)
     assert by_label["Broken"].cells[0].verdict == "not run"

@@ -29,7 +29,7 @@ from mtlbench.tracking.journal import Journal, Line
 from mtlbench.tracking.parameters import flatten, identifying, shorten
 from mtlbench.tracking.send import SENT, send
 from mtlbench.tracking.tracker import Tracker, open_tracker, sync
-from mtlbench.tracking.ui import ui
+from mtlbench.tracking.ui import runs_page, ui
 
 CONF = Path(__file__).parents[2] / "conf" / "tracker"
 EXPERIMENT = "tests"
@@ -675,6 +675,14 @@ def test_the_user_interface_needs_a_database_on_this_machine(tmp_path: Path):
         ui("http://user:secret@host:5000")
     with pytest.raises(ValueError, match="is missing: no run was sent there yet"):
         ui(default_uri(tmp_path))
+
+
+def test_the_page_of_the_runs_is_that_of_their_experiment(runs: Path):
+    uri, address = default_uri(runs), "http://127.0.0.1:5000"
+    assert runs_page(address, uri, EXPERIMENT) == runs_page(address, uri, None) == address
+    Tracker(uri=uri, experiment=EXPERIMENT).update(make_run(runs))
+    number = connect(uri).get_experiment_by_name(EXPERIMENT).experiment_id
+    assert runs_page(address, uri, EXPERIMENT) == f"{address}/#/experiments/{number}/runs?workflowType=machine_learning"
 
 
 def wait_until_healthy(address: str, process: subprocess.Popen[bytes]) -> None:

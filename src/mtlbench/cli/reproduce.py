@@ -47,6 +47,12 @@ figures:
 
 LAUNCHER = ("hydra/launcher=", "hydra.launcher=", "hydra.launcher.")
 
+DECIDED = {"model": "rows", "dataset": "columns", "profile": "file", "seed": "seeds (--seeds takes fewer)"}
+"""What a table or figure chooses by itself, and by what."""
+
+WITHOUT_EFFECT = ("run.", "dataset.raw=", "dataset.source=")
+"""Overrides that say where and how runs are made, not what they are."""
+
 
 def run(arguments: list[str]) -> int:
     from mtlbench.reproduce.figure import figure_names
@@ -61,6 +67,9 @@ def run(arguments: list[str]) -> int:
     wanted = [word for word in words if "=" not in word]
     launching = [word for word in words if word.startswith(LAUNCHER)]
     overrides = [word for word in words if "=" in word and word not in launching]
+    for word in overrides:
+        if by := DECIDED.get(word.partition("=")[0]):
+            raise ConfigError(f"'{word}': a table or figure decides that by its {by}; `mtlbench train` takes any")
     there = f"tables: {', '.join(tables)}; figures: {', '.join(figures)}"
     if len(wanted) != 1:
         raise ConfigError(f"name one table or figure, or all; found {wanted or 'none'}. There are {there}")
@@ -100,7 +109,10 @@ def _reproduce(names: list[str], overrides: list[str], launching: list[str], giv
         return 0
     failures = execute(lacking, launcher)
     folder, place = Path(given.get("to", "tables")), compose(overrides).run
-    results = [_rendered(study, plan, elsewhere, scale, folder) for study, plan in zip(studies, plans, strict=True)]
+    settings = [word for word in overrides if not word.startswith(WITHOUT_EFFECT)]
+    results = [
+        _rendered(study, plan, elsewhere, scale, settings, folder) for study, plan in zip(studies, plans, strict=True)
+    ]
     _send(results, plans, place)
     by_identity = {run.identity: run for run in lacking}
     for identity, reason in failures.items():
@@ -124,6 +136,7 @@ def _rendered(
     plan: "Sequence[PlannedRun]",
     elsewhere: Mapping[str, dict[str, Any]],
     scale: float | None,
+    settings: Sequence[str],
     folder: Path,
 ) -> "tuple[TableResult | FigureResult, list[Path]]":
     """A table or figure of what is finished, and the files that it was written to."""
@@ -134,9 +147,9 @@ def _rendered(
     from mtlbench.reproduce.write import told, write
 
     if isinstance(study, Table):
-        result = assemble(study, gather(plan, elsewhere), scale=scale, private=PRIVATE)
+        result = assemble(study, gather(plan, elsewhere), scale=scale, settings=settings, private=PRIVATE)
     else:
-        result = illustrate(material(study, plan, elsewhere), scale=scale)
+        result = illustrate(material(study, plan, elsewhere), scale=scale, settings=settings)
     files = write(result, folder)
     print(told(result))
     return result, files

@@ -21,10 +21,11 @@ def run(arguments: list[str]) -> int:
         raise ConfigError(f"port is {text!r}; allowed: 1 to 65535")
     config = compose([word for word in arguments if not word.startswith("port=")])
     from mtlbench.tracking.connect import default_uri
-    from mtlbench.tracking.ui import ui
+    from mtlbench.tracking.ui import runs_page, ui
 
-    command = ui(config.run.tracker.uri or default_uri(Path(config.run.folder)), int(text))
-    print(f"{command.address}  (Ctrl-C closes it)", flush=True)
+    uri = config.run.tracker.uri or default_uri(Path(config.run.folder))
+    command = ui(uri, int(text))
+    print(f"{runs_page(command.address, uri, config.run.tracker.experiment)}  (Ctrl-C closes it)", flush=True)
     try:
         return subprocess.run(command.arguments, env=command.environment, check=False).returncode
     except KeyboardInterrupt:

@@ -142,7 +142,8 @@ class FigureResult:
         panels: in reading order; empty where nothing could be drawn.
         findings: sentences computed from the numbers: what the paper says of the figure, and whether it is so here.
         footnotes: what a reader must know: fewer seeds than the paper, departures, origin of data.
-        marks: what must stand on top: ``SIMULATED DATA``, ``SCALED: ...``; empty for real data at full size.
+        marks: what must stand on top: ``SIMULATED DATA``, ``SCALED: ...``, ``OWN SETTINGS: ...``; empty for real
+            data at full size, run as the table or figure says.
         runs: that it is made of.
         missing: what could not be drawn because its runs are missing.
     """

@@ -190,7 +190,8 @@ class TableResult:
             undefined.
         ranks: by row label: average rank over the columns of a direction, 1 the best.
         footnotes: what a reader must know: fewer seeds than the paper, departures, inconsistencies, origin of data.
-        marks: what must stand on top: ``SIMULATED DATA``, ``SCALED: ...``; empty for real data at full size.
+        marks: what must stand on top: ``SIMULATED DATA``, ``SCALED: ...``, ``OWN SETTINGS: ...``; empty for real
+            data at full size, run as the table or figure says.
         summary: one sentence: how many cells ran, how many are within.
     """
 

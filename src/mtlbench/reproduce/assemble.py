@@ -14,13 +14,15 @@ BySeed = dict[int, float]
 Values = dict[tuple[str, Column], BySeed]
 
 
-def assemble(table: Table, runs: Sequence[Finished], *, scale: float | None, private: Sequence[str]) -> TableResult:
+def assemble(
+    table: Table, runs: Sequence[Finished], *, scale: float | None, settings: Sequence[str], private: Sequence[str]
+) -> TableResult:
     """The table as far as its runs go.
 
     Args:
         table: what the paper prints and how it is run.
         runs: finished ones.
-        scale: share of the published rows that was asked for, if not all.
+        scale, settings: see `marks`.
         private: choices of data sets that were never published.
     """
     values = measured_values(table, runs)
@@ -65,7 +67,7 @@ def assemble(table: Table, runs: Sequence[Finished], *, scale: float | None, pri
         agreement={column.name: _agreement(table, column, spreads) for column in table.columns},
         ranks=_ranks(table, spreads),
         footnotes=tuple(notes.texts),
-        marks=marks(runs, scale),
+        marks=marks(runs, scale, settings),
         summary=_summary(rows),
     )
 

@@ -41,16 +41,18 @@ def listed(run: Finished) -> Run:
     )
 
 
-def marks(runs: Sequence[Finished], scale: float | None) -> tuple[str, ...]:
+def marks(runs: Sequence[Finished], scale: float | None, settings: Sequence[str]) -> tuple[str, ...]:
     """What must stand on top of everything that is made of these runs.
 
     Args:
         runs: finished ones.
         scale: share of the published rows that was asked for, if not all.
+        settings: overrides that the runs were made with besides those of the table or figure.
     """
     simulated = sorted({run.dataset for run in runs if run.result["origin"] == "simulated"})
     first = [f"SIMULATED DATA: {', '.join(simulated)}"] if simulated else []
-    return (*first, *([f"SCALED: {scale:g} of the published rows"] if scale is not None else []))
+    scaled = [f"SCALED: {scale:g} of the published rows"] if scale is not None else []
+    return (*first, *scaled, *([f"OWN SETTINGS: {', '.join(settings)}"] if settings else []))
 
 
 def origins(runs: Sequence[Finished]) -> list[str]:

@@ -75,12 +75,12 @@ def material(figure: Figure, plan: Sequence[PlannedRun], elsewhere: Mapping[str,
     return Material(figure=figure, members=tuple(members))
 
 
-def illustrate(runs: Material, *, scale: float | None) -> FigureResult:
+def illustrate(runs: Material, *, scale: float | None, settings: Sequence[str]) -> FigureResult:
     """The figure as far as its runs go.
 
     Args:
         runs: see `Material`.
-        scale: share of the published rows that was asked for, if not all.
+        scale, settings: see `marks`.
     """
     figure, finished = runs.figure, [member.run for member in runs.members]
     missing = _missing(runs)
@@ -101,7 +101,7 @@ def illustrate(runs: Material, *, scale: float | None) -> FigureResult:
         panels=drawn.panels,
         findings=drawn.findings,
         footnotes=(*_seeds_note(runs), *figure.notes, *origins(finished)),
-        marks=marks(finished, scale),
+        marks=marks(finished, scale, settings),
         runs=tuple(map(listed, finished)),
         missing=missing,
     )

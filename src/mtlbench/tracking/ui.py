@@ -4,7 +4,7 @@ import os
 import sys
 from dataclasses import dataclass
 
-from mtlbench.tracking.connect import ENVIRONMENT, artifact_root, public, sqlite_path
+from mtlbench.tracking.connect import ENVIRONMENT, artifact_root, connect, public, sqlite_path
 
 HOST = "127.0.0.1"
 
@@ -38,3 +38,15 @@ def ui(uri: str, port: int = 5000) -> Command:
     arguments += ["--no-serve-artifacts", "--host", HOST, "--port", str(port), "--workers", "1"]
     environment = {**ENVIRONMENT, **os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     return Command(arguments=arguments, environment=environment, address=f"http://{HOST}:{port}")
+
+
+def runs_page(address: str, uri: str, experiment: str | None) -> str:
+    """Where a server at `address` lists the runs of an experiment; its front page where there is no such experiment.
+
+    The front page is about language models, and training runs are two clicks away from it.
+
+    Raises:
+        TrackingError: the database is not one of this MLflow.
+    """
+    found = connect(uri).get_experiment_by_name(experiment) if experiment else None
+    return f"{address}/#/experiments/{found.experiment_id}/runs?workflowType=machine_learning" if found else address
