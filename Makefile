@@ -34,6 +34,7 @@ test-peers: .peers/.ready  ## models beside those of deepctr-torch and torch-rec
 
 check: setup  ## style, types and import contracts
 	$(BIN)/ruff check src tests scripts
+	$(BIN)/ruff format --check src tests scripts
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 

@@ -600,9 +600,7 @@ def test_an_id_that_settles_a_label_is_refused_by_name(tmp_path: Path, place: st
 
 
 @pytest.mark.parametrize(("column", "field", "verb"), [(5, "colour", "settles"), (6, "price", "equals")])
-def test_an_input_that_copies_a_label_is_refused_by_name(
-    tmp_path: Path, column: int, field: str, verb: str
-) -> None:
+def test_an_input_that_copies_a_label_is_refused_by_name(tmp_path: Path, column: int, field: str, verb: str) -> None:
     raw = write_toy(tmp_path / "raw", rows=800)
     lines = [line.split("\t") for line in (raw / "rows.train.txt").read_text().splitlines()]
     for line in lines:

@@ -52,9 +52,19 @@ class TestGoodLines:
     def test_every_part_of_an_impression_arrives(self, path: Path) -> None:
         (row,) = rows(read(path, GOOD + b"\n"))
         assert row == {
-            "line": 0, "click": 1, "conversion": 0, "key:common": 0x00FF00FF00FF00FF,
-            "item_205": 4186222, "category_206": None, "shop_207": None, "brand_216": None, "intentions_210": [],
-            "scenario_301": None, "source": 0, "category_cross_508": None, "shop_cross_509": None,
+            "line": 0,
+            "click": 1,
+            "conversion": 0,
+            "key:common": 0x00FF00FF00FF00FF,
+            "item_205": 4186222,
+            "category_206": None,
+            "shop_207": None,
+            "brand_216": None,
+            "intentions_210": [],
+            "scenario_301": None,
+            "source": 0,
+            "category_cross_508": None,
+            "shop_cross_509": None,
             "brand_cross_702": None,
             "intention_cross_853": [10005555, 10005556],
             "intention_cross_853:weight": [np.float32(0.69315), np.float32(2.539)],
@@ -80,8 +90,23 @@ class TestGoodLines:
         assert row["intention_cross_853"] == 10005556
         assert "intention_cross_853:weight" not in row
 
-    @pytest.mark.parametrize("value", ["1", "0", "0.5", "00.50", "12.34567", "123.456789012", "1e-05", "2.5E+3",
-                                       "9999999.9", "0.1", "16777217", "3.4e38"])
+    @pytest.mark.parametrize(
+        "value",
+        [
+            "1",
+            "0",
+            "0.5",
+            "00.50",
+            "12.34567",
+            "123.456789012",
+            "1e-05",
+            "2.5E+3",
+            "9999999.9",
+            "0.1",
+            "16777217",
+            "3.4e38",
+        ],
+    )
     def test_values_are_read_as_any_correct_reader_reads_them(self, path: Path, value: str) -> None:
         line = GOOD.replace(b"0.69315", value.encode()) + b"\n"
         assert rows(read(path, line))[0]["intention_cross_853:weight"][0] == np.float32(float(value))
@@ -91,13 +116,33 @@ class TestGoodLines:
             for table, text in ((ROWS, GOOD), (COMMON, GOOD_COMMON)):
                 (block,) = read(path, text + b"\n", table, dataset)
                 declared = {field.name for field in dataset.fields if (field.table or ROWS) == table}
-                assert declared == {name for name in block.columns.schema.names
-                                    if ":" not in name
-                                    and name not in (LINE, "key", "click", "conversion", "group", "source")}
+                assert declared == {
+                    name
+                    for name in block.columns.schema.names
+                    if ":" not in name and name not in (LINE, "key", "click", "conversion", "group", "source")
+                }
 
     def test_the_usual_fields_are_the_eighteen_of_aitm(self) -> None:
-        assert sorted(USUAL) == ["101", "121", "122", "124", "125", "126", "127", "128", "129", "205", "206", "207",
-                                 "216", "301", "508", "509", "702", "853"]
+        assert sorted(USUAL) == [
+            "101",
+            "121",
+            "122",
+            "124",
+            "125",
+            "126",
+            "127",
+            "128",
+            "129",
+            "205",
+            "206",
+            "207",
+            "216",
+            "301",
+            "508",
+            "509",
+            "702",
+            "853",
+        ]
         assert len(AliCCP(field_set="all").fields) == 23
 
     def test_the_user_is_the_group_and_a_row_without_one_is_a_group_of_its_own(self, path: Path) -> None:
@@ -116,8 +161,11 @@ class TestGoodLines:
             fields = {field.name: field for field in AliCCP(field_set=field_set).fields}
             assert len(fields) == count
             assert {name: field.target for name, field in fields.items() if field.target} == {
-                "category_history_109_14": "category_206", "shop_history_110_14": "shop_207",
-                "brand_history_127_14": "brand_216", "intention_history_150_14": "intentions_210"}
+                "category_history_109_14": "category_206",
+                "shop_history_110_14": "shop_207",
+                "brand_history_127_14": "brand_216",
+                "intention_history_150_14": "intentions_210",
+            }
             assert all(field.vocabulary is None for field in fields.values())
         assert not any(field.role == "cross" for field in AliCCP(field_set="din").fields)
 
@@ -127,36 +175,39 @@ class TestGoodLines:
 
 
 class TestRefusals:
-    @pytest.mark.parametrize(("text", "reason"), [
-        (b"", "empty line"),
-        (GOOD + b"\r", "carriage return"),
-        (b"\xef\xbb\xbf" + GOOD, "byte order mark"),
-        (GOOD.replace(b"7,1,", b"7,"), "5 comma-separated columns; expected 6"),
-        (GOOD + b",", "7 comma-separated columns; expected 6"),
-        (GOOD.replace(b"7,1,", b"x,1,"), "sample_id is 'x'"),
-        (GOOD.replace(b"7,1,", b"7,2,"), "click is '2'; expected 0 or 1"),
-        (GOOD.replace(b"7,1,0", b"7,1,"), "purchase is ''; expected 0 or 1"),
-        (GOOD.replace(b"00ff", b"00FF"), "common_feature_index is"),
-        (GOOD.replace(b"00ff00ff00ff00ff", b"00ff"), "common_feature_index is"),
-        (GOOD.replace(b",3,", b",4,"), "feature_num says 4 features, the list has 3"),
-        (GOOD.replace(b",3,", b",-3,"), "feature_num is '-3'"),
-        (GOOD.replace(b"205\x02", b"999\x02"), "'999' is not a field of this file"),
-        (GOOD.replace(b"205\x02", b"101\x02"), "'101' is not a field of this file"),
-        (GOOD.replace(b"205\x02", b"\x02"), "'' is not a field of this file"),
-        (GOOD.replace(b"4186222", b"41x6222"), "id of field 205 is '41x6222'"),
-        (GOOD.replace(b"4186222", b"2147483648"), "at most 2147483647"),
-        (GOOD.replace(b"0.69315", b"nan"), "value of field 853 is 'nan'"),
-        (GOOD.replace(b"0.69315", b"-1.0"), "value of field 853 is '-1.0'"),
-        (GOOD.replace(b"0.69315", b"1."), "value of field 853 is '1.'"),
-        (GOOD.replace(b"0.69315", b"123."), "value of field 853 is '123.'"),
-        (GOOD.replace(b"0.69315", b".5"), "value of field 853 is '.5'"),
-        (GOOD.replace(b"0.69315", b"1e39"), "value of field 853 is '1e39'"),
-        (GOOD.replace(b"0.69315", b"0.693\x0115"), "feature '15' is not field"),
-        (GOOD.replace(b"\x03", b"\x02", 1), "is not field"),
-        (GOOD.replace(b"853\x0210005555", b"205\x0210005555"), "field 205 stands more than once"),
-        (GOOD.replace(b"4186222", b"4186\x00222"), "id of field 205"),
-        (GOOD[:-30], "is not field|feature_num"),
-    ])
+    @pytest.mark.parametrize(
+        ("text", "reason"),
+        [
+            (b"", "empty line"),
+            (GOOD + b"\r", "carriage return"),
+            (b"\xef\xbb\xbf" + GOOD, "byte order mark"),
+            (GOOD.replace(b"7,1,", b"7,"), "5 comma-separated columns; expected 6"),
+            (GOOD + b",", "7 comma-separated columns; expected 6"),
+            (GOOD.replace(b"7,1,", b"x,1,"), "sample_id is 'x'"),
+            (GOOD.replace(b"7,1,", b"7,2,"), "click is '2'; expected 0 or 1"),
+            (GOOD.replace(b"7,1,0", b"7,1,"), "purchase is ''; expected 0 or 1"),
+            (GOOD.replace(b"00ff", b"00FF"), "common_feature_index is"),
+            (GOOD.replace(b"00ff00ff00ff00ff", b"00ff"), "common_feature_index is"),
+            (GOOD.replace(b",3,", b",4,"), "feature_num says 4 features, the list has 3"),
+            (GOOD.replace(b",3,", b",-3,"), "feature_num is '-3'"),
+            (GOOD.replace(b"205\x02", b"999\x02"), "'999' is not a field of this file"),
+            (GOOD.replace(b"205\x02", b"101\x02"), "'101' is not a field of this file"),
+            (GOOD.replace(b"205\x02", b"\x02"), "'' is not a field of this file"),
+            (GOOD.replace(b"4186222", b"41x6222"), "id of field 205 is '41x6222'"),
+            (GOOD.replace(b"4186222", b"2147483648"), "at most 2147483647"),
+            (GOOD.replace(b"0.69315", b"nan"), "value of field 853 is 'nan'"),
+            (GOOD.replace(b"0.69315", b"-1.0"), "value of field 853 is '-1.0'"),
+            (GOOD.replace(b"0.69315", b"1."), "value of field 853 is '1.'"),
+            (GOOD.replace(b"0.69315", b"123."), "value of field 853 is '123.'"),
+            (GOOD.replace(b"0.69315", b".5"), "value of field 853 is '.5'"),
+            (GOOD.replace(b"0.69315", b"1e39"), "value of field 853 is '1e39'"),
+            (GOOD.replace(b"0.69315", b"0.693\x0115"), "feature '15' is not field"),
+            (GOOD.replace(b"\x03", b"\x02", 1), "is not field"),
+            (GOOD.replace(b"853\x0210005555", b"205\x0210005555"), "field 205 stands more than once"),
+            (GOOD.replace(b"4186222", b"4186\x00222"), "id of field 205"),
+            (GOOD[:-30], "is not field|feature_num"),
+        ],
+    )
     def test_a_bad_line_is_refused_with_its_number_and_the_reason(self, path: Path, text: bytes, reason: str) -> None:
         (block,) = read(path, GOOD + b"\n" + text + b"\n" + GOOD + b"\n")
         (bad,) = block.rejected
@@ -173,7 +224,8 @@ class TestRefusals:
         for text in (GOOD + b"\n" + GOOD[:-1], GOOD + b"\nabc"):
             (block,) = read(path, text)
             assert [(bad.line, bad.reason) for bad in block.rejected] == [
-                (1, "no newline at the end of the file: the file was cut off")]
+                (1, "no newline at the end of the file: the file was cut off")
+            ]
 
     def test_a_file_without_newlines_is_no_text_file(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(text_lines, "LONGEST_LINE", 1000)
@@ -214,12 +266,18 @@ class TestContradictions:
 
 def random_line(draw: random.Random, table: str) -> bytes:
     """A good line: any fields in any order, bags with several ids, values of every accepted form."""
-    codes = [field.code for field in fields_of(table) for _ in range(draw.choice((0, 1, 3)) if field.bag else 1)
-             if draw.random() < 0.7] or [fields_of(table)[0].code]
+    codes = [
+        field.code
+        for field in fields_of(table)
+        for _ in range(draw.choice((0, 1, 3)) if field.bag else 1)
+        if draw.random() < 0.7
+    ] or [fields_of(table)[0].code]
     draw.shuffle(codes)
-    triples = [f"{code}\x02{draw.randrange(10_091_379)}\x03"
-               f"{draw.choice(('1.0', '1.0', '0.69315', f'{draw.random() * 9:.5f}', f'{draw.random():.3g}'))}"
-               for code in codes]
+    triples = [
+        f"{code}\x02{draw.randrange(10_091_379)}\x03"
+        f"{draw.choice(('1.0', '1.0', '0.69315', f'{draw.random() * 9:.5f}', f'{draw.random():.3g}'))}"
+        for code in codes
+    ]
     key = f"{draw.getrandbits(64):016x}"
     header = [key] if table == COMMON else [str(draw.randrange(10**8)), draw.choice("01"), draw.choice("01"), key]
     return ",".join([*header, str(len(triples)), "\x01".join(triples)]).encode() + b"\n"
@@ -236,7 +294,7 @@ def mutations(draw: random.Random, table: str, count: int) -> Iterator[bytes]:
                 case 0:
                     text[at] = draw.choice(alphabet)
                 case 1:
-                    del text[at:at + draw.choice((1, 1, 1, 20))]
+                    del text[at : at + draw.choice((1, 1, 1, 20))]
                 case 2:
                     text.insert(at, draw.choice(alphabet))
                 case _:
@@ -258,8 +316,9 @@ def assert_same(lines: quick.Lines, expected: list[plain.Line], table: str) -> N
     if table == ROWS:
         assert lines.click.tolist() == [line.click for line in expected]
         assert lines.conversion.tolist() == [line.conversion for line in expected]
-    found = zip(lines.line.tolist(), [ALL[code] for code in lines.code], lines.ids.tolist(), lines.values.tolist(),
-                strict=True)
+    found = zip(
+        lines.line.tolist(), [ALL[code] for code in lines.code], lines.ids.tolist(), lines.values.tolist(), strict=True
+    )
     assert list(found) == [(at, *triple) for at, line in enumerate(expected) for triple in line.triples]
 
 
@@ -299,8 +358,9 @@ class TestBlocksAndShards:
             lines[at] = b"damaged\n"
         return b"".join(lines)
 
-    def test_blocks_do_not_depend_on_how_much_is_read_at_a_time(self, path: Path, text: bytes,
-                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_blocks_do_not_depend_on_how_much_is_read_at_a_time(
+        self, path: Path, text: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         whole = read(path, text)
         assert [bad.line for bad in rejected(whole)] == [0, 700, 701, 2999]
         assert sum(block.lines for block in whole) == 3000
@@ -341,14 +401,22 @@ class TestBlocksAndShards:
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no published rows beside the checkout")
 class TestPublishedRows:
     def test_common_lines(self, path: Path) -> None:
-        text = b"".join((SHARED / name).read_bytes() for name in (
-            "common_features_train.first2.csv", "common_features_train.row3_last_token_inferred.csv"))
+        text = b"".join(
+            (SHARED / name).read_bytes()
+            for name in ("common_features_train.first2.csv", "common_features_train.row3_last_token_inferred.csv")
+        )
         (block,) = read(path, text, COMMON)
         assert (block.lines, block.rejected) == (3, ())
         assert quick.read_lines(text, COMMON) is not None
         first, second, third = block.columns.to_pylist()
-        counts = [sum(len(value) if isinstance(value, list) else value is not None for name, value in row.items()
-                      if name not in (LINE, "key", "group") and ":" not in name) for row in (first, second, third)]
+        counts = [
+            sum(
+                len(value) if isinstance(value, list) else value is not None
+                for name, value in row.items()
+                if name not in (LINE, "key", "group") and ":" not in name
+            )
+            for row in (first, second, third)
+        ]
         assert counts == [343, 811, 7]
         assert (first["key"], first["user_101"], first["age_125"]) == (0x84DCEED2E3A667F8 - 2**64, 31319, 3438774)
         assert (third["user_101"], third["consumption_one_126"], third["geography_129"]) == (None, None, 3864889)

@@ -65,7 +65,7 @@ def world() -> World:
 def pieces(world: World, part: int, rows: int) -> list[Piece]:
     sizes = world.keys_of(part, rows)
     step = planted.KEYS_PER_PIECE
-    return [world.piece(part, first, sizes[first:first + step]) for first in range(0, sizes.size, step)]
+    return [world.piece(part, first, sizes[first : first + step]) for first in range(0, sizes.size, step)]
 
 
 def numbers(column: list[int | None], code: str) -> np.ndarray:
@@ -97,8 +97,9 @@ class TestWhatIsWrittenIsWhatWasPlanted:
     def test_users(self, train: Read, world: World) -> None:
         planted = pieces(world, TRAIN, ROWS)
         for code, name in (("101", "user_101"), ("121", "profile_121"), ("129", "geography_129")):
-            assert np.array_equal(numbers(train.common[name], code),
-                                  np.concatenate([piece.profile[code] for piece in planted]))
+            assert np.array_equal(
+                numbers(train.common[name], code), np.concatenate([piece.profile[code] for piece in planted])
+            )
 
     def test_no_common_row_is_empty(self) -> None:
         profile = World(rows=planted.PUBLISHED_ROWS, seed=0, past_items=0.0).profile(np.arange(planted.USERS))
@@ -113,8 +114,10 @@ class TestWhatIsWrittenIsWhatWasPlanted:
 
     def test_a_cross_is_the_matching_history_entry_with_its_value(self, train: Read) -> None:
         place = {key: row for row, key in enumerate(train.common["key"])}
-        single = (("category_cross_508", "508", "category_206", "206", "category_history_109_14", "109_14"),
-                  ("brand_cross_702", "702", "brand_216", "216", "brand_history_127_14", "127_14"))
+        single = (
+            ("category_cross_508", "508", "category_206", "206", "category_history_109_14", "109_14"),
+            ("brand_cross_702", "702", "brand_216", "216", "brand_history_127_14", "127_14"),
+        )
         found = 0
         for cross, cross_code, own, own_code, history, history_code in single:
             for row in range(2000):
@@ -132,11 +135,21 @@ class TestWhatIsWrittenIsWhatWasPlanted:
         place = {key: row for row, key in enumerate(train.common["key"])}
         for row in range(500):
             user = place[train.rows["key:common"][row]]
-            history = dict(zip(numbers(train.common["intention_history_150_14"][user], "150_14").tolist(),
-                               train.common["intention_history_150_14:weight"][user], strict=True))
+            history = dict(
+                zip(
+                    numbers(train.common["intention_history_150_14"][user], "150_14").tolist(),
+                    train.common["intention_history_150_14:weight"][user],
+                    strict=True,
+                )
+            )
             nodes = set(numbers(train.rows["intentions_210"][row], "210").tolist())
-            crossed = dict(zip(numbers(train.rows["intention_cross_853"][row], "853").tolist(),
-                               train.rows["intention_cross_853:weight"][row], strict=True))
+            crossed = dict(
+                zip(
+                    numbers(train.rows["intention_cross_853"][row], "853").tolist(),
+                    train.rows["intention_cross_853:weight"][row],
+                    strict=True,
+                )
+            )
             assert crossed == {node: history[node] for node in nodes & history.keys()}
 
     def test_history_values_are_logarithms_of_counts(self, train: Read) -> None:
@@ -153,7 +166,6 @@ class TestWhatIsWrittenIsWhatWasPlanted:
     def test_lines_are_numbered_from_one(self, folder: Path) -> None:
         lines = (folder / "sample_skeleton_test.csv").read_bytes().splitlines()
         assert [int(line.split(b",")[0]) for line in lines] == list(range(1, 20_001))
-
 
     def test_several_processes_write_the_same_bytes(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(simulator, "cores", lambda: 2)
@@ -186,8 +198,9 @@ class TestLabels:
         assert read(tmp_path, "train").dropped == pytest.approx(0.05 * 8_000, rel=0.2)
 
     @pytest.mark.parametrize("rates", ["official", "demo"])
-    @pytest.mark.parametrize(("rows", "structure", "tolerance"), [
-        (200_000, True, 1e-6), (200_000, False, 1e-6), (1_200_000, True, 0.05)])
+    @pytest.mark.parametrize(
+        ("rows", "structure", "tolerance"), [(200_000, True, 1e-6), (200_000, False, 1e-6), (1_200_000, True, 0.05)]
+    )
     def test_rates_are_hit(self, rates: str, rows: int, structure: bool, tolerance: float) -> None:
         world = World(rows=rows, seed=1, past_items=PAST_ITEMS)
         expected = CLICK_AND_CONVERSION[rates]
@@ -198,8 +211,9 @@ class TestLabels:
         assert (click * after).sum() / click.sum() == pytest.approx(expected[1], rel=tolerance)
 
     def test_the_ceiling_leaves_room_on_both_sides(self, train: Read) -> None:
-        ceilings = [roc_auc_score(train.rows[name], train.truth[:, task])
-                    for task, name in enumerate(("click", "conversion"))]
+        ceilings = [
+            roc_auc_score(train.rows[name], train.truth[:, task]) for task, name in enumerate(("click", "conversion"))
+        ]
         assert 0.8 < ceilings[0] < 0.88
         assert 0.88 < ceilings[1] < 0.96
 
@@ -219,9 +233,12 @@ class TestLabels:
         place = {key: row for row, key in enumerate(file.common["key"])}
         names = "category_history_109_14", "category_history_109_14:weight"
         for row in range(0, 20_000, 200):
-            user, category = place[file.rows["key:common"][row]], numbers(file.rows["category_206"][row:row + 1], "206")
+            user, category = (
+                place[file.rows["key:common"][row]],
+                numbers(file.rows["category_206"][row : row + 1], "206"),
+            )
             past, weight = (np.array(file.common[name][user]) for name in names)
-            same = (world.kinds[:, numbers(past, "109_14").astype(int)] == world.kinds[:, category])
+            same = world.kinds[:, numbers(past, "109_14").astype(int)] == world.kinds[:, category]
             expected = np.log1p(same @ np.round(np.expm1(weight)))
             assert found[row] == pytest.approx(expected, abs=1e-3)
         assert np.corrcoef(found[:, 0], np.log(file.truth[:, 0] / (1 - file.truth[:, 0])))[0, 1] > 0.6
@@ -317,9 +334,14 @@ class TestSameKnobsSameFiles:
 
         first = files("first")
         assert sorted(first) == [
-            "common_features_test.csv", "common_features_train.csv", "sample_skeleton_test.csv",
-            "sample_skeleton_test.csv.truth.npy", "sample_skeleton_train.csv", "sample_skeleton_train.csv.truth.npy",
-            "simulated.json"]
+            "common_features_test.csv",
+            "common_features_train.csv",
+            "sample_skeleton_test.csv",
+            "sample_skeleton_test.csv.truth.npy",
+            "sample_skeleton_train.csv",
+            "sample_skeleton_train.csv.truth.npy",
+            "simulated.json",
+        ]
         assert files("again") == first
         other = files("other", seed=2)
         assert all(other[name] != first[name] for name in first)
@@ -347,12 +369,15 @@ class TestSameKnobsSameFiles:
             assert len(lines.splitlines()) == 3
 
 
-@pytest.mark.parametrize(("knobs", "message"), [
-    ({"rows": 3}, "rows is 3; allowed: 100 to"),
-    ({"rates": "high"}, "rates is 'high'; allowed: auto, official, demo"),
-    ({"relatedness": 1.5}, "relatedness is 1.5; allowed: 0 to 1"),
-    ({"history": -1.0}, "history is -1.0; allowed: 5 to 2000"),
-])
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [
+        ({"rows": 3}, "rows is 3; allowed: 100 to"),
+        ({"rates": "high"}, "rates is 'high'; allowed: auto, official, demo"),
+        ({"relatedness": 1.5}, "relatedness is 1.5; allowed: 0 to 1"),
+        ({"history": -1.0}, "history is -1.0; allowed: 5 to 2000"),
+    ],
+)
 def test_knobs_out_of_range_are_refused(tmp_path: Path, knobs: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         AliCCP().simulate(tmp_path / "new", **({"rows": 1000} | knobs))

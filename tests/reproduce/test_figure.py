@@ -169,9 +169,7 @@ def test_an_unknown_figure_is_told_which_there_are() -> None:
         ),
     ],
 )
-def test_what_cannot_be_reproduced_is_told(
-    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_cannot_be_reproduced_is_told(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     import re
 
     assert main(["reproduce", *words]) != 0

@@ -95,9 +95,7 @@ def test_every_row_can_be_run(table: Table) -> None:
         (lambda text: text.replace("default: Single-Task", "default: Nobody"), "twins name Nobody"),
     ],
 )
-def test_a_table_that_contradicts_itself_is_refused(
-    tmp_path: Path, change: Callable[[str], str], message: str
-) -> None:
+def test_a_table_that_contradicts_itself_is_refused(tmp_path: Path, change: Callable[[str], str], message: str) -> None:
     shutil.copytree(FOLDER / "printed", tmp_path / "printed")
     text = (FOLDER / "census_mmoe.yaml").read_text()
     assert change(text) != text

@@ -69,8 +69,10 @@ class AliCCP:
 
     @property
     def where(self) -> str:
-        return ("https://tianchi.aliyun.com/dataset/408 (log in): unpack sample_train.tar.gz and sample_test.tar.gz; "
-                "or set dataset.source=simulated for a made-up stand-in")
+        return (
+            "https://tianchi.aliyun.com/dataset/408 (log in): unpack sample_train.tar.gz and sample_test.tar.gz; "
+            "or set dataset.source=simulated for a made-up stand-in"
+        )
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -88,8 +90,9 @@ class AliCCP:
     @property
     def fields(self) -> tuple[Field, ...]:
         ids = tuple(self._field(BY_CODE[code]) for code in self._codes)
-        return ids + tuple(Field(name=_value_name(BY_CODE[code]), kind="number", role="cross")
-                           for code in self._value_codes)
+        return ids + tuple(
+            Field(name=_value_name(BY_CODE[code]), kind="number", role="cross") for code in self._value_codes
+        )
 
     def read(self, shard: Shard) -> Iterator[Block]:
         """The lines of a shard in blocks; see `mtlbench.data.raw.Block`.
@@ -98,21 +101,43 @@ class AliCCP:
             RawError: the file is no text file of lines.
         """
         table = shard.file.table
-        yield from read_blocks(shard, lambda text, first: self._at_once(text, table, first),
-                               lambda text, first: self._one_by_one(text, table, first))
+        yield from read_blocks(
+            shard,
+            lambda text, first: self._at_once(text, table, first),
+            lambda text, first: self._one_by_one(text, table, first),
+        )
 
-    def simulate(self, folder: Path, *, rows: int = 200_000, test_rows: int | None = None,  # noqa: PLR0913 (knobs)
-                 seed: int = 0, rates: Literal["auto", "official", "demo"] = "auto", relatedness: float = 0.5,
-                 structure: bool = True, history: float = 40.0, behaviour: float | Literal["auto"] = "auto",
-                 shift: float | Literal["auto"] = "auto", contradictions: float = 0.0) -> None:
+    def simulate(
+        self,
+        folder: Path,
+        *,
+        rows: int = 200_000,
+        test_rows: int | None = None,  # noqa: PLR0913 (knobs)
+        seed: int = 0,
+        rates: Literal["auto", "official", "demo"] = "auto",
+        relatedness: float = 0.5,
+        structure: bool = True,
+        history: float = 40.0,
+        behaviour: float | Literal["auto"] = "auto",
+        shift: float | Literal["auto"] = "auto",
+        contradictions: float = 0.0,
+    ) -> None:
         """Write a made-up data set in the format of the real one; see `mtlbench.datasets.aliccp.simulator`."""
         from mtlbench.datasets.aliccp.simulator import Knobs, simulate
 
         visible = 0.0 if self.field_set == "usual" else 0.5  # the usual fields hold no behaviours
-        knobs = Knobs(rows=rows, test_rows=rows // 4 if test_rows is None else test_rows, seed=seed, rates=rates,
-                      relatedness=relatedness, structure=structure, history=history, contradictions=contradictions,
-                      behaviour=visible if behaviour == "auto" else behaviour,
-                      shift=visible if shift == "auto" else shift)
+        knobs = Knobs(
+            rows=rows,
+            test_rows=rows // 4 if test_rows is None else test_rows,
+            seed=seed,
+            rates=rates,
+            relatedness=relatedness,
+            structure=structure,
+            history=history,
+            contradictions=contradictions,
+            behaviour=visible if behaviour == "auto" else behaviour,
+            shift=visible if shift == "auto" else shift,
+        )
         simulate(Path(folder), knobs, version=self.simulator_version)
 
     @property
@@ -128,9 +153,14 @@ class AliCCP:
         if raw.bag:
             width = {"210": self.intentions_width, "853": self.cross_width}.get(raw.code, self.history_width)
         target = TARGETS.get(raw.code) if width > 1 else None
-        return Field(name=raw.name, width=width, weighted=raw.bag and raw.value and width > 1,
-                     table=None if raw.table == ROWS else raw.table, role=raw.role,
-                     target=None if target is None else BY_CODE[target].name)
+        return Field(
+            name=raw.name,
+            width=width,
+            weighted=raw.bag and raw.value and width > 1,
+            table=None if raw.table == ROWS else raw.table,
+            role=raw.role,
+            target=None if target is None else BY_CODE[target].name,
+        )
 
     def _at_once(self, text: bytes, table: str, first: int) -> Block | None:
         lines = quick.read_lines(text, table)
@@ -144,8 +174,12 @@ class AliCCP:
         dropped = int(contradictory.sum()) if self.contradictions == "drop" else 0
         if dropped == 0:
             return Block(columns=columns, lines=lines, rejected=rejected)
-        return Block(columns=columns.filter(pa.array(~contradictory)), lines=lines, rejected=rejected,
-                     dropped={CONTRADICTION: dropped})
+        return Block(
+            columns=columns.filter(pa.array(~contradictory)),
+            lines=lines,
+            rejected=rejected,
+            dropped={CONTRADICTION: dropped},
+        )
 
     def _one_by_one(self, text: bytes, table: str, first: int) -> Block:
         good: list[Line] = []
@@ -163,8 +197,9 @@ class AliCCP:
                 good.append(read)
                 number.append(first + position)
         lines = _by_columns(good, table)
-        return self._kept(self._columns(lines, table, np.array(number, np.int64)), _contradictions(lines),
-                          tuple(rejected))
+        return self._kept(
+            self._columns(lines, table, np.array(number, np.int64)), _contradictions(lines), tuple(rejected)
+        )
 
     def _columns(self, lines: quick.Lines, table: str, number: int | np.ndarray) -> pa.RecordBatch:
         """The record batch of these lines, of which the first (or each) has this number within the shard."""
@@ -173,8 +208,12 @@ class AliCCP:
             LINE: pa.array(np.arange(number, number + count) if isinstance(number, int) else number, pa.int64()),
         }
         if table == ROWS:
-            columns |= {"click": pa.array(lines.click), "conversion": pa.array(lines.conversion),
-                        f"{KEY}:{COMMON}": pa.array(lines.key), "source": pa.array(_ids_or(lines, "301", 0))}
+            columns |= {
+                "click": pa.array(lines.click),
+                "conversion": pa.array(lines.conversion),
+                f"{KEY}:{COMMON}": pa.array(lines.key),
+                "source": pa.array(_ids_or(lines, "301", 0)),
+            }
         else:
             # A row without a user is a group of its own: a negative number, made of all but one bit of the key.
             columns |= {KEY: pa.array(lines.key), "group": pa.array(_ids_or(lines, "101", ~(lines.key & LARGEST)))}
@@ -183,7 +222,7 @@ class AliCCP:
         for code in self._codes:
             if BY_CODE[code].table == table:
                 place = ALL.index(code)
-                columns |= self._field_columns(code, lines, by_field[ends[place - 1] if place else 0:ends[place]])
+                columns |= self._field_columns(code, lines, by_field[ends[place - 1] if place else 0 : ends[place]])
         return pa.RecordBatch.from_pydict(columns)
 
     def _field_columns(self, code: str, lines: quick.Lines, mine: np.ndarray) -> dict[str, pa.Array]:

@@ -48,23 +48,50 @@ class RawField:
 
 
 def _user(code: str, name: str, first_id: int, ids: int, coverage: float) -> RawField:
-    return RawField(code=code, name=f"{name}_{code}", table=COMMON, role="user",
-                    first_id=first_id, ids=ids, coverage=coverage)
+    return RawField(
+        code=code, name=f"{name}_{code}", table=COMMON, role="user", first_id=first_id, ids=ids, coverage=coverage
+    )
 
 
 def _history(code: str, name: str, first_id: int, ids: int, coverage: float) -> RawField:
-    return RawField(code=code, name=f"{name}_history_{code}", table=COMMON, role="history", bag=True, value=True,
-                    first_id=first_id, ids=ids, coverage=coverage)
+    return RawField(
+        code=code,
+        name=f"{name}_history_{code}",
+        table=COMMON,
+        role="history",
+        bag=True,
+        value=True,
+        first_id=first_id,
+        ids=ids,
+        coverage=coverage,
+    )
 
 
 def _cross(code: str, name: str, first_id: int, ids: int, coverage: float, bag: bool = False) -> RawField:
-    return RawField(code=code, name=f"{name}_cross_{code}", table=ROWS, role="cross", bag=bag, value=True,
-                    first_id=first_id, ids=ids, coverage=coverage)
+    return RawField(
+        code=code,
+        name=f"{name}_cross_{code}",
+        table=ROWS,
+        role="cross",
+        bag=bag,
+        value=True,
+        first_id=first_id,
+        ids=ids,
+        coverage=coverage,
+    )
 
 
 def _item(code: str, name: str, first_id: int, ids: int, coverage: float, bag: bool = False) -> RawField:
-    return RawField(code=code, name=f"{name}_{code}", table=ROWS, role="item", bag=bag,
-                    first_id=first_id, ids=ids, coverage=coverage)
+    return RawField(
+        code=code,
+        name=f"{name}_{code}",
+        table=ROWS,
+        role="item",
+        bag=bag,
+        first_id=first_id,
+        ids=ids,
+        coverage=coverage,
+    )
 
 
 RAW_FIELDS = (

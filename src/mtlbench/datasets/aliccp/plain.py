@@ -116,8 +116,9 @@ def _triple(token: bytes, table: str) -> tuple[str, int, float]:
         raise BadLineError(f"id of field {field.code} is {_shown(digits)}; expected digits, at most {LARGEST_ID}")
     value = value_of(number)
     if value is None:
-        raise BadLineError(f"value of field {field.code} is {_shown(number)}; "
-                           "expected a number that is not negative and finite")
+        raise BadLineError(
+            f"value of field {field.code} is {_shown(number)}; expected a number that is not negative and finite"
+        )
     return field.code, int(digits), value
 
 

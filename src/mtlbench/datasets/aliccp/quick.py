@@ -94,13 +94,23 @@ def _read(padded: npt.NDArray[np.uint8], places: Integers, table: str) -> Lines:
     line = np.repeat(np.arange(last.size), triples)
     code = _codes(words, start, after_field, table)
     _refuse_repeated(line, code, last.size)
-    return Lines(click=click, conversion=conversion, key=key, line=line, code=code,
-                 ids=_digits(words, after_field + 1, after_id).astype(np.int32),
-                 values=_values(padded, words, after_id + 1, after_value))
+    return Lines(
+        click=click,
+        conversion=conversion,
+        key=key,
+        line=line,
+        code=code,
+        ids=_digits(words, after_field + 1, after_id).astype(np.int32),
+        values=_values(padded, words, after_id + 1, after_value),
+    )
 
 
-def _header(padded: npt.NDArray[np.uint8], words: Words, start: Integers, commas: Integers,
-            ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int8], npt.NDArray[np.int64]]:
+def _header(
+    padded: npt.NDArray[np.uint8],
+    words: Words,
+    start: Integers,
+    commas: Integers,
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int8], npt.NDArray[np.int64]]:
     """Labels (none if there are too few columns for them) and key of every line."""
     labels = []
     for before, after in ((0, 1), (1, 2)) if commas.shape[1] > 2 else ():
@@ -172,7 +182,7 @@ def _values(padded: npt.NDArray[np.uint8], words: Words, start: Integers, stop: 
     values[other[easy]] = _decimal(digits[easy], point[easy], decimals[easy])
     for position in np.flatnonzero(~easy):
         stop_here = int(stop[position])
-        value = value_of(padded[stop_here - int(length[position]):stop_here].tobytes())
+        value = value_of(padded[stop_here - int(length[position]) : stop_here].tobytes())
         _must(value is not None)
         values[other[position]] = value
     return values

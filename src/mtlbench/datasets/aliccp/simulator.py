@@ -69,9 +69,16 @@ class Knobs:
     def __post_init__(self) -> None:
         if self.rates not in get_args(Rates):
             raise ValueError(f"aliccp simulator: rates is {self.rates!r}; allowed: {', '.join(get_args(Rates))}")
-        for knob, low, high in (("rows", 100, PUBLISHED_ROWS), ("test_rows", 100, PUBLISHED_ROWS), ("seed", 0, 2**63),
-                                ("relatedness", 0, 1), ("history", 5, 2000), ("contradictions", 0, 1),
-                                ("behaviour", 0, 0.8), ("shift", 0, 1)):
+        for knob, low, high in (
+            ("rows", 100, PUBLISHED_ROWS),
+            ("test_rows", 100, PUBLISHED_ROWS),
+            ("seed", 0, 2**63),
+            ("relatedness", 0, 1),
+            ("history", 5, 2000),
+            ("contradictions", 0, 1),
+            ("behaviour", 0, 0.8),
+            ("shift", 0, 1),
+        ):
             if not low <= (value := getattr(self, knob)) <= high:
                 raise ValueError(f"aliccp simulator: {knob} is {value}; allowed: {low} to {high}")
 
@@ -113,8 +120,13 @@ def simulate(folder: Path, knobs: Knobs, *, version: int) -> None:
     rates = knobs.rates
     if rates == "auto":
         rates = "official" if knobs.rows >= OFFICIAL_FROM else "demo"
-    world = World(rows=knobs.rows, seed=knobs.seed, behaviour=knobs.behaviour, shift=knobs.shift,
-                  past_items=PAST_ITEMS * (knobs.history / TRIPLES) ** (1 / SATURATION))
+    world = World(
+        rows=knobs.rows,
+        seed=knobs.seed,
+        behaviour=knobs.behaviour,
+        shift=knobs.shift,
+        past_items=PAST_ITEMS * (knobs.history / TRIPLES) ** (1 / SATURATION),
+    )
     law = calibrated(world, CLICK_AND_CONVERSION[rates], knobs.relatedness, knobs.structure)
     folder.mkdir(parents=True, exist_ok=True)
     for part, name, rows in ((TRAIN, "train", knobs.rows), (TEST, "test", knobs.test_rows)):
@@ -130,8 +142,8 @@ def calibrated(world: World, rates: tuple[float, float], relatedness: float, str
     """
     sizes = world.keys_of(TRAIN, world.rows)
     firsts = range(0, sizes.size, KEYS_PER_PIECE)
-    firsts = firsts[::max(1, len(firsts) // CALIBRATION_PIECES)]
-    sample = [world.piece(TRAIN, first, sizes[first:first + KEYS_PER_PIECE]).components for first in firsts]
+    firsts = firsts[:: max(1, len(firsts) // CALIBRATION_PIECES)]
+    sample = [world.piece(TRAIN, first, sizes[first : first + KEYS_PER_PIECE]).components for first in firsts]
     components = {name: np.concatenate([piece[name] for piece in sample]) for name in world.shares}
     scales = {name: (part.mean(axis=0), part.std(axis=0)) for name, part in components.items()}
     law = Law(shares=world.shares, scales=scales, relatedness=relatedness, structure=structure)
@@ -143,19 +155,25 @@ def calibrated(world: World, rates: tuple[float, float], relatedness: float, str
 
 def _write_part(folder: Path, world: World, law: Law, part: int, name: str, rows: int, contradictions: float) -> None:
     skeleton = folder / f"sample_skeleton_{name}.csv"
-    truth = np.lib.format.open_memmap(skeleton.with_name(skeleton.name + ".truth.npy"), mode="w+", dtype=np.float32,
-                                      shape=(rows, 2))
+    truth = np.lib.format.open_memmap(
+        skeleton.with_name(skeleton.name + ".truth.npy"), mode="w+", dtype=np.float32, shape=(rows, 2)
+    )
     sizes = world.keys_of(part, rows)
     after = np.concatenate(([0], np.cumsum(sizes)))
-    jobs = [(part, first, sizes[first:first + KEYS_PER_PIECE], int(after[first]))
-            for first in range(0, sizes.size, KEYS_PER_PIECE)]
+    jobs = [
+        (part, first, sizes[first : first + KEYS_PER_PIECE], int(after[first]))
+        for first in range(0, sizes.size, KEYS_PER_PIECE)
+    ]
     processes = cores() if len(jobs) >= MANY_PIECES else 1
-    with (skeleton.open("wb") as impressions, (folder / f"common_features_{name}.csv").open("wb") as common,
-          closing(each(_Writer(world, law, contradictions), jobs, processes, f"simulating {name}")) as results):
+    with (
+        skeleton.open("wb") as impressions,
+        (folder / f"common_features_{name}.csv").open("wb") as common,
+        closing(each(_Writer(world, law, contradictions), jobs, processes, f"simulating {name}")) as results,
+    ):
         for (_, _, _, begin), (rows_text, common_text, chance) in zip(jobs, results, strict=True):
             impressions.write(rows_text)
             common.write(common_text)
-            truth[begin:begin + len(chance)] = chance
+            truth[begin : begin + len(chance)] = chance
     truth.flush()
 
 

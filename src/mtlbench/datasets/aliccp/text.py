@@ -25,13 +25,20 @@ class Triples:
     value: Floats | None = None
 
 
-def skeleton_lines(world: World, piece: Piece, click: npt.NDArray[np.bool_], conversion: npt.NDArray[np.bool_],
-                   begin: int, random: np.random.Generator) -> bytes:
+def skeleton_lines(
+    world: World,
+    piece: Piece,
+    click: npt.NDArray[np.bool_],
+    conversion: npt.NDArray[np.bool_],
+    begin: int,
+    random: np.random.Generator,
+) -> bytes:
     """Lines of a skeleton file, of which the first is number ``begin`` (from 0) of the file."""
     triples = _item(world, piece)
     for code, history in zip(("508", "509", "702", "853"), _past(world, piece), strict=True):
-        shown = next(part for part in triples if part.code == {"508": "206", "509": "207", "702": "216",
-                                                               "853": "210"}[code])
+        shown = next(
+            part for part in triples if part.code == {"508": "206", "509": "207", "702": "216", "853": "210"}[code]
+        )
         triples.append(_matches(code, shown, history, piece.row_key))
     samples = np.arange(begin + 1, begin + 1 + piece.row_key.size)
     keys = _hexadecimal(piece.key).take(pa.array(piece.row_key))
@@ -47,11 +54,14 @@ def common_lines(world: World, piece: Piece, random: np.random.Generator) -> byt
 
 def _item(world: World, piece: Piece) -> list[Triples]:
     count, nodes = world.nodes(piece.category, piece.item)
-    return [_present("205", piece.item), _present("206", piece.category),
-            _present("207", world.shop(piece.category, piece.item)),
-            _present("216", world.brand(piece.category, piece.item)),
-            Triples(code="210", line=np.repeat(np.arange(count.size), count), number=nodes),
-            _present("301", piece.scenario)]
+    return [
+        _present("205", piece.item),
+        _present("206", piece.category),
+        _present("207", world.shop(piece.category, piece.item)),
+        _present("216", world.brand(piece.category, piece.item)),
+        Triples(code="210", line=np.repeat(np.arange(count.size), count), number=nodes),
+        _present("301", piece.scenario),
+    ]
 
 
 def _past(world: World, piece: Piece) -> list[Triples]:
@@ -60,9 +70,12 @@ def _past(world: World, piece: Piece) -> list[Triples]:
     count, nodes = world.nodes(category, item)
     place = np.arange(nodes.size) - np.repeat(np.cumsum(count) - count, count)
     remembered = place < NODES_REMEMBERED
-    return [_bag("109_14", key, category), _bag("110_14", key, world.shop(category, item)),
-            _bag("127_14", key, world.brand(category, item)),
-            _bag("150_14", np.repeat(key, count)[remembered], nodes[remembered])]
+    return [
+        _bag("109_14", key, category),
+        _bag("110_14", key, world.shop(category, item)),
+        _bag("127_14", key, world.brand(category, item)),
+        _bag("150_14", np.repeat(key, count)[remembered], nodes[remembered]),
+    ]
 
 
 def _bag(code: str, key: Integers, number: Integers) -> Triples:

@@ -134,8 +134,10 @@ class World:
         edges = (np.arange(categories + 1) / categories) ** (1 / STEEPNESS["206"])
         # Half of a vocabulary goes to the categories evenly, half by their popularity.
         share = (np.arange(categories + 1) / categories + edges) / 2
-        return {code: np.floor(share * max(self.sizes[code], 4 * categories)).astype(np.int64)
-                for code in ("205", "207", "216", "210")}
+        return {
+            code: np.floor(share * max(self.sizes[code], 4 * categories)).astype(np.int64)
+            for code in ("205", "207", "216", "210")
+        }
 
     def keys_of(self, part: int, rows: int) -> Integers:
         """Impressions of each key of a part, which sum to ``rows``: geometric, with the published mean."""
@@ -145,7 +147,7 @@ class World:
         last = int(np.searchsorted(after, rows))
         assert last < keys, "more rows than keys could hold"
         size[last] -= after[last] - rows
-        return size[:last + 1]
+        return size[: last + 1]
 
     def piece(self, part: int, first: int, sizes: Integers) -> Piece:
         """Keys ``first``, ``first + 1``, ... of a part, which have so many impressions each."""
@@ -162,9 +164,18 @@ class World:
             components["behaviour"] = self._matches(past_key, past_category, row_key, category, sizes.size)
         if self.shift:
             components["scenario"] = self._scenario_effect(scenario, part)
-        return Piece(key=self._hash("key", part, number), profile=profile, past_key=past_key,
-                     past_category=past_category, past_item=past_item, row_key=row_key, category=category, item=item,
-                     scenario=scenario, components=components)
+        return Piece(
+            key=self._hash("key", part, number),
+            profile=profile,
+            past_key=past_key,
+            past_category=past_category,
+            past_item=past_item,
+            row_key=row_key,
+            category=category,
+            item=item,
+            scenario=scenario,
+            components=components,
+        )
 
     def profile(self, user: Integers) -> dict[str, Integers]:
         """Field 101 and the profile fields of users."""
@@ -206,8 +217,14 @@ class World:
         category = np.where(random.random(key.size) < FROM_FAVOURITES, liked, any_category)
         return key, category, self._within("205", category, random.random(key.size), "item")
 
-    def _shown(self, row_key: Integers, past_key: Integers, past_category: Integers, past_item: Integers,
-               random: np.random.Generator) -> tuple[Integers, Integers]:
+    def _shown(
+        self,
+        row_key: Integers,
+        past_key: Integers,
+        past_category: Integers,
+        past_item: Integers,
+        random: np.random.Generator,
+    ) -> tuple[Integers, Integers]:
         counts = np.bincount(past_key, minlength=int(row_key[-1]) + 1)
         begin, count = (np.cumsum(counts) - counts)[row_key], counts[row_key]
         which = begin + np.floor(random.random(row_key.size) * count).astype(int)
@@ -218,21 +235,34 @@ class World:
         fresh = self._within("205", category, random.random(row_key.size), "item")
         return category, np.where(how < SHOW_PAST_ITEM, past_item[which], fresh)
 
-    def _components(self, user: Integers, profile: dict[str, Integers], row_key: Integers, category: Integers,
-                    item: Integers, scenario: Integers) -> dict[str, Floats]:
+    def _components(
+        self,
+        user: Integers,
+        profile: dict[str, Integers],
+        row_key: Integers,
+        category: Integers,
+        item: Integers,
+        scenario: Integers,
+    ) -> dict[str, Floats]:
         """Parts of the log-odds, float64 ``[R, TASKS]`` each, before scaling."""
         brand = self.brand(category, item)
         wish = np.sum([spread * self._factors(code, profile[code]) for code, spread in INTERACTING.items()], axis=0)
         offer = self._factors("206", category) + BRAND_FACTORS * self._factors("216", brand)
-        taste = np.mean([self._factors("taste", self._favourite(user, np.full(user.size, which)))
-                         for which in range(FAVOURITES)], axis=0)
+        taste = np.mean(
+            [self._factors("taste", self._favourite(user, np.full(user.size, which))) for which in range(FAVOURITES)],
+            axis=0,
+        )
         # A value's own effect is its first factor: what helps to learn the one helps to learn the other.
-        main = [self._factors(code, value)[..., 0]
-                for code, value in (("121", profile["121"][row_key]), ("206", category), ("301", scenario))]
+        main = [
+            self._factors(code, value)[..., 0]
+            for code, value in (("121", profile["121"][row_key]), ("206", category), ("301", scenario))
+        ]
         item_effect = np.stack([self._normal(f"item {task}", item) for task in range(TASKS)], axis=1)
-        return {"main": np.sum(main, axis=0) + 0.5 * item_effect,
-                "profile": (wish[row_key] * offer).sum(axis=2),
-                "taste": (taste[row_key] * self._factors("taste", category)).sum(axis=2)}
+        return {
+            "main": np.sum(main, axis=0) + 0.5 * item_effect,
+            "profile": (wish[row_key] * offer).sum(axis=2),
+            "taste": (taste[row_key] * self._factors("taste", category)).sum(axis=2),
+        }
 
     @cached_property
     def kinds(self) -> Integers:
@@ -240,8 +270,9 @@ class World:
         hashes = [self._hash(f"kind {task}", np.arange(self.sizes["206"])) for task in range(TASKS)]
         return (np.stack(hashes) % np.uint64(KINDS)).astype(np.int64)
 
-    def _matches(self, past_key: Integers, past_category: Integers, row_key: Integers, category: Integers,
-                 keys: int) -> Floats:
+    def _matches(
+        self, past_key: Integers, past_category: Integers, row_key: Integers, category: Integers, keys: int
+    ) -> Floats:
         """ln(1 + past items of the impression's kind), float64 ``[R, TASKS]``; each task has kinds of its own."""
         scores = []
         for kind in self.kinds:
@@ -263,8 +294,13 @@ class World:
         """Factors by vocabulary; the last row, which -1 hits, is zero."""
         random = np.random.Generator(np.random.PCG64([self.seed, 1 << 32]))
         categories = self.sizes["206"]
-        sizes = {"206": categories, "216": int(self.runs["216"][-1]), "taste": categories, "301": len(SCENARIOS) + 1,
-                 **{code: PROFILE_SIZES[code] for code in INTERACTING}}
+        sizes = {
+            "206": categories,
+            "216": int(self.runs["216"][-1]),
+            "taste": categories,
+            "301": len(SCENARIOS) + 1,
+            **{code: PROFILE_SIZES[code] for code in INTERACTING},
+        }
         tables = {}
         for what, size in sizes.items():
             tables[what] = random.standard_normal((size + 1, TASKS, RANK), np.float32)
