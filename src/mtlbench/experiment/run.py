@@ -2,14 +2,12 @@
 
 import json
 import shutil
-import sys
 import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
@@ -21,6 +19,7 @@ from mtlbench.experiment.build import build, fill
 from mtlbench.experiment.check import check_config
 from mtlbench.experiment.data import Data, locate, stored
 from mtlbench.experiment.identity import code_version, run_identity
+from mtlbench.experiment.memory import forget_peak, peak_mb
 from mtlbench.experiment.objects import (
     build_losses,
     build_model,
@@ -88,6 +87,7 @@ def train(config: DictConfig) -> Outcome:
 
 
 def _carry_out(config: DictConfig, data: Data, identity: str, folder: Path, device: torch.device) -> Outcome:
+    forget_peak()
     settings: Settings = fill(Settings, dict(config.trainer), "trainer")
     store = stored(data)
     ranking = configured_ranking(config)
@@ -199,7 +199,7 @@ def _result(
         "best_valid": progress.best,
         "parameters": {"embedding": sizes["embedding"], "dense": sizes["gate"] + sizes["dense"]},
         "rows_per_second": throughput[len(throughput) // 2],
-        "peak_memory_mb": _peak_memory_mb(),
+        "peak_memory_mb": peak_mb(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
 
@@ -215,12 +215,3 @@ def _reported(folder: Path) -> dict[str, Any]:
             stacklevel=3,
         )
     return result
-
-
-def _peak_memory_mb() -> float:
-    """Largest resident memory of this process so far."""
-    if sys.platform == "linux":
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return psutil.Process().memory_info().rss / 2**20

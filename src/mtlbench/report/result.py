@@ -134,7 +134,7 @@ class Cost:
         dataset: the paper's name of the data set.
         parameters: dense ones.
         embedding_parameters: of the table of all ids.
-        peak_memory_mb: of the process.
+        peak_memory_mb: of the run's process, in MiB.
         rows_per_second: in training.
         seconds: of a whole run.
         seconds_to_best: until the selected weights were reached.

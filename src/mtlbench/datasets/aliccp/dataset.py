@@ -107,12 +107,12 @@ class AliCCP:
             lambda text, first: self._one_by_one(text, table, first),
         )
 
-    def simulate(
+    def simulate(  # noqa: PLR0913 (knobs)
         self,
         folder: Path,
         *,
         rows: int = 200_000,
-        test_rows: int | None = None,  # noqa: PLR0913 (knobs)
+        test_rows: int | None = None,
         seed: int = 0,
         rates: Literal["auto", "official", "demo"] = "auto",
         relatedness: float = 0.5,

@@ -1,0 +1,25 @@
+"""The largest resident memory of one run, where a process carries out several."""
+
+import contextlib
+import sys
+from pathlib import Path
+
+import psutil
+
+_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def forget_peak() -> None:
+    """Begin to measure anew; where the system does not allow that, earlier runs of the process count too."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            _RESET.write_text("5")  # proc(5): resets the peak that /proc/self/status tells
+
+
+def peak_mb() -> float:
+    """Largest resident memory since `forget_peak`, in MiB; where it is not known, what is resident now."""
+    if sys.platform == "linux":
+        lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
+        if "VmHWM" in lines:
+            return int(lines["VmHWM"].split()[0]) / 1024
+    return psutil.Process().memory_info().rss / 2**20
