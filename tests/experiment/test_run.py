@@ -10,7 +10,9 @@ from mtlbench.cli.compose import compose
 from mtlbench.experiment import run as run_module
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.evaluation import evaluate_run
-from mtlbench.experiment.run import BusyError, train
+from mtlbench.experiment.identity import code_version
+from mtlbench.experiment.run import BusyError, OtherCodeWarning, train
+from mtlbench.tracking.folder import read_status, write_status
 
 SMALL = [
     "model=shared_bottom", "dataset=census", "dataset.source=simulated", "dataset.simulator.rows=3000",
@@ -40,6 +42,24 @@ def test_starting_over_destroys_nothing_before_everything_else_works(place: Path
             finished(place, "run.fresh=true")
     assert (folder / "result.json").read_text() == before
     assert not train(compose([*SMALL, f"run.data={place}/data", f"run.folder={place}/runs", "run.fresh=true"])).reused
+
+
+def test_a_run_that_was_killed_before_it_could_say_so_is_finished(place: Path):
+    folder = finished(place)
+    write_status(folder, "running")
+    assert read_status(folder).state == "finished"
+    write_status(folder, "interrupted", "SIGINT")
+    assert (read_status(folder).state, read_status(folder).reason) == ("finished", None)
+
+
+def test_a_run_of_two_versions_of_the_code_says_both(place: Path):
+    folder = finished(place, "seed=1")
+    (folder / "result.json").unlink()
+    facts = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**facts, "commit": "0.0.9+old"}))
+    with pytest.warns(OtherCodeWarning, match=r"begun by other code \(0\.0\.9\+old\) and goes on with this"):
+        finished(place, "seed=1")
+    assert json.loads((folder / "result.json").read_text())["code"] == f"0.0.9+old then {code_version()}"
 
 
 def test_a_run_is_not_scored_on_other_data(place: Path):

@@ -110,7 +110,7 @@ def test_verdicts_follow_the_rule() -> None:
     assert cell(result, "old", LOSS).verdict == "nothing printed"
     assert cell(result, "new", BEST).verdict == "nothing printed"
     assert cell(result, "never run", AUC).verdict == "not run"
-    assert result.summary == "16 of 24 cells were run; 2 of 4 are within tolerance of the paper"
+    assert result.summary == "18 of 24 cells were run; 2 of 4 are within tolerance of the paper"
 
 
 @pytest.mark.parametrize(
@@ -171,9 +171,17 @@ def test_negative_transfer_is_tested_where_it_can_be() -> None:
     assert any("negative transfer: worse than the single-task twin, p <= 0.05" in text for text in result.footnotes)
     assert not [text for text in assembled().footnotes if "negative transfer" in text]
     one_seed = [one for one in RUNS if one.seed == 0]
-    assert cell(assembled(one_seed), "old", AUC).negative_transfer
-    nearly = [one if one.row != "old" else run("old", 0, 0.701 - 0.0003) for one in one_seed]
-    assert not cell(assembled(nearly), "old", AUC).negative_transfer, "0.043 % is less than 0.05 %"
+    assert not cell(assembled(one_seed), "old", AUC).negative_transfer, "one seed tests nothing"
+
+
+def test_negative_transfer_is_corrected_for_the_rows_that_could_have_shown_it() -> None:
+    """Differences from the twin of -0.01, -0.012, -0.018 have p = 0.032; with a second row, Holm doubles that."""
+    worse = [0.701 - 0.01, 0.702 - 0.012, 0.706 - 0.018]
+    runs = [one if one.row != "old" else run("old", one.seed, worse[one.seed]) for one in RUNS]
+    alone = [one for one in runs if one.row != "new"]
+    assert cell(assembled(alone), "old", AUC).negative_transfer
+    undecided = [one if one.row != "new" else run("new", one.seed, (0.70, 0.71, 0.70)[one.seed]) for one in runs]
+    assert not cell(assembled(undecided), "old", AUC).negative_transfer
 
 
 def test_new_rows_are_compared_with_the_best_baseline() -> None:
@@ -216,6 +224,67 @@ def test_claims() -> None:
     ]
     assert assembled(lower).claims[0].verdict == "fails"
     assert assembled([one for one in RUNS if one.row != "old"]).claims[0].verdict == "not run"
+
+
+def test_a_claim_says_on_what_it_was_judged() -> None:
+    assert assembled().claims[0].condition == ""
+    simulated = [replace(one, result={**one.result, "origin": "simulated"}) for one in RUNS]
+    (claim,) = assembled(simulated).claims
+    assert (claim.verdict, claim.condition) == ("holds", "simulated")
+    mixed = [*RUNS[:-1], replace(RUNS[-1], result={**RUNS[-1].result, "data": "other"})]
+    (claim,) = assembled(mixed).claims
+    assert (claim.verdict, claim.condition) == ("not run", "mixed data")
+    assert claim.evidence[0] == "new - single, D: click auc: their runs saw different data"
+
+
+@pytest.mark.parametrize(("dense", "verdict"), [(12, "holds"), (30, "undecided"), (31, "fails")])
+def test_counts_are_compared_as_they_are(dense: int, verdict: str) -> None:
+    """With one seed as with many: a number of parameters has no spread."""
+    claim = ClaimSpec(text="new is smaller", better=["new"], than=["single"], metric="parameters")
+    size = {"parameters": {"dense": dense, "embedding": 12}}
+    runs = [run(row, 0, 0.7, **(size if row == "new" else {})) for row in AREAS]
+    result = assemble(replace(TABLE, claims=(claim,)), runs, scale=None, settings=(), private=())
+    assert result.claims[0].verdict == verdict
+    assert result.claims[0].evidence == (f"new - single, D: parameters: {dense - 30:+,}",)
+
+
+def test_a_number_that_is_no_target_is_shown_and_not_held_against_ours() -> None:
+    printed = {key: replace(value, target=key != ("old", AUC)) for key, value in TABLE.printed.items()}
+    result = assemble(replace(TABLE, printed=printed), RUNS, scale=None, settings=(), private=())
+    assert cell(result, "old", AUC).verdict == "not comparable: no target"
+    assert cell(result, "old", AUC).printed == "0.7100"
+    assert cell(result, "new", AUC).verdict == "above"
+    assert result.summary == "18 of 24 cells were run; 2 of 3 are within tolerance of the paper"
+
+
+def test_a_sum_of_losses_needs_them_all() -> None:
+    lacking = {"metrics": {"test/click/auc": 0.7, "test/click/logloss": 0.3}}
+    undefined = {"undefined": {"test/buy/logloss": "no observed rows"}}
+    runs = [one if one.row != "new" else run("new", one.seed, 0.7, **lacking, **undefined) for one in RUNS]
+    for column in (LOSS, WEIGHTED):
+        found = cell(assembled(runs), "new", column)
+        assert found.measured is None
+        notes = [assembled(runs).footnotes[number] for number in found.footnotes]
+        assert notes == ["test/buy/logloss is undefined on D: no observed rows"]
+    assert cell(assembled(runs), "new", LOSS).verdict == "undefined", "the paper prints one"
+    assert cell(assembled(runs), "new", WEIGHTED).verdict == "nothing printed"
+
+
+def test_the_best_and_the_mean_of_one_metric_are_one_rank() -> None:
+    """`single` is best at click once and worst at buy; were click counted twice, it would lead."""
+    buy = replace(AUC, task="buy")
+    areas = {"single": (0.9, 0.5), "old": (0.8, 0.9), "new": (0.7, 0.8)}
+    runs = [
+        run(row, 0, 0.0, metrics={"test/click/auc": click, "test/buy/auc": other})
+        for row, (click, other) in areas.items()
+    ]
+    table = replace(TABLE, columns=(BEST, AUC, buy), claims=())
+    result = assemble(table, runs, scale=None, settings=(), private=())
+    assert result.ranks == {"single": 2.0, "old": 1.5, "new": 2.5}
+
+
+def test_the_rule_of_the_verdicts_is_a_footnote() -> None:
+    assert "within: at most 0.005 (auc), 2 % (logloss_sum) from the printed number" in assembled().footnotes
 
 
 def test_ranks_agreement_costs_and_footnotes() -> None:

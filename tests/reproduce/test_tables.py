@@ -13,7 +13,8 @@ from mtlbench.experiment.build import build
 from mtlbench.experiment.check import check_config
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.objects import configured_ranking
-from mtlbench.reproduce.table import Table, read_table, table_names
+from mtlbench.reproduce.table import LOWER_IS_BETTER, Table, read_table, table_names
+from mtlbench.reproduce.verdict import judge
 
 FOLDER = conf_folder() / "table"
 NAMES = table_names(FOLDER)
@@ -107,3 +108,37 @@ def test_a_table_that_contradicts_itself_is_refused(tmp_path: Path, change: Call
 def test_an_unknown_table_is_told_which_there_are() -> None:
     with pytest.raises(ConfigError, match=r"no table 'dephn_table9'; there are: census_mmoe, .*mssm_table2"):
         read_table(FOLDER, "dephn_table9")
+
+
+CONTRADICTED = {
+    ("mpa_table4", "Fine gate - MMoE, Ali-CCP: conversion precision_at_2_export"),
+    ("mssm_table1", "Single-Task - Shared-Bottom, Alipay-Advertising: purchase auc"),
+    ("mssm_table1", "Single-Task - SNR-Aver, IJCAI-CUP-2015: favourite auc"),
+    ("mssm_table1", "Single-Task - SNR-Aver, Alipay-Advertising: purchase auc"),
+    ("mssm_table1", "Single-Task - MMoE, Alipay-Advertising: following auc"),
+    ("mssm_table1", "Single-Task - MMoE, Alipay-Advertising: purchase auc"),
+    ("mssm_table1", "SNR-Trans - MMoE, IJCAI-CUP-2015: favourite auc"),
+    ("census_mmoe", "MMoE - Cross-Stitch, Census-Income: income auc"),  # by means; by the best runs it is as claimed
+}
+"""Comparisons of which a paper's words say the opposite of its numbers; `inconsistencies.csv` has them too."""
+
+
+def test_claims_are_what_the_papers_numbers_show() -> None:
+    """A claim that a perfect reproduction would refute is none of the paper's, unless the paper contradicts itself."""
+    against: set[tuple[str, str]] = set()
+    compared = 0
+    for table in (read_table(FOLDER, name) for name in NAMES):
+        printed = {key: {0: float(cell.text)} for key, cell in table.printed.items() if cell.text}
+        for claim in table.claims:
+            judged = judge(claim, table.columns, printed, dict.fromkeys(table.datasets))
+            for line in judged.evidence:
+                name, _, difference = line.rpartition(": ")
+                if difference == "not run":
+                    continue
+                compared += 1
+                lower = any(name.endswith(metric) for metric in LOWER_IS_BETTER)
+                value = float(difference.split()[0].replace(",", ""))
+                if value != 0 and (value > 0) == lower:
+                    against.add((table.name, name))
+    assert compared == 256
+    assert against == CONTRADICTED

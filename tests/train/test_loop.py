@@ -20,6 +20,7 @@ from mtlbench.losses import task_losses
 from mtlbench.metrics import evaluate
 from mtlbench.schema import Batch, Schema
 from mtlbench.tracking.journal import Journal
+from mtlbench.train import checkpoint
 from mtlbench.train.checkpoint import CheckpointError
 from mtlbench.train.interrupt import Interrupted
 from mtlbench.train.loop import batch_bounds, fit
@@ -345,6 +346,19 @@ def test_another_model_in_the_folder_is_refused(tmp_path: Path):
     trained(tmp_path)
     with pytest.raises(CheckpointError, match=r"last\.pt holds another model"):
         trained(tmp_path, model=Copies())
+    with pytest.raises(CheckpointError, match=r"weights in .*best\.pt are not those of this"):
+        load_best(Copies(), SCHEMA.tasks, "auc", tmp_path / "best.pt", "toy")
+
+
+def test_the_time_of_a_run_is_that_of_all_its_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    signal_at(monkeypatch, 4)
+    with pytest.raises(Interrupted):
+        trained(tmp_path)
+    last = checkpoint.load(tmp_path / "last.pt", identity="toy")
+    assert 0 < last["progress"]["spent"] < 60
+    last["progress"]["spent"] = 1000.0
+    checkpoint.save(tmp_path / "last.pt", last)
+    assert 1000 < trained(tmp_path)[1].spent < 1060
 
 
 def test_an_undefined_selection_metric_is_an_error(tmp_path: Path):

@@ -104,9 +104,10 @@ def _carry_out(config: DictConfig, data: Data, identity: str, folder: Path, devi
     journal = Journal(folder)
     tracker = open_tracker(uri=config.run.tracker.uri, experiment=config.run.tracker.experiment, runs=folder.parent)
     place = Place(identity=identity, folder=folder, journal=journal, device=device, seed=config.seed)
-    began = time.time()
+    began = time.monotonic()
     try:
         rows = (_placed(store, "train", device, settings), _placed(store, "valid", device, settings))
+        fitting = time.monotonic()
         progress = fit(
             model,
             optimizers,
@@ -117,10 +118,12 @@ def _carry_out(config: DictConfig, data: Data, identity: str, folder: Path, devi
             place,
             after_epoch=lambda: tracker.update(folder) if tracker else None,
         )
+        fitted = time.monotonic()
         best_step = load_best(model, store.schema.tasks, settings.select, place.best, identity)
         metrics = measure(model, store.split("test"), losses, settings, device, ranking)[1].prefixed("test")
         journal.append(step=progress.step, epoch=progress.epoch, values=metrics.values, undefined=metrics.undefined)
-        result = _result(config, data, identity, model, progress, best_step, metrics) | {"seconds": time.time() - began}
+        seconds = (fitting - began) + progress.spent + (time.monotonic() - fitted)
+        result = _result(read_facts(folder)[0], model, progress, best_step, metrics) | {"seconds": seconds}
         write_json(folder / "result.json", result)
         write_status(folder, "finished")
     except BaseException as error:
@@ -135,14 +138,17 @@ def _carry_out(config: DictConfig, data: Data, identity: str, folder: Path, devi
 
 def _open_folder(config: DictConfig, data: Data, identity: str, folder: Path) -> None:
     """Write what the run is (configuration, data, code) where that has not been done."""
-    code = code_version()
-    if (folder / "run.json").exists() and (before := read_facts(folder)[0].commit) != code:
-        warnings.warn(
-            f"run {identity} was begun by other code ({before}) and goes on with this ({code}). "
-            "Start over with run.fresh=true.",
-            OtherCodeWarning,
-            stacklevel=2,
-        )
+    code = versions = code_version()
+    if (folder / "run.json").exists():
+        versions = read_facts(folder)[0].commit
+        if not versions.endswith(code):
+            warnings.warn(
+                f"run {identity} was begun by other code ({versions}) and goes on with this ({code}). "
+                "Start over with run.fresh=true.",
+                OtherCodeWarning,
+                stacklevel=2,
+            )
+            versions = f"{versions} then {code}"
     saved = config.copy()
     if saved.run.tracker.uri is not None:
         saved.run.tracker.uri = public(saved.run.tracker.uri)  # a password is not for keeping
@@ -156,7 +162,7 @@ def _open_folder(config: DictConfig, data: Data, identity: str, folder: Path) ->
             seed=config.seed,
             data=data.fingerprint,
             origin=data.origin,
-            commit=code,
+            commit=versions,
             paper=None if config.run.choices.profile == "default" else config.run.choices.profile,
         ),
     )
@@ -173,9 +179,7 @@ def _placed(store: Store, split: str, device: torch.device, settings: Settings) 
 
 
 def _result(
-    config: DictConfig,
-    data: Data,
-    identity: str,
+    facts: Facts,
     model: nn.Module,
     progress: Progress,
     best_step: dict[str, int],
@@ -184,13 +188,13 @@ def _result(
     sizes = {kind: sum(p.numel() for p in group) for kind, group in parameter_groups(model).items()}
     throughput = sorted(progress.rows_per_second)
     return {
-        "identity": identity,
-        "code": code_version(),
-        "model": config.run.choices.model,
-        "dataset": data.config.name,
-        "origin": data.origin,
-        "data": data.fingerprint,
-        "seed": config.seed,
+        "identity": facts.identity,
+        "code": facts.commit,
+        "model": facts.model,
+        "dataset": facts.dataset,
+        "origin": facts.origin,
+        "data": facts.data,
+        "seed": facts.seed,
         "metrics": metrics.values,
         "undefined": metrics.undefined,
         "epochs": progress.epoch,

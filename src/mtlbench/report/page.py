@@ -63,7 +63,7 @@ def badge(cell: Cell, column: Column) -> tuple[str, str]:
         return kind, f"{cell.verdict}: {kind}"
     if cell.verdict.startswith("not comparable: "):
         return "incomparable", cell.verdict.removeprefix("not comparable: ")
-    return {"within": "within", "not run": "absent"}.get(cell.verdict, "plain"), cell.verdict
+    return {"within": "within", "not run": "absent", "undefined": "absent"}.get(cell.verdict, "plain"), cell.verdict
 
 
 def remarks(cell: Cell, column: Column) -> list[str]:
@@ -87,7 +87,7 @@ def sort_value(cell: Cell, column: Column) -> str:
     """Our number in full, for the script that sorts; empty where nothing was run."""
     if cell.measured is None:
         return ""
-    return repr(cell.measured.best if column.statistic == "best" else cell.measured.mean)
+    return repr(cell.measured.under(column))
 
 
 def groups(columns: Iterable[Column]) -> list[tuple[str, int]]:
@@ -106,7 +106,7 @@ def counts(result: TableResult) -> dict[str, str]:
     pairs = [pair for row in result.rows for pair in zip(row.cells, result.columns, strict=True)]
     kinds = Counter(badge(cell, column)[0] for cell, column in pairs)
     claims = Counter(claim.verdict for claim in result.claims)
-    ran = sum(cell.measured is not None for cell, _ in pairs)
+    ran = sum(cell.verdict != "not run" for cell, _ in pairs)
     compared = kinds["within"] + kinds["better"] + kinds["worse"]
     verdicts = [f"{kinds[kind]} {kind}" for kind in ("within", "better", "worse") if kinds[kind]]
     return {

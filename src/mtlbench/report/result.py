@@ -9,6 +9,8 @@ Verdict = Literal[
     "below",
     "nothing printed",
     "not run",
+    "undefined",
+    "not comparable: no target",
     "not comparable: simulated",
     "not comparable: private data",
     "not comparable: scaled",
@@ -62,6 +64,10 @@ class Measured:
     interval: tuple[float, float] | None
     best: float
 
+    def under(self, column: Column) -> float:
+        """What stands under a column: the mean, or the best."""
+        return self.best if column.statistic == "best" else self.mean
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
@@ -93,7 +99,8 @@ class Cell:
         verdict: by the table's rule.
         comparison: with the best baseline, for rows that are none.
         gain: relative gain over the row's single-task twin, in per cent, better is positive; ``None`` without one.
-        negative_transfer: whether it counts as worse than that twin (`statistics.transfers_negatively`).
+        negative_transfer: whether it is worse than that twin: a paired t-test by seed, Holm-corrected within the
+            column; never where nothing can be tested.
         footnotes: places in `TableResult.footnotes`.
     """
 
@@ -167,13 +174,17 @@ class Claim:
     Attributes:
         text: the claim in our words.
         verdict: ``holds`` if every comparison points that way and is significant after Holm's correction, ``fails`` if
-            one points the other way and is significant, ``undecided`` otherwise.
+            one points the other way and is significant, ``undecided`` otherwise. Counts are not tested: they have
+            no spread.
         evidence: a line per comparison.
+        condition: what the runs were that it was judged on, where that is not what the paper speaks of, such as
+            ``simulated``.
     """
 
     text: str
     verdict: ClaimVerdict
     evidence: tuple[str, ...]
+    condition: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -188,7 +199,7 @@ class TableResult:
         claims: see `Claim`.
         agreement: by column name: Kendall's tau between the paper's order of rows and ours; ``None`` where it is
             undefined.
-        ranks: by row label: average rank over the columns of a direction, 1 the best.
+        ranks: by row label: average rank over the AUCs of all tasks (over all columns where there is none), 1 the best.
         footnotes: what a reader must know: fewer seeds than the paper, departures, inconsistencies, origin of data.
         marks: what must stand on top: ``SIMULATED DATA``, ``SCALED: ...``, ``OWN SETTINGS: ...``; empty for real
             data at full size, run as the table or figure says.

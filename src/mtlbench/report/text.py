@@ -96,7 +96,8 @@ def _both(cell: Cell, column: Column) -> str:
 def _claims(result: TableResult) -> list[str]:
     lines = []
     for claim in result.claims:
-        lines += [f"- **{claim.verdict}**: {claim.text}", *(f"  - {text}" for text in claim.evidence)]
+        condition = f" ({claim.condition})" * bool(claim.condition)
+        lines += [f"- **{claim.verdict}**{condition}: {claim.text}", *(f"  - {text}" for text in claim.evidence)]
     return ["## Claims", "", *lines, ""] if lines else []
 
 

@@ -1,14 +1,18 @@
 """Finished runs become a table: numbers beside printed ones, comparisons, verdicts, footnotes."""
 
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import median
 
 from mtlbench.report.result import Cell, Column, Comparison, Cost, Measured, Row, TableResult, Verdict
 from mtlbench.reproduce import statistics
 from mtlbench.reproduce.finished import Finished, listed, marks, origins
-from mtlbench.reproduce.table import LOWER_IS_BETTER, Table
-from mtlbench.reproduce.verdict import cell_verdict, judge
+from mtlbench.reproduce.table import LOWER_IS_BETTER, Table, distinct
+from mtlbench.reproduce.verdict import COUNTS, cell_verdict, judge, rule
+
+SUMS = ("logloss_sum", "logloss_weighted")
+"""Metrics that are summed over the tasks of a run."""
 
 BySeed = dict[int, float]
 Values = dict[tuple[str, Column], BySeed]
@@ -26,32 +30,21 @@ def assemble(
         private: choices of data sets that were never published.
     """
     values = measured_values(table, runs)
+    found = _Found(
+        spreads={
+            key: statistics.spread(by_seed, higher_is_better=key[1].higher_is_better)
+            for key, by_seed in values.items()
+            if by_seed
+        },
+        obstacles={dataset: _obstacle(dataset, runs, scale, private) for dataset in table.datasets},
+        comparisons={column: _comparisons(table, column, values) for column in table.columns},
+        negative={column: _negative_transfers(table, column, values) for column in table.columns},
+    )
     notes = _Footnotes()
-    obstacles: dict[str, Verdict | None] = {
-        dataset: _obstacle(dataset, runs, scale, private) for dataset in table.datasets
-    }
-    spreads = {
-        key: statistics.spread(by_seed, higher_is_better=key[1].higher_is_better)
-        for key, by_seed in values.items()
-        if by_seed
-    }
     rows: list[Row] = []
-    comparisons = {column: _comparisons(table, column, values) for column in table.columns}
     for spec in table.rows:
         own = [run for run in runs if run.row == spec.label]
-        cells = tuple(
-            _cell(
-                table,
-                spec.label,
-                column,
-                spreads,
-                obstacles,
-                comparisons[column].get(spec.label),
-                _lack([run for run in own if run.dataset == column.dataset], column),
-                notes,
-            )
-            for column in table.columns
-        )
+        cells = tuple(_cell(table, spec.label, column, found, own, notes) for column in table.columns)
         rows.append(
             Row(label=spec.label, group=spec.group, cells=cells, runs=tuple(map(listed, own)), costs=_costs(own))
         )
@@ -63,9 +56,9 @@ def assemble(
         place=table.place,
         columns=table.columns,
         rows=tuple(rows),
-        claims=tuple(judge(claim, table.columns, values) for claim in table.claims),
-        agreement={column.name: _agreement(table, column, spreads) for column in table.columns},
-        ranks=_ranks(table, spreads),
+        claims=tuple(judge(claim, table.columns, values, found.obstacles) for claim in table.claims),
+        agreement={column.name: _agreement(table, column, found.spreads) for column in table.columns},
+        ranks=_ranks(table, found.spreads),
         footnotes=tuple(notes.texts),
         marks=marks(runs, scale, settings),
         summary=_summary(rows),
@@ -90,10 +83,12 @@ def metric_of(run: Finished, column: Column) -> float | None:
     metrics: Mapping[str, float] = run.result["metrics"]
     if column.metric == "parameters":
         return float(sum(run.result["parameters"].values()))
-    if column.metric in ("logloss_sum", "logloss_weighted"):
-        losses = {name.split("/")[1]: value for name, value in metrics.items() if name.endswith("/logloss")}
-        weights = run.weights if column.metric == "logloss_weighted" else dict.fromkeys(losses, 1.0)
-        return sum(weights[task] * loss for task, loss in losses.items()) if losses else None
+    if column.metric in SUMS:
+        names = [f"test/{task}/logloss" for task in run.weights]
+        if not all(name in metrics for name in names):  # a sum of the others would pass for one of all
+            return None
+        weights = run.weights.values() if column.metric == "logloss_weighted" else [1.0] * len(names)
+        return sum(weight * metrics[name] for weight, name in zip(weights, names, strict=True))
     return metrics.get(name_of(column))
 
 
@@ -107,6 +102,8 @@ def _lack(runs: Sequence[Finished], column: Column) -> str | None:
     if not runs or column.metric in ("parameters", "auc_gain"):
         return None
     name, result = name_of(column), runs[0].result
+    if column.metric in SUMS:
+        name = next(loss for task in runs[0].weights if (loss := f"test/{task}/logloss") not in result["metrics"])
     if reason := result.get("undefined", {}).get(name):
         return f"{name} is undefined on {column.dataset}: {reason}"
     return f"{column.dataset}: runs have no {name}; they have {', '.join(sorted(result['metrics']))}"
@@ -125,37 +122,40 @@ def _fill_gains(table: Table, column: Column, values: Values, runs: Sequence[Fin
                 values[label, column][seed] = 100 * (area / (sum(baseline) / len(baseline)) - 1)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Found:
+    """What was measured: by row and column, by data set, by column and row, by column."""
+
+    spreads: Mapping[tuple[str, Column], Measured]
+    obstacles: Mapping[str, Verdict | None]
+    comparisons: Mapping[Column, Mapping[str, Comparison]]
+    negative: Mapping[Column, Collection[str]]
+
+
 def _cell(
-    table: Table,
-    label: str,
-    column: Column,
-    spreads: Mapping[tuple[str, Column], Measured],
-    obstacles: Mapping[str, Verdict | None],
-    comparison: Comparison | None,
-    lack: str | None,
-    notes: "_Footnotes",
+    table: Table, label: str, column: Column, found: _Found, runs: Sequence[Finished], notes: "_Footnotes"
 ) -> Cell:
-    printed, measured = table.printed.get((label, column)), spreads.get((label, column))
+    own = [run for run in runs if run.dataset == column.dataset]
+    printed, measured = table.printed.get((label, column)), found.spreads.get((label, column))
     own_notes = [printed.note] if printed is not None and printed.note else []
     if measured is not None and len(measured.values) < table.seeds:
         own_notes.append(f"{len(measured.values)} of {table.seeds} seeds")
-    if measured is None and lack is not None:
+    if measured is None and (lack := _lack(own, column)) is not None:
         own_notes.append(lack)
-    twin, gain, negative = table.twin(label), None, False
-    if twin is not None and measured is not None and (other := spreads.get((twin, column))) is not None:
-        ours, theirs = (m.best if column.statistic == "best" else m.mean for m in (measured, other))
+    twin, gain = table.twin(label), None
+    if twin is not None and measured is not None and (other := found.spreads.get((twin, column))) is not None:
+        ours, theirs = measured.under(column), other.under(column)
         gain = statistics.gain(ours, theirs, higher_is_better=column.higher_is_better)
-        negative = column.metric != "parameters" and statistics.transfers_negatively(
-            measured, other, higher_is_better=column.higher_is_better
-        )
     return Cell(
         printed=printed.text if printed is not None and printed.text else None,
         bold=None if printed is None else printed.bold,
         measured=measured,
-        verdict=cell_verdict(column, printed, measured, table.tolerance, obstacles[column.dataset]),
-        comparison=comparison,
+        verdict=cell_verdict(
+            column, printed, measured, table.tolerance, found.obstacles[column.dataset], ran=bool(own)
+        ),
+        comparison=found.comparisons[column].get(label),
         gain=gain,
-        negative_transfer=negative,
+        negative_transfer=label in found.negative[column],
         footnotes=tuple(notes.number(text) for text in own_notes),
     )
 
@@ -184,6 +184,24 @@ def _comparisons(table: Table, column: Column, values: Values) -> dict[str, Comp
     }
 
 
+def _negative_transfers(table: Table, column: Column, values: Values) -> set[str]:
+    """Rows that are worse than their single-task twins by a paired test, Holm-corrected within the column."""
+    if column.metric in COUNTS:
+        return set()
+    twins = {
+        spec.label: twin
+        for spec in table.rows
+        if (twin := table.twin(spec.label)) is not None and set(values[spec.label, column]) & set(values[twin, column])
+    }
+    tests = [statistics.paired(values[label, column], values[twin, column]) for label, twin in twins.items()]
+    corrected = statistics.holm([p for _, p, _ in tests])
+    return {
+        label
+        for label, (difference, _, _), p in zip(twins, tests, corrected, strict=True)
+        if p is not None and p <= statistics.LEVEL and (difference < 0) == column.higher_is_better
+    }
+
+
 def _obstacle(dataset: str, runs: Sequence[Finished], scale: float | None, private: Sequence[str]) -> Verdict | None:
     """Why the measured numbers of a data set cannot be compared with printed ones."""
     own = [run for run in runs if run.dataset == dataset]
@@ -197,7 +215,7 @@ def _obstacle(dataset: str, runs: Sequence[Finished], scale: float | None, priva
 
 
 def _agreement(table: Table, column: Column, spreads: Mapping[tuple[str, Column], Measured]) -> float | None:
-    ours = {label: measured.mean for (label, other), measured in spreads.items() if other == column}
+    ours = {label: measured.under(column) for (label, other), measured in spreads.items() if other == column}
     printed = {
         label: float(cell.text) for (label, other), cell in table.printed.items() if other == column and cell.text
     }
@@ -205,9 +223,11 @@ def _agreement(table: Table, column: Column, spreads: Mapping[tuple[str, Column]
 
 
 def _ranks(table: Table, spreads: Mapping[tuple[str, Column], Measured]) -> dict[str, float]:
-    """Average rank over the AUC columns, or over all if there are none."""
-    columns = [column for column in table.columns if column.metric == "auc"] or list(table.columns)
-    values = [{label: m.mean for (label, other), m in spreads.items() if other == column} for column in columns]
+    """Average rank over the AUC columns, or over all if there are none; a mean and a best of one AUC count once."""
+    columns = [column for column in distinct(table.columns) if column.metric == "auc"] or distinct(table.columns)
+    values = [
+        {label: m.under(column) for (label, other), m in spreads.items() if other == column} for column in columns
+    ]
     return statistics.average_ranks(values, [column.higher_is_better for column in columns])
 
 
@@ -233,14 +253,17 @@ def _costs(runs: Sequence[Finished]) -> tuple[Cost, ...]:
 
 def _general_notes(table: Table, runs: Sequence[Finished], negative: bool, notes: "_Footnotes") -> None:
     notes.number(f"{table.seeds} seeds per cell: {table.seeds_note}")
+    if table.tolerance and any(cell.text for cell in table.printed.values()):
+        used = {column.metric for column in table.columns}
+        notes.number(rule({metric: by for metric, by in table.tolerance.items() if metric in used}))
     for text in table.notes:
         notes.number(text)
     for text in origins(runs):
         notes.number(text)
     if negative:
         notes.number(
-            "negative transfer: worse than the single-task twin, p <= 0.05 (paired t-test by seed); with one seed, by "
-            f"more than {statistics.LOSS_FROM} %"
+            "negative transfer: worse than the single-task twin, p <= 0.05 (paired t-test by seed, Holm-corrected "
+            "within the column)"
         )
     directions = {column.metric for column in table.columns if column.metric in LOWER_IS_BETTER}
     if directions:
@@ -249,7 +272,7 @@ def _general_notes(table: Table, runs: Sequence[Finished], negative: bool, notes
 
 def _summary(rows: Sequence[Row]) -> str:
     cells = [cell for row in rows for cell in row.cells]
-    ran = [cell for cell in cells if cell.measured is not None]
+    ran = [cell for cell in cells if cell.verdict != "not run"]
     compared = [cell for cell in ran if cell.verdict in typing.get_args(Verdict)[:3]]
     within = sum(cell.verdict == "within" for cell in compared)
     if not ran:

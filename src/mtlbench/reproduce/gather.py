@@ -26,7 +26,8 @@ def gather(planned: Sequence[PlannedRun], elsewhere: Mapping[str, dict[str, Any]
         if not run.finished and run.identity not in elsewhere:
             continue
         result = read_json(run.folder / RESULT) if run.finished else elsewhere[run.identity]
-        tasks = [name.split("/")[1] for name in result["metrics"] if name.endswith("/logloss")]
+        measured = {**result["metrics"], **result.get("undefined", {})}
+        tasks = [name.split("/")[1] for name in measured if name.endswith("/logloss")]
         weights = OmegaConf.select(run.config, "balancing.weights")
         finished.append(
             Finished(

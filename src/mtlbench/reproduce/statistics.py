@@ -13,9 +13,6 @@ from mtlbench.report.result import Measured
 LEVEL = 0.05
 """Significance, as in MSSM's Table 1."""
 
-LOSS_FROM = 0.05
-"""Per cent of loss against the single-task twin that counts as negative transfer where nothing can be tested."""
-
 WILCOXON_FROM = 6
 """Pairs from which Wilcoxon's test can reach the level at all: with five its smallest two-sided p is 1/16."""
 
@@ -99,18 +96,3 @@ def agreement(ours: Mapping[str, float], printed: Mapping[str, float]) -> float 
 def gain(value: float, twin: float, *, higher_is_better: bool) -> float:
     """Relative gain over the single-task twin in per cent; positive is better."""
     return 100 * (value - twin) / abs(twin) * (1 if higher_is_better else -1)
-
-
-def transfers_negatively(ours: Measured, twin: Measured, *, higher_is_better: bool) -> bool:
-    """Whether a row is worse than its single-task twin: significantly (paired t-test by seed), if that can be tested.
-
-    With one common seed, or differences that are all alike, worse means by more than `LOSS_FROM` per cent.
-    """
-    here, there = (dict(zip(each.seeds, each.values, strict=True)) for each in (ours, twin))
-    if not (common := here.keys() & there.keys()):
-        return False
-    difference, p, _ = paired(here, there)
-    if p is not None:
-        return p <= LEVEL and (difference < 0) == higher_is_better
-    mean = sum(there[seed] for seed in common) / len(common)
-    return gain(mean + difference, mean, higher_is_better=higher_is_better) < -LOSS_FROM

@@ -2,7 +2,7 @@
 
 import csv
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -55,11 +55,15 @@ class Paper:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Printed:
-    """A printed number: its digits as text, whether it is bold (``None``: not known), a remark."""
+    """A printed number: its digits as text, whether it is bold (``None``: not known), a remark.
+
+    One that is no target is shown, and ours are not held against it: nobody knows what it is a number of.
+    """
 
     text: str
     bold: bool | None
     note: str
+    target: bool = True
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -122,6 +126,16 @@ class Table:
         """Label of a row's single-task twin, if it has one."""
         twin = self.twins.get(label, self.twins.get("default"))
         return None if twin == label else twin
+
+
+def distinct(columns: Sequence[Column]) -> list[Column]:
+    """One column for each data set, task and metric, in their order: a mean and a best are of the same runs."""
+    chosen: dict[tuple[str, str, str], Column] = {}
+    for column in columns:
+        key = (column.dataset, column.task, column.metric)
+        if key not in chosen or column.statistic == "mean":
+            chosen[key] = column
+    return list(chosen.values())
 
 
 def table_names(folder: Path) -> list[str]:
@@ -195,7 +209,8 @@ def _printed(path: Path) -> dict[tuple[str, Column], Printed]:
         if (line["row"], column) in printed:
             raise ConfigError(f"{path}: row '{line['row']}' has two numbers under '{column.name}'")
         bold = {"1": True, "0": False, "": None}[line["bold"]]
-        printed[line["row"], column] = Printed(text=line["value"], bold=bold, note=line["note"])
+        target = line.get("target", "") != "0"
+        printed[line["row"], column] = Printed(text=line["value"], bold=bold, note=line["note"], target=target)
     return printed
 
 

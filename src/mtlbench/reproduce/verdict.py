@@ -1,15 +1,23 @@
 """What a measured number says about a printed one, and what measured rows say about a paper's claims."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from mtlbench.report.result import Claim, ClaimVerdict, Column, Measured, Verdict
 from mtlbench.reproduce.statistics import LEVEL, holm, paired
-from mtlbench.reproduce.table import ClaimSpec, Printed
+from mtlbench.reproduce.table import ClaimSpec, Printed, distinct
 
 RELATIVE = ("logloss", "logloss_sum", "logloss_weighted", "parameters")
 """Metrics whose tolerance is a share of the printed value, since they have no common scale."""
 
+COUNTS = ("parameters",)
+"""Metrics that are the same for every seed."""
+
+MIXED: Verdict = "not comparable: mixed data"
+
 BySeed = Mapping[int, float]
+Obstacles = Mapping[str, Verdict | None]
+"""By data set: why what was measured there cannot be held against what is printed, if it cannot."""
 
 
 def cell_verdict(
@@ -18,6 +26,8 @@ def cell_verdict(
     measured: Measured | None,
     tolerance: Mapping[str, float],
     obstacle: Verdict | None,
+    *,
+    ran: bool,
 ) -> Verdict:
     """The rule: within the table's tolerance of the printed value, or above or below it.
 
@@ -27,56 +37,98 @@ def cell_verdict(
         measured: ours, if there is one.
         tolerance: by metric; absolute, or relative for `RELATIVE`; 0 where it names none.
         obstacle: why the two are not comparable, if they are not.
+        ran: whether there are runs, which may all leave the metric undefined.
     """
     if measured is None:
-        return "not run"
+        return "not run" if not ran else "undefined" if printed is not None and printed.text else "nothing printed"
     if obstacle is not None:
         return obstacle
     if printed is None or not printed.text:
         return "nothing printed"
+    if not printed.target:
+        return "not comparable: no target"
     target = float(printed.text)
     allowed = tolerance.get(column.metric, 0.0) * (abs(target) if column.metric in RELATIVE else 1.0)
-    value = measured.best if column.statistic == "best" else measured.mean
+    value = measured.under(column)
     if abs(value - target) <= allowed:
         return "within"
     return "above" if value > target else "below"
 
 
-def judge(claim: ClaimSpec, columns: Sequence[Column], values: Mapping[tuple[str, Column], BySeed]) -> Claim:
+def rule(tolerance: Mapping[str, float]) -> str:
+    """How far apart two numbers may be that are within, in words."""
+    parts = [
+        f"{100 * allowed:g} % ({metric})" if metric in RELATIVE else f"{allowed:g} ({metric})"
+        for metric, allowed in tolerance.items()
+    ]
+    return f"within: at most {', '.join(parts)} from the printed number"
+
+
+def judge(
+    claim: ClaimSpec, columns: Sequence[Column], values: Mapping[tuple[str, Column], BySeed], obstacles: Obstacles
+) -> Claim:
     """Whether a claim holds in what was measured; see `mtlbench.report.result.Claim`.
 
     Args:
         claim: who beats whom.
         columns: of the table.
         values: by row label and column, the values by seed.
+        obstacles: see `Obstacles`; models that saw different data are not compared.
     """
-    chosen = {  # the runs of a mean and of a best are the same
-        (column.dataset, column.task): column
-        for column in reversed(columns)
+    columns = [
+        column
+        for column in distinct(columns)
         if column.metric == claim.metric
         and column.dataset in (claim.datasets or [column.dataset])
         and column.task in (claim.tasks or [column.task])
-    }
-    columns = list(chosen.values())[::-1]
+    ]
     pairs = [(column, ours, theirs) for column in columns for ours in claim.better for theirs in claim.than]
-    tests: list[tuple[str, float, float | None, int]] = []
+    compared: list[_Compared] = []
     missing: list[str] = []
     for column, ours, theirs in pairs:
         one, other = values.get((ours, column), {}), values.get((theirs, column), {})
-        seeds = len(set(one) & set(other))
-        if not seeds:
-            missing.append(f"{ours} against {theirs}, {column.name}: not run")
-            continue
-        difference, p, _ = paired(one, other)
-        better = difference if column.higher_is_better else -difference
-        tests.append((f"{ours} - {theirs}, {column.name}: {difference:+.{max(column.digits, 4)}f}", better, p, seeds))
-    corrected = holm([p for _, _, p, _ in tests])
-    evidence = [
-        f"{text} ({seeds} seed{'s' * (seeds > 1)}, {'n too small to test' if p is None else f'p = {p:.3g}'})"
-        for (text, _, _, seeds), p in zip(tests, corrected, strict=True)
-    ]
-    directions = [(better, p is not None and p <= LEVEL) for (_, better, _, _), p in zip(tests, corrected, strict=True)]
-    return Claim(text=claim.text, verdict=_claim_verdict(directions, bool(missing)), evidence=(*evidence, *missing))
+        name = f"{ours} - {theirs}, {column.name}"
+        if not set(one) & set(other):
+            missing.append(f"{name}: not run")
+        elif obstacles[column.dataset] == MIXED:
+            missing.append(f"{name}: their runs saw different data")
+        else:
+            compared.append(_compare(name, column, one, other))
+    corrected = holm([pair.p for pair in compared])
+    directions = [(pair.better, p is not None and p <= LEVEL) for pair, p in zip(compared, corrected, strict=True)]
+    found = dict.fromkeys(obstacle for column in columns if (obstacle := obstacles[column.dataset]) is not None)
+    return Claim(
+        text=claim.text,
+        verdict=_claim_verdict(directions, bool(missing)),
+        evidence=(*(_told(pair, p) for pair, p in zip(compared, corrected, strict=True)), *missing),
+        condition=", ".join(obstacle.removeprefix("not comparable: ") for obstacle in found),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Compared:
+    """Two rows in a column; ``better`` is positive where the first is the better one, ``seeds`` 0 for a count."""
+
+    text: str
+    better: float
+    p: float | None
+    seeds: int
+
+
+def _compare(name: str, column: Column, one: BySeed, other: BySeed) -> _Compared:
+    difference, p, _ = paired(one, other)
+    better = difference if column.higher_is_better else -difference
+    if column.metric in COUNTS:
+        return _Compared(text=f"{name}: {difference:+,.0f}", better=better, p=0.0 if difference else 1.0, seeds=0)
+    text = f"{name}: {difference:+.{max(column.digits, 4)}f}"
+    return _Compared(text=text, better=better, p=p, seeds=len(set(one) & set(other)))
+
+
+def _told(pair: _Compared, p: float | None) -> str:
+    if not pair.seeds:
+        return pair.text
+    untested = "n too small to test" if pair.seeds == 1 else "all differences alike: no test"
+    return f"{pair.text} ({pair.seeds} seed{'s' * (pair.seeds > 1)}, {untested if p is None else f'p = {p:.3g}'})"
 
 
 def _claim_verdict(directions: Sequence[tuple[float, bool]], missing: bool) -> ClaimVerdict:

@@ -35,7 +35,8 @@ class Facts:
         model, dataset, seed: what was chosen.
         data: fingerprint of the data.
         origin: whether the data are real or simulated.
-        commit: version of the code that measures.
+        commit: version of the code that measures; ``<version> then <version>`` where one went on with what another
+            began.
         paper: whose profile the run follows, if any.
     """
 
@@ -124,6 +125,8 @@ def read_status(folder: Path) -> Status:
         status = Status(**{**values, "process": (host, process, started)})
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{folder / STATUS}: not what a run writes ({error})") from error
+    if (folder / RESULT).exists():  # written last and whole: what was killed before it could say so is finished
+        return Status(state="finished", reason=None, time=status.time, process=status.process)
     if status.state == "running" and host == platform.node() and not _lives(process, started):
         reason = f"process {process} ended without saying why"
         return Status(state="interrupted", reason=reason, time=status.time, process=status.process)

@@ -37,6 +37,7 @@ class Progress:
         position: batches of the current epoch done.
         step: batches done in all.
         seconds: spent in the current epoch's training steps.
+        spent: seconds that training and validation took up to the last checkpoint, in all sessions of the run.
         best, best_step, stale: for each part its best score, the step it was reached in, and the epochs since.
         window: losses of the tasks, their weights, then penalties, of each step since the last line in the journal.
         rows_per_second: training throughput of each finished epoch.
@@ -46,6 +47,7 @@ class Progress:
     position: int = 0
     step: int = 0
     seconds: float = 0.0
+    spent: float = 0.0
     best: dict[str, float] = field(default_factory=dict)
     best_step: dict[str, int] = field(default_factory=dict)
     stale: dict[str, int] = field(default_factory=dict)

@@ -1,7 +1,8 @@
 """What a checkpoint keeps of a run, so that one that goes on equals one that was never interrupted."""
 
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -19,7 +20,7 @@ class Stateful(Protocol):
     def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Kept:
     """All that moves while a run is under way, beside its progress and the random state.
 
@@ -27,14 +28,17 @@ class Kept:
         parts: by name.
         optimizers: over the model's parameters.
         place: where the checkpoint and the journal are.
+        began: when the run would have begun, had it never been interrupted (`time.monotonic`).
     """
 
     parts: Mapping[str, Stateful]
     optimizers: Sequence[Optimizer]
     place: Place
+    began: float = field(default_factory=time.monotonic)
 
     def save(self, progress: Progress) -> None:
         """Write a checkpoint of this moment."""
+        progress.spent = time.monotonic() - self.began
         state: dict[str, Any] = asdict(progress)
         checkpoint.save(
             self.place.last,
@@ -73,4 +77,6 @@ class Kept:
         if last["random_cuda"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all(last["random_cuda"])
         place.journal.truncate(last["journal"])
-        return Progress(**last["progress"])
+        progress = Progress(**last["progress"])
+        self.began = time.monotonic() - progress.spent
+        return progress

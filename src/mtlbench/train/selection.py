@@ -104,8 +104,18 @@ def exhausted(progress: Progress, chosen: tuple[Part, ...], patience: int | None
 
 
 def load_best(model: nn.Module, tasks: tuple[Task, ...], select: str, path: Path, identity: str) -> dict[str, int]:
-    """Put the selected weights into a model; returns the step in which each part reached them."""
+    """Put the selected weights into a model; returns the step in which each part reached them.
+
+    Raises:
+        CheckpointError: they cannot be read, are of another run, or of a model that other code built.
+    """
     best = checkpoint.load(path, identity=identity)
     for part in parts(model, tasks, select):
-        part.module.load_state_dict(best["parts"][part.name])
+        try:
+            part.module.load_state_dict(best["parts"][part.name])
+        except (RuntimeError, KeyError) as error:
+            raise checkpoint.CheckpointError(
+                f"the weights in {path} are not those of this {part.name}: {error}. The code that trained them was "
+                "another; train again with run.fresh=true."
+            ) from error
     return best["steps"]
