@@ -49,6 +49,7 @@ def test_arrow_types_that_mean_the_same_pass():
     assert checked(pa.array([1, None], pa.uint8()), ITEM, 0).to_pylist() == [1, None]
     assert checked(pa.array(["a", "a"]).dictionary_encode(), CITY, 0).to_pylist() == ["a", "a"]
     assert checked(pa.array(["a"], pa.large_string()), CITY, 0).type == pa.string()
+    assert checked(pa.array([2.0**24 - 1, None], pa.float32()), ITEM, 0).to_pylist() == [2**24 - 1, None]
     fixed = pa.array([[1.0, 2.0], None], pa.list_(pa.float32(), 2))
     assert checked(fixed, PLACE, 0).to_pylist() == [[1.0, 2.0], None]
     sliced = pa.array([[1], [2, 3], [4]], pa.large_list(pa.int32())).slice(1)
@@ -80,6 +81,14 @@ def test_arrow_types_that_mean_the_same_pass():
 def test_what_is_no_such_value_is_refused_with_its_place(column: Column, given: list, message: str):
     with pytest.raises(ColumnError, match=message):
         checked(from_python(given, column, 10), column, 10)
+
+
+@pytest.mark.parametrize(("kind", "limit"), [(pa.float16(), 2**11), (pa.float32(), 2**24), (pa.float64(), 2**53)])
+def test_an_id_that_may_have_been_another_one_is_refused(kind: pa.DataType, limit: int):
+    """The limit itself is what its successor becomes in such a float."""
+    assert pa.scalar(float(limit + 1)).cast(kind, safe=False).as_py() == limit
+    with pytest.raises(ColumnError, match=r"row 1 \(from 0\)"):
+        checked(pa.array(np.array([1, limit + 1], kind.to_pandas_dtype())), ITEM, 0)
 
 
 @pytest.mark.parametrize(

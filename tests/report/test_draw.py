@@ -14,10 +14,11 @@ from matplotlib.collections import QuadMesh
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from mtlbench.report.draw import COLUMN, PAGE, draw, svg, write
+from mtlbench.report.draw import COLUMN, PAGE, draw, svg
 from mtlbench.report.figure import Curve, FigureResult, HeatMap, Lines, Panel, Series
 from mtlbench.report.panels import PALETTE, cell_texts
 from mtlbench.report.stored import read_stored
+from mtlbench.reproduce.write import write
 from report.drawings import BARS, HEAT, LINES, drawing
 from report.tables import EVIL, MARKS
 

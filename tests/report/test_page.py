@@ -113,7 +113,7 @@ def test_every_number_and_verdict_is_there(elements: Elements) -> None:
 def test_marks_stand_over_the_table_in_the_overview_and_in_the_figures(elements: Elements) -> None:
     for mark in MARKS:
         assert elements.text.count(mark) >= 2
-    assert "2 of 2 results below: simulated or scaled data" in elements.text
+    assert "2 of 2 results below: simulated data, a part of the data or other settings, as marked" in elements.text
     figures = sum(tag == "svg" for tag, _ in elements.found)
     assert figures == 3
     assert elements.text.count("SIMULATED DATA, SCALED") == 2

@@ -53,6 +53,11 @@ def test_tables_are_found_by_name_in_the_order_asked_for(tmp_path: Path) -> None
     assert [result.name for result in find_stored(tmp_path, ["c", "a"])] == ["c", "a"]
     with pytest.raises(ValueError, match="no table or figure d; it has a, b, c"):
         find_stored(tmp_path, ["a", "d"])
+    (tmp_path / "b.json").write_text("{cut off")
+    with pytest.warns(UserWarning, match=r"left out: .*b\.json: no JSON"):
+        assert [result.name for result in find_stored(tmp_path)] == ["a", "c"]
+    with pytest.raises(ValueError, match=r"b\.json: no JSON"):
+        find_stored(tmp_path, ["a", "b"])
     with pytest.raises(ValueError, match=r"holds no tables or figures.*mtlbench reproduce"):
         find_stored(tmp_path / "nowhere")
 

@@ -117,7 +117,7 @@ def test_verdicts_follow_the_rule() -> None:
     ("changed", "scale", "verdict", "mark"),
     [
         ({"origin": "simulated"}, None, "not comparable: simulated", "SIMULATED DATA: D"),
-        ({}, 0.01, "not comparable: scaled", "SCALED: 0.01 of the published rows"),
+        ({}, 0.01, "not comparable: scaled", "SCALED: 0.01 of the published rows, at least 20,000"),
         ({"origin": "simulated"}, 0.01, "not comparable: simulated", "SIMULATED DATA: D"),
     ],
 )

@@ -13,6 +13,7 @@ from mtlbench.cli.choices import conf_folder
 from mtlbench.report.figure import Bars, Curve, FigureResult, HeatMap, Lines
 from mtlbench.reproduce.figure import Figure, read_figure
 from mtlbench.reproduce.figures import confidence, curves, selection, sparsity
+from mtlbench.reproduce.figures.virtual_gradient import improved
 from mtlbench.reproduce.finished import Finished
 from mtlbench.reproduce.illustrate import Drawn, Material, Member, illustrate
 from mtlbench.tracking.journal import Journal
@@ -95,11 +96,21 @@ def test_a_gain_is_the_auc_with_less_the_auc_without_seed_by_seed() -> None:
 def test_findings_of_gains_count_and_rank() -> None:
     changes = {"MMoE/add_sqrt/pearson": 0.01, "MMoE/mul_cos/cosine": 0.02, "MMoE/mul_abs/cosine": -0.01}
     most, skew, stable = drawn("dephn_fig5", gains_members(changes)).findings
-    assert "Here 2 of 3 do: so it is here." in most
+    assert "Here 2 of 3 have the higher AUC, in the mean of tasks and seeds; one seed" in most
     assert "0.0150 (cosine), 0.0100 (Pearson)" in skew  # the second task changes by twice as much
     assert "changes by +0.0100, place 2 of 3" in stable
     changes["MMoE/mul_cos/cosine"] = -0.02
-    assert "Here 1 of 3 do: it is not so here." in drawn("dephn_fig5", gains_members(changes)).findings[0]
+    assert "Here 1 of 3 have the higher AUC" in drawn("dephn_fig5", gains_members(changes)).findings[0]
+
+
+def test_a_gain_counts_where_a_test_by_seed_says_so() -> None:
+    better = {"click": {0: 0.010, 1: 0.011, 2: 0.012}, "buy": {0: 0.010, 1: 0.011, 2: 0.012}}
+    either = {"click": {0: 0.010, 1: -0.011, 2: 0.012}}
+    worse = {"click": {0: -0.010, 1: -0.011, 2: -0.0102}}
+    told = improved([better, either, worse, {}])
+    assert told.startswith("2 of 3 have the higher AUC")
+    assert told.endswith("; 1 are significantly better and 1 worse (paired t-test, Holm)")
+    assert improved([{"click": {0: 0.01}}]).endswith("; one seed, which tests nothing")
 
 
 def test_losses_are_read_from_journals(tmp_path: Path) -> None:
@@ -238,7 +249,7 @@ def test_what_a_figure_lacks_and_where_it_comes_from_is_said() -> None:
     members = [ali("8", 0.6, 0.6), ali("16", 0.6, 0.6)]
     members[1] = replace(members[1], run=replace(members[1].run, result={**members[1].run.result, "code": "2"}))
     result = drawn("mpa_fig9", members, scale=0.01)
-    assert result.marks == ("SIMULATED DATA: Ali-CCP", "SCALED: 0.01 of the published rows")
+    assert result.marks == ("SIMULATED DATA: Ali-CCP", "SCALED: 0.01 of the published rows, at least 20,000")
     assert result.footnotes[0] == "5 seeds per row and data set: as the paper's tables; some have 1 only"
     assert any("runs were made by 2 versions of the code" in text for text in result.footnotes)
     assert [run.identity for run in result.runs] == ["8 0", "16 0"]

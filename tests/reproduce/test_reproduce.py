@@ -13,6 +13,7 @@ from mtlbench.reproduce.plan import PlannedRun, estimated_seconds, expand, measu
 from mtlbench.reproduce.table import Table, read_table
 from mtlbench.tracking.connect import connect, default_uri
 from mtlbench.tracking.find import find_results
+from mtlbench.tracking.send import send
 from mtlbench.tracking.tables import send_rendered
 
 YAML = """
@@ -130,8 +131,13 @@ def test_a_table_is_found_in_mlflow_and_sent_twice_it_is_one(
     uri, rendered = default_uri(plan[0].folder.parent), tmp_path / "small.md"
     rendered.write_text("a table")
     members = {run.folder: run.row for run in plan if run.finished}
-    ids = {send_rendered(uri, "tests", "table", "small", members, [rendered], {"paper": "P"}) for _ in range(2)}
+    here = dict(list(members.items())[1:])
+    away = {
+        send(folder, uri, "tests").run_id: (folder.name, row) for folder, row in members.items() if folder not in here
+    }
+    ids = {send_rendered(uri, "tests", "table", "small", here, away, [rendered], {"paper": "P"}) for _ in range(2)}
     assert len(ids) == 1
+    assert connect(uri).get_run(min(ids)).data.tags["runs"] == str(len(members)), "those of other machines count"
     client = connect(uri)
     assert {file.path for file in client.list_artifacts(ids.pop())} == {"small.md", "runs.json"}
     experiment = client.get_experiment_by_name("tests")
@@ -140,5 +146,5 @@ def test_a_table_is_found_in_mlflow_and_sent_twice_it_is_one(
     assert {run.data.tags["identity"] for run in tagged} == {run.identity for run in plan if run.row == "DNN"}
     found = find_results(uri, "tests", [plan[0].identity, "nothing"])
     assert set(found) == {plan[0].identity}
-    assert gather([plan[0]], {})[0].result == found[plan[0].identity]
+    assert gather([plan[0]], {})[0].result | {"run_id": found[plan[0].identity]["run_id"]} == found[plan[0].identity]
     assert find_results(uri, "another", [plan[0].identity]) == {}

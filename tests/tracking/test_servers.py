@@ -77,7 +77,7 @@ def test_the_runs_of_others_cost_no_question(runs: Path, asked: list[str]) -> No
     multiply(runs / DATABASE, run_id, 3000)
     asked.clear()
     found = find_results(uri, EXPERIMENT, ["ours", "begun", "nowhere"])
-    assert found == {"ours": {"identity": "ours", "metrics": {}}}
+    assert found == {"ours": {"identity": "ours", "metrics": {}, "run_id": run_id}}
     assert len(asked) == 3
     assert set(find_results(uri, EXPERIMENT, ["foreign 0", "foreign 2999"])) == {"foreign 0", "foreign 2999"}
     assert find_results(uri, "another", ["ours"]) == {}

@@ -26,8 +26,9 @@ def write_report(folder: Path, page_file: Path, names: list[str]) -> None:
     """Write the page of a folder's tables and figures, and say where it is."""
     from mtlbench.report.page import counted, page
     from mtlbench.report.stored import find_stored
+    from mtlbench.tracking.journal import write_beside
 
     results = find_stored(folder, names)
     page_file.parent.mkdir(parents=True, exist_ok=True)
-    page_file.write_text(page(results), encoding="utf-8")
+    write_beside(page_file, page(results).encode())
     print(f"{counted(results)}: {page_file}", file=sys.stderr)

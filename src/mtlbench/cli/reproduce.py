@@ -50,7 +50,7 @@ LAUNCHER = ("hydra/launcher=", "hydra.launcher=", "hydra.launcher.")
 DECIDED = {"model": "rows", "dataset": "columns", "profile": "file", "seed": "seeds (--seeds takes fewer)"}
 """What a table or figure chooses by itself, and by what."""
 
-WITHOUT_EFFECT = ("run.", "dataset.raw=", "dataset.source=")
+WITHOUT_EFFECT = ("run.", "tracker=", "dataset.raw=", "dataset.source=")
 """Overrides that say where and how runs are made, not what they are."""
 
 
@@ -108,16 +108,16 @@ def _reproduce(names: list[str], overrides: list[str], launching: list[str], giv
     if "dry-run" in given:
         return 0
     failures = execute(lacking, launcher)
+    by_identity = {run.identity: run for run in lacking}
+    for identity, reason in failures.items():
+        failed = by_identity[identity]
+        print(f"failed: {failed.row}, {failed.dataset}, seed {failed.seed} ({identity}): {reason}", file=sys.stderr)
     folder, place = Path(given.get("to", "tables")), compose(overrides).run
     settings = [word for word in overrides if not word.startswith(WITHOUT_EFFECT)]
     results = [
         _rendered(study, plan, elsewhere, scale, settings, folder) for study, plan in zip(studies, plans, strict=True)
     ]
-    _send(results, plans, place)
-    by_identity = {run.identity: run for run in lacking}
-    for identity, reason in failures.items():
-        failed = by_identity[identity]
-        print(f"failed: {failed.row}, {failed.dataset}, seed {failed.seed} ({identity}): {reason}", file=sys.stderr)
+    _send(results, plans, elsewhere, place)
     write_report(folder, folder / "report.html", [])
     return 1 if failures else 0
 
@@ -158,6 +158,7 @@ def _rendered(
 def _send(
     results: "Sequence[tuple[TableResult | FigureResult, list[Path]]]",
     plans: "Sequence[Sequence[PlannedRun]]",
+    elsewhere: Mapping[str, dict[str, Any]],
     place: "DictConfig",
 ) -> None:
     """Show tables and figures in MLflow; a server that is away costs nothing but one message."""
@@ -169,13 +170,19 @@ def _send(
     uri = place.tracker.uri or default_uri(Path(place.folder))
     for (result, files), plan in zip(results, plans, strict=True):
         members = {run.folder: run.row for run in plan if run.finished}
-        if plan and not members:
+        others = {
+            elsewhere[run.identity]["run_id"]: (run.identity, run.row)
+            for run in plan
+            if not run.finished and run.identity in elsewhere
+        }
+        if plan and not members and not others:
             continue
         try:
-            send(result, uri, experiment, members, files)
-        except TrackingError as error:
+            send(result, uri, experiment, members, others, files)
+        except (TrackingError, ValueError) as error:
             print(f"{result.name} was not sent to MLflow: {error}. The same command again sends it", file=sys.stderr)
-            return
+            if isinstance(error, TrackingError):  # the others would only wait for the same time-out
+                return
 
 
 def _number(given: dict[str, str], name: str) -> int | None:

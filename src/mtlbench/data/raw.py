@@ -37,6 +37,7 @@ class RawFile:
             ``all``, to which all files of such a table belong.
         splittable: whether any byte range of whole lines can be read by itself (a compressed file cannot).
         published_rows: row count that the publisher or the literature states, if known.
+        published_samples: the same of the samples that are made of its rows, where they are not the rows themselves.
         published_positives: positive rows by label, as far as they are stated.
         sha256: checksum of the published file, if known.
     """
@@ -46,6 +47,7 @@ class RawFile:
     part: Literal["train", "test", "all"]
     splittable: bool = True
     published_rows: int | None = None
+    published_samples: int | None = None
     published_positives: Mapping[str, int] = field(default_factory=dict)
     sha256: str | None = None
     other_names: tuple[str, ...] = ()

@@ -14,8 +14,8 @@ from mtlbench.data.raw import WEIGHT_SUFFIX
 from mtlbench.data.vocabulary import Vocabulary
 from mtlbench.schema import Schema
 
-EXACT = 2**53
-"""From here on not every whole number is a float64, and an id that went through one may be another's."""
+EXACT = {16: 2**11, 32: 2**24, 64: 2**53}
+"""By the bits of a float: from here on not every whole number is one, and an id that went through it may be another's."""
 
 Kind = Literal["integer", "text", "number", "weight"]
 TYPES: dict[Kind, pa.DataType] = {
@@ -169,7 +169,7 @@ def _entries(values: pa.Array, column: Column, row_of: Callable[[int], int]) -> 
         there = ~np.isnan(floats)
         fine = np.isfinite(floats)
         if column.kind == "integer":
-            fine &= (np.abs(floats) < EXACT) & (np.floor(floats) == floats)
+            fine &= (np.abs(floats) < EXACT[kind.bit_width]) & (np.floor(floats) == floats)
         _refuse(values, there & ~fine, column, row_of)
         values = pa.array(floats, mask=~there)
     if pa.types.is_uint64(kind) and column.kind == "integer":

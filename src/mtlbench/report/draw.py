@@ -6,9 +6,8 @@ Series are told apart by colour, and also by marker, dash or hatch.
 """
 
 from collections.abc import Iterable, Sequence
-from io import StringIO
+from io import BytesIO, StringIO
 from math import ceil
-from pathlib import Path
 from textwrap import fill, wrap
 from typing import Any
 
@@ -35,7 +34,6 @@ from mtlbench.report.panels import (
     scale_of,
     styles_of,
 )
-from mtlbench.report.stored import stored_text
 
 COLUMN, PAGE = 3.5, 7.0
 """Widths in inches of one and of two printed columns; nothing is scaled when it goes to print."""
@@ -78,19 +76,19 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def write(result: FigureResult, folder: Path) -> list[Path]:
-    """Write ``<name>.png``, ``.svg`` and ``.json``; the same result gives the same SVG to the byte."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{result.name}.{ending}" for ending in ("png", "svg", "json")]
+def png(result: FigureResult) -> bytes:
+    """The drawing as an image."""
+    file = BytesIO()
     with matplotlib.rc_context(STYLE):
-        draw(result).savefig(paths[0])
-    paths[1].write_text(svg(result), encoding="utf-8")
-    paths[2].write_text(stored_text(result), encoding="utf-8")
-    return paths
+        draw(result).savefig(file, format="png")
+    return file.getvalue()
 
 
 def svg(result: FigureResult, *, titled: bool = True) -> str:
-    """The drawing with its texts as text; names inside it are its own, so that several can stand on one page."""
+    """The drawing with its texts as text; names inside it are its own, so that several can stand on one page.
+
+    The same result gives the same text to the byte.
+    """
     file = StringIO()
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": result.name}):
         draw(result, titled=titled).savefig(file, format="svg", metadata={"Date": None, "Title": result.title})

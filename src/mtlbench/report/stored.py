@@ -1,6 +1,7 @@
 """Measured tables and figures as JSON files, so that reports can be made of them later, elsewhere, without any run."""
 
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -49,10 +50,11 @@ def read_stored(path: Path) -> TableResult | FigureResult:
 def find_stored(folder: Path, names: Sequence[str] = ()) -> list[TableResult | FigureResult]:
     """The stored tables and figures of a folder: the named ones in their order, or all of them.
 
-    All of them stand by the first word of their names, the paper's, its tables before its figures.
+    All of them stand by the first word of their names, the paper's, its tables before its figures. Among all, one that
+    cannot be read is left out with a warning: it must not keep the others from being shown.
 
     Raises:
-        ValueError: there is none, or a named one is missing.
+        ValueError: there is none, or a named one is missing or cannot be read.
     """
     there = sorted(path.stem for path in folder.glob("*.json"))
     if not there:
@@ -61,8 +63,15 @@ def find_stored(folder: Path, names: Sequence[str] = ()) -> list[TableResult | F
         )
     if strange := [name for name in names if name not in there]:
         raise ValueError(f"{folder} has no table or figure {', '.join(strange)}; it has {', '.join(there)}")
-    found = [read_stored(folder / f"{name}.json") for name in names or there]
-    return found if names else sorted(found, key=_by_paper)
+    if names:
+        return [read_stored(folder / f"{name}.json") for name in names]
+    found: list[TableResult | FigureResult] = []
+    for name in there:
+        try:
+            found.append(read_stored(folder / f"{name}.json"))
+        except ValueError as error:
+            warnings.warn(f"left out: {error}", stacklevel=2)
+    return sorted(found, key=_by_paper)
 
 
 def _by_paper(result: TableResult | FigureResult) -> tuple[str, bool, str]:

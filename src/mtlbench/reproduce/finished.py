@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mtlbench.experiment.identity import code_version
 from mtlbench.report.result import Run
+from mtlbench.reproduce.plan import SMALLEST
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,18 +53,20 @@ def marks(runs: Sequence[Finished], scale: float | None, settings: Sequence[str]
     """
     simulated = sorted({run.dataset for run in runs if run.result["origin"] == "simulated"})
     first = [f"SIMULATED DATA: {', '.join(simulated)}"] if simulated else []
-    scaled = [f"SCALED: {scale:g} of the published rows"] if scale is not None else []
+    scaled = [f"SCALED: {scale:g} of the published rows, at least {SMALLEST:,}"] if scale is not None else []
     return (*first, *scaled, *([f"OWN SETTINGS: {', '.join(settings)}"] if settings else []))
 
 
 def origins(runs: Sequence[Finished]) -> list[str]:
-    """Footnotes on runs of one data set that several versions of the code made, or that saw different data."""
+    """Footnotes on runs of one data set that other or several versions of the code made, or that saw different data."""
     notes: list[str] = []
     for dataset in dict.fromkeys(run.dataset for run in runs):
         own = [run for run in runs if run.dataset == dataset]
         if len(codes := _rows_by(own, "code")) > 1:
             told = "; ".join(f"{code}: {', '.join(rows)}" for code, rows in codes.items())
             notes.append(f"{dataset}: runs were made by {len(codes)} versions of the code ({told})")
+        elif codes.keys() != {code_version()}:
+            notes.append(f"{dataset}: runs were made by other code ({', '.join(codes)}) than this ({code_version()})")
         if len(data := _rows_by(own, "data")) > 1:
             told = "; ".join(f"{fingerprint}: {', '.join(rows)}" for fingerprint, rows in data.items())
             notes.append(f"{dataset}: runs saw different data ({told}); their numbers are not comparable")

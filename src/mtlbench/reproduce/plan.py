@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from omegaconf import DictConfig, OmegaConf
 
-from mtlbench.data.raw import ROWS
+from mtlbench.data.raw import ROWS, RawFile
 from mtlbench.experiment.data import Data, locate
 from mtlbench.experiment.identity import run_identity
 from mtlbench.reproduce.table import RowSpec
@@ -129,9 +129,7 @@ def _published_rows(config: DictConfig) -> int:
     """Rows of the published training part; the simulator's default where nobody says."""
     from mtlbench.experiment.build import build
 
-    files = build(config.dataset.reader, "dataset.reader").files
-    known = [f.published_rows for f in files if f.table == ROWS and f.part == "train" and f.published_rows]
-    return sum(known) or int(config.dataset.simulator.rows)
+    return _samples(build(config.dataset.reader, "dataset.reader").files) or int(config.dataset.simulator.rows)
 
 
 def _training_rows(data: Data) -> int | None:
@@ -139,8 +137,12 @@ def _training_rows(data: Data) -> int | None:
         return json.loads((data.store / "manifest.json").read_text())["splits"]["train"]["rows"]
     if data.made_here:
         return int(data.config.simulator.rows)
-    known = [f.published_rows for f in data.reader.files if f.table == ROWS and f.part == "train"]
-    return sum(rows for rows in known if rows) or None
+    return _samples(data.reader.files) or None
+
+
+def _samples(files: Iterable[RawFile]) -> int:
+    """Published number of training samples; 0 where nobody says."""
+    return sum(f.published_samples or f.published_rows or 0 for f in files if f.table == ROWS and f.part == "train")
 
 
 def missing(planned: Iterable[PlannedRun]) -> list[PlannedRun]:

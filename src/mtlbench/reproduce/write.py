@@ -7,22 +7,30 @@ from mtlbench.report import draw, text
 from mtlbench.report.figure import FigureResult
 from mtlbench.report.result import TableResult
 from mtlbench.report.stored import stored_text
+from mtlbench.tracking.journal import write_beside
 from mtlbench.tracking.tables import send_rendered
-
-FORMS = {"md": text.markdown, "tex": text.latex, "csv": text.comma_separated, "json": stored_text}
-"""Of a table; a figure is a drawing, and its numbers as JSON."""
 
 
 def write(result: TableResult | FigureResult, folder: Path) -> list[Path]:
-    """The result in all forms of its kind, ``<folder>/<name>.<form>``; what was there is replaced."""
+    """The result in all forms of its kind, ``<folder>/<name>.<form>``; what was there is replaced, each file whole."""
     folder.mkdir(parents=True, exist_ok=True)
-    if isinstance(result, FigureResult):
-        return draw.write(result, folder)
     files: list[Path] = []
-    for ending, render in FORMS.items():
+    for ending, content in _forms(result).items():
         files.append(folder / f"{result.name}.{ending}")
-        files[-1].write_text(render(result), encoding="utf-8")
+        write_beside(files[-1], content if isinstance(content, bytes) else content.encode())
     return files
+
+
+def _forms(result: TableResult | FigureResult) -> dict[str, str | bytes]:
+    """Contents by the ending of their file."""
+    if isinstance(result, FigureResult):
+        return {"png": draw.png(result), "svg": draw.svg(result), "json": stored_text(result)}
+    return {
+        "md": text.markdown(result),
+        "tex": text.latex(result),
+        "csv": text.comma_separated(result),
+        "json": stored_text(result),
+    }
 
 
 def told(result: TableResult | FigureResult) -> str:
@@ -36,7 +44,12 @@ def told(result: TableResult | FigureResult) -> str:
 
 
 def send(
-    result: TableResult | FigureResult, uri: str, experiment: str, members: Mapping[Path, str], files: Sequence[Path]
+    result: TableResult | FigureResult,
+    uri: str,
+    experiment: str,
+    members: Mapping[Path, str],
+    others: Mapping[str, tuple[str, str]],
+    files: Sequence[Path],
 ) -> None:
     """Show the result in MLflow.
 
@@ -44,7 +57,7 @@ def send(
         result: what is shown.
         uri: tracking URI.
         experiment: name of the MLflow experiment of the runs.
-        members: by folder of a finished run: the label of the row that it belongs to.
+        members, others: see `send_rendered`.
         files: that `write` wrote.
 
     Raises:
@@ -52,7 +65,9 @@ def send(
     """
     tags = {"paper": result.paper, "place": result.place, "marks": "; ".join(result.marks)}
     if isinstance(result, TableResult):
-        send_rendered(uri, experiment, "table", result.name, members, files, {**tags, "summary": result.summary})
+        send_rendered(
+            uri, experiment, "table", result.name, members, others, files, {**tags, "summary": result.summary}
+        )
     else:
         found = {"findings": "\n".join(result.findings), "missing": "; ".join(result.missing)}
-        send_rendered(uri, experiment, "figure", result.name, members, files, {**tags, **found})
+        send_rendered(uri, experiment, "figure", result.name, members, others, files, {**tags, **found})

@@ -19,7 +19,7 @@ AT_ONCE = 8
 
 
 def find_results(uri: str, experiment: str, identities: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Results of runs that others finished and sent, by identity; runs that the server does not have are left out.
+    """Results of runs that others finished and sent, by identity, with MLflow's ``run_id``; others are left out.
 
     One question per identity, however many other runs the server has. MLflow 3.17 takes no list of tags
     (``Expected a quoted string value for tag``), and a question for all runs of the data would bring all parameters
@@ -46,5 +46,6 @@ def _result(client: "MlflowClient", place: str, identity: str) -> dict[str, Any]
     same = f"tags.identity = '{identity}' and attributes.status = 'FINISHED'"
     for run in client.search_runs([place], filter_string=same, max_results=1):
         with TemporaryDirectory() as made:
-            return read_json(Path(client.download_artifacts(run.info.run_id, RESULT, made)))
+            result = read_json(Path(client.download_artifacts(run.info.run_id, RESULT, made)))
+            return result | {"run_id": run.info.run_id}
     return None

@@ -19,6 +19,7 @@ def send_rendered(
     kind: Literal["table", "figure"],
     name: str,
     members: Mapping[Path, str],
+    others: Mapping[str, tuple[str, str]],
     files: Sequence[Path],
     tags: Mapping[str, str],
 ) -> str:
@@ -32,6 +33,7 @@ def send_rendered(
         kind: what it is.
         name: of the table or figure.
         members: by run folder: the label of the row that it belongs to.
+        others: runs that are there and not here: by MLflow's id, identity and label.
         files: the table or figure, rendered.
         tags: what else its run says of itself (paper, marks).
 
@@ -41,18 +43,19 @@ def send_rendered(
     Raises:
         TrackingError: the server could not be reached or refused; sending again goes on from there.
     """
-    run_ids = {folder: send(folder, uri, experiment).run_id for folder in members}
+    sent = {send(folder, uri, experiment).run_id: (folder.name, row) for folder, row in members.items()}
+    runs = {**sent, **others}
     client = connect(uri)
     with errors_of(uri):
-        for folder, row in members.items():
-            set_tags(client, run_ids[folder], {f"{kind}/{name}": row})
+        for run, (_, row) in runs.items():
+            set_tags(client, run, {f"{kind}/{name}": row})
         run_id = _own_run(client, uri, experiment, kind, name)
-        set_tags(client, run_id, {**tags, kind: name, "runs": str(len(members))})
+        set_tags(client, run_id, {**tags, kind: name, "runs": str(len(runs))})
         for file in files:
             client.log_artifact(run_id, str(file))
         with TemporaryDirectory() as made:
             listed = Path(made) / "runs.json"
-            rows = [{"run": run_ids[folder], "identity": folder.name, "row": row} for folder, row in members.items()]
+            rows = [{"run": run, "identity": identity, "row": row} for run, (identity, row) in runs.items()]
             listed.write_text(json.dumps(rows, indent=1))
             client.log_artifact(run_id, str(listed))
         client.set_terminated(run_id)

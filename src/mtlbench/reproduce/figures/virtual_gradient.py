@@ -1,6 +1,6 @@
 """DEPHN, section IV-C: the eight coefficient functions (Fig. 4), and what they do to the AUC (Fig. 5)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 import torch
@@ -125,12 +125,7 @@ def _mean_by_seed(by_task: Mapping[str, BySeed]) -> dict[int, float]:
 
 def _of_gains(where: str, changes: Mapping[tuple[str, str], Mapping[str, BySeed]]) -> list[str]:
     known = {key: {task: fmean(s.values()) for task, s in tasks.items()} for key, tasks in changes.items() if tasks}
-    means = {key: fmean(by_task.values()) for key, by_task in known.items()}
-    better = sum(mean > 0 for mean in means.values())
-    findings = [
-        f"{where}. The paper: most functions improve the model. Here {better} of {len(means)} do: "
-        f"{_so(better > len(means) / 2)}."
-    ]
+    findings = [f"{where}. The paper: most functions improve the model. Here {improved(list(changes.values()))}."]
     apart = {key: max(by_task.values()) - min(by_task.values()) for key, by_task in known.items()}
     skews = {
         measure: fmean(distance for key, distance in apart.items() if key[1] == measure)
@@ -149,6 +144,25 @@ def _of_gains(where: str, changes: Mapping[tuple[str, str], Mapping[str, BySeed]
             f"changes by {min(known[chosen].values()):+.4f}, place {worst.index(chosen) + 1} of {len(worst)}."
         )
     return findings
+
+
+def improved(changes: Sequence[Mapping[str, BySeed]]) -> str:
+    """How many of several changes are for the better, and of how many a test by seed says so."""
+    known = [by_seed for by_task in changes if (by_seed := _mean_by_seed(by_task))]
+    better = sum(fmean(by_seed.values()) > 0 for by_seed in known)
+    tests = [statistics.paired(by_seed, dict.fromkeys(by_seed, 0.0)) for by_seed in known]
+    corrected = statistics.holm([p for _, p, _ in tests])
+    told = [f"{better} of {len(known)} have the higher AUC, in the mean of tasks and seeds"]
+    if any(p is not None for p in corrected):
+        clear = [
+            mean > 0
+            for (mean, _, _), p in zip(tests, corrected, strict=True)
+            if p is not None and p <= statistics.LEVEL
+        ]
+        told.append(f"{sum(clear)} are significantly better and {len(clear) - sum(clear)} worse (paired t-test, Holm)")
+    else:
+        told.append("one seed, which tests nothing")
+    return "; ".join(told)
 
 
 def _so(holds: bool) -> str:
