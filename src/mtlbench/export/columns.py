@@ -15,7 +15,7 @@ from mtlbench.data.vocabulary import Vocabulary
 from mtlbench.schema import Schema
 
 EXACT = {16: 2**11, 32: 2**24, 64: 2**53}
-"""By the bits of a float: from here on not every whole number is one, and an id that went through it may be another's."""
+"""By the bits of a float: from here on not every whole number is one, and an id that was one may be another's."""
 
 Kind = Literal["integer", "text", "number", "weight"]
 TYPES: dict[Kind, pa.DataType] = {
