@@ -8,6 +8,8 @@ from mtlbench.report.result import Cell, Column, Row, TableResult
 NOTHING = "-"
 INCOMPARABLE = "†"
 """Stands at every number that must not be compared with the printed one beside it."""
+COMPARED = ("within", "above", "below")
+"""Verdicts on a number that can be held against the printed one."""
 HEADER = (
     "row,group,dataset,task,metric,statistic,printed,mean,deviation,low,high,best,seeds,verdict,against,difference,"
     "p_t,p_wilcoxon,gain_percent,marks"
@@ -32,10 +34,13 @@ def markdown(result: TableResult) -> str:
     heads = ["", *(_md(column.name) for column in result.columns), "average rank"]
     lines += ["| " + " | ".join(heads) + " |", "|" + "|".join(["---"] + ["---:"] * (len(heads) - 1)) + "|"]
     for row in result.rows:
-        cells = [_md(_both(cell, column)) for cell, column in zip(row.cells, result.columns, strict=True)]
+        cells = [
+            _md(_both(cell, column, f", {cell.verdict}" * (cell.verdict in COMPARED)))
+            for cell, column in zip(row.cells, result.columns, strict=True)
+        ]
         rank = result.ranks.get(row.label)
         lines.append("| " + " | ".join([_md(row.label), *cells, NOTHING if rank is None else f"{rank:.2f}"]) + " |")
-    lines += ["", "Every cell: the paper's number / ours, mean and standard deviation over seeds.", ""]
+    lines += ["", "Every cell: the paper's number / ours, mean and standard deviation over seeds, what they say.", ""]
     lines += _claims(result) + _agreement(result) + _footnotes(result)
     return "\n".join(lines).rstrip() + "\n"
 
@@ -86,9 +91,9 @@ def signs(cell: Cell) -> str:
     return INCOMPARABLE * cell.verdict.startswith("not comparable") + "*" * significant
 
 
-def _both(cell: Cell, column: Column) -> str:
+def _both(cell: Cell, column: Column, verdict: str = "") -> str:
     printed = NOTHING if cell.printed is None else cell.printed
-    ours = value_text(cell, column) + signs(cell) + " (negative transfer)" * cell.negative_transfer
+    ours = value_text(cell, column) + signs(cell) + verdict + " (negative transfer)" * cell.negative_transfer
     notes = "".join(f"[{number + 1}]" for number in cell.footnotes)
     return f"{printed} / {ours} {notes}".strip()
 
