@@ -24,12 +24,12 @@ def test_markdown_has_the_papers_number_beside_ours_with_signs_and_notes() -> No
         "0.6275 / 0.7034 ± 0.0027† [1]",
         "0.531 / 0.613†",
         "0.531 / 0.612 ± 0.003†",
-        "0.50 / 0.52 ± 0.00",
+        "0.50 / 0.52 ± 0.00, above",
         "1.50",
     ]
     cells = [cell.strip() for cell in mmoe.strip("|").split("|")]
     assert cells[1:3] == ["0.6259 / 0.7346 ± 0.0027†*", "- / 0.599† (negative transfer)"]
-    assert cells[4:] == ["0.48 / 0.48 ± 0.00 [1][2]", "1.25"]
+    assert cells[4:] == ["0.48 / 0.48 ± 0.00, within [1][2]", "1.25"]
 
 
 def test_markdown_has_marks_claims_agreement_notes_and_what_was_not_run() -> None:
