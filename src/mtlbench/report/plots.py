@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from mtlbench.report.result import Column, Measured, TableResult
 
 WIDTH, HEIGHT = 380, 280
-LEFT, RIGHT, TOP, BOTTOM = 42, 26, 42, 40
+LEFT, RIGHT, TOP, BOTTOM = 56, 26, 42, 40
 COLOURS = 8
 """Classes ``c0`` to ``c7`` of the style sheet; rows beyond share them and differ by their number and dashes."""
 LABEL_DISTANCE = 13.0
@@ -184,19 +184,25 @@ def _beside(point: Point, taken: Sequence[Point]) -> Point:
 def _canvas(title: str, axes: Axes, names: tuple[str, str], mark: str) -> Element:
     svg = Element("svg", viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", attrib={"aria-label": title})
     SubElement(svg, "title").text = title
-    for x in axes.x_ticks:
+    for x, text in zip(axes.x_ticks, _tick_texts(axes.x_ticks), strict=True):
         across, bottom = axes.place(x, axes.y_ticks[0])
         _line(svg, (across, bottom), (across, TOP), "grid")
-        _text(svg, across, bottom + 16, f"{x:g}", "tick middle")
-    for y in axes.y_ticks:
+        _text(svg, across, bottom + 16, text, "tick middle")
+    for y, text in zip(axes.y_ticks, _tick_texts(axes.y_ticks), strict=True):
         left, up = axes.place(axes.x_ticks[0], y)
         _line(svg, (left, up), (WIDTH - RIGHT, up), "grid")
-        _text(svg, left - 6, up + 4, f"{y:g}", "tick end")
+        _text(svg, left - 6, up + 4, text, "tick end")
     _text(svg, (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, names[0], "name middle")
     _text(svg, 2, TOP - 12, names[1], "name")
     if mark:
         _text(svg, 2, 12, mark, "mark")
     return svg
+
+
+def _tick_texts(ticks: Sequence[float]) -> list[str]:
+    """All with as many digits as the longest needs."""
+    digits = max(len(f"{tick:g}".partition(".")[2]) for tick in ticks)
+    return [f"{tick:.{digits}f}" for tick in ticks]
 
 
 def _line(svg: Element, start: Point, end: Point, kind: str) -> None:
