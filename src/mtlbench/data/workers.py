@@ -56,7 +56,7 @@ def each(
         except BrokenProcessPool as error:
             raise OSError(
                 f"{title}: one of {processes} processes was ended from outside, most likely because "
-                "memory ran out. Use fewer processes"
+                "memory ran out: use fewer processes. A script that calls this needs if __name__ == '__main__'"
             ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
