@@ -44,7 +44,7 @@ bench-train: .peers/.ready  ## training throughput beside deepctr-torch and torc
 bench-metrics: setup  ## metrics within groups: ten million rows in a million groups, beside a loop over the groups
 	$(BIN)/python scripts/bench_metrics.py
 
-bench-ingest: setup  ## raw Ali-CCP text to prepared store: rows/s and peak memory, beside a plain Python loop
+bench-ingest: setup  ## raw files of six data sets to prepared stores: rows/s and peak memory, beside a plain Python loop
 	$(BIN)/python scripts/bench_ingest.py
 
 .peers/.ready: .venv/.ready
@@ -60,5 +60,5 @@ lock:  ## write requirements.lock anew from the ranges in pyproject.toml
 	build/lock/bin/python -m pip freeze --exclude mtlbench | sed 's/+cpu//' > requirements.lock
 	rm -rf build/lock
 
-clean:  ## remove environments, caches, data and runs made here
-	rm -rf .venv .peers build dist data runs .pytest_cache .ruff_cache
+clean:  ## remove environments, caches, and what was made of raw files; data/raw stays
+	rm -rf .venv .peers build dist data/simulated data/store data/checksums.json runs tables .pytest_cache .ruff_cache

@@ -114,9 +114,6 @@ def triples(features: str, wanted: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-WORK = {"prepare": prepare_once, "loop": python_loop}
-
-
 def measured(what: str, name: str, raw: Path) -> Measured:
     """Run one piece of work in a fresh process and watch it."""
     scratch = Path(tempfile.mkdtemp(dir=raw.parent))

@@ -10,7 +10,6 @@ def task_losses(
     labels: Tensor,
     observed: Tensor | None = None,
     pos_weight: Tensor | None = None,
-    counts: Tensor | None = None,
 ) -> Tensor:
     """Mean binary cross-entropy of each task over its observed labels, in nats; B rows, T tasks.
 
@@ -25,15 +24,13 @@ def task_losses(
         observed: bool ``[B, T]``, or ``None`` if all are.
         pos_weight: ``[T]``, factor on the loss of positive labels. It shifts what is learnt: predictions estimate
             the log-odds plus ``ln pos_weight``, to be subtracted before a log loss is reported.
-        counts: ``[T]``, observed labels of the whole global batch where its rows are spread over several processes:
-            the losses (and gradients) of all processes then add up to those of one process. Default: those here.
 
     Returns:
         ``[T]``.
 
     Raises:
         ValueError: `logits` and `labels` (or `observed`) are not of the same two-dimensional shape, or `pos_weight`
-            or `counts` does not have one value per task.
+            does not have one value per task.
     """
     if logits.dim() != 2 or labels.shape != logits.shape:
         raise ValueError(
@@ -41,11 +38,10 @@ def task_losses(
         )
     if observed is not None and observed.shape != logits.shape:
         raise ValueError(f"observed has shape {tuple(observed.shape)}; the logits have {tuple(logits.shape)}")
-    for what, values in (("pos_weight", pos_weight), ("counts", counts)):
-        if values is not None and values.shape != logits.shape[1:]:
-            raise ValueError(
-                f"{what} has shape {tuple(values.shape)}; expected one per task: {tuple(logits.shape[1:])}"
-            )
+    if pos_weight is not None and pos_weight.shape != logits.shape[1:]:
+        raise ValueError(
+            f"pos_weight has shape {tuple(pos_weight.shape)}; expected one per task: {tuple(logits.shape[1:])}"
+        )
     precise = torch.promote_types(logits.dtype, torch.float32)
     logits, labels = logits.to(precise), labels.to(precise)
     if observed is not None:
@@ -54,6 +50,4 @@ def task_losses(
     loss_BT = functional.binary_cross_entropy_with_logits(logits, labels, pos_weight=pos_weight, reduction="none")
     if observed is not None:
         loss_BT = loss_BT.where(observed, 0.0)
-    if counts is not None:
-        return loss_BT.sum(dim=0) / counts.clamp(min=1)
     return loss_BT.sum(dim=0) / (max(len(logits), 1) if observed is None else observed.sum(dim=0).clamp(min=1))

@@ -1,6 +1,6 @@
 """The four words that every floor speaks: `Field`, `Task`, `Schema` and `Batch`.
 
-All four are frozen, checked when they are made, and nowhere else.
+All four are frozen; fields and schemas are checked when they are made, and nowhere else.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Field:
         weighted: whether each of a multi-valued field's ids has a weight in ``Batch.weights``.
         table: dimension table that holds the field; ``None`` means the rows themselves.
         vocabulary: name of the vocabulary; fields that name the same one share their ids. Default: the field's own.
-        role: what the field describes (``user``, ``item``, ``context``, ``history``, ...), for models that ask.
+        role: what the field describes (``user``, ``item``, ``context``, ``history``, ...), to be shown to people.
         target: of a history: the id field of the candidate that its entries are to be compared with (DIN).
     """
 

@@ -66,14 +66,6 @@ def test_a_task_without_observed_rows_has_loss_and_gradient_zero():
     assert torch.equal(task_losses(logits[:0], labels[:0]), torch.zeros(3))
 
 
-def test_parts_with_the_global_count_add_up_to_the_whole():
-    logits, labels, observed = draw(rows=11)
-    whole = task_losses(logits, labels, observed)
-    counts = observed.sum(dim=0)
-    parts = [task_losses(logits[p], labels[p], observed[p], counts=counts) for p in (slice(0, 4), slice(4, 11))]
-    torch.testing.assert_close(parts[0] + parts[1], whole)
-
-
 def test_float32_under_autocast_and_float64_where_asked():
     logits, labels, _ = draw()
     with torch.autocast("cpu", dtype=torch.bfloat16):

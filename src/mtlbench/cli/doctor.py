@@ -1,7 +1,6 @@
 """``mtlbench doctor``: what is installed, what the machine offers, what can be reached."""
 
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import shutil
@@ -15,10 +14,13 @@ from mtlbench.cli.compose import compose
 
 PACKAGES = ("torch", "hydra-core", "omegaconf", "mlflow", "pandas", "pyarrow", "numpy", "scipy", "scikit-learn")
 EXTRAS = {
-    "parallel": "hydra_plugins.hydra_joblib_launcher",
-    "slurm": "hydra_plugins.hydra_submitit_launcher",
-    "bench": "torch_rechub",
+    "export": "onnxruntime",
+    "parallel": "hydra-joblib-launcher",
+    "slurm": "hydra-submitit-launcher",
+    "balancing": "torchjd",
+    "bench": "torch-rechub",
 }
+"""A distribution that each extra installs."""
 USAGE = "usage: mtlbench doctor [run.folder=runs] [run.data=data] [run.tracker.uri=<uri>]\n"
 
 
@@ -43,7 +45,7 @@ def _checks(config: DictConfig) -> Iterator[tuple[str, str, bool]]:
     for package in PACKAGES:
         yield package, importlib.metadata.version(package), True
     for extra, package in EXTRAS.items():
-        there = importlib.util.find_spec(package) is not None
+        there = any(importlib.metadata.distributions(name=package))
         yield f"extra {extra}", "installed" if there else "not installed; only needed for what the README says", True
     yield from _machine(config)
     yield _writable("store", Path(config.run.data))

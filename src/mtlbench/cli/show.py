@@ -31,6 +31,7 @@ def run(arguments: list[str]) -> int:
         return 0
     print(f"{arguments[0]}: {choices(group).get(arguments[0].partition('=')[2], '')}")
     print(f"{conf_folder() / group}\n")
+    print(_written(arguments[0]))
     node = config.run.tracker if group == "tracker" else config[group]
     print(OmegaConf.to_yaml(OmegaConf.create({group: OmegaConf.to_container(node, resolve=True)})))
     if group == "dataset":
@@ -42,6 +43,15 @@ def run(arguments: list[str]) -> int:
             if part is not None:
                 print(inspect.getdoc(imported(part._target_)) or "", end="\n\n")
     return 0
+
+
+def _written(word: str) -> str:
+    """The file of a choice as it stands, whose comments say what its keys mean; and of what it is based on."""
+    group, _, choice = word.partition("=")
+    files = [path for path in (conf_folder() / group).glob("*.yaml") if path.stem == choice]
+    if not files:
+        return ""
+    return f"# {group}/{choice}.yaml, as written\n{files[0].read_text()}\n# the same, filled in"
 
 
 def store_text(store: Store) -> str:

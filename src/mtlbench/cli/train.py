@@ -23,13 +23,13 @@ one that was interrupted goes on. --cfg job prints the composed configuration.
 
 {groups}
 
-keys: `mtlbench show model=<name>` and `mtlbench show dataset=<name>` explain theirs; the common ones are
+keys: `mtlbench show model=<name>` and `mtlbench show dataset=<name>` explain theirs; the common ones and their defaults
   seed=0                     initial weights, order of rows, noise
-  trainer.epochs=10          at most so many epochs       trainer.batch_size=4096
-  trainer.precision=bf16     forward pass under autocast  trainer.compile=true
-  optimizer.lr=0.001         learning rate of every group of parameters
-  dataset.raw=<folder>       the real files               dataset.source=auto|real|simulated
-  run.fresh=true             start over where the run exists
+  trainer.epochs=20          at most so many epochs       trainer.batch_size=1024
+  trainer.precision=fp32     bf16: under autocast         trainer.compile=false
+  optimizer.lr=0.001         learning rate of all parameters whose group names none of its own
+  dataset.raw=null           folder of the real files     dataset.source=auto (or real, simulated)
+  run.fresh=false            true: start over where the run exists
   run.device=auto            auto, cpu, cuda, cuda:<n>    run.folder=runs  run.data=data
 """
 

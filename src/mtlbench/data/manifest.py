@@ -75,7 +75,7 @@ def splits(schema: Schema, counts: Counts) -> dict[str, Any]:
 
 
 def fields(schema: Schema, scales: Mapping[str, Scale], cut: Counter[str], counts: Counts) -> dict[str, Any]:
-    """By field: the share of unknown values (of missing ones, for numbers) by split, or in the field's table."""
+    """By field and split, or its table: share of unknown values; of numbers the missing, mean and deviation."""
     described: dict[str, Any] = {}
     for f in schema.fields:
         places = SPLITS if f.table is None else (f.table,)

@@ -59,6 +59,9 @@ def by_key(candidates: Candidates, *, table: str, fraction: float, seed: int) ->
         table: dimension table whose keys are divided.
         fraction: expected share of keys, above 0 and below 1.
         seed: another seed, another division.
+
+    Raises:
+        ValueError: a share that leaves nothing, or no such dimension table.
     """
     if not 0 < fraction < 1:
         raise ValueError(f"split by_key: dataset.split.fraction is {fraction}; allowed: above 0 and below 1")
@@ -125,6 +128,9 @@ def by_train_group(candidates: Candidates, *, valid: float, seed: int) -> np.nda
         candidates: the rows.
         valid: expected share of the training part's groups.
         seed: another seed, another division.
+
+    Raises:
+        ValueError: a share that leaves nothing, or rows without groups.
     """
     if not 0 < valid < 1:
         raise ValueError(f"split by_train_group: dataset.split.valid is {valid}; allowed: above 0 and below 1")

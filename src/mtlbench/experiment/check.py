@@ -50,7 +50,7 @@ def check_config(config: DictConfig) -> None:
             chosen = config.run.choices
             raise ConfigError(
                 f"virtual_gradient={chosen.virtual_gradient}: model={chosen.model} has no gates that take "
-                "it. Choose virtual_gradient=none, or model=mmoe, mtphn or dephn."
+                "it. Choose virtual_gradient=none, or a model of gates, such as mmoe, mtphn, dephn or mpa_coarse."
             )
 
 

@@ -1,6 +1,7 @@
 """Which data a configuration means, and the prepared store of it.
 
-What the data are is decided before a single file is read or written, so that a run's identity is known on any machine.
+What the data are is decided before any row is parsed (real files are hashed, once), so that a run's identity is known
+on any machine.
 """
 
 import hashlib

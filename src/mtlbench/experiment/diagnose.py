@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.evaluation import Opened
-from mtlbench.train.loop import score
+from mtlbench.train.score import score
 from mtlbench.train.step import autocast
 
 Shown = Mapping[str, Tensor]

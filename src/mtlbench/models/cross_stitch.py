@@ -30,7 +30,7 @@ class CrossStitch(nn.Module):
 
     Paper: Misra, Shrivastava, Gupta, Hebert: Cross-stitch Networks for Multi-task Learning, CVPR 2016.
     Departure: perceptrons in place of convolutions. The authors train the stitches with a larger learning rate; here
-    an optimizer group ``*stitches*`` can.
+    they move with the dense parameters.
     """
 
     def __init__(

@@ -7,6 +7,12 @@ def inverse_propensity_risk(loss_B: Tensor, clicked_B: Tensor, propensity_B: Ten
     """``o l / p``: each clicked row stands for 1 / p rows, at most 1 / clip. Propensities learn nothing from it.
 
     Shape: losses l ``[B]``, clicks o ``[B]``, propensities p ``[B]`` -> ``[B]``, of which the mean is the risk.
+
+    Args:
+        clip: least propensity that is divided by, above 0 and at most 1.
+
+    Paper: Wang et al., ESCM2, SIGIR 2022, the inverse propensity score.
+    Departure: the bound on 1 / p.
     """
     return clicked_B * loss_B / propensity_B.detach().clamp_min(clip)
 

@@ -17,6 +17,14 @@ class StackedLinear(nn.Module):
 
     Shape: ``[E, B, in]``, or ``[1, B, in]`` where all read the same -> ``[E, B, out]``.
 
+    Args:
+        stacks: E.
+        inputs, outputs: widths.
+        bias: whether ``b_e`` is there.
+
+    Raises:
+        ValueError: a size below 1.
+
     Paper: initial weights are Xavier-uniform for each map by itself and biases zero, the default of the TensorFlow of
     the papers' years.
     Departure: none.

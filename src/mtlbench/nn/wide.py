@@ -49,6 +49,9 @@ class CrossedFields(nn.Module):
 
     Raises:
         ValueError: a pair is not two different single-valued id fields, or there twice; no buckets.
+
+    Paper: the cross-product transformation of Cheng et al., Wide & Deep, DLRS 2016, Eq. 1.
+    Departure: pairs share rows where there are more of them than `buckets`; the paper does not say how it bounds them.
     """
 
     _slots: Tensor

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from mtlbench.report.figure import FigureResult
 from mtlbench.report.inline import inline_svg
 from mtlbench.report.plots import COLOURS, figures
-from mtlbench.report.result import Cell, ClaimVerdict, Column, Run, TableResult
+from mtlbench.report.result import LEVEL, Cell, ClaimVerdict, Column, Run, TableResult
 from mtlbench.report.text import INCOMPARABLE, NOTHING, signs, value_text
 
 
@@ -37,6 +37,7 @@ def page(results: Sequence[TableResult | FigureResult]) -> str:
         inline=lambda result: Markup(inline_svg(result)),
         is_figure=lambda result: isinstance(result, FigureResult),
         is_link=is_link,
+        level=LEVEL,
         nothing=NOTHING,
         remarks=remarks,
         runs=runs,

@@ -16,6 +16,9 @@ Verdict = Literal[
     "not comparable: scaled",
     "not comparable: mixed data",
 ]
+LEVEL = 0.05
+"""Significance of a test, as in MSSM's Table 1."""
+
 ClaimVerdict = Literal["holds", "fails", "undecided", "not run"]
 
 
@@ -174,8 +177,8 @@ class Claim:
     Attributes:
         text: the claim in our words.
         verdict: ``holds`` if every comparison points that way and is significant after Holm's correction, ``fails`` if
-            one points the other way and is significant, ``undecided`` otherwise. Counts are not tested: they have
-            no spread.
+            one points the other way and is significant, ``not run`` if one is missing, else ``undecided``. Counts are
+            not tested: they have no spread.
         evidence: a line per comparison.
         condition: what the runs were that it was judged on, where that is not what the paper speaks of, such as
             ``simulated``.

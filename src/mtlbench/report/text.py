@@ -3,7 +3,7 @@
 import csv
 import io
 
-from mtlbench.report.result import Cell, Column, Row, TableResult
+from mtlbench.report.result import LEVEL, Cell, Column, Row, TableResult
 
 NOTHING = "-"
 INCOMPARABLE = "†"
@@ -14,9 +14,6 @@ HEADER = (
     "row,group,dataset,task,metric,statistic,printed,mean,deviation,low,high,best,seeds,verdict,against,difference,"
     "p_t,p_wilcoxon,gain_percent,marks"
 )
-LEVEL = 0.05
-"""Significance of a difference, after Holm's correction."""
-
 MARKDOWN = str.maketrans({"\\": r"\\", "|": r"\|", "\n": " "})
 """Of a table's cells: a bar within one would end it, a line end the row."""
 LATEX = str.maketrans(
@@ -120,7 +117,7 @@ def _agreement(result: TableResult) -> list[str]:
 
 def _footnotes(result: TableResult) -> list[str]:
     lines = [f"{number}. {text}" for number, text in enumerate(result.footnotes, start=1)]
-    signs = ["\\* better than the best baseline, p <= 0.05 (paired t-test by seed, Holm)"]
+    signs = [f"\\* better than the best baseline, p <= {LEVEL} (paired t-test by seed, Holm)"]
     reasons = {cell.verdict for row in result.rows for cell in row.cells if cell.verdict.startswith("not comparable")}
     signs += [f"{INCOMPARABLE} {reason}" for reason in sorted(reasons)]
     return ["## Notes", "", *(f"{sign}  " for sign in signs), "", *lines]

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from mtlbench.report.result import Cell, Column, Comparison, Cost, Measured, Row, TableResult, Verdict
+from mtlbench.report.result import LEVEL, Cell, Column, Comparison, Cost, Measured, Row, TableResult, Verdict
 from mtlbench.reproduce import statistics
 from mtlbench.reproduce.finished import Finished, listed, marks, origins
 from mtlbench.reproduce.table import LOWER_IS_BETTER, Table, distinct
@@ -198,7 +198,7 @@ def _negative_transfers(table: Table, column: Column, values: Values) -> set[str
     return {
         label
         for label, (difference, _, _), p in zip(twins, tests, corrected, strict=True)
-        if p is not None and p <= statistics.LEVEL and (difference < 0) == column.higher_is_better
+        if p is not None and p <= LEVEL and (difference < 0) == column.higher_is_better
     }
 
 
@@ -262,7 +262,7 @@ def _general_notes(table: Table, runs: Sequence[Finished], negative: bool, notes
         notes.number(text)
     if negative:
         notes.number(
-            "negative transfer: worse than the single-task twin, p <= 0.05 (paired t-test by seed, Holm-corrected "
+            f"negative transfer: worse than the single-task twin, p <= {LEVEL} (paired t-test by seed, Holm-corrected "
             "within the column)"
         )
     directions = {column.metric for column in table.columns if column.metric in LOWER_IS_BETTER}

@@ -10,9 +10,6 @@ from scipy import stats
 
 from mtlbench.report.result import Measured
 
-LEVEL = 0.05
-"""Significance, as in MSSM's Table 1."""
-
 WILCOXON_FROM = 6
 """Pairs from which Wilcoxon's test can reach the level at all: with five its smallest two-sided p is 1/16."""
 

@@ -98,7 +98,8 @@ class Table:
         datasets: overrides by the paper's name of a data set.
         rows, columns: the table.
         printed: by row label and column.
-        tolerance: by metric, how far a measured value may be from a printed one: relative for losses, else absolute.
+        tolerance: by metric, how far a measured value may be from a printed one: relative for losses and
+            counts, else absolute.
         claims: who beats whom.
         twins: by row label: the row of its single-task twin; ``default`` stands for every other row.
         baselines: labels that new methods are compared with.

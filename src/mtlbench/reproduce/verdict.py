@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mtlbench.report.result import Claim, ClaimVerdict, Column, Measured, Verdict
-from mtlbench.reproduce.statistics import LEVEL, holm, paired
+from mtlbench.report.result import LEVEL, Claim, ClaimVerdict, Column, Measured, Verdict
+from mtlbench.reproduce.statistics import holm, paired
 from mtlbench.reproduce.table import ClaimSpec, Printed, distinct
 
 RELATIVE = ("logloss", "logloss_sum", "logloss_weighted", "parameters")

@@ -7,6 +7,7 @@ import torch
 
 from mtlbench.nn.virtual_gradient import Interaction, Shape, VirtualGradient
 from mtlbench.report.figure import Bars, HeatMap, Panel, Series
+from mtlbench.report.result import LEVEL
 from mtlbench.reproduce import statistics
 from mtlbench.reproduce.figure import label
 from mtlbench.reproduce.illustrate import Drawn, Material
@@ -154,11 +155,7 @@ def improved(changes: Sequence[Mapping[str, BySeed]]) -> str:
     corrected = statistics.holm([p for _, p, _ in tests])
     told = [f"{better} of {len(known)} have the higher AUC, in the mean of tasks and seeds"]
     if any(p is not None for p in corrected):
-        clear = [
-            mean > 0
-            for (mean, _, _), p in zip(tests, corrected, strict=True)
-            if p is not None and p <= statistics.LEVEL
-        ]
+        clear = [mean > 0 for (mean, _, _), p in zip(tests, corrected, strict=True) if p is not None and p <= LEVEL]
         told.append(f"{sum(clear)} are significantly better and {len(clear) - sum(clear)} worse (paired t-test, Holm)")
     else:
         told.append("one seed, which tests nothing")
