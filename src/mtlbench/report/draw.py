@@ -1,4 +1,4 @@
-"""A measured figure drawn for print: PNG, SVG with text as text, and its numbers as JSON.
+"""A measured figure drawn for print: PNG, and SVG with text as text.
 
 No ``pyplot``: a figure is an object like any other, drawn the same in every process and thread. What stands on the
 drawing survives copying it without its page, so the marks (simulated, scaled) and what is missing are part of it.
