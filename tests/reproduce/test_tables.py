@@ -13,8 +13,8 @@ from mtlbench.experiment.build import build
 from mtlbench.experiment.check import check_config
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.objects import configured_ranking
+from mtlbench.reproduce.claim import judge
 from mtlbench.reproduce.table import LOWER_IS_BETTER, Table, read_table, table_names
-from mtlbench.reproduce.verdict import judge
 
 FOLDER = conf_folder() / "table"
 NAMES = table_names(FOLDER)

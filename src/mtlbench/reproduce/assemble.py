@@ -7,9 +7,10 @@ from statistics import median
 
 from mtlbench.report.result import LEVEL, Cell, Column, Comparison, Cost, Measured, Row, TableResult, Verdict
 from mtlbench.reproduce import statistics
+from mtlbench.reproduce.claim import COUNTS, MIXED, judge
 from mtlbench.reproduce.finished import Finished, listed, marks, origins
 from mtlbench.reproduce.table import LOWER_IS_BETTER, Table, distinct
-from mtlbench.reproduce.verdict import COUNTS, cell_verdict, judge, rule
+from mtlbench.reproduce.verdict import cell_verdict, rule
 
 SUMS = ("logloss_sum", "logloss_weighted")
 """Metrics that are summed over the tasks of a run."""
@@ -206,7 +207,7 @@ def _obstacle(dataset: str, runs: Sequence[Finished], scale: float | None, priva
     """Why the measured numbers of a data set cannot be compared with printed ones."""
     own = [run for run in runs if run.dataset == dataset]
     if len({run.result["data"] for run in own}) > 1:
-        return "not comparable: mixed data"
+        return MIXED
     if any(run.choice in private for run in own):
         return "not comparable: private data"
     if any(run.result["origin"] == "simulated" for run in own):
