@@ -253,7 +253,7 @@ def _costs(runs: Sequence[Finished]) -> tuple[Cost, ...]:
 
 
 def _general_notes(table: Table, runs: Sequence[Finished], negative: bool, notes: "_Footnotes") -> None:
-    notes.number(f"{table.seeds} seeds per cell: {table.seeds_note}")
+    notes.number(f"{table.seeds} seed{'s' * (table.seeds > 1)} per cell: {table.seeds_note}")
     if table.tolerance and any(cell.text for cell in table.printed.values()):
         used = {column.metric for column in table.columns}
         notes.number(rule({metric: by for metric, by in table.tolerance.items() if metric in used}))
