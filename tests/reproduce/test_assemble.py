@@ -215,6 +215,8 @@ def test_claims() -> None:
     assert claim.verdict == "holds"
     assert len(claim.evidence) == 2
     assert "new - single, D: click auc: +0.0500 (3 seeds, p = " in claim.evidence[0]
+    close = [one if one.row != "new" else run("new", one.seed, AREAS["single"][one.seed] + 1e-5) for one in RUNS]
+    assert "new - single, D: click auc: +1.0e-05 (" in assembled(close).claims[0].evidence[0]
     one_seed = [one for one in RUNS if one.seed == 0]
     (claim,) = assembled(one_seed).claims
     assert claim.verdict == "undecided"

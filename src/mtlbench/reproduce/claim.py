@@ -73,8 +73,9 @@ def _compare(name: str, column: Column, one: BySeed, other: BySeed) -> _Compared
     better = difference if column.higher_is_better else -difference
     if column.metric in COUNTS:
         return _Compared(text=f"{name}: {difference:+,.0f}", better=better, p=0.0 if difference else 1.0, seeds=0)
-    text = f"{name}: {difference:+.{max(column.digits, 4)}f}"
-    return _Compared(text=text, better=better, p=p, seeds=len(set(one) & set(other)))
+    digits = max(column.digits, 4)
+    shown = f"{difference:+.{digits}f}" if abs(difference) >= 10**-digits else f"{difference:+.1e}"
+    return _Compared(text=f"{name}: {shown}", better=better, p=p, seeds=len(set(one) & set(other)))
 
 
 def _told(pair: _Compared, p: float | None) -> str:
