@@ -14,7 +14,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from mtlbench.report.draw import COLUMN, PAGE, draw, svg
+from mtlbench.report.draw import COLUMN, PAGE, draw, numbered, svg
 from mtlbench.report.figure import Curve, FigureResult, HeatMap, Lines, Panel, Series
 from mtlbench.report.panels import PALETTE, cell_texts
 from mtlbench.report.stored import read_stored
@@ -306,6 +306,16 @@ def test_files_are_the_same_to_the_byte_and_the_numbers_come_back(tmp_path: Path
     assert width == PAGE * 200
     assert height == pytest.approx(draw(drawing()).get_figheight() * 200, abs=1)
     assert "<image" not in first[1].read_text(encoding="utf-8")
+
+
+def test_ids_are_the_drawings_own_and_do_not_hang_on_hashes_of_its_layout() -> None:
+    first = svg(drawing())
+    assert 'clip-path="url(#made_fig1-' in first
+    assert not re.findall(r"[#\"][hmp][0-9a-f]{10}\b", first)
+    one = '<clipPath id="p0123456789"/><path clip-path="url(#p0123456789)"/><path id="mffffffffff"/>'
+    other = one.replace("0123456789", "abcdefabcd").replace("mffffffffff", "m0000000000")
+    expected = '<clipPath id="x-0"/><path clip-path="url(#x-0)"/><path id="x-1"/>'
+    assert numbered(one, "x") == numbered(other, "x") == expected
 
 
 # -- colours

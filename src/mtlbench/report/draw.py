@@ -5,6 +5,7 @@ drawing survives copying it without its page, so the marks (simulated, scaled) a
 Series are told apart by colour, and also by marker, dash or hatch.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from io import BytesIO, StringIO
 from math import ceil
@@ -37,6 +38,8 @@ from mtlbench.report.panels import (
 
 COLUMN, PAGE = 3.5, 7.0
 """Widths in inches of one and of two printed columns; nothing is scaled when it goes to print."""
+HASHED = re.compile(r'id="([hmp][0-9a-f]{10})"')
+"""Ids of hatches, markers and clipping paths."""
 MARGIN = 0.75
 """Inches of a panel that its vertical axis and its scale of colours take."""
 WIDE = 12
@@ -92,7 +95,14 @@ def svg(result: FigureResult, *, titled: bool = True) -> str:
     file = StringIO()
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": result.name}):
         draw(result, titled=titled).savefig(file, format="svg", metadata={"Date": None, "Title": result.title})
-    return file.getvalue()
+    return numbered(file.getvalue(), result.name)
+
+
+def numbered(text: str, name: str) -> str:
+    """Matplotlib's ids are hashes of all digits of a layout, of which the last ones differ between processes."""
+    found = list(dict.fromkeys(HASHED.findall(text)))
+    numbers = {id_: f"{name}-{place}" for place, id_ in enumerate(found)}
+    return re.sub("|".join(found), lambda match: numbers[match[0]], text) if found else text
 
 
 def draw(result: FigureResult, *, titled: bool = True) -> Figure:
