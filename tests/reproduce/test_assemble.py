@@ -225,7 +225,10 @@ def test_claims() -> None:
         run(row, seed, area - 0.1 * (row == "new")) for row, areas in AREAS.items() for seed, area in enumerate(areas)
     ]
     assert assembled(lower).claims[0].verdict == "fails"
-    assert assembled([one for one in RUNS if one.row != "old"]).claims[0].verdict == "not run"
+    (claim,) = assembled([one for one in RUNS if one.row != "old"]).claims
+    assert (claim.verdict, claim.evidence[1:]) == ("not run", ("D: not run: old",))
+    apart = [one for one in RUNS if (one.row == "new") == (one.seed == 0)]
+    assert assembled(apart).claims[0].evidence == ("D: no seed in common: new and single, new and old",)
 
 
 def test_a_claim_says_on_what_it_was_judged() -> None:
@@ -236,7 +239,7 @@ def test_a_claim_says_on_what_it_was_judged() -> None:
     mixed = [*RUNS[:-1], replace(RUNS[-1], result={**RUNS[-1].result, "data": "other"})]
     (claim,) = assembled(mixed).claims
     assert (claim.verdict, claim.condition) == ("not run", "mixed data")
-    assert claim.evidence[0] == "new - single, D: click auc: their runs saw different data"
+    assert claim.evidence == ("D: runs saw different data: new and single, new and old",)
 
 
 @pytest.mark.parametrize(("dense", "verdict"), [(12, "holds"), (30, "undecided"), (31, "fails")])

@@ -132,9 +132,9 @@ def test_claims_are_what_the_papers_numbers_show() -> None:
         for claim in table.claims:
             judged = judge(claim, table.columns, printed, dict.fromkeys(table.datasets))
             for line in judged.evidence:
-                name, _, difference = line.rpartition(": ")
-                if difference == "not run":
+                if ": not run: " in line:
                     continue
+                name, _, difference = line.rpartition(": ")
                 compared += 1
                 lower = any(name.endswith(metric) for metric in LOWER_IS_BETTER)
                 value = float(difference.split()[0].replace(",", ""))

@@ -37,14 +37,16 @@ def judge(
     ]
     pairs = [(column, ours, theirs) for column in columns for ours in claim.better for theirs in claim.than]
     compared: list[_Compared] = []
-    missing: list[str] = []
+    missing: dict[str, dict[str, None]] = {}  # by reason, the rows in their order
     for column, ours, theirs in pairs:
         one, other = values.get((ours, column), {}), values.get((theirs, column), {})
         name = f"{ours} - {theirs}, {column.name}"
-        if not set(one) & set(other):
-            missing.append(f"{name}: not run")
+        if absent := [label for label, by_seed in ((ours, one), (theirs, other)) if not by_seed]:
+            missing.setdefault(f"{column.dataset}: not run", {}).update(dict.fromkeys(absent))
+        elif not set(one) & set(other):
+            missing.setdefault(f"{column.dataset}: no seed in common", {})[f"{ours} and {theirs}"] = None
         elif obstacles[column.dataset] == MIXED:
-            missing.append(f"{name}: their runs saw different data")
+            missing.setdefault(f"{column.dataset}: runs saw different data", {})[f"{ours} and {theirs}"] = None
         else:
             compared.append(_compare(name, column, one, other))
     corrected = holm([pair.p for pair in compared])
@@ -53,7 +55,10 @@ def judge(
     return Claim(
         text=claim.text,
         verdict=_claim_verdict(directions, bool(missing)),
-        evidence=(*(_told(pair, p) for pair, p in zip(compared, corrected, strict=True)), *missing),
+        evidence=(
+            *(_told(pair, p) for pair, p in zip(compared, corrected, strict=True)),
+            *(f"{reason}: {', '.join(rows)}" for reason, rows in missing.items()),
+        ),
         condition=", ".join(obstacle.removeprefix("not comparable: ") for obstacle in found),
     )
 
