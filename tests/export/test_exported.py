@@ -188,6 +188,7 @@ def test_what_cannot_be_exported_says_why(
         export_run(tmp_path, tmp_path / "a")
     unfinished = tmp_path / "runs" / run_folder.name
     shutil.copytree(run_folder, unfinished)
+    (unfinished / "result.json").unlink()
     write_json(unfinished / "status.json", {**read_json(unfinished / "status.json"), "state": "failed"})
     with pytest.raises(ConfigError, match="is failed; only a finished run is exported"):
         export_run(unfinished, tmp_path / "a")
