@@ -17,7 +17,7 @@ pytest.importorskip("joblib")
 
 TABLE = [
     "reproduce", "census_mmoe", "--rows", "OMoE,MMoE", "--seeds", "1", "--processes", "2", "dataset.source=simulated",
-    "dataset.simulator.rows=4000", "trainer.batch_size=32", "trainer.epochs=3", "trainer.patience=null",
+    "dataset.simulator.rows=4000", "trainer.batch_size=32", "trainer.epochs=10", "trainer.patience=null",
     "trainer.checkpoint_minutes=0.02", "profile.bottom_layers=[8]", "tracker=none",
 ]  # fmt: skip
 
