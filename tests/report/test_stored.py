@@ -56,6 +56,13 @@ def test_tables_are_found_by_name_in_the_order_asked_for(tmp_path: Path) -> None
     (tmp_path / "b.json").write_text("{cut off")
     with pytest.warns(UserWarning, match=r"left out: .*b\.json: no JSON"):
         assert [result.name for result in find_stored(tmp_path)] == ["a", "c"]
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "a.json").write_text("[]")
+    with (
+        pytest.warns(UserWarning, match=r"left out: .*a\.json"),
+        pytest.raises(ValueError, match=r"none of its \*\.json can be read"),
+    ):
+        find_stored(tmp_path / "bad")
     with pytest.raises(ValueError, match=r"b\.json: no JSON"):
         find_stored(tmp_path, ["a", "b"])
     with pytest.raises(ValueError, match=r"holds no tables or figures.*mtlbench reproduce"):

@@ -108,16 +108,16 @@ def _reproduce(names: list[str], overrides: list[str], launching: list[str], giv
     if "dry-run" in given:
         return 0
     failures = execute(lacking, launcher)
-    by_identity = {run.identity: run for run in lacking}
-    for identity, reason in failures.items():
-        failed = by_identity[identity]
-        print(f"failed: {failed.row}, {failed.dataset}, seed {failed.seed} ({identity}): {reason}", file=sys.stderr)
     folder, place = Path(given.get("to", "tables")), compose(overrides).run
     settings = [word for word in overrides if not word.startswith(WITHOUT_EFFECT)]
     results = [
         _rendered(study, plan, elsewhere, scale, settings, folder) for study, plan in zip(studies, plans, strict=True)
     ]
     _send(results, plans, elsewhere, place)
+    by_identity = {run.identity: run for run in lacking}
+    for identity, reason in failures.items():
+        failed = by_identity[identity]
+        print(f"failed: {failed.row}, {failed.dataset}, seed {failed.seed} ({identity}): {reason}", file=sys.stderr)
     write_report(folder, folder / "report.html", [])
     return 1 if failures else 0
 

@@ -46,12 +46,10 @@ def run(arguments: list[str]) -> int:
 
 
 def _written(word: str) -> str:
-    """The file of a choice as it stands, whose comments say what its keys mean; and of what it is based on."""
+    """The file of a choice as it stands, whose comments say what its keys mean."""
     group, _, choice = word.partition("=")
-    files = [path for path in (conf_folder() / group).glob("*.yaml") if path.stem == choice]
-    if not files:
-        return ""
-    return f"# {group}/{choice}.yaml, as written\n{files[0].read_text()}\n# the same, filled in"
+    text = (conf_folder() / group / f"{choice}.yaml").read_text()
+    return f"# {group}/{choice}.yaml, as written\n{text}\n# the same, filled in"
 
 
 def store_text(store: Store) -> str:

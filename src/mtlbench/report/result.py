@@ -179,7 +179,7 @@ class Claim:
         verdict: ``holds`` if every comparison points that way and is significant after Holm's correction, ``fails`` if
             one points the other way and is significant, ``not run`` if one is missing, else ``undecided``. Counts are
             not tested: they have no spread.
-        evidence: a line per comparison.
+        evidence: a line per comparison, and one for each reason why others are missing on a data set.
         condition: what the runs were that it was judged on, where that is not what the paper speaks of, such as
             ``simulated``.
     """

@@ -54,7 +54,7 @@ def find_stored(folder: Path, names: Sequence[str] = ()) -> list[TableResult | F
     cannot be read is left out with a warning: it must not keep the others from being shown.
 
     Raises:
-        ValueError: there is none, or a named one is missing or cannot be read.
+        ValueError: there is none that can be read, or a named one is missing or cannot be read.
     """
     there = sorted(path.stem for path in folder.glob("*.json"))
     if not there:
@@ -71,6 +71,8 @@ def find_stored(folder: Path, names: Sequence[str] = ()) -> list[TableResult | F
             found.append(read_stored(folder / f"{name}.json"))
         except ValueError as error:
             warnings.warn(f"left out: {error}", stacklevel=2)
+    if not found:
+        raise ValueError(f"{folder}: none of its *.json can be read as a table or figure")
     return sorted(found, key=_by_paper)
 
 
