@@ -96,7 +96,7 @@ def test_a_gain_is_the_auc_with_less_the_auc_without_seed_by_seed() -> None:
 def test_findings_of_gains_count_and_rank() -> None:
     changes = {"MMoE/add_sqrt/pearson": 0.01, "MMoE/mul_cos/cosine": 0.02, "MMoE/mul_abs/cosine": -0.01}
     most, skew, stable = drawn("dephn_fig5", gains_members(changes)).findings
-    assert "Here 2 of 3 have the higher AUC, in the mean of tasks and seeds; one seed" in most
+    assert "Here 2 of 3 have the higher AUC, in the mean of tasks and seeds; too few seeds" in most
     assert "0.0150 (cosine), 0.0100 (Pearson)" in skew  # the second task changes by twice as much
     assert "changes by +0.0100, place 2 of 3" in stable
     changes["MMoE/mul_cos/cosine"] = -0.02
@@ -110,7 +110,7 @@ def test_a_gain_counts_where_a_test_by_seed_says_so() -> None:
     told = improved([better, either, worse, {}])
     assert told.startswith("2 of 3 have the higher AUC")
     assert told.endswith("; 1 are significantly better and 1 worse (paired t-test, Holm)")
-    assert improved([{"click": {0: 0.01}}]).endswith("; one seed, which tests nothing")
+    assert improved([{"click": {0: 0.01}}]).endswith("; too few seeds to test any")
 
 
 def test_losses_are_read_from_journals(tmp_path: Path) -> None:

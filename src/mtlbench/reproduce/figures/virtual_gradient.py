@@ -158,7 +158,7 @@ def improved(changes: Sequence[Mapping[str, BySeed]]) -> str:
         clear = [mean > 0 for (mean, _, _), p in zip(tests, corrected, strict=True) if p is not None and p <= LEVEL]
         told.append(f"{sum(clear)} are significantly better and {len(clear) - sum(clear)} worse (paired t-test, Holm)")
     else:
-        told.append("one seed, which tests nothing")
+        told.append("too few seeds to test any")
     return "; ".join(told)
 
 
