@@ -51,8 +51,6 @@ def marks(runs: Sequence[Finished], scale: float | None, settings: Sequence[str]
         scale: share of the published rows that was asked for, if not all.
         settings: overrides that the runs were made with besides those of the table or figure.
     """
-    if not runs:
-        return ()
     simulated = sorted({run.dataset for run in runs if run.result["origin"] == "simulated"})
     first = [f"SIMULATED DATA: {', '.join(simulated)}"] if simulated else []
     scaled = [f"SCALED: {scale:g} of the published rows, at least {SMALLEST:,}"] if scale is not None else []

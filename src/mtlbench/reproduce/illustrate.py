@@ -101,7 +101,7 @@ def illustrate(runs: Material, *, scale: float | None, settings: Sequence[str]) 
         panels=drawn.panels,
         findings=drawn.findings,
         footnotes=(*_seeds_note(runs), *figure.notes, *origins(finished)),
-        marks=marks(finished, scale, settings),
+        marks=marks(finished, scale, settings) if figure.rows else (),
         runs=tuple(map(listed, finished)),
         missing=missing,
     )
