@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 LARGEST_ID = 2**63 - 1
 DIGITS = re.compile(r"[0-9]+", re.ASCII)
+WHOLE = re.compile(r"([0-9]+)\.0+", re.ASCII)
 DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
 
 
@@ -43,27 +44,38 @@ class Cell(Protocol):
 
 @dataclass(frozen=True)
 class OneOf:
-    """One of a few whole numbers, written in one way only."""
+    """One of a few whole numbers, written in one way only.
+
+    Attributes:
+        values: the numbers.
+        type: of the column.
+        missing: further numbers that are welcome and mean that the value is unknown: null.
+    """
 
     values: tuple[int, ...]
     type: pa.DataType = field(default_factory=pa.int64)
+    missing: tuple[int, ...] = ()
 
     @property
     def expected(self) -> str:
-        return f"one of {', '.join(map(str, self.values))}"
+        return f"one of {', '.join(map(str, self.values + self.missing))}"
 
-    def read(self, text: str) -> int:
-        return self.values[list(map(str, self.values)).index(text)]
+    def read(self, text: str) -> int | None:
+        return self._meanings[list(map(str, self.values + self.missing)).index(text)]
 
     def read_all(self, texts: pa.Array) -> pa.Array | None:
-        allowed = pa.array(map(str, self.values), pa.string())
+        allowed = pa.array(map(str, self.values + self.missing), pa.string())
         places = pc.call_function("index_in", [texts], pc.SetLookupOptions(value_set=allowed))
-        return None if places.null_count else pa.array(self.values, self.type).take(places)
+        return None if places.null_count else pa.array(self._meanings, self.type).take(places)
+
+    @property
+    def _meanings(self) -> tuple[int | None, ...]:
+        return self.values + (None,) * len(self.missing)
 
 
 @dataclass(frozen=True)
-class Id:
-    """A whole number that is not negative.
+class Text:
+    """Any text.
 
     Attributes:
         optional: whether the cell may be empty, which is null.
@@ -73,7 +85,39 @@ class Id:
 
     @property
     def expected(self) -> str:
-        return f"digits, at most {LARGEST_ID}" + (", or nothing" if self.optional else "")
+        return "text" + (", or nothing" if self.optional else "")
+
+    @property
+    def type(self) -> pa.DataType:
+        return pa.string()
+
+    def read(self, text: str) -> str | None:
+        if not text and not self.optional:
+            raise ValueError
+        return text or None
+
+    def read_all(self, texts: pa.Array) -> pa.Array | None:
+        if self.optional:
+            return _null_where_empty(texts)
+        return None if _equal(texts, "").true_count else texts
+
+
+@dataclass(frozen=True)
+class Id:
+    """A whole number that is not negative.
+
+    Attributes:
+        optional: whether the cell may be empty, which is null.
+        decimal: whether it may be written as a decimal number (``4.0``), as pandas does where a column has gaps.
+    """
+
+    optional: bool = False
+    decimal: bool = False
+
+    @property
+    def expected(self) -> str:
+        zeros = " with or without '.0' behind them" if self.decimal else ""
+        return f"digits{zeros}, at most {LARGEST_ID}" + (", or nothing" if self.optional else "")
 
     @property
     def type(self) -> pa.DataType:
@@ -82,29 +126,42 @@ class Id:
     def read(self, text: str) -> int | None:
         if self.optional and not text:
             return None
+        if self.decimal and (whole := WHOLE.fullmatch(text)):
+            text = whole[1]
         if not DIGITS.fullmatch(text) or len(text.lstrip("0")) > len(str(LARGEST_ID)) or int(text) > LARGEST_ID:
             raise ValueError
         return int(text)
 
     def read_all(self, texts: pa.Array) -> pa.Array | None:
         if self.optional:
-            texts = pc.call_function("if_else", [_equal(texts, ""), pa.scalar(None, pa.string()), texts])
+            texts = _null_where_empty(texts)
+        if self.decimal:
+            options = pc.ReplaceSubstringOptions(f"^{WHOLE.pattern}$", r"\1")
+            texts = pc.call_function("replace_substring_regex", [texts], options)
         return _whole_numbers(texts)
 
 
 @dataclass(frozen=True)
 class Number:
-    """A finite decimal number, as a 32-bit float holds it."""
+    """A finite decimal number, as a 32-bit float holds it.
+
+    Attributes:
+        optional: whether the cell may be empty, which is null.
+    """
+
+    optional: bool = False
 
     @property
     def expected(self) -> str:
-        return "a finite decimal number"
+        return "a finite decimal number" + (", or nothing" if self.optional else "")
 
     @property
     def type(self) -> pa.DataType:
         return pa.float32()
 
-    def read(self, text: str) -> float:
+    def read(self, text: str) -> float | None:
+        if self.optional and not text:
+            return None
         if not DECIMAL.fullmatch(text):
             raise ValueError
         with np.errstate(over="ignore"):
@@ -114,13 +171,14 @@ class Number:
         return value
 
     def read_all(self, texts: pa.Array) -> pa.Array | None:
+        empty = _equal(texts, "").to_numpy(zero_copy_only=False) if self.optional else np.zeros(len(texts), bool)
         try:
-            exact = texts.cast(pa.float64()).to_numpy()
+            exact = _null_where_empty(texts).cast(pa.float64()) if self.optional else texts.cast(pa.float64())
         except pa.ArrowInvalid:
             return None
         with np.errstate(over="ignore"):
-            values = exact.astype(np.float32)
-        return pa.array(values) if np.isfinite(values).all() else None
+            values = exact.to_numpy(zero_copy_only=False).astype(np.float32)
+        return pa.array(values, mask=empty) if np.isfinite(values[~empty]).all() else None
 
 
 @dataclass(frozen=True)
@@ -205,9 +263,9 @@ class Weighted:
     def _pair(entry: str) -> tuple[int | None, float]:
         identifier, weight = entry.split(" ")
         pair = Id().read(identifier), Number().read(weight)
-        if pair[1] < 0:
+        if pair[1] is None or pair[1] < 0:
             raise ValueError
-        return pair
+        return pair[0], pair[1]
 
 
 def _whole_numbers(texts: pa.Array) -> pa.Array | None:
@@ -234,6 +292,10 @@ def _split(texts: pa.Array, separator: str) -> tuple[np.ndarray, pa.Array]:
 def _lists(counts: np.ndarray, values: pa.Array) -> pa.Array:
     ends = np.concatenate(([0], np.cumsum(counts))).astype(np.int32)
     return pa.ListArray.from_arrays(ends, values)
+
+
+def _null_where_empty(texts: pa.Array) -> pa.Array:
+    return pc.call_function("if_else", [_equal(texts, ""), pa.scalar(None, pa.string()), texts])
 
 
 def _equal(texts: pa.Array, text: str) -> pa.Array:

@@ -1,9 +1,11 @@
 """Comma-separated text files: columns found by name (of the first line, or told), read by the kind of their cells.
 
-A file holds printable ASCII and newlines, and no quotes: there is one way to cut a line into cells. What is accepted is
-defined by `_one_by_one`; `_at_once` reads the same with Arrow where every line is good.
+A file holds printable ASCII and newlines, and no quotes, so that there is one way to cut a line into cells. Where a data
+set allows quotes, they enclose whole cells, which may hold commas then. What is accepted is defined by `_one_by_one`;
+`_at_once` reads the same with Arrow where every line is good.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,8 +22,11 @@ from mtlbench.data.raw import LINE, Block, RawError, Rejected, Shard
 HEADER = "header"
 """Policy under which the line that names the columns is dropped: it is no row."""
 
-WELCOME = bytes(byte for byte in range(0x20, 0x7F) if byte != ord('"')) + b"\n"
+WELCOME = bytes(range(0x20, 0x7F)) + b"\n"
 """Bytes of a file; every other one is refused with its line."""
+
+QUOTED = re.compile(rb'(?<![^,\n])"[^"\n]*"(?![^,\n])')
+"""A whole cell in quotes."""
 
 SHOWN = 40
 """How much of a bad cell a reason quotes."""
@@ -42,13 +47,16 @@ class Column:
     cell: Cell
 
 
-def read_table(shard: Shard, columns: Sequence[Column], names: Sequence[str] | None = None) -> Iterator[Block]:
+def read_table(
+    shard: Shard, columns: Sequence[Column], names: Sequence[str] | None = None, *, quotes: bool = False
+) -> Iterator[Block]:
     """The lines of a shard in blocks; see `mtlbench.data.raw.Block`. The header is a line that is dropped as `HEADER`.
 
     Args:
         shard: of a comma-separated file.
         columns: what to read.
         names: of all columns of a file without a header, in their order; ``None``: the file has one.
+        quotes: whether cells may stand in quotes, as those that hold commas must.
 
     Raises:
         RawError: the file has no header, or one that lacks a column or names it twice.
@@ -60,8 +68,8 @@ def read_table(shard: Shard, columns: Sequence[Column], names: Sequence[str] | N
         shard = replace(shard, start=length)
     yield from read_blocks(
         shard,
-        partial(_at_once, names=names, columns=columns, offset=int(headed)),
-        partial(_one_by_one, names=names, columns=columns, offset=int(headed)),
+        partial(_at_once, names=names, columns=columns, offset=int(headed), quotes=quotes),
+        partial(_one_by_one, names=names, columns=columns, offset=int(headed), quotes=quotes),
     )
 
 
@@ -69,7 +77,7 @@ def _header(path: Path, columns: Sequence[Column]) -> tuple[list[str], int]:
     """Names of the file's columns, and how many bytes the header has."""
     with path.open("rb") as file:
         line = file.readline(LONGEST_LINE)
-    if (problem := _foreign(line[:-1])) or not line.endswith(b"\n"):
+    if (problem := _foreign(line[:-1], quotes=False)) or not line.endswith(b"\n"):
         raise RawError(f"{path}, line 1: the header cannot be read: {problem or 'it does not end with a newline'}")
     names = line[:-1].decode("ascii").split(",")
     wanted = list(dict.fromkeys(column.source for column in columns))
@@ -81,8 +89,10 @@ def _header(path: Path, columns: Sequence[Column]) -> tuple[list[str], int]:
     return names, len(line)
 
 
-def _at_once(text: bytes, first: int, *, names: list[str], columns: Sequence[Column], offset: int) -> Block | None:
-    if not text.endswith(b"\n") or text.translate(None, WELCOME):
+def _at_once(
+    text: bytes, first: int, *, names: list[str], columns: Sequence[Column], offset: int, quotes: bool
+) -> Block | None:
+    if not text.endswith(b"\n") or text.translate(None, WELCOME) or not _well_quoted(text, quotes):
         return None
     sources = list(dict.fromkeys(column.source for column in columns))
     try:
@@ -91,7 +101,7 @@ def _at_once(text: bytes, first: int, *, names: list[str], columns: Sequence[Col
             csv.ReadOptions(
                 use_threads=False, block_size=len(text) + 1, column_names=[str(n) for n in range(len(names))]
             ),
-            csv.ParseOptions(quote_char=False, double_quote=False),
+            csv.ParseOptions(quote_char='"' if quotes else False, double_quote=False),
             csv.ConvertOptions(
                 column_types={str(names.index(source)): pa.string() for source in sources},
                 include_columns=[str(names.index(source)) for source in sources],
@@ -115,21 +125,23 @@ def _at_once(text: bytes, first: int, *, names: list[str], columns: Sequence[Col
     return Block(columns=pa.RecordBatch.from_pydict(batch, schema=_schema(columns)), lines=table.num_rows)
 
 
-def _one_by_one(text: bytes, first: int, *, names: list[str], columns: Sequence[Column], offset: int) -> Block:
+def _one_by_one(
+    text: bytes, first: int, *, names: list[str], columns: Sequence[Column], offset: int, quotes: bool
+) -> Block:
     rows: list[list[object]] = []
     numbers: list[int] = []
     rejected: list[Rejected] = []
     *ended, rest = text.split(b"\n")
     for number, line in enumerate(ended + [rest] * (rest != b""), start=first + offset):
         try:
-            rows.append(_row(line, names, columns, ended=number - first - offset < len(ended)))
+            rows.append(_row(line, names, columns, ended=number - first - offset < len(ended), quotes=quotes))
             numbers.append(number)
         except ValueError as problem:
             rejected.append(Rejected(line=number, reason=str(problem), text=line))
     return Block(columns=_batch(rows, numbers, columns), lines=len(rows) + len(rejected), rejected=tuple(rejected))
 
 
-def _row(line: bytes, names: list[str], columns: Sequence[Column], *, ended: bool) -> list[object]:
+def _row(line: bytes, names: list[str], columns: Sequence[Column], *, ended: bool, quotes: bool) -> list[object]:
     """The values of a line, one per column.
 
     Raises:
@@ -137,12 +149,21 @@ def _row(line: bytes, names: list[str], columns: Sequence[Column], *, ended: boo
     """
     if not ended:
         raise ValueError("no newline at the end of the file: the file was cut off")
-    if problem := _foreign(line):
+    if problem := _foreign(line, quotes=quotes):
         raise ValueError(problem)
-    cells = line.decode("ascii").split(",")
+    cells = _cells(line, quotes)
     if len(cells) != len(names):
         raise ValueError(f"{len(cells)} comma-separated columns; there must be {len(names)}")
     return [_value(cells[names.index(column.source)], column) for column in columns]
+
+
+def _cells(line: bytes, quotes: bool) -> list[str]:
+    """The cells of a good line, without the quotes around some."""
+    if not quotes:
+        return line.decode("ascii").split(",")
+    held = "\0"  # stands for the commas inside cells; no line has it
+    unquoted = QUOTED.sub(lambda cell: cell[0][1:-1].replace(b",", held.encode()), line)
+    return [cell.replace(held, ",") for cell in unquoted.decode("ascii").split(",")]
 
 
 def _value(text: str, column: Column) -> object:
@@ -153,15 +174,26 @@ def _value(text: str, column: Column) -> object:
         raise ValueError(f"{column.source} is {shown}; expected {column.cell.expected}") from None
 
 
-def _foreign(line: bytes) -> str | None:
+def _foreign(line: bytes, *, quotes: bool) -> str | None:
     """What is wrong with the bytes of a line, if anything is."""
     if not (strange := line.translate(None, WELCOME)):
-        return None
+        if _well_quoted(line, quotes):
+            return None
+        return "a quote that is not the first or the last character of a cell" if quotes else _byte(line, b'"')
     if line.endswith(b"\r"):
         return "carriage return at the end: the file was converted to another system's line ends"
     if line.startswith(b"\xef\xbb\xbf"):
         return "byte order mark at the start: the file was converted to another encoding"
-    return f"byte {line.index(strange[:1]) + 1} is {strange[:1]!r}; lines are printable ASCII without quotes"
+    return _byte(line, strange[:1])
+
+
+def _byte(line: bytes, strange: bytes) -> str:
+    return f"byte {line.index(strange) + 1} is {strange!r}; lines are printable ASCII without quotes"
+
+
+def _well_quoted(text: bytes, quotes: bool) -> bool:
+    """Whether the quotes of whole lines enclose whole cells; where there may be none, whether there are none."""
+    return b'"' not in (QUOTED.sub(b"", text) if quotes else text)
 
 
 def _batch(rows: list[list[object]], numbers: list[int], columns: Sequence[Column]) -> pa.RecordBatch:

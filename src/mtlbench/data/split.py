@@ -78,12 +78,7 @@ def by_key(candidates: Candidates, *, table: str, fraction: float, seed: int) ->
 
 def halve_test(candidates: Candidates, *, seed: int) -> np.ndarray:
     """The publisher's test part divided at random exactly 1:1 into validation and test (test takes an odd row)."""
-    rows = candidates.test.nonzero()[0]
-    shuffled = rows[np.argsort(mix(np.arange(len(rows), dtype=np.uint64), seed), kind="stable")]
-    result = np.full(len(candidates.test), TRAIN, np.int8)
-    result[shuffled[: len(rows) // 2]] = VALID
-    result[shuffled[len(rows) // 2 :]] = TEST
-    return result
+    return _halved(candidates.test.nonzero()[0], len(candidates.test), seed)
 
 
 def by_time(candidates: Candidates, *, valid: int, test: int) -> np.ndarray:
@@ -103,6 +98,43 @@ def by_time(candidates: Candidates, *, valid: int, test: int) -> np.ndarray:
     result = np.full(len(time), TRAIN, np.int8)
     result[time >= distinct[-valid - test]] = VALID
     result[time >= distinct[-test]] = TEST
+    return result
+
+
+def halve_last_times(candidates: Candidates, *, times: int, seed: int) -> np.ndarray:
+    """The last ``times`` distinct times (days, windows) divided at random 1:1 into validation and test.
+
+    All earlier rows train; test takes an odd row.
+
+    Raises:
+        ValueError: no time is left for training, or rows that the publisher set aside for test.
+    """
+    _refuse_test_part("halve_last_times", candidates)
+    time = candidates.column("time")
+    distinct = np.unique(time)
+    if not 1 <= times < len(distinct):
+        raise ValueError(
+            f"split halve_last_times: dataset.split.times={times} of {len(distinct)} distinct times; allowed: 1 or "
+            "more, and at least one left for training"
+        )
+    return _halved((time >= distinct[-times]).nonzero()[0], len(time), seed)
+
+
+def by_train_time(candidates: Candidates, *, valid: int) -> np.ndarray:
+    """Validation is the training part's last ``valid`` distinct times (days); test is the publisher's test part.
+
+    Raises:
+        ValueError: no time is left for training.
+    """
+    time = candidates.column("time")
+    distinct = np.unique(time[~candidates.test])
+    if not 1 <= valid < len(distinct):
+        raise ValueError(
+            f"split by_train_time: dataset.split.valid={valid} of the training part's {len(distinct)} distinct times; "
+            "allowed: 1 or more, and at least one left for training"
+        )
+    result = np.where(time >= distinct[-valid], np.int8(VALID), np.int8(TRAIN))
+    result[candidates.test] = TEST
     return result
 
 
@@ -175,6 +207,15 @@ def stratified(candidates: Candidates, *, label: str, folds: int, seed: int) -> 
     parts = StratifiedKFold(n_splits=folds, shuffle=True, random_state=seed).split(numbers, labels)
     for split, (_, rows) in zip((TEST, VALID), parts, strict=False):
         result[rows] = split
+    return result
+
+
+def _halved(chosen: np.ndarray, rows: int, seed: int) -> np.ndarray:
+    """Some of all rows, divided at random 1:1 into validation and test; the others train."""
+    shuffled = chosen[np.argsort(mix(np.arange(len(chosen), dtype=np.uint64), seed), kind="stable")]
+    result = np.full(rows, TRAIN, np.int8)
+    result[shuffled[: len(chosen) // 2]] = VALID
+    result[shuffled[len(chosen) // 2 :]] = TEST
     return result
 
 
