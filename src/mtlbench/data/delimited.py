@@ -1,7 +1,7 @@
 """Comma-separated text files: columns found by name (of the first line, or told), read by the kind of their cells.
 
-A file holds printable ASCII and newlines, and no quotes, so that there is one way to cut a line into cells. Where a data
-set allows quotes, they enclose whole cells, which may hold commas then. What is accepted is defined by `_one_by_one`;
+A file holds printable ASCII and newlines, and no quotes, so that there is one way to cut a line into cells. Where they
+are allowed, quotes enclose whole cells, which may hold commas then. What is accepted is defined by `_one_by_one`;
 `_at_once` reads the same with Arrow where every line is good.
 """
 
