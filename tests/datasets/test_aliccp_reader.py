@@ -15,7 +15,7 @@ import pytest
 from mtlbench.data import lines as text_lines
 from mtlbench.data.raw import LINE, ROWS, Block, RawError, Rejected, Shard
 from mtlbench.datasets.aliccp import plain, quick
-from mtlbench.datasets.aliccp.dataset import CONTRADICTION, AliCCP
+from mtlbench.datasets.aliccp.dataset import AliCCP
 from mtlbench.datasets.aliccp.layout import ALL, COMMON, RAW_FIELDS, USUAL, fields_of
 from mtlbench.datasets.aliccp.plain import BadLineError, read_line
 
@@ -236,32 +236,14 @@ class TestRefusals:
     def test_a_bad_choice_is_refused_with_the_allowed_ones(self) -> None:
         with pytest.raises(ValueError, match="field_set is 'some'; allowed: usual, all"):
             AliCCP(field_set="some")  # pyright: ignore[reportArgumentType]
-        with pytest.raises(ValueError, match="contradictions is 'mend'; allowed: drop, keep, fail"):
-            AliCCP(contradictions="mend")  # pyright: ignore[reportArgumentType]
 
 
-class TestContradictions:
-    TEXT = b"".join(GOOD.replace(b"7,1,0", labels) + b"\n" for labels in (b"7,0,0", b"8,0,1", b"9,1,1"))
-
-    def test_they_are_dropped_and_counted(self, path: Path) -> None:
-        (block,) = read(path, self.TEXT)
-        assert block.columns[LINE].to_pylist() == [0, 2]
-        assert (block.lines, block.dropped, block.rejected) == (3, {CONTRADICTION: 1}, ())
-
-    def test_or_kept(self, path: Path) -> None:
-        (block,) = read(path, self.TEXT, dataset=AliCCP(contradictions="keep"))
-        assert block.columns["conversion"].to_pylist() == [0, 1, 1]
-        assert block.dropped == {}
-
-    def test_or_refused(self, path: Path) -> None:
-        (block,) = read(path, self.TEXT, dataset=AliCCP(contradictions="fail"))
-        assert [(bad.line, bad.reason) for bad in block.rejected] == [(1, CONTRADICTION)]
-        assert block.columns[LINE].to_pylist() == [0, 2]
-
-    def test_beside_a_damaged_line_they_are_still_dropped(self, path: Path) -> None:
-        (block,) = read(path, b"\n" + self.TEXT)
-        assert (block.dropped, len(block.rejected), block.lines) == ({CONTRADICTION: 1}, 1, 4)
-        assert block.columns[LINE].to_pylist() == [1, 3]
+def test_labels_are_read_as_they_stand(path: Path) -> None:
+    """What becomes of a conversion without a click is not the reader's business."""
+    text = b"".join(GOOD.replace(b"7,1,0", labels) + b"\n" for labels in (b"7,0,0", b"8,0,1", b"9,1,1"))
+    (block,) = read(path, text)
+    assert [block.columns[name].to_pylist() for name in ("click", "conversion")] == [[0, 0, 1], [0, 1, 1]]
+    assert (block.lines, block.dropped, block.rejected) == (3, {}, ())
 
 
 def random_line(draw: random.Random, table: str) -> bytes:

@@ -116,6 +116,7 @@ def raw(
             "lines": lines,
             "rejected": rejected[path],
             "dropped": dropped,
+            "kept": dict(spill.kept.get(path, {})),
             "cut": {name: count for name, count in spill.cut.get(path, {}).items() if count},
             "sha256": digest,
             "published": _compare(file, rows, positives, digest) if provenance.origin == "real" else None,
@@ -128,6 +129,8 @@ def accounts(manifest: Mapping[str, Any]) -> list[str]:
     return [
         f"{name}: {facts['lines']:,} lines read, {facts['rejected']:,} rejected, "
         f"{_total(facts['dropped'], 'dropped')}, "
+        # Rows whose labels contradict each other; stores of earlier versions do not say.
+        + (f"{_total(facts['kept'], 'contradictions kept')}, " if facts.get("kept") else "")
         # Stores of earlier versions do not say which file the cut values stood in.
         + (f"{_total(facts['cut'], 'values cut')}, " if "cut" in facts else "")
         + (facts["published"] or ("simulated" if manifest["origin"] == "simulated" else "no published counts"))

@@ -4,13 +4,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from mtlbench.data import bags
+from mtlbench.data.contradictions import Contradictions, contradictory_rows, name_of, reason
 from mtlbench.data.raw import KEY, LINE, ROWS, WEIGHT_SUFFIX, Block, RawDataset, RawFile, Rejected, Shard
 from mtlbench.data.refusals import Refusals
 from mtlbench.data.workers import each
@@ -63,7 +64,9 @@ class Parsed:
         lines: it held.
         batch_rows: accepted lines, by spilled record batch.
         rejected: refused lines (the first one only, where one is enough to stop).
+        contradictory: numbers of lines that are refused because their labels contradict each other, and the reason.
         dropped: lines left out by a named policy.
+        kept: lines whose labels contradict each other and that are kept, by name.
         cut: by bag field: entries beyond its width.
         positives: by label.
     """
@@ -71,7 +74,9 @@ class Parsed:
     lines: int = 0
     batch_rows: list[int] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
-    dropped: dict[str, int] = field(default_factory=dict)
+    contradictory: list[tuple[int, str]] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+    kept: Counter[str] = field(default_factory=Counter)
     cut: dict[str, int] = field(default_factory=dict)
     positives: Counter[str] = field(default_factory=Counter)
 
@@ -83,10 +88,12 @@ class Parser:
     Attributes:
         dataset: whose reader is called.
         stop: whether to stop at the first refused line.
+        contradictions: what becomes of rows whose labels contradict the order of tasks.
     """
 
     dataset: RawDataset
     stop: bool
+    contradictions: Contradictions
 
     def __call__(self, job: tuple[Shard, Path]) -> Parsed:
         shard, path = job
@@ -100,12 +107,12 @@ class Parser:
                 check(block, self.dataset, shard.file, parsed.lines)
                 parsed.rejected += block.rejected
                 parsed.lines += block.lines
-                for name, count in block.dropped.items():
-                    parsed.dropped[name] = parsed.dropped.get(name, 0) + count
-                if self.stop and parsed.rejected:
+                parsed.dropped.update(block.dropped)
+                columns = self._consistent(block.columns, parsed) if labels else block.columns
+                if self.stop and (parsed.rejected or parsed.contradictory):
                     break
-                parsed.positives.update({label: int(block.columns[label].to_numpy().sum()) for label in labels})
-                batch = _cut(block.columns, bag_fields, parsed.cut)
+                parsed.positives.update({label: int(columns[label].to_numpy().sum()) for label in labels})
+                batch = _cut(columns, bag_fields, parsed.cut)
                 writer = writer or pa.ipc.new_file(str(path), batch.schema)
                 if batch.num_rows:
                     writer.write_batch(batch)
@@ -115,6 +122,23 @@ class Parser:
                 writer.close()
         return parsed
 
+    def _consistent(self, columns: pa.RecordBatch, parsed: Parsed) -> pa.RecordBatch:
+        """The rows whose labels do not contradict each other, or all if such rows are kept; the others are counted."""
+        good = np.ones(columns.num_rows, bool)
+        for task, rows in contradictory_rows(columns, self.dataset.tasks).items():
+            if not rows.any():
+                continue
+            if self.contradictions == "keep":
+                parsed.kept[name_of(task)] += int(rows.sum())
+                continue
+            good &= ~rows
+            if self.contradictions == "drop":
+                parsed.dropped[name_of(task)] += int(rows.sum())
+            else:
+                why = reason(task, self.dataset.tasks)
+                parsed.contradictory += [(line, why) for line in line_numbers(columns)[rows].tolist()]
+        return columns if good.all() else columns.filter(pa.array(good))
+
 
 @dataclass(slots=True)
 class Spill:
@@ -122,13 +146,14 @@ class Spill:
 
     Attributes:
         pieces: by table, in file order.
-        lines, dropped, cut, positives: what `Parsed` says, by raw file.
+        lines, dropped, kept, cut, positives: what `Parsed` says, by raw file.
         extras: for each of the columns `OPTIONAL` that there is: the table that has it.
     """
 
     pieces: dict[str, list[Piece]] = field(default_factory=dict)
     lines: Counter[Path] = field(default_factory=Counter)
     dropped: dict[Path, Counter[str]] = field(default_factory=dict)
+    kept: dict[Path, Counter[str]] = field(default_factory=dict)
     cut: dict[Path, Counter[str]] = field(default_factory=dict)
     positives: dict[Path, Counter[str]] = field(default_factory=dict)
     extras: dict[str, str] = field(default_factory=dict)
@@ -151,12 +176,18 @@ class Spill:
                 assert owner == table, f"both '{owner}' and '{table}' have the column '{extra}'"
         self.lines[source] += parsed.lines
         self.dropped.setdefault(source, Counter()).update(parsed.dropped)
+        self.kept.setdefault(source, Counter()).update(parsed.kept)
         self.cut.setdefault(source, Counter()).update(parsed.cut)
         self.positives.setdefault(source, Counter()).update(parsed.positives)
 
 
-def spill_all(
-    dataset: RawDataset, files: Sequence[tuple[RawFile, Path]], folder: Path, refusals: Refusals, processes: int
+def spill_all(  # what is read, where to, and the three things that decide how
+    dataset: RawDataset,
+    files: Sequence[tuple[RawFile, Path]],
+    folder: Path,
+    refusals: Refusals,
+    contradictions: Contradictions,
+    processes: int,
 ) -> Spill:
     """Parse every file.
 
@@ -165,17 +196,31 @@ def spill_all(
         files: what to read.
         folder: for the spilled columns.
         refusals: told of every refused line, in file order.
+        contradictions: what becomes of rows whose labels contradict the order of tasks.
         processes: how many work.
     """
     shards = [shard for file, path in files for shard in cut_file(path, file)]
     jobs = [(shard, folder / f"{number}.arrow") for number, shard in enumerate(shards)]
     spill = Spill()
-    with closing(each(Parser(dataset, refusals.stop), jobs, processes, f"reading {dataset.name}")) as results:
+    parser = Parser(dataset, refusals.stop, contradictions)
+    with closing(each(parser, jobs, processes, f"reading {dataset.name}")) as results:
         for (shard, path), parsed in zip(jobs, results, strict=True):
-            for rejected in parsed.rejected:
-                refusals.add(shard.path, spill.lines[shard.path] + rejected.line, rejected.reason, rejected.text)
+            _refuse(parsed, shard.path, spill.lines[shard.path], refusals)
             spill.add(shard, path, parsed)
     return spill
+
+
+def _refuse(parsed: Parsed, source: Path, first: int, refusals: Refusals) -> None:
+    """Refuse the lines of a shard that cannot be used, in file order; ``first`` is the number of its first line."""
+    texts = {rejected.line: rejected.text for rejected in parsed.rejected}
+    lines = sorted([*((rejected.line, rejected.reason) for rejected in parsed.rejected), *parsed.contradictory])
+    for (damaged, why), some in groupby(lines, lambda line: (line[0] in texts, line[1])):
+        numbers = [number for number, _ in some]
+        if damaged:
+            for number in numbers:
+                refusals.add(source, first + number, why, texts[number])
+        else:
+            refusals.add_lines(source, [first + number for number in numbers], why)
 
 
 def table_of(field: Field) -> str:

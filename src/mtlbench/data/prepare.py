@@ -23,6 +23,7 @@ from filelock import FileLock
 import mtlbench
 from mtlbench.data import assign, manifest
 from mtlbench.data.assign import SplitRule
+from mtlbench.data.contradictions import Contradictions, check_policy
 from mtlbench.data.encode import (
     Counts,
     Encoder,
@@ -60,6 +61,7 @@ def prepare(  # noqa: PLR0913  # the rules by which a store is made, each with i
     min_count: int = 1,
     on_error: Literal["fail", "quarantine"] = "fail",
     one_class: Literal["fail", "note"] = "fail",
+    contradictions: Contradictions = "fail",
     disjoint: Sequence[str] = (),
     processes: int | None = None,
 ) -> Store:
@@ -79,6 +81,8 @@ def prepare(  # noqa: PLR0913  # the rules by which a store is made, each with i
             aside in the store's ``quarantine.jsonl`` and counts them.
         one_class: what becomes of a validation or test split without positives (or negatives) of a task, of which no
             AUC can be had: ``fail``, or ``note`` it in the manifest.
+        contradictions: what becomes of rows in which a task is positive and the task that it is given is not: ``fail``
+            refuses them like damaged lines, ``drop`` leaves them out, ``keep`` takes them as they are; all are counted.
         disjoint: ``group``, ``time``: columns of which no value may stand in two splits.
         processes: how many work; default: as many as this process may use cores.
 
@@ -86,8 +90,9 @@ def prepare(  # noqa: PLR0913  # the rules by which a store is made, each with i
         RawError: raw files are missing, or hold a line that cannot be used.
         StoreError: there is something at ``store`` that is not a valid store.
         ValueError: a field that gives a label away, a split without rows or without positives, splits that share a
-            value of a ``disjoint`` column, a ``min_count`` below 1.
+            value of a ``disjoint`` column, a ``min_count`` below 1, an unknown policy.
     """
+    check_policy(contradictions)
     if min_count < 1:
         raise ValueError(f"dataset.min_count is {min_count}; allowed: 1 or more")
     if (store / MANIFEST).is_file():
@@ -103,7 +108,9 @@ def prepare(  # noqa: PLR0913  # the rules by which a store is made, each with i
         partial.mkdir()
         try:
             processes = processes or cores()
-            plan = _Plan(dataset, raw, split, provenance, min_count, on_error, one_class, disjoint, processes)
+            plan = _Plan(
+                dataset, raw, split, provenance, min_count, on_error, one_class, contradictions, disjoint, processes
+            )
             _build(plan, partial)
             partial.replace(store)
         finally:
@@ -122,6 +129,7 @@ class _Plan:
     min_count: int
     on_error: Literal["fail", "quarantine"]
     one_class: Literal["fail", "note"]
+    contradictions: Contradictions
     disjoint: Sequence[str]
     processes: int
 
@@ -150,7 +158,7 @@ def _build(plan: _Plan, folder: Path) -> None:
 
     files = list(zip(plan.dataset.files, sources, strict=True))
     arranged = _arrange(plan, files, work, refusals)
-    spill = spill_all(plan.dataset, arranged.files, work, refusals, plan.processes)
+    spill = spill_all(plan.dataset, arranged.files, work, refusals, plan.contradictions, plan.processes)
     keys = _join(plan, spill, facts, refusals)
     assign.inherit(spill, facts)
     assigned = assign.assign(plan.split, spill, facts, keys, [task.label for task in plan.dataset.tasks])
@@ -175,6 +183,7 @@ def _build(plan: _Plan, folder: Path) -> None:
         "split": manifest.rule(plan.split),
         "min_count": plan.min_count,
         "on_error": plan.on_error,
+        "contradictions": plan.contradictions,
         "splits": manifest.splits(fitted.schema, counts),
         "overlaps": overlaps,
         "sources": fitted.sources.tolist(),

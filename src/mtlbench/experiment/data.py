@@ -203,6 +203,7 @@ def stored(data: Data) -> Store:
         min_count=data.config.min_count,
         on_error=data.config.on_error,
         one_class=data.config.one_class,
+        contradictions=data.config.get("contradictions", "fail"),
         disjoint=data.config.disjoint,
     )
 

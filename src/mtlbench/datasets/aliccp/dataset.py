@@ -21,9 +21,7 @@ from mtlbench.datasets.aliccp.plain import BadLineError, Line
 from mtlbench.schema import Field, Task
 
 FieldSet = Literal["usual", "all", "din"]
-Contradictions = Literal["drop", "keep", "fail"]
 LARGEST = np.int64(2**63 - 1)
-CONTRADICTION = "conversion without click"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +32,6 @@ class AliCCP:
         field_set: ``usual`` are the 18 fields of AITM (users' profile, item, category, shop, brand, scenario and the
             crosses), ``all`` adds the item's intention nodes and the four behaviour bags of the past two weeks, ``din``
             is ``all`` without the four crosses (the choice of lambdaji's DeepMTL, with the item id).
-        contradictions: what becomes of the 230 published training rows that were bought and not clicked: ``drop`` as
-            all public code does (counted), ``keep``, or ``fail`` (rejected like a damaged line).
         history_width: ids kept of each behaviour bag, by weight; published lists have 69 to 250 on average.
         intentions_width: ids kept of field 210 (mean 6.1 per row, up to 14 in the ten published rows at hand).
         cross_width: ids kept of field 853 (mean 1.4 per row, up to 3 in the ten published rows at hand). A width of
@@ -52,20 +48,18 @@ class AliCCP:
     """
 
     field_set: FieldSet = "usual"
-    contradictions: Contradictions = "drop"
     history_width: int = 50
     intentions_width: int = 16
     cross_width: int = 5
     values: bool = False
 
     name = "aliccp"
-    version = 2
+    version = 3
     simulator_version = 2
 
     def __post_init__(self) -> None:
-        for key, allowed in (("field_set", FieldSet), ("contradictions", Contradictions)):
-            if getattr(self, key) not in get_args(allowed):
-                raise ValueError(f"aliccp: {key} is {getattr(self, key)!r}; allowed: {', '.join(get_args(allowed))}")
+        if self.field_set not in get_args(FieldSet):
+            raise ValueError(f"aliccp: field_set is {self.field_set!r}; allowed: {', '.join(get_args(FieldSet))}")
 
     @property
     def where(self) -> str:
@@ -164,22 +158,7 @@ class AliCCP:
 
     def _at_once(self, text: bytes, table: str, first: int) -> Block | None:
         lines = quick.read_lines(text, table)
-        if lines is None or (self.contradictions == "fail" and _contradictions(lines).any()):
-            return None
-        return self._kept(self._columns(lines, table, first), _contradictions(lines), ())
-
-    def _kept(self, columns: pa.RecordBatch, contradictory: np.ndarray, rejected: tuple[Rejected, ...]) -> Block:
-        """The block without the contradictory lines, if they are to be dropped."""
-        lines = columns.num_rows + len(rejected)
-        dropped = int(contradictory.sum()) if self.contradictions == "drop" else 0
-        if dropped == 0:
-            return Block(columns=columns, lines=lines, rejected=rejected)
-        return Block(
-            columns=columns.filter(pa.array(~contradictory)),
-            lines=lines,
-            rejected=rejected,
-            dropped={CONTRADICTION: dropped},
-        )
+        return None if lines is None else Block(columns=self._columns(lines, table, first), lines=lines.key.size)
 
     def _one_by_one(self, text: bytes, table: str, first: int) -> Block:
         good: list[Line] = []
@@ -189,17 +168,13 @@ class AliCCP:
         for position, line in enumerate(ended + [rest] * (rest != b"")):
             try:
                 read = plain.read_line(line, table, ended=position < len(ended))
-                if self.contradictions == "fail" and read.conversion > read.click:
-                    raise BadLineError(CONTRADICTION)
             except BadLineError as problem:
                 rejected.append(Rejected(line=first + position, reason=str(problem), text=line))
             else:
                 good.append(read)
                 number.append(first + position)
-        lines = _by_columns(good, table)
-        return self._kept(
-            self._columns(lines, table, np.array(number, np.int64)), _contradictions(lines), tuple(rejected)
-        )
+        columns = self._columns(_by_columns(good, table), table, np.array(number, np.int64))
+        return Block(columns=columns, lines=len(good) + len(rejected), rejected=tuple(rejected))
 
     def _columns(self, lines: quick.Lines, table: str, number: int | np.ndarray) -> pa.RecordBatch:
         """The record batch of these lines, of which the first (or each) has this number within the shard."""
@@ -243,11 +218,6 @@ class AliCCP:
 
 def _value_name(raw: RawField) -> str:
     return f"{raw.name}_value"
-
-
-def _contradictions(lines: quick.Lines) -> np.ndarray:
-    """bool, one per line: bought and not clicked (never in a common file)."""
-    return (lines.conversion > lines.click) if lines.click.size else np.zeros(lines.key.size, bool)
 
 
 def _ids_or(lines: quick.Lines, code: str, absent: int | np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from mtlbench.data.cells import Id, Number, OneOf
 from mtlbench.data.delimited import Column, read_table
-from mtlbench.data.raw import KEY, ROWS, Block, RawFile, Rejected, Shard
+from mtlbench.data.raw import KEY, ROWS, Block, RawFile, Shard
 from mtlbench.datasets.aliexpress.layout import (
     ITEM_COLUMNS,
     ITEM_IDS,
@@ -64,7 +64,7 @@ class AliExpress:
     numbers: Numbers = "together"
 
     name = "aliexpress"
-    version = 1
+    version = 2
     simulator_version = 1
 
     def __post_init__(self) -> None:
@@ -117,7 +117,7 @@ class AliExpress:
         """The lines of a shard in blocks; see `mtlbench.data.raw.Block`."""
         names = None if self.form == "processed" else PAGE_COLUMNS if shard.file.table == PAGE else ITEM_COLUMNS
         for block in read_table(shard, _columns(self.form, shard.file.table), names=names):
-            yield _without_contradictions(replace(block, columns=self._arranged(block.columns, shard.file)))
+            yield replace(block, columns=self._arranged(block.columns, shard.file))
 
     def simulate(
         self,
@@ -186,18 +186,3 @@ def _columns(form: Form, table: str) -> list[Column]:
     labels = {"click": binary, "conversion": binary} if form == "processed" else {LABEL: label} if items else {}
     cells = {**dict.fromkeys((SEARCH_ID, *ids), Id()), **dict.fromkeys(numbers, Number()), **labels}
     return [Column(name=name, source=name, cell=cell) for name, cell in cells.items()]
-
-
-def _without_contradictions(block: Block) -> Block:
-    """The block without rows that convert and are not clicked, which the publisher's one label cannot say."""
-    columns = block.columns
-    if "click" not in columns.schema.names:
-        return block
-    wrong = columns["conversion"].to_numpy() > columns["click"].to_numpy()
-    if not wrong.any():
-        return block
-    reason, text = "conversion is 1 and click is 0; a conversion is given a click", b"click 0, conversion 1"
-    lines = columns["line"].to_numpy()[wrong].tolist()
-    rejected = [*block.rejected, *(Rejected(line=line, reason=reason, text=text) for line in lines)]
-    kept = columns.filter(pa.array(~wrong))
-    return replace(block, columns=kept, rejected=tuple(sorted(rejected, key=lambda bad: bad.line)))

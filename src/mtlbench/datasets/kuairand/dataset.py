@@ -6,7 +6,7 @@ and the licence with every figure. KuaiRand-Pure, -1K and -27K have one format.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -58,7 +58,7 @@ class KuaiRand:
     """
 
     signals: tuple[str, ...] = ("click", "long_view", "like")
-    given: Mapping[str, str] = field(default_factory=dict)
+    given: Mapping[str, str] | None = None
     field_set: FieldSet = "default"
     variant: Variant = "pure"
     logs: Logs = "found"
@@ -76,7 +76,7 @@ class KuaiRand:
                 f"kuairand: tasks are {', '.join(self.signals) or 'none'}; allowed: one or more of "
                 f"{', '.join(SIGNALS)}, none twice"
             )
-        for task, before in self.given.items():
+        for task, before in (self.given or {}).items():
             if task not in self.signals or before not in self.signals[: self.signals.index(task)]:
                 raise ValueError(
                     f"kuairand: task '{task}' is given '{before}'; both must be among the tasks "
@@ -97,7 +97,7 @@ class KuaiRand:
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        return tuple(Task(name=name, label=SIGNALS[name], given=self.given.get(name)) for name in self.signals)
+        return tuple(Task(name=name, label=SIGNALS[name], given=(self.given or {}).get(name)) for name in self.signals)
 
     @property
     def fields(self) -> tuple[Field, ...]:
