@@ -124,21 +124,19 @@ def test_a_data_set_with_a_conditional_task_has_the_key(name: str) -> None:
 def test_ali_ccp_drops_them_by_default(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], policy: str | None, told: str
 ) -> None:
-    words = ["dataset=aliccp", "dataset.source=simulated", "dataset.simulator.rows=20000"]
-    words += [
-        "dataset.simulator.test_rows=5000",
-        "dataset.simulator.contradictions=0.1",
-        "dataset.simulator.rates=demo",
-    ]
-    words += ["dataset.one_class=note"] + ([f"dataset.contradictions={policy}"] if policy else [])
+    knobs = {"rows": 20_000, "test_rows": 5_000, "contradictions": 0.1, "rates": "demo"}
+    words = ["dataset=aliccp", "dataset.source=simulated", "dataset.one_class=note"]
+    words += [f"dataset.simulator.{knob}={value}" for knob, value in knobs.items()]
+    words += [f"dataset.contradictions={policy}"] if policy else []
     store = prepared(tmp_path, *words)
     (count,) = re.findall(
         rf"skeleton_train.csv: 20,000 lines read, 0 rejected, .*?([\d,]+) {told} \(conversion without click: \1\)",
         capsys.readouterr().out,
     )
-    assert 1_000 < int(count.replace(",", "")) < 2_200
+    found = int(count.replace(",", ""))
+    assert 1_000 < found < 2_200
     facts = store.manifest["splits"]
-    assert facts["train"]["rows"] + facts["valid"]["rows"] == 20_000 - (0 if policy else int(count.replace(",", "")))
+    assert facts["train"]["rows"] + facts["valid"]["rows"] == 20_000 - (0 if policy else found)
 
 
 def test_aliexpress_refuses_them_in_processed_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ Recommendation Dataset with Randomly Exposed Videos", CIKM 2022, arXiv:2208.0869
 and the licence with every figure. KuaiRand-Pure, -1K and -27K have one format.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
@@ -58,7 +58,7 @@ class KuaiRand:
     """
 
     signals: tuple[str, ...] = ("click", "long_view", "like")
-    given: Mapping[str, str] | None = None
+    given: dict[str, str] | None = None
     field_set: FieldSet = "default"
     variant: Variant = "pure"
     logs: Logs = "found"
