@@ -168,6 +168,11 @@ class Schema:
         return {field.name: first[field.vocabulary_name] for field in self.id_fields}
 
     @cached_property
+    def unknown_rows(self) -> tuple[int, ...]:
+        """Rows of the embedding table that stand for values outside the vocabularies, one per vocabulary."""
+        return tuple(sorted(set(self.offsets.values())))
+
+    @cached_property
     def embedding_rows(self) -> int:
         """Rows of the one embedding table of all fields, padding included."""
         sizes = {field.vocabulary_name: field.cardinality for field in self.id_fields}

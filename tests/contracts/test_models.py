@@ -333,6 +333,16 @@ def test_parameters_are_told_apart_by_name(name: str):
 
 
 @every_model
+def test_values_outside_the_vocabulary_start_without_effect(name: str):
+    schema = rich_schema()
+    model = build(name, schema)
+    tables = [module for module in model.modules() if isinstance(module, FieldEmbedding)]
+    for table in tables:
+        assert not table.embedding[list(schema.unknown_rows)].count_nonzero()
+    assert any(table.embedding.count_nonzero() for table in tables)
+
+
+@every_model
 def test_sparse_gradients_are_the_dense_ones(name: str):
     schema = rich_schema()
     dense, sparse = build(name, schema), build(name, schema)

@@ -139,11 +139,21 @@ def test_fields_of_one_vocabulary_share_their_rows():
 
 def test_initial_values():
     schema = plain_schema(cardinality=997)
-    uniform = FieldEmbedding(schema, 16).embedding[1:]
+    known = [row for row in range(1, schema.embedding_rows) if row not in schema.unknown_rows]
+    uniform = FieldEmbedding(schema, 16).embedding[known]
     assert uniform.abs().max() <= 0.25
     assert uniform.std().item() == pytest.approx(0.25 / 3**0.5, rel=0.02)
-    assert FieldEmbedding(schema, 16, std=0.01).embedding[1:].std().item() == pytest.approx(0.01, rel=0.02)
+    assert FieldEmbedding(schema, 16, std=0.01).embedding[known].std().item() == pytest.approx(0.01, rel=0.02)
     assert not FieldEmbedding(schema, 16, std=0.01).embedding[PADDING].count_nonzero()
+
+
+def test_rows_of_unknown_values_start_at_zero():
+    schema = rich_schema()
+    block = FieldEmbedding(schema, 3)
+    (first,) = {schema.offsets[field.name] for field in schema.id_fields if field.name == "item"}
+    assert first in schema.unknown_rows
+    assert len(schema.unknown_rows) == len({field.vocabulary_name for field in schema.id_fields})
+    assert not block.embedding[list(schema.unknown_rows)].count_nonzero()
 
 
 def test_refusals():

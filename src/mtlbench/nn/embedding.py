@@ -49,7 +49,7 @@ class FieldEmbedding(nn.Module):
                 f"embedding_std is {std}; allowed: above 0 (equal rows stay equal), or null for uniform initial values"
             )
         self.sparse = False
-        self.embedding = nn.Parameter(_initial_table(schema.embedding_rows, width, std))
+        self.embedding = nn.Parameter(_initial_table(schema, width, std))
         self._has_numbers = bool(schema.number_fields)
         if self._has_numbers:
             weights = [nn.init.xavier_uniform_(torch.empty(field.width, width)) for field in schema.number_fields]
@@ -123,13 +123,13 @@ class FieldEmbedding(nn.Module):
         return (numbers_BN.to(weight_NFD.dtype) @ weight_NFD.flatten(1)).unflatten(1, weight_NFD.shape[1:])
 
 
-def _initial_table(rows: int, width: int, std: float | None) -> Tensor:
-    table = torch.empty(rows, width)
+def _initial_table(schema: Schema, width: int, std: float | None) -> Tensor:
+    table = torch.empty(schema.embedding_rows, width)
     if std is None:
         table.uniform_(-(width**-0.5), width**-0.5)
     else:
         table.normal_(std=std)
-    table[PADDING] = 0
+    table[[PADDING, *schema.unknown_rows]] = 0
     return table
 
 
