@@ -44,7 +44,7 @@ OF_LOSSES = {"equal", "fixed", "uncertainty", "dwa", "famo"}
 AGGREGATORS = {
     "pcgrad": aggregation.PCGrad,
     "cagrad": partial(aggregation.CAGrad, c=0.4),
-    "mgda": aggregation.MGDA,
+    "mgda": partial(aggregation.MGDA, epsilon=1e-9, max_iters=4_000),  # it approaches what ours is
     "imtl": aggregation.IMTLG,
     "gradvac": aggregation.GradVac,
     "aligned": aggregation.AlignedMTL,

@@ -13,8 +13,12 @@ class GramianWeights(nn.Module):
     """``L = sum_t w_t loss_t`` with ``w = weighting(G)``, ``G_ij`` the inner product of two tasks' gradients.
 
     The gradients are those on what the tasks share, so the step on it is the one that the method asks for: most methods
-    that bend gradients give a combination of them whose factors follow from G. PCGrad, CAGrad, MGDA, IMTL-G, GradVac,
-    Nash-MTL, Aligned-MTL and UPGrad are nothing but weightings here, all of TorchJD.
+    that bend gradients give a combination of them whose factors follow from G. PCGrad, CAGrad, IMTL-G, GradVac and
+    Aligned-MTL are weightings of TorchJD; MGDA, UPGrad and Nash-MTL are ours, exact at any lengths of the gradients.
+
+    Only IMTL-G and Nash-MTL take steps whose direction does not depend on the scale of one task's loss. The others are
+    not scale invariant by their papers: PCGrad, GradVac, CAGrad and UPGrad start from the sum or the mean of the
+    gradients, which a long one leads; MGDA is led by the shortest, Aligned-MTL turns with the principal axes.
 
     Shape: losses ``[T]``, Gramian ``[T, T]`` -> scalar.
 
