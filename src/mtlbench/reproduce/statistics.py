@@ -1,6 +1,7 @@
 """Runs of several seeds as statistics: spread, paired tests, ranks, gains. Pure functions of numbers.
 
 A seed decides the initial weights and the order of rows alike for every model, so two models are compared seed by seed.
+Numbers that differ by rounding alone (see `ROUNDING`) are equal here: ties, no differences, within.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,14 @@ from mtlbench.report.result import Measured
 
 WILCOXON_FROM = 6
 """Pairs from which Wilcoxon's test can reach the level at all: with five its smallest two-sided p is 1/16."""
+
+ROUNDING = 1e-12
+"""Share of their size by which equal numbers may differ: thousands of roundings, and less than any metric resolves."""
+
+
+def rounding(*values: float) -> float:
+    """The distance up to which numbers of this size are equal."""
+    return ROUNDING * max(map(abs, values), default=0.0)
 
 
 def spread(values: Mapping[int, float], *, higher_is_better: bool) -> Measured:
@@ -35,7 +44,7 @@ def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> tuple[floa
     """Mean of (ours - theirs) over common seeds, and two-sided p-values of the paired t-test and of Wilcoxon's.
 
     A p-value is ``None`` where the test is undefined: fewer than two common seeds (six for Wilcoxon's), or differences
-    that are all alike and not zero.
+    that are all alike (up to `ROUNDING` of the values) and not zero.
 
     Raises:
         ValueError: no common seed.
@@ -43,17 +52,29 @@ def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> tuple[floa
     common = sorted(set(ours) & set(theirs))
     if not common:
         raise ValueError(f"no common seed: {sorted(ours)} and {sorted(theirs)}")
+    grain = rounding(*(values[seed] for values in (ours, theirs) for seed in common))
     difference = np.array([ours[seed] - theirs[seed] for seed in common])
+    difference = np.copysign(_merged(np.abs(difference), grain), difference)
     mean = float(difference.mean())
     if len(common) < 2:
         return mean, None, None
     if np.ptp(difference) == 0:
-        alike = 1.0 if mean == 0 else None
+        alike = None if difference.any() else 1.0
         return mean, alike, alike if len(common) >= WILCOXON_FROM else None
     t_test = float(stats.ttest_1samp(difference, 0.0).pvalue)  # pyright: ignore[reportAttributeAccessIssue]
     if len(common) < WILCOXON_FROM:
         return mean, t_test, None
     return mean, t_test, float(stats.wilcoxon(difference).pvalue)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _merged(values: np.ndarray, grain: float) -> np.ndarray:
+    """Values without differences of rounding: neighbours up to a grain apart become the least of them, or zero."""
+    order = np.argsort(values)
+    apart = np.diff(values[order], prepend=0.0) > grain
+    first = np.concatenate([[0.0], values[order][apart]])
+    merged = np.empty_like(values)
+    merged[order] = first[np.cumsum(apart)]
+    return merged
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -68,7 +89,10 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def average_ranks(columns: Sequence[Mapping[str, float]], higher_is_better: Sequence[bool]) -> dict[str, float]:
-    """Average rank of each label over columns (1 is best, ties share); only labels that every column has."""
+    """Average rank of each label over columns (1 is best, ties share); only labels that every column has.
+
+    Values that differ by `ROUNDING` alone are ties.
+    """
     if not columns:
         return {}
     labels = [label for label in columns[0] if all(label in column for column in columns)]
@@ -76,20 +100,31 @@ def average_ranks(columns: Sequence[Mapping[str, float]], higher_is_better: Sequ
         return {}
     signs = [-1 if higher else 1 for higher in higher_is_better]
     ranks = [
-        stats.rankdata([sign * column[label] for label in labels]) for column, sign in zip(columns, signs, strict=True)
+        stats.rankdata(sign * _without_rounding(column, labels)) for column, sign in zip(columns, signs, strict=True)
     ]
     return dict(zip(labels, np.mean(ranks, axis=0).tolist(), strict=True))
 
 
+def _without_rounding(values: Mapping[str, float], labels: Sequence[str]) -> np.ndarray:
+    found = np.array([values[label] for label in labels])
+    return found.min() + _merged(found - found.min(), rounding(*found))
+
+
 def agreement(ours: Mapping[str, float], printed: Mapping[str, float]) -> float | None:
-    """Kendall's tau-b between two orders of common labels; ``None`` below three of them, or where one is all ties."""
+    """Kendall's tau-b between two orders of common labels; ``None`` below three of them, or where one is all ties.
+
+    Values that differ by `ROUNDING` alone are ties.
+    """
     common = [label for label in ours if label in printed]
     if len(common) < 3:
         return None
-    tau = float(stats.kendalltau([ours[label] for label in common], [printed[label] for label in common]).statistic)  # pyright: ignore[reportAttributeAccessIssue]
+    orders = [_without_rounding(values, common) for values in (ours, printed)]
+    tau = float(stats.kendalltau(*orders).statistic)  # pyright: ignore[reportAttributeAccessIssue]
     return None if np.isnan(tau) else tau
 
 
 def gain(value: float, twin: float, *, higher_is_better: bool) -> float:
     """Relative gain over the single-task twin in per cent; positive is better."""
+    if abs(value - twin) <= rounding(value, twin):
+        return 0.0
     return 100 * (value - twin) / abs(twin) * (1 if higher_is_better else -1)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from mtlbench.report.result import Column, Measured, Verdict
+from mtlbench.reproduce.statistics import rounding
 from mtlbench.reproduce.table import Printed
 
 RELATIVE = ("logloss", "logloss_sum", "logloss_weighted", "parameters")
@@ -18,7 +19,7 @@ def cell_verdict(
     *,
     ran: bool,
 ) -> Verdict:
-    """The rule: within the table's tolerance of the printed value, or above or below it.
+    """The rule: within the table's tolerance of the printed value (and what rounding adds), or above or below it.
 
     Args:
         column: of the cell.
@@ -39,7 +40,7 @@ def cell_verdict(
     target = float(printed.text)
     allowed = tolerance.get(column.metric, 0.0) * (abs(target) if column.metric in RELATIVE else 1.0)
     value = measured.under(column)
-    if abs(value - target) <= allowed:
+    if abs(value - target) <= allowed + rounding(value, target):
         return "within"
     return "above" if value > target else "below"
 

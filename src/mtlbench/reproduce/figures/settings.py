@@ -145,8 +145,8 @@ def _mean(curves: Sequence[Curve]) -> dict[float, float]:
 
 
 def _is_hill(y: Sequence[float]) -> bool:
-    """Whether numbers rise up to a place that is not at an end, and fall behind it."""
+    """Whether numbers rise up to a place that is not at an end, and fall behind it, each time by more than rounding."""
     top = y.index(max(y))
-    rising = all(a < b for a, b in pairwise(y[: top + 1]))
-    falling = all(a > b for a, b in pairwise(y[top:]))
+    rising = all(b - a > statistics.rounding(a, b) for a, b in pairwise(y[: top + 1]))
+    falling = all(a - b > statistics.rounding(a, b) for a, b in pairwise(y[top:]))
     return 0 < top < len(y) - 1 and rising and falling

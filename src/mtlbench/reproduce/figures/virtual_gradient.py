@@ -150,6 +150,10 @@ def _of_gains(where: str, changes: Mapping[tuple[str, str], Mapping[str, BySeed]
 def improved(changes: Sequence[Mapping[str, BySeed]]) -> str:
     """How many of several changes are for the better, and of how many a test by seed says so."""
     known = [by_seed for by_task in changes if (by_seed := _mean_by_seed(by_task))]
+    known = [  # differences of AUCs, which are of size 1
+        {seed: change if abs(change) > statistics.ROUNDING else 0.0 for seed, change in by_seed.items()}
+        for by_seed in known
+    ]
     better = sum(fmean(by_seed.values()) > 0 for by_seed in known)
     tests = [statistics.paired(by_seed, dict.fromkeys(by_seed, 0.0)) for by_seed in known]
     corrected = statistics.holm([p for _, p, _ in tests])
