@@ -42,7 +42,7 @@ class MSSM(nn.Module):
         subnetworks: how many; ``None`` for one per task and one shared.
         field_masks: ``none``, or a kind of `FieldMasks`.
         shared_mask: whether the shared sub-network has masks, or reads the fields as they are.
-        mask_bias: see `FieldMasks`.
+        mask_bias: see `FieldMasks`; 1 in ``conf/model/mssm.yaml``.
         topology, gate_axis, normalise: see `SparseRouting`.
         levels: how often is routed.
         inner_layers: widths of the layers of each unit between two levels; none: what was routed is routed on.
@@ -65,7 +65,8 @@ class MSSM(nn.Module):
     Departure: ReLU and bias in sub-networks, which Algorithm 1 does not print; its W_i of line 12 is read as W_j, or
     the shared sub-network would have none. Algorithm 1 routes once, 2.2 shows a level that is routed on; what stands
     between two levels is not printed: nothing, unless inner_layers or routed_activation say so. Gate noise is one draw
-    for the whole batch.
+    for the whole batch. The paper prints no initialisation of the masks and no bias in them; the configurations start
+    them open, with a trained bias of 1, because without it half of the masks are shut at the start (see `FieldMasks`).
     """
 
     def __init__(

@@ -27,7 +27,9 @@ class FieldMasks(nn.Module):
         ValueError: an unknown kind.
 
     Paper: MSSM 2.1, Fig. 3a (one number per field and task).
-    Departure: none. g is drawn from N(0, 1/D); the paper does not say.
+    Departure: g is drawn from N(0, 1/D), as the paper does not say; then ``<g, e>`` is around 0, half of all masks are
+    exactly 0 at the start and get no gradient from the rows that they are shut for, and the others let little through.
+    The bias is ours: at 1 all masks start at about tanh(1) = 0.76.
     """
 
     def __init__(
