@@ -52,3 +52,37 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path):
         checkpoint.save(tmp_path / "last.pt", {"identity": "b", "tensor": torch.zeros(100_000)})
     assert checkpoint.load(tmp_path / "last.pt", identity="a") == {"identity": "a"}
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_a_single_flipped_bit_is_found_wherever_it_is(tmp_path: Path):
+    path = tmp_path / "best.pt"
+    checkpoint.save(path, {"identity": "a", "tensor": torch.arange(300.0)})
+    whole = path.read_bytes()
+    mark = range(len(whole) - checkpoint.TRAILER, len(whole) - checkpoint.TRAILER + len(checkpoint.MARK))
+    for at in range(0, len(whole), 7):
+        if at in mark:  # then the hash is not seen, and the content, which is whole, is checked as below
+            continue
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :])
+        with pytest.raises(checkpoint.CheckpointError, match=r"best\.pt is damaged.*run\.fresh=true"):
+            checkpoint.load(path, identity="a")
+    path.write_bytes(whole)
+    assert torch.equal(checkpoint.load(path, identity="a")["tensor"], torch.arange(300.0))
+
+
+def test_a_checkpoint_without_a_hash_is_read_and_checked_by_the_checksums_of_its_format(tmp_path: Path):
+    """What versions before the hash wrote."""
+    path = tmp_path / "best.pt"
+    torch.save({"identity": "a", "tensor": torch.arange(300.0)}, path)
+    assert torch.equal(checkpoint.load(path, identity="a")["tensor"], torch.arange(300.0))
+    whole = path.read_bytes()
+    at = whole.index(torch.arange(300.0).numpy().tobytes()) + 600
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    with pytest.raises(checkpoint.CheckpointError, match=r"is damaged.*does not match its checksum"):
+        checkpoint.load(path, identity="a")
+
+
+def test_torchs_advice_to_run_the_code_of_a_file_is_not_passed_on(tmp_path: Path):
+    torch.save({"identity": "a", "code": Path("x")}, tmp_path / "last.pt")
+    with pytest.raises(checkpoint.CheckpointError) as refused:
+        checkpoint.load(tmp_path / "last.pt", identity="a")
+    assert "weights_only" not in str(refused.value)
