@@ -62,8 +62,9 @@ def evaluate(
 ) -> Metrics:
     """Every metric of every task over a whole split; N rows, T tasks.
 
-    Per task: ``rows`` and ``positives`` (those observed), ``auc``, ``logloss`` and ``logloss_constant`` (nats; what
-    the best constant prediction would get on this split), their ratio ``ne``, ``pcoc`` and ``ece``. A task that is
+    Per task: ``rows`` and ``positives`` (those observed), ``equal_scores`` (1 if all logits are one number, which makes
+    every AUC 0.5, else 0), ``auc``, ``logloss`` and ``logloss_constant`` (nats; what the best constant prediction would
+    get on this split), their ratio ``ne``, ``pcoc`` and ``ece``. A task that is
     given another (a conversion, given a click) also has ``auc_on_<given>s``: rows whose given label is 1, ranked by
     the ratio of the two probabilities, the conditional one. Where the true probabilities are known: ``ceiling_auc``
     and ``ceiling_logloss``, which the truth itself gets on these labels, and ``excess_auc_share``, the part of the way
@@ -216,12 +217,18 @@ def calibration_error(logits: np.ndarray, positive: np.ndarray, bins: int = CALI
 def _measure_task(metrics: Metrics, name: str, score: np.ndarray, positive: np.ndarray) -> None:
     metrics.values[f"{name}/rows"] = float(len(positive))
     metrics.values[f"{name}/positives"] = float(np.count_nonzero(positive))
+    metrics.measure(f"{name}/equal_scores", lambda: _all_equal(score))
     metrics.measure(f"{name}/auc", lambda: auc(score, positive))
     metrics.measure(f"{name}/logloss", lambda: log_loss(score, positive))
     metrics.measure(f"{name}/logloss_constant", lambda: log_loss_of_constant(positive))
     metrics.measure(f"{name}/ne", lambda: normalised_entropy(score, positive))
     metrics.measure(f"{name}/pcoc", lambda: predicted_over_observed(score, positive))
     metrics.measure(f"{name}/ece", lambda: calibration_error(score, positive))
+
+
+def _all_equal(score: np.ndarray) -> float:
+    _require_rows(score)
+    return float(score.min() == score.max())
 
 
 def _measure_given(metrics: Metrics, task: Task, joint: np.ndarray, given: np.ndarray, positive: np.ndarray) -> None:

@@ -292,7 +292,8 @@ def test_the_weights_of_the_best_validation_score_are_kept_not_the_last(tmp_path
     assert best_epoch < 11, "the toy must overfit, or this test shows nothing"
     assert progress.best == {"model": scores[best_epoch]}
     last = score(model, VALID, OBJECTIVE.losses, SETTINGS, torch.device("cpu"))
-    steps = load_best(model, SCHEMA.tasks, "auc", tmp_path / "best.pt", "toy")
+    kept, steps = load_best(model, SCHEMA.tasks, SETTINGS, tmp_path / "best.pt", "toy")
+    assert kept is model
     assert steps == {"model": 7 * (best_epoch + 1)}
     selected = score(model, VALID, OBJECTIVE.losses, SETTINGS, torch.device("cpu"))
     assert not torch.equal(selected, last)
@@ -316,18 +317,66 @@ class Copies(nn.Module):
         return torch.cat([copy(batch) for copy in self.copies], dim=1)
 
 
-def test_tasks_that_share_nothing_are_each_selected_at_their_own_best_step(tmp_path: Path):
-    model, progress = trained(tmp_path, replace(SETTINGS, epochs=12), model=Copies())
+@pytest.mark.parametrize("shared", [True, False])
+def test_each_task_keeps_its_own_best_step_of_any_model_where_that_is_asked_for(tmp_path: Path, shared: bool):
+    settings = replace(SETTINGS, epochs=12, checkpoint="task")
+    torch.manual_seed(1)
+    model, progress = trained(tmp_path, settings, model=None if shared else Copies())
     lines = [line for line in journal_values(tmp_path) if "valid/task0/auc" in line]
     for task in ("task0", "task1"):
         scores = [line[f"valid/{task}/auc"] for line in lines]
         assert progress.best[task] == max(scores)
         assert progress.best_step[task] == 7 * (scores.index(max(scores)) + 1)
     assert progress.best_step["task0"] != progress.best_step["task1"], "choose a seed for which they differ"
-    load_best(model, SCHEMA.tasks, "auc", tmp_path / "best.pt", "toy")
-    logits = score(model, VALID, OBJECTIVE.losses, SETTINGS, torch.device("cpu"))
+    kept, steps = load_best(model, SCHEMA.tasks, settings, tmp_path / "best.pt", "toy")
+    assert steps == progress.best_step
+    logits = score(kept, VALID, OBJECTIVE.losses, SETTINGS, torch.device("cpu"))
+    assert logits.shape == (len(VALID), 2)
     measured = evaluate(logits, VALID.columns["labels"], None, SCHEMA.tasks).values
     assert {task: measured[f"{task}/auc"] for task in ("task0", "task1")} == pytest.approx(progress.best, abs=1e-12)
+
+
+def test_a_conditional_task_is_multiplied_with_its_own_copys_probability(tmp_path: Path):
+    """The validation score that selected a task's weights is the one that they give again."""
+    losses = TaskLosses(pos_weight=torch.tensor([1.0, 3.0]), given=(None, 0))
+    settings = replace(SETTINGS, epochs=12, checkpoint="task", select="logloss")
+    model, progress = trained(tmp_path, settings, objective=replace(OBJECTIVE, losses=losses))
+    assert len(set(progress.best_step.values())) == 2, "choose a seed for which they differ"
+    kept, _ = load_best(model, SCHEMA.tasks, settings, tmp_path / "best.pt", "toy")
+    logits = score(kept, VALID, losses, SETTINGS, torch.device("cpu"))
+    measured = evaluate(logits, VALID.columns["labels"], None, SCHEMA.tasks).values
+    assert {task: -measured[f"{task}/logloss"] for task in progress.best} == pytest.approx(progress.best, abs=1e-7)
+
+
+def test_tasks_that_share_nothing_are_kept_at_one_step_by_default_like_any_model(tmp_path: Path):
+    _, progress = trained(tmp_path, replace(SETTINGS, epochs=12), model=Copies())
+    lines = [line for line in journal_values(tmp_path) if "valid/task0/auc" in line]
+    means = [(line["valid/task0/auc"] + line["valid/task1/auc"]) / 2 for line in lines]
+    assert progress.best == {"model": max(means)}
+    assert progress.best_step == {"model": 7 * (means.index(max(means)) + 1)}
+    _, first = trained(tmp_path / "one", replace(SETTINGS, epochs=12, select="task1/logloss"), model=Copies())
+    assert list(first.best) == ["model"], "one task's metric may select for all, whatever they share"
+
+
+def test_training_goes_on_until_no_task_gets_better_where_each_is_kept_by_itself(tmp_path: Path):
+    _, progress = trained(tmp_path, replace(SETTINGS, epochs=50, patience=2, checkpoint="task"))
+    assert progress.epoch == max(progress.best_step.values()) // 7 + 2 < 50
+
+
+def test_a_score_that_is_higher_by_rounding_alone_is_no_better():
+    from mtlbench.train.selection import Selected, select
+
+    progress, where = Progress(step=2, best={"model": 0.3}, best_step={"model": 1}, stale={"model": 0}), None
+    unit = Selected(name="model", tasks=("task0",), metric="auc")
+    select(nn.Module(), (unit,), {"task0/auc": 0.1 + 0.2}, progress, where)  # pyright: ignore[reportArgumentType]
+    assert (progress.best_step, progress.stale) == ({"model": 1}, {"model": 1})
+
+
+def test_one_tasks_metric_cannot_select_where_each_task_has_its_own(tmp_path: Path):
+    with pytest.raises(ValueError, match=r"trainer\.checkpoint=task each task is selected by its own.*select=auc"):
+        trained(tmp_path, replace(SETTINGS, select="task0/auc", checkpoint="task"))
+    with pytest.raises(ValueError, match=r"trainer\.checkpoint is 'epoch'; allowed: 'run', 'task'"):
+        replace(SETTINGS, checkpoint="epoch")  # pyright: ignore[reportArgumentType]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_task_and_step(tmp_path: Path):
@@ -347,7 +396,7 @@ def test_another_model_in_the_folder_is_refused(tmp_path: Path):
     with pytest.raises(CheckpointError, match=r"last\.pt holds another model"):
         trained(tmp_path, model=Copies())
     with pytest.raises(CheckpointError, match=r"weights in .*best\.pt are not those of this"):
-        load_best(Copies(), SCHEMA.tasks, "auc", tmp_path / "best.pt", "toy")
+        load_best(Copies(), SCHEMA.tasks, SETTINGS, tmp_path / "best.pt", "toy")
 
 
 def test_the_time_of_a_run_is_that_of_all_its_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

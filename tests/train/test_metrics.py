@@ -176,7 +176,7 @@ def test_no_observed_row_is_a_reason_and_no_crash():
     assert metrics.values == {"click/rows": 0, "click/positives": 0}
     reasons = {name: reason for name, reason in metrics.undefined.items() if name != "click/excess_auc_share"}
     assert set(reasons.values()) == {"no observed rows"}
-    assert len(metrics.undefined) == 9
+    assert len(metrics.undefined) == 10
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

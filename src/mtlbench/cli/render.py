@@ -30,10 +30,7 @@ def outcome_text(outcome: Outcome, config: DictConfig) -> str:
     state = (
         "finished before, nothing was trained"
         if outcome.reused
-        else (
-            f"{result['epochs']} epochs, {result['steps']:,} steps, best weights of step "
-            + ", ".join(f"{step:,}" for step in dict.fromkeys(result["best_step"].values()))
-        )
+        else (f"{result['epochs']} epochs, {result['steps']:,} steps, {kept_text(result['best_step'])}")
     )
     return "\n".join(
         [
@@ -46,11 +43,19 @@ def outcome_text(outcome: Outcome, config: DictConfig) -> str:
             f"{parameters['embedding']:,} embedding parameters, peak memory of the process "
             f"{result['peak_memory_mb']:,.0f} MB",
             f"  {state}",
+            *(f"  ! {text}" for text in result.get("warnings", [])),
             f"  run     {outcome.folder}",
             "  compare " + ui_command(config.run.tracker, outcome.folder.parent),
             "",
         ]
     )
+
+
+def kept_text(best_step: dict[str, int]) -> str:
+    """Which weights a run has kept."""
+    if set(best_step) == {"model"}:
+        return f"weights of step {best_step['model']:,} for all tasks"
+    return "weights of each task's own step: " + ", ".join(f"{task} {step:,}" for task, step in best_step.items())
 
 
 def metrics_text(metrics: dict[str, float], undefined: dict[str, str], split: str) -> str:

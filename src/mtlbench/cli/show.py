@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mtlbench.cli.choices import GROUPS, choices, conf_folder, options
 from mtlbench.cli.compose import compose
-from mtlbench.cli.render import head_text, metrics_text, table
+from mtlbench.cli.render import head_text, kept_text, metrics_text, table
 from mtlbench.data.manifest import accounts
 from mtlbench.data.store import SPLITS, Store
 from mtlbench.tracking.parameters import flatten
@@ -162,6 +162,8 @@ def _show_run(arguments: list[str]) -> int:
     if (folder / RESULT).exists():
         result = read_json(folder / RESULT)
         print(metrics_text(result["metrics"], result["undefined"], "test"))
+        print(f"\n  {kept_text(result['best_step'])}")
+        print("".join(f"  ! {text}\n" for text in result.get("warnings", [])), end="")
     else:
         print("no result yet: the run was not finished")
     return 0

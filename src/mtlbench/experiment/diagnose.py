@@ -8,6 +8,7 @@ from torch import Tensor
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.evaluation import Opened
 from mtlbench.train.score import score
+from mtlbench.train.selection import TaskCheckpoints
 from mtlbench.train.step import autocast
 
 Shown = Mapping[str, Tensor]
@@ -30,7 +31,9 @@ def diagnose(
     """
     shows: Callable[..., dict[str, Tensor]] | None = getattr(run.model, "diagnostics", None)
     if shows is None:
-        raise ConfigError(f"run {run.facts.identity}: model={run.facts.model} shows nothing of itself: no diagnostics")
+        several = " (its tasks have weights of their own: trainer.checkpoint=task)"
+        why = several if isinstance(run.model, TaskCheckpoints) else ": no diagnostics"
+        raise ConfigError(f"run {run.facts.identity}: model={run.facts.model} shows nothing of itself{why}")
     run.model.eval()
     rows, size = run.store.split(split), run.settings.evaluation_batch_size
     sums: dict[str, Tensor] = {}

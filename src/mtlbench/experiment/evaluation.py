@@ -1,5 +1,7 @@
-"""A finished run's model, put together again."""
+"""A finished run's model, put together again, and held against what the run itself has measured."""
 
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,17 +16,32 @@ from mtlbench.experiment.build import fill
 from mtlbench.experiment.data import locate, stored
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.objects import build_losses, build_model, configured_ranking, resolve_device
+from mtlbench.experiment.sanity import SuspiciousMetricsWarning, suspicious
 from mtlbench.metrics import Metrics
-from mtlbench.tracking.folder import Facts, read_facts
+from mtlbench.tracking.folder import RESULT, Facts, read_facts, read_json
 from mtlbench.train.objective import TaskLosses
 from mtlbench.train.score import measure
 from mtlbench.train.selection import load_best
 from mtlbench.train.settings import Settings
 
+TOLERANCE = {"fp32": 1e-3, "bf16": 1e-2}
+"""By the precision of a run: how far a metric may be from the one that the run recorded, absolute, or relative above 1.
+
+Other devices, thread counts and versions of torch round otherwise, which moves an AUC in the sixth digit; on a small
+test split, where a row more or less in a bin counts, in the fourth.
+"""
+
+
+class OtherResultError(ArithmeticError):
+    """A run's weights no longer give what the run has measured with them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """A trained run, ready to score: what its folder says, its data, and its model with the selected weights."""
+    """A trained run, ready to score: what its folder says, its data, and its model with the selected weights.
+
+    Under ``trainer.checkpoint=task`` the model is one copy for each task, see `TaskCheckpoints`.
+    """
 
     facts: Facts
     config: DictConfig
@@ -55,14 +72,15 @@ def open_run(folder: Path, device_name: str = "auto") -> Opened:
     settings: Settings = fill(Settings, dict(config.trainer), "trainer")
     device = resolve_device(device_name)
     model = build_model(config, store.schema).to(device)
-    load_best(model, store.schema.tasks, settings.select, folder / "best.pt", facts.identity)
+    losses = build_losses(config, store, model)
+    kept, _ = load_best(model, store.schema.tasks, settings, folder / "best.pt", facts.identity)
     return Opened(
         facts=facts,
         config=config,
         store=store,
         settings=settings,
-        model=model,
-        losses=build_losses(config, store, model),
+        model=kept,
+        losses=losses,
         device=device,
     )
 
@@ -72,12 +90,19 @@ def evaluate_run(folder: Path, split: str, device_name: str, predictions: Path |
 
     Raises:
         ConfigError: as `open_run`, or no such split.
+        OtherResultError: on the test split of a finished run, see `check_result`.
     """
     if split not in SPLITS:
         raise ConfigError(f"split={split}; allowed: {', '.join(SPLITS)}")
     run = open_run(folder, device_name)
     rows, tasks = run.store.split(split), run.store.schema.tasks
     logits, metrics = measure(run.model, rows, run.losses, run.settings, run.device, configured_ranking(run.config))
+    metrics = metrics.prefixed(split)
+    if split == "test":
+        check_result(folder, metrics.values, run.settings.precision)
+    if found := suspicious(metrics.values, split):
+        text = f"suspicious scores of run {run.facts.identity}: {'; '.join(found)}"
+        warnings.warn(text, SuspiciousMetricsWarning, stacklevel=2)
     if predictions is not None:
         columns: dict[str, pa.Array] = {"row": pa.array(range(len(rows)), pa.int64())}
         for t, task in enumerate(tasks):
@@ -85,4 +110,30 @@ def evaluate_run(folder: Path, split: str, device_name: str, predictions: Path |
             columns[f"p_{task.name}"] = pa.array(torch.sigmoid(logits[:, t]).numpy())
         about = {"run": run.facts.identity, "split": split, "origin": run.facts.origin}
         pq.write_table(pa.table(columns).replace_schema_metadata(about), predictions)
-    return metrics.prefixed(split)
+    return metrics
+
+
+def check_result(folder: Path, metrics: Mapping[str, float], precision: str) -> None:
+    """Compare test metrics with those that the run has recorded, if it has finished.
+
+    Raises:
+        OtherResultError: a recorded metric differs by more than `TOLERANCE`, or is no longer measured.
+    """
+    if not (folder / RESULT).exists():
+        return
+    recorded = read_json(folder / RESULT).get("metrics")
+    if not isinstance(recorded, dict) or not recorded:
+        raise ConfigError(f"{folder / RESULT} is damaged: it holds no metrics. Train the run again with run.fresh=true")
+    allowed = TOLERANCE[precision]
+    apart = [
+        f"{name} {metrics.get(name, 'undefined')} (recorded: {value})"
+        for name, value in recorded.items()
+        if name not in metrics or abs(metrics[name] - value) > allowed * max(1.0, abs(value))
+    ]
+    if apart:
+        shown = ", ".join(apart[:3]) + (f" and {len(apart) - 3} more" if len(apart) > 3 else "")
+        raise OtherResultError(
+            f"run {folder.name} no longer gives what it recorded in {folder / RESULT}: {shown}; allowed: {allowed:g} "
+            "apart (relative above 1). The weights, the result or the data were changed, or other code measures. "
+            "Train it again with run.fresh=true"
+        )

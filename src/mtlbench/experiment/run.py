@@ -27,6 +27,7 @@ from mtlbench.experiment.objects import (
     configured_ranking,
     resolve_device,
 )
+from mtlbench.experiment.sanity import SuspiciousMetricsWarning, selected_validation, suspicious
 from mtlbench.metrics import Metrics
 from mtlbench.tracking.connect import public
 from mtlbench.tracking.folder import Facts, begin, read_facts, write_json, write_status
@@ -119,11 +120,15 @@ def _carry_out(config: DictConfig, data: Data, identity: str, folder: Path, devi
             after_epoch=lambda: tracker.update(folder) if tracker else None,
         )
         fitted = time.monotonic()
-        best_step = load_best(model, store.schema.tasks, settings.select, place.best, identity)
-        metrics = measure(model, store.split("test"), losses, settings, device, ranking)[1].prefixed("test")
+        kept, best_step = load_best(model, store.schema.tasks, settings, place.best, identity)
+        metrics = measure(kept, store.split("test"), losses, settings, device, ranking)[1].prefixed("test")
         journal.append(step=progress.step, epoch=progress.epoch, values=metrics.values, undefined=metrics.undefined)
         seconds = (fitting - began) + progress.spent + (time.monotonic() - fitted)
-        result = _result(read_facts(folder)[0], model, progress, best_step, metrics) | {"seconds": seconds}
+        result = _result(read_facts(folder)[0], model, progress, best_step, metrics) | {
+            "seconds": seconds,
+            "checkpoint": settings.checkpoint,
+            "warnings": _warnings(identity, journal, best_step, metrics),
+        }
         write_json(folder / "result.json", result)
         write_status(folder, "finished")
     except BaseException as error:
@@ -206,6 +211,15 @@ def _result(
         "peak_memory_mb": peak_mb(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+
+
+def _warnings(identity: str, journal: Journal, best_step: dict[str, int], metrics: Metrics) -> list[str]:
+    """What is suspicious about the scores of the kept weights on validation and test; warned of, and returned."""
+    validation = selected_validation(journal.read(), best_step)
+    if found := suspicious(validation, "valid") + suspicious(metrics.values, "test"):
+        text = f"suspicious scores of run {identity}: {'; '.join(found)}"
+        warnings.warn(text, SuspiciousMetricsWarning, stacklevel=3)
+    return found
 
 
 def _reported(folder: Path) -> dict[str, Any]:

@@ -21,16 +21,18 @@ import yaml
 import mtlbench
 from mtlbench.data.store import SPLITS
 from mtlbench.experiment.errors import ConfigError
-from mtlbench.experiment.evaluation import Opened, open_run
+from mtlbench.experiment.evaluation import Opened, check_result, open_run
+from mtlbench.experiment.objects import configured_ranking
 from mtlbench.export.columns import Column
 from mtlbench.export.example import raw_rows
+from mtlbench.export.hashes import write_hashes
 from mtlbench.export.inputs import Inputs
 from mtlbench.export.onnx_graph import require_onnx, write_onnx
 from mtlbench.export.scorer import CONFIG, ONNX, Scoring, open_exported, save_scoring
 from mtlbench.tracking.connect import import_mlflow
 from mtlbench.tracking.folder import STATUS, read_status
 from mtlbench.tracking.parameters import portable, read_config
-from mtlbench.train.score import score
+from mtlbench.train.score import measure, score
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
@@ -73,6 +75,8 @@ class Exported:
 def export_run(run_folder: Path, to: Path, *, split: str = "test", rows: int = 200, onnx: bool = True) -> Exported:
     """Write a run's model as a folder that needs nothing of this machine, and try it against the run.
 
+    The run's test split is scored first, as `mtlbench evaluate` does, and held against the run's own result.
+
     Args:
         run_folder: of a finished run.
         to: folder to write: whole, or not at all.
@@ -82,6 +86,7 @@ def export_run(run_folder: Path, to: Path, *, split: str = "test", rows: int = 2
 
     Raises:
         ConfigError: no finished run; its data are no longer there; the target exists; ONNX cannot be had.
+        OtherResultError: the run's weights no longer give its result, see `check_result`.
         ExportError: the exported model answers otherwise than the run.
     """
     if to.exists():
@@ -95,6 +100,9 @@ def export_run(run_folder: Path, to: Path, *, split: str = "test", rows: int = 2
             f"run {run_folder.name} is {state}; only a finished run is exported. Train it to its end first"
         )
     run = open_run(run_folder, "cpu")
+    ranking = configured_ranking(run.config)
+    measured = measure(run.model, run.store.split("test"), run.losses, run.settings, run.device, ranking)[1]
+    check_result(run_folder, measured.prefixed("test").values, run.settings.precision)
     inputs, scoring = Inputs.of(run.store), Scoring(run.model, run.losses)
     example = raw_rows(run.store, inputs, split, rows)
     own, rounded = _own(run, split, rows)
@@ -110,6 +118,7 @@ def export_run(run_folder: Path, to: Path, *, split: str = "test", rows: int = 2
             few = example.slice(0, EXAMPLE_REQUEST).combine_chunks()
             write_onnx(scoring, inputs.encode(_columns(few), 0, Counter()), _about(run), model / ONNX)
             ways["ONNX"] = True
+        write_hashes(model)
         stand_ins: Counter[str] = Counter()
         differences: dict[str, float] = {}
         for way, by_onnx in ways.items():

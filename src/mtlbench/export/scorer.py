@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.objects import build_model
+from mtlbench.export.hashes import check_hashes
 from mtlbench.export.inputs import Inputs
 from mtlbench.schema import Batch
 from mtlbench.train.objective import TaskLosses
+from mtlbench.train.selection import kept_model
 
 ARTIFACTS = Path("artifacts", "model")
 """Where MLflow keeps, inside an exported folder, what the model is made of."""
@@ -104,7 +106,8 @@ def open_exported(folder: Path, onnx: bool = False) -> Scorer:
     """The scorer of an exported folder, on the CPU.
 
     Raises:
-        ConfigError: the folder is none that `mtlbench export` wrote; ONNX is asked for and not there.
+        ConfigError: the folder is none that `mtlbench export` wrote, or a file in it is damaged; ONNX is asked for and
+            not there.
     """
     artifacts = folder / ARTIFACTS
     if not (artifacts / FACTS).is_file():
@@ -114,12 +117,18 @@ def open_exported(folder: Path, onnx: bool = False) -> Scorer:
     if onnx:
         from mtlbench.export.onnx_graph import onnx_probabilities
 
+        check_hashes(folder, [Path(ONNX), Path(f"{ONNX}.data")])
         return opened(artifacts, onnx_probabilities(folder / ONNX))
     return opened(artifacts, None)
 
 
 def opened(artifacts: Path, probabilities: Probabilities | None) -> Scorer:
-    """The scorer of a folder of artifacts; by torch, unless another way from matrices to probabilities is given."""
+    """The scorer of a folder of artifacts; by torch, unless another way from matrices to probabilities is given.
+
+    Raises:
+        ConfigError: a file is damaged.
+    """
+    check_hashes(artifacts.parents[len(ARTIFACTS.parts) - 1], [ARTIFACTS])
     config = OmegaConf.load(artifacts / CONFIG)
     assert isinstance(config, DictConfig)
     facts, inputs = json.loads((artifacts / FACTS).read_text(encoding="utf-8")), Inputs.load(artifacts)
@@ -151,6 +160,7 @@ def save_scoring(scoring: Scoring, facts: Mapping[str, Any], artifacts: Path) ->
 def _scoring(artifacts: Path, config: DictConfig, inputs: Inputs, facts: Mapping[str, Any]) -> Scoring:
     with torch.random.fork_rng(devices=[]):  # initial weights are drawn and thrown away
         model = build_model(config, inputs.schema)
+    model = kept_model(model, len(inputs.schema.tasks), config.trainer.get("checkpoint", "run"))
     with np.load(artifacts / WEIGHTS, allow_pickle=False) as weights:
         model.load_state_dict({name: torch.from_numpy(weights[name]) for name in weights.files})
     factors = facts["losses"]["pos_weight"]

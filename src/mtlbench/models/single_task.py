@@ -11,14 +11,14 @@ from mtlbench.schema import Batch, Schema
 class SingleTask(nn.Module):
     """T independent copies of a network of one logit, each with its own embeddings.
 
-    They train side by side in one run, and each is selected at its own best step.
+    They train side by side in one run; weights are kept as those of any model (``trainer.checkpoint``).
 
     Args:
         schema: the fields and tasks.
         network: makes a network ``Batch -> [B]`` when called with ``schema=``.
 
     Attributes:
-        copies: the networks, in the order of the tasks; tells the training loop that tasks share nothing.
+        copies: the networks, in the order of the tasks.
 
     Shape: `Batch` of B rows -> logits ``[B, T]``.
 

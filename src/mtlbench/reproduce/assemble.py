@@ -8,7 +8,7 @@ from statistics import median
 from mtlbench.report.result import LEVEL, Cell, Column, Comparison, Cost, Measured, Row, TableResult, Verdict
 from mtlbench.reproduce import statistics
 from mtlbench.reproduce.claim import COUNTS, MIXED, judge
-from mtlbench.reproduce.finished import Finished, listed, marks, origins
+from mtlbench.reproduce.finished import Finished, checkpoint_rules, listed, marks, origins
 from mtlbench.reproduce.table import LOWER_IS_BETTER, Table, distinct
 from mtlbench.reproduce.verdict import cell_verdict, rule
 
@@ -259,7 +259,7 @@ def _general_notes(table: Table, runs: Sequence[Finished], negative: bool, notes
         notes.number(rule({metric: by for metric, by in table.tolerance.items() if metric in used}))
     for text in table.notes:
         notes.number(text)
-    for text in origins(runs):
+    for text in (*checkpoint_rules(runs), *origins(runs)):
         notes.number(text)
     if negative:
         notes.number(

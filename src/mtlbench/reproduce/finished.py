@@ -57,6 +57,20 @@ def marks(runs: Sequence[Finished], scale: float | None, settings: Sequence[str]
     return (*first, *scaled, *([f"OWN SETTINGS: {', '.join(settings)}"] if settings else []))
 
 
+def checkpoint_rules(runs: Sequence[Finished]) -> list[str]:
+    """A footnote that says which weights the numbers are of."""
+    rows: dict[str, list[str]] = {}
+    for run in runs:
+        rule = "run" if set(run.result.get("best_step", {"model"})) == {"model"} else "task"
+        rows.setdefault(run.result.get("checkpoint", rule), []).append(run.row)  # runs of earlier versions say no rule
+    words = {
+        "run": "one step for all tasks, the best by validation (trainer.checkpoint=run)",
+        "task": "each task's own best step by validation (trainer.checkpoint=task)",
+    }
+    told = [words[rule] + (f": {', '.join(dict.fromkeys(own))}" if len(rows) > 1 else "") for rule, own in rows.items()]
+    return [f"weights are those of {'; of '.join(told)}"] if told else []
+
+
 def origins(runs: Sequence[Finished]) -> list[str]:
     """Footnotes on runs of one data set that other or several versions of the code made, or that saw different data."""
     notes: list[str] = []

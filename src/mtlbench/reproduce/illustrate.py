@@ -7,7 +7,7 @@ from typing import Any
 
 from mtlbench.report.figure import FigureResult, Panel
 from mtlbench.reproduce.figure import Figure
-from mtlbench.reproduce.finished import Finished, listed, marks, origins
+from mtlbench.reproduce.finished import Finished, checkpoint_rules, listed, marks, origins
 from mtlbench.reproduce.gather import gather
 from mtlbench.reproduce.plan import PlannedRun
 
@@ -100,7 +100,7 @@ def illustrate(runs: Material, *, scale: float | None, settings: Sequence[str]) 
         place=figure.place,
         panels=drawn.panels,
         findings=drawn.findings,
-        footnotes=(*_seeds_note(runs), *figure.notes, *origins(finished)),
+        footnotes=(*_seeds_note(runs), *figure.notes, *checkpoint_rules(finished), *origins(finished)),
         marks=marks(finished, scale, settings) if figure.rows else (),
         runs=tuple(map(listed, finished)),
         missing=missing,

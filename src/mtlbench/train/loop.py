@@ -4,6 +4,7 @@ It works on objects that others have built and knows no model, data set or balan
 """
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
 
 import torch
@@ -23,10 +24,14 @@ from mtlbench.train.optimizers import parameter_groups
 from mtlbench.train.progress import Place, Progress
 from mtlbench.train.resume import Kept
 from mtlbench.train.score import score
-from mtlbench.train.selection import exhausted, parts, select
+from mtlbench.train.selection import out_of_patience, select, selection_units
 from mtlbench.train.settings import Settings
 from mtlbench.train.step import Step, penalties_of
 from mtlbench.train.terms import conflicts_of, log_terms
+
+
+class EqualScoresWarning(UserWarning):
+    """All validation scores of a task are one number: its AUC of 0.5 is no result of ranking."""
 
 
 def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
@@ -60,7 +65,7 @@ def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
     train, valid = rows
     if settings.diagnostics:
         check_diagnosed(model)
-    chosen = parts(model, tasks, settings.select)
+    units = selection_units(tasks, settings)
     bounds = batch_bounds(len(train), settings.batch_size)
     names, penalties = [task.name for task in tasks], penalties_of(model)
     terms = [f"{name}/{what}" for what in ("loss", "weight") for name in names] + [f"penalty/{at}" for at in penalties]
@@ -79,7 +84,7 @@ def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
     saved = time.monotonic()
     with Interrupt() as interrupt:
         try:
-            while progress.epoch < settings.epochs and not exhausted(progress, chosen, settings.patience):
+            while progress.epoch < settings.epochs and not out_of_patience(progress, units, settings.patience):
                 model.train()
                 permutation = order(len(train), place.seed, progress.epoch).to(train.device)
                 for start, stop in _remaining(bounds, progress, settings):
@@ -103,7 +108,8 @@ def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
                 measured = evaluate(
                     logits, columns["labels"], columns.get("observed"), tasks, group=columns.get("group")
                 )
-                select(chosen, measured.values, progress, place)
+                _warn_of_equal_scores(measured, progress)
+                select(model, units, measured.values, progress, place)
                 if isinstance(balance, AfterEpoch):
                     balance.after_epoch()
                 progress.rows_per_second.append(len(train) / progress.seconds)
@@ -123,6 +129,18 @@ def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
             kept.save(progress)
             raise
     return progress
+
+
+def _warn_of_equal_scores(measured: Metrics, progress: Progress) -> None:
+    if equal := [
+        name.rpartition("/")[0] for name, v in measured.values.items() if name.endswith("/equal_scores") and v
+    ]:
+        warnings.warn(
+            f"epoch {progress.epoch + 1}: all validation scores of {', '.join(equal)} are equal, so an AUC of exactly "
+            "0.5 says that nothing was ranked",
+            EqualScoresWarning,
+            stacklevel=3,
+        )
 
 
 def batch_bounds(rows: int, batch_size: int) -> list[tuple[int, int]]:

@@ -109,18 +109,23 @@ class TaskLosses:
         return counted
 
     def log_odds(self, logits: Tensor) -> Tensor:
-        """Log-odds that the stored labels are 1, from logits as they were trained, both ``[N, T]``.
+        """Log-odds ``[N, T]`` that the stored labels are 1, from logits as they were trained.
 
         The weighted loss is least at the log-odds plus ln q_t, which is taken off. (A model that holds its tasks to an
         order, as a product does, can only reach that if the order holds for the weighted log-odds too.) The probability
         of a conditional task is multiplied with that of the task that it is given.
+
+        Args:
+            logits: ``[N, T]``, or ``[N, T, T]`` of `TaskCheckpoints`, of which each task takes its own copy's.
         """
         if self.pos_weight is not None:
             logits = logits - self.pos_weight.to(logits).log()
-        columns = list(logits.unbind(dim=1))
+        columns = list(logits.unbind(dim=-1))
         for task, column in enumerate(self.given):
             if column is not None:
                 columns[task] = log_odds_of_product(columns[column], columns[task])
+        if logits.dim() == 3:
+            columns = [column[:, task] for task, column in enumerate(columns)]
         return torch.stack(columns, dim=1)
 
 

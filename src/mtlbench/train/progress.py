@@ -38,7 +38,8 @@ class Progress:
         step: batches done in all.
         seconds: spent in the current epoch's training steps.
         spent: seconds that training and validation took up to the last checkpoint, in all sessions of the run.
-        best, best_step, stale: for each part its best score, the step it was reached in, and the epochs since.
+        best, best_step, stale: for what is selected (``model``, or each task) its best score, the step it was reached
+            in, and the epochs since.
         window: losses of the tasks, their weights, then penalties, of each step since the last line in the journal.
         rows_per_second: training throughput of each finished epoch.
     """

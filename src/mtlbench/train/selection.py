@@ -1,30 +1,35 @@
-"""Which weights a run keeps: those of the best validation score, for each part that is chosen by itself."""
+"""Which weights a run keeps: those of the best validation score, one step for all tasks or one for each task."""
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from mtlbench.schema import Task
+from mtlbench.schema import Batch, Task
 from mtlbench.train import checkpoint
 from mtlbench.train.progress import Place, Progress
+from mtlbench.train.settings import Settings
 
 HIGHER_IS_BETTER = {"auc": True, "gauc": True, "uauc": True, "logloss": False, "ece": False}
 
+ROUNDING = 1e-12
+"""Share of a score by which a later one must be better: less is rounding."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
-    """A part of a model whose weights are selected on the mean of one metric over some tasks.
+class Selected:
+    """Weights of the whole model that are selected on the mean of one metric over some tasks.
 
     Attributes:
-        name: the task's name, or ``model`` where the model is selected as a whole.
-        module: the weights.
+        name: ``model``, or the name of the one task that they are kept for.
         tasks: names of the tasks that count.
         metric: name of the metric, without a task.
     """
 
     name: str
-    module: nn.Module
     tasks: tuple[str, ...]
     metric: str
 
@@ -37,85 +42,111 @@ class Part:
         return mean if HIGHER_IS_BETTER[self.metric] else -mean
 
 
-def parts(model: nn.Module, tasks: tuple[Task, ...], select: str) -> tuple[Part, ...]:
-    """The parts of a model: itself, or one per task where its tasks share nothing (it then lists them as ``copies``).
+class TaskCheckpoints(nn.Module):
+    """A model once per task, each with the weights that were kept for its task (``trainer.checkpoint=task``).
 
-    Args:
-        select: a metric (``auc``: its mean over the tasks) or ``<task>/<metric>``.
+    `mtlbench.train.objective.TaskLosses.log_odds` takes each task from its own copy.
+
+    Shape: `Batch` of B rows -> logits ``[B, T, T]``: by copy, then by task.
+    """
+
+    def __init__(self, model: nn.Module, tasks: int) -> None:
+        super().__init__()
+        self.copies = nn.ModuleList(copy.deepcopy(model) for _ in range(tasks))
+
+    def forward(self, batch: Batch) -> Tensor:
+        return torch.stack([copy(batch) for copy in self.copies], dim=1)
+
+
+def selection_units(tasks: tuple[Task, ...], settings: Settings) -> tuple[Selected, ...]:
+    """What is selected by itself: the model as a whole, or its weights for each task.
 
     Raises:
-        ValueError: no such metric or task.
+        ValueError: ``trainer.select`` names no metric or task that there is, or one task where each has its own.
     """
-    task, _, metric = select.rpartition("/")
+    task, _, metric = settings.select.rpartition("/")
     names = tuple(t.name for t in tasks)
     if metric not in HIGHER_IS_BETTER or (task and task not in names):
         raise ValueError(
-            f"trainer.select is {select!r}; allowed: <metric> or <task>/<metric> with a metric of "
+            f"trainer.select is {settings.select!r}; allowed: <metric> or <task>/<metric> with a metric of "
             f"{sorted(HIGHER_IS_BETTER)} and a task of {list(names)}"
         )
-    copies = getattr(model, "copies", None)
-    if copies is None:
-        return (Part(name="model", module=model, tasks=(task,) if task else names, metric=metric),)
+    if settings.checkpoint == "run":
+        return (Selected(name="model", tasks=(task,) if task else names, metric=metric),)
     if task:
         raise ValueError(
-            f"trainer.select is {select!r}, but the model's tasks share nothing and each is selected by its own "
-            f"metric; name the metric alone: trainer.select={metric}"
+            f"trainer.select is {settings.select!r}, but with trainer.checkpoint=task each task is selected by its own "
+            f"metric. Name the metric alone, trainer.select={metric}, or choose trainer.checkpoint=run"
         )
-    return tuple(
-        Part(name=name, module=copy, tasks=(name,), metric=metric) for name, copy in zip(names, copies, strict=True)
-    )
+    return tuple(Selected(name=name, tasks=(name,), metric=metric) for name in names)
 
 
-def select(chosen: tuple[Part, ...], metrics: dict[str, float], progress: Progress, place: Place) -> None:
-    """Note each part's validation score, and save the weights of those that have a new best.
+def select(
+    model: nn.Module, units: tuple[Selected, ...], metrics: dict[str, float], progress: Progress, place: Place
+) -> None:
+    """Note each unit's validation score, and save the model's weights for those that have a new best.
 
     Raises:
-        ValueError: the metric is defined for none of a part's tasks.
+        ValueError: the metric is defined for none of a unit's tasks.
     """
-    better: list[Part] = []
-    for part in chosen:
-        value = part.score(metrics)
+    better: list[str] = []
+    for unit in units:
+        value = unit.score(metrics)
         if value is None:
             raise ValueError(
-                f"no validation {part.metric} is defined for {', '.join(part.tasks)}: nothing to select "
+                f"no validation {unit.metric} is defined for {', '.join(unit.tasks)}: nothing to select "
                 "weights by. Choose trainer.select=logloss, or a larger validation split."
             )
-        if part.name not in progress.best or value > progress.best[part.name]:
-            progress.best[part.name], progress.best_step[part.name] = value, progress.step
-            progress.stale[part.name] = 0
-            better.append(part)
+        best = progress.best.get(unit.name)
+        if best is None or value - best > ROUNDING * abs(best):
+            progress.best[unit.name], progress.best_step[unit.name] = value, progress.step
+            progress.stale[unit.name] = 0
+            better.append(unit.name)
         else:
-            progress.stale[part.name] += 1
+            progress.stale[unit.name] += 1
     if better:
-        kept = checkpoint.load(place.best, identity=place.identity)["parts"] if len(better) < len(chosen) else {}
+        kept = checkpoint.load(place.best, identity=place.identity)["parts"] if len(better) < len(units) else {}
         checkpoint.save(
             place.best,
             {
                 "identity": place.identity,
                 "steps": progress.best_step,
-                "parts": kept | {part.name: part.module.state_dict() for part in better},
+                "parts": kept | dict.fromkeys(better, model.state_dict()),
             },
         )
 
 
-def exhausted(progress: Progress, chosen: tuple[Part, ...], patience: int | None) -> bool:
-    """Whether no part has had a better score for so many epochs."""
-    return patience is not None and all(progress.stale.get(part.name, 0) >= patience for part in chosen)
+def out_of_patience(progress: Progress, units: tuple[Selected, ...], patience: int | None) -> bool:
+    """Early stopping: whether no unit has had a better score for so many epochs."""
+    return patience is not None and all(progress.stale.get(unit.name, 0) >= patience for unit in units)
 
 
-def load_best(model: nn.Module, tasks: tuple[Task, ...], select: str, path: Path, identity: str) -> dict[str, int]:
-    """Put the selected weights into a model; returns the step in which each part reached them.
+def load_best(
+    model: nn.Module, tasks: tuple[Task, ...], settings: Settings, path: Path, identity: str
+) -> tuple[nn.Module, dict[str, int]]:
+    """The model with the weights that a run has kept, and the step in which each selected unit reached them.
+
+    Returns:
+        The given model, or `TaskCheckpoints` of it where each task has weights of its own.
 
     Raises:
         CheckpointError: they cannot be read, are of another run, or of a model that other code built.
     """
     best = checkpoint.load(path, identity=identity)
-    for part in parts(model, tasks, select):
+    units = selection_units(tasks, settings)
+    chosen = kept_model(model, len(tasks), settings.checkpoint)
+    targets = chosen.copies if isinstance(chosen, TaskCheckpoints) else [chosen]
+    for unit, target in zip(units, targets, strict=True):
         try:
-            part.module.load_state_dict(best["parts"][part.name])
+            target.load_state_dict(best["parts"][unit.name])
         except (RuntimeError, KeyError) as error:
             raise checkpoint.CheckpointError(
-                f"the weights in {path} are not those of this {part.name}: {error}. The code that trained them was "
+                f"the weights in {path} are not those of this {unit.name}: {error}. The code that trained them was "
                 "another; train again with run.fresh=true."
             ) from error
-    return best["steps"]
+    return chosen, best["steps"]
+
+
+def kept_model(model: nn.Module, tasks: int, rule: Literal["run", "task"]) -> nn.Module:
+    """The module that holds what is kept under a rule: the model itself, or a copy of it for each task."""
+    return model if rule == "run" else TaskCheckpoints(model, tasks)

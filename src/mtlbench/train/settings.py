@@ -12,9 +12,12 @@ class Settings:
         epochs: passes over the training rows at most.
         batch_size: training rows per step.
         evaluation_batch_size: rows per forward pass when scoring; changes nothing but speed and memory.
-        patience: epochs without a better validation score after which a part has had its chance; training ends when
-            all have. ``None``: always all epochs.
-        select: validation metric that decides which weights are kept, ``<metric>`` or ``<task>/<metric>``.
+        patience: early stopping: epochs without a better validation score after which training ends; under
+            ``checkpoint=task``, epochs in which no task has a better one. ``None``: always all epochs.
+        select: validation metric that decides which weights are kept, ``<metric>`` (its mean over the tasks under
+            ``checkpoint=run``) or ``<task>/<metric>``.
+        checkpoint: ``run`` keeps the weights of one step for all tasks. ``task`` keeps for each task the weights of the
+            whole model at the step that is best for it, as many models as tasks; each task is scored by its own.
         precision: ``bf16`` computes the forward pass under autocast; weights, losses and metrics stay float32.
         compile: run full batches through `torch.compile`.
         clip: largest norm of the gradient of all parameters that receive dense gradients, or ``None``.
@@ -36,6 +39,7 @@ class Settings:
     clip: float | None
     log_steps: int
     checkpoint_minutes: float
+    checkpoint: Literal["run", "task"] = "run"
     conflicts: bool = False
     diagnostics: bool = False
     rows: int | None = None
@@ -51,5 +55,7 @@ class Settings:
             raise ValueError(f"trainer.clip is {self.clip}; allowed: above 0, or null")
         if not self.checkpoint_minutes > 0:
             raise ValueError(f"trainer.checkpoint_minutes is {self.checkpoint_minutes}; allowed: above 0")
+        if self.checkpoint not in ("run", "task"):
+            raise ValueError(f"trainer.checkpoint is {self.checkpoint!r}; allowed: 'run', 'task'")
         if self.precision not in ("fp32", "bf16"):
             raise ValueError(f"trainer.precision is {self.precision!r}; allowed: 'fp32', 'bf16'")

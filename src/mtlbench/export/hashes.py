@@ -1,0 +1,59 @@
+"""Content hashes of an exported folder's files, as ``sha256sum -c SHA256SUMS`` reads them."""
+
+import hashlib
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+
+from mtlbench.experiment.errors import ConfigError
+
+SUMS = "SHA256SUMS"
+
+
+class NoHashesWarning(UserWarning):
+    """An exported folder without content hashes: whether its files are whole cannot be told."""
+
+
+def write_hashes(folder: Path) -> None:
+    """Write ``SHA256SUMS``: a line for each file below a folder, hash and path."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SUMS)
+    lines = [f"{_hash(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
+    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def check_hashes(folder: Path, wanted: Iterable[Path]) -> None:
+    """Compare files with their hashes; each is read once more, about a second per gigabyte.
+
+    Args:
+        folder: exported.
+        wanted: files, or folders of which all files count, relative to `folder`.
+
+    Raises:
+        ConfigError: a file is damaged or missing.
+    """
+    if not (folder / SUMS).is_file():
+        warnings.warn(
+            f"{folder} has no {SUMS}: a version without content hashes exported it, or the file is missing. Whether "
+            "the other files are whole cannot be told; export the run again to be sure",
+            NoHashesWarning,
+            stacklevel=3,
+        )
+        return
+    wanted = list(wanted)
+    for line in (folder / SUMS).read_text(encoding="utf-8", errors="replace").splitlines():
+        recorded, _, name = line.partition("  ")
+        if not any(Path(name).is_relative_to(part) for part in wanted):
+            continue
+        path = folder / name
+        if not path.is_file():
+            raise ConfigError(f"{path} is missing, but {SUMS} names it. Export the run again, or copy the folder again")
+        if _hash(path) != recorded:
+            raise ConfigError(
+                f"{path} is damaged, or was changed: its SHA-256 is not that of {folder / SUMS}. Export the run again, "
+                "or copy the folder again"
+            )
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
