@@ -1,5 +1,7 @@
 """A finished run on the toy data, which have every kind of field, and its export."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -41,6 +43,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("export")
     write_toy(folder / "raw", rows=250)
     return folder
+
+
+@pytest.fixture(scope="session")
+def configure(place: Path) -> Callable[..., DictConfig]:
+    """Overrides to the configuration of a small run."""
+    return partial(configured, place)
 
 
 @pytest.fixture(scope="session")

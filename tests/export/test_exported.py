@@ -7,6 +7,7 @@ import subprocess
 import sys
 import sysconfig
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,16 @@ import pyarrow as pa
 import pyarrow.csv as pv
 import pyarrow.parquet as pq
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from mtlbench.cli import main
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.evaluation import evaluate_run
+from mtlbench.experiment.run import train
 from mtlbench.export import bundle, onnx_graph
 from mtlbench.export.bundle import Exported, ExportError, export_run, requirements
 from mtlbench.export.columns import ColumnError
+from mtlbench.export.hashes import NoHashesWarning
 from mtlbench.export.inputs import Inputs
 from mtlbench.export.log import log_model
 from mtlbench.export.score import score_file
@@ -114,6 +117,67 @@ def test_nothing_is_pickled_and_nothing_names_this_machine(exported: Exported, p
     weights = exported.folder / "artifacts" / "model" / "weights.npz"
     assert all(name.endswith(".npy") for name in zipfile.ZipFile(weights).namelist())
     assert not list(exported.folder.rglob("__pycache__"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["weights.npz", "facts.json", "config.yaml", "inputs.json", "vocabulary/things.parquet", "vocabulary/city.parquet"],
+)
+def test_a_damaged_file_of_an_export_is_not_scored_with(
+    name: str, exported: Exported, raw_rows: pa.Table, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    folder = tmp_path / "model"
+    shutil.copytree(exported.folder, folder)
+    path = folder / "artifacts" / "model" / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+    pq.write_table(raw_rows, tmp_path / "rows.parquet")
+    assert main(["score", str(folder), str(tmp_path / "rows.parquet"), f"--to={tmp_path}/p.parquet"]) == 2
+    assert f"{path} is damaged, or was changed: its SHA-256 is not that of" in capsys.readouterr().err
+    assert not (tmp_path / "p.parquet").exists()
+    path.unlink()
+    with pytest.raises(ConfigError, match=rf"{Path(name).name} is missing"):
+        open_exported(folder)
+
+
+def test_a_damaged_graph_is_not_scored_with(exported: Exported, tmp_path: Path):
+    folder = tmp_path / "model"
+    shutil.copytree(exported.folder, folder)
+    content = bytearray((folder / "model.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "model.onnx").write_bytes(bytes(content))
+    with pytest.raises(ConfigError, match=r"model\.onnx is damaged, or was changed"):
+        open_exported(folder, onnx=True)
+    open_exported(folder)
+
+
+def test_every_file_of_an_export_has_its_hash_as_sha256sum_reads_it(exported: Exported, tmp_path: Path):
+    done = subprocess.run(
+        ["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=exported.folder, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    files = sum(path.is_file() for path in exported.folder.rglob("*"))
+    assert done.stdout.count(b": OK") == files - 1
+    shutil.copytree(exported.folder, tmp_path / "old")
+    (tmp_path / "old" / "SHA256SUMS").unlink()
+    with pytest.warns(NoHashesWarning, match="export the run again to be sure"):
+        open_exported(tmp_path / "old")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("model", ["mmoe", "dnn"])
+def test_each_task_is_scored_by_the_weights_that_were_kept_for_it(
+    model: str, configure: Callable[..., DictConfig], tmp_path: Path
+):
+    """And a conditional task by its own copy's product."""
+    words = [f"model={model}", "trainer.checkpoint=task", "trainer.epochs=6", "trainer.patience=null", "seed=1"]
+    run = train(configure(*words, "loss.given=conditional", f"run.folder={tmp_path}/runs"))
+    assert len(set(run.result["best_step"].values())) == 2, "choose a seed for which they differ"
+    done = export_run(run.folder, tmp_path / "model", rows=40)
+    assert max(done.differences.values()) < 1e-5
+    evaluate_run(run.folder, "test", "cpu", tmp_path / "own.parquet")
+    assert np.abs(answers(done.folder / "example.parquet") - answers(tmp_path / "own.parquet")[:40]).max() < 1e-6
 
 
 def test_requirements_are_pinned(exported: Exported):
