@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from mtlbench.data import numbers
-from mtlbench.data.numbers import fit_scale, number_matrix
+from mtlbench.data.numbers import Scale, fit_scale, number_matrix
 from mtlbench.schema import Field
 
 X = Field(name="x", kind="number")
@@ -53,16 +53,38 @@ def test_lists_of_components() -> None:
         number_matrix(PAIR, pa.array([[1.0], [2.0, 3.0]]))
 
 
-def test_a_constant_is_only_centred() -> None:
-    """Seven times 0.1 has a mean beside 0.1 and a deviation of 1e-17: divided by it, a constant would become 1."""
-    scale = fit_scale(X, [(pa.array([0.1] * 7), np.ones(7, int))])
-    found = scale.apply(*number_matrix(X, pa.array([0.1, None, 0.6])))
-    np.testing.assert_allclose(found, [[0.0], [0.0], [0.5]], atol=1e-7)
+@pytest.mark.parametrize("constant", [[0.1] * 7, [0.1 + 0.2, 0.3, 0.3], [1.7e18] * 3, [0.0, 0.0], [None, None]])
+def test_a_constant_is_zero_whatever_else_is_scored(constant: list[float | None]) -> None:
+    """Up to rounding: 0.1 + 0.2 is not 0.3. A component that no training row holds is one of these too."""
+    scale = fit_scale(X, [(pa.array(constant, pa.float64()), np.ones(len(constant), int))])
+    assert scale.deviation.tolist() == [0]
+    assert scale.apply(*number_matrix(X, pa.array([constant[0], None, 0.6], pa.float64()))).tolist() == [[0], [0], [0]]
 
 
-def test_what_training_rows_lack_stays_as_it_is() -> None:
-    scale = fit_scale(X, [(pa.array([None, 3.0]), np.array([1, 0]))])
-    assert scale.apply(*number_matrix(X, pa.array([3.0]))).tolist() == [[3.0]]
+def test_large_numbers_that_differ_little_are_standardised() -> None:
+    """Nanoseconds since 1970: float64 holds every 256th of them, so their deviation of 9,000 is known to 1 %."""
+    random = np.random.default_rng(0)
+    whole = 1_700_000_000_000_000_000 + np.round(random.normal(0, 9000, 200_000)).astype(np.int64)
+    scale = fit_scale(X, [(pa.array(whole), np.ones(len(whole), int))])
+    exact = (whole - whole[0]).astype(np.float64)
+    np.testing.assert_allclose(scale.deviation, exact.std(), rtol=1e-3)
+    found = scale.apply(*number_matrix(X, pa.array(whole)))[:, 0]
+    assert np.abs(found - (exact - exact.mean()) / exact.std()).max() < 0.05
+
+
+def test_a_value_that_no_training_row_uses_has_no_part_in_the_scale() -> None:
+    values, uses = np.array([1.0, 2.0, 1.7e308, 4.0, -1e300]), np.array([1, 2, 0, 1, 0])
+    scale = fit_scale(X, [(pa.array(values), uses)])
+    without = fit_scale(X, [(pa.array([1.0, 2.0, 4.0]), np.array([1, 2, 1]))])
+    np.testing.assert_allclose([*scale.mean, *scale.deviation], [*without.mean, *without.deviation], rtol=1e-15)
+
+
+def test_limits_leave_room_for_the_square() -> None:
+    scale = fit_scale(X, [(pa.array([-1.0, 1.0]), np.ones(2, int))])
+    assert scale.limits[1].tolist() == [2.0**63]
+    assert scale.unfit(np.array([[1e18], [1e19], [-1e300]])).tolist() == [[False], [True], [True]]
+    assert np.isfinite(scale.apply(np.array([[2.0**63]]), np.array([[False]])) ** 2).all()
+    assert Scale.unfitted(1).unfit(np.array([[3.4e38], [3.5e38]])).tolist() == [[False], [True]]
 
 
 def test_values_that_are_not_finite_are_refused_by_name() -> None:

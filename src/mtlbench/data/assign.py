@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from mtlbench.data import manifest
 from mtlbench.data.encode import EXTRA, POINTER, RowFacts
-from mtlbench.data.join import NOWHERE, uses
+from mtlbench.data.join import uses
 from mtlbench.data.parse import Spill
 from mtlbench.data.raw import ROWS
 from mtlbench.data.split import LEFT_OUT, TRAIN, Candidates
@@ -30,7 +30,12 @@ def inherit(spill: Spill, facts: RowFacts) -> None:
 
 
 def assign(
-    split: SplitRule, spill: Spill, facts: RowFacts, keys: Mapping[str, pa.Array], labels: Sequence[str]
+    split: SplitRule,
+    spill: Spill,
+    facts: RowFacts,
+    keys: Mapping[str, pa.Array],
+    labels: Sequence[str],
+    found: np.ndarray,
 ) -> np.ndarray:
     """The split of every row, int8 ``[R]``, `LEFT_OUT` for refused ones.
 
@@ -42,6 +47,7 @@ def assign(
         facts: holds ``pointer:<table>``, and ``extra:<column>`` of what rows inherit.
         keys: of each dimension table's rows.
         labels: names of the label columns.
+        found: rows that have not been refused, bool ``[R]``.
 
     Raises:
         ValueError: a rule that breaks its contract, or leaves a split without rows.
@@ -49,9 +55,6 @@ def assign(
     pieces = spill.pieces.get(ROWS, [])
     test = np.concatenate([np.full(piece.rows, piece.part == "test") for piece in pieces] or [np.zeros(0, bool)])
     pointers = {table: facts.map(POINTER + table, np.int32) for table in keys}
-    found = np.ones(len(test), bool)
-    for pointer in pointers.values():
-        found &= pointer != NOWHERE
     whole = found.all()
 
     def column(name: str) -> Callable[[], np.ndarray]:
@@ -72,7 +75,7 @@ def assign(
         )
     assigned = np.full(len(test), LEFT_OUT, np.int8)
     assigned[found] = chosen
-    _refuse_empty(split, assigned)
+    refuse_empty(split, assigned)
     train = assigned == TRAIN
     facts.write("split", assigned)
     facts.write(f"uses:{ROWS}", train.astype(np.int32))
@@ -154,7 +157,12 @@ def _column(spill: Spill, table: str, name: str) -> np.ndarray:
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
 
-def _refuse_empty(split: SplitRule, assigned: np.ndarray) -> None:
+def refuse_empty(split: SplitRule, assigned: np.ndarray) -> None:
+    """Refuse a division of the rows that leaves a split without any.
+
+    Raises:
+        ValueError: naming the split and the keys of the rule.
+    """
     rows = np.bincount(assigned[assigned != LEFT_OUT], minlength=len(SPLITS))
     for name, count in zip(SPLITS, rows, strict=True):
         if not count:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from mtlbench.data import bags
 from mtlbench.data.matrices import Column, MatrixFile
-from mtlbench.data.numbers import Scale, number_matrix
+from mtlbench.data.numbers import Scale, allowed, number_matrix
 from mtlbench.data.parse import OPTIONAL, Piece, line_numbers, table_of
 from mtlbench.data.raw import ROWS, WEIGHT_SUFFIX
 from mtlbench.data.vocabulary import UNKNOWN, Vocabulary, merge, tally
@@ -41,6 +41,11 @@ class RowFacts:
         """Append to the array ``name``."""
         with (self.folder / name).open("ab") as file:
             values.tofile(file)
+
+    def replace(self, name: str, values: np.ndarray) -> None:
+        """Write the whole array ``name`` anew."""
+        (self.folder / name).unlink()
+        self.write(name, values)
 
     def read(self, name: str, dtype: type[np.generic], piece: Piece) -> np.ndarray:
         """The entries of a piece's rows."""
@@ -144,7 +149,9 @@ class Encoder:
         def note(what: str, name: str, rows: np.ndarray) -> None:
             self._count(counts, what, name, target[rows])
 
-        return encode_inputs(self.schema, self.table, self.vocabularies, self.scales, batch, note)
+        # Of a dimension table, rows that others point at have been checked; a number that is left does not count.
+        unused = self.table != ROWS
+        return encode_inputs(self.schema, self.table, self.vocabularies, self.scales, batch, note, blank_unfit=unused)
 
     def _labels(self, batch: pa.RecordBatch, target: np.ndarray, counts: Counts, piece: Piece) -> dict[str, np.ndarray]:
         """What only labelled rows have: labels, extra columns, true probabilities."""
@@ -169,13 +176,15 @@ class Encoder:
             counts[file, what, name] += int(number)
 
 
-def encode_inputs(
+def encode_inputs(  # what a store knows, the rows, and who is told of what they hold
     schema: Schema,
     table: str,
     vocabularies: Mapping[str, Vocabulary],
     scales: Mapping[str, Scale],
     batch: pa.RecordBatch,
     note: Callable[[str, str, np.ndarray], None],
+    *,
+    blank_unfit: bool = False,
 ) -> dict[str, np.ndarray]:
     """The matrices of inputs of some rows, see `input_columns`.
 
@@ -185,6 +194,10 @@ def encode_inputs(
         vocabularies, scales: by name.
         batch: a column for each field of the table, see `mtlbench.data.raw.Block`; bags no longer than their fields.
         note: told for each field in which rows there is a value, an ``unknown`` one, or a number is ``missing``.
+        blank_unfit: whether a number outside the limits of its scale is written as missing instead of refused.
+
+    Raises:
+        ValueError: a number outside the limits of its scale.
     """
     matrices = {
         name: np.zeros((batch.num_rows, column.width), column.dtype)
@@ -193,7 +206,7 @@ def encode_inputs(
     slot = component = weight = 0
     for field in fields_of(schema, table):
         if field.kind == "number":
-            values, missing = number_matrix(field, batch[field.name])
+            values, missing = _fitting(field, scales[field.name], batch[field.name], blank_unfit)
             note("missing", field.name, np.flatnonzero(missing.any(axis=1)))
             matrices["numbers"][:, component : component + field.width] = scales[field.name].apply(values, missing)
             component += field.width
@@ -208,6 +221,18 @@ def encode_inputs(
             matrices["weights"][row, weight + column] = entries
             weight += field.width
     return matrices
+
+
+def _fitting(field: Field, scale: Scale, column: pa.Array, blank_unfit: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers within the limits of their scale, and where they are missing."""
+    values, missing = number_matrix(field, column)
+    unfit = scale.unfit(values) & ~missing
+    if unfit.any() and not blank_unfit:
+        row, component = (int(place[0]) for place in unfit.nonzero())
+        raise ValueError(
+            f"number field '{field.name}' is {values[row, component]!r}; allowed: {allowed(scale, component)}"
+        )
+    return values, missing | unfit
 
 
 def fields_of(schema: Schema, table: str) -> tuple[Field, ...]:

@@ -1,6 +1,6 @@
 """From keys to row numbers: which row of a dimension table each labelled row points at."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -61,12 +61,20 @@ def point(
             facts.write(POINTER + name, pointer)
 
 
-def uses(pointer: np.ndarray, train: np.ndarray, rows: int) -> np.ndarray:
-    """How many training rows point at each row of a dimension table: int32 ``[rows]``."""
+def pointing(pointers: Iterable[np.ndarray], rows: int) -> np.ndarray:
+    """Rows that point at a row of every dimension table, bool ``[rows]``."""
+    found = np.ones(rows, bool)
+    for pointer in pointers:
+        found &= pointer != NOWHERE
+    return found
+
+
+def uses(pointer: np.ndarray, some: np.ndarray, rows: int) -> np.ndarray:
+    """How many of some rows (bool) point at each row of a dimension table: int32 ``[rows]``."""
     counts = np.zeros(rows, np.int64)
     for start in range(0, len(pointer), AT_ONCE):
         here = slice(start, start + AT_ONCE)
-        counts += np.bincount(pointer[here][train[here]], minlength=rows)
+        counts += np.bincount(pointer[here][some[here]], minlength=rows)
     return counts.astype(np.int32)
 
 

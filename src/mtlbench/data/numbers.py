@@ -1,4 +1,4 @@
-"""Number fields: missing values, and the mean and deviation that training rows give them."""
+"""Number fields: missing values, standardisation by moments of training rows, and which numbers fit 32-bit floats."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,21 +12,62 @@ CHUNK = 1 << 16
 """Numbers of a field summed at once. Sums depend on where chunks end, so these ends are fixed by the rows' numbers and
 the field's width, and by nothing else."""
 
-ROUNDING = 1e-12
-"""A deviation this small beside the mean is the rounding error of a constant."""
+LARGEST = float(np.finfo(np.float32).max)
+"""Absolute value of the largest number allowed: that of a 32-bit float, so that sums of squares fit 64 bits."""
+
+LARGEST_STANDARDISED = 2.0**63
+"""Absolute value of the largest standardised number allowed: its square fits a 32-bit float."""
+
+CLOSE = 2.0**-20
+"""Numbers whose range is this small beside their size are summed as differences from one of them."""
+
+ROUNDING = 2.0**-48
+"""A range this small beside the numbers (16 units in the last place of float64) is the rounding error of a constant."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Mean and population standard deviation of each component of a number field, float64 ``[width]``."""
+    """Mean and population standard deviation of each component of a number field, float64 ``[width]``.
+
+    A deviation of 0 marks a component that is constant on training rows, or that none of them holds.
+    """
 
     mean: np.ndarray
     deviation: np.ndarray
 
+    @classmethod
+    def unfitted(cls, width: int) -> "Scale":
+        """A scale before any row was seen; its `limits` are those of a 32-bit float."""
+        return cls(np.zeros(width), np.zeros(width))
+
+    @property
+    def limits(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest number of each component that can be computed with, float64 ``[width]``."""
+        reach = np.where(self.deviation > 0, LARGEST_STANDARDISED * self.deviation, np.inf)
+        return np.maximum(self.mean - reach, -LARGEST), np.minimum(self.mean + reach, LARGEST)
+
+    def unfit(self, values: np.ndarray) -> np.ndarray:
+        """Which of some numbers ``[R, width]`` lie outside the `limits`, bool."""
+        lowest, highest = self.limits
+        return (values < lowest) | (values > highest)
+
     def apply(self, values: np.ndarray, missing: np.ndarray) -> np.ndarray:
-        """Standardise ``[R, width]``; missing becomes 0, the mean. A constant component is only centred."""
+        """Standardise ``[R, width]`` to float32; missing becomes 0, the mean, and so does every value of a constant.
+
+        Values outside the `limits` must be marked as missing.
+        """
+        left_out = missing | (self.deviation == 0)
         spread = np.where(self.deviation > 0, self.deviation, 1)
-        return np.where(missing, 0, (values - self.mean) / spread).astype(np.float32)
+        return ((np.where(left_out, self.mean, values) - self.mean) / spread).astype(np.float32)
+
+
+def allowed(scale: Scale, component: int) -> str:
+    """The limits of a component, for messages."""
+    lowest, highest = (float(limit[component]) for limit in scale.limits)
+    why = "the range of a 32-bit float"
+    if lowest > -LARGEST or highest < LARGEST:
+        why = "so that, standardised on training rows, its square fits a 32-bit float"
+    return f"{lowest:.6g} to {highest:.6g}, {why}"
 
 
 def number_matrix(field: Field, column: pa.Array) -> tuple[np.ndarray, np.ndarray]:
@@ -46,7 +87,7 @@ def number_matrix(field: Field, column: pa.Array) -> tuple[np.ndarray, np.ndarra
             f"number field '{field.name}' of width {field.width} was read with {len(entries)} components "
             f"in {int(valid.sum())} rows; its reader must give lists of {field.width}, or null"
         )
-    known = entries.cast(pa.float64()).fill_null(0).to_numpy(zero_copy_only=False)
+    known = entries.cast(pa.float64(), safe=False).fill_null(0).to_numpy(zero_copy_only=False)
     if not np.isfinite(known).all():
         raise ValueError(
             f"number field '{field.name}' was read with values that are not finite, the first of them "
@@ -63,22 +104,36 @@ def number_matrix(field: Field, column: pa.Array) -> tuple[np.ndarray, np.ndarra
 def fit_scale(field: Field, parts: Iterable[tuple[pa.Array, np.ndarray]]) -> Scale:
     """Moments of a number field, each row counted as often as training rows use it.
 
-    The same rows give the same bits however they are divided into parts.
+    The same rows give the same bits however they are divided into parts. A row that no training row uses has no part in
+    them, whatever its value. Numbers close to each other and far from 0 (times in nanoseconds) are shifted by one of
+    them, which is exact, before they are summed.
 
     Args:
         field: a number field.
-        parts: its column and int32 uses, piece by piece in row order.
+        parts: its column and int32 uses, piece by piece in row order; used values lie within `LARGEST`.
     """
-    count, mean, squares = np.zeros(field.width), np.zeros(field.width), np.zeros(field.width)
+    count, mean, squares, pivot = (np.zeros(field.width) for _ in range(4))
+    lowest, highest = np.full(field.width, np.inf), np.full(field.width, -np.inf)
     for values, weight in _chunks(field, parts):
+        used = weight > 0
+        low = np.where(used, values, np.inf).min(axis=0, initial=np.inf)
+        high = np.where(used, values, -np.inf).max(axis=0, initial=-np.inf)
+        pivot = np.where((count == 0) & used.any(axis=0) & _close(low, high, CLOSE), low, pivot)
+        lowest, highest = np.minimum(lowest, low), np.maximum(highest, high)
+        shifted = np.where(used, values, pivot) - pivot
         here = weight.sum(axis=0)
         total = np.maximum(count + here, 1)
-        chunk_mean = (values * weight).sum(axis=0) / np.maximum(here, 1)
-        squares += ((values - chunk_mean) ** 2 * weight).sum(axis=0) + (chunk_mean - mean) ** 2 * count * here / total
+        chunk_mean = (shifted * weight).sum(axis=0) / np.maximum(here, 1)
+        squares += ((shifted - chunk_mean) ** 2 * weight).sum(axis=0) + (chunk_mean - mean) ** 2 * count * here / total
         mean += (chunk_mean - mean) * here / total
         count += here
     deviation = np.sqrt(squares / np.maximum(count, 1))
-    return Scale(mean, np.where(deviation > ROUNDING * np.abs(mean), deviation, 0))
+    return Scale(pivot + mean, np.where(_close(lowest, highest, ROUNDING), 0, deviation))
+
+
+def _close(lowest: np.ndarray, highest: np.ndarray, share: float) -> np.ndarray:
+    """Whether the range of some numbers is at most a share of their size; so is that of no numbers."""
+    return highest - lowest <= share * np.maximum(np.abs(lowest), np.abs(highest))
 
 
 def _chunks(field: Field, parts: Iterable[tuple[pa.Array, np.ndarray]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -8,7 +8,7 @@ rules alone, not on the number of processes or where files are cut into shards.
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -25,6 +25,7 @@ from mtlbench.data import assign, manifest
 from mtlbench.data.assign import SplitRule
 from mtlbench.data.contradictions import Contradictions, check_policy
 from mtlbench.data.encode import (
+    POINTER,
     Counts,
     Encoder,
     RowFacts,
@@ -36,8 +37,9 @@ from mtlbench.data.encode import (
     with_slices,
 )
 from mtlbench.data.identity import find_files
-from mtlbench.data.join import point, table_keys
+from mtlbench.data.join import point, pointing, table_keys
 from mtlbench.data.leaks import refuse_leaks
+from mtlbench.data.limits import refuse_unfit
 from mtlbench.data.manifest import Provenance
 from mtlbench.data.matrices import create
 from mtlbench.data.numbers import Scale, fit_scale
@@ -161,9 +163,11 @@ def _build(plan: _Plan, folder: Path) -> None:
     spill = spill_all(plan.dataset, arranged.files, work, refusals, plan.contradictions, plan.processes)
     keys = _join(plan, spill, facts, refusals)
     assign.inherit(spill, facts)
-    assigned = assign.assign(plan.split, spill, facts, keys, [task.label for task in plan.dataset.tasks])
-    overlaps = assign.overlaps(spill, facts, assigned, plan.disjoint)
+    kept = _within_limits(plan, spill, facts, refusals, keys)
+    assigned = assign.assign(plan.split, spill, facts, keys, [task.label for task in plan.dataset.tasks], kept)
     fitted = _fit(plan, spill, facts)
+    assigned = _within_scales(plan, spill, facts, refusals, fitted, assigned)
+    overlaps = assign.overlaps(spill, facts, assigned, plan.disjoint)
     counts = _encode(plan, spill, facts, fitted, assigned, folder)
     shutil.rmtree(work)
 
@@ -223,6 +227,33 @@ def _join(plan: _Plan, spill: Spill, facts: RowFacts, refusals: Refusals) -> dic
         keys[table] = table_keys(table, pieces, refusals)
         point(table, keys[table], pieces, spill.pieces.get(ROWS, []), facts, refusals)
     return keys
+
+
+def _within_limits(
+    plan: _Plan, spill: Spill, facts: RowFacts, refusals: Refusals, keys: Mapping[str, pa.Array]
+) -> np.ndarray:
+    """Rows whose keys were found and whose numbers can be summed and squared, bool ``[R]``; others are refused."""
+    kept = pointing((facts.map(POINTER + table, np.int32) for table in keys), spill.rows(ROWS))
+    scales = {f.name: Scale.unfitted(f.width) for f in plan.dataset.fields if f.kind == "number"}
+    return refuse_unfit(plan.dataset.fields, scales, spill, facts, refusals, kept)
+
+
+def _within_scales(
+    plan: _Plan, spill: Spill, facts: RowFacts, refusals: Refusals, fitted: _Fitted, assigned: np.ndarray
+) -> np.ndarray:
+    """The split of every row once those are refused whose standardised numbers are too large.
+
+    No training row is: of n values none is further from their mean than sqrt(n - 1) deviations (Samuelson's inequality).
+    So whatever was fitted stands.
+    """
+    kept = assigned != LEFT_OUT
+    still = refuse_unfit(fitted.schema.fields, fitted.scales, spill, facts, refusals, kept)
+    if (still == kept).all():
+        return assigned
+    assigned = np.where(still, assigned, np.int8(LEFT_OUT))
+    assign.refuse_empty(plan.split, assigned)
+    facts.replace("split", assigned)
+    return assigned
 
 
 def _fit(plan: _Plan, spill: Spill, facts: RowFacts) -> _Fitted:

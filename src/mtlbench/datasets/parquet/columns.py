@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from mtlbench.data import bags
+from mtlbench.data.numbers import LARGEST
 
 Use = Literal["id", "number", "weight", "label", "key", "group", "source", "time"]
 Problems = list[tuple[np.ndarray, str]]
@@ -96,10 +97,10 @@ class Column:
         if self.use == "label":
             other = (exact != 0) & (exact != 1)
             return pa.array((exact == 1).astype(np.int8)), [(other, f"label '{self.source}' is neither 0 nor 1")]
-        with np.errstate(over="ignore"):
-            weights = exact.astype(np.float32)
-        wrong = ~(np.isfinite(weights) & (weights >= 0))
-        return pa.array(weights), [(wrong, f"column '{self.source}' is negative or not finite")]
+        most = LARGEST / self.width  # so that the weights of a bag have a sum
+        wrong = ~((exact >= 0) & (exact <= most))
+        problem = f"column '{self.source}' is negative, not finite or above {most:.6g}"
+        return pa.array(np.where(wrong, 0, exact).astype(np.float32)), [(wrong, problem)]
 
     def _whole(self, values: pa.Array) -> tuple[pa.Array, Problems]:
         if pa.types.is_date32(values.type):  # days since 1970

@@ -1,0 +1,101 @@
+"""Refuses rows whose numbers, or those of the dimension-table rows they point at, are too large to compute with."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mtlbench.data.encode import POINTER, RowFacts, with_slices
+from mtlbench.data.join import uses
+from mtlbench.data.numbers import Scale, allowed, number_matrix
+from mtlbench.data.parse import Piece, Spill, line_numbers, table_of
+from mtlbench.data.raw import ROWS
+from mtlbench.data.refusals import Refusals
+from mtlbench.schema import Field
+
+
+def refuse_unfit(
+    fields: Sequence[Field],
+    scales: Mapping[str, Scale],
+    spill: Spill,
+    facts: RowFacts,
+    refusals: Refusals,
+    kept: np.ndarray,
+) -> np.ndarray:
+    """Refuse every row that holds, or points at, a number outside the limits of its scale.
+
+    A row of a dimension table that no kept row points at is not looked at.
+
+    Args:
+        fields: of the data set.
+        scales: of the number fields, by name; `Scale.unfitted` before they are known.
+        spill, facts: the parsed rows; ``facts`` holds ``pointer:<table>``.
+        refusals: told of every refused row.
+        kept: rows that have not been refused before, bool ``[R]``.
+
+    Returns:
+        The rows that are still kept, bool ``[R]``.
+
+    Raises:
+        RawError: if refused rows stop everything.
+    """
+    by_table: dict[str, list[Field]] = {}
+    for field in fields:
+        if field.kind == "number":
+            by_table.setdefault(table_of(field), []).append(field)
+    rows = spill.pieces.get(ROWS, [])
+    for table, own in by_table.items():
+        pieces = spill.pieces.get(table, [])
+        pointer = None if table == ROWS else facts.map(POINTER + table, np.int32)
+        looked_at = kept if pointer is None else uses(pointer, kept, spill.rows(table)) > 0
+        unfit = np.zeros(len(looked_at), bool)
+        for reason, here in _unfit(own, scales, pieces, looked_at).items():
+            _refuse(pieces, here & ~unfit, reason, refusals)
+            unfit |= here
+        if pointer is not None and unfit.any():
+            lost = kept & unfit[pointer]
+            _refuse(rows, lost, f"the row of table '{table}' that it points at was refused", refusals)
+            kept = kept & ~lost
+        elif pointer is None:
+            kept = kept & ~unfit
+    return kept
+
+
+def _unfit(
+    fields: Sequence[Field], scales: Mapping[str, Scale], pieces: Sequence[Piece], looked_at: np.ndarray
+) -> dict[str, np.ndarray]:
+    """By reason: rows of a table that hold a number outside the limits."""
+    found: dict[str, np.ndarray] = {}
+    for piece in pieces:
+        rows = slice(piece.first_row, piece.first_row + piece.rows)
+        for batch, at in with_slices(piece, np.arange(rows.start, rows.stop)):
+            for field in fields:
+                scale = scales[field.name]
+                if _all_fit(batch[field.name], field, scale):
+                    continue
+                values, missing = number_matrix(field, batch[field.name])
+                unfit = scale.unfit(values) & ~missing & looked_at[at][:, None]
+                for component in np.flatnonzero(unfit.any(axis=0)).tolist():
+                    what = f"'{field.name}'" if field.width == 1 else f"entry {component + 1} of '{field.name}'"
+                    reason = f"number field {what} is too large or too small; allowed: {allowed(scale, component)}"
+                    found.setdefault(reason, np.zeros(len(looked_at), bool))[at[unfit[:, component]]] = True
+    return found
+
+
+def _all_fit(column: pa.Array, field: Field, scale: Scale) -> bool:
+    """Whether the extremes of a column lie within the limits of all its components: quick, and usually so."""
+    entries = column if field.width == 1 else column.flatten()
+    extremes = pc.call_function("min_max", [entries])
+    lowest, highest = extremes["min"].as_py(), extremes["max"].as_py()
+    low, high = scale.limits
+    return lowest is None or bool(lowest >= low.max() and highest <= high.min())
+
+
+def _refuse(pieces: Sequence[Piece], rows: np.ndarray, reason: str, refusals: Refusals) -> None:
+    """Refuse rows of a table, in file order."""
+    for piece in pieces:
+        here = rows[piece.first_row : piece.first_row + piece.rows]
+        if here.any():
+            lines = np.concatenate([line_numbers(batch) for batch in piece.read()])[here]
+            refusals.add_lines(piece.source, (piece.first_line + lines).tolist(), reason)
