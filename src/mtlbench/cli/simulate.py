@@ -25,7 +25,6 @@ def run(arguments: list[str]) -> int:
     reader = build(config.dataset.reader, "dataset.reader")
     if folder.exists() or not simulate(reader, config.dataset.simulator, folder):
         raise ConfigError(f"{folder} exists; name another folder with to=<folder>, or remove it")
-    folder.with_name(folder.name + ".lock").unlink(missing_ok=True)
     size = sum(path.stat().st_size for path in folder.iterdir())
     print(
         f"wrote {size / 1e6:,.0f} MB of simulated {config.dataset.name} to {folder}\n"
