@@ -72,7 +72,7 @@ def test_a_changed_byte_is_found_by_verify(folder: Path) -> None:
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     store = open_store(folder)
-    with pytest.raises(StoreError, match=r"train\.arrow: sha256 is .*, manifest\.json says .*mtlbench prepare"):
+    with pytest.raises(StoreError, match=r"train\.arrow is damaged: sha256 is .*, manifest\.json says .*prepare"):
         store.verify()
 
 

@@ -5,7 +5,6 @@ disk as they are parsed, and every later stage reads them piece by piece. The re
 rules alone, not on the number of processes or where files are cut into shards.
 """
 
-import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +17,6 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-from filelock import FileLock
 
 import mtlbench
 from mtlbench.data import assign, manifest
@@ -47,9 +45,10 @@ from mtlbench.data.parse import Piece, Spill, spill_all, table_of
 from mtlbench.data.raw import ROWS, Arranged, RawDataset, RawFile
 from mtlbench.data.refusals import Refusals
 from mtlbench.data.split import LEFT_OUT
-from mtlbench.data.store import FORMAT, MANIFEST, SPLITS, Store, StoreError, advice, open_store
+from mtlbench.data.store import FORMAT, MANIFEST, SPLITS, Store, StoreError, advice, open_store, write_manifest
 from mtlbench.data.vocabulary import Vocabulary
 from mtlbench.data.workers import cores, each
+from mtlbench.locking import locked
 from mtlbench.schema import Field, Schema, in_order
 
 
@@ -101,7 +100,7 @@ def prepare(  # noqa: PLR0913  # the rules by which a store is made, each with i
         return open_store(store)
     store.parent.mkdir(parents=True, exist_ok=True)
     partial = store.with_name(f".{store.name}.partial")
-    with FileLock(store.with_name(f".{store.name}.lock")):
+    with locked(store.with_name(f".{store.name}.lock")):
         if (store / MANIFEST).is_file():
             return open_store(store)
         if store.exists():
@@ -206,7 +205,7 @@ def _build(plan: _Plan, folder: Path) -> None:
         "seconds": round(seconds, 3),
         "rows_per_second": round(spill.rows(ROWS) / seconds),
     }
-    (folder / MANIFEST).write_text(json.dumps(description, indent=1), encoding="utf-8")
+    write_manifest(folder, description)
 
 
 def _arrange(plan: _Plan, files: Sequence[tuple[RawFile, Path]], work: Path, refusals: Refusals) -> Arranged:
@@ -243,8 +242,8 @@ def _within_scales(
 ) -> np.ndarray:
     """The split of every row once those are refused whose standardised numbers are too large.
 
-    No training row is: of n values none is further from their mean than sqrt(n - 1) deviations (Samuelson's inequality).
-    So whatever was fitted stands.
+    No training row is, so whatever was fitted stands: of n values none is further from their mean than sqrt(n - 1)
+    deviations (Samuelson's inequality).
     """
     kept = assigned != LEFT_OUT
     still = refuse_unfit(fitted.schema.fields, fitted.scales, spill, facts, refusals, kept)

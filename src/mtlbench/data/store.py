@@ -1,11 +1,14 @@
 """A prepared data set on disk: its manifest, its schema, its splits."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+from tqdm import tqdm
 
 from mtlbench.data.identity import checksum
 from mtlbench.data.loader import Rows, read_rows
@@ -16,6 +19,9 @@ FORMAT = 2
 """Raised whenever a store of an earlier version can no longer be read."""
 
 MANIFEST = "manifest.json"
+SEAL = "sha256"
+"""Entry of a manifest: content hash of all its other entries. Stores of earlier versions have none."""
+
 SPLITS = ("train", "valid", "test")
 
 
@@ -58,22 +64,37 @@ class Store:
         """The values behind the ids of the fields that use the vocabulary ``name``."""
         return Vocabulary.load(self.folder / "vocabulary" / f"{name}.parquet")
 
-    def verify(self) -> None:
-        """Read every file and compare its content with the manifest.
+    def verify(self) -> Self:
+        """Compare the content hash of every file with the manifest; gives the store itself.
+
+        A file is read once per process, as long as its size and time of modification stay what they are.
 
         Raises:
-            StoreError: a file that differs.
+            StoreError: a file that differs, or cannot be read.
         """
-        for name, facts in self.manifest["files"].items():
-            if (found := checksum(self.folder / name)) != facts["sha256"]:
+        files: Mapping[str, Mapping[str, Any]] = self.manifest["files"]
+        title = f"content hashes of {self.folder.name}"
+        for name, facts in tqdm(files.items(), desc=title, disable=None, delay=2, leave=False):
+            if (found := self._hash(name)) != facts["sha256"]:
                 raise StoreError(
-                    f"{self.folder / name}: sha256 is {found}, {MANIFEST} says {facts['sha256']}. "
+                    f"{self.folder / name} is damaged: sha256 is {found}, {MANIFEST} says {facts['sha256']}. "
                     + advice(self.folder, self.manifest)
                 )
+        return self
+
+    def _hash(self, name: str) -> str:
+        path = self.folder / name
+        try:
+            facts = path.stat()
+            return _content_hash(path.absolute(), facts.st_size, facts.st_mtime_ns)
+        except OSError as error:
+            raise StoreError(f"{path} cannot be read: {error}. " + advice(self.folder, self.manifest)) from error
 
 
 def open_store(folder: Path) -> Store:
     """Open a prepared data set after checking its manifest, and the presence and size of its files.
+
+    Their content is checked by `Store.verify`: before anything is computed with it, not to list what there is.
 
     Raises:
         StoreError: no store there, one of another format version, or one that its manifest does not describe.
@@ -103,6 +124,26 @@ def _problems(folder: Path, manifest: dict[str, Any]) -> Iterator[str]:
     fingerprint = Schema.from_dict(manifest["schema"]).fingerprint
     if fingerprint != manifest["schema_fingerprint"]:
         yield f"the schema's fingerprint is {fingerprint}, {MANIFEST} says {manifest['schema_fingerprint']}"
+    if SEAL in manifest and manifest[SEAL] != (found := _seal(manifest)):
+        yield f"{MANIFEST} is damaged: the sha256 of its entries is {found}, it says {manifest[SEAL]}"
+
+
+def write_manifest(folder: Path, entries: Mapping[str, Any]) -> None:
+    """Write the manifest of a store, with a content hash of its own."""
+    text = json.dumps({**entries, SEAL: _seal(entries)}, indent=1)
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+
+
+def _seal(entries: Mapping[str, Any]) -> str:
+    """sha256 of the entries of a manifest as canonical JSON."""
+    others = {name: value for name, value in entries.items() if name != SEAL}
+    return sha256(json.dumps(json.loads(json.dumps(others)), sort_keys=True).encode()).hexdigest()
+
+
+@cache
+def _content_hash(path: Path, size: int, modified: int) -> str:
+    """sha256 of a file that has not changed since the last call, judged by its size and time of modification."""
+    return checksum(path)
 
 
 def advice(folder: Path, manifest: dict[str, Any]) -> str:

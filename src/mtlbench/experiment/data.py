@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf
 
 from mtlbench.data.identity import raw_identity
@@ -25,6 +24,7 @@ from mtlbench.data.store import Store, open_store
 from mtlbench.experiment.build import build, fill
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.relabel import Relabel, relabelled
+from mtlbench.locking import locked
 from mtlbench.schema import Task
 from mtlbench.tracking.parameters import PLACES
 
@@ -178,9 +178,15 @@ def _check_tasks(dataset: DictConfig, tasks: tuple[Task, ...]) -> None:
 
 
 def stored(data: Data) -> Store:
-    """The prepared store, made first (and the data simulated first) where that has not been done."""
-    if data.store.exists():
-        return open_store(data.store)
+    """The prepared store, made first (and the data simulated first) where that has not been done.
+
+    Raises:
+        StoreError: its content is not what its manifest says; every file is read once per process.
+    """
+    return (open_store(data.store) if data.store.exists() else _made(data)).verify()
+
+
+def _made(data: Data) -> Store:
     if data.base is not None:
         return relabelled(
             stored(data.base),
@@ -222,7 +228,7 @@ def simulate(reader: RawDataset, knobs: DictConfig, folder: Path) -> bool:
         Whether it was written; ``False`` if another process had just done so.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(folder.name + ".lock")):
+    with locked(folder.with_name(folder.name + ".lock")):
         if folder.exists():
             return False
         beside = folder.with_name(folder.name + ".part")

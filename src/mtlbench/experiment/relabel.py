@@ -3,7 +3,6 @@
 The rows, their order, their splits and every input are those of the base store; its labels stay behind.
 """
 
-import json
 import os
 import shutil
 from collections import Counter
@@ -15,13 +14,13 @@ from time import perf_counter
 from typing import Any, Literal, Protocol
 
 import numpy as np
-from filelock import FileLock
 
 import mtlbench
 from mtlbench.data import manifest, matrices
 from mtlbench.data.encode import Counts, row_columns
 from mtlbench.data.leaks import refuse_leaks
-from mtlbench.data.store import MANIFEST, SPLITS, Store, StoreError, advice, open_store
+from mtlbench.data.store import MANIFEST, SPLITS, Store, StoreError, advice, open_store, write_manifest
+from mtlbench.locking import locked
 from mtlbench.schema import Schema, Task
 
 WRITTEN_ROWS = 1 << 18
@@ -89,7 +88,7 @@ def relabelled(
     """
     store.parent.mkdir(parents=True, exist_ok=True)
     partial = store.with_name(f".{store.name}.partial")
-    with FileLock(store.with_name(f".{store.name}.lock")):
+    with locked(store.with_name(f".{store.name}.lock")):
         if (store / MANIFEST).is_file():
             return open_store(store)
         if store.exists():
@@ -102,8 +101,7 @@ def relabelled(
             seconds = round(perf_counter() - began, 3)
             own = {"dataset": name, "identity": dict(identity), "code": mtlbench.__version__, "seconds": seconds}
             own["files"] = manifest.files(partial, processes=1)
-            description = json.dumps(base.manifest | changed | own, indent=1)
-            (partial / MANIFEST).write_text(description, encoding="utf-8")
+            write_manifest(partial, base.manifest | changed | own)
             partial.replace(store)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
