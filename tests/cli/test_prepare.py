@@ -3,7 +3,10 @@
 import json
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from mtlbench.cli import main
 
@@ -53,6 +56,35 @@ def test_a_number_of_the_manifest_counts_too(
     file.write_text(json.dumps(manifest))
     assert main(["prepare", *words]) == 2
     assert "manifest.json is damaged: the sha256 of its entries is" in capsys.readouterr().err
+
+
+def test_the_share_of_unknown_values_is_shown_by_field_and_split(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Day 9 has new items in half of its rows, and rows of users whose city no training row has seen in a third."""
+    rows = 300
+    day, number = np.arange(rows) * 10 // rows, np.arange(rows)
+    test = day == 9
+    items = np.where(test & (number % 2 == 0), 100 + number, number % 5)
+    users = np.where(test & (number % 3 == 0), 7, number % 7)
+    columns = {"day": day, "item": items, "user": users, "click": np.random.default_rng(0).integers(0, 2, rows)}
+    parquet.write_table(pa.table(columns), tmp_path / "rows.parquet")
+    parquet.write_table(pa.table({"user": np.arange(8), "city": [*"aabbccd", "new"]}), tmp_path / "users.parquet")
+    (tmp_path / "mine.yaml").write_text(
+        "rows: {train: rows.parquet}\ntime: day\ntasks: [{name: click, label: click}]\n"
+        "tables: {user: {files: users.parquet, key: user, pointer: user}}\n"
+        "fields: [{name: item}, {name: city, table: user}]\n"
+    )
+    words = ["dataset=parquet", f"dataset.raw={tmp_path}", f"dataset.schema={tmp_path / 'mine.yaml'}"]
+    words += ["dataset.split_rule=by_time", f"run.data={tmp_path / 'data'}"]
+    for command in ("prepare", "show"):
+        assert main([command, *words]) == 0
+        said = capsys.readouterr().out
+        shown = {line.split()[0]: line.split()[-3:] for line in said.splitlines() if "0.0%" in line}
+        assert shown == {"item": ["0.0%", "0.0%", "50.0%"], "city": ["0.0%", "0.0%", "33.3%"]}
+        assert "WARNING: 50% of the values of 'item' in split 'test' are unknown" in said
+        assert "WARNING: 33% of the values of 'city' in split 'test' are unknown" in said
+        assert said.count("WARNING") == 2
 
 
 def test_what_there_is_can_be_shown_without_reading_all_of_it(

@@ -28,6 +28,7 @@ def folder(tmp_path: Path) -> Path:
 def edit(path: Path, change: Callable[[dict], object]) -> None:
     manifest = json.loads((path / "manifest.json").read_text())
     change(manifest)
+    manifest.pop("sha256", None)  # as stores of earlier versions are
     (path / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -45,6 +46,7 @@ def test_an_intact_store_opens(folder: Path) -> None:
     ("change", "message"),
     [
         (lambda m: m.update(format=0), "store format is 0, this version reads 2"),
+        (lambda m: m.pop("files"), "manifest.json is damaged: it has no entry files"),
         (lambda m: m["schema"]["tasks"].reverse(), "given 'click', which is not a task before it"),
         (lambda m: m["schema"]["fields"][0].update(role="item"), "the schema's fingerprint is"),
         (lambda m: m["files"].update({"rows/more.arrow": {"bytes": 1}}), "rows/more.arrow is missing"),
@@ -74,6 +76,15 @@ def test_a_changed_byte_is_found_by_verify(folder: Path) -> None:
     store = open_store(folder)
     with pytest.raises(StoreError, match=r"train\.arrow is damaged: sha256 is .*, manifest\.json says .*prepare"):
         store.verify()
+
+
+@pytest.mark.parametrize("content", ["[1]", "{}", "null", ""])
+def test_a_manifest_that_is_none_is_refused(folder: Path, content: str) -> None:
+    (folder / "manifest.json").write_text(content)
+    with pytest.raises(
+        StoreError, match=r"(json (holds|is not JSON)|format is None).*Remove the folder"
+    ):
+        open_store(folder)
 
 
 def test_no_store_and_no_json(folder: Path) -> None:

@@ -11,6 +11,7 @@ from mtlbench.cli.compose import compose
 from mtlbench.cli.render import head_text, kept_text, metrics_text, table
 from mtlbench.data.manifest import accounts
 from mtlbench.data.store import SPLITS, Store
+from mtlbench.data.unknown import warnings_about
 from mtlbench.tracking.parameters import flatten
 
 USAGE = """usage: mtlbench show <group>=<choice> [<key>=<value> ...]     e.g. show model=dephn, show dataset=aliccp
@@ -66,6 +67,7 @@ def store_text(store: Store) -> str:
             str(field.width),
             field.table or "rows",
             field.role or "",
+            *_unknown_cells(manifest["fields"][field.name]),
         ]
         for field in store.schema.fields
     ]
@@ -78,13 +80,22 @@ def store_text(store: Store) -> str:
             *_together_lines(manifest),
             *_overlap_lines(manifest),
             *_relabel_lines(manifest),
-            table(["field", "kind", "ids", "width", "table", "role"], fields),
+            table(
+                ["field", "kind", "ids", "width", "table", "role", *(f"unknown in {name}" for name in SPLITS)], fields
+            ),
             "",
+            *(f"  WARNING: {text}" for text in warnings_about(manifest)),
             f"  {store.schema.embedding_rows:,} rows in the embedding table",
             "",
             *(f"  {line}" for line in accounts(manifest)),
         ]
     )
+
+
+def _unknown_cells(facts: dict[str, Any]) -> list[str]:
+    """Share of unknown values by split; blank for a number, or where an earlier version did not note it."""
+    shares = facts.get("unknown", {})
+    return [f"{shares[name]:.1%}" if name in shares else "" for name in SPLITS]
 
 
 def _relabel_lines(manifest: dict[str, Any]) -> list[str]:

@@ -74,8 +74,14 @@ def splits(schema: Schema, counts: Counts) -> dict[str, Any]:
     }
 
 
-def fields(schema: Schema, scales: Mapping[str, Scale], cut: Counter[str], counts: Counts) -> dict[str, Any]:
-    """By field and split, or its table: share of unknown values; of numbers the missing, mean and deviation."""
+def fields(
+    schema: Schema,
+    scales: Mapping[str, Scale],
+    cut: Counter[str],
+    counts: Counts,
+    unknown: Mapping[str, Mapping[str, float]],
+) -> dict[str, Any]:
+    """By field and split (and its table): share of unknown values; of numbers the missing, mean and deviation."""
     described: dict[str, Any] = {}
     for f in schema.fields:
         places = SPLITS if f.table is None else (f.table,)
@@ -88,6 +94,7 @@ def fields(schema: Schema, scales: Mapping[str, Scale], cut: Counter[str], count
             }
             continue
         rate = {place: counts[place, "unknown", f.name] / max(counts[place, "values", f.name], 1) for place in places}
+        rate |= unknown[f.name]
         described[f.name] = {"unknown": rate, "values": {place: counts[place, "values", f.name] for place in places}}
         if f.width > 1:
             described[f.name]["cut"] = cut[f.name]

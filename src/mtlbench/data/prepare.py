@@ -46,6 +46,7 @@ from mtlbench.data.raw import ROWS, Arranged, RawDataset, RawFile
 from mtlbench.data.refusals import Refusals
 from mtlbench.data.split import LEFT_OUT
 from mtlbench.data.store import FORMAT, MANIFEST, SPLITS, Store, StoreError, advice, open_store, write_manifest
+from mtlbench.data.unknown import unknown_shares
 from mtlbench.data.vocabulary import Vocabulary
 from mtlbench.data.workers import cores, each
 from mtlbench.locking import locked
@@ -174,6 +175,7 @@ def _build(plan: _Plan, folder: Path) -> None:
     refuse_leaks(fitted.schema, folder)
     for name, vocabulary in fitted.vocabularies.items():
         vocabulary.save(folder / "vocabulary" / f"{name}.parquet")
+    unknown = unknown_shares(fitted.schema, counts, folder)
     seconds = perf_counter() - began
     description = {
         "format": FORMAT,
@@ -191,7 +193,7 @@ def _build(plan: _Plan, folder: Path) -> None:
         "overlaps": overlaps,
         "sources": fitted.sources.tolist(),
         "tables": {table: spill.rows(table) for table in fitted.schema.tables},
-        "fields": manifest.fields(fitted.schema, fitted.scales, sum(spill.cut.values(), Counter()), counts),
+        "fields": manifest.fields(fitted.schema, fitted.scales, sum(spill.cut.values(), Counter()), counts, unknown),
         "raw": manifest.raw(
             files,
             plan.raw,

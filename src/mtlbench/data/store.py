@@ -22,6 +22,9 @@ MANIFEST = "manifest.json"
 SEAL = "sha256"
 """Entry of a manifest: content hash of all its other entries. Stores of earlier versions have none."""
 
+ENTRIES = ("dataset", "origin", "schema", "schema_fingerprint", "splits", "fields", "raw", "files")
+"""What a manifest must have to be read."""
+
 SPLITS = ("train", "valid", "test")
 
 
@@ -106,6 +109,8 @@ def open_store(folder: Path) -> Store:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise StoreError(f"{path} is not JSON ({error}). " + advice(folder, {})) from error
+    if not isinstance(manifest, dict):
+        raise StoreError(f"{path} holds {type(manifest).__name__}, not the entries of a store. " + advice(folder, {}))
     for problem in _problems(folder, manifest):
         raise StoreError(f"{folder}: {problem}. " + advice(folder, manifest))
     return Store(folder, manifest)
@@ -115,6 +120,10 @@ def _problems(folder: Path, manifest: dict[str, Any]) -> Iterator[str]:
     if manifest.get("format") != FORMAT:
         yield f"store format is {manifest.get('format')}, this version reads {FORMAT}"
         return
+    if SEAL in manifest and manifest[SEAL] != (found := _seal(manifest)):
+        yield f"{MANIFEST} is damaged: the sha256 of its entries is {found}, it says {manifest[SEAL]}"
+    if absent := [name for name in ENTRIES if name not in manifest]:
+        yield f"{MANIFEST} is damaged: it has no entry {', '.join(absent)}"
     for name, facts in manifest["files"].items():
         file = folder / name
         if not file.is_file():
@@ -124,8 +133,6 @@ def _problems(folder: Path, manifest: dict[str, Any]) -> Iterator[str]:
     fingerprint = Schema.from_dict(manifest["schema"]).fingerprint
     if fingerprint != manifest["schema_fingerprint"]:
         yield f"the schema's fingerprint is {fingerprint}, {MANIFEST} says {manifest['schema_fingerprint']}"
-    if SEAL in manifest and manifest[SEAL] != (found := _seal(manifest)):
-        yield f"{MANIFEST} is damaged: the sha256 of its entries is {found}, it says {manifest[SEAL]}"
 
 
 def write_manifest(folder: Path, entries: Mapping[str, Any]) -> None:
