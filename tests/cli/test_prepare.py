@@ -1,4 +1,4 @@
-"""Prepared stores are verified before anything is computed with them: every bit counts."""
+"""Stores: verified before anything is computed with them, and what is said of them; simulated folders by their rows."""
 
 import json
 from pathlib import Path
@@ -94,3 +94,12 @@ def test_what_there_is_can_be_shown_without_reading_all_of_it(
     flip(file)
     assert main(["show", *words]) == 0
     assert "rows in the embedding table" in capsys.readouterr().out
+
+
+def test_a_simulated_folder_is_named_by_its_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = f"run.data={tmp_path}"
+    assert main(["simulate", "dataset=census", "dataset.simulator.rows=600", data]) == 0
+    assert main(["simulate", "dataset=census", "rows=700", data]) == 0
+    assert {path.name for path in (tmp_path / "simulated").iterdir()} == {"census-600", "census-700"}
+    assert main(["simulate", "dataset=census", "rows=800", f"dataset.raw={tmp_path / 'other'}", data]) == 2
+    assert "names a folder to read from; simulate writes to=<folder>" in capsys.readouterr().err

@@ -21,7 +21,13 @@ def run(arguments: list[str]) -> int:
     from mtlbench.experiment.build import build
     from mtlbench.experiment.data import simulate
 
-    folder = Path(config.to or Path(config.run.data) / "simulated" / f"{config.dataset.name}-{config.rows}")
+    if config.dataset.raw is not None:
+        raise ConfigError(
+            f"dataset.raw={config.dataset.raw} names a folder to read from; simulate writes to=<folder>, by default "
+            f"{Path(config.run.data) / 'simulated' / config.dataset.name}-<rows>"
+        )
+    rows = config.dataset.simulator.rows
+    folder = Path(config.to or Path(config.run.data) / "simulated" / f"{config.dataset.name}-{rows}")
     reader = build(config.dataset.reader, "dataset.reader")
     if folder.exists() or not simulate(reader, config.dataset.simulator, folder):
         raise ConfigError(f"{folder} exists; name another folder with to=<folder>, or remove it")
