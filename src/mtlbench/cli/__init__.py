@@ -69,8 +69,9 @@ def _run(command: str, arguments: list[str]) -> int:
     # wants one of two cores, a training step took up to 460 ms instead of 20; on a free machine this costs nothing.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     from mtlbench.cli.messages import explained, quiet_warnings
+    from mtlbench.cli.names import as_written
 
     quiet_warnings()
     with explained() as status:
-        status.code = importlib.import_module(f"mtlbench.cli.{command}").run(arguments) or 0
+        status.code = importlib.import_module(f"mtlbench.cli.{command}").run(as_written(arguments)) or 0
     return status.code

@@ -24,6 +24,7 @@ from mtlbench.data.store import Store, open_store
 from mtlbench.experiment.build import build, fill
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.relabel import Relabel, relabelled
+from mtlbench.experiment.schema_file import parse_schema
 from mtlbench.locking import locked
 from mtlbench.schema import Task
 from mtlbench.tracking.parameters import PLACES
@@ -144,7 +145,7 @@ def read_schema(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(f"dataset.schema={path}: there is no such file")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_schema(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"dataset.schema={path}: it cannot be read as YAML: {error}") from error
     if not isinstance(content, dict):

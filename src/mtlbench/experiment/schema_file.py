@@ -1,0 +1,44 @@
+"""Reads the YAML file that describes Parquet files: names stay as they are written."""
+
+import re
+from typing import Any
+
+import yaml
+
+TEXT = "tag:yaml.org,2002:str"
+WHOLE = "tag:yaml.org,2002:int"
+KEPT = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:merge")
+DIGITS = re.compile("0|[1-9][0-9]*", re.ASCII)
+"""A whole number as it is read back: 012 is eight and two, or twelve, so it is neither."""
+COUNTS = ("width",)
+"""Keys whose value is a whole number; every other value is a name, a pattern or nothing."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML whose plain scalars are text, so that a column may be called 109_14, 101, on or 2024-01-01.
+
+    YAML 1.1 reads these as 10914, a number, true and a date. Exceptions are null, merge keys and values of `COUNTS`.
+    """
+
+    yaml_implicit_resolvers = {  # noqa: RUF012  # as the base class has it
+        first: [(tag, pattern) for tag, pattern in resolvers if tag in KEPT]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value]
+        for key, value in node.value:
+            if names.count(key.value) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"'{key.value}' stands there twice", key.start_mark)
+            if key.value in COUNTS and value.tag == TEXT and value.style is None and DIGITS.fullmatch(value.value):
+                value.tag = WHOLE
+        return super().construct_mapping(node, deep)
+
+
+def parse_schema(text: str) -> Any:
+    """The content of a schema.
+
+    Raises:
+        yaml.YAMLError: it is no YAML, or a key stands twice in a mapping.
+    """
+    return yaml.load(text, _Loader)  # a SafeLoader that knows fewer types
