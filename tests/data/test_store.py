@@ -81,9 +81,7 @@ def test_a_changed_byte_is_found_by_verify(folder: Path) -> None:
 @pytest.mark.parametrize("content", ["[1]", "{}", "null", ""])
 def test_a_manifest_that_is_none_is_refused(folder: Path, content: str) -> None:
     (folder / "manifest.json").write_text(content)
-    with pytest.raises(
-        StoreError, match=r"(json (holds|is not JSON)|format is None).*Remove the folder"
-    ):
+    with pytest.raises(StoreError, match=r"(json (holds|is not JSON)|format is None).*Remove the folder"):
         open_store(folder)
 
 

@@ -344,3 +344,15 @@ def _refuse_names(dataset: RawDataset) -> None:
             f"data set '{dataset.name}': {', '.join(both)} is a label and an input field; a model could "
             "read the answer. Take it out of the fields"
         )
+    for what, names in (
+        ("vocabularies", {f.vocabulary_name for f in dataset.fields if f.kind == "id"}),
+        ("dimension tables", set(_tables(dataset))),
+    ):
+        known: dict[str, str] = {}
+        for name in sorted(names):
+            if (other := known.setdefault(name.casefold(), name)) != name:
+                raise ValueError(
+                    f"data set '{dataset.name}': the {what} '{other}' and '{name}' differ in case alone and would be "
+                    "one file on disks that ignore it. Rename one; in a schema of Parquet files, name: is free and "
+                    "column: says what the file calls it"
+                )

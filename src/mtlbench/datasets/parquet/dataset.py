@@ -30,6 +30,8 @@ LONGEST_QUOTE = 2000
 """Characters of a refused row that are kept."""
 UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
 """What Arrow raises for a damaged file."""
+LISTS_WITH_NULL = "Expected all lists to be of size"
+"""What Arrow says of a column of fixed-size lists with null."""
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 """How Spark, Hive and DuckDB name the folder of rows without a value."""
 
@@ -40,7 +42,8 @@ class ParquetFolder:
 
     The folder is looked at by `in_folder`; before that there are no `files`. Files and folders whose names begin with
     ``_`` or ``.`` are not data, as in Spark. A column that a file lacks is looked for in the names of its folders
-    (``day=1/part-0.parquet``), where text that is a whole number, or a date, in all of them is one.
+    (``day=1/part-0.parquet``), where text that is a whole number, or a date, in all of them is one; an id that does not
+    read back as it was written (``01``) stays text.
 
     Null is a missing value of an id or a number, and an empty list. Rows are refused, each with its file, number and
     content, where a label is neither 0 nor 1, a number is NaN or infinite, a list of numbers has not as many entries as
@@ -58,7 +61,7 @@ class ParquetFolder:
     texts: tuple[str, ...] = ()
 
     name = "parquet"
-    version = 1
+    version = 2
 
     @property
     def where(self) -> str:
@@ -152,7 +155,8 @@ class ParquetFolder:
             for column in self._columns(file.table):
                 where = f"{folder / file.name}: column '{column.source}'"
                 if column.source not in kinds:
-                    raise RawError(f"{where} is missing; there are: {', '.join(kinds)}")
+                    elsewhere = self._elsewhere(folder, file.table, column)
+                    raise RawError(f"{where} is missing; there are: {', '.join(kinds)}{elsewhere}")
                 kind = kinds[column.source]
                 if not column.takes(kind):
                     raise RawError(f"{where} is of type {kind}; '{column.name}' must be {column.expected}{_hint(kind)}")
@@ -163,6 +167,18 @@ class ParquetFolder:
                 if found != before:
                     raise RawError(f"{where} holds {found}, and {there} {before}; they must be of one kind")
         return tuple(sorted(vocabulary for vocabulary, (found, _) in seen.items() if found == "text"))
+
+    def _elsewhere(self, folder: Path, table: str, column: Column) -> str:
+        """A hint at other tables whose files have a column that is missing."""
+        others = {
+            _called(file.table): None
+            for file in self.files
+            if file.table != table and column.source in self._types(folder / file.name, file)
+        }
+        if not others:
+            return ""
+        what = "a field of a table says so with table:" if column.use in ("id", "number") else "join it there"
+        return f". There is one in {', '.join(others)}, but '{column.name}' is read from {_called(table)}: {what}"
 
     def _types(self, path: Path, file: RawFile) -> dict[str, pa.DataType]:
         """Types of all columns of a file, those in the names of its folders among them."""
@@ -185,11 +201,13 @@ class ParquetFolder:
 
     @cached_property
     def _folder_types(self) -> dict[tuple[str, str], pa.DataType]:
+        tables = dict.fromkeys(file.table for file in self.files)
+        numeric = {(table, c.source) for table in tables for c in self._columns(table) if c.use not in ("id", "key")}
         values: dict[tuple[str, str], set[str]] = {}
         for file in self.files:
             for name, text in _folders(file.name).items():
                 values.setdefault((file.table, name), set()).update(() if text is None else (text,))
-        return {place: _type_of(texts) for place, texts in values.items()}
+        return {place: _type_of(texts, place in numeric) for place, texts in values.items()}
 
     def _block(self, batch: pa.RecordBatch, first: int, columns: list[Column]) -> Block:
         converted: dict[str, pa.Array] = {}
@@ -233,15 +251,26 @@ def _matching(folder: Path, key: str, pattern: str, table: str, part: Literal["t
     return [RawFile(name=name, table=table, part=part, splittable=False) for name in names]
 
 
+def _called(table: str) -> str:
+    return "the rows" if table == ROWS else f"table '{table}'"
+
+
 def _folders(name: str) -> dict[str, str | None]:
     """``{"day": "1"}`` of ``train/day=1/part-0.parquet``."""
     pairs = [part.partition("=") for part in PurePosixPath(name).parts[:-1] if "=" in part]
     return {unquote(key): None if value == NO_VALUE else unquote(value) for key, _, value in pairs}
 
 
-def _type_of(texts: set[str]) -> pa.DataType:
-    """The type of values that were written as text."""
-    for pattern, kind in ((r"-?[0-9]+", pa.int64()), (r"[0-9]{4}-[0-9]{2}-[0-9]{2}", pa.date32())):
+def _type_of(texts: set[str], numeric: bool) -> pa.DataType:
+    """The type of values that were written as text.
+
+    Args:
+        texts: distinct values.
+        numeric: whether they are numbers or times by their use. Such may be written with zeros in front (``month=01``)
+            as long as no two texts are one number. Others are numbers only if they read back as they were written.
+    """
+    whole = r"-?[0-9]+" if numeric and len({text.lstrip("0") for text in texts}) == len(texts) else r"0|-?[1-9][0-9]*"
+    for pattern, kind in ((whole, pa.int64()), (r"[0-9]{4}-[0-9]{2}-[0-9]{2}", pa.date32())):
         if texts and all(re.fullmatch(pattern, text, re.ASCII) for text in texts):
             with suppress(pa.ArrowInvalid):  # digits of a number too large, or of no day
                 pa.array(texts).cast(kind)
@@ -256,7 +285,19 @@ def _batches(path: Path, names: set[str] | None) -> Iterator[pa.RecordBatch]:
             own = None if names is None else [name for name in file.schema_arrow.names if name in names]
             yield from file.iter_batches(BATCH_ROWS, columns=own, use_threads=False)
     except UNREADABLE as error:
+        if lists := _fixed_size_lists(path, names) if LISTS_WITH_NULL in str(error) else []:
+            raise RawError(
+                f"{path}: column '{lists[0]}' holds lists of a fixed size and null among them, which Arrow writes and "
+                "cannot read (github.com/apache/arrow/issues/35692). Write the column as lists of any size "
+                "(pyarrow: cast it to pa.list_(...); polars: Expr.arr.to_list()), or without null"
+            ) from error
         raise RawError(f"{path} cannot be read, most likely because it is damaged: {error}") from error
+
+
+def _fixed_size_lists(path: Path, names: set[str] | None) -> list[str]:
+    """Columns of lists of a fixed size among those that are read."""
+    schema = parquet.read_schema(path)
+    return [f.name for f in schema if pa.types.is_fixed_size_list(f.type) and (names is None or f.name in names)]
 
 
 def _quoted(batch: pa.RecordBatch, row: int) -> bytes:

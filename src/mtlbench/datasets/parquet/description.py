@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from mtlbench.data.raw import KEY, LINE, ROWS
+from mtlbench.data.store import SPLITS
 from mtlbench.schema import Field, Schema, Task, in_order
 
 Extra = Literal["group", "source", "time"]
@@ -189,7 +190,6 @@ def _check(description: Description) -> None:
 
 def _check_names(description: Description) -> None:
     """Names become columns, files and names of metrics."""
-    taken = (*RESERVED, ROWS)
     names = [
         *(("field", entry.name) for entry in description.fields),
         *(("task", task.name) for task in description.tasks),
@@ -202,5 +202,6 @@ def _check_names(description: Description) -> None:
                 f"{what} '{name}': names are letters, digits, '_', '.' and '-'; say column: for the file's"
             )
     for what, name in (*names, *(("label", task.label) for task in description.tasks)):
+        taken = (*RESERVED, ROWS, *(SPLITS if what == "table" else ()))
         if name in taken:
             raise ValueError(f"{what} '{name}': {', '.join(taken)} are taken; choose another name")
