@@ -6,7 +6,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export MPLBACKEND := Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long test-peers check bench-train bench-ingest bench-metrics lock clean
+.PHONY: help setup demo test test-long test-peers torture check bench-train bench-ingest bench-metrics lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s%s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ test-long: setup  ## the long tests too: kill and resume, compiled models, recov
 
 test-peers: .peers/.ready  ## models beside those of deepctr-torch and torch-rechub: same weights, same outputs and gradients
 	$(PEERS)/python -m pytest -m peers tests/peers
+
+torture: setup  ## fault injection: kills, full disks, damaged files, broken servers; TORTURE="--long" for all of it
+	OMP_NUM_THREADS=1 $(BIN)/python -m scripts.torture $(TORTURE)
 
 check: setup  ## style, types and import contracts
 	$(BIN)/ruff check src tests scripts

@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import re
 import resource
 import time
 import typing
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+
 from scripts.torture.command import POLL, run, start
 from scripts.torture.judge import LostError, Outcome, Seen, attempt, clean, line
 from scripts.torture.place import Place, written
@@ -197,6 +199,9 @@ def _seen(checked: dict[str, Any]) -> Seen:
         raise LostError(checked["text"][:300])
     if checked["kind"] == "refused" and not checked["text"].strip():
         raise LostError("refused without a word")
+    keys = {part for word in checked["overrides"] for part in re.split(r"[.=]", word) if len(part) > 2}
+    if checked["kind"] == "refused" and not any(key in checked["text"] for key in keys):
+        raise LostError(f"refused by a message that names none of its keys: {checked['text'][:200]}")
     return Seen(line="accepted" if checked["kind"] == "accepted" else "refused: which key, found, allowed")
 
 

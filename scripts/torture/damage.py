@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+
 from scripts.torture.command import Ran, run
 from scripts.torture.judge import LostError, Outcome, Seen, attempt, clean, done, line, names, same
 from scripts.torture.place import PREPARE, TRAIN, Place, exported, numbers, points, tree
@@ -85,13 +86,13 @@ TARGETS = (
     Target(
         kind="a store's rows and tables",
         snapshot="finished",
-        pattern="data/store/*/*/*/*.arrow",
+        pattern="data/store/parquet/*/*/*.arrow",
         readers=("evaluate", "train another", "doctor"),
     ),
     Target(
         kind="a store's vocabulary",
         snapshot="finished",
-        pattern="data/store/*/*/vocabulary/*.parquet",
+        pattern="data/store/parquet/*/vocabulary/*.parquet",
         readers=("export", "train another", "doctor"),
     ),
     Target(

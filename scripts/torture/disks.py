@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +54,8 @@ def _case(place: Place, job: Job, kind: str, draw: random.Random) -> Seen:
         ran = clean(run(case, job.words, 60 + 10 * seconds))
         if ran.code and not ran.err.strip():
             raise LostError(f"{job.name}: exit status {ran.code} without a word")
+        if ran.code and not re.search(r"[\w.-]+/[\w.-]+|\(.+\)", ran.err.partition("mtlbench: ")[2]):
+            raise LostError(f"{job.name}: names no file: {line(ran)}")
         _mount("-o", f"remount,rw,{','.join(ROOMY)}", str(case))
         again = run(case, job.words, 60 + 10 * seconds)
         if not ran_twice(again):

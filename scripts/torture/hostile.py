@@ -4,6 +4,7 @@ import io
 import itertools
 import os
 import pickle
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 import yaml
+
 from scripts.torture.command import run
 from scripts.torture.judge import LostError, Outcome, Seen, attempt, clean, line
 from scripts.torture.place import SCHEMA, TRAIN, Place, written
@@ -64,10 +66,13 @@ class Attack:
 
 
 def inject(place: Place, times: int, seed: int) -> Iterator[Outcome]:
-    """Every door with every spelling, `times` times."""
-    for _ in range(times):
-        for attack in (*_in_schemas(), *_in_configurations(place), *_in_arguments(), *_in_checkpoints(place)):
-            yield attempt(attack.fault, attack.detail, _case, place, attack)
+    """`times` attacks at most, in turn over the doors."""
+    attacks = [*_in_schemas(), *_in_configurations(place), *_in_arguments(), *_in_checkpoints(place)]
+    random.Random(f"{seed} hostile").shuffle(attacks)
+    by_door = [[attack for attack in attacks if attack.fault == door] for door in sorted({a.fault for a in attacks})]
+    in_turn = [attack for turn in itertools.zip_longest(*by_door) for attack in turn if attack is not None]
+    for attack in in_turn[:times]:
+        yield attempt(attack.fault, attack.detail, _case, place, attack)
 
 
 def _in_schemas() -> Iterator[Attack]:

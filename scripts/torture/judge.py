@@ -86,7 +86,7 @@ def clean(ran: Ran, codes: Sequence[int] = ENDED) -> Ran:
     Raises:
         LostError: it did not.
     """
-    command = f"`mtlbench {' '.join(ran.words)}`"
+    command = f"`{' '.join(ran.words[:1])}`"
     if ran.code is None:
         raise LostError(f"{command}: no end after {ran.seconds:.0f} s")
     if TRACEBACK in ran.err:

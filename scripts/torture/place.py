@@ -21,6 +21,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
+
+import mtlbench
+from mtlbench.cli.choices import conf_folder
 from scripts.torture.command import Ran, run, start, warm_up
 from scripts.torture.judge import LostError, done
 
@@ -45,6 +48,9 @@ REPRODUCE = (
 
 MEASURED_HERE = ("finished", "peak_memory_mb", "rows_per_second", "seconds", "seconds_to_best", "time")
 """What depends on the machine and the moment, not on the run."""
+
+UNCOUNTED = (".lock", ".pyc")
+"""Endings of files that are no result."""
 
 SCHEMA = {
     "rows": {"train": "rows.parquet"},
@@ -96,21 +102,30 @@ class Place:
         return path.parent.relative_to(self.root / "snapshots" / "finished")
 
     def build(self) -> None:
-        """Make data and snapshots by undisturbed commands, and import here what those imported."""
+        """Make data and snapshots by undisturbed commands, and import here what those imported.
+
+        Snapshots of the same code and seed that an earlier run has kept are used again.
+        """
+        modules, built = self.root / "modules.json", self.root / "snapshots" / "built.json"
+        made_of = {"seed": self.seed, "code": tree(Path(mtlbench.__file__).parent), "conf": tree(conf_folder())}
+        if built.exists() and json.loads(built.read_text()) == made_of:
+            warm_up(modules)
+            return
         shutil.rmtree(self.root / "snapshots", ignore_errors=True)
         self.restore(None)
         write_data(self.case / "raw", self.seed)
         self._keep("raw")
-        modules = self.root / "modules.json"
         done(start(self.case, [*TRAIN, "tracker=mlflow"], modules=modules).wait(300))
         warm_up(modules)
         shutil.copytree(self.case / "data", self.root / "data")
         for words in (("export", self._name(), "--to", "exported"), (*REPRODUCE,)):
             done(start(self.case, words, modules=modules).wait(600))
             warm_up(modules)
-        for path in self.case.glob("runs/*/result.json"):  # those of the table have their place in the table alone
+        for path in self.case.glob("runs/*/result.json"):  # of the table's runs only the table is kept, and no data
             if json.loads(path.read_text())["dataset"] != "parquet":
                 shutil.rmtree(path.parent)
+        for path in ("simulated", "store/census"):
+            shutil.rmtree(self.case / "data" / path)
         self._keep("finished")
         shutil.rmtree(self.case / "runs" / "artifacts")
         for path in (*self.case.glob("runs/mlflow.db*"), *self.case.glob("runs/*/mlflow.json")):
@@ -121,6 +136,7 @@ class Place:
         self._keep("prepared")
         self._stop()
         self._keep("stopped")
+        built.write_text(json.dumps(made_of))
 
     def restore(self, snapshot: str | None) -> Path:
         """Empty the folder of cases and fill it with a snapshot."""
@@ -196,8 +212,8 @@ def write_data(folder: Path, seed: int) -> None:
 
 
 def tree(folder: Path, without: Sequence[str] = ()) -> dict[str, str]:
-    """SHA-256 of every file below a folder, locks and the named files apart."""
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".lock"]
+    """SHA-256 of every file below a folder; locks, compiled modules and the named files are left out."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix not in UNCOUNTED]
     return {
         str(path.relative_to(folder)): hashlib.sha256(_content(path)).hexdigest()
         for path in files

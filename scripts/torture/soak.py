@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 
 import psutil
+
 from scripts.torture.command import start
 from scripts.torture.judge import LostError, Outcome, Seen, attempt
 from scripts.torture.place import DATA, SMALL, Place
