@@ -227,12 +227,11 @@ def _judge(name: str, reader: Reader, case: Path, ran: Ran, expected: Any, file:
 
 def _expected(place: Place, snapshot: str, name: str, reader: Reader) -> Any:
     """The result with intact files; made once."""
-    known: dict[tuple[str, str], Any] = place.__dict__.setdefault("_intact", {})
-    if (snapshot, name) not in known:
+    if (snapshot, name) not in place.intact:
         case = _restored(place, snapshot)
         ran = done(run(case, _words(reader, place), 120))
-        known[snapshot, name] = reader.view(case, ran)
-    return known[snapshot, name]
+        place.intact[snapshot, name] = reader.view(case, ran)
+    return place.intact[snapshot, name]
 
 
 def _restored(place: Place, snapshot: str) -> Path:

@@ -1,7 +1,6 @@
 """Full disks, no free inodes, read-only file systems: small tmpfs mounts, made and removed here."""
 
 import contextlib
-import os
 import random
 import re
 import subprocess
@@ -11,10 +10,9 @@ from pathlib import Path
 from scripts.torture.command import run
 from scripts.torture.judge import LostError, Outcome, Seen, SkippedError, attempt, clean, done, line, same
 from scripts.torture.kills import named
-from scripts.torture.place import Job, Place, jobs, ran_twice
+from scripts.torture.place import Job, Place, jobs, ran_twice, used
 
 ROOMY = ("size=512m", "nr_inodes=100k")
-PAGE = 4096
 FAULTS = {"full": "full disk during", "inodes": "no inodes during", "read-only": "read-only file system for"}
 
 
@@ -37,30 +35,30 @@ def inject(place: Place, times: int, seed: int) -> Iterator[Outcome]:
 
 
 def _case(place: Place, job: Job, kind: str, draw: random.Random) -> Seen:
-    expected, seconds = place.undisturbed(job)
-    need = _used(place.case)
+    undisturbed = place.undisturbed(job)
+    seconds = 60 + 10 * undisturbed.seconds
     place.restore(None)
     with mounted(place.case):
         case = place.restore(job.snapshot)
-        there = _used(case)
-        share = draw.random()
-        room = [int(have + share * max(will - have, 0)) for have, will in zip(there, need, strict=True)]
+        size, inodes = used(case)
+        size += int(draw.random() * (undisturbed.bytes - size))
+        inodes += int(draw.random() * (undisturbed.inodes - inodes))
         options = {
-            "full": f"size={room[0]},{ROOMY[1]}",
-            "inodes": f"{ROOMY[0]},nr_inodes={room[1] + 1}",
+            "full": f"size={size},{ROOMY[1]}",
+            "inodes": f"{ROOMY[0]},nr_inodes={inodes + 1}",
             "read-only": "ro",
         }
         _mount("-o", f"remount,{options[kind]}", str(case))
-        ran = clean(run(case, job.words, 60 + 10 * seconds))
+        ran = clean(run(case, job.words, seconds))
         if ran.code and not ran.err.strip():
             raise LostError(f"{job.name}: exit status {ran.code} without a word")
         if ran.code and not re.search(r"[\w.-]+/[\w.-]+|\(.+\)", ran.err.partition("mtlbench: ")[2]):
             raise LostError(f"{job.name}: names no file: {line(ran)}")
         _mount("-o", f"remount,rw,{','.join(ROOMY)}", str(case))
-        again = run(case, job.words, 60 + 10 * seconds)
+        again = run(case, job.words, seconds)
         if not ran_twice(again):
             done(again)
-        same(job.view(case), expected, f"{job.name} after {kind}")
+        same(job.view(case), undisturbed.view, f"{job.name} after {kind}")
     return Seen(line=line(ran))
 
 
@@ -83,10 +81,3 @@ def mounted(folder: Path) -> Iterator[None]:
 
 def _mount(*words: str) -> None:
     subprocess.run(["mount", *words], check=True, capture_output=True, text=True)
-
-
-def _used(folder: Path) -> tuple[int, int]:
-    """Bytes in pages, and inodes, that a folder takes on a tmpfs."""
-    paths = [Path(above, name) for above, folders, files in os.walk(folder) for name in (*folders, *files)]
-    sizes = [path.lstat().st_size for path in paths if path.is_file()]
-    return sum(-(-size // PAGE) * PAGE for size in sizes) + PAGE, len(paths) + 1

@@ -55,6 +55,7 @@ class Attack:
         snapshot: what the file is put into.
         file, content: the file, and what stands in it.
         words: of the command.
+        read: whether the command reads what is hostile; if not, nothing need be refused.
     """
 
     fault: str
@@ -63,6 +64,7 @@ class Attack:
     words: tuple[str, ...]
     file: Path | None = None
     content: bytes = b""
+    read: bool = True
 
 
 def inject(place: Place, times: int, seed: int) -> Iterator[Outcome]:
@@ -110,6 +112,7 @@ def _in_configurations(place: Place) -> Iterator[Attack]:
             file=file,
             content=yaml.safe_dump(_changed(content, key, node)).encode(),
             words=words,
+            read=key.startswith(("model", "dataset")),
         )
 
 
@@ -147,7 +150,7 @@ def _case(place: Place, attack: Attack) -> Seen:
     if (case / MARK).exists():
         raise LostError(f"EXECUTED, exit status {ran.code}: {line(ran)}")
     clean(ran)
-    if ran.code == 0:
+    if ran.code == 0 and attack.read:
         raise LostError("accepted")
     if "leaked" in ran.out + ran.err:
         raise LostError("the environment is shown")

@@ -47,7 +47,8 @@ def inject(place: Place, times: int, seed: int) -> Iterator[Outcome]:
 
 def _chain(place: Place, job: Job, number: signal.Signals, shell: bool, moments: random.Random) -> Seen:
     """Kill a command up to `MOST` times, let it run to its end, and compare with an undisturbed one."""
-    expected, seconds = place.undisturbed(job)
+    undisturbed = place.undisturbed(job)
+    seconds = undisturbed.seconds
     case = place.restore(job.snapshot)
     kills, seen = 0, ""
     for _ in range(moments.randint(1, MOST)):
@@ -64,7 +65,7 @@ def _chain(place: Place, job: Job, number: signal.Signals, shell: bool, moments:
     ran = run(case, job.words, 60 + 10 * seconds, shell=shell)
     if not ran_twice(ran):
         done(ran)
-    same(job.view(case), expected, f"{job.name} after {kills} x {number.name}")
+    same(job.view(case), undisturbed.view, f"{job.name} after {kills} x {number.name}")
     if leftovers := [path.name for path in case.rglob("*.part")]:
         raise LostError(f"{job.name} leaves {', '.join(leftovers)} behind")
     return Seen(line=seen if number != signal.SIGKILL else "the same numbers", injected=kills)

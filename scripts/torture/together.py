@@ -45,14 +45,15 @@ def inject(place: Place, times: int, seed: int) -> Iterator[Outcome]:
 
 
 def _case(place: Place, kind: Start) -> Seen:
-    expected, seconds = (None, 20.0) if not kind.alone else place.undisturbed(kind.job)
+    undisturbed = place.undisturbed(kind.job) if kind.alone else None
+    seconds = 60 + 20 * (undisturbed.seconds if undisturbed else 20)
     case = place.restore(kind.job.snapshot)
     started = [start(case, words) for words in kind.words]
-    ran = [clean(one.wait(60 + 20 * seconds), codes=(0, 1, 2) if kind.alone else (0,)) for one in started]
+    ran = [clean(one.wait(seconds), codes=(0, 1, 2) if kind.alone else (0,)) for one in started]
     if all(one.code for one in ran):
         raise LostError(f"none of {len(ran)} succeeded: {line(ran[0])}")
-    if expected is not None:
-        same(kind.job.view(case), expected, kind.job.name)
+    if undisturbed:
+        same(kind.job.view(case), undisturbed.view, kind.job.name)
     else:
         same(kind.job.view(case), AT_ONCE, "runs")
         same([run["status"] for run in points(case)["mlflow"]], ["FINISHED"] * AT_ONCE, "MLflow")

@@ -17,7 +17,7 @@ from scripts.torture.configurations import drawn
 from scripts.torture.damage import BINARY, READERS, TARGETS, TEXT, _judge
 from scripts.torture.judge import LostError, Outcome, Seen, SkippedError, attempt, clean, line, same
 from scripts.torture.kills import _chain
-from scripts.torture.place import Job, Place, tree
+from scripts.torture.place import Job, Place, Undisturbed, tree
 from scripts.torture.table import markdown
 
 ROOT = Path(__file__).parents[2]
@@ -140,7 +140,7 @@ def test_a_planted_wrong_result_behind_a_kill_is_lost(tmp_path: Path) -> None:
     (tmp_path / "snapshots" / "raw").mkdir(parents=True)
     (tmp_path / "snapshots" / "raw" / "file").write_text("as it is")
     assert _chain(place, job, signal.SIGKILL, False, random.Random(0)).line == "the same numbers"
-    place._undisturbed["list"] = {"file": "another"}, 0.1
+    place._undisturbed["list"] = Undisturbed({"file": "another"}, 0.1, 0, 0)
     with pytest.raises(LostError, match=r"list after . x SIGKILL: file is"):
         _chain(place, job, signal.SIGKILL, False, random.Random(0))
 
