@@ -81,7 +81,8 @@ def drawn(seed: int, number: int) -> list[str]:
     for group, choice in chosen.items():
         keys = {key: value for key, value in keys.items() if not key.startswith(f"{group}.")}
         keys |= {key: value for key, value in _leaves((f"{group}={choice}",), True) if key not in keys}
-    picked = draw.sample(sorted(keys), draw.randint(0 if chosen else 1, 4))
+    settable = sorted(key for key in keys if not key.startswith("run.choices"))
+    picked = draw.sample(settable, draw.randint(0 if chosen else 1, 4))
     return [*(f"{group}={choice}" for group, choice in chosen.items()), *(_override(k, keys[k], draw) for k in picked)]
 
 

@@ -130,8 +130,8 @@ def line(ran: Ran) -> str:
     if not told:
         return "nothing: the same numbers" if ran.code == 0 else f"nothing: exit status {ran.code}"
     text = re.sub(r"(/[^\s/:,'()]+)+/", "", told[0])
-    text = re.sub(r"\b[0-9a-f]{8,64}\b", "<id>", text)
-    return text[:200]
+    text = re.sub(r"\b(?=\w*[a-f])[0-9a-f]{16,64}\b", "<id>", text)
+    return text.encode("ascii", "replace").decode()[:200]
 
 
 def _difference(found: Any, expected: Any, where: str) -> str:
