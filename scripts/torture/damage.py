@@ -66,7 +66,7 @@ READERS = {
     "train": Reader(words=TRAIN_ALONE, view=lambda case, ran: {"shown": shown(ran), "numbers": numbers(case)}),
     "train another": Reader(words=(*TRAIN_ALONE, "seed=1"), view=lambda case, _: numbers(case)),
     "list": Reader(words=("list", "runs"), view=lambda _, ran: shown(ran)),
-    "sync": Reader(words=("sync",), view=lambda case, ran: {"shown": shown(ran), **points(case)}),
+    "sync": Reader(words=("sync",), view=lambda case, _: points(case)),
     "score": Reader(
         words=("score", "exported", "rows.parquet"), view=lambda case, _: predicted(case / "predictions.parquet")
     ),

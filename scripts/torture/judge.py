@@ -129,7 +129,8 @@ def line(ran: Ran) -> str:
     told = own or [text for text in lines if not text.startswith("model=")]
     if not told:
         return "nothing: the same numbers" if ran.code == 0 else f"nothing: exit status {ran.code}"
-    text = re.sub(r"(/[^\s/:,'()]+)+/", "", told[0])
+    text = re.sub(r"(?<![:/\w])(?:[\w.~-]*/)+(?=[\w.<])", "", told[0])
+    text = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:<port>", text)
     text = re.sub(r"\b(?=\w*[a-f])[0-9a-f]{16,64}\b", "<id>", text)
     return text.encode("ascii", "replace").decode()[:200]
 

@@ -28,10 +28,9 @@ def _seen(outcomes: Sequence[Outcome]) -> str:
         return f"skipped: {outcomes[0].why}"
     seen = Counter(outcome.seen for outcome in outcomes if outcome.verdict == "survived")
     text = seen.most_common(1)[0][0] if seen else ""
-    costs = sorted(outcome.cost for outcome in outcomes if outcome.cost is not None)
-    if costs:
-        text += f"; wall time {costs[0]:+.0f} % to {costs[-1]:+.0f} %"
     if lost := [outcome for outcome in outcomes if outcome.verdict == "lost"]:
         text = f"LOST, {lost[0].why}"
-    text = text.replace("|", "\\|").replace("\n", " ")
-    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+    text = text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+    if costs := sorted(outcome.cost for outcome in outcomes if outcome.cost is not None):
+        text += f" (wall time {costs[0]:+.0f} % to {costs[-1]:+.0f} %)"
+    return text.replace("|", "\\|").replace("\n", " ")

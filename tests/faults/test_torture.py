@@ -94,7 +94,7 @@ def test_the_table_counts_what_was_lost() -> None:
     text = markdown(outcomes)
     assert "| kill | 4 | 3 | LOST, gone \\| away |" in text
     assert "| disk | 0 | 0 | skipped: not as this user |" in text
-    assert "| slow | 1 | 1 | waits; wall time +2 % to +2 % |" in text
+    assert "| slow | 1 | 1 | waits (wall time +2 % to +2 %) |" in text
     assert "| all | 5 | 4 | |" in text
 
 
@@ -130,7 +130,7 @@ def test_a_fork_is_a_process_of_its_own_and_bounded(tmp_path: Path) -> None:
     with pytest.raises(LostError, match="KeyError"):
         clean(run(case, [], main=fails))
     assert line(ran(0)) == "nothing: the same numbers"
-    assert line(ran(2, "warning\nmtlbench: /tmp/x/y.json: no")) == "mtlbench: y.json: no"
+    assert line(ran(2, "warning\nmtlbench: runs/x/y.json: no (/tmp/a)")) == "mtlbench: y.json: no (a)"
 
 
 def test_a_planted_wrong_result_behind_a_kill_is_lost(tmp_path: Path) -> None:
