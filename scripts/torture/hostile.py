@@ -15,7 +15,7 @@ import yaml
 
 from scripts.torture.command import run
 from scripts.torture.judge import LostError, Outcome, Seen, attempt, clean, line
-from scripts.torture.place import SCHEMA, TRAIN, Place, written
+from scripts.torture.place import FIELDS, SCHEMA, TRAIN, Place, written
 
 TRAIN_ALONE = (*TRAIN, "tracker=none")
 SCORE = ("score", "exported", "exported/example.parquet")
@@ -35,7 +35,10 @@ TARGETS = (
 )
 """Nodes that Hydra would call; some are other names of the same function, some go through ours."""
 
-KEYS = ("model", "model.expert_layers", "dataset.reader", "dataset.split", "optimizer.dense", "balancing")
+KEYS = (
+    "model", "model.expert_layers", "dataset.reader", "dataset.schema.fields", "dataset.split", "dataset.split.seed",
+    "optimizer.dense", "balancing",
+)  # fmt: skip
 """Where a node is put into a configuration."""
 
 
@@ -78,7 +81,11 @@ def inject(place: Place, times: int, seed: int) -> Iterator[Outcome]:
 
 
 def _in_schemas() -> Iterator[Attack]:
-    schemas = {f"{_name(node)} at {key}": _changed(SCHEMA, key, node) for node in TARGETS for key in (None, "fields")}
+    schemas: dict[str, dict[str, Any]] = {}
+    for node in TARGETS:
+        schemas[f"{_name(node)}, alone"] = node
+        schemas[f"{_name(node)} among the fields"] = SCHEMA | {"fields": [*FIELDS, node]}
+        schemas[f"{_name(node)} at tables"] = SCHEMA | {"tables": {"users": node}}
     for text in ("${oc.env:HOME}", "${oc.env:SECRET,none}", "../../outside"):
         schemas[text] = SCHEMA | {"tasks": [{"name": text, "label": "clicked"}]}
     for detail, schema in schemas.items():
@@ -117,7 +124,7 @@ def _in_configurations(place: Place) -> Iterator[Attack]:
 
 
 def _in_arguments() -> Iterator[Attack]:
-    for node, key in itertools.product(TARGETS, ("model.expert_layers", "dataset.split", "optimizer.dense")):
+    for node, key in itertools.product(TARGETS, ("model.expert_layers", "dataset.split.seed", "optimizer.dense.lr")):
         yield Attack(
             fault="`_target_` on the command line",
             detail=f"{_name(node)} at {key}",
@@ -161,12 +168,10 @@ def _name(node: dict[str, Any]) -> str:
     return f"{node['_target_']}{' by position' if '_args_' in node else ''}"
 
 
-def _changed(content: dict[str, Any], key: str | None, node: dict[str, Any]) -> dict[str, Any]:
-    """A copy with the node at a dotted key, as an entry where a list stands; without a key, merged into the root."""
-    if key is None:
-        return content | node
+def _changed(content: dict[str, Any], key: str, node: dict[str, Any]) -> dict[str, Any]:
+    """A copy with the node at a dotted key."""
     first, _, rest = key.partition(".")
     inner = content.get(first)
     if rest:
         return content | {first: _changed(inner if isinstance(inner, dict) else {}, rest, node)}
-    return content | {first: [node] if isinstance(inner, list) else node}
+    return content | {first: node}

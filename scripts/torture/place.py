@@ -53,16 +53,17 @@ PAGE = 4096
 UNCOUNTED = (".lock", ".pyc")
 """Endings of files that are no result."""
 
-SCHEMA = {
+FIELDS: list[dict[str, Any]] = [
+    {"name": "item", "role": "item"},
+    {"name": "tags", "width": 3},
+    {"name": "price", "kind": "number"},
+    {"name": "city", "table": "users", "role": "user"},
+    {"name": "age", "kind": "number", "table": "users"},
+]
+SCHEMA: dict[str, Any] = {
     "rows": {"train": "rows.parquet"},
     "tables": {"users": {"files": "users.parquet", "key": "id", "pointer": "user"}},
-    "fields": [
-        {"name": "item", "role": "item"},
-        {"name": "tags", "width": 3},
-        {"name": "price", "kind": "number"},
-        {"name": "city", "table": "users", "role": "user"},
-        {"name": "age", "kind": "number", "table": "users"},
-    ],
+    "fields": FIELDS,
     "tasks": [{"name": "click", "label": "clicked"}, {"name": "buy", "label": "bought", "given": "click"}],
     "group": "user",
     "time": "day",
