@@ -13,6 +13,9 @@ from scripts.torture.kills import named
 from scripts.torture.place import Job, Place, jobs, ran_twice, used
 
 ROOMY = ("size=512m", "nr_inodes=100k")
+NAMELESS = re.compile(r"(No space left on device|Read-only file system)(?!.*/)(?! \(|: ')")
+"""An error of the operating system without a path."""
+
 FAULTS = {"full": "full disk during", "inodes": "no inodes during", "read-only": "read-only file system for"}
 
 
@@ -52,8 +55,8 @@ def _case(place: Place, job: Job, kind: str, draw: random.Random) -> Seen:
         ran = clean(run(case, job.words, seconds))
         if ran.code and not ran.err.strip():
             raise LostError(f"{job.name}: exit status {ran.code} without a word")
-        if ran.code and not re.search(r"[\w.-]+/[\w.-]+|\(.+\)", ran.err.partition("mtlbench: ")[2]):
-            raise LostError(f"{job.name}: names no file: {line(ran)}")
+        if nameless := [text for text in ran.err.splitlines() if NAMELESS.search(text)]:
+            raise LostError(f"{job.name}: names no file: {nameless[0]}")
         _mount("-o", f"remount,rw,{','.join(ROOMY)}", str(case))
         again = run(case, job.words, seconds)
         if not ran_twice(again):
