@@ -15,6 +15,7 @@ import argparse
 import importlib
 import json
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -38,6 +39,7 @@ TIMES = {
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that mounts and servers are cleaned up
     arguments = parsed()
     place = Place(arguments.folder, arguments.seed)
     outcomes: list[Outcome] = []
