@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from mtlbench.cli.compose import compose
 from mtlbench.data.raw import KEY, ROWS, Shard
 from mtlbench.experiment.run import train
+from mtlbench.experiment.targets import ALLOW
 from mtlbench.export.bundle import Exported, export_run
 from toy import Toy, write_toy
 
@@ -27,6 +29,14 @@ DATASET = {
     "metrics": None,
     "simulator": {},
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def toy_is_allowed() -> Iterator[None]:
+    """The reader of the toy data is no part of mtlbench."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(ALLOW, "toy")
+        yield
 
 
 def configured(place: Path, *overrides: str) -> DictConfig:

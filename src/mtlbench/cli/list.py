@@ -47,7 +47,7 @@ def parameter_counts(schema: "Schema") -> dict[str, int]:
 
     counts: dict[str, int] = {}
     for name, node in compose_group("model").items():
-        groups = parameter_groups(build(node, f"model={name}", schema=schema))
+        groups = parameter_groups(build(node, "model", schema=schema))
         counts[str(name)] = sum(parameter.numel() for kind in ("dense", "gate") for parameter in groups[kind])
     return counts
 

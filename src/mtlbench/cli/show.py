@@ -38,11 +38,11 @@ def run(arguments: list[str]) -> int:
     if group == "dataset":
         print(_dataset_text(config))
     elif "_target_" in node and node._target_:
-        from mtlbench.experiment.build import imported
+        from mtlbench.experiment.targets import imported
 
         for part in (node, node.get("network")):  # a single-task model's own class is the network inside
             if part is not None:
-                print(inspect.getdoc(imported(part._target_)) or "", end="\n\n")
+                print(inspect.getdoc(imported(part._target_, group)) or "", end="\n\n")
     return 0
 
 

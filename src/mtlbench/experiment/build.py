@@ -1,6 +1,11 @@
-"""Objects from configuration nodes, each value checked against the signature of what it is given to."""
+"""Objects from configuration nodes, each value checked against the signature of what it is given to.
+
+The keys are those of `hydra.utils.instantiate`, which is not used: it builds whatever has a ``_target_`` anywhere below
+a node, and resolves interpolations anew after they were checked.
+"""
 
 import difflib
+import functools
 import inspect
 import json
 import types
@@ -8,15 +13,15 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
-import hydra.utils
-from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from mtlbench.experiment.errors import ConfigError
+from mtlbench.experiment.plain import reserved_keys
+from mtlbench.experiment.targets import imported
 
-EXTRAS = {"torchjd": "balancing"}
-"""Packages that only some configurations need, and the extra that brings them."""
+KEYWORDS = ("_target_", "_partial_", "_convert_")
+"""Keys of a node that are no arguments. Every value is given as plain lists and dicts: ``_convert_`` is ``all``."""
 
 OUT_OF_RANGE = ("literal_error", "greater_than", "greater_than_equal", "less_than", "less_than_equal")
 """Kinds of validation errors that say themselves what is allowed."""
@@ -34,20 +39,18 @@ def build(node: DictConfig, where: str, **arguments: Any) -> Any:
         ConfigError: the target does not exist, a key is not among its arguments, a value has the wrong type, or the
             target refuses its arguments.
     """
-    check(node, where, given=set(arguments))
+    values = _resolved(node, where)
+    _check(values, where, given=set(arguments))
     try:
-        built = hydra.utils.instantiate(node)
-    except InstantiationException as error:
-        if isinstance(error.__cause__, ValueError):  # an object that refuses its arguments says why
-            raise ConfigError(f"{where}: {error.__cause__}") from error
-        raise
+        built = _built(values, where)
+    except ValueError as error:  # an object that refuses its arguments says why
+        raise ConfigError(f"{where}: {error}") from error
     return built(**arguments) if arguments else built
 
 
 def check(node: DictConfig, where: str, given: set[str]) -> None:
     """Compare a node, and the nodes inside it, with the signatures of their targets."""
-    values = typing.cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
-    _check(values, where, given)
+    _check(_resolved(node, where), where, given)
 
 
 def fill(target: Callable[..., Any], values: dict[str, Any], where: str) -> Any:
@@ -56,26 +59,43 @@ def fill(target: Callable[..., Any], values: dict[str, Any], where: str) -> Any:
     return target(**checked)
 
 
-def imported(name: str) -> Callable[..., Any]:
-    """The class or function with a dotted name."""
-    try:
-        return hydra.utils.get_object(name)
-    except (ImportError, AttributeError, ValueError) as error:
-        cause = error.__cause__
-        if isinstance(cause, ModuleNotFoundError) and (extra := EXTRAS.get(str(cause.name).partition(".")[0])):
-            raise ConfigError(f"{name} needs {cause.name}: pip install 'mtlbench[{extra}]'") from error
-        raise ConfigError(f"_target_: cannot import '{name}': {error}") from error
+def _resolved(node: Any, where: str) -> dict[str, Any]:
+    if not isinstance(node, DictConfig) or "_target_" not in node:
+        raise ConfigError(f"{where} is {node!r}; expected a mapping with _target_, as in the files of the group")
+    return typing.cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
+
+
+def _built(values: dict[str, Any], where: str) -> Any:
+    target = imported(values["_target_"], where)
+    arguments = {
+        key: _built(value, f"{where}.{key}") if _is_node(value) else value
+        for key, value in values.items()
+        if key not in KEYWORDS
+    }
+    return functools.partial(target, **arguments) if values.get("_partial_") else target(**arguments)
 
 
 def _check(values: dict[str, Any], where: str, given: set[str]) -> None:
-    target = imported(values["_target_"])
-    arguments = {key: value for key, value in values.items() if not (key.startswith("_") and key.endswith("_"))}
-    for key, value in arguments.items():
-        if isinstance(value, dict) and "_target_" in value:
-            _check(value, f"{where}.{key}", set())
-    plain = {key: value for key, value in arguments.items() if not (isinstance(value, dict) and "_target_" in value)}
-    nested = set(arguments) - set(plain)
-    _checked(target, plain, where, given=given | nested, partial=bool(values.get("_partial_")))
+    target = imported(values["_target_"], where)
+    partial = values.get("_partial_", False)
+    if not isinstance(partial, bool):
+        raise ConfigError(f"{where}._partial_ is {partial!r}; allowed: true, false")
+    if values.get("_convert_", "all") != "all":
+        raise ConfigError(f"{where}._convert_ is {values['_convert_']!r}; allowed: all, which is also the default")
+    arguments = {key: value for key, value in values.items() if key not in KEYWORDS}
+    plain = {key: value for key, value in arguments.items() if not _is_node(value)}
+    for key in arguments.keys() - plain.keys():
+        _check(arguments[key], f"{where}.{key}", set())
+    if reserved := next(reserved_keys(plain), None):
+        raise ConfigError(
+            f"{where}.{reserved}: objects are built at keys of their own, not inside lists or mappings, and of Hydra's "
+            f"keys only {', '.join(KEYWORDS)} have a meaning"
+        )
+    _checked(target, plain, where, given=given | arguments.keys() - plain.keys(), partial=partial)
+
+
+def _is_node(value: Any) -> bool:
+    return isinstance(value, dict) and "_target_" in value
 
 
 def _checked(

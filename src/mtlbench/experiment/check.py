@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 from omegaconf import DictConfig, OmegaConf
 from pydantic import Field
 
-from mtlbench.experiment.build import check, fill, imported, typed
+from mtlbench.experiment.build import check, fill, typed
 from mtlbench.experiment.data import split_rule
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.objects import configured_ranking, loss_settings
+from mtlbench.experiment.targets import imported
 from mtlbench.train.settings import Settings
 
 PLAIN = {
@@ -46,7 +47,7 @@ def check_config(config: DictConfig) -> None:
         raise ConfigError("trainer.compile=true needs a C++ compiler: apt-get install g++, or trainer.compile=false")
     if config.virtual_gradient._target_ is not None:
         check(config.virtual_gradient, "virtual_gradient", given=set())
-        if "virtual_gradient" not in inspect.signature(imported(config.model._target_)).parameters:
+        if "virtual_gradient" not in inspect.signature(imported(config.model._target_, "model")).parameters:
             chosen = config.run.choices
             raise ConfigError(
                 f"virtual_gradient={chosen.virtual_gradient}: model={chosen.model} has no gates that take "

@@ -23,6 +23,7 @@ from mtlbench.data.raw import RawDataset, RawError
 from mtlbench.data.store import Store, open_store
 from mtlbench.experiment.build import build, fill
 from mtlbench.experiment.errors import ConfigError
+from mtlbench.experiment.plain import refuse_interpolations, reserved_keys
 from mtlbench.experiment.relabel import Relabel, relabelled
 from mtlbench.experiment.schema_file import parse_schema
 from mtlbench.locking import locked
@@ -140,7 +141,7 @@ def read_schema(path: Path) -> dict[str, Any]:
     """The YAML file that describes a folder of files.
 
     Raises:
-        ConfigError: it is not there, or is no YAML mapping.
+        ConfigError: it is not there, is no YAML mapping, or has interpolations or keys that build objects.
     """
     if not path.is_file():
         raise ConfigError(f"dataset.schema={path}: there is no such file")
@@ -150,6 +151,9 @@ def read_schema(path: Path) -> dict[str, Any]:
         raise ConfigError(f"dataset.schema={path}: it cannot be read as YAML: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"dataset.schema={path}: it holds {type(content).__name__}; expected a mapping")
+    refuse_interpolations(content, f"dataset.schema={path}")
+    if reserved := next(reserved_keys(content), None):
+        raise ConfigError(f"dataset.schema={path}: {reserved}: a schema is plain data, and builds nothing")
     return content
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
 from mtlbench.data.store import SPLITS, Store
@@ -17,6 +17,7 @@ from mtlbench.experiment.data import locate, stored
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.objects import build_losses, build_model, configured_ranking, resolve_device
 from mtlbench.experiment.sanity import SuspiciousMetricsWarning, suspicious
+from mtlbench.experiment.plain import read_plain
 from mtlbench.metrics import Metrics
 from mtlbench.tracking.folder import RESULT, Facts, read_facts, read_json
 from mtlbench.train.objective import TaskLosses
@@ -60,8 +61,7 @@ def open_run(folder: Path, device_name: str = "auto") -> Opened:
     """
     if not (folder / "best.pt").exists() or not (folder / "config.yaml").exists():
         raise ConfigError(f"{folder} holds no trained run: best.pt or config.yaml is missing")
-    config = OmegaConf.load(folder / "config.yaml")
-    assert isinstance(config, DictConfig)
+    config = read_plain(folder / "config.yaml", ("run.data", "dataset", "trainer", "model"))
     facts, data = read_facts(folder)[0], locate(config.dataset, Path(config.run.data))
     if data.fingerprint != facts.data:
         raise ConfigError(

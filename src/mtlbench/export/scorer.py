@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.objects import build_model
 from mtlbench.export.hashes import check_hashes
+from mtlbench.experiment.plain import read_plain
 from mtlbench.export.inputs import Inputs
 from mtlbench.schema import Batch
 from mtlbench.train.objective import TaskLosses
@@ -129,8 +130,7 @@ def opened(artifacts: Path, probabilities: Probabilities | None) -> Scorer:
         ConfigError: a file is damaged.
     """
     check_hashes(artifacts.parents[len(ARTIFACTS.parts) - 1], [ARTIFACTS])
-    config = OmegaConf.load(artifacts / CONFIG)
-    assert isinstance(config, DictConfig)
+    config = read_plain(artifacts / CONFIG, ("model", "virtual_gradient", "trainer.evaluation_batch_size"))
     facts, inputs = json.loads((artifacts / FACTS).read_text(encoding="utf-8")), Inputs.load(artifacts)
     return Scorer(
         inputs=inputs,

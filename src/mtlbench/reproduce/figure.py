@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import ConfigDict, with_config
 
-from mtlbench.experiment.build import imported
 from mtlbench.experiment.errors import ConfigError
+from mtlbench.experiment.targets import imported
 from mtlbench.reproduce.table import Paper, RowSpec, Table, parsed, read_table
 
 
@@ -128,9 +128,9 @@ def _swept(axes: list[dict[str, list[str]]]) -> list[RowSpec]:
 
 def _drawing(path: Path, name: str) -> Callable[..., Any]:
     try:
-        return imported(name)
+        return imported(name, "draws")
     except ConfigError as error:
-        raise ConfigError(f"{path}: draws: {error}") from error
+        raise ConfigError(f"{path}: {error}") from error
 
 
 def _refuse_contradictions(path: Path, file: _File, rows: tuple[RowSpec, ...]) -> None:

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from mtlbench.experiment.errors import ConfigError
+from mtlbench.experiment.plain import read_plain
 from mtlbench.report.result import Column
 
 Keys = TypeVar("Keys")
@@ -176,7 +177,7 @@ def parsed(path: Path, keys: type[Keys]) -> Keys:
     Raises:
         ConfigError: a key is missing, unknown or of the wrong type.
     """
-    values = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    values = OmegaConf.to_container(read_plain(path))
     try:
         return TypeAdapter(keys).validate_python(values)
     except ValidationError as error:

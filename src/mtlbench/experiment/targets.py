@@ -1,0 +1,138 @@
+"""Which classes and functions a configuration may name: an allowlist of packages, and a kind of object for each key.
+
+Importing a module runs it, so the name is checked before the import. A name can be an alias of anything that its module
+has imported (``torch.optim.optimizer.torch.os.system`` is ``os.system``), so the object found is checked by the module
+that defines it.
+"""
+
+import importlib
+import inspect
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FunctionType
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+from mtlbench.experiment.errors import ConfigError
+from mtlbench.nn.virtual_gradient import VirtualGradient
+
+PACKAGES = ("mtlbench", "torch.nn", "torch.optim", "torchjd.aggregation")
+"""Packages whose classes and functions any configuration may name."""
+
+ALLOW = "MTLBENCH_ALLOW"
+"""Environment variable: further packages, separated by commas. No file can set it; ``run.allow=`` does."""
+
+EXTRAS = {"torchjd": "balancing"}
+"""Packages that only some configurations need, and the extra that brings them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a key builds: its description, for messages, and the test of a target."""
+
+    text: str
+    fits: Callable[[Any], bool]
+
+
+def _subclass_of(base: type) -> Callable[[Any], bool]:
+    return lambda target: inspect.isclass(target) and issubclass(target, base)
+
+
+def _class_with(*members: str) -> Callable[[Any], bool]:
+    def fits(target: Any) -> bool:
+        # Class attributes and dataclass fields; getattr would find what `type` itself has, such as __call__.
+        found = [vars(base) | vars(base).get("__dataclass_fields__", {}) for base in inspect.getmro(target)[:-1]]
+        return all(any(member in names for names in found) for member in members)
+
+    return lambda target: inspect.isclass(target) and fits(target)
+
+
+def _function_of(parameter: str) -> Callable[[Any], bool]:
+    return lambda target: inspect.isfunction(target) and parameter in inspect.signature(target).parameters
+
+
+MODULE = Kind("a subclass of torch.nn.Module", _subclass_of(nn.Module))
+
+KINDS = {
+    "model": MODULE,
+    "balancing": MODULE,
+    "virtual_gradient": Kind("a VirtualGradient class", _subclass_of(VirtualGradient)),
+    "optimizer": Kind("a subclass of torch.optim.Optimizer", _subclass_of(Optimizer)),
+    "dataset.reader": Kind(
+        "a reader: a class with fields, tasks, files and read",
+        _class_with("fields", "tasks", "files", "read"),
+    ),
+    "dataset.split": Kind("a split rule: a function of candidates", _function_of("candidates")),
+    "dataset.relabel": Kind("a class with version, tasks and __call__", _class_with("version", "tasks", "__call__")),
+    "draws": Kind("a drawing: a function of runs", _function_of("runs")),
+}
+"""Keys that build objects, and the kind of each; a node inside such a node is of the same kind."""
+
+
+def imported(name: Any, where: str) -> type | FunctionType:
+    """The class or function with a dotted name, if a configuration may name it at this key.
+
+    Args:
+        name: module and attribute, ``mtlbench.models.mmoe.MMoE``.
+        where: key that builds the object (one of `KINDS`, or below one), for the kind and for messages.
+
+    Raises:
+        ConfigError: not the name of a class or function, one of a package that is not allowed, or of another kind.
+    """
+    kind = _kind_of(where)
+    place = f"{where}._target_={name}"
+    module, _, attribute = name.rpartition(".") if isinstance(name, str) else ("", "", "")
+    if not (module and all(part.isidentifier() for part in f"{module}.{attribute}".split("."))):
+        raise ConfigError(f"{place}: not a dotted name; expected <module>.<name> of {kind.text}")
+    _refuse_strangers(place, name, module)
+    found = _found(place, module, attribute)
+    if not (inspect.isclass(found) or inspect.isfunction(found)):
+        raise ConfigError(f"{place}: that is a {type(found).__name__}; expected {kind.text}")
+    _refuse_strangers(place, f"{found.__module__}.{found.__qualname__}", found.__module__)
+    if not kind.fits(found):
+        raise ConfigError(f"{place}: expected {kind.text}")
+    return found
+
+
+def allowed() -> tuple[str, ...]:
+    """Packages whose code a configuration may name."""
+    named = os.environ.get(ALLOW, "").split(",")
+    return (*PACKAGES, *(package.strip() for package in named if package.strip()))
+
+
+def is_inside(module: str, packages: tuple[str, ...]) -> bool:
+    """Whether a module is one of the packages, or in one."""
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
+
+
+def _kind_of(where: str) -> Kind:
+    for key, kind in KINDS.items():
+        if where == key or where.startswith(f"{key}."):
+            return kind
+    raise ConfigError(f"{where}: no object is built at this key; objects are built at {', '.join(KINDS)}")
+
+
+def _refuse_strangers(place: str, name: str, module: str) -> None:
+    if is_inside(module, allowed()):
+        return
+    package = module.partition(".")[0]
+    own = [*filter(None, os.environ.get(ALLOW, "").split(",")), package]
+    raise ConfigError(
+        f"{place}: {name} is outside of {', '.join(allowed())}, and nothing else is imported. If you trust the package "
+        f"'{package}' with running code on this machine, add run.allow=[{','.join(own)}] to the command and put its "
+        "folder on PYTHONPATH"
+    )
+
+
+def _found(place: str, module: str, attribute: str) -> Any:
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except AttributeError as error:
+        raise ConfigError(f"{place}: module {module} has no '{attribute}'") from error
+    except ImportError as error:
+        if extra := EXTRAS.get(str(error.name).partition(".")[0]):
+            raise ConfigError(f"{module}.{attribute} needs {error.name}: pip install 'mtlbench[{extra}]'") from error
+        raise ConfigError(f"{place}: cannot import: {error}. Is its folder on PYTHONPATH?") from error
