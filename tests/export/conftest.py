@@ -11,8 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from mtlbench.cli.compose import compose
 from mtlbench.data.raw import KEY, ROWS, Shard
+from mtlbench.experiment.allowed import ALLOW
 from mtlbench.experiment.run import train
-from mtlbench.experiment.targets import ALLOW
 from mtlbench.export.bundle import Exported, export_run
 from toy import Toy, write_toy
 

@@ -28,6 +28,9 @@ usage: mtlbench <command> [<group>=<choice> ...] [<key>=<value> ...]
 
 {commands}
 
+any command also takes
+  run.allow=[<package>,...]   packages of yours whose classes a configuration may name; or MTLBENCH_ALLOW=<package>,...
+
 examples:
   mtlbench train model=dephn dataset=aliccp
   mtlbench train -m model=mmoe,dephn 'seed=range(5)'
@@ -68,10 +71,11 @@ def _run(command: str, arguments: list[str]) -> int:
     # Before torch is imported: threads that wait by spinning take the core from those that work. Where another process
     # wants one of two cores, a training step took up to 460 ms instead of 20; on a free machine this costs nothing.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    from mtlbench.cli.messages import explained, quiet_warnings
+    from mtlbench.cli.messages import explained, quiet_warnings, redacted_output
     from mtlbench.cli.names import as_written
+    from mtlbench.cli.words import private
 
     quiet_warnings()
-    with explained() as status:
-        status.code = importlib.import_module(f"mtlbench.cli.{command}").run(as_written(arguments)) or 0
+    with private(arguments) as words, redacted_output(), explained() as status:
+        status.code = importlib.import_module(f"mtlbench.cli.{command}").run(as_written(words())) or 0
     return status.code

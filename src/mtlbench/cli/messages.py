@@ -3,12 +3,15 @@
 import os
 import sys
 import textwrap
+import traceback
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from typing import TextIO
+from types import TracebackType
+from typing import Any, TextIO, cast
 
+from mtlbench.tracking.credentials import redacted
 from mtlbench.train.interrupt import Interrupted
 
 TRACEBACK = "MTLBENCH_TRACEBACK"
@@ -49,6 +52,36 @@ def explained() -> Iterator[Status]:
 def quiet_warnings() -> None:
     """Show a warning as one paragraph; those about simulated data so that no one can miss them."""
     warnings.showwarning = _show
+
+
+@contextmanager
+def redacted_output() -> Iterator[None]:
+    """Nothing that this process prints, tracebacks among it, holds a password that is known."""
+    sys.excepthook = _print_traceback  # Python prints the traceback of a bug after the streams are those of before
+    with redirect_stdout(cast(TextIO, _Redacted(sys.stdout))), redirect_stderr(cast(TextIO, _Redacted(sys.stderr))):
+        yield
+
+
+class _Redacted:
+    """A stream whose texts are redacted, and which is in all else the stream inside."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(redacted(text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, trace))))
 
 
 def text_of(error: BaseException) -> str:

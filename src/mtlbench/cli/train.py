@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from mtlbench.cli.choices import GROUPS, choices, conf_folder
 from mtlbench.cli.compose import readable_errors, with_choices
+from mtlbench.cli.hydra_keys import check_hydra
 from mtlbench.cli.messages import REPORTED, text_of
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def run(arguments: list[str]) -> int:
     if "--help" in arguments or "-h" in arguments:
         print(USAGE.format(groups="\n\n".join(_described(group) for group in GROUPS)), end="")
         return 0
+    check_hydra(arguments)
     outcomes: list[Outcome] = []
     failures: list[Exception] = []
 

@@ -29,7 +29,7 @@ from mtlbench.experiment.objects import (
 )
 from mtlbench.experiment.sanity import SuspiciousMetricsWarning, selected_validation, suspicious
 from mtlbench.metrics import Metrics
-from mtlbench.tracking.connect import public
+from mtlbench.tracking.credentials import withheld
 from mtlbench.tracking.folder import Facts, begin, read_facts, write_json, write_status
 from mtlbench.tracking.journal import Journal
 from mtlbench.tracking.tracker import open_tracker
@@ -68,6 +68,8 @@ def train(config: DictConfig) -> Outcome:
         NonFiniteLossError, Interrupted: the run stopped; its folder and the tracker say so.
     """
     check_config(config)
+    if config.run.tracker.uri is not None:
+        config.run.tracker.uri = withheld(config.run.tracker.uri)
     for key in ("run.data", "run.folder", "dataset.raw"):  # so that a run can be opened from any folder
         if (path := OmegaConf.select(config, key)) is not None:
             OmegaConf.update(config, key, str(Path(path).absolute()))
@@ -154,10 +156,7 @@ def _open_folder(config: DictConfig, data: Data, identity: str, folder: Path) ->
                 stacklevel=2,
             )
             versions = f"{versions} then {code}"
-    saved = config.copy()
-    if saved.run.tracker.uri is not None:
-        saved.run.tracker.uri = public(saved.run.tracker.uri)  # a password is not for keeping
-    OmegaConf.save(saved, folder / "config.yaml", resolve=True)
+    OmegaConf.save(config, folder / "config.yaml", resolve=True)
     begin(
         folder,
         Facts(

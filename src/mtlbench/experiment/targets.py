@@ -7,7 +7,6 @@ that defines it.
 
 import importlib
 import inspect
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FunctionType
@@ -16,14 +15,9 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
+from mtlbench.experiment.allowed import PACKAGES, is_allowed, own
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.nn.virtual_gradient import VirtualGradient
-
-PACKAGES = ("mtlbench", "torch.nn", "torch.optim", "torchjd.aggregation")
-"""Packages whose classes and functions any configuration may name."""
-
-ALLOW = "MTLBENCH_ALLOW"
-"""Environment variable: further packages, separated by commas. No file can set it; ``run.allow=`` does."""
 
 EXTRAS = {"torchjd": "balancing"}
 """Packages that only some configurations need, and the extra that brings them."""
@@ -97,17 +91,6 @@ def imported(name: Any, where: str) -> type | FunctionType:
     return found
 
 
-def allowed() -> tuple[str, ...]:
-    """Packages whose code a configuration may name."""
-    named = os.environ.get(ALLOW, "").split(",")
-    return (*PACKAGES, *(package.strip() for package in named if package.strip()))
-
-
-def is_inside(module: str, packages: tuple[str, ...]) -> bool:
-    """Whether a module is one of the packages, or in one."""
-    return any(module == package or module.startswith(f"{package}.") for package in packages)
-
-
 def _kind_of(where: str) -> Kind:
     for key, kind in KINDS.items():
         if where == key or where.startswith(f"{key}."):
@@ -116,14 +99,13 @@ def _kind_of(where: str) -> Kind:
 
 
 def _refuse_strangers(place: str, name: str, module: str) -> None:
-    if is_inside(module, allowed()):
+    if is_allowed(module):
         return
     package = module.partition(".")[0]
-    own = [*filter(None, os.environ.get(ALLOW, "").split(",")), package]
     raise ConfigError(
-        f"{place}: {name} is outside of {', '.join(allowed())}, and nothing else is imported. If you trust the package "
-        f"'{package}' with running code on this machine, add run.allow=[{','.join(own)}] to the command and put its "
-        "folder on PYTHONPATH"
+        f"{place}: {name} is outside of {', '.join((*PACKAGES, *own()))}, and nothing else is imported. If you trust "
+        f"the package '{package}' with running code on this machine, add run.allow=[{','.join((*own(), package))}] to "
+        "the command; its folder must be on PYTHONPATH"
     )
 
 

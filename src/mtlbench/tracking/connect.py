@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from filelock import FileLock
+
+from mtlbench.tracking.credentials import RedactingFilter, complete, public, redacted, withheld
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -43,11 +44,6 @@ def default_uri(runs: Path) -> str:
     return f"sqlite:///{runs.absolute() / DATABASE}"
 
 
-def public(uri: str) -> str:
-    """The URI without the user and password that it may hold, to be written down or shown."""
-    return uri.replace(_credentials(uri), "")
-
-
 def connect(uri: str) -> "MlflowClient":
     """A client for a tracking URI; a SQLite database that is not there yet is created whole, by one process.
 
@@ -57,9 +53,12 @@ def connect(uri: str) -> "MlflowClient":
     import_mlflow()
     from mlflow import MlflowClient
 
+    uri = withheld(uri)
     with errors_of(uri):
         _create_database(uri)
-        client = MlflowClient(tracking_uri=uri)
+        if (whole := complete(uri)) != uri:  # MLflow prints links to a run that hold the password
+            os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+        client = MlflowClient(tracking_uri=whole)
         client.search_experiments(max_results=1)
     return client
 
@@ -75,6 +74,10 @@ def import_mlflow() -> None:
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # after the import, which sets it to INFO
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # one report of a failure is enough: ours
+    for name in ("mlflow", "alembic", "sqlalchemy", "urllib3", ""):
+        for handler in logging.getLogger(name).handlers:
+            if not any(isinstance(known, RedactingFilter) for known in handler.filters):
+                handler.addFilter(RedactingFilter())
 
 
 @contextmanager
@@ -89,7 +92,7 @@ def errors_of(uri: str) -> Iterator[None]:
     except TrackingError:  # says it already
         raise
     except (MlflowException, SQLAlchemyError, OSError) as error:  # a failed request is an OSError
-        raise TrackingError(f"MLflow at {public(uri)}: {_shown(error, uri, before)}") from error
+        raise TrackingError(f"MLflow at {public(uri)}: {_shown(error, before)}") from error
 
 
 def sqlite_path(uri: str) -> Path | None:
@@ -129,13 +132,7 @@ def _create_database(uri: str) -> None:
         beside.replace(path)
 
 
-def _credentials(uri: str) -> str:
-    """``user:password@``, or nothing."""
-    user, at, _ = urlsplit(uri).netloc.rpartition("@")
-    return user + at
-
-
-def _shown(error: BaseException, uri: str, before: BaseException | None) -> str:
+def _shown(error: BaseException, before: BaseException | None) -> str:
     """The first line of an error, and the cause at the bottom of it (a refused connection), without a password.
 
     Python hangs an error under the one that was being handled `before`: that one is no cause of it.
@@ -143,5 +140,5 @@ def _shown(error: BaseException, uri: str, before: BaseException | None) -> str:
     bottom = error
     while (below := bottom.__cause__ or bottom.__context__) is not None and below is not before:
         bottom = below
-    text = str(error).partition("\n")[0].replace(_credentials(uri), "")
-    return text if bottom is error else f"{text[:100]}... [{type(bottom).__name__}: {str(bottom)[:100]}]"
+    text = redacted(str(error)).partition("\n")[0]
+    return text if bottom is error else f"{text[:100]}... [{type(bottom).__name__}: {redacted(str(bottom))[:100]}]"

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 
 import psutil
 
+from mtlbench.tracking.credentials import redacted
 from mtlbench.tracking.journal import write_beside
 
 FACTS = "run.json"
@@ -109,6 +110,7 @@ def write_status(folder: Path, state: State, reason: str | None = None) -> None:
     if state not in get_args(State):
         raise ValueError(f"run {folder.name}: state is {state!r}; allowed: {', '.join(get_args(State))}")
     process = (platform.node(), os.getpid(), psutil.Process().create_time())
+    reason = None if reason is None else redacted(reason)
     status = Status(state=state, reason=reason, time=time.time_ns() // 1_000_000, process=process)
     write_json(folder / STATUS, asdict(status))
 

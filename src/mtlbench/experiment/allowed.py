@@ -1,0 +1,19 @@
+"""Packages whose code a configuration may name."""
+
+import os
+
+PACKAGES = ("mtlbench", "torch.nn", "torch.optim", "torchjd.aggregation")
+"""Those that any configuration may name."""
+
+ALLOW = "MTLBENCH_ALLOW"
+"""Environment variable: further packages, separated by commas. The command line sets it by ``run.allow=``, no file."""
+
+
+def own() -> tuple[str, ...]:
+    """Packages that the person at the keyboard allows."""
+    return tuple(filter(None, map(str.strip, os.environ.get(ALLOW, "").split(","))))
+
+
+def is_allowed(module: str) -> bool:
+    """Whether a module is one of the packages, or in one."""
+    return any(module == package or module.startswith(f"{package}.") for package in (*PACKAGES, *own()))

@@ -1,0 +1,90 @@
+"""User names and passwords of tracking servers: kept apart from their addresses, and out of every text.
+
+`withheld` replaces an address that holds a password by one that does not, which is what configurations, messages and
+files then hold. `complete` gives the password back to the one who connects. The environment keeps it in between, which
+the processes that a sweep starts inherit.
+"""
+
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator
+from urllib.parse import unquote
+
+KEPT = "MTLBENCH_TRACKING_URIS"
+"""Environment variable: whole addresses by their public form, as JSON."""
+
+ENVIRONMENT_SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+"""Environment variables that MLflow itself reads, whose values are secret."""
+
+SHORTEST = 4
+"""Characters of a secret that is looked for in texts outside of addresses; a shorter one is part of many words."""
+
+_USER = re.compile(r"(?<=://)(?:[^/?#\s'\"]*@|[^/?#\s@:]+:(?!\d+(?:[/?#\s]|$))[^\s'\"]*@)")
+"""``user:password@``; also where a password holds a ``/`` that should have been percent-encoded."""
+
+_PARAMETER = re.compile(r"([?&][a-z_-]*(?:passw(?:or)?d|pwd|token|secret|key)=)([^&#\s'\"]*)", re.IGNORECASE)
+"""A parameter that holds a secret: its name, and its value."""
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^\s'\"]*@)?[^\s'\",}\]]*")
+
+
+def public(uri: str) -> str:
+    """The address without user, password and secret parameters, to be written down or shown."""
+    place, _, query = _USER.sub("", uri).partition("?")
+    kept = [parameter for parameter in query.split("&") if parameter and not _PARAMETER.match(f"?{parameter}")]
+    return place + ("?" + "&".join(kept) if kept else "")
+
+
+def withheld(text: str) -> str:
+    """A text, an address or a word of the command line, whose addresses are public; `complete` knows the whole ones."""
+    return _ADDRESS.sub(_withheld, text)
+
+
+def complete(uri: str) -> str:
+    """The whole address of which `withheld` gave this public one; else the address itself."""
+    return _kept().get(uri, uri)
+
+
+def redacted(text: str) -> str:
+    """A text without the credentials of any address in it, and without any other secret that is known."""
+    if "://" in text:
+        text = _PARAMETER.sub(r"\1***", _USER.sub("", text))
+    for secret in _secrets():
+        text = text.replace(secret, "***")
+    return text
+
+
+class RedactingFilter(logging.Filter):
+    """Redacts log records."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = redacted(record.getMessage()), None
+        return True
+
+
+def _withheld(found: re.Match[str]) -> str:
+    whole, shown = found.group(), public(found.group())
+    if shown != whole:
+        os.environ[KEPT] = json.dumps({**_kept(), shown: whole})
+    return shown
+
+
+def _kept() -> dict[str, str]:
+    return json.loads(os.environ.get(KEPT) or "{}")
+
+
+def _secrets() -> list[str]:
+    """Every secret that the environment holds, in the forms that a text may have it in, the longest first."""
+    uris = [*_kept().values(), os.environ.get("MLFLOW_TRACKING_URI", "")]
+    plain = [os.environ.get(name, "") for name in ENVIRONMENT_SECRETS]
+    found = {*plain, *(secret for uri in uris for part in _parts(uri) for secret in (part, unquote(part)))}
+    return sorted((secret for secret in found if len(secret) >= SHORTEST), key=len, reverse=True)
+
+
+def _parts(uri: str) -> Iterator[str]:
+    """The password and the secret parameters of an address."""
+    if user := _USER.search(uri):
+        yield user.group()[:-1].partition(":")[2]
+    yield from (found.group(2) for found in _PARAMETER.finditer(uri))
