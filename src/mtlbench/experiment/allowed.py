@@ -1,6 +1,7 @@
 """Packages whose code a configuration may name."""
 
 import os
+from collections.abc import Sequence
 
 PACKAGES = ("mtlbench", "torch.nn", "torch.optim", "torchjd.aggregation")
 """Those that any configuration may name."""
@@ -15,5 +16,10 @@ def own() -> tuple[str, ...]:
 
 
 def is_allowed(module: str) -> bool:
+    """Whether a configuration may name what a module defines."""
+    return is_inside(module, (*PACKAGES, *own()))
+
+
+def is_inside(module: str, packages: Sequence[str]) -> bool:
     """Whether a module is one of the packages, or in one."""
-    return any(module == package or module.startswith(f"{package}.") for package in (*PACKAGES, *own()))
+    return any(module == package or module.startswith(f"{package}.") for package in packages)

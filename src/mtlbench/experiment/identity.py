@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import mtlbench
 from mtlbench.experiment.data import Data
+from mtlbench.experiment.sources import own_versions
 from mtlbench.tracking.parameters import NOT_IDENTITY
 
 
@@ -25,9 +26,17 @@ def run_identity(config: DictConfig, data: Data) -> str:
     return hashlib.sha256(json.dumps(kept | {"data": data.fingerprint}, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def code_version(config: DictConfig | None = None) -> str:
+    """Version of the package and a hash of its source, so that results of different code can be told apart.
+
+    Args:
+        config: of the run; code of other packages that it names counts too.
+    """
+    return " ".join([_package_version(), *(own_versions(config) if config is not None else ())])
+
+
 @cache
-def code_version() -> str:
-    """Version of the package and a hash of its source, so that results of different code can be told apart."""
+def _package_version() -> str:
     package = Path(mtlbench.__file__).parent
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):

@@ -83,7 +83,7 @@ def train(config: DictConfig) -> Outcome:
     try:
         with FileLock(folder.with_name(identity + ".lock"), timeout=0):
             if (folder / "result.json").exists() and not config.run.fresh:
-                return Outcome(folder=folder, result=_reported(folder), reused=True)
+                return Outcome(folder=folder, result=_reported(folder, code_version(config)), reused=True)
             return _carry_out(config, data, identity, folder, device)
     except Timeout as error:
         raise BusyError(f"another process is training run {identity} in {folder}") from error
@@ -145,7 +145,7 @@ def _carry_out(config: DictConfig, data: Data, identity: str, folder: Path, devi
 
 def _open_folder(config: DictConfig, data: Data, identity: str, folder: Path) -> None:
     """Write what the run is (configuration, data, code) where that has not been done."""
-    code = versions = code_version()
+    code = versions = code_version(config)
     if (folder / "run.json").exists():
         versions = read_facts(folder)[0].commit
         if not versions.endswith(code):
@@ -221,12 +221,12 @@ def _warnings(identity: str, journal: Journal, best_step: dict[str, int], metric
     return found
 
 
-def _reported(folder: Path) -> dict[str, Any]:
+def _reported(folder: Path, code: str) -> dict[str, Any]:
     """The result of a finished run, with a warning where other code made it."""
     result = json.loads((folder / "result.json").read_text())
-    if result["code"] != code_version():
+    if result["code"] != code:
         warnings.warn(
-            f"run {folder.name} was finished by other code ({result['code']}); this is {code_version()}. "
+            f"run {folder.name} was finished by other code ({result['code']}); this is {code}. "
             "Train it again with run.fresh=true.",
             OtherCodeWarning,
             stacklevel=3,

@@ -1,7 +1,7 @@
 """A finished run of a table or a figure, and what a reader must know of several."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mtlbench.experiment.identity import code_version
@@ -17,6 +17,7 @@ class Finished:
         row, dataset, seed: where it belongs.
         choice: name of the data set's configuration.
         result: content of its ``result.json``.
+        code: version of the code that would make it now.
         weights: of the tasks in the training loss, by task, for the weighted log loss.
         link, curve: see `Run`.
     """
@@ -27,6 +28,7 @@ class Finished:
     choice: str
     result: Mapping[str, Any]
     weights: Mapping[str, float]
+    code: str = field(default_factory=code_version)
     link: str | None = None
     curve: tuple[float, ...] = ()
 
@@ -79,8 +81,8 @@ def origins(runs: Sequence[Finished]) -> list[str]:
         if len(codes := _rows_by(own, "code")) > 1:
             told = "; ".join(f"{code}: {', '.join(rows)}" for code, rows in codes.items())
             notes.append(f"{dataset}: runs were made by {len(codes)} versions of the code ({told})")
-        elif codes.keys() != {code_version()}:
-            notes.append(f"{dataset}: runs were made by other code ({', '.join(codes)}) than this ({code_version()})")
+        elif codes.keys() != {here := own[0].code}:
+            notes.append(f"{dataset}: runs were made by other code ({', '.join(codes)}) than this ({here})")
         if len(data := _rows_by(own, "data")) > 1:
             told = "; ".join(f"{fingerprint}: {', '.join(rows)}" for fingerprint, rows in data.items())
             notes.append(f"{dataset}: runs saw different data ({told}); their numbers are not comparable")

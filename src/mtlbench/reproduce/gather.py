@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from mtlbench.experiment.identity import code_version
 from mtlbench.reproduce.finished import Finished
 from mtlbench.reproduce.plan import PlannedRun
 from mtlbench.tracking.folder import RESULT, read_json
@@ -36,6 +37,7 @@ def gather(planned: Sequence[PlannedRun], elsewhere: Mapping[str, dict[str, Any]
                 seed=run.seed,
                 choice=run.config.run.choices.dataset,
                 result=result,
+                code=code_version(run.config),
                 weights=dict(zip(tasks, weights or [1.0] * len(tasks), strict=True)),
                 link=link_of(run.folder),
                 curve=_curve(Journal(run.folder).read()),

@@ -61,8 +61,8 @@ def load(path: Path, *, identity: str) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, ValueError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         reason = (str(error) or "unexpected end").splitlines()[0]
-        if isinstance(error, pickle.UnpicklingError):  # torch's own words advise to run what the file holds
-            reason = "it holds objects that no checkpoint of ours has"
+        if isinstance(error, pickle.UnpicklingError):  # torch advises to load it all the same, with weights_only=False
+            reason = "its pickle holds other objects, or is cut off"
         raise CheckpointError(
             f"checkpoint {path} is damaged, or holds more than tensors and numbers: {reason}. "
             "Start over with run.fresh=true."

@@ -1,0 +1,98 @@
+"""The source files of code outside of mtlbench that a run uses: part of the version of the code that measured it."""
+
+import ast
+import hashlib
+import sysconfig
+import typing
+from collections.abc import Iterator
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from mtlbench.experiment.allowed import PACKAGES, is_inside
+
+_INSTALLED = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib")}
+"""Folders whose neighbouring packages have nothing to do with each other."""
+
+
+def own_versions(config: DictConfig) -> list[str]:
+    """``<module>+<hash>`` of every module outside of `PACKAGES` that a configuration names, with what it imports.
+
+    What counts is the source of the module and of everything that it imports from its package, or, outside of
+    site-packages, from its folder; as the process first saw it, since that is the code that runs.
+    """
+    modules = {name.rpartition(".")[0] for name in _targets(OmegaConf.to_container(config, resolve=True))}
+    return [f"{module}+{_digest(module)}" for module in sorted(modules) if not is_inside(module, PACKAGES)]
+
+
+def _targets(values: Any) -> Iterator[str]:
+    """Every ``_target_`` in nested plain data."""
+    if isinstance(values, dict):
+        for key, value in typing.cast(dict[str, Any], values).items():
+            if key == "_target_" and isinstance(value, str):
+                yield value
+            yield from _targets(value)
+    elif isinstance(values, list):
+        for value in typing.cast(list[Any], values):
+            yield from _targets(value)
+
+
+@cache
+def _digest(module: str) -> str:
+    root = _root_of(module)
+    digest = hashlib.sha256()
+    for path in sorted(_closure(root, module)):
+        digest.update(path.relative_to(root).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _root_of(module: str) -> Path:
+    """The folder that holds a module's top-level package."""
+    spec = find_spec(module.partition(".")[0])
+    assert spec is not None, f"{module} was imported"
+    places = [*(spec.submodule_search_locations or ()), spec.origin]
+    return Path(places[0] or "").resolve().parent
+
+
+def _closure(root: Path, module: str) -> set[Path]:
+    """Files of a module and of all that it imports, directly or not."""
+    top = module.partition(".")[0]
+    found: set[Path] = set()
+    left = [module]
+    while left:
+        for path in _files(root, left.pop()):
+            first = path.relative_to(root).parts[0].removesuffix(".py")
+            if path not in found and (first == top or root not in _INSTALLED):
+                found.add(path)
+                left += _imports(root, path)
+    return found
+
+
+def _files(root: Path, module: str) -> Iterator[Path]:
+    """The file of a module, and those of the packages that it is in, as far as they are below a folder."""
+    place = root
+    for part in module.split("."):
+        place = place / part
+        for path in (place / "__init__.py", place.with_suffix(".py")):
+            if path.is_file():
+                yield path
+
+
+def _imports(root: Path, path: Path) -> Iterator[str]:
+    """Dotted names that a file imports; of ``from a import b`` both ``a`` and ``a.b``, which may be a module."""
+    package = path.parent.relative_to(root).parts
+    try:
+        tree = ast.parse(path.read_bytes(), str(path))
+    except SyntaxError:  # never imported, then
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            yield from (f"{base}.{alias.name}".lstrip(".") for alias in node.names)
