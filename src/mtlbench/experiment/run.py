@@ -68,7 +68,7 @@ def train(config: DictConfig) -> Outcome:
         NonFiniteLossError, Interrupted: the run stopped; its folder and the tracker say so.
     """
     check_config(config)
-    if config.run.tracker.uri is not None:
+    if isinstance(config.run.tracker.uri, str):
         config.run.tracker.uri = withheld(config.run.tracker.uri)
     for key in ("run.data", "run.folder", "dataset.raw"):  # so that a run can be opened from any folder
         if (path := OmegaConf.select(config, key)) is not None:
