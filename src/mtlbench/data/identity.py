@@ -9,6 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mtlbench.data.raw import RawDataset, RawError, RawFile
+from mtlbench.files import writing
 
 READ_BYTES = 8 << 20
 
@@ -85,5 +86,6 @@ def _load(cache: Path) -> dict[str, dict[str, int | str]]:
 def _save(cache: Path, known: dict[str, dict[str, int | str]]) -> None:
     cache.parent.mkdir(parents=True, exist_ok=True)
     beside = cache.with_name(f"{cache.name}.{os.getpid()}")
-    beside.write_text(json.dumps(known, indent=1, sort_keys=True), encoding="utf-8")
+    with writing(beside):
+        beside.write_text(json.dumps(known, indent=1, sort_keys=True), encoding="utf-8")
     beside.replace(cache)

@@ -49,6 +49,7 @@ from mtlbench.data.store import FORMAT, MANIFEST, SPLITS, Store, StoreError, adv
 from mtlbench.data.unknown import unknown_shares
 from mtlbench.data.vocabulary import Vocabulary
 from mtlbench.data.workers import cores, each
+from mtlbench.files import writing
 from mtlbench.locking import locked
 from mtlbench.schema import Field, Schema, in_order
 
@@ -113,7 +114,8 @@ def prepare(  # noqa: PLR0913  # the rules by which a store is made, each with i
             plan = _Plan(
                 dataset, raw, split, provenance, min_count, on_error, one_class, contradictions, disjoint, processes
             )
-            _build(plan, partial)
+            with writing(partial):
+                _build(plan, partial)
             partial.replace(store)
         finally:
             shutil.rmtree(partial, ignore_errors=True)

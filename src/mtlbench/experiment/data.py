@@ -26,6 +26,7 @@ from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.plain import refuse_interpolations, reserved_keys
 from mtlbench.experiment.relabel import Relabel, relabelled
 from mtlbench.experiment.schema_file import parse_schema
+from mtlbench.files import writing
 from mtlbench.locking import locked
 from mtlbench.schema import Task
 from mtlbench.tracking.parameters import PLACES
@@ -240,7 +241,8 @@ def simulate(reader: RawDataset, knobs: DictConfig, folder: Path) -> bool:
         shutil.rmtree(beside, ignore_errors=True)
         try:
             beside.mkdir()
-            _write(reader, knobs, beside)
+            with writing(beside):
+                _write(reader, knobs, beside)
             beside.rename(folder)
         except BaseException:
             shutil.rmtree(beside, ignore_errors=True)

@@ -16,8 +16,9 @@ from mtlbench.experiment.build import fill
 from mtlbench.experiment.data import locate, stored
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.objects import build_losses, build_model, configured_ranking, resolve_device
-from mtlbench.experiment.sanity import SuspiciousMetricsWarning, suspicious
 from mtlbench.experiment.plain import read_plain
+from mtlbench.experiment.sanity import SuspiciousMetricsWarning, suspicious
+from mtlbench.files import writing
 from mtlbench.metrics import Metrics
 from mtlbench.tracking.folder import RESULT, Facts, read_facts, read_json
 from mtlbench.train.objective import TaskLosses
@@ -109,7 +110,8 @@ def evaluate_run(folder: Path, split: str, device_name: str, predictions: Path |
             columns[task.label] = pa.array(rows.columns["labels"][:, t].numpy())
             columns[f"p_{task.name}"] = pa.array(torch.sigmoid(logits[:, t]).numpy())
         about = {"run": run.facts.identity, "split": split, "origin": run.facts.origin}
-        pq.write_table(pa.table(columns).replace_schema_metadata(about), predictions)
+        with writing(predictions):
+            pq.write_table(pa.table(columns).replace_schema_metadata(about), predictions)
     return metrics
 
 

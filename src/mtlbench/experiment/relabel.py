@@ -20,6 +20,7 @@ from mtlbench.data import manifest, matrices
 from mtlbench.data.encode import Counts, row_columns
 from mtlbench.data.leaks import refuse_leaks
 from mtlbench.data.store import MANIFEST, SPLITS, Store, StoreError, advice, open_store, write_manifest
+from mtlbench.files import writing
 from mtlbench.locking import locked
 from mtlbench.schema import Schema, Task
 
@@ -97,11 +98,13 @@ def relabelled(
         partial.mkdir()
         try:
             began = perf_counter()
-            changed = _write(base, partial, relabel(base), relabel.tasks, one_class)
-            seconds = round(perf_counter() - began, 3)
-            own = {"dataset": name, "identity": dict(identity), "code": mtlbench.__version__, "seconds": seconds}
-            own["files"] = manifest.files(partial, processes=1)
-            write_manifest(partial, base.manifest | changed | own)
+            labels = relabel(base)
+            with writing(partial):
+                changed = _write(base, partial, labels, relabel.tasks, one_class)
+                seconds = round(perf_counter() - began, 3)
+                own = {"dataset": name, "identity": dict(identity), "code": mtlbench.__version__, "seconds": seconds}
+                own["files"] = manifest.files(partial, processes=1)
+                write_manifest(partial, base.manifest | changed | own)
             partial.replace(store)
         finally:
             shutil.rmtree(partial, ignore_errors=True)

@@ -29,6 +29,7 @@ from mtlbench.export.hashes import write_hashes
 from mtlbench.export.inputs import Inputs
 from mtlbench.export.onnx_graph import require_onnx, write_onnx
 from mtlbench.export.scorer import CONFIG, ONNX, Scoring, open_exported, save_scoring
+from mtlbench.files import writing
 from mtlbench.tracking.connect import import_mlflow
 from mtlbench.tracking.folder import STATUS, read_status
 from mtlbench.tracking.parameters import portable, read_config
@@ -107,7 +108,7 @@ def export_run(run_folder: Path, to: Path, *, split: str = "test", rows: int = 2
     example = raw_rows(run.store, inputs, split, rows)
     own, rounded = _own(run, split, rows)
     to.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=to.parent, prefix=f".{to.name}.") as beside:
+    with writing(to), TemporaryDirectory(dir=to.parent, prefix=f".{to.name}.") as beside:
         model = Path(beside) / "model"
         _write_model(run, run_folder, inputs, scoring, example, model)
         named = {f"p_{task.name}": own[:, number] for number, task in enumerate(run.store.schema.tasks)}

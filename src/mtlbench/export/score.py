@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.export.columns import Column, from_text, unused
 from mtlbench.export.scorer import Scorer
+from mtlbench.files import writing
 
 CSV_BLOCK = 4 << 20
 """Bytes of text read at once."""
@@ -49,7 +50,7 @@ def score_file(scorer: Scorer, rows: Path, to: Path) -> Scored:
     beside = to.with_name(f".{to.name}.part")
     done = 0
     try:
-        with pq.ParquetWriter(beside, kinds.with_metadata(about)) as writer:
+        with writing(to), pq.ParquetWriter(beside, kinds.with_metadata(about)) as writer:
             for raw in chunks:
                 answer = scorer(raw, done)
                 numbers = pa.array(range(done, done + len(answer)), pa.int64())

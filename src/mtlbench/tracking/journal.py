@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from mtlbench.files import writing
+
 JOURNAL = "metrics.jsonl"
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_\-. :]*(/[A-Za-z0-9_][A-Za-z0-9_\-. :]*)*")
@@ -74,7 +76,7 @@ class Journal:
             values={name: float(value) for name, value in values.items()},
             undefined=dict(undefined or {}),
         )
-        with self.path.open("ab") as file:
+        with writing(self.path), self.path.open("ab") as file:
             file.truncate(self._complete_bytes())
             file.write(json.dumps(asdict(line), allow_nan=False).encode() + b"\n")
 
@@ -137,7 +139,7 @@ def write_beside(path: Path, content: bytes) -> None:
     """Replace a file whole or not at all: a reader, or a crash, sees the old content or the new one."""
     beside = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
-        with beside.open("wb") as file:
+        with writing(path), beside.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
