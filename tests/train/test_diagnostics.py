@@ -15,7 +15,7 @@ from mtlbench.cli.compose import compose
 from mtlbench.data.loader import Rows
 from mtlbench.schema import Batch, Schema
 from mtlbench.tracking.journal import Journal
-from mtlbench.train.diagnostics import diagnose
+from mtlbench.train.diagnostics import NoDiagnosticsWarning, diagnose, has_diagnostics
 from mtlbench.train.loop import fit
 from mtlbench.train.objective import Objective, TaskLosses
 from mtlbench.train.progress import Place
@@ -129,7 +129,7 @@ def test_watching_changes_nothing_else(tmp_path: Path):
         assert different == {*shown(a), "train/rows_per_second"}
 
 
-def test_a_model_that_shows_nothing_is_refused(tmp_path: Path):
+def test_diagnostics_of_a_model_that_has_none_are_a_warning():
     class Mute(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -143,8 +143,9 @@ def test_a_model_that_shows_nothing_is_refused(tmp_path: Path):
         diagnostics = Showing.diagnostics
 
     for model in (Mute(), Copies([Mute(), Mute()])):
-        with pytest.raises(ValueError, match=r"trainer\.diagnostics=true .* but Mute shows nothing .*=false"):
-            trained(tmp_path, model)
+        with pytest.warns(NoDiagnosticsWarning, match="has no effect: Mute has no diagnostics"):
+            assert not has_diagnostics(model)
+    assert has_diagnostics(Showing(SCHEMA))
 
 
 @pytest.mark.parametrize("name", ["mmoe", "ple", "mtphn", "dephn"])

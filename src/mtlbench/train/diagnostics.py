@@ -1,5 +1,6 @@
 """What a model shows of itself while it trains: gates, masks, attention, in numbers that a journal can hold."""
 
+import warnings
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -30,19 +31,21 @@ class Diagnosed(Protocol):
         ...
 
 
-def check_diagnosed(model: nn.Module) -> None:
-    """Refuse a model that shows nothing, or whose networks, where its tasks share none, show nothing.
+class NoDiagnosticsWarning(UserWarning):
+    """Diagnostics are asked for, and the model has none."""
 
-    Raises:
-        ValueError: with what to do.
-    """
+
+def has_diagnostics(model: nn.Module) -> bool:
+    """Whether a model has diagnostics: all of its networks, where its tasks share none; warns if not."""
     networks = list(getattr(model, "copies", [model]))
-    if not all(isinstance(network, Diagnosed) for network in networks):
-        raise ValueError(
-            f"trainer.diagnostics=true journals what a model shows of itself, but {type(networks[0]).__name__} shows "
-            "nothing (it has no `diagnostics`). Set trainer.diagnostics=false, or choose a model with gates, masks or "
-            "attention"
-        )
+    if all(isinstance(network, Diagnosed) for network in networks):
+        return True
+    warnings.warn(
+        f"trainer.diagnostics=true has no effect: {type(networks[0]).__name__} has no diagnostics() method",
+        NoDiagnosticsWarning,
+        stacklevel=2,
+    )
+    return False
 
 
 @torch.no_grad()

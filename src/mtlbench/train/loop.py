@@ -17,7 +17,7 @@ from mtlbench.balancing.shared import SharedGradients
 from mtlbench.data.loader import Rows, order
 from mtlbench.metrics import Metrics, evaluate
 from mtlbench.schema import Task
-from mtlbench.train.diagnostics import check_diagnosed, diagnose
+from mtlbench.train.diagnostics import diagnose, has_diagnostics
 from mtlbench.train.interrupt import Interrupt, Interrupted
 from mtlbench.train.objective import Objective
 from mtlbench.train.optimizers import parameter_groups
@@ -57,14 +57,12 @@ def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
         after_epoch: called when the journal has an epoch's validation metrics.
 
     Raises:
-        ValueError: conflicts between the gradients of tasks are asked for where there is one task, or diagnostics of a
-            model that shows nothing.
+        ValueError: conflicts between the gradients of tasks are asked for where there is one task.
         NonFiniteLossError: a loss is not finite.
         Interrupted: a signal came; the run can go on from the checkpoint just written.
     """
     train, valid = rows
-    if settings.diagnostics:
-        check_diagnosed(model)
+    diagnosed = settings.diagnostics and has_diagnostics(model)
     units = selection_units(tasks, settings)
     bounds = batch_bounds(len(train), settings.batch_size)
     names, penalties = [task.name for task in tasks], penalties_of(model)
@@ -115,7 +113,7 @@ def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
                 progress.rows_per_second.append(len(train) / progress.seconds)
                 progress.epoch, progress.position, progress.seconds = progress.epoch + 1, 0, 0.0
                 named = measured.prefixed("valid")
-                shown = diagnose(model, valid, settings, place.device) if settings.diagnostics else Metrics()
+                shown = diagnose(model, valid, settings, place.device) if diagnosed else Metrics()
                 place.journal.append(
                     step=progress.step,
                     epoch=progress.epoch,
