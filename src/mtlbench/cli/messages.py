@@ -17,8 +17,11 @@ from mtlbench.train.interrupt import Interrupted
 TRACEBACK = "MTLBENCH_TRACEBACK"
 """Set in the environment, it lets every error through with its traceback."""
 
-REPORTED = (ValueError, OSError, ArithmeticError)
-"""What people can mend: unusable input, files and servers, a loss that diverged."""
+REPORTED = (ValueError, OSError, ArithmeticError, MemoryError)
+"""What people can mend: unusable input, files and servers, a loss that diverged, a machine that is too small."""
+
+_shown: set[str] = set()
+"""Warnings of this command that were printed."""
 
 
 @dataclass
@@ -50,7 +53,8 @@ def explained() -> Iterator[Status]:
 
 
 def quiet_warnings() -> None:
-    """Show a warning as one paragraph; those about simulated data so that no one can miss them."""
+    """Show a warning as one paragraph, once per command; those about simulated data so that no one can miss them."""
+    _shown.clear()
     warnings.showwarning = _show
 
 
@@ -88,6 +92,8 @@ def text_of(error: BaseException) -> str:
     """An error in one message."""
     if isinstance(error, OSError) and error.filename:
         return f"{error.strerror} ({error.filename})"
+    if isinstance(error, MemoryError):
+        return f"memory ran out: {error}" if str(error) else "memory ran out"
     return str(error) or type(error).__name__
 
 
@@ -103,6 +109,9 @@ def _show(
     if not category.__module__.startswith("mtlbench"):
         stream.write(warnings.formatwarning(message, category, filename, lineno, line))
         return
+    if str(message) in _shown:
+        return
+    _shown.add(str(message))
     paragraph = textwrap.fill(
         str(message), 100, initial_indent="! ", subsequent_indent="! ", break_on_hyphens=False, break_long_words=False
     )

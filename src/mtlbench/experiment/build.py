@@ -8,9 +8,11 @@ import difflib
 import functools
 import inspect
 import json
+import math
 import types
 import typing
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -20,11 +22,17 @@ from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.plain import reserved_keys
 from mtlbench.experiment.targets import imported
 
-KEYWORDS = ("_target_", "_partial_", "_convert_")
-"""Keys of a node that are no arguments. Every value is given as plain lists and dicts: ``_convert_`` is ``all``."""
-
 OUT_OF_RANGE = ("literal_error", "greater_than", "greater_than_equal", "less_than", "less_than_equal")
 """Kinds of validation errors that say themselves what is allowed."""
+
+INSTRUCTIONS: dict[str, Any] = {"_target_": str, "_partial_": bool, "_convert_": typing.Literal["all"]}
+"""Keys of a node that are no arguments of the target, and their types. Every value is given as plain lists and dicts."""
+
+LARGEST_FLOAT = 3.4028234663852886e38
+"""Of float32, in which models compute: a larger number is infinite there."""
+
+LARGEST_INT = 2**63 - 1
+"""Of the 64 bits in which torch and numpy count."""
 
 
 def build(node: DictConfig, where: str, **arguments: Any) -> Any:
@@ -70,32 +78,44 @@ def _built(values: dict[str, Any], where: str) -> Any:
     arguments = {
         key: _built(value, f"{where}.{key}") if _is_node(value) else value
         for key, value in values.items()
-        if key not in KEYWORDS
+        if key not in INSTRUCTIONS
     }
     return functools.partial(target, **arguments) if values.get("_partial_") else target(**arguments)
 
 
 def _check(values: dict[str, Any], where: str, given: set[str]) -> None:
+    _check_instructions(values, where, given)
     target = imported(values["_target_"], where)
-    partial = values.get("_partial_", False)
-    if not isinstance(partial, bool):
-        raise ConfigError(f"{where}._partial_ is {partial!r}; allowed: true, false")
-    if values.get("_convert_", "all") != "all":
-        raise ConfigError(f"{where}._convert_ is {values['_convert_']!r}; allowed: all, which is also the default")
-    arguments = {key: value for key, value in values.items() if key not in KEYWORDS}
+    arguments = {key: value for key, value in values.items() if key not in INSTRUCTIONS}
     plain = {key: value for key, value in arguments.items() if not _is_node(value)}
     for key in arguments.keys() - plain.keys():
         _check(arguments[key], f"{where}.{key}", set())
     if reserved := next(reserved_keys(plain), None):
         raise ConfigError(
             f"{where}.{reserved}: objects are built at keys of their own, not inside lists or mappings, and of Hydra's "
-            f"keys only {', '.join(KEYWORDS)} have a meaning"
+            f"keys only {', '.join(INSTRUCTIONS)} have a meaning"
         )
-    _checked(target, plain, where, given=given | arguments.keys() - plain.keys(), partial=partial)
+    nested = arguments.keys() - plain.keys()
+    _checked(target, plain, where, given=given | nested, partial=bool(values.get("_partial_")))
 
 
 def _is_node(value: Any) -> bool:
     return isinstance(value, dict) and "_target_" in value
+
+
+def _is_instruction(key: Any) -> bool:
+    return isinstance(key, str) and key.startswith("_") and key.endswith("_")
+
+
+def _check_instructions(values: dict[str, Any], where: str, given: set[str]) -> None:
+    if not isinstance(values.get("_target_"), str):
+        raise ConfigError(f"{where}._target_ is {values.get('_target_')!r}; expected the name of a class or function")
+    for key in filter(_is_instruction, values):
+        if key not in INSTRUCTIONS:
+            raise ConfigError(f"{where}.{key}: no such key; allowed: {', '.join(INSTRUCTIONS)}")
+        typed(values[key], INSTRUCTIONS[key], f"{where}.{key}")
+    if given and not values.get("_partial_"):
+        raise ConfigError(f"{where}._partial_ must be true: {', '.join(sorted(given))} is passed to the target later")
 
 
 def _checked(
@@ -133,11 +153,16 @@ def _hints(target: Callable[..., Any]) -> dict[str, Any]:
 
 
 def typed(value: Any, hint: Any, where: str) -> Any:
-    """The value as the hinted type; whole numbers pass for floats and lists for tuples, strings for nothing else."""
+    """The value as the hinted type; whole numbers pass for floats and lists for tuples, strings for nothing else.
+
+    Raises:
+        ConfigError: another type, a value that the type excludes, or a number that is not finite or too large.
+    """
+    _check_numbers(value, where)
     if hint is None or isinstance(hint, typing.TypeVar):
         return value
     try:
-        adapter: TypeAdapter[Any] = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+        adapter = _adapter(hint)
     except PydanticUserError:  # a hint that pydantic has no schema for
         return value
     try:
@@ -150,6 +175,22 @@ def typed(value: Any, hint: Any, where: str) -> Any:
         out_of_range = [str(e["msg"]) for e in error.errors() if e["type"] in OUT_OF_RANGE]
         what = f": {out_of_range[0].lower()}" if out_of_range else f" is not of type {_hint_name(hint)}"
         raise ConfigError(f"{where}: {value!r}{what}") from error
+
+
+@cache
+def _adapter(hint: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+
+
+def _check_numbers(value: Any, where: str) -> None:
+    """Refuse numbers, also inside lists and mappings, that float32 or 64-bit integers cannot hold."""
+    if isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
+            _check_numbers(item, where)
+    elif isinstance(value, float) and not (math.isfinite(value) and abs(value) <= LARGEST_FLOAT):
+        raise ConfigError(f"{where}: {value!r} is not allowed: numbers are finite, and at most 3.4e38 (float32)")
+    elif isinstance(value, int) and abs(value) > LARGEST_INT:
+        raise ConfigError(f"{where}: {value!r} is not allowed: whole numbers are below 2**63")
 
 
 def _is_plain(value: Any) -> bool:

@@ -2,15 +2,16 @@
 
 import inspect
 import shutil
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field
 
 from mtlbench.experiment.build import check, fill, typed
 from mtlbench.experiment.data import split_rule
 from mtlbench.experiment.errors import ConfigError
-from mtlbench.experiment.objects import configured_ranking, loss_settings
+from mtlbench.experiment.objects import check_optimizers, configured_ranking, loss_settings
 from mtlbench.experiment.targets import imported
 from mtlbench.train.settings import Settings
 
@@ -19,11 +20,19 @@ PLAIN = {
     "run.data": str,
     "run.folder": str,
     "run.fresh": bool,
-    "run.threads": Annotated[int, Field(ge=1)] | Literal["auto"],
+    "run.threads": Annotated[int, Field(ge=1, le=1024)] | Literal["auto"],
     "run.device": str,
+    "run.tracker.uri": str | None,
+    "run.tracker.experiment": str | None,
     "optimizer.sparse": bool,
+    "dataset.name": str,
+    "dataset.tasks": list[str] | None,
+    "dataset.disjoint": list[Literal["group", "time"]],
+    "dataset.one_class": Literal["fail", "note"],
     "dataset.raw": str | None,
     "dataset.min_count": Annotated[int, Field(ge=1)],
+    "dataset.simulator": dict[str, Any] | None,
+    "dataset.relabel": dict[str, Any] | None,
     "dataset.on_error": Literal["fail", "quarantine"],
     "dataset.source": Literal["auto", "real", "simulated"],
 }
@@ -32,6 +41,8 @@ PLAIN = {
 
 def check_config(config: DictConfig) -> None:
     """Refuse what can be refused before any file is read: unknown arguments, wrong types, parts that do not fit."""
+    split_rule(config.dataset)
+    config = resolved(config)
     check_plain(config)
     fill(Settings, dict(config.trainer), "trainer")
     loss_settings(config)
@@ -40,9 +51,7 @@ def check_config(config: DictConfig) -> None:
     check(config.balancing, "balancing", given={"tasks"})
     check(split_rule(config.dataset), "dataset.split", given={"candidates"})
     configured_ranking(config)
-    for kind in ("embedding", "dense", "gate"):
-        if config.optimizer[kind] is not None:
-            check(config.optimizer[kind], f"optimizer.{kind}", given={"params"})
+    check_optimizers(config)
     if config.trainer.compile and not (shutil.which("g++") or shutil.which("clang++")):
         raise ConfigError("trainer.compile=true needs a C++ compiler: apt-get install g++, or trainer.compile=false")
     if config.virtual_gradient._target_ is not None:
@@ -53,6 +62,14 @@ def check_config(config: DictConfig) -> None:
                 f"virtual_gradient={chosen.virtual_gradient}: model={chosen.model} has no gates that take "
                 "it. Choose virtual_gradient=none, or a model of gates, such as mmoe, mtphn, dephn or mpa_coarse."
             )
+
+
+def resolved(config: DictConfig) -> DictConfig:
+    """A copy without references, so that each is followed once; refuses missing values and references to nothing."""
+    try:
+        return OmegaConf.create(OmegaConf.to_container(config, resolve=True, throw_on_missing=True))  # pyright: ignore[reportReturnType, reportArgumentType]
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
 
 
 def check_weights(config: DictConfig) -> None:
@@ -74,6 +91,8 @@ def check_plain(config: DictConfig) -> None:
             f"run.tracker={config.run.tracker}: the tracker is a group; choose it with tracker=mlflow|none"
         )
     for key, hint in PLAIN.items():
-        typed(OmegaConf.select(config, key), hint, key)
-    if config.optimizer.sparse and config.optimizer.embedding._target_ == "torch.optim.Adam":
+        value = OmegaConf.select(config, key)
+        typed(OmegaConf.to_container(value) if OmegaConf.is_config(value) else value, hint, key)
+    embedding = config.optimizer.embedding
+    if config.optimizer.sparse and isinstance(embedding, DictConfig) and embedding._target_ == "torch.optim.Adam":
         raise ConfigError("optimizer.sparse=true: torch's Adam takes dense gradients only; choose optimizer=lazy_adam")

@@ -12,10 +12,11 @@ from torch.optim import Optimizer
 from mtlbench.data.store import Store
 from mtlbench.experiment.build import build, fill
 from mtlbench.experiment.errors import ConfigError
+from mtlbench.experiment.size import check_size
 from mtlbench.ranking import Ranking, Top
 from mtlbench.schema import Schema
 from mtlbench.train.objective import LossSettings, TaskLosses
-from mtlbench.train.optimizers import build_optimizers
+from mtlbench.train.optimizers import build_optimizers, check_hyper_parameters, trial_step
 
 
 def build_model(config: DictConfig, schema: Schema) -> nn.Module:
@@ -24,6 +25,35 @@ def build_model(config: DictConfig, schema: Schema) -> nn.Module:
     if config.virtual_gradient._target_ is not None:
         arguments["virtual_gradient"] = build(config.virtual_gradient, "virtual_gradient")()
     return build(config.model, "model")(**arguments)
+
+
+def check_model_size(config: DictConfig, schema: Schema) -> None:
+    """Refuse a model that would not fit into memory, see `check_size`."""
+    copies = check_optimizers(config)
+    check_size(
+        lambda: build_model(config, schema),
+        f"model={config.run.choices.model}",
+        # A sparse gradient has the rows of a batch only.
+        embedding_copies=copies["embedding"] + (1 if config.optimizer.sparse else 2),
+        dense_copies=copies["dense"] + 2,
+    )
+
+
+def check_optimizers(config: DictConfig) -> dict[str, float]:
+    """Refuse optimizers whose arguments are out of range, or that cannot take a step.
+
+    Returns:
+        The size of each optimizer's state in copies of its parameters, by kind: embedding, dense, gate.
+    """
+    copies: dict[str, float] = {}
+    for kind in ("embedding", "dense", "gate"):
+        node, where = config.optimizer[kind], f"optimizer.{kind}"
+        if node is None and kind == "gate":
+            continue
+        factory = build(typing.cast(DictConfig, node), where)
+        check_hyper_parameters(typing.cast(dict[str, Any], OmegaConf.to_container(node, resolve=True)), where)
+        copies[kind] = trial_step(factory, where, sparse=kind == "embedding" and config.optimizer.sparse)
+    return copies
 
 
 def configured_optimizers(config: DictConfig, model: nn.Module) -> list[Optimizer]:

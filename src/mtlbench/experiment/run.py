@@ -23,11 +23,13 @@ from mtlbench.experiment.memory import forget_peak, peak_mb
 from mtlbench.experiment.objects import (
     build_losses,
     build_model,
+    check_model_size,
     configured_optimizers,
     configured_ranking,
     resolve_device,
 )
 from mtlbench.experiment.sanity import SuspiciousMetricsWarning, selected_validation, suspicious
+from mtlbench.files import writing
 from mtlbench.metrics import Metrics
 from mtlbench.tracking.credentials import withheld
 from mtlbench.tracking.folder import Facts, begin, read_facts, write_json, write_status
@@ -95,6 +97,7 @@ def _carry_out(config: DictConfig, data: Data, identity: str, folder: Path, devi
     store = stored(data)
     ranking = configured_ranking(config)
     ranking.check(store.schema)
+    check_model_size(config, store.schema)
     torch.manual_seed(config.seed)
     model = build_model(config, store.schema).to(device)
     optimizers = configured_optimizers(config, model)
@@ -156,7 +159,8 @@ def _open_folder(config: DictConfig, data: Data, identity: str, folder: Path) ->
                 stacklevel=2,
             )
             versions = f"{versions} then {code}"
-    OmegaConf.save(config, folder / "config.yaml", resolve=True)
+    with writing(folder / "config.yaml"):
+        OmegaConf.save(config, folder / "config.yaml", resolve=True)
     begin(
         folder,
         Facts(

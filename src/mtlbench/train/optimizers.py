@@ -1,6 +1,6 @@
 """Optimizers by kind of parameter: embeddings, gates, and all that is dense besides."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatch
 from typing import Any
 
@@ -12,6 +12,20 @@ EMBEDDING_PATTERN = "*embedding*"
 GATE_PATTERN = "*gate*"
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+
+RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
+    "lr": (lambda value: value > 0, "above 0"),
+    "betas": (lambda value: 0 <= value < 1, "from 0 to below 1"),
+    "momentum": (lambda value: 0 <= value < 1, "from 0 to below 1"),
+    "dampening": (lambda value: 0 <= value < 1, "from 0 to below 1"),
+    "alpha": (lambda value: 0 <= value < 1, "from 0 to below 1"),
+    "rho": (lambda value: 0 <= value < 1, "from 0 to below 1"),
+    "eps": (lambda value: 0 < value <= 1, "above 0, and 1 at most"),
+    "weight_decay": (lambda value: value >= 0, "0 or more"),
+    "lr_decay": (lambda value: value >= 0, "0 or more"),
+    "initial_accumulator_value": (lambda value: value >= 0, "0 or more"),
+}
+"""Hyper-parameters of optimizers by name, and what is allowed; torch's own classes accept more, infinity included."""
 
 
 def parameter_groups(model: nn.Module) -> dict[str, list[nn.Parameter]]:
@@ -69,6 +83,57 @@ def build_optimizers(
         groups["dense"] += groups.pop("gate")
     factories = {"embedding": embedding, "dense": dense, "gate": gate}
     return [factory(groups[kind]) for kind in groups if groups[kind] and (factory := factories[kind]) is not None]
+
+
+def check_hyper_parameters(values: Mapping[str, Any], where: str) -> None:
+    """Refuse values of an optimizer's arguments that lie outside of `RANGES`.
+
+    Args:
+        values: arguments by name; pairs such as ``betas`` are judged number by number.
+        where: key of the optimizer in the configuration.
+
+    Raises:
+        ValueError: with the key, the value and the range.
+    """
+    for name, (allowed, words) in RANGES.items():
+        value = values.get(name)
+        if isinstance(value, int | float | list | tuple):
+            numbers = value if isinstance(value, list | tuple) else [value]
+            if not all(isinstance(number, int | float) and allowed(number) for number in numbers):
+                raise ValueError(f"{where}.{name} is {value}; allowed: {words}")
+
+
+def trial_step(factory: OptimizerFactory, where: str, *, sparse: bool) -> float:
+    """One step on a parameter of two numbers with the gradients 1 and 0, to see that the optimizer descends.
+
+    Args:
+        factory: makes the optimizer.
+        where: key of the optimizer in the configuration.
+        sparse: whether the gradient is sparse.
+
+    Returns:
+        The size of the optimizer's state, in copies of the parameter (2 for Adam).
+
+    Raises:
+        ValueError: the optimizer refuses its arguments or this kind of gradient, or does not step downhill.
+    """
+    torch.sparse.check_sparse_tensor_invariants.disable()
+    parameter = nn.Parameter(torch.zeros(2, 1))
+    gradient = torch.tensor([[1.0], [0.0]])
+    parameter.grad = gradient.to_sparse(1) if sparse else gradient
+    try:
+        optimizer = factory([parameter])
+        optimizer.step()
+    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
+        raise ValueError(f"{where} cannot step: {str(error).splitlines()[0]}") from error
+    down, still = parameter.detach().flatten().tolist()
+    if not -float("inf") < down < 0 or still != 0:
+        raise ValueError(
+            f"{where}: a step from 0 along the gradients 1 and 0 leads to {down:g} and {still:g}; expected: downhill "
+            "(below 0) and 0. Check lr, eps and maximize"
+        )
+    state = optimizer.state[parameter].values()
+    return sum(value.numel() for value in state if isinstance(value, Tensor) and value.dim()) / parameter.numel()
 
 
 class LazyAdam(Optimizer):
