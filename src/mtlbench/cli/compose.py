@@ -5,17 +5,22 @@ import re
 import typing
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from mtlbench.cli.choices import GROUPS, choices, conf_folder
 from mtlbench.experiment.errors import ConfigError
+
+INSTRUCTION = r"_\w+_"
+"""Keys that are for Hydra: ``_target_``, ``_partial_``."""
 
 
 def compose(overrides: list[str], name: str = "train") -> DictConfig:
@@ -44,57 +49,118 @@ def compose_group(group: str) -> DictConfig:
 
 
 def with_choices(config: DictConfig, choices: Mapping[str, str]) -> DictConfig:
-    """Note under ``run.choices`` which file of each group was chosen; that is how runs are called by their model."""
+    """Note under ``run.choices`` which file of each group was chosen; that is how runs are called by their model.
+
+    Raises:
+        ConfigError: a single value stands where a group of keys belongs, as after ``run=1``.
+    """
+    for name in ("run", "run.tracker", *GROUPS):
+        node = OmegaConf.select(config, name)
+        if name in config and node is not None and not isinstance(node, DictConfig):
+            raise ConfigError(f"{name}={node}: {name} is a group of keys; set one of them, {name}.<key>=<value>")
     with open_dict(config.run):
         config.run.choices = {group: choices[group] for group in GROUPS if group in choices}
     return config
 
 
 @contextmanager
-def readable_errors(overrides: list[str], name: str = "train") -> Iterator[None]:
-    """Check overrides as far as that is possible before composing, and translate what Hydra says afterwards."""
-    refuse_forced_keys(overrides, name)
+def readable_errors(overrides: list[str], name: str = "train", *, sweep: bool | None = None) -> Iterator[None]:
+    """Check overrides as far as that is possible before composing, and translate what Hydra says afterwards.
+
+    Args:
+        overrides: as written by the user.
+        name: of the configuration that they apply to.
+        sweep: whether a key may have several values, as under ``train -m``; ``None``: the command has no such option.
+    """
+    refuse_overrides(overrides, name, sweep=sweep)
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_explanation(error, name)) from error
+        raise ConfigError(_explanation(error, overrides, name)) from error
 
 
-def refuse_forced_keys(overrides: list[str], name: str = "train") -> None:
-    """Refuse ``+key`` and ``~key`` that name no group: Hydra lets the one through, and a typo trains the default.
+def refuse_overrides(overrides: list[str], name: str = "train", *, sweep: bool | None = None) -> None:
+    """Refuse overrides that Hydra would let through or explain badly.
+
+    ``+key`` and ``~key`` that name no group (a typo would train the default), several values without ``-m``, groups
+    that are given no name, and the keys of nodes that are instructions to Hydra.
 
     Raises:
-        ConfigError: such a key, or an override that cannot be parsed.
+        ConfigError: such an override, or one that cannot be parsed.
     """
     for text in overrides:
-        if "=" not in text and not text.startswith("~"):
-            meant = [f"{group}={text}" for group in GROUPS if text in choices(group)]
-            hint = f"; did you mean {meant[0]}?" if meant else ", as in model=mmoe or seed=1"
-            raise ConfigError(f"'{text}' is not of the form key=value{hint}")
-        try:
-            override = OverridesParser.create().parse_override(text)
-        except HydraException as error:
-            raise ConfigError(
-                f"cannot read '{text}': {str(error).splitlines()[0]}. Quote brackets and commas for the "
-                "shell, as in 'seed=range(5)'."
-            ) from error
+        override = _parsed(text)
         forced = override.is_add() or override.is_force_add() or override.is_delete()
         key = override.key_or_group
         if override.is_delete() or (forced and key not in GROUPS and not key.startswith("hydra")):
-            raise ConfigError(f"'{text}': keys are neither added nor removed, only set." + _nearest(key, _keys(name)))
+            keys = _keys(name, overrides)
+            hint = f" Write {key}=<value>." if key in keys else _nearest(key, keys)
+            raise ConfigError(f"'{text}': keys are neither added nor removed, only set." + hint)
+        for part in key.split("."):
+            if part != "_target_" and re.fullmatch(INSTRUCTION, part):
+                raise ConfigError(f"'{text}': {part} belongs to the file of the group and cannot be set")
+        if override.is_sweep_override() and not sweep:
+            raise ConfigError(_several_values(text, name, overrides, sweepable=sweep is not None))
+        if key in GROUPS:
+            for choice in _values(override):
+                if not isinstance(choice, str):
+                    raise ConfigError(_no_choice(key, str(choice)))
 
 
-def _explanation(error: Exception, name: str) -> str:
+def _parsed(text: str) -> Override:
+    if text.startswith("-"):
+        bare = text.lstrip("-")
+        raise ConfigError(f"no such option: {text}" + (f"; did you mean {bare}?" if "=" in bare else ""))
+    if "=" not in text and not text.startswith("~"):
+        meant = [f"{group}={text}" for group in GROUPS if text in choices(group)]
+        hint = f"; did you mean {meant[0]}?" if meant else ", as in model=mmoe or seed=1"
+        raise ConfigError(f"'{text}' is not of the form key=value{hint}")
+    try:
+        return OverridesParser.create().parse_override(text)
+    except HydraException as error:
+        raise ConfigError(
+            f"cannot read '{text}': {str(error).splitlines()[0]}. Quote brackets and commas for the "
+            "shell, as in 'seed=range(5)'."
+        ) from error
+
+
+def _values(override: Override) -> list[Any]:
+    """The value of an override; all of them where it is a choice, none where it is a range."""
+    value = override.value()
+    if isinstance(value, ChoiceSweep):
+        return list(value.list)
+    return [] if override.is_sweep_override() else [value]
+
+
+def _several_values(text: str, name: str, overrides: list[str], *, sweepable: bool) -> str:
+    key, _, value = text.partition("=")
+    remedies = [f"one run each: mtlbench train -m {text}"] if sweepable else []
+    if isinstance(OmegaConf.select(_unchanged(name, overrides), key), ListConfig):
+        remedies.append(f"a list: {key}=[{value}]")
+    return f"'{text}' has several values. " + (f"For {', for '.join(remedies)}" if remedies else "Give one")
+
+
+def _explanation(error: Exception, overrides: list[str], name: str) -> str:
     text = str(error)
     if found := re.search(r"Could not find '([a-z_]+)/([^']*)'", text):
         group, choice = found.groups()
         return _no_choice(group, choice)
     if found := re.search(r"Could not override '([^']+)'", text):
-        key = found.group(1)
-        return f"no such group or key: '{key}'." + _nearest(key, [*GROUPS, *_keys(name)])
+        return _no_key(found.group(1), overrides, name)
     if found := re.search(r"full_key: (\S+)", text):
         return f"{found.group(1)}: {text.splitlines()[0]}"
     return text.splitlines()[0]
+
+
+def _no_key(key: str, overrides: list[str], name: str) -> str:
+    """Which choice of a group lacks a key: under ``-m``, a key may exist for some of the choices only."""
+    group = key.partition(".")[0]
+    chosen = [text for text in overrides if text.startswith(f"{group}=")]
+    for choice in _values(_parsed(chosen[-1])) if group in GROUPS and chosen else []:
+        keys = _keys(name, [*overrides, f"{group}={choice}"])
+        if key not in keys:
+            return f"{group}={choice} has no key '{key}'." + _nearest(key, keys)
+    return f"no such group or key: '{key}'." + _nearest(key, [*GROUPS, *_keys(name, overrides)])
 
 
 def _no_choice(group: str, choice: str) -> str:
@@ -121,15 +187,29 @@ def _nearest(key: str, candidates: list[str]) -> str:
     return f" There are: {', '.join(siblings)}." if siblings else " `mtlbench train --help` lists the groups."
 
 
-def _keys(name: str) -> list[str]:
-    """Every dotted key of the default configuration."""
+def _keys(name: str, overrides: list[str]) -> list[str]:
+    """Every dotted key that can be set, given the choices of groups."""
+    return list(_flat(_unchanged(name, overrides), ""))
+
+
+def _unchanged(name: str, overrides: list[str]) -> DictConfig:
+    """The configuration that the chosen groups give, without other overrides; of several choices, with the first."""
+    chosen: dict[str, str] = {}
+    for text in overrides:
+        override = _parsed(text)
+        group = override.key_or_group
+        names = [value for value in _values(override) if value in choices(group)] if group in GROUPS else []
+        if names:
+            chosen[group] = f"{group}={names[0]}"
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return list(_flat(hydra.compose(name), ""))
+        return hydra.compose(name, list(chosen.values()))
 
 
 def _flat(node: DictConfig, prefix: str) -> Iterator[str]:
     for key in typing.cast(list[str], list(node)):
+        if re.fullmatch(INSTRUCTION, key):
+            continue
         yield prefix + key
         inner = node._get_node(key)
         if OmegaConf.is_dict(inner) and not inner._is_none():  # pyright: ignore[reportOptionalMemberAccess,reportAttributeAccessIssue]

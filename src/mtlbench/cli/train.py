@@ -1,17 +1,23 @@
 """``mtlbench train``: one run, or with ``-m`` one run for each combination of the comma-separated values."""
 
+import argparse
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn, cast
 
 import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from mtlbench.cli.choices import GROUPS, choices, conf_folder
 from mtlbench.cli.compose import readable_errors, with_choices
+from mtlbench.cli.effect import without_effect
 from mtlbench.cli.hydra_keys import check_hydra
 from mtlbench.cli.messages import REPORTED, text_of
+from mtlbench.experiment.errors import ConfigError
 
 if TYPE_CHECKING:
     from mtlbench.experiment.run import Outcome
@@ -45,11 +51,14 @@ def run(arguments: list[str]) -> int:
 
     def job(config: DictConfig) -> None:
         hydra_config = HydraConfig.get()
-        with_choices(config, hydra_config.runtime.choices)
-        print(
-            f"model={config.run.choices.model} dataset={config.run.choices.dataset} seed={config.seed}", file=sys.stderr
-        )
         try:
+            with_choices(config, hydra_config.runtime.choices)
+            print(
+                f"model={config.run.choices.model} dataset={config.run.choices.dataset} seed={config.seed}",
+                file=sys.stderr,
+            )
+            for key, reason in without_effect(config, _written(hydra_config)):
+                print(f"mtlbench: note: {key} has no effect: {reason}", file=sys.stderr)
             outcomes.append(_train(config))
         except REPORTED as error:
             if hydra_config.mode == RunMode.MULTIRUN:
@@ -58,10 +67,11 @@ def run(arguments: list[str]) -> int:
             if not hydra_config.launcher._target_.endswith("BasicLauncher"):
                 raise  # in a process of its own, where nobody reads our list
 
-    overrides = [word for word in arguments if not word.startswith("-")]
-    argv, sys.argv = sys.argv, ["mtlbench", *arguments]
+    options, overrides, sweep = parsed(arguments)
+    argv = sys.argv
     try:
-        with readable_errors(_plain_overrides(arguments, overrides)):
+        with readable_errors(overrides, sweep=sweep):
+            sys.argv = ["mtlbench", *options, *(checked_per_run(overrides) if sweep else overrides)]
             hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")(job)()
     finally:
         sys.argv = argv
@@ -74,6 +84,11 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
+def _written(hydra_config: HydraConf) -> list[str]:
+    """The run's overrides as text; references in them (``${seed}``) are for the run's configuration, not Hydra's."""
+    return cast(list[str], OmegaConf.to_container(cast(ListConfig, hydra_config.overrides.task), resolve=False))
+
+
 def _train(config: DictConfig) -> "Outcome":
     from mtlbench.cli.render import outcome_text
     from mtlbench.experiment.run import train
@@ -83,26 +98,46 @@ def _train(config: DictConfig) -> "Outcome":
     return outcome
 
 
-def _plain_overrides(arguments: list[str], overrides: list[str]) -> list[str]:
-    """Overrides without the values of Hydra's own flags (``--config-dir mine``)."""
-    valued = {
-        "--config-dir",
-        "-cd",
-        "--config-name",
-        "-cn",
-        "--config-path",
-        "-cp",
-        "--cfg",
-        "-c",
-        "--package",
-        "-p",
-        "--info",
-        "-i",
-        "--shell-completion",
-        "-sc",
-    }
-    values = {arguments[i + 1] for i, word in enumerate(arguments[:-1]) if word in valued}
-    return [word for word in overrides if word not in values]
+class _Parser(argparse.ArgumentParser):
+    """Hydra's options, with an error in place of argparse's usage text and exit."""
+
+    def error(self, message: str) -> NoReturn:
+        option = message.rpartition(" ")[2]
+        bare = option.lstrip("-")
+        hint = f"; did you mean {bare}?" if option.startswith("-") and "=" in bare else ". See mtlbench train --help"
+        raise ConfigError(message + hint)
+
+
+def parsed(arguments: list[str]) -> tuple[list[str], list[str], bool]:
+    """The command line as Hydra's options, overrides, and whether it is a sweep (``-m``); in any order.
+
+    Raises:
+        ConfigError: an unknown option, or one without its value.
+    """
+    parser = _Parser(add_help=False, parents=[get_args_parser()], allow_abbrev=False)
+    found = parser.parse_intermixed_args(arguments)
+    overrides: list[str] = found.overrides
+    left, options = list(overrides), []
+    for word in arguments:
+        left.remove(word) if word in left else options.append(word)
+    return options, overrides, found.multirun
+
+
+def checked_per_run(overrides: list[str]) -> list[str]:
+    """Overrides of a sweep, such that Hydra sets a key only where runs are composed.
+
+    Hydra also composes the defaults with every key that has one value, and a key of one model (``model.mask_bias``) is
+    none of the default model. A key with a choice of one value is left to the runs.
+    """
+    parser = OverridesParser.create()
+    words = []
+    for text in overrides:
+        override = parser.parse_override(text)
+        group, dot, _ = override.key_or_group.partition(".")
+        key, _, value = text.partition("=")
+        alone = dot and group in GROUPS and value and not override.is_sweep_override()
+        words.append(f"{key}=choice({value})" if alone else text)
+    return words
 
 
 def _described(group: str) -> str:

@@ -5,14 +5,13 @@ a node, and resolves interpolations anew after they were checked.
 """
 
 import difflib
-import functools
 import inspect
 import json
 import math
 import types
 import typing
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -80,7 +79,7 @@ def _built(values: dict[str, Any], where: str) -> Any:
         for key, value in values.items()
         if key not in INSTRUCTIONS
     }
-    return functools.partial(target, **arguments) if values.get("_partial_") else target(**arguments)
+    return partial(target, **arguments) if values.get("_partial_") else target(**arguments)
 
 
 def _check(values: dict[str, Any], where: str, given: set[str]) -> None:

@@ -1,0 +1,46 @@
+"""Keys that a user set and that nothing reads, so that their values change nothing."""
+
+import contextlib
+import typing
+from collections.abc import Iterable
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+NEVER = "\0"
+"""A value that no key has."""
+
+
+def without_effect(config: DictConfig, overrides: Iterable[str]) -> list[tuple[str, str]]:
+    """Keys that others refer to, where none of those that are used does; each with the reason.
+
+    Keys of a profile are shared by all models, and no model reads them all; a sweep over models may set them, so this
+    is no error.
+
+    Args:
+        config: composed, with references (``${profile.experts}``).
+        overrides: ``key=value`` as the user wrote them.
+    """
+    found: list[tuple[str, str]] = []
+    for key in filter(_only_referred_to, (text.partition("=")[0] for text in overrides)):
+        changed = config.copy()
+        OmegaConf.update(changed, key, NEVER)
+        with contextlib.suppress(OmegaConfBaseException):  # a reference to nothing: `check_config` says which
+            if _used(changed) == _used(config):
+                model = f"model={config.run.choices.model} does not read it"
+                found.append((key, model if key.startswith("profile.") else "nothing reads it"))
+    return found
+
+
+def _only_referred_to(key: str) -> bool:
+    """Whether a key is there to be referred to, and has no meaning of its own."""
+    return key.startswith(("profile.", "dataset.splits.")) or key in ("optimizer.lr", "dataset.split_seed")
+
+
+def _used(config: DictConfig) -> dict[str, Any]:
+    plain = typing.cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    del plain["profile"]
+    for group, keys in (("optimizer", ("lr",)), ("dataset", ("splits", "split_seed"))):
+        plain[group] = {key: value for key, value in plain[group].items() if key not in keys}
+    return plain
