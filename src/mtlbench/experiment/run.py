@@ -29,6 +29,7 @@ from mtlbench.experiment.objects import (
     resolve_device,
 )
 from mtlbench.experiment.sanity import SuspiciousMetricsWarning, selected_validation, suspicious
+from mtlbench.experiment.size import memory_errors
 from mtlbench.files import writing
 from mtlbench.metrics import Metrics
 from mtlbench.tracking.credentials import withheld
@@ -67,6 +68,7 @@ def train(config: DictConfig) -> Outcome:
     Raises:
         ConfigError, RawError: the configuration or the raw files cannot be used.
         BusyError: another process is training this very run.
+        MemoryError: the batches do not fit into memory beside the model.
         NonFiniteLossError, Interrupted: the run stopped; its folder and the tracker say so.
     """
     check_config(config)
@@ -86,7 +88,8 @@ def train(config: DictConfig) -> Outcome:
         with FileLock(folder.with_name(identity + ".lock"), timeout=0):
             if (folder / "result.json").exists() and not config.run.fresh:
                 return Outcome(folder=folder, result=_reported(folder, code_version(config)), reused=True)
-            return _carry_out(config, data, identity, folder, device)
+            with memory_errors():
+                return _carry_out(config, data, identity, folder, device)
     except Timeout as error:
         raise BusyError(f"another process is training run {identity} in {folder}") from error
 

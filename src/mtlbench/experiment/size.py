@@ -1,6 +1,7 @@
 """Memory that training a model takes, known before any of it is allocated."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -96,6 +97,22 @@ def check_size(make: Callable[[], nn.Module], where: str, *, embedding_copies: f
     finally:
         for hook in hooks:
             hook.remove()
+
+
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Turn an allocation that torch could not make into a `MemoryError` with what to do; it raises a RuntimeError.
+
+    Raises:
+        MemoryError: memory ran out, of the machine or of the GPU.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            reason = str(error).splitlines()[0]
+            raise MemoryError(f"{reason}. Lower trainer.batch_size, trainer.evaluation_batch_size or widths") from error
+        raise
 
 
 def available_memory() -> int:
