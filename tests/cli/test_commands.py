@@ -100,6 +100,7 @@ WRONG = [
     ("train model.experts=abc", "model.experts: 'abc' is not of type int"),
     ("train model.experts=2.5", "model.experts: 2.5 is not of type int"),
     ("train seed=x", "seed: 'x' is not of type int"),
+    ("train trainer.epochs=9223372036854775807", "allowed: 1,000,000 at most"),
     ("train trainer.epochs=0", "trainer.epochs is 0; allowed: 1 or more"),
     ("train optimizer.lr=fast", "optimizer.embedding.lr: 'fast' is not of type float"),
     ("train model=dnn virtual_gradient=add_sqrt", "model=dnn has no gates that take it"),

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+MOST_EPOCHS = 1_000_000
+"""Each epoch leaves a line in the journal and a number in the checkpoint, hence some 100 MB for so many."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -48,6 +51,8 @@ class Settings:
         for name in ("epochs", "batch_size", "evaluation_batch_size", "log_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"trainer.{name} is {getattr(self, name)}; allowed: 1 or more")
+        if self.epochs > MOST_EPOCHS:
+            raise ValueError(f"trainer.epochs is {self.epochs}; allowed: {MOST_EPOCHS:,} at most")
         for name in ("patience", "rows"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"trainer.{name} is {value}; allowed: 1 or more, or null")
