@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mtlbench.reproduce.gather import link_of
+from mtlbench.tracking.send import link_of
 
 
 @pytest.mark.parametrize(
@@ -17,5 +17,7 @@ from mtlbench.reproduce.gather import link_of
 )
 def test_a_run_links_to_servers_and_not_to_files(tmp_path: Path, uris: list[str], link: str | None) -> None:
     assert link_of(tmp_path) is None
-    (tmp_path / "mlflow.json").write_text(json.dumps({uri: {"run_id": f"r{i}"} for i, uri in enumerate(uris)}))
+    sent = {"experiment": "e", "journal": 0, "journal_digest": "", "description": ""}
+    servers = {uri: {**sent, "run_id": f"r{i}"} for i, uri in enumerate(uris)}
+    (tmp_path / "mlflow.json").write_text(json.dumps(servers))
     assert link_of(tmp_path) == link

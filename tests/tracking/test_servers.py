@@ -1,39 +1,26 @@
-"""Servers with thousands of runs of other people, and servers that are not there: what `reproduce` asks of them."""
+"""Servers with thousands of runs of other people: what `reproduce` asks of them."""
 
 import json
-import logging
-import socket
 import sqlite3
-import threading
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import yaml
 from mlflow import MlflowClient
 
 from mtlbench.tracking import find, tracker
-from mtlbench.tracking.connect import DATABASE, TrackingError, default_uri
+from mtlbench.tracking.connect import ARTIFACTS, DATABASE, TrackingError, default_uri
+from mtlbench.tracking.files import DamagedFileError
 from mtlbench.tracking.find import find_results
-from mtlbench.tracking.folder import CONFIG, RESULT, Facts, begin, read_facts, write_json, write_status
+from mtlbench.tracking.folder import CONFIG, RESULT, begin, read_result
 from mtlbench.tracking.journal import Journal
 from mtlbench.tracking.send import is_sent, send
 from mtlbench.tracking.tracker import Tracker, leave_alone, sync, unsent
+from runs import FACTS, ended_run
 
 EXPERIMENT = "tests"
-FACTS = Facts(identity="", model="mmoe", dataset="census", seed=0, data="d", origin="simulated", commit="c")
-
-
-def ended_run(runs: Path, identity: str) -> Path:
-    folder = runs / identity
-    begin(folder, replace(FACTS, identity=identity))
-    (folder / CONFIG).write_text(yaml.safe_dump({"model": {"experts": 8}, "dataset": {"name": "census"}}))
-    write_json(folder / RESULT, {"identity": identity, "metrics": {}})
-    write_status(folder, "finished")
-    return folder
 
 
 @pytest.fixture
@@ -77,7 +64,7 @@ def test_the_runs_of_others_cost_no_question(runs: Path, asked: list[str]) -> No
     multiply(runs / DATABASE, run_id, 3000)
     asked.clear()
     found = find_results(uri, EXPERIMENT, ["ours", "begun", "nowhere"])
-    assert found == {"ours": {"identity": "ours", "metrics": {}, "run_id": run_id}}
+    assert found == {"ours": read_result(runs / "ours") | {"run_id": run_id}}
     assert len(asked) == 3
     assert set(find_results(uri, EXPERIMENT, ["foreign 0", "foreign 2999"])) == {"foreign 0", "foreign 2999"}
     assert find_results(uri, "another", ["ours"]) == {}
@@ -93,52 +80,10 @@ def test_what_a_folder_remembers_as_sent_is_not_asked_about(runs: Path) -> None:
     assert [folder.name for folder in unsent(runs, uri, EXPERIMENT)] == ["2b"]
     assert [folder.name for folder in unsent(runs, uri, "another")] == ["1a", "2b"]
     Journal(runs / "1a").append(step=1, epoch=1, values={"valid/auc": 0.5})
+    (runs / "1a" / RESULT).unlink()
     assert not is_sent(runs / "1a", uri, EXPERIMENT)
     (runs / "1a" / "run.json").write_text("{")
     assert [folder.name for folder in unsent(runs, uri, EXPERIMENT)] == ["1a", "2b"], "sending it says what is wrong"
-
-
-@pytest.fixture
-def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list[socket.socket]]]:
-    """A server that accepts every connection and answers none; its URI, and who came."""
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-    came: list[socket.socket] = []
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def accept() -> None:
-        try:
-            while True:
-                came.append(listener.accept()[0])
-        except OSError:
-            return
-
-    thread = threading.Thread(target=accept)
-    thread.start()
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}", came
-    listener.shutdown(socket.SHUT_RDWR)
-    listener.close()
-    thread.join()
-    for connection in came:
-        connection.close()
-
-
-def test_a_dead_server_costs_the_first_run_its_time_and_the_others_none(
-    runs: Path, silent: tuple[str, list[socket.socket]], caplog: pytest.LogCaptureFixture
-) -> None:
-    uri, came = silent
-    folders = [ended_run(runs, identity) for identity in ("1a", "2b", "3c")]
-    Tracker(uri=uri, experiment=EXPERIMENT).finish(folders[0])
-    assert len(came) == 2, "a try and one more"
-    for folder in folders[1:]:
-        following = Tracker(uri=uri, experiment=EXPERIMENT)
-        following.update(folder)
-        following.finish(folder)
-    assert len(came) == 2
-    assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
-        f"run {folder.name} was not sent" for folder in folders
-    ]
-    assert "failed a moment ago" in caplog.text
-    assert caplog.records[-1].levelno == logging.WARNING
 
 
 def test_a_server_is_asked_again_after_a_while(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,8 +116,7 @@ def test_a_server_that_dies_between_two_questions_is_not_asked_the_rest(
 
 def test_a_result_that_is_none_is_named(runs: Path) -> None:
     uri, folder = default_uri(runs), ended_run(runs, "1a")
-    (folder / RESULT).write_text(json.dumps([1]))
-    send(folder, uri, EXPERIMENT)
-    assert read_facts(folder)[0].identity == "1a"
-    with pytest.raises(ValueError, match=r"result\.json is damaged: it holds list"):
+    run_id = send(folder, uri, EXPERIMENT).run_id
+    (runs / ARTIFACTS / run_id / "artifacts" / RESULT).write_text(json.dumps([1]))
+    with pytest.raises(DamagedFileError, match=rf"result\.json of MLflow's run {run_id} is damaged"):
         find_results(uri, EXPERIMENT, ["1a"])

@@ -3,7 +3,6 @@
 import errno
 import inspect
 import json
-import logging
 import os
 import shutil
 import signal
@@ -11,25 +10,33 @@ import socket
 import struct
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from mtlbench.tracking.connect import ARTIFACTS, DATABASE, TrackingError, connect, default_uri, errors_of, public
+from mtlbench.tracking.connect import ARTIFACTS, DATABASE, TrackingError, connect, default_uri, errors_of
 from mtlbench.tracking.curves import draw_curves
-from mtlbench.tracking.folder import CONFIG, RESULT, Facts, begin, read_facts, read_json, read_status, write_status
+from mtlbench.tracking.folder import (
+    CONFIG,
+    RESULT,
+    Facts,
+    begin,
+    read_facts,
+    read_status,
+    write_result,
+    write_status,
+)
 from mtlbench.tracking.journal import Journal, Line
 from mtlbench.tracking.parameters import flatten, identifying, shorten
 from mtlbench.tracking.send import SENT, send
 from mtlbench.tracking.tracker import Tracker, open_tracker, sync
 from mtlbench.tracking.ui import runs_page, ui
+from runs import result
 
 CONF = Path(__file__).parents[2] / "conf" / "tracker"
 EXPERIMENT = "tests"
@@ -51,6 +58,10 @@ def make_run(runs: Path, identity: str = "1f") -> Path:
     }
     (folder / CONFIG).write_text(yaml.safe_dump(config))
     return folder
+
+
+def json_of(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text())
 
 
 def measure(folder: Path, steps: range) -> None:
@@ -141,7 +152,7 @@ def test_a_damaged_line_is_named(tmp_path: Path, line: str):
     journal = Journal(tmp_path)
     journal.append(step=1, epoch=0, values={})
     journal.path.write_text(journal.path.read_text() + line + "\n")
-    with pytest.raises(ValueError, match=r"metrics\.jsonl, line 2: not a line of a journal"):
+    with pytest.raises(ValueError, match=r"metrics\.jsonl, line 2 is damaged"):
         journal.read()
 
 
@@ -192,14 +203,14 @@ def test_a_running_run_whose_process_is_gone_was_interrupted(tmp_path: Path):
     status = read_status(tmp_path)
     assert status.state == "interrupted"
     assert status.reason == f"process {status.process[1]} ended without saying why"
-    values = read_json(tmp_path / "status.json")
+    values = json_of(tmp_path / "status.json")
     (tmp_path / "status.json").write_text(json.dumps({**values, "process": ["another-machine", 1, 0.0]}))
     assert read_status(tmp_path).state == "running", "nothing is known about processes elsewhere"
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"attempt": {}}'])
 def test_a_damaged_folder_is_named(tmp_path: Path, content: str):
-    with pytest.raises(ValueError, match="is not the folder of a run"):
+    with pytest.raises(ValueError, match=r"run\.json is missing: .* is not the folder of a run"):
         read_facts(tmp_path)
     (tmp_path / "run.json").write_text(content)
     with pytest.raises(ValueError, match=r"run\.json"):
@@ -251,7 +262,7 @@ def test_long_values_are_shortened_and_named():
 def test_everything_arrives(runs: Path):
     folder = make_run(runs)
     measure(folder, range(25))
-    (folder / RESULT).write_text('{"test/click/auc": 0.7}')
+    write_result(folder, result("1f"))
     write_status(folder, "finished")
     report = send(folder, default_uri(runs), EXPERIMENT)
     assert (report.points, report.described, report.shortened) == (50, True, ())
@@ -409,7 +420,7 @@ def test_a_run_that_was_deleted_there_is_made_anew(runs: Path, empty_database: P
     elsewhere = runs / "moved"
     elsewhere.mkdir()
     shutil.copy(empty_database, elsewhere / DATABASE)
-    memory = read_json(folder / SENT)
+    memory = json_of(folder / SENT)
     memory[default_uri(elsewhere)] = memory[default_uri(runs)]
     (folder / SENT).write_text(json.dumps(memory))
     assert send(folder, default_uri(elsewhere), EXPERIMENT).points == 6, "a database without the run it remembers"
@@ -487,34 +498,7 @@ def test_nothing_heavy_is_imported_before_something_is_sent():
     assert subprocess.check_output([sys.executable, "-c", script]) == b"[]\n"
 
 
-# A server that is not there
-
-
-@contextmanager
-def silent_server() -> Iterator[tuple[str, list[float]]]:
-    """Accepts every connection and answers none; beside its URI the moments at which somebody came."""
-    came: list[float] = []
-    kept: list[socket.socket] = []
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def accept() -> None:
-        while True:
-            try:
-                kept.append(listener.accept()[0])
-            except OSError:
-                return
-            came.append(time.monotonic())
-
-    thread = threading.Thread(target=accept)
-    thread.start()
-    try:
-        yield f"http://user:secret@127.0.0.1:{listener.getsockname()[1]}", came
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join()
-        for connection in kept:
-            connection.close()
+# A server that is not there: see tests/tracking/test_worker.py
 
 
 def free_port() -> int:
@@ -522,80 +506,11 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def test_a_server_that_refuses_costs_a_warning(runs: Path, caplog: pytest.LogCaptureFixture):
-    folder = make_run(runs)
-    uri = f"http://user:secret@127.0.0.1:{free_port()}"
-    tracker = Tracker(uri=uri, experiment=EXPERIMENT)
-    began = time.monotonic()
-    tracker.update(folder)
-    tracker.update(folder)
-    assert not caplog.records
-    tracker.finish(folder)
-    assert time.monotonic() - began < 3
-    (record,) = caplog.records
-    assert record.levelno == logging.WARNING
-    text = record.getMessage()
-    assert f"Send it later: mtlbench sync run.folder={runs} run.tracker.uri={public(uri)}" in text
-    assert "Connection refused" in text
-    assert "secret" not in text
-    assert not (folder / SENT).exists()
-
-
-def test_a_failed_run_is_not_called_complete_nor_the_cause_of_a_dead_server(
-    runs: Path, caplog: pytest.LogCaptureFixture
-):
-    folder = make_run(runs)
-    tracker = Tracker(uri=f"http://127.0.0.1:{free_port()}", experiment=EXPERIMENT)
-    try:
-        raise ArithmeticError("income/loss is nan")
-    except ArithmeticError:
-        tracker.finish(folder)
-    text = caplog.records[0].getMessage()
-    assert text.startswith("run 1f was not sent: MLflow at http://127.0.0.1:")
-    assert "Connection refused" in text
-    assert "income/loss" not in text
-
-
 def test_an_error_is_reported_once_and_as_what_people_can_mend():
     with pytest.raises(OSError, match=r"^MLflow at http://server: gone$"), errors_of("http://server"):
         raise TrackingError("MLflow at http://server: gone")
     with pytest.raises(TrackingError, match=r"^MLflow at http://server: full$"), errors_of("http://server"):
         raise OSError("full")
-
-
-def test_a_server_that_never_answers_is_asked_once_and_once_more_at_the_end(
-    runs: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-    folder = make_run(runs)
-    with silent_server() as (uri, came):
-        tracker = Tracker(uri=uri, experiment=EXPERIMENT)
-        began = time.monotonic()
-        tracker.update(folder)
-        assert time.monotonic() - began < 4
-        assert len(came) == 2, "a try and one more"
-        for _ in range(10):
-            tracker.update(folder)
-        assert len(came) == 2
-        tracker.finish(folder)
-        assert len(came) == 4
-        assert time.monotonic() - began < 8
-    (record,) = caplog.records
-    assert "timed out" in record.getMessage()
-
-
-def test_a_slow_server_is_asked_again_only_at_the_end(runs: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("mtlbench.tracking.tracker.PATIENCE", -1.0)
-    folder = make_run(runs)
-    tracker = Tracker(uri=default_uri(runs), experiment=EXPERIMENT)
-    measure(folder, range(3))
-    tracker.update(folder)
-    measure(folder, range(3, 6))
-    tracker.update(folder)
-    run_id = read_json(folder / SENT)[default_uri(runs)]["run_id"]
-    assert len(history(runs, run_id, "train/click/loss")) == 3
-    tracker.finish(folder)
-    assert len(history(runs, run_id, "train/click/loss")) == 6
 
 
 def test_a_damaged_folder_does_not_stop_a_run(runs: Path, caplog: pytest.LogCaptureFixture):
@@ -626,11 +541,11 @@ def test_sync_sends_what_is_missing_and_names_what_it_cannot(runs: Path):
     (runs / "no run").mkdir()
     (runs / "2b" / CONFIG).unlink()
     send(runs / "3c", default_uri(runs), EXPERIMENT)
-    report = sync(runs, None, EXPERIMENT)
+    report = sync(runs, default_uri(runs), EXPERIMENT)
     assert (report.sent, report.up_to_date) == (("1a",), ("3c",))
     assert list(report.failed) == ["2b"]
     assert "config.yaml is missing" in report.failed["2b"]
-    again = sync(runs, None, EXPERIMENT)
+    again = sync(runs, default_uri(runs), EXPERIMENT)
     assert (again.sent, again.up_to_date) == ((), ("1a", "3c"))
 
 
@@ -638,27 +553,6 @@ def test_sync_stops_at_a_server_that_is_not_there(runs: Path):
     make_run(runs)
     with pytest.raises(TrackingError, match="Connection refused"):
         sync(runs, f"http://127.0.0.1:{free_port()}", EXPERIMENT)
-
-
-def test_sync_stops_at_a_server_that_goes_away(runs: Path, monkeypatch: pytest.MonkeyPatch):
-    for identity in ("1a", "2b", "3c"):
-        make_run(runs, identity)
-    answers = iter([True, False])
-    tried: list[str] = []
-
-    def connect_once(uri: str) -> None:
-        if not next(answers):
-            raise TrackingError(f"MLflow at {uri}: gone")
-
-    def fail(folder: Path, uri: str, experiment: str) -> None:
-        tried.append(folder.name)
-        raise TrackingError(f"MLflow at {uri}: going")
-
-    monkeypatch.setattr("mtlbench.tracking.tracker.connect", connect_once)
-    monkeypatch.setattr("mtlbench.tracking.tracker.send", fail)
-    with pytest.raises(TrackingError, match="gone"):
-        sync(runs, "http://server", EXPERIMENT)
-    assert tried == ["1a"], "the others would only have waited for the same time-out"
 
 
 def test_a_file_that_is_no_database_is_named(tmp_path: Path):
@@ -680,7 +574,7 @@ def test_the_user_interface_needs_a_database_on_this_machine(tmp_path: Path):
 def test_the_page_of_the_runs_is_that_of_their_experiment(runs: Path):
     uri, address = default_uri(runs), "http://127.0.0.1:5000"
     assert runs_page(address, uri, EXPERIMENT) == runs_page(address, uri, None) == address
-    Tracker(uri=uri, experiment=EXPERIMENT).update(make_run(runs))
+    send(make_run(runs), uri, EXPERIMENT)
     number = connect(uri).get_experiment_by_name(EXPERIMENT).experiment_id
     assert runs_page(address, uri, EXPERIMENT) == f"{address}/#/experiments/{number}/runs?workflowType=machine_learning"
 
@@ -703,12 +597,11 @@ def test_a_real_server_takes_a_run_dies_and_is_replaced(runs: Path, caplog: pyte
 
     port = free_port()
     command = ui(default_uri(runs), port)
-    (runs / "cwd").mkdir()
 
     def start() -> subprocess.Popen[bytes]:
         quiet = subprocess.DEVNULL
         process = subprocess.Popen(
-            command.arguments, env=command.environment, cwd=runs / "cwd", stdout=quiet, stderr=quiet
+            command.arguments, env=command.environment, cwd=command.folder, stdout=quiet, stderr=quiet
         )
         wait_until_healthy(command.address, process)
         return process
@@ -720,8 +613,8 @@ def test_a_real_server_takes_a_run_dies_and_is_replaced(runs: Path, caplog: pyte
     server = start()
     try:
         assert len(psutil.Process(server.pid).children(recursive=True)) == 1, "two processes in all"
-        tracker.update(folder)
-        run_id = read_json(folder / SENT)[command.address]["run_id"]
+        tracker.finish(folder)
+        run_id = json_of(folder / SENT)[command.address]["run_id"]
         assert history(runs, run_id, "train/click/loss") == journalled(folder, "train/click/loss")
     finally:
         for child in psutil.Process(server.pid).children(recursive=True):
@@ -730,6 +623,7 @@ def test_a_real_server_takes_a_run_dies_and_is_replaced(runs: Path, caplog: pyte
         server.wait()
     measure(folder, range(1200, 1210))
     began = time.monotonic()
+    tracker = Tracker(uri=uri, experiment=EXPERIMENT)
     tracker.update(folder)
     write_status(folder, "finished")
     tracker.finish(folder)
@@ -751,7 +645,8 @@ def test_a_real_server_takes_a_run_dies_and_is_replaced(runs: Path, caplog: pyte
     finally:
         server.terminate()
         server.wait()
-    assert list((runs / "cwd").iterdir()) == []
+    left = {"1f", ARTIFACTS, DATABASE, f"{DATABASE}.lock"}
+    assert {path.name for path in runs.iterdir()} <= left
 
 
 @pytest.mark.long
@@ -773,5 +668,5 @@ def test_processes_that_start_at_once_on_an_empty_folder_all_succeed(tmp_path: P
         _, errors = process.communicate()
         assert process.returncode == 0, errors.decode()
     for folder in folders:
-        run_id = read_json(folder / SENT)[default_uri(tmp_path)]["run_id"]
+        run_id = json_of(folder / SENT)[default_uri(tmp_path)]["run_id"]
         assert history(tmp_path, run_id, "train/click/loss") == journalled(folder, "train/click/loss")

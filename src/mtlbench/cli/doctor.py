@@ -98,13 +98,14 @@ def _writable(name: str, folder: Path) -> tuple[str, str, bool]:
 def _tracker(config: DictConfig) -> tuple[str, str, bool]:
     if config.run.tracker.experiment is None:
         return "tracker", "off", True
-    from mtlbench.tracking.connect import TrackingError, connect, default_uri, public, sqlite_path
+    from mtlbench.tracking.connect import TrackingError, public, sqlite_path, tracking_uri
+    from mtlbench.tracking.tracker import check_server
 
-    uri = config.run.tracker.uri or default_uri(Path(config.run.folder))
+    uri = tracking_uri(config.run.tracker.uri, Path(config.run.folder))
     if (path := sqlite_path(uri)) is not None and not path.exists():
         return "tracker", f"{path} will be made by the first run", True
     try:
-        connect(uri)
+        check_server(uri)
     except TrackingError as error:
         return "tracker", str(error), False
     return "tracker", f"{public(uri)} answers", True

@@ -82,6 +82,7 @@ def _reproduce(names: list[str], overrides: list[str], launching: list[str], giv
     from mtlbench.cli.launcher import launcher_of
     from mtlbench.reproduce.exchange import exchange
     from mtlbench.reproduce.execute import execute
+    from mtlbench.reproduce.gather import check_finished
     from mtlbench.reproduce.plan import estimated_seconds, expand, measured_speeds, missing
 
     scale, seeds = _scale(given), _number(given, "seeds")
@@ -93,6 +94,7 @@ def _reproduce(names: list[str], overrides: list[str], launching: list[str], giv
             raise ConfigError(f"{study.name} has no row {', '.join(strange)}; {', '.join(r.label for r in study.rows)}")
     plans = [expand(study, compose, overrides, scale=scale, seeds=seeds) for study in studies]
     planned = [run for plan in plans for run in plan]
+    check_finished(planned)
     elsewhere = exchange(missing(planned), only_ask="dry-run" in given)
     chosen = [run for run in planned if labels is None or run.row in labels]
     lacking = [run for run in missing(chosen) if run.identity not in elsewhere]
@@ -163,11 +165,11 @@ def _send(
 ) -> None:
     """Show tables and figures in MLflow; a server that is away costs nothing but one message."""
     from mtlbench.reproduce.write import send
-    from mtlbench.tracking.connect import TrackingError, default_uri
+    from mtlbench.tracking.connect import TrackingError, tracking_uri
 
     if (experiment := place.tracker.experiment) is None:
         return
-    uri = place.tracker.uri or default_uri(Path(place.folder))
+    uri = tracking_uri(place.tracker.uri, Path(place.folder))
     for (result, files), plan in zip(results, plans, strict=True):
         members = {run.folder: run.row for run in plan if run.finished}
         others = {

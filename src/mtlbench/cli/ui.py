@@ -20,13 +20,14 @@ def run(arguments: list[str]) -> int:
     if not (text.isdecimal() and 0 < int(text) < 65536):
         raise ConfigError(f"port is {text!r}; allowed: 1 to 65535")
     config = compose([word for word in arguments if not word.startswith("port=")])
-    from mtlbench.tracking.connect import default_uri
+    from mtlbench.tracking.connect import tracking_uri
     from mtlbench.tracking.ui import runs_page, ui
 
-    uri = config.run.tracker.uri or default_uri(Path(config.run.folder))
+    uri = tracking_uri(config.run.tracker.uri, Path(config.run.folder))
     command = ui(uri, int(text))
     print(f"{runs_page(command.address, uri, config.run.tracker.experiment)}  (Ctrl-C closes it)", flush=True)
     try:
-        return subprocess.run(command.arguments, env=command.environment, check=False).returncode
+        done = subprocess.run(command.arguments, cwd=command.folder, env=command.environment, check=False)
+        return done.returncode
     except KeyboardInterrupt:
         return 0

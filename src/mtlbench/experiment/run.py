@@ -1,6 +1,5 @@
 """One run: data -> model -> training -> test metrics, in a folder named by the run's identity."""
 
-import json
 import shutil
 import time
 import warnings
@@ -33,9 +32,9 @@ from mtlbench.experiment.size import memory_errors
 from mtlbench.files import writing
 from mtlbench.metrics import Metrics
 from mtlbench.tracking.credentials import withheld
-from mtlbench.tracking.folder import Facts, begin, read_facts, write_json, write_status
-from mtlbench.tracking.journal import Journal
-from mtlbench.tracking.tracker import open_tracker
+from mtlbench.tracking.folder import CONFIG, FACTS, Facts, begin, read_facts, read_result, write_result, write_status
+from mtlbench.tracking.journal import Journal, write_beside
+from mtlbench.tracking.tracker import Tracker, open_tracker
 from mtlbench.train.loop import fit
 from mtlbench.train.objective import Objective
 from mtlbench.train.optimizers import parameter_groups
@@ -87,7 +86,9 @@ def train(config: DictConfig) -> Outcome:
     try:
         with FileLock(folder.with_name(identity + ".lock"), timeout=0):
             if (folder / "result.json").exists() and not config.run.fresh:
-                return Outcome(folder=folder, result=_reported(folder, code_version(config)), reused=True)
+                outcome = Outcome(folder=folder, result=_reported(folder, code_version(config)), reused=True)
+                _send_unsent(config, folder)  # it may have been killed after its result was written
+                return outcome
             with memory_errors():
                 return _carry_out(config, data, identity, folder, device)
     except Timeout as error:
@@ -107,11 +108,13 @@ def _carry_out(config: DictConfig, data: Data, identity: str, folder: Path, devi
     balance = build(config.balancing, "balancing")(tasks=store.schema.tasks).to(device)
     losses = build_losses(config, store, model)
     if config.run.fresh and folder.exists():  # only now that everything else has been found to work
+        _send_unsent(config, folder)  # or MLflow would show an earlier attempt that was killed as running for ever
         shutil.rmtree(folder)
     folder.mkdir(exist_ok=True)
     _open_folder(config, data, identity, folder)
     journal = Journal(folder)
-    tracker = open_tracker(uri=config.run.tracker.uri, experiment=config.run.tracker.experiment, runs=folder.parent)
+    if tracker := _tracker(config, folder):
+        tracker.update(folder)
     place = Place(identity=identity, folder=folder, journal=journal, device=device, seed=config.seed)
     began = time.monotonic()
     try:
@@ -137,7 +140,7 @@ def _carry_out(config: DictConfig, data: Data, identity: str, folder: Path, devi
             "checkpoint": settings.checkpoint,
             "warnings": _warnings(identity, journal, best_step, metrics),
         }
-        write_json(folder / "result.json", result)
+        write_result(folder, result)
         write_status(folder, "finished")
     except BaseException as error:
         interrupted = isinstance(error, KeyboardInterrupt)
@@ -149,10 +152,19 @@ def _carry_out(config: DictConfig, data: Data, identity: str, folder: Path, devi
     return Outcome(folder=folder, result=result, reused=False)
 
 
+def _send_unsent(config: DictConfig, folder: Path) -> None:
+    if tracker := _tracker(config, folder):
+        tracker.finish_unsent(folder)
+
+
+def _tracker(config: DictConfig, folder: Path) -> Tracker | None:
+    return open_tracker(uri=config.run.tracker.uri, experiment=config.run.tracker.experiment, runs=folder.parent)
+
+
 def _open_folder(config: DictConfig, data: Data, identity: str, folder: Path) -> None:
     """Write what the run is (configuration, data, code) where that has not been done."""
     code = versions = code_version(config)
-    if (folder / "run.json").exists():
+    if (folder / FACTS).exists():
         versions = read_facts(folder)[0].commit
         if not versions.endswith(code):
             warnings.warn(
@@ -162,8 +174,7 @@ def _open_folder(config: DictConfig, data: Data, identity: str, folder: Path) ->
                 stacklevel=2,
             )
             versions = f"{versions} then {code}"
-    with writing(folder / "config.yaml"):
-        OmegaConf.save(config, folder / "config.yaml", resolve=True)
+    write_beside(folder / CONFIG, OmegaConf.to_yaml(config, resolve=True).encode())
     begin(
         folder,
         Facts(
@@ -230,7 +241,7 @@ def _warnings(identity: str, journal: Journal, best_step: dict[str, int], metric
 
 def _reported(folder: Path, code: str) -> dict[str, Any]:
     """The result of a finished run, with a warning where other code made it."""
-    result = json.loads((folder / "result.json").read_text())
+    result = read_result(folder)
     if result["code"] != code:
         warnings.warn(
             f"run {folder.name} was finished by other code ({result['code']}); this is {code}. "

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mtlbench.experiment.errors import ConfigError
-from mtlbench.tracking.connect import connect, default_uri, errors_of, public
+from mtlbench.tracking.connect import connect, errors_of, public, tracking_uri
 from mtlbench.tracking.folder import CONFIG, read_facts
 from mtlbench.tracking.parameters import read_config
 from mtlbench.tracking.send import send
@@ -22,7 +22,7 @@ def log_model(run_folder: Path, model: Path) -> str:
             f"--log: run {run_folder.name} has tracker=none and is sent nowhere. {model} is written, and "
             "MLflow can serve it from there"
         )
-    uri, facts = tracker["uri"] or default_uri(run_folder.absolute().parent), read_facts(run_folder)[0]
+    uri, facts = tracking_uri(tracker["uri"], run_folder.absolute().parent), read_facts(run_folder)[0]
     run_id = send(run_folder, uri, tracker["experiment"]).run_id
     client = connect(uri)
     from mlflow.entities import LoggedModelOutput

@@ -2,15 +2,19 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
 from tqdm import tqdm
 
 from mtlbench.reproduce.plan import PlannedRun
-from mtlbench.tracking.connect import TrackingError, public
+from mtlbench.tracking.connect import TrackingError, default_uri, public, tracking_uri
 from mtlbench.tracking.find import find_results
-from mtlbench.tracking.tracker import leave_alone, sync, unsent
+from mtlbench.tracking.tracker import OPERATION, check_server, leave_alone, sync, unsent
+from mtlbench.tracking.worker import call
+
+AT_A_TIME = 64
+"""Runs whose results are asked for within one time limit."""
 
 
 def exchange(missing: Sequence[PlannedRun], *, only_ask: bool = False) -> dict[str, dict[str, Any]]:
@@ -23,27 +27,35 @@ def exchange(missing: Sequence[PlannedRun], *, only_ask: bool = False) -> dict[s
         missing: runs that are not finished here.
         only_ask: send nothing.
     """
-    if not missing or (tracker := missing[0].config.run.tracker).uri is None or tracker.experiment is None:
+    if not missing or (tracker := missing[0].config.run.tracker).experiment is None:
         return {}
+    runs = missing[0].folder.parent
+    uri, experiment = tracking_uri(tracker.uri, runs), tracker.experiment
+    if uri == default_uri(runs):
+        return {}
+    found: dict[str, dict[str, Any]] = {}
     try:
         if not only_ask:
-            _send_first(missing[0], tracker)
-        return find_results(tracker.uri, tracker.experiment, [run.identity for run in missing])
+            _send_first(runs, uri, experiment)
+        check_server(uri)
+        for start in range(0, len(missing), AT_A_TIME):
+            identities = [run.identity for run in missing[start : start + AT_A_TIME]]
+            found |= call(OPERATION, find_results, uri, experiment, identities)
     except TrackingError as error:
-        leave_alone(tracker.uri)
+        leave_alone(uri)
         tqdm.write(
             f"{error}\nThe tables are made of what is here and nothing is sent. Later: the same command again, or "
-            f"mtlbench sync run.folder={missing[0].folder.parent} run.tracker.uri={public(tracker.uri)}",
+            f"mtlbench sync run.folder={runs} run.tracker.uri={public(uri)}",
             file=sys.stderr,
         )
         return {}
+    return found
 
 
-def _send_first(one: PlannedRun, tracker: DictConfig) -> None:
-    runs = one.folder.parent
-    if not (folders := unsent(runs, tracker.uri, tracker.experiment)):
+def _send_first(runs: Path, uri: str, experiment: str) -> None:
+    if not (folders := unsent(runs, uri, experiment)):
         return
-    report = sync(runs, tracker.uri, tracker.experiment, folders)
-    tqdm.write(f"{len(report.sent)} runs of {runs} were sent to {public(tracker.uri)}", file=sys.stderr)
+    report = sync(runs, uri, experiment, folders)
+    tqdm.write(f"{len(report.sent)} runs of {runs} were sent to {public(uri)}", file=sys.stderr)
     for name, reason in report.failed.items():
         tqdm.write(f"  {name} was not: {reason}", file=sys.stderr)

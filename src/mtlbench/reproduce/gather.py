@@ -1,7 +1,6 @@
 """The finished ones among planned runs, with all that a table says of them."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -10,9 +9,27 @@ from omegaconf import OmegaConf
 from mtlbench.experiment.identity import code_version
 from mtlbench.reproduce.finished import Finished
 from mtlbench.reproduce.plan import PlannedRun
-from mtlbench.tracking.folder import RESULT, read_json
+from mtlbench.tracking.files import DamagedFileError
+from mtlbench.tracking.folder import check_journal, read_result
 from mtlbench.tracking.journal import Journal, Line
-from mtlbench.tracking.send import SENT
+from mtlbench.tracking.send import link_of
+
+
+def check_finished(planned: Sequence[PlannedRun]) -> None:
+    """Read what finished runs left, before hours are spent on the others.
+
+    Raises:
+        DamagedFileError: files of one or more runs are damaged.
+    """
+    problems: list[str] = []
+    for folder in dict.fromkeys(run.folder for run in planned if run.finished):
+        try:
+            check_journal(folder)
+            link_of(folder)
+        except DamagedFileError as problem:
+            problems.append(str(problem))
+    if problems:
+        raise DamagedFileError("\n".join(problems))
 
 
 def gather(planned: Sequence[PlannedRun], elsewhere: Mapping[str, dict[str, Any]]) -> list[Finished]:
@@ -26,7 +43,7 @@ def gather(planned: Sequence[PlannedRun], elsewhere: Mapping[str, dict[str, Any]
     for run in planned:
         if not run.finished and run.identity not in elsewhere:
             continue
-        result = read_json(run.folder / RESULT) if run.finished else elsewhere[run.identity]
+        result = read_result(run.folder) if run.finished else elsewhere[run.identity]
         measured = {**result["metrics"], **result.get("undefined", {})}
         tasks = [name.split("/")[1] for name in measured if name.endswith("/logloss")]
         weights = OmegaConf.select(run.config, "balancing.weights")
@@ -44,14 +61,6 @@ def gather(planned: Sequence[PlannedRun], elsewhere: Mapping[str, dict[str, Any]
             )
         )
     return finished
-
-
-def link_of(folder: Path) -> str | None:
-    """A run's page at the tracking server that it was sent to; a database file has none until ``mtlbench ui`` runs."""
-    if not (folder / SENT).exists():
-        return None
-    servers = {uri: sent["run_id"] for uri, sent in read_json(folder / SENT).items() if uri.startswith("http")}
-    return next((f"{uri.rstrip('/')}/#/runs/{run_id}" for uri, run_id in servers.items()), None)
 
 
 def _curve(lines: Sequence[Line]) -> tuple[float, ...]:

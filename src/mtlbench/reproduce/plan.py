@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from statistics import median
-from typing import Any, Protocol
+from typing import Protocol
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -15,6 +15,8 @@ from mtlbench.data.raw import ROWS, RawFile
 from mtlbench.experiment.data import Data, locate
 from mtlbench.experiment.identity import run_identity
 from mtlbench.reproduce.table import RowSpec
+from mtlbench.tracking.files import DamagedFileError
+from mtlbench.tracking.folder import read_result
 
 SMALLEST = 20_000
 """Rows below which a scaled run says nothing: its test split would hold too few positives."""
@@ -154,7 +156,10 @@ def measured_speeds(folder: Path) -> dict[str, float]:
     """Rows per second of finished runs by model, the median over them."""
     speeds: dict[str, list[float]] = {}
     for path in folder.glob("*/result.json"):
-        result: dict[str, Any] = json.loads(path.read_text())
+        try:
+            result = read_result(path.parent)
+        except DamagedFileError:  # of a run that need not be one of these; where it is, `check_finished` says so
+            continue
         speeds.setdefault(result["model"], []).append(result["rows_per_second"])
     return {model: median(several) for model, several in speeds.items()}
 

@@ -5,17 +5,23 @@ MLflow takes a second or two to import, so every import of it is inside a functi
 
 import logging
 import os
+import re
+import socket
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from filelock import FileLock
 
 from mtlbench.tracking.credentials import RedactingFilter, complete, public, redacted, withheld
+from mtlbench.tracking.files import DamagedFileError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -39,9 +45,30 @@ class TrackingError(ConnectionError):
     """MLflow could not be reached or refused; the run folder is whole, and can be sent later."""
 
 
+def tracking_uri(configured: str | None, runs: Path) -> str:
+    """Where runs are sent: ``run.tracker.uri``, else ``MLFLOW_TRACKING_URI``, else the database beside the runs."""
+    if configured:
+        return configured
+    if named := os.environ.get("MLFLOW_TRACKING_URI"):
+        _tell_of_environment(public(named))
+        return withheld(named)
+    return default_uri(runs)
+
+
+@cache
+def _tell_of_environment(uri: str) -> None:
+    print(f"tracker: {uri}, named by MLFLOW_TRACKING_URI (run.tracker.uri=<uri> overrides it)", file=sys.stderr)  # noqa: T201
+
+
 def default_uri(runs: Path) -> str:
     """The SQLite database beside the runs, where no tracking server is named."""
-    return f"sqlite:///{runs.absolute() / DATABASE}"
+    return sqlite_uri(runs.absolute() / DATABASE)
+
+
+def sqlite_uri(path: Path) -> str:
+    """The URI of a SQLite file. Only what a URI would misread is quoted, so that other paths stay legible."""
+    quoted = str(path).replace("%", "%25").replace("?", "%3F").replace("#", "%23")
+    return f"sqlite:///{quoted}"
 
 
 def connect(uri: str) -> "MlflowClient":
@@ -50,17 +77,42 @@ def connect(uri: str) -> "MlflowClient":
     Raises:
         TrackingError: nobody answers, or the database is not one of this MLflow.
     """
-    import_mlflow()
+    uri = withheld(uri)
+    load(uri)
     from mlflow import MlflowClient
 
-    uri = withheld(uri)
-    with errors_of(uri):
-        _create_database(uri)
+    with errors_of(uri), _no_stray_folder(uri):
         if (whole := complete(uri)) != uri:  # MLflow prints links to a run that hold the password
             os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
         client = MlflowClient(tracking_uri=whole)
         client.search_experiments(max_results=1)
     return client
+
+
+def load(uri: str) -> None:
+    """Import MLflow and make a SQLite database that is missing, which takes seconds of this machine's own time.
+
+    Where a server refuses connections they are saved.
+
+    Raises:
+        TrackingError: nobody listens there, or the database cannot be made.
+    """
+    with errors_of(uri):
+        parts = urlsplit(uri)
+        if parts.scheme in ("http", "https") and not getproxies():
+            address = (parts.hostname or "", parts.port or {"http": 80, "https": 443}[parts.scheme])
+            socket.create_connection(address, timeout=float(ENVIRONMENT["MLFLOW_HTTP_REQUEST_TIMEOUT"])).close()
+        import_mlflow()
+        _create_database(uri)
+
+
+def check(uri: str) -> None:
+    """Ask a server, or open a database, once.
+
+    Raises:
+        TrackingError: it does not answer as MLflow does.
+    """
+    connect(uri)
 
 
 def import_mlflow() -> None:
@@ -82,16 +134,13 @@ def import_mlflow() -> None:
 
 @contextmanager
 def errors_of(uri: str) -> Iterator[None]:
-    """Turn whatever MLflow, its database or its connection raises into one error that names the place."""
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
+    """Turn whatever MLflow, its database, its drivers or its connection raises into one error that names the server."""
     before = sys.exc_info()[1]  # what stopped the run, where a run that failed is being sent
     try:
         yield
-    except TrackingError:  # says it already
+    except (TrackingError, DamagedFileError):  # says it already
         raise
-    except (MlflowException, SQLAlchemyError, OSError) as error:  # a failed request is an OSError
+    except Exception as error:  # a missing driver is an ImportError, a wrong answer a KeyError
         raise TrackingError(f"MLflow at {public(uri)}: {_shown(error, before)}") from error
 
 
@@ -128,8 +177,22 @@ def _create_database(uri: str) -> None:
 
         beside = path.with_name(f"{path.name}.new")
         beside.unlink(missing_ok=True)
-        SqlAlchemyStore(f"sqlite:///{beside}", artifact_root(uri)).engine.dispose()
+        with _no_stray_folder(sqlite_uri(beside)):
+            SqlAlchemyStore(sqlite_uri(beside), artifact_root(uri)).engine.dispose()
         beside.replace(path)
+
+
+@contextmanager
+def _no_stray_folder(uri: str) -> Iterator[None]:
+    """Remove the folders that MLflow 3.17 makes by mistake: it takes the quoted path of a database for its path."""
+    path = Path(uri.removeprefix("sqlite:///")).parent
+    made = [folder for folder in (path, *path.parents) if "%" in str(folder) and not folder.exists()]
+    try:
+        yield
+    finally:
+        for folder in made if uri.startswith("sqlite:///") else ():
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def _shown(error: BaseException, before: BaseException | None) -> str:
@@ -140,5 +203,5 @@ def _shown(error: BaseException, before: BaseException | None) -> str:
     bottom = error
     while (below := bottom.__cause__ or bottom.__context__) is not None and below is not before:
         bottom = below
-    text = redacted(str(error)).partition("\n")[0]
+    text = (redacted(str(error)) or type(error).__name__).partition("\n")[0]
     return text if bottom is error else f"{text[:100]}... [{type(bottom).__name__}: {redacted(str(bottom))[:100]}]"

@@ -8,7 +8,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from mtlbench.tracking.connect import connect, errors_of
-from mtlbench.tracking.folder import RESULT, read_json
+from mtlbench.tracking.files import read_content
+from mtlbench.tracking.folder import RESULT, parse_result
 from mtlbench.tracking.send import experiment_id_of
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def find_results(uri: str, experiment: str, identities: Sequence[str]) -> dict[s
 
     Raises:
         TrackingError: the server could not be reached, or failed in between.
-        ValueError: a result there that is none.
+        DamagedFileError: a result there that is none, or was edited.
     """
     client = connect(uri)
     with errors_of(uri):
@@ -46,6 +47,7 @@ def _result(client: "MlflowClient", place: str, identity: str) -> dict[str, Any]
     same = f"tags.identity = '{identity}' and attributes.status = 'FINISHED'"
     for run in client.search_runs([place], filter_string=same, max_results=1):
         with TemporaryDirectory() as made:
-            result = read_json(Path(client.download_artifacts(run.info.run_id, RESULT, made)))
+            file = Path(client.download_artifacts(run.info.run_id, RESULT, made))
+            result = parse_result(read_content(file), f"{RESULT} of MLflow's run {run.info.run_id}")
             return result | {"run_id": run.info.run_id}
     return None

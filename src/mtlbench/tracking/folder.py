@@ -1,28 +1,46 @@
-"""The small files of a run folder beside its journal: what the run is, and how it stands.
+"""The small files of a run folder beside its journal, each written whole and validated when it is read.
 
 ``run.json``     what the run is: its facts, written when it begins
 ``status.json``  running, finished, failed or interrupted, and why
+``config.yaml``  its resolved configuration (`mtlbench.tracking.parameters.read_config`)
+``result.json``  its metrics and costs, with a content hash, written last
 ``mlflow.json``  what was already sent where (`mtlbench.tracking.send`)
 """
 
+import hashlib
 import json
 import os
 import platform
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import psutil
+from pydantic import ConfigDict, FiniteFloat, TypeAdapter
+from typing_extensions import TypedDict
 
 from mtlbench.tracking.credentials import redacted
-from mtlbench.tracking.journal import write_beside
+from mtlbench.tracking.files import DamagedFileError, parse_json, read_content, read_json
+from mtlbench.tracking.journal import JOURNAL, write_beside
 
 FACTS = "run.json"
 STATUS = "status.json"
 CONFIG = "config.yaml"
 RESULT = "result.json"
+SENT = "mlflow.json"
+
+FILES = (FACTS, STATUS, CONFIG, RESULT, SENT, JOURNAL, "last.pt", "best.pt")
+"""Any of these makes a folder that of a run, so that one whose ``run.json`` was deleted is not forgotten."""
+
+HASH = "sha256"
+"""Key of ``result.json`` that holds the hash of all others."""
+
+TRAIN_AGAIN = "Restore it, or train the run again with run.fresh=true"
+MEASURE_AGAIN = "Restore it, or remove it and repeat the training command, which measures again from the checkpoint"
+"""What to do about damaged files."""
 
 State = Literal["running", "finished", "failed", "interrupted"]
 
@@ -81,6 +99,31 @@ class Status:
     process: tuple[str, int, float]
 
 
+class Result(TypedDict):
+    """What every ``result.json`` holds at least, of the types that the commands rely on."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # pyright: ignore[reportGeneralTypeIssues]
+
+    identity: str
+    code: str
+    model: str
+    dataset: str
+    origin: Literal["real", "simulated"]
+    data: str
+    seed: int
+    metrics: dict[str, FiniteFloat]
+    undefined: dict[str, str]
+    epochs: int
+    steps: int
+    best_step: dict[str, int]
+    best_valid: dict[str, FiniteFloat]
+    parameters: dict[str, int]
+    rows_per_second: FiniteFloat
+    peak_memory_mb: FiniteFloat
+    seconds: FiniteFloat
+    finished: str
+
+
 def begin(folder: Path, facts: Facts) -> None:
     """Write down what the run is, and that it runs. A run that is resumed in its folder stays the same attempt."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -95,14 +138,13 @@ def read_facts(folder: Path) -> tuple[Facts, Attempt]:
     """Facts and attempt of a run folder.
 
     Raises:
-        ValueError: the folder is none, or its ``run.json`` is damaged.
+        DamagedFileError: the folder is none, or its ``run.json`` is damaged.
     """
-    values = read_json(folder / FACTS)
-    try:
-        attempt = Attempt(**values.pop("attempt"))
-        return Facts(**values), attempt
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{folder / FACTS}: not what a run writes ({error})") from error
+    path = folder / FACTS
+    values = read_json(TypeAdapter(dict[str, Any]), path, TRAIN_AGAIN)
+    attempt = json.dumps(values.pop("attempt", None)).encode()
+    facts = parse_json(TypeAdapter(Facts), json.dumps(values).encode(), path, TRAIN_AGAIN)
+    return facts, parse_json(TypeAdapter(Attempt), attempt, path, TRAIN_AGAIN)
 
 
 def write_status(folder: Path, state: State, reason: str | None = None) -> None:
@@ -119,14 +161,10 @@ def read_status(folder: Path) -> Status:
     """How the run stands. One that says ``running`` but whose process is gone from this machine was interrupted.
 
     Raises:
-        ValueError: there is no status, or it is damaged.
+        DamagedFileError: there is no status, or it is damaged.
     """
-    values = read_json(folder / STATUS)
-    try:
-        host, process, started = values["process"]
-        status = Status(**{**values, "process": (host, process, started)})
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{folder / STATUS}: not what a run writes ({error})") from error
+    status = read_json(TypeAdapter(Status), folder / STATUS, TRAIN_AGAIN)
+    host, process, started = status.process
     if (folder / RESULT).exists():  # written last and whole: what was killed before it could say so is finished
         return Status(state="finished", reason=None, time=status.time, process=status.process)
     if status.state == "running" and host == platform.node() and not _lives(process, started):
@@ -135,21 +173,61 @@ def read_status(folder: Path) -> Status:
     return status
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file.
+def write_result(folder: Path, values: Mapping[str, Any]) -> None:
+    """Write ``result.json`` with the hashes of the journal, which is complete by now, and of its own content."""
+    values = {**values, "journal": hashlib.sha256(read_content(folder / JOURNAL)).hexdigest()}
+    write_json(folder / RESULT, {**values, HASH: content_hash(values)})
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """The result of a run, without its hash.
 
     Raises:
-        ValueError: it is missing, or not a JSON object.
+        DamagedFileError: there is none, it is damaged, or it was edited.
     """
-    try:
-        values = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise ValueError(f"{path} is missing: {path.parent} is not the folder of a run") from error
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} is damaged: it holds {type(values).__name__}, expected an object")
+    return parse_result(read_content(folder / RESULT, MEASURE_AGAIN), folder / RESULT)
+
+
+def parse_result(content: bytes, source: object) -> dict[str, Any]:
+    """A result from the bytes of its file; one of a version before 0.2 has no hash to compare.
+
+    Args:
+        content: of the file.
+        source: where it is from, for messages.
+
+    Raises:
+        DamagedFileError: it is damaged, or was edited.
+    """
+    values = cast(dict[str, Any], parse_json(TypeAdapter(Result), content, source, MEASURE_AGAIN))
+    written = values.pop(HASH, None)
+    if written is not None and written != (found := content_hash(values)):
+        raise DamagedFileError(
+            f"{source} is damaged: it was changed after the run wrote it (content hash {found[:12]}, "
+            f"written {str(written)[:12]}). {MEASURE_AGAIN}"
+        )
     return values
+
+
+def check_journal(folder: Path) -> None:
+    """Compare the journal of a finished run with the hash that its result holds.
+
+    Raises:
+        DamagedFileError: the result or the journal is damaged, shortened or edited.
+    """
+    expected = read_result(folder).get("journal")  # absent from results of versions before 0.2
+    path = folder / JOURNAL
+    if expected is not None and hashlib.sha256(read_content(path, TRAIN_AGAIN)).hexdigest() != expected:
+        raise DamagedFileError(f"{path} is damaged: it is not what the finished run wrote. {TRAIN_AGAIN}")
+
+
+def content_hash(values: Mapping[str, Any]) -> str:
+    """SHA-256 of a JSON object, whatever the order of its keys and its white space."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def run_folders(runs: Path) -> list[Path]:
+    """Folders that hold any file of a run, by name."""
+    return sorted({path.parent for name in FILES for path in runs.glob(f"*/{name}")})
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:

@@ -9,7 +9,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from pydantic import FiniteFloat, TypeAdapter
+
 from mtlbench.files import writing
+from mtlbench.tracking.files import DamagedFileError, parse_json, read_content
 
 JOURNAL = "metrics.jsonl"
 
@@ -32,7 +35,7 @@ class Line:
     step: int
     epoch: int
     time: int
-    values: dict[str, float]
+    values: dict[str, FiniteFloat]
     undefined: dict[str, str] = field(default_factory=dict)
 
 
@@ -84,7 +87,7 @@ class Journal:
         """All complete lines, from the first; none if there is no journal yet.
 
         Raises:
-            ValueError: a complete line that is not what `append` writes.
+            DamagedFileError: it cannot be read, or a complete line is not what `append` writes.
         """
         return self.parse(self.content())
 
@@ -92,19 +95,19 @@ class Journal:
         """The bytes of all complete lines."""
         if not self.path.exists():
             return b""
-        data = self.path.read_bytes()
+        data = read_content(self.path)
         return data[: data.rfind(b"\n") + 1]
 
     def parse(self, content: bytes) -> list[Line]:
         """Lines from bytes of this journal that begin and end where lines do."""
-        lines = []
-        for number, text in enumerate(content.splitlines(), start=1):
+        lines, line = [], TypeAdapter(Line)
+        for number, text in enumerate(content.split(b"\n")[:-1], start=1):
             try:
-                lines.append(Line(**json.loads(text)))
-            except (ValueError, TypeError) as error:
-                raise ValueError(
-                    f"journal {self.path}, line {number}: not a line of a journal ({error}): {text[:80]!r}. "
-                    "The file was changed by something else; remove the line to go on without it"
+                lines.append(parse_json(line, text, f"{self.path}, line {number}"))
+            except DamagedFileError as error:
+                raise DamagedFileError(
+                    f"{error}: {text[:80]!r}. The file was changed by something else; remove the line to go on "
+                    "without it"
                 ) from error
         return lines
 

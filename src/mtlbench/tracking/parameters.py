@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from mtlbench.tracking.files import DamagedFileError, read_content
+
 NOT_IDENTITY = ("run", "profile", "hydra")
 """Where and how a run is executed; and a profile's values, which count where the model or trainer takes them up."""
 
@@ -24,16 +26,17 @@ def read_config(path: Path) -> dict[str, Any]:
     """The configuration of a run as plain values.
 
     Raises:
-        ValueError: the file is missing, or it is not a YAML mapping.
+        DamagedFileError: the file is missing or cannot be read, or is not a YAML mapping.
     """
-    if not path.exists():
-        raise ValueError(f"{path} is missing: {path.parent} is not the folder of a run")
+    remedy = "Restore it, or train the run again with run.fresh=true"
+    content = read_content(path, remedy)
     try:
-        config = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
+        config = yaml.safe_load(content)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that is none, bytes no UTF-8
+        problem = " ".join(str(error).split())  # in one line
+        raise DamagedFileError(f"{path} is damaged: {problem}. {remedy}") from error
     if not isinstance(config, dict):
-        raise ValueError(f"{path} is damaged: it holds {type(config).__name__}, expected a mapping")
+        raise DamagedFileError(f"{path} is damaged: it holds {type(config).__name__}, expected a mapping. {remedy}")
     return config
 
 

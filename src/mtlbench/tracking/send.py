@@ -3,17 +3,28 @@
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import yaml
 from filelock import FileLock, Timeout
+from pydantic import TypeAdapter
 
 from mtlbench.tracking.connect import TrackingError, artifact_root, connect, errors_of, public
 from mtlbench.tracking.curves import draw_curves
-from mtlbench.tracking.folder import CONFIG, RESULT, Facts, read_facts, read_json, read_status, write_json
+from mtlbench.tracking.files import read_json
+from mtlbench.tracking.folder import (
+    CONFIG,
+    RESULT,
+    SENT,
+    Facts,
+    check_journal,
+    read_facts,
+    read_status,
+    write_json,
+)
 from mtlbench.tracking.journal import Journal, Line
 from mtlbench.tracking.parameters import flatten, identifying, portable, read_config, shorten
 
@@ -21,7 +32,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Run
 
-SENT = "mlflow.json"
+LINES_PER_REQUEST = 1000
+"""Lines of the journal after which it is noted that they were sent: what is cut off then goes on from there."""
 
 LONGEST_DIGEST = 36
 """Characters of a data set's digest that MLflow stores."""
@@ -84,9 +96,14 @@ def send(folder: Path, uri: str, experiment: str) -> SendReport:
     Raises:
         TrackingError: the server could not be reached or refused, or another process is sending this very folder.
             What was sent stays, and sending again goes on from there.
-        ValueError: the folder is not that of a run, or a file in it is damaged.
+        DamagedFileError: the folder is not that of a run, or a file in it is damaged; nothing was sent then.
     """
     facts, _ = read_facts(folder)
+    read_config(folder / CONFIG)
+    _read_sent(folder)
+    if (folder / RESULT).exists():
+        check_journal(folder)
+    Journal(folder).read()
     try:
         lock = FileLock(folder / f".{SENT}.lock").acquire(timeout=0)
     except Timeout as error:
@@ -101,49 +118,98 @@ def is_sent(folder: Path, uri: str, experiment: str) -> bool:
     """Whether, as far as the run's folder remembers, the server has all of it; nobody is asked.
 
     Raises:
-        ValueError: the folder is not that of a run, or a file in it is damaged.
+        DamagedFileError: the folder is not that of a run, or a file in it is damaged.
     """
-    memory = read_json(folder / SENT) if (folder / SENT).exists() else {}
-    if public(uri) not in memory:
+    sent = _read_sent(folder).get(public(uri))
+    if sent is None:
         return False
-    sent = Sent(**memory[public(uri)])
     journal = _digest(Journal(folder).content())
     return (sent.experiment, sent.journal_digest, sent.description) == (experiment, journal, _description(folder))
 
 
-def _send(folder: Path, client: "MlflowClient", uri: str, experiment: str) -> SendReport:
+def unsent_text(folder: Path, uri: str) -> str:
+    """What the server does not have of a run, as far as its folder remembers.
+
+    Raises:
+        DamagedFileError: a file in the folder is damaged.
+    """
+    sent, content = _read_sent(folder).get(public(uri)), Journal(folder).content()
+    if sent is None:
+        return "nothing of it is there"
+    there = content[: sent.journal].count(b"\n") if _digest(content[: sent.journal]) == sent.journal_digest else 0
+    lines = content.count(b"\n")
+    state = " and its state and result" if sent.description != _description(folder) else ""
+    return f"not there: {lines - there} of {lines} lines of the journal{state}"
+
+
+def link_of(folder: Path) -> str | None:
+    """A run's page at the tracking server that it was sent to; a database file has none until ``mtlbench ui`` runs.
+
+    Raises:
+        DamagedFileError: ``mlflow.json`` is damaged.
+    """
+    servers = {uri: sent.run_id for uri, sent in _read_sent(folder).items() if uri.startswith("http")}
+    return next((f"{uri.rstrip('/')}/#/runs/{run_id}" for uri, run_id in servers.items()), None)
+
+
+def _read_sent(folder: Path) -> dict[str, Sent]:
+    """What was sent, by the public URI of the server."""
     path = folder / SENT
-    memory = read_json(path) if path.exists() else {}
-    sent = Sent(**memory[public(uri)]) if public(uri) in memory else None
-    run_id = _remembered(client, sent, experiment) or _found_or_made(client, folder, uri, experiment)
-    if sent is None or sent.run_id != run_id:
-        sent = Sent(experiment=experiment, run_id=run_id, journal=0, journal_digest="", description="")
+    if not path.exists():
+        return {}
+    return read_json(TypeAdapter(dict[str, Sent]), path, "Remove it: the run is found at the server by its tags")
 
+
+def _send(folder: Path, client: "MlflowClient", uri: str, experiment: str) -> SendReport:
+    memory = _read_sent(folder)
+    before = memory.get(public(uri))
+    run_id = _remembered(client, before, experiment) or _found_or_made(client, folder, uri, experiment)
+    if before is None or before.run_id != run_id:
+        before = Sent(experiment=experiment, run_id=run_id, journal=0, journal_digest="", description="")
+
+    def note(sent: Sent) -> None:
+        if memory.get(public(uri)) != sent:
+            memory[public(uri)] = sent
+            write_json(folder / SENT, {name: asdict(each) for name, each in memory.items()})
+
+    content = Journal(folder).content()
+    points = described = 0
+    sent = before
+    for metrics, undefined, size in _batches(client, folder, content, before):
+        client.log_batch(run_id, metrics=metrics)  # in requests of a thousand, 50 times faster than one by one
+        if undefined:
+            set_tags(client, run_id, {f"undefined/{name}": reason for name, reason in undefined.items()})
+        points, described = points + len(metrics), described + len(undefined)
+        sent = replace(sent, journal=size, journal_digest=_digest(content[:size]))
+        note(sent)
+
+    description, shortened = _description(folder), ()
+    if description != before.description:
+        _close_orphans(client, folder, run_id)
+        shortened = _describe(client, run_id, folder)
+        described += 1
+    note(replace(sent, journal=len(content), journal_digest=_digest(content), description=description))
+    return SendReport(run_id=run_id, points=points, described=bool(described), shortened=shortened)
+
+
+def _batches(
+    client: "MlflowClient", folder: Path, content: bytes, before: Sent
+) -> "Iterator[tuple[list[Metric], dict[str, str], int]]":
+    """Points that the server lacks, reasons of undefined metrics, and the bytes of the journal up to there."""
     journal = Journal(folder)
-    content = journal.content()
-    if _digest(content[: sent.journal]) == sent.journal_digest:
-        lines = journal.parse(content[sent.journal :])
-        points = list(_points(lines))
-    else:
+    if _digest(content[: before.journal]) != before.journal_digest:
         lines = journal.parse(content)
-        points = _missing(client, run_id, lines)
-    client.log_batch(run_id, metrics=points)  # in requests of a thousand, 50 times faster than one by one
-    undefined = {name: f"step {line.step}: {reason}" for line in lines for name, reason in line.undefined.items()}
-    set_tags(client, run_id, {f"undefined/{name}": reason for name, reason in undefined.items()})
-
-    description = _description(folder)
-    shortened = _describe(client, run_id, folder) if description != sent.description else ()
-    now = Sent(
-        experiment=experiment,
-        run_id=run_id,
-        journal=len(content),
-        journal_digest=_digest(content),
-        description=description,
-    )
-    if now != sent:
-        write_json(path, {**memory, public(uri): asdict(now)})
-    described = description != sent.description or bool(undefined)
-    return SendReport(run_id=run_id, points=len(points), described=described, shortened=shortened)
+        reasons = {name: f"step {line.step}: {reason}" for line in lines for name, reason in line.undefined.items()}
+        yield _missing(client, before.run_id, lines), reasons, len(content)
+        return
+    texts = content[before.journal :].splitlines(keepends=True)
+    size = before.journal
+    for start in range(0, len(texts), LINES_PER_REQUEST):
+        part = b"".join(texts[start : start + LINES_PER_REQUEST])
+        size += len(part)
+        lines = journal.parse(part)
+        reasons = {name: f"step {line.step}: {reason}" for line in lines for name, reason in line.undefined.items()}
+        yield list(_points(lines)), reasons, size
 
 
 def _remembered(client: "MlflowClient", sent: Sent | None, experiment: str) -> str | None:
@@ -165,9 +231,7 @@ def _remembered(client: "MlflowClient", sent: Sent | None, experiment: str) -> s
 def _found_or_made(client: "MlflowClient", folder: Path, uri: str, experiment: str) -> str:
     facts, attempt = read_facts(folder)
     experiment_id = experiment_id_of(client, uri, experiment)
-    same = f"tags.identity = '{facts.identity}' and tags.attempt = '{attempt.key}'"
-    found: list[Run] = list(client.search_runs([experiment_id], filter_string=same, max_results=1))
-    if found:
+    if found := _of_attempt(client, experiment_id, folder):
         return found[0].info.run_id
     made = client.create_run(
         experiment_id,
@@ -176,6 +240,21 @@ def _found_or_made(client: "MlflowClient", folder: Path, uri: str, experiment: s
         tags={"identity": facts.identity, "attempt": attempt.key},
     )
     return made.info.run_id
+
+
+def _of_attempt(client: "MlflowClient", experiment_id: str, folder: Path) -> "list[Run]":
+    """MLflow's runs of this attempt, the one with most metrics first: there are several if an answer came too late."""
+    facts, attempt = read_facts(folder)
+    same = f"tags.identity = '{facts.identity}' and tags.attempt = '{attempt.key}'"
+    found: list[Run] = list(client.search_runs([experiment_id], filter_string=same, max_results=100))
+    return sorted(found, key=lambda run: (-len(run.data.metrics), run.info.run_id))
+
+
+def _close_orphans(client: "MlflowClient", folder: Path, run_id: str) -> None:
+    """Delete other MLflow runs of this attempt: a server made one although the request for it had timed out."""
+    for run in _of_attempt(client, client.get_run(run_id).info.experiment_id, folder):
+        if run.info.run_id != run_id:
+            client.delete_run(run.info.run_id)
 
 
 def experiment_id_of(client: "MlflowClient", uri: str, name: str) -> str:
@@ -244,6 +323,8 @@ def _describe(client: "MlflowClient", run_id: str, folder: Path) -> tuple[str, .
         return shortened
     if (folder / RESULT).exists():
         client.log_artifact(run_id, str(folder / RESULT))
+    # The state before the pictures: where time is short, a run that says RUNNING for ever is worse than one without.
+    client.set_terminated(run_id, MLFLOW_STATES[status.state], end_time=status.time)
     with TemporaryDirectory() as made:
         copy = Path(made) / CONFIG
         copy.write_text(yaml.safe_dump(portable(config), sort_keys=False))
@@ -251,7 +332,6 @@ def _describe(client: "MlflowClient", run_id: str, folder: Path) -> tuple[str, .
         title = f"{facts.model} on {facts.dataset} ({facts.origin}), seed {facts.seed}"
         for picture in draw_curves(Journal(folder).read(), Path(made), title):
             client.log_artifact(run_id, str(picture), "curves")
-    client.set_terminated(run_id, MLFLOW_STATES[status.state], end_time=status.time)
     return shortened
 
 

@@ -7,7 +7,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 
 from mtlbench.tracking.connect import connect, errors_of
-from mtlbench.tracking.send import experiment_id_of, send, set_tags
+from mtlbench.tracking.send import experiment_id_of, set_tags
+from mtlbench.tracking.tracker import OPERATION, send_bounded
+from mtlbench.tracking.worker import call
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -41,10 +43,23 @@ def send_rendered(
         MLflow's id of its run.
 
     Raises:
-        TrackingError: the server could not be reached or refused; sending again goes on from there.
+        TrackingError: the server could not be reached, refused or took too long; sending again goes on from there.
+        DamagedFileError: a file of a run is damaged.
     """
-    sent = {send(folder, uri, experiment).run_id: (folder.name, row) for folder, row in members.items()}
-    runs = {**sent, **others}
+    sent = {send_bounded(folder, uri, experiment).run_id: (folder.name, row) for folder, row in members.items()}
+    absolute = [file.absolute() for file in files]  # the worker may have another working directory
+    return call(OPERATION, _send_rendered, uri, experiment, (kind, name), {**sent, **others}, absolute, tags)
+
+
+def _send_rendered(
+    uri: str,
+    experiment: str,
+    what: tuple[Literal["table", "figure"], str],
+    runs: Mapping[str, tuple[str, str]],
+    files: Sequence[Path],
+    tags: Mapping[str, str],
+) -> str:
+    kind, name = what
     client = connect(uri)
     with errors_of(uri):
         for run, (_, row) in runs.items():

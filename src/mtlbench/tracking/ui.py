@@ -3,17 +3,19 @@
 import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
-from mtlbench.tracking.connect import ENVIRONMENT, artifact_root, connect, public, sqlite_path
+from mtlbench.tracking.connect import ENVIRONMENT, artifact_root, connect, public, sqlite_path, sqlite_uri
 
 HOST = "127.0.0.1"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Command:
-    """What to give `subprocess.Popen`: ``Popen(command.arguments, env=command.environment)``."""
+    """What to give `subprocess.Popen`: ``Popen(command.arguments, cwd=command.folder, env=command.environment)``."""
 
     arguments: list[str]
+    folder: Path
     environment: dict[str, str]
     address: str
 
@@ -34,10 +36,13 @@ def ui(uri: str, port: int = 5000) -> Command:
         raise ValueError(f"{path} is missing: no run was sent there yet; train one, or run mtlbench sync")
     root = artifact_root(uri)
     assert root is not None, "a SQLite file has a place for artifacts beside it"
-    arguments = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--default-artifact-root", root]
+    # The file by its name in its folder: nothing of the path has to be quoted, which MLflow's server gets wrong.
+    database = sqlite_uri(Path(path.name))
+    arguments = [sys.executable, "-P", "-m", "mlflow", "server", "--backend-store-uri", database]
+    arguments += ["--default-artifact-root", root]
     arguments += ["--no-serve-artifacts", "--host", HOST, "--port", str(port), "--workers", "1"]
     environment = {**ENVIRONMENT, **os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    return Command(arguments=arguments, environment=environment, address=f"http://{HOST}:{port}")
+    return Command(arguments=arguments, folder=path.parent, environment=environment, address=f"http://{HOST}:{port}")
 
 
 def runs_page(address: str, uri: str, experiment: str | None) -> str:

@@ -1,0 +1,170 @@
+"""A child process that talks to MLflow, beside a training process that never waits for it without a deadline.
+
+A thread would not do. Importing MLflow, writing its database and drawing curves hold the interpreter lock for seconds,
+in which training steps wait and what they measure is wrong; a call that hangs inside a driver can only be ended with
+its process; and whatever MLflow prints, or crashes, stays out of the training process.
+"""
+
+import atexit
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from typing import Any, ParamSpec, TypeVar, cast
+
+from mtlbench.tracking.connect import TrackingError
+from mtlbench.tracking.files import DamagedFileError
+
+Parameters = ParamSpec("Parameters")
+Answer = TypeVar("Answer")
+
+START = """import sys
+sys.path[:] = sys.argv[3:]
+from mtlbench.tracking.worker import serve
+serve(int(sys.argv[1]), int(sys.argv[2]))
+"""
+"""What the child runs; it finds the same packages as its parent."""
+
+_idle: list["Worker"] = []
+"""Workers that have imported MLflow and have nothing to do, for the next run of this process."""
+
+
+class NoAnswerError(TrackingError):
+    """A call did not end in time, or ended its process; the process is gone."""
+
+
+class Worker:
+    """The parent's side of the child process. Calls are queued, and answered in their order."""
+
+    def __init__(self) -> None:
+        self._connection, theirs = Pipe()
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-c", START, str(theirs.fileno()), str(os.getpid()), *sys.path],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,  # of MLflow's own lines some show the password of the URI
+            start_new_session=True,  # Ctrl-C is for the parent
+        )
+        theirs.close()
+        self.pending = 0
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def submit(self, function: Callable[Parameters, Any], *args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
+        """Queue a call of an importable function with small arguments."""
+        self.pending += 1
+        try:
+            self._connection.send((function, args, kwargs))
+        except OSError:  # it has ended, which `answer` tells
+            return
+
+    def answer(self, seconds: float) -> Any:
+        """What the oldest call returned; what it raised is raised.
+
+        Raises:
+            NoAnswerError: nothing came within so many seconds, or the process ended.
+        """
+        if not self.answered(seconds):
+            raise NoAnswerError(f"no answer within {seconds:.0f} s")
+        try:
+            ok, value = self._connection.recv()
+        except (EOFError, OSError) as error:
+            raise NoAnswerError(f"the process that talks to MLflow ended ({self._process.wait()})") from error
+        self.pending -= 1
+        if not ok:
+            raise value
+        return value
+
+    def answered(self, seconds: float = 0.0) -> bool:
+        """Whether an answer, or the end of the process, comes within so many seconds."""
+        try:
+            return self._connection.poll(max(seconds, 0.0))
+        except OSError:  # a reset connection
+            return True
+
+    def end(self) -> None:
+        """End the process at once, whatever it does. What was sent stays, and sending again goes on from there."""
+        self._process.kill()
+        self._process.wait()
+        self._connection.close()
+
+
+def take() -> Worker:
+    """A worker that nobody uses."""
+    while _idle:
+        worker = _idle.pop()
+        if worker.alive:
+            return worker
+        worker.end()
+    return Worker()
+
+
+def give_back(worker: Worker) -> None:
+    """Keep a worker for the next one who needs it, or end it where it is still busy."""
+    if worker.pending or not worker.alive:
+        worker.end()
+    else:
+        _idle.append(worker)
+
+
+@contextmanager
+def borrowed() -> Iterator[Worker]:
+    worker = take()
+    try:
+        yield worker
+    finally:
+        give_back(worker)
+
+
+def call(
+    seconds: float, function: Callable[Parameters, Answer], *args: Parameters.args, **kwargs: Parameters.kwargs
+) -> Answer:
+    """Call a function in a worker and wait for it.
+
+    Raises:
+        NoAnswerError: it did not end within so many seconds, or ended its process.
+    """
+    with borrowed() as worker:
+        worker.submit(function, *args, **kwargs)
+        return cast(Answer, worker.answer(seconds))
+
+
+@atexit.register
+def _end_idle() -> None:
+    while _idle:
+        _idle.pop().end()
+
+
+def serve(descriptor: int, parent: int) -> None:
+    """The child's side: answer calls until the parent closes the connection, or is gone."""
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    try:
+        _answer_calls(Connection(descriptor))
+    except (EOFError, OSError):
+        os._exit(0)  # without waiting for threads of MLflow's
+
+
+def _answer_calls(connection: Connection) -> None:
+    while True:
+        function, args, kwargs = connection.recv()
+        try:
+            answer = (True, function(*args, **kwargs))
+        except (TrackingError, DamagedFileError) as error:
+            answer = (False, type(error)(str(error)))
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is for the parent to tell
+            answer = (False, TrackingError(f"{type(error).__name__}: {error}"))
+        connection.send(answer)
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
