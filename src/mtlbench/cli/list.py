@@ -1,6 +1,7 @@
 """``mtlbench list``: what there is to choose from, and the runs so far."""
 
 import difflib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,28 +95,44 @@ def _group(word: str) -> str:
 
 def _runs(folder: Path) -> int:
     from mtlbench.cli.render import table
+    from mtlbench.tracking.files import DamagedFileError
+    from mtlbench.tracking.folder import run_folders
 
-    rows = [_run_cells(described.parent) for described in sorted(folder.glob("*/run.json"), key=_modified)]
+    rows: list[list[str]] = []
+    damaged: list[DamagedFileError] = []
+    for run in sorted(run_folders(folder), key=_begun):
+        try:
+            rows.append(_run_cells(run))
+        except DamagedFileError as error:
+            rows.append([run.name, "", "", "", "", "damaged", ""])
+            damaged.append(error)
     print(
         table(["run", "model", "data set", "origin", "seed", "state", "test AUC"], rows)
         if rows
         else f"no runs in {folder}; `mtlbench train` makes some"
     )
-    return 0
+    for error in damaged:
+        print(f"damaged: {error}", file=sys.stderr)
+    return 1 if damaged else 0
 
 
 def _run_cells(folder: Path) -> list[str]:
-    """Identity, model, data set, origin, seed, state and test AUC of a run; a damaged file is said to be damaged."""
-    from mtlbench.tracking.folder import RESULT, read_facts, read_json, read_status
+    """Identity, model, data set, origin, seed, state and test AUC of a run.
 
-    try:
-        facts, state = read_facts(folder)[0], read_status(folder).state
-        metrics = read_json(folder / RESULT)["metrics"] if (folder / RESULT).exists() else {}
-    except ValueError as error:
-        return [folder.name, "", "", "", "", "damaged", str(error).partition("\n")[0]]
+    Raises:
+        DamagedFileError: one of its small files is damaged.
+    """
+    from mtlbench.tracking.folder import CONFIG, RESULT, read_facts, read_result, read_status
+    from mtlbench.tracking.parameters import read_config
+
+    facts, state = read_facts(folder)[0], read_status(folder).state
+    read_config(folder / CONFIG)
+    metrics = read_result(folder)["metrics"] if (folder / RESULT).exists() else {}
     aucs = ", ".join(f"{name.split('/')[1]} {value:.4f}" for name, value in metrics.items() if name.endswith("/auc"))
-    return [facts.identity, facts.model, facts.dataset, facts.origin, str(facts.seed), state, aucs]
+    return [folder.name, facts.model, facts.dataset, facts.origin, str(facts.seed), state, aucs]
 
 
-def _modified(path: Path) -> float:
-    return path.stat().st_mtime
+def _begun(folder: Path) -> float:
+    """When a run began, by the time of its ``run.json``; of its folder where that is lost."""
+    path = folder / "run.json"
+    return (path if path.exists() else folder).stat().st_mtime

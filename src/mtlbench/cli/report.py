@@ -18,17 +18,19 @@ def run(arguments: list[str]) -> int:
     )
     parser.add_argument("--to", metavar="FILE", type=Path, default="report.html", help="file of the page (report.html)")
     options = parser.parse_args(arguments)
-    write_report(options.folder, options.to, options.names)
-    return 0
+    return 0 if write_report(options.folder, options.to, options.names) else 1
 
 
-def write_report(folder: Path, page_file: Path, names: list[str]) -> None:
-    """Write the page of a folder's tables and figures, and say where it is."""
+def write_report(folder: Path, page_file: Path, names: list[str]) -> bool:
+    """Write the page of a folder's tables and figures, and say where it is; whether all of them could be read."""
     from mtlbench.report.page import counted, page
     from mtlbench.report.stored import find_stored
     from mtlbench.tracking.journal import write_beside
 
-    results = find_stored(folder, names)
+    results, problems = find_stored(folder, names)
     page_file.parent.mkdir(parents=True, exist_ok=True)
     write_beside(page_file, page(results).encode())
     print(f"{counted(results)}: {page_file}", file=sys.stderr)
+    for problem in problems:
+        print(f"left out: {problem}", file=sys.stderr)
+    return not problems

@@ -164,14 +164,21 @@ def _dataset_text(config: DictConfig) -> str:
 
 def _show_run(arguments: list[str]) -> int:
     from mtlbench.cli.evaluate import find_run
-    from mtlbench.tracking.folder import FACTS, RESULT, read_facts, read_json, read_status
+    from mtlbench.tracking.folder import CONFIG, FACTS, RESULT, check_journal, read_facts, read_result, read_status
+    from mtlbench.tracking.journal import Journal
+    from mtlbench.tracking.parameters import read_config
 
     folder = find_run(arguments[0], Path(options(arguments[1:], {"run.folder": "runs"})["run.folder"]))
-    facts = read_facts(folder)[0]
-    print(f"{head_text(facts.model, facts.dataset, facts.seed, 'test', facts.origin)}: {read_status(folder).state}\n")
-    print((folder / FACTS).read_text())
+    facts, state = read_facts(folder)[0], read_status(folder).state
+    read_config(folder / CONFIG)
+    Journal(folder).read()
+    result = None
     if (folder / RESULT).exists():
-        result = read_json(folder / RESULT)
+        result = read_result(folder)
+        check_journal(folder)
+    print(f"{head_text(facts.model, facts.dataset, facts.seed, 'test', facts.origin)}: {state}\n")
+    print((folder / FACTS).read_text())
+    if result is not None:
         print(metrics_text(result["metrics"], result["undefined"], "test"))
         print(f"\n  {kept_text(result['best_step'])}")
         print("".join(f"  ! {text}\n" for text in result.get("warnings", [])), end="")

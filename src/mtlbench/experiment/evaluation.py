@@ -20,7 +20,7 @@ from mtlbench.experiment.plain import read_plain
 from mtlbench.experiment.sanity import SuspiciousMetricsWarning, suspicious
 from mtlbench.files import writing
 from mtlbench.metrics import Metrics
-from mtlbench.tracking.folder import RESULT, Facts, read_facts, read_json
+from mtlbench.tracking.folder import CONFIG, RESULT, Facts, read_facts, read_result
 from mtlbench.train.objective import TaskLosses
 from mtlbench.train.score import measure
 from mtlbench.train.selection import load_best
@@ -59,10 +59,13 @@ def open_run(folder: Path, device_name: str = "auto") -> Opened:
 
     Raises:
         ConfigError: the folder holds no trained run, or its data are no longer those it was trained on.
+        DamagedFileError: a small file of the run is damaged.
     """
     if not (folder / "best.pt").exists() or not (folder / "config.yaml").exists():
         raise ConfigError(f"{folder} holds no trained run: best.pt or config.yaml is missing")
-    config = read_plain(folder / "config.yaml", ("run.data", "dataset", "trainer", "model"))
+    config = read_plain(folder / CONFIG, ("run.data", "dataset", "trainer", "model"))
+    if (folder / RESULT).exists():
+        read_result(folder)  # refused where it was edited
     facts, data = read_facts(folder)[0], locate(config.dataset, Path(config.run.data))
     if data.fingerprint != facts.data:
         raise ConfigError(
@@ -123,9 +126,7 @@ def check_result(folder: Path, metrics: Mapping[str, float], precision: str) -> 
     """
     if not (folder / RESULT).exists():
         return
-    recorded = read_json(folder / RESULT).get("metrics")
-    if not isinstance(recorded, dict) or not recorded:
-        raise ConfigError(f"{folder / RESULT} is damaged: it holds no metrics. Train the run again with run.fresh=true")
+    recorded = read_result(folder)["metrics"]
     allowed = TOLERANCE[precision]
     apart = [
         f"{name} {metrics.get(name, 'undefined')} (recorded: {value})"

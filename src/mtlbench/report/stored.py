@@ -1,7 +1,6 @@
 """Measured tables and figures as JSON files, so that reports can be made of them later, elsewhere, without any run."""
 
 import json
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -30,8 +29,10 @@ def read_stored(path: Path) -> TableResult | FigureResult:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: no JSON ({error}); {_again(path)}") from error
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}; {_again(path)}") from error
     found = content.pop("format", None) if isinstance(content, dict) else None
     if found != FORMAT:
         raise ValueError(
@@ -47,11 +48,14 @@ def read_stored(path: Path) -> TableResult | FigureResult:
         raise ValueError(f"{path}: not what a {kind} is, {place}: {first['msg']}; {_again(path)}") from error
 
 
-def find_stored(folder: Path, names: Sequence[str] = ()) -> list[TableResult | FigureResult]:
+def find_stored(folder: Path, names: Sequence[str] = ()) -> tuple[list[TableResult | FigureResult], list[str]]:
     """The stored tables and figures of a folder: the named ones in their order, or all of them.
 
     All of them stand by the first word of their names, the paper's, its tables before its figures. Among all, one that
-    cannot be read is left out with a warning: it must not keep the others from being shown.
+    cannot be read must not keep the others from being shown.
+
+    Returns:
+        The tables and figures, and why others were left out.
 
     Raises:
         ValueError: there is none that can be read, or a named one is missing or cannot be read.
@@ -64,16 +68,17 @@ def find_stored(folder: Path, names: Sequence[str] = ()) -> list[TableResult | F
     if strange := [name for name in names if name not in there]:
         raise ValueError(f"{folder} has no table or figure {', '.join(strange)}; it has {', '.join(there)}")
     if names:
-        return [read_stored(folder / f"{name}.json") for name in names]
+        return [read_stored(folder / f"{name}.json") for name in names], []
     found: list[TableResult | FigureResult] = []
+    problems: list[str] = []
     for name in there:
         try:
             found.append(read_stored(folder / f"{name}.json"))
         except ValueError as error:
-            warnings.warn(f"left out: {error}", stacklevel=2)
+            problems.append(str(error))
     if not found:
-        raise ValueError(f"{folder}: none of its *.json can be read as a table or figure")
-    return sorted(found, key=_by_paper)
+        raise ValueError("\n".join([f"{folder}: none of its *.json can be read as a table or figure", *problems]))
+    return sorted(found, key=_by_paper), problems
 
 
 def _by_paper(result: TableResult | FigureResult) -> tuple[str, bool, str]:

@@ -5,7 +5,6 @@ MLflow takes a second or two to import, so every import of it is inside a functi
 
 import logging
 import os
-import re
 import socket
 import sys
 import warnings

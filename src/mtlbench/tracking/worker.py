@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection
 from typing import Any, ParamSpec, TypeVar, cast
 
 from mtlbench.tracking.connect import TrackingError
+from mtlbench.tracking.credentials import KEPT
 from mtlbench.tracking.files import DamagedFileError
 
 Parameters = ParamSpec("Parameters")
@@ -43,6 +44,7 @@ class Worker:
 
     def __init__(self) -> None:
         self._connection, theirs = Pipe()
+        self.passwords = os.environ.get(KEPT)  # the child inherits them
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", START, str(theirs.fileno()), str(os.getpid()), *sys.path],
             pass_fds=[theirs.fileno()],
@@ -101,7 +103,7 @@ def take() -> Worker:
     """A worker that nobody uses."""
     while _idle:
         worker = _idle.pop()
-        if worker.alive:
+        if worker.alive and worker.passwords == os.environ.get(KEPT):
             return worker
         worker.end()
     return Worker()
