@@ -148,10 +148,9 @@ def boosted(schema: Schema, data: dict[str, Split]) -> np.ndarray:
     found: list[np.ndarray] = []
     for task in range(data["train"][1].shape[1]):
         settings: dict[str, Any] = {"categorical_feature": [n for n, c in zip(names, categories, strict=True) if c]}
-        train = lightgbm.Dataset(
-            matrices["train"], data["train"][1][:, task].numpy(), feature_name=list(names), **settings
-        )
-        valid = train.create_valid(matrices["valid"], data["valid"][1][:, task].numpy())
+        labels = {name: np.ascontiguousarray(truth[:, task].numpy()) for name, (_, truth) in data.items()}
+        train = lightgbm.Dataset(matrices["train"], labels["train"], feature_name=list(names), **settings)
+        valid = train.create_valid(matrices["valid"], labels["valid"])
         booster = lightgbm.train(
             BOOSTING | {"num_threads": torch.get_num_threads(), "verbosity": -1, "seed": 0},
             train,

@@ -1,8 +1,7 @@
 """A finished run on the toy data, which have every kind of field, and its export."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa

@@ -25,7 +25,7 @@ OUT_OF_RANGE = ("literal_error", "greater_than", "greater_than_equal", "less_tha
 """Kinds of validation errors that say themselves what is allowed."""
 
 INSTRUCTIONS: dict[str, Any] = {"_target_": str, "_partial_": bool, "_convert_": typing.Literal["all"]}
-"""Keys of a node that are no arguments of the target, and their types. Every value is given as plain lists and dicts."""
+"""Keys of a node that are no arguments of the target, and their types; values are given as plain lists and dicts."""
 
 LARGEST_FLOAT = 3.4028234663852886e38
 """Of float32, in which models compute: a larger number is infinite there."""

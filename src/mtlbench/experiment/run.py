@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -29,7 +29,7 @@ from mtlbench.experiment.objects import (
 )
 from mtlbench.experiment.sanity import SuspiciousMetricsWarning, selected_validation, suspicious
 from mtlbench.experiment.size import memory_errors
-from mtlbench.files import writing
+from mtlbench.locking import locked
 from mtlbench.metrics import Metrics
 from mtlbench.tracking.credentials import withheld
 from mtlbench.tracking.folder import CONFIG, FACTS, Facts, begin, read_facts, read_result, write_result, write_status
@@ -84,7 +84,7 @@ def train(config: DictConfig) -> Outcome:
     folder = Path(config.run.folder) / identity
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder.with_name(identity + ".lock"), timeout=0):
+        with locked(folder.with_name(identity + ".lock"), timeout=0):
             if (folder / "result.json").exists() and not config.run.fresh:
                 outcome = Outcome(folder=folder, result=_reported(folder, code_version(config)), reused=True)
                 _send_unsent(config, folder)  # it may have been killed after its result was written
@@ -108,8 +108,7 @@ def _carry_out(config: DictConfig, data: Data, identity: str, folder: Path, devi
     balance = build(config.balancing, "balancing")(tasks=store.schema.tasks).to(device)
     losses = build_losses(config, store, model)
     if config.run.fresh and folder.exists():  # only now that everything else has been found to work
-        _send_unsent(config, folder)  # or MLflow would show an earlier attempt that was killed as running for ever
-        shutil.rmtree(folder)
+        _start_over(config, folder)
     folder.mkdir(exist_ok=True)
     _open_folder(config, data, identity, folder)
     journal = Journal(folder)
@@ -150,6 +149,11 @@ def _carry_out(config: DictConfig, data: Data, identity: str, folder: Path, devi
         if tracker is not None:
             tracker.finish(folder)
     return Outcome(folder=folder, result=result, reused=False)
+
+
+def _start_over(config: DictConfig, folder: Path) -> None:
+    _send_unsent(config, folder)  # or MLflow would show an earlier attempt that was killed as running for ever
+    shutil.rmtree(folder)
 
 
 def _send_unsent(config: DictConfig, folder: Path) -> None:

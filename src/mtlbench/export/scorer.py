@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.objects import build_model
-from mtlbench.export.hashes import check_hashes
 from mtlbench.experiment.plain import read_plain
+from mtlbench.export.hashes import check_hashes
 from mtlbench.export.inputs import Inputs
 from mtlbench.schema import Batch
 from mtlbench.train.objective import TaskLosses

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from filelock import FileLock
-
+from mtlbench.locking import locked
 from mtlbench.tracking.credentials import RedactingFilter, complete, public, redacted, withheld
 from mtlbench.tracking.files import DamagedFileError
 
@@ -169,7 +168,7 @@ def _create_database(uri: str) -> None:
     if path is None or path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
+    with locked(path.with_name(f"{path.name}.lock")):
         if path.exists():
             return
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore

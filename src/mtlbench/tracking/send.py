@@ -9,9 +9,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import yaml
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from pydantic import TypeAdapter
 
+from mtlbench.locking import locked
 from mtlbench.tracking.connect import TrackingError, artifact_root, connect, errors_of, public
 from mtlbench.tracking.curves import draw_curves
 from mtlbench.tracking.files import read_json
@@ -105,13 +106,12 @@ def send(folder: Path, uri: str, experiment: str) -> SendReport:
         check_journal(folder)
     Journal(folder).read()
     try:
-        lock = FileLock(folder / f".{SENT}.lock").acquire(timeout=0)
+        with locked(folder / f".{SENT}.lock", timeout=0):
+            client = connect(uri)
+            with errors_of(uri):
+                return _send(folder, client, uri, experiment)
     except Timeout as error:
         raise TrackingError(f"run {facts.identity} is being sent by another process") from error
-    with lock:
-        client = connect(uri)
-        with errors_of(uri):
-            return _send(folder, client, uri, experiment)
 
 
 def is_sent(folder: Path, uri: str, experiment: str) -> bool:
