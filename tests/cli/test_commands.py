@@ -121,8 +121,8 @@ WRONG = [
     ("train optimizer.dense.eps=inf", "optimizer.dense.eps: inf is not allowed: numbers are finite"),
     ("train optimizer.dense.eps=0", "optimizer.dense.eps is 0; allowed: above 0, and 1 at most"),
     ("train optimizer.dense.betas=[0.9,1.0]", "optimizer.dense.betas is [0.9, 1.0]; allowed: from 0 to below 1"),
-    ("train optimizer.gate=[0.0]", "optimizer.gate is [0.0]; expected keys, of which _target_ names"),
-    ("train optimizer.gate={}", "optimizer.gate._target_ is None; expected the name of a class"),
+    ("train optimizer.gate=[0.0]", "optimizer.gate is [0.0]; expected a mapping with _target_"),
+    ("train optimizer.gate={}", "optimizer.gate is {}; expected a mapping with _target_"),
     (
         "train optimizer.gate={_target_:torch.optim.SGD,_partial_:1.5}",
         "optimizer.gate._partial_: 1.5 is not of type bool",
@@ -132,7 +132,7 @@ WRONG = [
         "optimizer.gate: a step from 0 along the gradients 1 and 0 leads to 0.1 and 0; expected: downhill",
     ),
     ("train optimizer.gate={_target_:torch.optim.SGD,_partial_:true,lr:0.1,momentum:1.5}", "gate.momentum is 1.5"),
-    ("train optimizer.dense=5", "optimizer.dense is 5; expected keys"),
+    ("train optimizer.dense=5", "optimizer.dense is 5; expected a mapping with _target_"),
     ("train model._partial_=1.5", "_partial_ belongs to the file of the group and cannot be set"),
     ("train profile.embedding_std=nan", "model.embedding_std: nan is not allowed: numbers are finite"),
     (
@@ -143,7 +143,7 @@ WRONG = [
     ("train profile.experts=${nokey}", "model.experts: "),
     ("train profile.experts=???", "model.experts: "),
     ("train dataset.disjoint=-1", "dataset.disjoint: -1 is not of type list"),
-    ("train dataset.tasks=1.5", "dataset.tasks: 1.5 is not of type list[str] | None"),
+    ("train dataset.tasks=1.5", "dataset.tasks: '1.5' is not of type list[str] | None"),
     ("train dataset.one_class=maybe", "dataset.one_class: 'maybe': input should be 'fail' or 'note'"),
     ("train dataset.simulator=5", "dataset.simulator: 5 is not of type"),
     ("train run.threads=1000000", "run.threads: 1000000: input should be less than or equal to 1024"),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mtlbench.cli import main
+from mtlbench.tracking.folder import read_result, write_result
 
 SMALL = [
     "dataset=census", "dataset.source=simulated", "dataset.simulator.rows=3000", "trainer.batch_size=256",
@@ -85,9 +86,9 @@ def test_one_flipped_bit_in_the_last_checkpoint_is_refused_and_not_resumed_from(
 def test_a_result_that_the_weights_do_not_give_is_refused(
     run: Path, use: Callable[[Path], int], capsys: pytest.CaptureFixture[str]
 ):
-    result = json.loads((run / "result.json").read_text())
+    result = read_result(run)
     result["metrics"]["test/income/auc"] = 0.99
-    (run / "result.json").write_text(json.dumps(result))
+    write_result(run, result)
     assert use(run) == 1
     said = capsys.readouterr().err
     assert "no longer gives what it recorded" in said

@@ -91,8 +91,8 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path, capsys: pytest.Captu
 @pytest.mark.parametrize(
     ("word", "quoted"),
     [
-        ("dataset.tasks=[109_14, on,'x']", "dataset.tasks=['109_14', 'on','x']"),
-        ("dataset.tasks=[a],[1e3]", "dataset.tasks=['a'],['1e3']"),
+        ("dataset.tasks=[109_14, on,'x']", "dataset.tasks=['109_14', on,'x']"),
+        ("dataset.tasks=[a],[1e3]", "dataset.tasks=[a],['1e3']"),
         ("dataset.tasks=choice([1],[2])", "dataset.tasks=choice(['1'],['2'])"),
         ("dataset.tasks=null", "dataset.tasks=null"),
         ("dataset.tasks=${x.y}", "dataset.tasks=${x.y}"),

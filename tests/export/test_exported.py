@@ -30,7 +30,7 @@ from mtlbench.export.log import log_model
 from mtlbench.export.score import score_file
 from mtlbench.export.scorer import open_exported
 from mtlbench.tracking.connect import connect
-from mtlbench.tracking.folder import read_json, write_json
+from mtlbench.tracking.folder import write_status
 
 NAMES = ["p_click", "p_conversion"]
 
@@ -253,7 +253,7 @@ def test_what_cannot_be_exported_says_why(
     unfinished = tmp_path / "runs" / run_folder.name
     shutil.copytree(run_folder, unfinished)
     (unfinished / "result.json").unlink()
-    write_json(unfinished / "status.json", {**read_json(unfinished / "status.json"), "state": "failed"})
+    write_status(unfinished, "failed")
     with pytest.raises(ConfigError, match="is failed; only a finished run is exported"):
         export_run(unfinished, tmp_path / "a")
     monkeypatch.setattr(onnx_graph, "find_spec", lambda name: None if name == "onnxscript" else object())

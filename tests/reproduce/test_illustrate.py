@@ -275,7 +275,7 @@ def test_a_run_that_cannot_be_opened_leaves_a_gap(tmp_path: Path) -> None:
     damaged.mkdir()
     (damaged / "metrics.jsonl").write_text(json.dumps({"step": 1}) + "\n")
     result = drawn("dephn_fig6", [member("TVG", "Criteo-R", {"base/auc": 0.6}, folder=damaged)])
-    assert "not a line of a journal" in result.missing[-1]
+    assert "metrics.jsonl, line 1" in result.missing[-1]
 
 
 def test_a_run_on_another_machine_has_a_result_and_nothing_else() -> None:

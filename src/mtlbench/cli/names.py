@@ -3,6 +3,8 @@
 import re
 from collections.abc import Sequence
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
 NAMES = ("dataset.tasks", "model.network.crosses")
 """Keys whose value is a name, or lists of names, that a data set's author chose."""
 
@@ -11,7 +13,7 @@ _NAME = re.compile(r"(?<![^=,(\[\s])[A-Za-z0-9_.+-]+(?=\s*(?:[,)\]]|$))")
 
 
 def as_written(words: Sequence[str]) -> list[str]:
-    """The words of a command, with names quoted: ``dataset.tasks=[109_14,true]`` means two texts."""
+    """The words of a command, with quotes where they are needed: ``dataset.tasks=[109_14,true]`` means two texts."""
     return [_quoted(word) for word in words]
 
 
@@ -19,4 +21,9 @@ def _quoted(word: str) -> str:
     key, equals, value = word.partition("=")
     if key.lstrip("+") not in NAMES:
         return word
-    return key + equals + _NAME.sub(lambda name: name[0] if name[0] == "null" else f"'{name[0]}'", value)
+    return key + equals + _NAME.sub(lambda name: f"'{name[0]}'" if _is_misread(name[0]) else name[0], value)
+
+
+def _is_misread(name: str) -> bool:
+    """Whether Hydra takes a name for a number or a boolean; null alone means that nothing is named."""
+    return name != "null" and not isinstance(OverridesParser.create().parse_override(f"name={name}").value(), str)

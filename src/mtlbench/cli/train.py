@@ -45,6 +45,7 @@ def run(arguments: list[str]) -> int:
     if "--help" in arguments or "-h" in arguments:
         print(USAGE.format(groups="\n\n".join(_described(group) for group in GROUPS)), end="")
         return 0
+    options, overrides, sweep = parsed(arguments)
     check_hydra(arguments)
     outcomes: list[Outcome] = []
     failures: list[Exception] = []
@@ -67,7 +68,6 @@ def run(arguments: list[str]) -> int:
             if not hydra_config.launcher._target_.endswith("BasicLauncher"):
                 raise  # in a process of its own, where nobody reads our list
 
-    options, overrides, sweep = parsed(arguments)
     argv = sys.argv
     try:
         with readable_errors(overrides, sweep=sweep):

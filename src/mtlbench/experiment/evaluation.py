@@ -63,9 +63,9 @@ def open_run(folder: Path, device_name: str = "auto") -> Opened:
     """
     if not (folder / "best.pt").exists() or not (folder / "config.yaml").exists():
         raise ConfigError(f"{folder} holds no trained run: best.pt or config.yaml is missing")
-    config = read_plain(folder / CONFIG, ("run.data", "dataset", "trainer", "model"))
     if (folder / RESULT).exists():
         read_result(folder)  # refused where it was edited
+    config = read_plain(folder / CONFIG, ("run.data", "dataset", "trainer", "model"))
     facts, data = read_facts(folder)[0], locate(config.dataset, Path(config.run.data))
     if data.fingerprint != facts.data:
         raise ConfigError(

@@ -101,6 +101,10 @@ def load(uri: str) -> None:
             address = (parts.hostname or "", parts.port or {"http": 80, "https": 443}[parts.scheme])
             socket.create_connection(address, timeout=float(ENVIRONMENT["MLFLOW_HTTP_REQUEST_TIMEOUT"])).close()
         import_mlflow()
+        if parts.scheme == "sqlite" and sqlite_path(uri) is None:
+            raise TrackingError(
+                f"MLflow at {uri}: a SQLite database in memory is lost with its process; name a file, sqlite:///<path>"
+            )
         _create_database(uri)
 
 
