@@ -1,7 +1,7 @@
 """Sending to MLflow beside training, and afterwards with `sync`.
 
-The queue is the run folder itself: whatever its journal has and the server has not is sent next. So nothing is handed
-over at the end of an epoch but the wish, and nothing is lost where sending fails.
+The run folder is the queue: whatever its journal holds and the server lacks is sent next. The end of an epoch only
+requests a send, and a send that fails loses nothing.
 """
 
 import logging
