@@ -24,7 +24,8 @@ EXTRAS = {
 USAGE = """usage: mtlbench doctor [run.folder=runs] [run.data=data] [run.tracker.uri=<uri>]
 
 Says what is installed, which device there is, whether the tracker can be reached, and whether the prepared stores are
-undamaged: their files are read whole, 0.7 s of CPU time per gigabyte (SHA-256). Exit status 1 where something is not in order.
+undamaged: their files are read whole (SHA-256: 0.7 s of CPU time per gigabyte). Exit status 1 where something is not in
+order.
 """
 
 
