@@ -19,8 +19,9 @@ SNR_AVER: dict[str, Any] = SNR_TRANS | {"transform": False}
 
 
 def mssm(tasks: int = 2, **changes: Any) -> MSSM:
+    """As the paper prints it: without a bias of the masks."""
     torch.manual_seed(0)
-    arguments = {"embedding_width": 4, "subnetwork_layers": (8,), "tower_layers": (8,)} | changes
+    arguments = {"embedding_width": 4, "subnetwork_layers": (8,), "tower_layers": (8,), "mask_bias": None} | changes
     return MSSM(plain_schema(tasks=tasks), **arguments)
 
 
@@ -31,6 +32,13 @@ def mssm(tasks: int = 2, **changes: Any) -> MSSM:
 )
 def test_parameter_counts(variant: dict[str, Any], count: int):
     assert sum(p.numel() for name, p in mssm(**variant).named_parameters() if "embedding" not in name) == count
+
+
+def test_a_bias_of_the_masks_opens_them():
+    closed, opened = (mssm(mask_bias=bias).eval().diagnostics(BATCH)["mask_closed"].mean() for bias in (None, 1.0))
+    assert closed > 0.3
+    assert opened == 0
+    assert dense_count(mssm(mask_bias=1.0)) == 1122 + 3 * 6
 
 
 def test_basic_is_snr_trans():

@@ -533,7 +533,7 @@ def test_settings_that_make_no_sense_are_refused(make: partial[Balancing], messa
 
 def test_a_missing_torchjd_names_the_extra(monkeypatch: pytest.MonkeyPatch):
     target = OmegaConf.select(configured("pcgrad"), "weighting._target_")  # pyright: ignore[reportArgumentType]
-    assert imported(target) is aggregation.PCGradWeighting
-    monkeypatch.setitem(sys.modules, "torchjd", None)
-    with pytest.raises(ConfigError, match=r"needs torchjd: pip install 'mtlbench\[balancing\]'"):
-        imported(target)
+    assert imported(target, "balancing.weighting") is aggregation.PCGradWeighting
+    monkeypatch.setitem(sys.modules, "torchjd.aggregation", None)
+    with pytest.raises(ConfigError, match=r"needs torchjd.aggregation: pip install 'mtlbench\[balancing\]'"):
+        imported(target, "balancing.weighting")

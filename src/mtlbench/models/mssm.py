@@ -42,7 +42,7 @@ class MSSM(nn.Module):
         subnetworks: how many; ``None`` for one per task and one shared.
         field_masks: ``none``, or a kind of `FieldMasks`.
         shared_mask: whether the shared sub-network has masks, or reads the fields as they are.
-        mask_bias: see `FieldMasks`; 1 in ``conf/model/mssm.yaml``.
+        mask_bias: see `FieldMasks`; no part of a model without masks.
         topology, gate_axis, normalise: see `SparseRouting`.
         levels: how often is routed.
         inner_layers: widths of the layers of each unit between two levels; none: what was routed is routed on.
@@ -79,7 +79,7 @@ class MSSM(nn.Module):
         subnetworks: int | None = None,
         field_masks: MaskKind | Literal["none"] = "scalar",
         shared_mask: bool = True,
-        mask_bias: float | None = None,
+        mask_bias: float | None = 1.0,
         topology: Topology = "restricted",
         gate_axis: GateAxis = "out",
         levels: int = 1,
