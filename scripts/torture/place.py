@@ -46,6 +46,9 @@ REPRODUCE = (
     "trainer.checkpoint_minutes=0.002", *SMALL[:-1], "tracker=none",
 )  # fmt: skip
 
+SEALS = ("sha256", "journal")
+"""Hashes that a manifest and a result hold of themselves and of the journal, times included."""
+
 MEASURED_HERE = ("finished", "peak_memory_mb", "rows_per_second", "seconds", "seconds_to_best", "time")
 """What depends on the machine and the moment, not on the run."""
 
@@ -237,7 +240,7 @@ def numbers(case: Path) -> dict[str, Any]:
     for folder in sorted(path.parent for path in case.glob("runs/*/run.json")):
         result = folder / "result.json"
         found[folder.name] = {
-            "result": _still(json.loads(result.read_text())) if result.exists() else None,
+            "result": _unsealed(result) if result.exists() else None,
             "journal": [_still(json.loads(text)) for text in (folder / "metrics.jsonl").read_text().splitlines()],
         }
     return found
@@ -284,15 +287,19 @@ def tables(case: Path) -> dict[str, Any]:
 
 
 def exported(case: Path) -> dict[str, str]:
-    """Files of an exported model, without those that hold its moment or a random name."""
-    return tree(case / "new", without=("MLmodel",))
+    """Files of an exported model, without the one that holds its moment and a random name, and its hash."""
+    return tree(case / "new", without=("MLmodel", "SHA256SUMS"))
 
 
 def _content(path: Path) -> bytes:
     """Bytes of a file; a store's manifest without the seconds that preparing took."""
     if path.name != "manifest.json":
         return path.read_bytes()
-    return json.dumps(_still(json.loads(path.read_text())), sort_keys=True).encode()
+    return json.dumps(_unsealed(path), sort_keys=True).encode()
+
+
+def _unsealed(path: Path) -> dict[str, Any]:
+    return _still({name: value for name, value in json.loads(path.read_text()).items() if name not in SEALS})
 
 
 def _still(content: Any) -> Any:
