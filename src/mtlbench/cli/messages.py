@@ -1,14 +1,16 @@
 """Errors and warnings as a person reads them: one short message, no traceback."""
 
 import os
+import signal
 import sys
 import textwrap
+import threading
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, TextIO, cast
 
 from mtlbench.tracking.credentials import redacted
@@ -35,21 +37,47 @@ class Status:
 def explained() -> Iterator[Status]:
     """Turn what people can mend into a message on standard error and an exit status; bugs keep their traceback."""
     status = Status()
+    with _sigint_noted() as interrupted:
+        try:
+            yield status
+        except Interrupted:
+            print("mtlbench: interrupted; the same command (without run.fresh=true) goes on from here", file=sys.stderr)
+            status.code = 130
+        except BrokenPipeError:  # the reader of our output has gone, `mtlbench list | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except (Exception, KeyboardInterrupt) as error:
+            if isinstance(error, KeyboardInterrupt) or interrupted():
+                print("mtlbench: interrupted", file=sys.stderr)
+                status.code = 130
+            elif os.environ.get(TRACEBACK) or not isinstance(error, REPORTED):
+                raise
+            else:
+                print(f"mtlbench: {text_of(error)}", file=sys.stderr)
+                status.code = 2 if isinstance(error, ValueError) else 1
+
+
+@contextmanager
+def _sigint_noted() -> Iterator[Callable[[], bool]]:
+    """Gives a function that says whether Ctrl-C was pressed.
+
+    While a library is imported its KeyboardInterrupt can be lost: numpy's C extension swallows it, and the import fails
+    later with an AttributeError.
+    """
+    pressed: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        pressed.append(number)
+        raise KeyboardInterrupt
+
+    default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not default or threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    signal.signal(signal.SIGINT, note)
     try:
-        yield status
-    except Interrupted:
-        print("mtlbench: interrupted; the same command (without run.fresh=true) goes on from here", file=sys.stderr)
-        status.code = 130
-    except KeyboardInterrupt:
-        print("mtlbench: interrupted", file=sys.stderr)
-        status.code = 130
-    except BrokenPipeError:  # the reader of our output has gone, `mtlbench list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except REPORTED as error:
-        if os.environ.get(TRACEBACK):
-            raise
-        print(f"mtlbench: {text_of(error)}", file=sys.stderr)
-        status.code = 2 if isinstance(error, ValueError) else 1
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def quiet_warnings() -> None:
