@@ -132,6 +132,7 @@ WRONG = [
         "optimizer.gate: a step from 0 along the gradients 1 and 0 leads to 0.1 and 0; expected: downhill",
     ),
     ("train optimizer.gate={_target_:torch.optim.SGD,_partial_:true,lr:0.1,momentum:1.5}", "gate.momentum is 1.5"),
+    ("train dataset=criteo dataset.splits=5", "dataset.splits is 5; expected split rules by name"),
     ("train optimizer.dense=5", "optimizer.dense is 5; expected a mapping with _target_"),
     ("train model._partial_=1.5", "_partial_ belongs to the file of the group and cannot be set"),
     ("train profile.embedding_std=nan", "model.embedding_std: nan is not allowed: numbers are finite"),

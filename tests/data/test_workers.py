@@ -1,8 +1,14 @@
 """Processes that work for another one hear no Ctrl-C: it is the parent's business."""
 
+import os
 import signal
+import threading
+import time
 from pathlib import Path
 
+import pytest
+
+from mtlbench.data import workers
 from mtlbench.data.workers import each
 
 
@@ -25,3 +31,15 @@ def test_no_process_of_a_pool_ever_hears_ctrl_c() -> None:
     """A blocked signal is inherited, so it was blocked when the process, and the fork server above it, began."""
     assert list(each(of_self_and_parent, range(2), 2, "")) == [(True, True)] * 2
     assert not blocked("self")
+
+
+def test_ctrl_c_waits_until_processes_are_started():
+    """It may reach a thread that does not block it; the handler then runs here, in the middle of a start."""
+    inside = False
+    with pytest.raises(KeyboardInterrupt), workers._sigint_blocked():
+        other = threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGINT))
+        other.start()
+        other.join()
+        time.sleep(0.05)
+        inside = True
+    assert inside

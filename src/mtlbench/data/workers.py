@@ -48,7 +48,7 @@ def each(
             return
         pool = ProcessPoolExecutor(min(processes, len(jobs)), _context(work), initializer=_receive, initargs=(work,))
         try:
-            with _deaf():
+            with _sigint_blocked():
                 results = pool.map(_do, jobs)
             for result in results:
                 yield result
@@ -78,20 +78,27 @@ def _context(work: object) -> multiprocessing.context.BaseContext:
 
 
 @contextmanager
-def _deaf() -> Iterator[None]:
-    """Processes started meanwhile, the fork server among them, never hear of Ctrl-C, which is for the parent.
+def _sigint_blocked() -> Iterator[None]:
+    """Blocks SIGINT while processes are started, the fork server among them; only the parent handles Ctrl-C.
 
-    They inherit the blocked signal, from before their first import; this process gets what came meanwhile afterwards.
+    They inherit the blocked signal from before their first import. This process handles one that came meanwhile
+    afterwards: it may be delivered to another thread, which does not block it, and a parent that left in the middle of
+    a start would leave a child without the semaphores of its queues.
     """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
+    if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
+        yield  # Windows; or a thread, in which Python handles no signals
         return
     resource_tracker.ensure_running()  # starting it unblocks the signal
+    came: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, handler)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _must_work_alone() -> bool:
@@ -107,7 +114,7 @@ def _must_work_alone() -> bool:
 
 def _receive(work: Callable[[Any], Any]) -> None:
     global _work  # noqa: PLW0603  # the one place where a pool can leave what its processes share
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it could not be blocked before, see `_deaf`
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it could not be blocked before, see `_sigint_blocked`
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     pa.set_cpu_count(1)
     _work = work

@@ -112,7 +112,10 @@ def split_rule(dataset: DictConfig) -> DictConfig:
     Raises:
         ConfigError: there is no such rule, or a word stands in its place.
     """
-    rules = list(dataset.get("splits", ()))
+    splits = dataset.get("splits", {})
+    if not isinstance(splits, dict | DictConfig):
+        raise ConfigError(f"dataset.splits is {splits!r}; expected split rules by name, as in the file of the data set")
+    rules = list(splits)
     if rules and dataset.split_rule not in rules:
         raise ConfigError(
             f"dataset.split_rule={dataset.split_rule}: '{dataset.name}' has no such rule; there are: {', '.join(rules)}"
