@@ -1,6 +1,5 @@
 """Processes that work for another one hear no Ctrl-C: it is the parent's business."""
 
-import os
 import signal
 import threading
 import time
@@ -35,11 +34,22 @@ def test_no_process_of_a_pool_ever_hears_ctrl_c() -> None:
 
 def test_ctrl_c_waits_until_processes_are_started():
     """It may reach a thread that does not block it; the handler then runs here, in the middle of a start."""
-    inside = False
-    with pytest.raises(KeyboardInterrupt), workers._sigint_blocked():
-        other = threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGINT))
-        other.start()
-        other.join()
-        time.sleep(0.05)
-        inside = True
+    go, inside = threading.Event(), []
+
+    def press() -> None:
+        go.wait()
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+    other = threading.Thread(target=press)  # before the signal is blocked, which threads inherit
+    other.start()
+
+    def start() -> None:
+        with workers._sigint_blocked():
+            go.set()
+            other.join()
+            time.sleep(0.05)
+            inside.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        start()
     assert inside
