@@ -1,5 +1,7 @@
 """Code never comes from data: every file that a command reads is given a payload, and the command is typed."""
 
+import hashlib
+import json
 import shutil
 import sys
 import warnings
@@ -75,7 +77,10 @@ def changed(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
     change(content)
     path.write_text(yaml.safe_dump(content))
     if (exported := path.parents[2]).name == "exported":
-        write_hashes(exported)  # whoever sends a hostile export sends its hashes
+        write_hashes(exported)  # whoever sends a hostile export or run sends its hashes
+    if (facts := path.with_name("run.json")).exists():
+        hashed = json.loads(facts.read_text()) | {"config": hashlib.sha256(path.read_bytes()).hexdigest()}
+        facts.write_text(json.dumps(hashed))
 
 
 # Aliases of os.system that begin with an allowed package, and a module that runs code when it is imported.

@@ -83,6 +83,14 @@ def test_one_flipped_bit_in_the_last_checkpoint_is_refused_and_not_resumed_from(
 
 
 @pytest.mark.parametrize("use", [evaluate, export])
+def test_an_edited_configuration_is_refused(run: Path, use: Callable[[Path], int], capsys: pytest.CaptureFixture[str]):
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("dropout: 0.0", "dropout: 0.5"))
+    assert use(run) == 2
+    assert f"{config} is damaged: it was changed after the run began" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("use", [evaluate, export])
 def test_a_result_that_the_weights_do_not_give_is_refused(
     run: Path, use: Callable[[Path], int], capsys: pytest.CaptureFixture[str]
 ):

@@ -20,7 +20,7 @@ from mtlbench.experiment.plain import read_plain
 from mtlbench.experiment.sanity import SuspiciousMetricsWarning, suspicious
 from mtlbench.files import writing
 from mtlbench.metrics import Metrics
-from mtlbench.tracking.folder import CONFIG, RESULT, Facts, read_facts, read_result
+from mtlbench.tracking.folder import CONFIG, RESULT, Facts, check_config, read_facts, read_result
 from mtlbench.train.objective import TaskLosses
 from mtlbench.train.score import measure
 from mtlbench.train.selection import load_best
@@ -66,6 +66,7 @@ def open_run(folder: Path, device_name: str = "auto") -> Opened:
     if (folder / RESULT).exists():
         read_result(folder)  # refused where it was edited
     config = read_plain(folder / CONFIG, ("run.data", "dataset", "trainer", "model"))
+    check_config(folder)
     facts, data = read_facts(folder)[0], locate(config.dataset, Path(config.run.data))
     if data.fingerprint != facts.data:
         raise ConfigError(

@@ -125,12 +125,16 @@ class Result(TypedDict):
 
 
 def begin(folder: Path, facts: Facts) -> None:
-    """Write down what the run is, and that it runs. A run that is resumed in its folder stays the same attempt."""
+    """Write down what the run is, and that it runs. A run that is resumed in its folder stays the same attempt.
+
+    ``run.json`` holds the hash of ``config.yaml``, which has been written before.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     attempt = Attempt(key=uuid.uuid4().hex[:16], began=time.time_ns() // 1_000_000)
     if (folder / FACTS).exists():
         attempt = read_facts(folder)[1]
-    write_json(folder / FACTS, {**asdict(facts), "attempt": asdict(attempt)})
+    config = hashlib.sha256(read_content(folder / CONFIG)).hexdigest() if (folder / CONFIG).exists() else None
+    write_json(folder / FACTS, {**asdict(facts), "attempt": asdict(attempt), "config": config})
     write_status(folder, "running")
 
 
@@ -143,8 +147,23 @@ def read_facts(folder: Path) -> tuple[Facts, Attempt]:
     path = folder / FACTS
     values = read_json(TypeAdapter(dict[str, Any]), path, TRAIN_AGAIN)
     attempt = json.dumps(values.pop("attempt", None)).encode()
+    values.pop("config", None)  # see `check_config`
     facts = parse_json(TypeAdapter(Facts), json.dumps(values).encode(), path, TRAIN_AGAIN)
     return facts, parse_json(TypeAdapter(Attempt), attempt, path, TRAIN_AGAIN)
+
+
+def check_config(folder: Path) -> None:
+    """Compare ``config.yaml`` with its hash in ``run.json``; one of a version before 0.2 has none to compare.
+
+    Raises:
+        DamagedFileError: it was changed after the run began, or one of the two files is missing or damaged.
+    """
+    recorded = read_json(TypeAdapter(dict[str, Any]), folder / FACTS, TRAIN_AGAIN).get("config")
+    if recorded and hashlib.sha256(read_content(folder / CONFIG, TRAIN_AGAIN)).hexdigest() != recorded:
+        raise DamagedFileError(
+            f"{folder / CONFIG} is damaged: it was changed after the run began, so it is not what was trained. "
+            + TRAIN_AGAIN
+        )
 
 
 def write_status(folder: Path, state: State, reason: str | None = None) -> None:

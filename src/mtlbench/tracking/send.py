@@ -21,6 +21,7 @@ from mtlbench.tracking.folder import (
     RESULT,
     SENT,
     Facts,
+    check_config,
     check_journal,
     read_facts,
     read_status,
@@ -101,6 +102,7 @@ def send(folder: Path, uri: str, experiment: str) -> SendReport:
     """
     facts, _ = read_facts(folder)
     read_config(folder / CONFIG)
+    check_config(folder)
     _read_sent(folder)
     if (folder / RESULT).exists():
         check_journal(folder)
