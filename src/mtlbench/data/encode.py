@@ -176,7 +176,7 @@ class Encoder:
             counts[file, what, name] += int(number)
 
 
-def encode_inputs(  # what a store knows, the rows, and who is told of what they hold
+def encode_inputs(  # what a store knows, the rows, and a callback that counts their values
     schema: Schema,
     table: str,
     vocabularies: Mapping[str, Vocabulary],
@@ -193,7 +193,7 @@ def encode_inputs(  # what a store knows, the rows, and who is told of what they
         table: whose rows these are.
         vocabularies, scales: by name.
         batch: a column for each field of the table, see `mtlbench.data.raw.Block`; bags no longer than their fields.
-        note: told for each field in which rows there is a value, an ``unknown`` one, or a number is ``missing``.
+        note: called for each field with the rows that hold a value, an ``unknown`` one, or whose number is ``missing``.
         blank_unfit: whether a number outside the limits of its scale is written as missing instead of refused.
 
     Raises:

@@ -26,7 +26,7 @@ class Vocabulary:
     other: it has an index of its own where training rows lack the field often enough.
 
     Departure: AITM's preparation merges missing and rare values into one id. That a field is absent is information
-    of its own (a user without profile), so they are told apart.
+    of its own (a user without profile), so they have separate ids.
 
     Attributes:
         values: int64 or string, at most one of them null.

@@ -1,4 +1,4 @@
-"""What a trained model shows of itself, and what it predicts, on a split of its data."""
+"""Diagnostics and predictions of a trained model on a split of its data."""
 
 from collections.abc import Callable, Mapping
 
