@@ -1,4 +1,4 @@
-"""AITM: tasks in the order in which they happen, each told by attention what the one before it knows."""
+"""AITM: tasks in the order in which they happen; attention transfers information from each to the next."""
 
 from collections.abc import Sequence
 
@@ -23,7 +23,7 @@ class AITM(nn.Module):
         layers: widths of each task's perceptron; its last is the width of z.
         calibrator_weight: weight of the penalty; 0 switches it off.
         shared_attention: one attention for all pairs of tasks, or one for each pair.
-        dropout: behind every hidden layer, and behind what is told.
+        dropout: behind every hidden layer, and behind the transferred information.
         embedding_std: see `FieldEmbedding`.
 
     Shape: `Batch` of B rows -> logits ``[B, T]``.
@@ -81,13 +81,13 @@ class AITM(nn.Module):
         return logits_BT
 
     def diagnostics(self, batch: Batch) -> dict[str, Tensor]:
-        """``attention`` ``[T - 1, B]``: the share of what each task but the first is told in what it knows."""
+        """``attention`` ``[T - 1, B]``: weight of the transferred information, for each task but the first."""
         tokens = self._states(batch)[1]
         told = [self._attention(pair).weights(token_UBH)[0] for pair, token_UBH in enumerate(tokens)]
         return {"attention": torch.stack(told)} if told else {}
 
     def _states(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
-        """z of all tasks ``[T, B, H]``, and what each task but the first attends to: what it is told, and its own q."""
+        """z of all tasks ``[T, B, H]``, and what each task but the first attends to: transferred and own."""
         q_TBH = self.bottoms(self.fields(batch).flatten(1)[None])
         z, tokens = [q_TBH[0]], []
         for pair, linear in enumerate(self.told):

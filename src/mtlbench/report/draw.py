@@ -2,7 +2,7 @@
 
 No ``pyplot``: a figure is an object like any other, drawn the same in every process and thread. What stands on the
 drawing survives copying it without its page, so the marks (simulated, scaled) and what is missing are part of it.
-Series are told apart by colour, and also by marker, dash or hatch.
+Series differ in colour, and also in marker, dash or hatch.
 """
 
 import re
