@@ -25,11 +25,12 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from mtlbench.data.layout import ROWS
+from mtlbench.datasets.aliccp.layout import USUAL
+
 # Every process of a pool imports this file anew, so what is slow to import (torch, Hydra) waits until it is needed;
 # at the top it took three quarters of the time that is measured here.
-from mtlbench.data.raw import ROWS
-from mtlbench.data.workers import cores
-from mtlbench.datasets.aliccp.layout import USUAL
+from mtlbench.ingest.workers import cores
 
 if TYPE_CHECKING:
     from mtlbench.experiment.data import Data
@@ -59,9 +60,9 @@ class Measured:
 
 def prepare_once(data: "Data", scratch: Path) -> None:
     """Everything that `mtlbench prepare` does once the raw files are there."""
-    from mtlbench.data.manifest import Provenance
-    from mtlbench.data.prepare import prepare
     from mtlbench.experiment.build import build
+    from mtlbench.ingest.manifest import Provenance
+    from mtlbench.ingest.prepare import prepare
 
     store = prepare(
         data.reader,

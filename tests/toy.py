@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mtlbench.data.raw import KEY, LINE, ROWS, Block, RawFile, Rejected, Shard
+from mtlbench.data.layout import ROWS
+from mtlbench.ingest.protocol import KEY, LINE, Block, RawFile, Rejected, Shard
 from mtlbench.schema import Field, Task
 
 TAGS, HISTORY, EMBEDDING = 3, 4, 2

@@ -1,8 +1,9 @@
-"""Names of files in errors of the operating system."""
+"""Files: content hashes, and names of files in errors of the operating system."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import file_digest
 from pathlib import Path
 
 
@@ -22,3 +23,9 @@ def writing(path: Path) -> Iterator[None]:
         if error.errno is not None and error.filename is None:
             error.strerror, error.filename = os.strerror(error.errno), str(path)
         raise
+
+
+def checksum(path: Path) -> str:
+    """sha256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()

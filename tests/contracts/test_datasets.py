@@ -11,11 +11,11 @@ from sklearn.metrics import roc_auc_score
 
 from mtlbench.cli.compose import compose
 from mtlbench.cli.show import store_text
-from mtlbench.data.manifest import accounts
-from mtlbench.data.raw import RawError
 from mtlbench.data.store import SPLITS, Store
 from mtlbench.experiment.build import build
 from mtlbench.experiment.data import Data, locate, simulated, stored
+from mtlbench.ingest.manifest import accounts
+from mtlbench.ingest.protocol import RawError
 
 CONF = Path(__file__).parents[2] / "conf" / "dataset"
 NAMES = sorted(path.stem for path in CONF.glob("[!_]*.yaml"))

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from mtlbench.data.loader import Rows, order
-from mtlbench.data.prepare import Provenance, prepare
 from mtlbench.data.split import by_key
+from mtlbench.ingest.prepare import Provenance, prepare
 from toy import Toy, write_toy
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mtlbench.data.prepare import Provenance, prepare
 from mtlbench.data.split import by_key
 from mtlbench.data.store import StoreError, open_store
+from mtlbench.ingest.prepare import Provenance, prepare
 from toy import Toy, write_toy
 
 

@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mtlbench.data import lines as text_lines
-from mtlbench.data.raw import LINE, ROWS, Block, RawError, Rejected, Shard
 from mtlbench.datasets.aliccp import plain, quick
 from mtlbench.datasets.aliccp.dataset import AliCCP
 from mtlbench.datasets.aliccp.layout import ALL, COMMON, RAW_FIELDS, USUAL, fields_of
 from mtlbench.datasets.aliccp.plain import BadLineError, read_line
+from mtlbench.ingest import lines as text_lines
+from mtlbench.ingest.protocol import LINE, ROWS, Block, RawError, Rejected, Shard
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "aliccp"
 KEY = "00ff00ff00ff00ff"

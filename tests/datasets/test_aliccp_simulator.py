@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from mtlbench.data.raw import Shard
 from mtlbench.datasets.aliccp import simulator, text
 from mtlbench.datasets.aliccp import world as planted
 from mtlbench.datasets.aliccp.dataset import AliCCP
 from mtlbench.datasets.aliccp.layout import BY_CODE
 from mtlbench.datasets.aliccp.simulator import CLICK_AND_CONVERSION, PAST_ITEMS, TEST, TRAIN, calibrated, sigmoid
 from mtlbench.datasets.aliccp.world import Piece, World
+from mtlbench.ingest.protocol import Shard
 
 ROWS = 60_000
 

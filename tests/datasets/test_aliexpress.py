@@ -21,15 +21,15 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
 from decoded import decoded
-from mtlbench.data import lines as text_lines
-from mtlbench.data.parse import cut_file
-from mtlbench.data.prepare import Provenance, prepare
-from mtlbench.data.raw import KEY, LINE, ROWS, Block, RawError, Rejected
 from mtlbench.data.split import by_train_group
 from mtlbench.data.store import SPLITS, Store
 from mtlbench.datasets.aliexpress import simulator
 from mtlbench.datasets.aliexpress.dataset import AliExpress
 from mtlbench.datasets.aliexpress.layout import PAGE
+from mtlbench.ingest import lines as text_lines
+from mtlbench.ingest.parse import cut_file
+from mtlbench.ingest.prepare import Provenance, prepare
+from mtlbench.ingest.protocol import KEY, LINE, ROWS, Block, RawError, Rejected
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "aliexpress"
 needs_real_rows = pytest.mark.skipif(not REAL.is_dir(), reason=f"the real rows are not in {REAL}")

@@ -14,14 +14,14 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from mtlbench.data.parse import cut_file
-from mtlbench.data.prepare import Provenance, prepare
-from mtlbench.data.raw import LINE, Block, RawError, RawFile
 from mtlbench.data.split import halve_test
 from mtlbench.data.store import Store
 from mtlbench.datasets import census
 from mtlbench.datasets.census import COLLEGE, COLUMNS, NOMINAL, NUMBERS, Census
 from mtlbench.datasets.census_simulator import CATEGORIES, RATES
+from mtlbench.ingest.parse import cut_file
+from mtlbench.ingest.prepare import Provenance, prepare
+from mtlbench.ingest.protocol import LINE, Block, RawError, RawFile
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "census"
 

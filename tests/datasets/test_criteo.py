@@ -15,11 +15,6 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from mtlbench.cli.compose import compose
-from mtlbench.data import lines as text_lines
-from mtlbench.data.manifest import Provenance
-from mtlbench.data.parse import cut_file
-from mtlbench.data.prepare import prepare
-from mtlbench.data.raw import LINE, Block, RawError, Rejected, Shard
 from mtlbench.data.split import TEST, TRAIN, Candidates, at_random, stratified
 from mtlbench.data.store import SPLITS, Store
 from mtlbench.datasets.criteo import quick, simulator
@@ -27,6 +22,11 @@ from mtlbench.datasets.criteo.dataset import Criteo, squared_log_bucket
 from mtlbench.datasets.criteo.plain import CATEGORIES, COLUMNS, NUMBERS
 from mtlbench.datasets.criteo.simulator import MISSING, RATE, World, hashed
 from mtlbench.experiment.data import locate, stored
+from mtlbench.ingest import lines as text_lines
+from mtlbench.ingest.manifest import Provenance
+from mtlbench.ingest.parse import cut_file
+from mtlbench.ingest.prepare import prepare
+from mtlbench.ingest.protocol import LINE, Block, RawError, Rejected, Shard
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "criteo"
 RAW = Criteo(numbers="standardise", compress=False)
@@ -151,7 +151,7 @@ class TestTheFormat:
             monkeypatch.setattr(text_lines, "PIECE_BYTES", size)
             assert rows(read(path, b"\n".join(text))) == whole
             assert rejected(read(path, b"\n".join(text))) == refusals
-        monkeypatch.setattr("mtlbench.data.parse.SHARD_BYTES", 10_000)
+        monkeypatch.setattr("mtlbench.ingest.parse.SHARD_BYTES", 10_000)
         found = [rows(list(RAW.read(part))) for part in cut_file(path, RAW.files[0])]
         assert len(found) > 10
         assert [row[1:] for part in found for row in part] == [row[1:] for row in whole]

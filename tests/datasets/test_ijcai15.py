@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mtlbench.data import parse
-from mtlbench.data.parse import cut_file
-from mtlbench.data.prepare import Provenance, prepare
-from mtlbench.data.raw import ROWS, Arranged, RawError
 from mtlbench.data.split import by_time
 from mtlbench.datasets.ijcai15.dataset import AFTERWARDS, IJCAI15
 from mtlbench.datasets.ijcai15.layout import LOG, USERS
+from mtlbench.ingest import parse
+from mtlbench.ingest.parse import cut_file
+from mtlbench.ingest.prepare import Provenance, prepare
+from mtlbench.ingest.protocol import ROWS, Arranged, RawError
 
 LOG_HEADER = "user_id,item_id,cat_id,seller_id,brand_id,time_stamp,action_type"
 USER_HEADER = "user_id,age_range,gender"

@@ -11,8 +11,6 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from decoded import decoded
-from mtlbench.data.prepare import Provenance, prepare
-from mtlbench.data.raw import RawError
 from mtlbench.data.split import by_time
 from mtlbench.data.store import SPLITS, Store
 from mtlbench.datasets.ijcai15.dataset import AFTERWARDS, IJCAI15
@@ -20,6 +18,8 @@ from mtlbench.datasets.ijcai15.layout import LOG, USERS
 from mtlbench.datasets.ijcai15.simulator import RATES, calibrated, lived
 from mtlbench.datasets.ijcai15.windows import Windows
 from mtlbench.datasets.ijcai15.world import BAGS, SHARES, Crowd, World
+from mtlbench.ingest.prepare import Provenance, prepare
+from mtlbench.ingest.protocol import RawError
 
 TRUTH = f"{LOG}.truth.npy"
 STARTS = (1027, 1030, 1102, 1105, 1108)

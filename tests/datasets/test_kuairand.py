@@ -14,11 +14,11 @@ import pytest
 
 from damage import damaged
 from mtlbench.cli import main
-from mtlbench.data.parse import cut_file
-from mtlbench.data.raw import LINE, ROWS, Block, RawError, RawFile
 from mtlbench.data.store import Store, open_store
 from mtlbench.datasets.kuairand.dataset import KuaiRand
 from mtlbench.datasets.kuairand.layout import DEFAULT, SIGNALS, USER, VIDEO
+from mtlbench.ingest.parse import cut_file
+from mtlbench.ingest.protocol import LINE, ROWS, Block, RawError, RawFile
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "kuairand"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason=f"no published rows in {REAL}")

@@ -22,15 +22,15 @@ from pyarrow import parquet
 from decoded import decoded
 from mtlbench.cli import main
 from mtlbench.cli.compose import compose
-from mtlbench.data.assign import SplitRule
-from mtlbench.data.parse import cut_file
-from mtlbench.data.prepare import Provenance, prepare
-from mtlbench.data.raw import LINE, ROWS, Block, RawError
 from mtlbench.data.split import at_random, by_group, by_time, halve_test
 from mtlbench.data.store import SPLITS, Store, open_store
 from mtlbench.datasets.parquet import dataset as module
 from mtlbench.datasets.parquet.dataset import ParquetFolder
 from mtlbench.experiment.data import locate
+from mtlbench.ingest.parse import cut_file
+from mtlbench.ingest.prepare import Provenance, prepare
+from mtlbench.ingest.protocol import LINE, ROWS, Block, RawError
+from mtlbench.ingest.splits import SplitRule
 
 EXAMPLE_COMMAND = (
     "train model=mmoe dataset=parquet dataset.raw=mine dataset.schema=mine.yaml dataset.split_rule=by_time"

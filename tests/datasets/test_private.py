@@ -9,9 +9,6 @@ import numpy as np
 import pytest
 
 from mtlbench.cli.compose import compose
-from mtlbench.data.parse import cut_file
-from mtlbench.data.prepare import Provenance, prepare
-from mtlbench.data.raw import LINE, RawError
 from mtlbench.data.split import Candidates, at_random
 from mtlbench.data.store import SPLITS, Store
 from mtlbench.datasets import private
@@ -20,6 +17,9 @@ from mtlbench.datasets.private_simulator import Knobs, World, calibrated
 from mtlbench.experiment.build import build
 from mtlbench.experiment.data import locate
 from mtlbench.experiment.run import train
+from mtlbench.ingest.parse import cut_file
+from mtlbench.ingest.prepare import Provenance, prepare
+from mtlbench.ingest.protocol import LINE, RawError
 
 NAMES = ("alipay", "xiaomi")
 

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 
 from damage import damaged
-from mtlbench.data import lines, parse
-from mtlbench.data.delimited import HEADER
-from mtlbench.data.parse import cut_file
-from mtlbench.data.prepare import Provenance, prepare
-from mtlbench.data.raw import LINE, ROWS, Block, RawError, RawFile
 from mtlbench.data.split import by_time
 from mtlbench.data.store import Store
 from mtlbench.datasets.wechat.dataset import DUPLICATE, WeChat
 from mtlbench.datasets.wechat.layout import EMBEDDING, FEED, POSITIVES
+from mtlbench.ingest import lines, parse
+from mtlbench.ingest.csv import HEADER
+from mtlbench.ingest.parse import cut_file
+from mtlbench.ingest.prepare import Provenance, prepare
+from mtlbench.ingest.protocol import LINE, ROWS, Block, RawError, RawFile
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "wechat"
 DATASET = WeChat()

@@ -11,7 +11,6 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from mtlbench.cli.compose import compose
-from mtlbench.data.prepare import Provenance, prepare
 from mtlbench.data.split import by_time
 from mtlbench.data.store import SPLITS, Store
 from mtlbench.datasets.wechat.dataset import WeChat
@@ -20,6 +19,7 @@ from mtlbench.datasets.wechat.simulator import DEMO, OFFICIAL, calibrated
 from mtlbench.datasets.wechat.text import FIRST_TOPIC_TAG
 from mtlbench.datasets.wechat.world import MOST_ROWS_OF_A_USER, USERS_PER_PIECE, World
 from mtlbench.experiment.run import train
+from mtlbench.ingest.prepare import Provenance, prepare
 
 ROWS = 6000
 ACTIONS = ("like", "forward")

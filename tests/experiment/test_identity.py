@@ -7,11 +7,11 @@ import pytest
 from omegaconf import DictConfig
 
 from mtlbench.cli.compose import compose
-from mtlbench.data.raw import RawError
 from mtlbench.experiment.build import build, check, fill
 from mtlbench.experiment.data import SimulatedDataWarning, locate, simulated
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.identity import run_identity
+from mtlbench.ingest.protocol import RawError
 from mtlbench.train.settings import Settings
 
 BASE = ["model=mmoe", "dataset=census", "dataset.source=simulated", "dataset.simulator.rows=600"]

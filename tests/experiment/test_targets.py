@@ -57,7 +57,7 @@ def test_what_is_refused(where: str, name: object, reason: str):
         ("optimizer.dense", "mtlbench.train.optimizers.LazyAdam"),
         ("dataset.reader", "mtlbench.datasets.parquet.dataset.ParquetFolder"),
         ("dataset.split", "mtlbench.data.split.by_time"),
-        ("dataset.relabel", "mtlbench.experiment.confidence.labels.ConfidenceLabels"),
+        ("dataset.relabel", "mtlbench.relabel.confidence.ConfidenceLabels"),
         ("virtual_gradient", "mtlbench.nn.virtual_gradient.VirtualGradient"),
         ("draws", "mtlbench.reproduce.figures.selection.shares"),
     ],

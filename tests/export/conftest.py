@@ -9,10 +9,11 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from mtlbench.cli.compose import compose
-from mtlbench.data.raw import KEY, ROWS, Shard
+from mtlbench.data.layout import ROWS
 from mtlbench.experiment.allowed import ALLOW
 from mtlbench.experiment.run import train
 from mtlbench.export.bundle import Exported, export_run
+from mtlbench.ingest.protocol import KEY, Shard
 from toy import Toy, write_toy
 
 DATASET = {

@@ -9,9 +9,9 @@ from omegaconf import DictConfig, OmegaConf
 from mtlbench.cli.choices import GROUPS, choices, conf_folder, options
 from mtlbench.cli.compose import compose
 from mtlbench.cli.render import head_text, kept_text, metrics_text, table
-from mtlbench.data.manifest import accounts
 from mtlbench.data.store import SPLITS, Store
-from mtlbench.data.unknown import warnings_about
+from mtlbench.ingest.manifest import accounts
+from mtlbench.ingest.unknown import warnings_about
 from mtlbench.tracking.parameters import flatten
 
 USAGE = """usage: mtlbench show <group>=<choice> [<key>=<value> ...]     e.g. show model=dephn, show dataset=aliccp
@@ -148,9 +148,9 @@ def _split_cells(manifest: dict[str, Any], name: str, tasks: list[str]) -> list[
 
 
 def _dataset_text(config: DictConfig) -> str:
-    from mtlbench.data.raw import RawError
     from mtlbench.data.store import open_store
     from mtlbench.experiment.data import locate
+    from mtlbench.ingest.protocol import RawError
 
     try:
         data = locate(config.dataset, Path(config.run.data))

@@ -15,10 +15,8 @@ import torch
 from torch import Tensor
 
 from mtlbench.data import matrices
-from mtlbench.data.encode import POINTER
+from mtlbench.data.layout import POINTER, SIDE_COLUMNS
 from mtlbench.schema import Batch, Schema
-
-EXTRAS = ("group", "source", "time")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,7 +96,7 @@ class Rows:
             labels=columns["labels"].index_select(0, index).float(),
             observed=columns["observed"].index_select(0, index) if "observed" in columns else None,
             row=index,
-            **{name: columns[name].index_select(0, index) if name in columns else None for name in EXTRAS},
+            **{name: columns[name].index_select(0, index) if name in columns else None for name in SIDE_COLUMNS},
         )
 
 

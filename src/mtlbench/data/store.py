@@ -10,9 +10,9 @@ from typing import Any, Self
 
 from tqdm import tqdm
 
-from mtlbench.data.identity import checksum
 from mtlbench.data.loader import Rows, read_rows
 from mtlbench.data.vocabulary import Vocabulary
+from mtlbench.files import checksum
 from mtlbench.schema import Schema
 
 FORMAT = 2

@@ -20,7 +20,7 @@ from typing import BinaryIO, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtlbench.data.raw import LINE, ROWS, Block, RawError, RawFile, Rejected, Shard
+from mtlbench.ingest.protocol import LINE, ROWS, Block, RawError, RawFile, Rejected, Shard
 from mtlbench.schema import Field, Task
 
 COLUMNS = (
@@ -183,7 +183,7 @@ class Census:
         )
 
     def read(self, shard: Shard) -> Iterator[Block]:
-        """Read a file in blocks; see `mtlbench.data.raw`."""
+        """Read a file in blocks; see `mtlbench.ingest.protocol`."""
         try:
             with _open(shard.path) as file:
                 first = 0

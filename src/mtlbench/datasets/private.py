@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mtlbench.data.cells import Id, OneOf
-from mtlbench.data.delimited import Column, read_table
-from mtlbench.data.raw import ROWS, Block, RawError, RawFile, Shard
+from mtlbench.ingest.cells import Id, OneOf
+from mtlbench.ingest.csv import Column, read_table
+from mtlbench.ingest.protocol import ROWS, Block, RawError, RawFile, Shard
 from mtlbench.schema import Field, Task
 
 PROFILE = {"segment": 20, "city": 300, "age": 8}
@@ -95,7 +95,7 @@ class Private:
         )
 
     def read(self, shard: Shard) -> Iterator[Block]:
-        """The lines of a shard in blocks; see `mtlbench.data.raw.Block`.
+        """The lines of a shard in blocks; see `mtlbench.ingest.protocol.Block`.
 
         Raises:
             RawError: the file was not written by a simulator.

@@ -17,17 +17,17 @@ from typing import Any, Literal
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from mtlbench.data.identity import raw_identity
-from mtlbench.data.prepare import Provenance, prepare
-from mtlbench.data.raw import RawDataset, RawError
 from mtlbench.data.store import Store, open_store
 from mtlbench.experiment.build import build, fill
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.plain import refuse_interpolations, reserved_keys
-from mtlbench.experiment.relabel import Relabel, relabelled
 from mtlbench.experiment.schema_file import parse_schema
 from mtlbench.files import writing
+from mtlbench.ingest.checksums import raw_identity
+from mtlbench.ingest.prepare import Provenance, prepare
+from mtlbench.ingest.protocol import RawDataset, RawError
 from mtlbench.locking import locked
+from mtlbench.relabel.store import Relabel, relabelled
 from mtlbench.schema import Task
 from mtlbench.tracking.parameters import PLACES
 

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from mtlbench.data import bags
-from mtlbench.data.raw import WEIGHT_SUFFIX
 from mtlbench.data.vocabulary import Vocabulary
+from mtlbench.ingest.protocol import WEIGHT_SUFFIX
 from mtlbench.schema import Schema
 
 EXACT = {16: 2**11, 32: 2**24, 64: 2**53}

@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from mtlbench.data.raw import WEIGHT_SUFFIX
 from mtlbench.data.store import Store
 from mtlbench.data.vocabulary import UNKNOWN, Vocabulary
 from mtlbench.export.inputs import Inputs
+from mtlbench.ingest.protocol import WEIGHT_SUFFIX
 from mtlbench.schema import PADDING, Field
 
 

@@ -1,11 +1,11 @@
 """Content hashes of an exported folder's files, as ``sha256sum -c SHA256SUMS`` reads them."""
 
-import hashlib
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
 from mtlbench.experiment.errors import ConfigError
+from mtlbench.files import checksum
 
 SUMS = "SHA256SUMS"
 
@@ -17,7 +17,7 @@ class NoHashesWarning(UserWarning):
 def write_hashes(folder: Path) -> None:
     """Write ``SHA256SUMS``: a line for each file below a folder, hash and path."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SUMS)
-    lines = [f"{_hash(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
+    lines = [f"{checksum(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
 
 
@@ -47,13 +47,8 @@ def check_hashes(folder: Path, wanted: Iterable[Path]) -> None:
         path = folder / name
         if not path.is_file():
             raise ConfigError(f"{path} is missing, but {SUMS} names it. Export the run again, or copy the folder again")
-        if _hash(path) != recorded:
+        if checksum(path) != recorded:
             raise ConfigError(
                 f"{path} is damaged, or was changed: its SHA-256 is not that of {folder / SUMS}. Export the run again, "
                 "or copy the folder again"
             )
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,12 +12,13 @@ import numpy as np
 import pyarrow as pa
 
 from mtlbench.data import bags
-from mtlbench.data.encode import encode_inputs
+from mtlbench.data.layout import ROWS
 from mtlbench.data.numbers import Scale
-from mtlbench.data.raw import ROWS, WEIGHT_SUFFIX
 from mtlbench.data.store import Store
 from mtlbench.data.vocabulary import Vocabulary
 from mtlbench.export.columns import Column, ColumnError, checked, columns_of
+from mtlbench.ingest.encode import encode_inputs
+from mtlbench.ingest.protocol import WEIGHT_SUFFIX
 from mtlbench.schema import Schema
 
 INPUTS = "inputs.json"

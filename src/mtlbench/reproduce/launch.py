@@ -21,9 +21,9 @@ from typing import Any, Literal
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from mtlbench.data.workers import cores
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.run import BusyError, train
+from mtlbench.ingest.workers import cores
 from mtlbench.reproduce.plan import PlannedRun
 
 Kind = Literal["basic", "joblib", "submitit_local", "submitit_slurm"]

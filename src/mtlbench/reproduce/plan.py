@@ -11,9 +11,10 @@ from typing import Protocol
 
 from omegaconf import DictConfig, OmegaConf
 
-from mtlbench.data.raw import ROWS, RawFile
+from mtlbench.data.layout import ROWS
 from mtlbench.experiment.data import Data, locate
 from mtlbench.experiment.identity import run_identity
+from mtlbench.ingest.protocol import RawFile
 from mtlbench.reproduce.table import RowSpec
 from mtlbench.tracking.files import DamagedFileError
 from mtlbench.tracking.folder import read_result

@@ -13,11 +13,11 @@ from typing import Literal, get_args
 import numpy as np
 import pyarrow as pa
 
-from mtlbench.data.lines import read_blocks
-from mtlbench.data.raw import KEY, LINE, ROWS, WEIGHT_SUFFIX, Block, RawFile, Rejected, Shard
 from mtlbench.datasets.aliccp import plain, quick
 from mtlbench.datasets.aliccp.layout import ALL, BY_CODE, COMMON, DIN, TARGETS, USUAL, RawField
 from mtlbench.datasets.aliccp.plain import BadLineError, Line
+from mtlbench.ingest.lines import read_blocks
+from mtlbench.ingest.protocol import KEY, LINE, ROWS, WEIGHT_SUFFIX, Block, RawFile, Rejected, Shard
 from mtlbench.schema import Field, Task
 
 FieldSet = Literal["usual", "all", "din"]
@@ -89,7 +89,7 @@ class AliCCP:
         )
 
     def read(self, shard: Shard) -> Iterator[Block]:
-        """The lines of a shard in blocks; see `mtlbench.data.raw.Block`.
+        """The lines of a shard in blocks; see `mtlbench.ingest.protocol.Block`.
 
         Raises:
             RawError: the file is no text file of lines.

@@ -8,7 +8,7 @@ common file ``common_feature_index,feature_num,feature_list``; there is no heade
 from dataclasses import dataclass
 from typing import Literal
 
-from mtlbench.data.raw import ROWS
+from mtlbench.ingest.protocol import ROWS
 
 COMMON = "common"
 """Name of the dimension table: what the impressions of one user at one moment have in common."""

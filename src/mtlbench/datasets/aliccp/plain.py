@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mtlbench.data.raw import ROWS
 from mtlbench.datasets.aliccp.layout import BY_CODE, COMMAS, LARGEST_ID
+from mtlbench.ingest.protocol import ROWS
 
 NUMBER = re.compile(rb"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 DIGITS = re.compile(rb"[0-9]{1,18}")

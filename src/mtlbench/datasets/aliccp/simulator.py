@@ -19,10 +19,10 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from mtlbench.data.workers import cores, each
 from mtlbench.datasets.aliccp.text import common_lines, skeleton_lines
 from mtlbench.datasets.aliccp.world import KEYS_PER_PIECE, PUBLISHED_ROWS, SPREAD, TEST, TRAIN, World
 from mtlbench.datasets.odds import intercept, sigmoid
+from mtlbench.ingest.workers import cores, each
 
 Rates = Literal["auto", "official", "demo"]
 CLICK_AND_CONVERSION = {"official": (1_644_256 / PUBLISHED_ROWS, 8_802 / 1_644_256), "demo": (0.2, 0.2)}

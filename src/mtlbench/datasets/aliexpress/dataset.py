@@ -16,9 +16,6 @@ from typing import Literal, get_args
 import numpy as np
 import pyarrow as pa
 
-from mtlbench.data.cells import Id, Number, OneOf
-from mtlbench.data.delimited import Column, read_table
-from mtlbench.data.raw import KEY, ROWS, Block, RawFile, Shard
 from mtlbench.datasets.aliexpress.layout import (
     ITEM_COLUMNS,
     ITEM_IDS,
@@ -30,6 +27,9 @@ from mtlbench.datasets.aliexpress.layout import (
     PAGE_NUMBERS,
     SEARCH_ID,
 )
+from mtlbench.ingest.cells import Id, Number, OneOf
+from mtlbench.ingest.csv import Column, read_table
+from mtlbench.ingest.protocol import KEY, ROWS, Block, RawFile, Shard
 from mtlbench.schema import Field, Task
 
 Country = Literal["NL", "ES", "FR", "US", "RU"]
@@ -114,7 +114,7 @@ class AliExpress:
         )
 
     def read(self, shard: Shard) -> Iterator[Block]:
-        """The lines of a shard in blocks; see `mtlbench.data.raw.Block`."""
+        """The lines of a shard in blocks; see `mtlbench.ingest.protocol.Block`."""
         names = None if self.form == "processed" else PAGE_COLUMNS if shard.file.table == PAGE else ITEM_COLUMNS
         for block in read_table(shard, _columns(self.form, shard.file.table), names=names):
             yield replace(block, columns=self._arranged(block.columns, shard.file))

@@ -19,10 +19,10 @@ from typing import Literal, get_args
 import numpy as np
 import pyarrow as pa
 
-from mtlbench.data.lines import read_blocks
-from mtlbench.data.raw import LINE, ROWS, Block, RawFile, Rejected, Shard
 from mtlbench.datasets.criteo import plain, quick
 from mtlbench.datasets.criteo.plain import CATEGORIES, LONGEST_NUMBER, NUMBERS, BadLineError, Line
+from mtlbench.ingest.lines import read_blocks
+from mtlbench.ingest.protocol import LINE, ROWS, Block, RawFile, Rejected, Shard
 from mtlbench.schema import Field, Task
 
 Numbers = Literal["log2_bucket", "standardise"]
@@ -91,7 +91,7 @@ class Criteo:
         return tuple(Field(name=name, kind=kind) for name in NUMBERS) + tuple(Field(name=name) for name in CATEGORIES)
 
     def read(self, shard: Shard) -> Iterator[Block]:
-        """The lines of a shard in blocks; see `mtlbench.data.raw.Block`.
+        """The lines of a shard in blocks; see `mtlbench.ingest.protocol.Block`.
 
         Raises:
             RawError: the file is no text file of lines.

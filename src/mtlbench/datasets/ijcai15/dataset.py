@@ -19,10 +19,6 @@ from typing import get_args
 import numpy as np
 import pyarrow as pa
 
-from mtlbench.data.encode import truth_path
-from mtlbench.data.parse import cut_file
-from mtlbench.data.raw import LINE, ROWS, Arranged, Block, RawError, RawFile, Shard
-from mtlbench.data.workers import each
 from mtlbench.datasets.ijcai15.gather import (
     BEHAVIOUR,
     COUNTS,
@@ -38,6 +34,10 @@ from mtlbench.datasets.ijcai15.layout import LOG, USERS, day_of_year
 from mtlbench.datasets.ijcai15.scatter import Scatter, Scattered
 from mtlbench.datasets.ijcai15.users import read_users
 from mtlbench.datasets.ijcai15.windows import Windows
+from mtlbench.ingest.encode import truth_path
+from mtlbench.ingest.parse import cut_file
+from mtlbench.ingest.protocol import LINE, ROWS, Arranged, Block, RawError, RawFile, Shard
+from mtlbench.ingest.workers import each
 from mtlbench.schema import Field, Task
 
 Refuse = Callable[[Path, int, str, bytes], None]
@@ -138,7 +138,7 @@ class IJCAI15:
         )
 
     def arrange(self, sources: Mapping[str, Path], folder: Path, refuse: Refuse, processes: int) -> Arranged:
-        """Samples, users and behaviours out of the log; see `mtlbench.data.raw.Arranging`.
+        """Samples, users and behaviours out of the log; see `mtlbench.ingest.protocol.Arranging`.
 
         The log is read once, by shards, into buckets of users about as large as a shard; then bucket by bucket becomes
         samples. A process has one shard or bucket in memory, whatever the size of the log.
@@ -183,7 +183,7 @@ class IJCAI15:
         )
 
     def read(self, shard: Shard) -> Iterator[Block]:
-        """The rows of an arranged file in blocks; see `mtlbench.data.raw`."""
+        """The rows of an arranged file in blocks; see `mtlbench.ingest.protocol`."""
         first = 0
         with pa.memory_map(str(shard.path)) as file:
             reader = pa.ipc.open_file(file)

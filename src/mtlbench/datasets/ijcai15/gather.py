@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from mtlbench.data.encode import truth_path
-from mtlbench.data.raw import KEY, WEIGHT_SUFFIX, RawError
 from mtlbench.datasets.ijcai15.layout import ACTIONS, EVENT, FAVOURITE, MISSING, MONTH_DAYS, PURCHASE, Integers
 from mtlbench.datasets.ijcai15.past import Events, Past, runs
 from mtlbench.datasets.ijcai15.scatter import Scattered
 from mtlbench.datasets.ijcai15.windows import OUTSIDE, Windows
+from mtlbench.ingest.encode import truth_path
+from mtlbench.ingest.protocol import KEY, WEIGHT_SUFFIX, RawError
 
 Sample = Literal["pair", "pair_day"]
 Bools = npt.NDArray[np.bool_]

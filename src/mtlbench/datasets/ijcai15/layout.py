@@ -8,8 +8,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtlbench.data.cells import Id, OneOf
-from mtlbench.data.delimited import Column
+from mtlbench.ingest.cells import Id, OneOf
+from mtlbench.ingest.csv import Column
 
 LOG, USERS = "user_log_format1.csv", "user_info_format1.csv"
 ACTIONS = CLICK, CART, PURCHASE, FAVOURITE = (0, 1, 2, 3)

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from mtlbench.data.delimited import HEADER, read_table
-from mtlbench.data.raw import LINE, Rejected, Shard
 from mtlbench.data.split import mix
 from mtlbench.datasets.ijcai15.layout import EVENT, LOG_COLUMNS, MISSING, USERS, Integers
 from mtlbench.datasets.ijcai15.users import texts
+from mtlbench.ingest.csv import HEADER, read_table
+from mtlbench.ingest.protocol import LINE, Rejected, Shard
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

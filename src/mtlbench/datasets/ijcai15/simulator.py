@@ -22,8 +22,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtlbench.data.delimited import Column
-from mtlbench.data.encode import truth_path
 from mtlbench.datasets.ijcai15.layout import (
     CART,
     CLICK,
@@ -41,6 +39,8 @@ from mtlbench.datasets.ijcai15.layout import (
 from mtlbench.datasets.ijcai15.windows import OUTSIDE, Windows
 from mtlbench.datasets.ijcai15.world import FIRST, LAST, PUBLISHED_ROWS, SHARES, Crowd, World
 from mtlbench.datasets.odds import intercept
+from mtlbench.ingest.csv import Column
+from mtlbench.ingest.encode import truth_path
 
 RATES = np.array((0.12, 0.09))
 """Of favourites and purchases among pairs, an assumption: 6.4 % and 4.7 % of the log's lines outside the Double 11, at

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from mtlbench.data.delimited import HEADER, read_table
-from mtlbench.data.raw import KEY, LINE, RawFile, Shard
 from mtlbench.datasets.ijcai15.layout import USER_COLUMNS, Integers
+from mtlbench.ingest.csv import HEADER, read_table
+from mtlbench.ingest.protocol import KEY, LINE, RawFile, Shard
 
 
 def read_users(

@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-from mtlbench.data.delimited import read_table
-from mtlbench.data.raw import ROWS, Block, RawFile, Shard
 from mtlbench.datasets.kuairand.folder import EARLY, Logs, Variant, find
 from mtlbench.datasets.kuairand.layout import (
     EARLY_DAYS,
@@ -22,6 +20,8 @@ from mtlbench.datasets.kuairand.layout import (
     log_columns,
     table_columns,
 )
+from mtlbench.ingest.csv import read_table
+from mtlbench.ingest.protocol import ROWS, Block, RawFile, Shard
 from mtlbench.schema import Field, Task
 
 
@@ -113,7 +113,7 @@ class KuaiRand:
         return replace(self, files=files)
 
     def read(self, shard: Shard) -> Iterator[Block]:
-        """The lines of a shard in blocks; see `mtlbench.data.raw.Block`.
+        """The lines of a shard in blocks; see `mtlbench.ingest.protocol.Block`.
 
         Raises:
             RawError: the header lacks a column, or the file is no text file of lines.

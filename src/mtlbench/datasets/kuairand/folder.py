@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from mtlbench.data.raw import ROWS, RawError, RawFile
 from mtlbench.datasets.kuairand.layout import USER, VIDEO
+from mtlbench.ingest.protocol import ROWS, RawError, RawFile
 
 Variant = Literal["pure", "1k", "27k"]
 Logs = Literal["found", "both", "late"]

@@ -9,9 +9,9 @@ from typing import Literal
 
 import pyarrow as pa
 
-from mtlbench.data.cells import Cell, Id, ListOf, Number, OneOf, Text
-from mtlbench.data.delimited import Column
-from mtlbench.data.raw import KEY
+from mtlbench.ingest.cells import Cell, Id, ListOf, Number, OneOf, Text
+from mtlbench.ingest.csv import Column
+from mtlbench.ingest.protocol import KEY
 from mtlbench.schema import Field
 
 FieldSet = Literal["default", "all"]

@@ -18,9 +18,9 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from mtlbench.data import bags
-from mtlbench.data.raw import KEY, LINE, ROWS, WEIGHT_SUFFIX, Block, RawError, RawFile, Rejected, Shard
 from mtlbench.datasets.parquet.columns import Column, Problems, family, is_list
 from mtlbench.datasets.parquet.description import Description, described
+from mtlbench.ingest.protocol import KEY, LINE, ROWS, WEIGHT_SUFFIX, Block, RawError, RawFile, Rejected, Shard
 from mtlbench.schema import Field, Task
 
 BATCH_ROWS = 1 << 14
@@ -96,7 +96,7 @@ class ParquetFolder:
         return replace(found, texts=found._texts(folder))
 
     def read(self, shard: Shard) -> Iterator[Block]:
-        """The rows of a file in blocks; see `mtlbench.data.raw.Block`. A line is a row, counted from 0.
+        """The rows of a file in blocks; see `mtlbench.ingest.protocol.Block`. A line is a row, counted from 0.
 
         Raises:
             RawError: the file is damaged.

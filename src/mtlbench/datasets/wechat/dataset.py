@@ -14,8 +14,6 @@ from typing import Literal, get_args
 import numpy as np
 import pyarrow as pa
 
-from mtlbench.data.delimited import Column, read_table
-from mtlbench.data.raw import KEY, ROWS, Block, RawFile, Shard
 from mtlbench.datasets.wechat.layout import (
     ACTION_COLUMNS,
     EMBEDDING,
@@ -28,6 +26,8 @@ from mtlbench.datasets.wechat.layout import (
     PUBLISHED_FEEDS,
     PUBLISHED_ROWS,
 )
+from mtlbench.ingest.csv import Column, read_table
+from mtlbench.ingest.protocol import KEY, ROWS, Block, RawFile, Shard
 from mtlbench.schema import Field, Task
 
 Duplicates = Literal["keep", "last"]
@@ -128,7 +128,7 @@ class WeChat:
         return (*fields, vector) if self.embedding else fields
 
     def read(self, shard: Shard) -> Iterator[Block]:
-        """The lines of a shard in blocks; see `mtlbench.data.raw.Block`.
+        """The lines of a shard in blocks; see `mtlbench.ingest.protocol.Block`.
 
         Raises:
             RawError: the header lacks a column, or the file is no text file of lines.

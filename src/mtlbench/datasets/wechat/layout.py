@@ -7,9 +7,9 @@ feed was shown.
 
 import pyarrow as pa
 
-from mtlbench.data.cells import Id, ListOf, Number, OneOf, Weighted
-from mtlbench.data.delimited import Column
-from mtlbench.data.raw import KEY, WEIGHT_SUFFIX
+from mtlbench.ingest.cells import Id, ListOf, Number, OneOf, Weighted
+from mtlbench.ingest.csv import Column
+from mtlbench.ingest.protocol import KEY, WEIGHT_SUFFIX
 
 FEED = "feed"
 EMBEDDING = "feed_embedding"

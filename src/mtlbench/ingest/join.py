@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 import pyarrow as pa
 
-from mtlbench.data.encode import POINTER, RowFacts
-from mtlbench.data.parse import Piece, line_numbers
-from mtlbench.data.raw import KEY
-from mtlbench.data.refusals import Refusals
+from mtlbench.data.layout import POINTER
 from mtlbench.data.vocabulary import positions
+from mtlbench.ingest.encode import RowFacts
+from mtlbench.ingest.parse import Piece, line_numbers
+from mtlbench.ingest.protocol import KEY
+from mtlbench.ingest.rejects import Refusals
 
 NOWHERE = -1
 """Pointer of a row whose key is not in its table; such a row is refused."""

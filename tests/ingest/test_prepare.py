@@ -15,14 +15,15 @@ import numpy as np
 import pytest
 import torch
 
-from mtlbench.data import encode, manifest, parse
+from mtlbench.data.layout import ROWS
 from mtlbench.data.loader import Rows
-from mtlbench.data.manifest import accounts
 from mtlbench.data.matrices import MatrixFile
-from mtlbench.data.prepare import Provenance, prepare
-from mtlbench.data.raw import ROWS, Arranged, RawError, RawFile
 from mtlbench.data.split import Candidates, by_key
 from mtlbench.data.store import SPLITS, Store, StoreError
+from mtlbench.ingest import encode, manifest, parse
+from mtlbench.ingest.manifest import accounts
+from mtlbench.ingest.prepare import Provenance, prepare
+from mtlbench.ingest.protocol import Arranged, RawError, RawFile
 from mtlbench.schema import PADDING
 from toy import EMBEDDING, HISTORY, TAGS, Toy, group_of, read_lines, source_of, write_toy
 

@@ -11,10 +11,11 @@ import numpy as np
 import pyarrow as pa
 
 from mtlbench.data import bags
-from mtlbench.data.contradictions import Contradictions, contradictory_rows, name_of, reason
-from mtlbench.data.raw import KEY, LINE, ROWS, WEIGHT_SUFFIX, Block, RawDataset, RawFile, Rejected, Shard
-from mtlbench.data.refusals import Refusals
-from mtlbench.data.workers import each
+from mtlbench.data.layout import ROWS, SIDE_COLUMNS, table_of
+from mtlbench.ingest.contradictions import Contradictions, contradictory_rows, name_of, reason
+from mtlbench.ingest.protocol import KEY, LINE, WEIGHT_SUFFIX, Block, RawDataset, RawFile, Rejected, Shard
+from mtlbench.ingest.rejects import Refusals
+from mtlbench.ingest.workers import each
 from mtlbench.schema import Field
 
 SHARD_BYTES = 32 << 20
@@ -22,8 +23,6 @@ SHARD_BYTES = 32 << 20
 
 PIECE_ROWS = 1 << 18
 """Rows that are counted or encoded at once."""
-
-OPTIONAL = ("group", "source", "time")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +146,7 @@ class Spill:
     Attributes:
         pieces: by table, in file order.
         lines, dropped, kept, cut, positives: what `Parsed` says, by raw file.
-        extras: for each of the columns `OPTIONAL` that there is: the table that has it.
+        extras: for each of the columns `SIDE_COLUMNS` that there is: the table that has it.
     """
 
     pieces: dict[str, list[Piece]] = field(default_factory=dict)
@@ -170,7 +169,7 @@ class Spill:
             rows = sum(parsed.batch_rows[batch] for batch in batches)
             pieces.append(Piece(path, source, shard.file.part, batches, rows, row, self.lines[source]))
             row += rows
-        for extra in OPTIONAL if parsed.batch_rows else ():
+        for extra in SIDE_COLUMNS if parsed.batch_rows else ():
             if extra in next(pieces[-1].read()).schema.names:
                 owner = self.extras.setdefault(extra, table)
                 assert owner == table, f"both '{owner}' and '{table}' have the column '{extra}'"
@@ -223,10 +222,6 @@ def _refuse(parsed: Parsed, source: Path, first: int, refusals: Refusals) -> Non
             refusals.add_lines(source, [first + number for number in numbers], why)
 
 
-def table_of(field: Field) -> str:
-    return field.table or ROWS
-
-
 def cut_file(path: Path, file: RawFile) -> list[Shard]:
     """Shards of about `SHARD_BYTES` that begin and end at line ends."""
     size = path.stat().st_size
@@ -267,7 +262,7 @@ def check(block: Block, dataset: RawDataset, file: RawFile, first: int) -> None:
     inside = not len(numbers) or (numbers[0] >= first and numbers[-1] < first + block.lines)
     assert inside, f"{where}: line numbers {numbers[:1]} to {numbers[-1:]} in a block that begins at line {first}"
     assert (np.diff(numbers) > 0).all(), f"{where}: line numbers do not ascend"
-    empty = [name for name in OPTIONAL if name in columns.schema.names and columns[name].null_count]
+    empty = [name for name in SIDE_COLUMNS if name in columns.schema.names and columns[name].null_count]
     assert not empty, f"{where}: {', '.join(empty)} is null somewhere; a row without one needs a value of its own"
     keyless = [name for name in columns.schema.names if name.split(":")[0] == KEY and columns[name].null_count]
     assert not keyless, f"{where}: {', '.join(keyless)} is null somewhere; such a line must be rejected"

@@ -19,37 +19,28 @@ import numpy as np
 import pyarrow as pa
 
 import mtlbench
-from mtlbench.data import assign, manifest
-from mtlbench.data.assign import SplitRule
-from mtlbench.data.contradictions import Contradictions, check_policy
-from mtlbench.data.encode import (
-    POINTER,
-    Counts,
-    Encoder,
-    RowFacts,
-    Tallier,
-    fit_vocabularies,
-    input_columns,
-    row_columns,
-    truth_path,
-    with_slices,
-)
-from mtlbench.data.identity import find_files
-from mtlbench.data.join import point, pointing, table_keys
-from mtlbench.data.leaks import refuse_leaks
-from mtlbench.data.limits import refuse_unfit
-from mtlbench.data.manifest import Provenance
+from mtlbench.data.layout import POINTER, ROWS, input_columns, row_columns, table_of
 from mtlbench.data.matrices import create
 from mtlbench.data.numbers import Scale, fit_scale
-from mtlbench.data.parse import Piece, Spill, spill_all, table_of
-from mtlbench.data.raw import ROWS, Arranged, RawDataset, RawFile
-from mtlbench.data.refusals import Refusals
 from mtlbench.data.split import LEFT_OUT
 from mtlbench.data.store import FORMAT, MANIFEST, SPLITS, Store, StoreError, advice, open_store, write_manifest
-from mtlbench.data.unknown import unknown_shares
 from mtlbench.data.vocabulary import Vocabulary
-from mtlbench.data.workers import cores, each
 from mtlbench.files import writing
+from mtlbench.ingest import manifest
+from mtlbench.ingest import splits as assign
+from mtlbench.ingest.checksums import find_files
+from mtlbench.ingest.contradictions import Contradictions, check_policy
+from mtlbench.ingest.encode import Counts, Encoder, RowFacts, Tallier, fit_vocabularies, truth_path, with_slices
+from mtlbench.ingest.join import point, pointing, table_keys
+from mtlbench.ingest.leaks import refuse_leaks
+from mtlbench.ingest.limits import refuse_unfit
+from mtlbench.ingest.manifest import Provenance
+from mtlbench.ingest.parse import Piece, Spill, spill_all
+from mtlbench.ingest.protocol import Arranged, RawDataset, RawFile
+from mtlbench.ingest.rejects import Refusals
+from mtlbench.ingest.splits import SplitRule
+from mtlbench.ingest.unknown import unknown_shares
+from mtlbench.ingest.workers import cores, each
 from mtlbench.locking import locked
 from mtlbench.schema import Field, Schema, in_order
 

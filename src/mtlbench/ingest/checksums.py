@@ -3,13 +3,13 @@
 import json
 import os
 from collections.abc import Sequence
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from pathlib import Path
 
 from tqdm import tqdm
 
-from mtlbench.data.raw import RawDataset, RawError, RawFile
 from mtlbench.files import writing
+from mtlbench.ingest.protocol import RawDataset, RawError, RawFile
 
 READ_BYTES = 8 << 20
 
@@ -52,12 +52,6 @@ def raw_identity(files: Sequence[RawFile], folder: Path, cache: Path) -> dict[st
             _save(cache, known)
         identity[file.name] = str(entry["sha256"])
     return identity
-
-
-def checksum(path: Path) -> str:
-    """sha256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
 
 
 def _hash(path: Path, size: int) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mtlbench.data import workers
-from mtlbench.data.workers import each
+from mtlbench.ingest import workers
+from mtlbench.ingest.workers import each
 
 
 def blocked(process: str) -> bool:

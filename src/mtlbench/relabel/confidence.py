@@ -19,7 +19,8 @@ from scipy.special import ndtr, ndtri
 
 from mtlbench.data.split import mix
 from mtlbench.data.store import SPLITS, Store
-from mtlbench.experiment.confidence.calibration import (
+from mtlbench.metrics import auc
+from mtlbench.relabel.calibration import (
     Calibration,
     Reading,
     calibrate,
@@ -27,9 +28,8 @@ from mtlbench.experiment.confidence.calibration import (
     related,
     unrelated,
 )
-from mtlbench.experiment.confidence.network import Network
-from mtlbench.experiment.relabel import Labels
-from mtlbench.metrics import auc
+from mtlbench.relabel.network import Network
+from mtlbench.relabel.store import Labels
 from mtlbench.schema import Task
 
 Relation = Literal["related", "unrelated"]

@@ -16,11 +16,13 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 import mtlbench
-from mtlbench.data import manifest, matrices
-from mtlbench.data.encode import Counts, row_columns
-from mtlbench.data.leaks import refuse_leaks
+from mtlbench.data import matrices
+from mtlbench.data.layout import row_columns
 from mtlbench.data.store import MANIFEST, SPLITS, Store, StoreError, advice, open_store, write_manifest
 from mtlbench.files import writing
+from mtlbench.ingest import manifest
+from mtlbench.ingest.encode import Counts
+from mtlbench.ingest.leaks import refuse_leaks
 from mtlbench.locking import locked
 from mtlbench.schema import Schema, Task
 
@@ -81,7 +83,7 @@ def relabelled(
         relabel: makes the labels.
         name: of the new data set.
         identity: what the store's fingerprint was made of; JSON.
-        one_class: see `mtlbench.data.prepare.prepare`.
+        one_class: see `mtlbench.ingest.prepare.prepare`.
 
     Raises:
         StoreError: there is something at ``store`` that is not a valid store.

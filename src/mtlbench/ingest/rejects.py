@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from mtlbench.data.raw import RawError
+from mtlbench.ingest.protocol import RawError
 
 EXCERPT = 200
 """Bytes of a refused line that an error shows."""
@@ -34,7 +34,7 @@ class Refusals:
             path: the quarantine file, JSON lines of file, line (from 1), reason, text; made when first needed.
             on_error: ``fail`` or ``quarantine``.
             folder: of the raw files, below which they are named.
-            quote: says what stands in some lines of a file, where it is not text; see `mtlbench.data.raw.Quoting`.
+            quote: content of given lines of a file that is not text, see `protocol.Quoting`.
         """
         if on_error not in ("fail", "quarantine"):
             raise ValueError(f"on_error is {on_error!r}; allowed: 'fail', 'quarantine'")

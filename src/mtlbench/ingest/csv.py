@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv
 
-from mtlbench.data.cells import Cell
-from mtlbench.data.lines import LONGEST_LINE, read_blocks
-from mtlbench.data.raw import LINE, Block, RawError, Rejected, Shard
+from mtlbench.ingest.cells import Cell
+from mtlbench.ingest.lines import LONGEST_LINE, read_blocks
+from mtlbench.ingest.protocol import LINE, Block, RawError, Rejected, Shard
 
 HEADER = "header"
 """Policy under which the line that names the columns is dropped: it is no row."""
@@ -50,7 +50,7 @@ class Column:
 def read_table(
     shard: Shard, columns: Sequence[Column], names: Sequence[str] | None = None, *, quotes: bool = False
 ) -> Iterator[Block]:
-    """The lines of a shard in blocks; see `mtlbench.data.raw.Block`. The header is a line that is dropped as `HEADER`.
+    """The lines of a shard in blocks, see `mtlbench.ingest.protocol.Block`; the header counts as dropped (`HEADER`).
 
     Args:
         shard: of a comma-separated file.

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from mtlbench.data import matrices
-from mtlbench.data.encode import POINTER, Counts, fields_of
-from mtlbench.data.join import uses
+from mtlbench.data.layout import POINTER, fields_of
 from mtlbench.data.store import SPLITS
 from mtlbench.data.vocabulary import UNKNOWN
+from mtlbench.ingest.encode import Counts
+from mtlbench.ingest.join import uses
 from mtlbench.schema import PADDING, Schema
 
 MANY = 0.2

@@ -11,10 +11,8 @@ from typing import Literal, Protocol
 
 import pyarrow as pa
 
+from mtlbench.data.layout import ROWS as ROWS  # readers name tables; one import serves them
 from mtlbench.schema import Field, Task
-
-ROWS = "rows"
-"""Name of the one table that is not a dimension table: the labelled rows."""
 
 LINE = "line"
 KEY = "key"

@@ -16,13 +16,13 @@ from mtlbench.data import matrices
 from mtlbench.data.loader import Rows
 from mtlbench.data.split import TEST, Candidates, at_random
 from mtlbench.data.store import SPLITS, Store, StoreError, open_store
-from mtlbench.experiment.confidence import network
-from mtlbench.experiment.confidence.calibration import Calibration, calibrate, related, unrelated
-from mtlbench.experiment.confidence.labels import ConfidenceLabels, standard_normal
-from mtlbench.experiment.confidence.network import Network
 from mtlbench.experiment.data import Data, locate, stored
 from mtlbench.experiment.errors import ConfigError
-from mtlbench.experiment.relabel import relabelled
+from mtlbench.relabel import network
+from mtlbench.relabel.calibration import Calibration, calibrate, related, unrelated
+from mtlbench.relabel.confidence import ConfidenceLabels, standard_normal
+from mtlbench.relabel.network import Network
+from mtlbench.relabel.store import relabelled
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "criteo"
 PRINTED = (0.9877, 0.5288)
@@ -349,7 +349,7 @@ class TestAtomicity:
     ) -> None:
         few = ConfidenceLabels(relation="related", epochs=1)
         with monkeypatch.context() as patch:
-            patch.setattr("mtlbench.experiment.relabel.manifest.files", lambda *_, **__: 1 / 0)
+            patch.setattr("mtlbench.relabel.store.manifest.files", lambda *_, **__: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 self.make(base, tmp_path / "store", few)
         assert not list(tmp_path.iterdir())

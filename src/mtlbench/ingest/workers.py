@@ -21,7 +21,7 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 # pandas, because Arrow imports it to make an array, which would otherwise happen in every process of every pool.
-PRELOAD = ["mtlbench.data.parse", "mtlbench.data.encode", "mtlbench.data.identity", "pandas"]
+PRELOAD = ["mtlbench.ingest.parse", "mtlbench.ingest.encode", "mtlbench.ingest.checksums", "pandas"]
 
 _work: Callable[[Any], Any] | None = None
 

@@ -9,11 +9,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from mtlbench.data.encode import RowFacts
-from mtlbench.data.join import NOWHERE, point, table_keys, uses
-from mtlbench.data.parse import Piece
-from mtlbench.data.raw import KEY, LINE, RawError
-from mtlbench.data.refusals import Refusals
+from mtlbench.ingest.encode import RowFacts
+from mtlbench.ingest.join import NOWHERE, point, table_keys, uses
+from mtlbench.ingest.parse import Piece
+from mtlbench.ingest.protocol import KEY, LINE, RawError
+from mtlbench.ingest.rejects import Refusals
 
 RAW = "raw.csv"
 

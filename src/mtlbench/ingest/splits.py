@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from mtlbench.data import manifest
-from mtlbench.data.encode import EXTRA, POINTER, RowFacts
-from mtlbench.data.join import uses
-from mtlbench.data.parse import Spill
-from mtlbench.data.raw import ROWS
+from mtlbench.data.layout import POINTER, ROWS
 from mtlbench.data.split import LEFT_OUT, TRAIN, Candidates
 from mtlbench.data.store import SPLITS
+from mtlbench.ingest import manifest
+from mtlbench.ingest.encode import EXTRA, RowFacts
+from mtlbench.ingest.join import uses
+from mtlbench.ingest.parse import Spill
 
 SplitRule = Callable[[Candidates], np.ndarray]
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from mtlbench.data import identity
-from mtlbench.data.identity import raw_identity
-from mtlbench.data.raw import ROWS, RawError, RawFile
+from mtlbench.data.layout import ROWS
+from mtlbench.ingest import checksums as identity
+from mtlbench.ingest.checksums import raw_identity
+from mtlbench.ingest.protocol import RawError, RawFile
 
 FILES = (RawFile(name="a.gz", other_names=("a",), table=ROWS, part="train"), RawFile(name="b", table=ROWS, part="test"))
 

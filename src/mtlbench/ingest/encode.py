@@ -10,15 +10,13 @@ import numpy as np
 import pyarrow as pa
 
 from mtlbench.data import bags
-from mtlbench.data.matrices import Column, MatrixFile
+from mtlbench.data.layout import POINTER, ROWS, SIDE_COLUMNS, fields_of, input_columns, table_of
+from mtlbench.data.matrices import MatrixFile
 from mtlbench.data.numbers import Scale, allowed, number_matrix
-from mtlbench.data.parse import OPTIONAL, Piece, line_numbers, table_of
-from mtlbench.data.raw import ROWS, WEIGHT_SUFFIX
 from mtlbench.data.vocabulary import UNKNOWN, Vocabulary, merge, tally
+from mtlbench.ingest.parse import Piece, line_numbers
+from mtlbench.ingest.protocol import WEIGHT_SUFFIX
 from mtlbench.schema import Field, Schema
-
-POINTER = "pointer:"
-"""Prefix of the column that holds, for each row, its row number in a dimension table."""
 
 EXTRA = "extra:"
 """Prefix of the array that holds, for each row, the ``group``, ``source`` or ``time`` of a dimension table's row."""
@@ -160,7 +158,7 @@ class Encoder:
             self._count(counts, "positives", task.name, target[labels[:, column] > 0])
         for (one, first), (two, second) in combinations(zip(self.schema.tasks, labels.T, strict=True), 2):
             self._count(counts, "together", f"{one.name} and {two.name}", target[(first > 0) & (second > 0)])
-        more = {name: batch[name].to_numpy() for name in OPTIONAL if name in batch.schema.names}
+        more = {name: batch[name].to_numpy() for name in SIDE_COLUMNS if name in batch.schema.names}
         if "truth" in next(iter(self.files.values())).columns:
             truth = np.load(truth_path(piece.source), mmap_mode="r")
             more["truth"] = truth[piece.first_line + line_numbers(batch)]
@@ -168,8 +166,8 @@ class Encoder:
 
     def _inherited(self, piece: Piece) -> list[str]:
         """Columns that the rows of a piece take from a dimension table."""
-        own = next(piece.read()).schema.names if self.table == ROWS else OPTIONAL
-        return [name for name in OPTIONAL if getattr(self.schema, name) and name not in own]
+        own = next(piece.read()).schema.names if self.table == ROWS else SIDE_COLUMNS
+        return [name for name in SIDE_COLUMNS if getattr(self.schema, name) and name not in own]
 
     def _count(self, counts: Counts, what: str, name: str, target: np.ndarray) -> None:
         for file, number in zip(self.files, np.bincount(target, minlength=len(self.files)), strict=True):
@@ -192,7 +190,7 @@ def encode_inputs(  # what a store knows, the rows, and a callback that counts t
         schema: of the store.
         table: whose rows these are.
         vocabularies, scales: by name.
-        batch: a column for each field of the table, see `mtlbench.data.raw.Block`; bags no longer than their fields.
+        batch: a column for each field of the table, see `protocol.Block`; bags no longer than their fields.
         note: called for each field with the rows that hold a value, an ``unknown`` one, or whose number is ``missing``.
         blank_unfit: whether a number outside the limits of its scale is written as missing instead of refused.
 
@@ -233,34 +231,6 @@ def _fitting(field: Field, scale: Scale, column: pa.Array, blank_unfit: bool) ->
             f"number field '{field.name}' is {values[row, component]!r}; allowed: {allowed(scale, component)}"
         )
     return values, missing | unfit
-
-
-def fields_of(schema: Schema, table: str) -> tuple[Field, ...]:
-    """Fields of the rows, or of one dimension table, in the order of the schema."""
-    return tuple(field for field in schema.fields if table_of(field) == table)
-
-
-def input_columns(schema: Schema, table: str) -> dict[str, Column]:
-    """Matrices of inputs that the rows, or a dimension table, have in a store."""
-    own = fields_of(schema, table)
-    widths = {
-        "ids": sum(field.width for field in own if field.kind == "id"),
-        "numbers": sum(field.width for field in own if field.kind == "number"),
-        "weights": sum(field.width for field in own if field.weighted),
-    }
-    return {name: Column(np.int32 if name == "ids" else np.float32, width) for name, width in widths.items() if width}
-
-
-def row_columns(schema: Schema, truth: bool) -> dict[str, Column]:
-    """All matrices of labelled rows in a store."""
-    tasks = len(schema.tasks)
-    return {
-        **input_columns(schema, ROWS),
-        "labels": Column(np.int8, tasks),
-        **{POINTER + table: Column(np.int32) for table in schema.tables},
-        **{name: Column(np.int64) for name in OPTIONAL if getattr(schema, name)},
-        **({"truth": Column(np.float32, tasks)} if truth else {}),
-    }
 
 
 def truth_path(source: Path) -> Path:

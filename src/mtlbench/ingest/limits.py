@@ -6,12 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtlbench.data.encode import POINTER, RowFacts, with_slices
-from mtlbench.data.join import uses
+from mtlbench.data.layout import POINTER, ROWS, table_of
 from mtlbench.data.numbers import Scale, allowed, number_matrix
-from mtlbench.data.parse import Piece, Spill, line_numbers, table_of
-from mtlbench.data.raw import ROWS
-from mtlbench.data.refusals import Refusals
+from mtlbench.ingest.encode import RowFacts, with_slices
+from mtlbench.ingest.join import uses
+from mtlbench.ingest.parse import Piece, Spill, line_numbers
+from mtlbench.ingest.rejects import Refusals
 from mtlbench.schema import Field
 
 

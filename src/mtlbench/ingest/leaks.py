@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mtlbench.data import matrices
-from mtlbench.data.encode import POINTER
+from mtlbench.data.layout import POINTER
 from mtlbench.data.vocabulary import UNKNOWN
 from mtlbench.schema import Field, Schema
 

@@ -8,14 +8,14 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
-from mtlbench.data.delimited import HEADER
-from mtlbench.data.encode import Counts
-from mtlbench.data.identity import checksum
 from mtlbench.data.numbers import Scale
-from mtlbench.data.parse import Spill
-from mtlbench.data.raw import Arranged, RawFile
 from mtlbench.data.store import SPLITS
-from mtlbench.data.workers import each
+from mtlbench.files import checksum
+from mtlbench.ingest.csv import HEADER
+from mtlbench.ingest.encode import Counts
+from mtlbench.ingest.parse import Spill
+from mtlbench.ingest.protocol import Arranged, RawFile
+from mtlbench.ingest.workers import each
 from mtlbench.schema import Schema
 
 

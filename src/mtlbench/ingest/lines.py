@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from mtlbench.data.raw import Block, RawError, Shard
+from mtlbench.ingest.protocol import Block, RawError, Shard
 
 PIECE_BYTES = 2 << 20
 """Text read at a time: about 8,700 lines of Ali-CCP or Criteo. Arrays of this size stay in the cache and in the

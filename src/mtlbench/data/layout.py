@@ -1,0 +1,48 @@
+"""The columns of a store: what the files of its rows and of its dimension tables hold."""
+
+import numpy as np
+
+from mtlbench.data.matrices import Column
+from mtlbench.schema import Field, Schema
+
+ROWS = "rows"
+"""Name of the table of labelled rows; every other table is a dimension table."""
+
+POINTER = "pointer:"
+"""Prefix of the column that holds, for each row, its row number in a dimension table."""
+
+SIDE_COLUMNS = ("group", "source", "time")
+"""Columns that are neither input nor label: metrics, splits and source adaptation use them."""
+
+
+def table_of(field: Field) -> str:
+    """Table that holds a field: `ROWS` or a dimension table."""
+    return field.table or ROWS
+
+
+def fields_of(schema: Schema, table: str) -> tuple[Field, ...]:
+    """Fields of the rows, or of one dimension table, in the order of the schema."""
+    return tuple(field for field in schema.fields if table_of(field) == table)
+
+
+def input_columns(schema: Schema, table: str) -> dict[str, Column]:
+    """Input matrices of the rows, or of a dimension table."""
+    own = fields_of(schema, table)
+    widths = {
+        "ids": sum(field.width for field in own if field.kind == "id"),
+        "numbers": sum(field.width for field in own if field.kind == "number"),
+        "weights": sum(field.width for field in own if field.weighted),
+    }
+    return {name: Column(np.int32 if name == "ids" else np.float32, width) for name, width in widths.items() if width}
+
+
+def row_columns(schema: Schema, truth: bool) -> dict[str, Column]:
+    """All matrices of labelled rows."""
+    tasks = len(schema.tasks)
+    return {
+        **input_columns(schema, ROWS),
+        "labels": Column(np.int8, tasks),
+        **{POINTER + table: Column(np.int32) for table in schema.tables},
+        **{name: Column(np.int64) for name in SIDE_COLUMNS if getattr(schema, name)},
+        **({"truth": Column(np.float32, tasks)} if truth else {}),
+    }
