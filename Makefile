@@ -6,7 +6,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export MPLBACKEND := Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long test-peers torture check bench-train bench-ingest bench-metrics lock clean
+.PHONY: help setup demo test test-long test-lowest test-peers torture check bench-train bench-ingest bench-metrics lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s%s\n", $$1, $$2}'
@@ -28,6 +28,16 @@ test: setup  ## all tests but the long ones
 
 test-long: setup  ## the long tests too: kill and resume, compiled models, recovery of planted structure, more fuzzing
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
+test-lowest: .lowest/.ready  ## all tests but the long ones with the lowest versions that pyproject.toml allows (torch aside)
+	OMP_NUM_THREADS=1 .lowest/bin/python -m pytest -m "not long and not peers" -n auto --dist worksteal
+
+.lowest/.ready: pyproject.toml scripts/lowest_versions.py
+	$(PYTHON) -m venv .lowest
+	.lowest/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	.lowest/bin/python scripts/lowest_versions.py > .lowest/constraints.txt
+	.lowest/bin/python -m pip install --quiet --disable-pip-version-check -c .lowest/constraints.txt -e ".[dev,export,parallel,balancing]"
+	@touch $@
 
 test-peers: .peers/.ready  ## models beside those of deepctr-torch and torch-rechub: same weights, same outputs and gradients
 	$(PEERS)/python -m pytest -m peers tests/peers
@@ -64,4 +74,4 @@ lock:  ## write requirements.lock anew from the ranges in pyproject.toml
 	rm -rf build/lock
 
 clean:  ## remove environments, caches, and what was made of raw files; data/raw stays
-	rm -rf .venv .peers build dist data/simulated data/store data/checksums.json runs tables .pytest_cache .ruff_cache
+	rm -rf .venv .peers .lowest build dist data/simulated data/store data/checksums.json runs tables .pytest_cache .ruff_cache

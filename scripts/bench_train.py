@@ -111,7 +111,7 @@ def mtlbench_side(optimizer: str, precision: str, batch: int, seconds: float, de
     from mtlbench.train.loop import fit
     from mtlbench.train.objective import Objective, TaskLosses
     from mtlbench.train.optimizers import LazyAdam, build_optimizers
-    from mtlbench.train.progress import Place
+    from mtlbench.train.progress import RunContext
     from mtlbench.train.settings import Settings
 
     schema = Schema(
@@ -159,7 +159,7 @@ def mtlbench_side(optimizer: str, precision: str, batch: int, seconds: float, de
     guess = 30_000 if optimizer == "lazy_adam" else 10_000
     steps = max(int((guess if device.type == "cpu" else 2_000_000) * seconds / batch), 20)
     with tempfile.TemporaryDirectory() as folder:
-        place = Place(identity="bench", folder=Path(folder), journal=Journal(Path(folder)), device=device, seed=0)
+        place = RunContext(identity="bench", folder=Path(folder), journal=Journal(Path(folder)), device=device, seed=0)
         splits = (rows(steps * batch), rows(batch))
         progress = fit(model, optimizers, objective, splits, schema.tasks, settings, place)
     return progress.rows_per_second[-1]

@@ -19,7 +19,7 @@ def naive(ids: list[int], weights: list[float], width: int) -> list[int]:
 @given(st.lists(st.lists(st.tuples(st.integers(0, 9), WEIGHTS), max_size=9), max_size=8), st.integers(1, 5))
 def test_cut_equals_a_stable_sort(rows: list[list[tuple[int, float]]], width: int) -> None:
     ids, weights = [[i for i, _ in row] for row in rows], [[w for _, w in row] for row in rows]
-    short, short_weights, left_out = bags.cut(
+    short, short_weights, left_out = bags.truncate(
         pa.array(ids, pa.list_(pa.int32())), pa.array(weights, pa.list_(pa.float32())), width
     )
     kept = [naive(i, w, width) for i, w in zip(ids, weights, strict=True)]
@@ -37,7 +37,7 @@ def test_rows_beyond_one_sort_are_cut_alike(monkeypatch: pytest.MonkeyPatch) -> 
     weights = random.integers(0, 6, sum(lengths)).astype(np.float32)
     offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
     ids = pa.ListArray.from_arrays(offsets, pa.array(np.arange(len(weights))))
-    short, _, _ = bags.cut(ids, pa.ListArray.from_arrays(offsets, pa.array(weights)), 3)
+    short, _, _ = bags.truncate(ids, pa.ListArray.from_arrays(offsets, pa.array(weights)), 3)
     start = np.cumsum(lengths) - lengths
     for row in (0, 1, 2, 3, 4, 40_000, len(lengths) - 1):
         own = weights[start[row] : start[row] + lengths[row]]
@@ -45,15 +45,15 @@ def test_rows_beyond_one_sort_are_cut_alike(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_without_weights_the_first_entries_stay() -> None:
-    short, none, left_out = bags.cut(pa.array([["a", "b", "c"], None, ["d"], []]), None, 2)
+    short, none, left_out = bags.truncate(pa.array([["a", "b", "c"], None, ["d"], []]), None, 2)
     assert (short.to_pylist(), none, left_out) == ([["a", "b"], [], ["d"], []], None, 1)
 
 
 def test_short_bags_are_returned_as_they_are() -> None:
     ids = pa.array([[1], None, [2, 3]])
-    assert bags.cut(ids, None, 2)[0] is ids
+    assert bags.truncate(ids, None, 2)[0] is ids
 
 
 def test_places() -> None:
-    row, column = bags.places(np.array([2, 0, 3]))
+    row, column = bags.coordinates(np.array([2, 0, 3]))
     assert (row.tolist(), column.tolist()) == ([0, 0, 2, 2, 2], [0, 1, 0, 1, 2])

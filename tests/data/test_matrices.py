@@ -6,13 +6,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mtlbench.data.matrices import Column, create, read
+from mtlbench.data.matrices import MatrixColumn, create, read
 
 COLUMNS = {
-    "ids": Column(np.int32, 3),
-    "labels": Column(np.int8, 2),
-    "time": Column(np.int64),
-    "w": Column(np.float32, 5),
+    "ids": MatrixColumn(np.int32, 3),
+    "labels": MatrixColumn(np.int8, 2),
+    "time": MatrixColumn(np.int64),
+    "w": MatrixColumn(np.float32, 5),
 }
 
 

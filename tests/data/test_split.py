@@ -11,7 +11,7 @@ from mtlbench.data.split import (
     TEST,
     TRAIN,
     VALID,
-    Candidates,
+    SplitInput,
     at_random,
     by_group,
     by_key,
@@ -19,14 +19,14 @@ from mtlbench.data.split import (
     by_train_group,
     halve_test,
     hash_keys,
-    mix,
+    splitmix64,
     stratified,
 )
 
 
-def rows(test: np.ndarray, keys: int = 1) -> Candidates:
+def rows(test: np.ndarray, keys: int = 1) -> SplitInput:
     """Rows that point at ``keys`` table rows in turn."""
-    return Candidates(
+    return SplitInput(
         test=test,
         pointers={"users": np.arange(len(test), dtype=np.int32) % keys},
         keys={"users": pa.array([f"key{k}" for k in range(keys)])},
@@ -70,7 +70,7 @@ def test_hashes_are_what_they_were() -> None:
     """Written down once: a change would silently move rows between the splits of published results."""
     assert hash_keys(pa.array(["84dceed2e3a667f8"])).tolist() == [2140091348743897038]
     assert hash_keys(pa.array([12345])).tolist() == [11670727555153614964]
-    everything = Candidates(
+    everything = SplitInput(
         test=np.zeros(10, bool),
         pointers={"users": np.arange(10, dtype=np.int32)},
         keys={"users": pa.array([str(key) for key in range(10)])},
@@ -81,17 +81,17 @@ def test_hashes_are_what_they_were() -> None:
 
 def test_mix_is_splitmix64() -> None:
     """The published test vector of splitmix64 started at 0: first outputs of its stream."""
-    assert mix(np.arange(3, dtype=np.uint64), seed=0).tolist() == [
+    assert splitmix64(np.arange(3, dtype=np.uint64), seed=0).tolist() == [
         0xE220A8397B1DCDAF,
         0x6E789E6AA1B965F4,
         0x06C45D188009454F,
     ]
 
 
-def with_columns(**columns: np.ndarray) -> Candidates:
+def with_columns(**columns: np.ndarray) -> SplitInput:
     count = len(next(iter(columns.values())))
     reads = {name: (lambda values=values: values) for name, values in columns.items()}
-    return Candidates(test=np.zeros(count, bool), pointers={}, keys={}, columns=reads)
+    return SplitInput(test=np.zeros(count, bool), pointers={}, keys={}, columns=reads)
 
 
 def test_by_time_takes_the_last_days_whatever_their_numbers() -> None:
@@ -115,7 +115,7 @@ def test_a_group_stands_in_one_split_wherever_its_rows_are() -> None:
 def test_groups_of_the_training_part_are_divided_and_the_test_part_is_left_alone() -> None:
     group = np.arange(60_000) % 5000
     test = np.arange(60_000) >= 50_000
-    candidates = Candidates(test=test, pointers={}, keys={}, columns={"group": lambda: group})
+    candidates = SplitInput(test=test, pointers={}, keys={}, columns={"group": lambda: group})
     result = by_train_group(candidates, valid=0.2, seed=3)
     assert (result[test] == TEST).all()
     by_row = result[~test].reshape(-1, 5000)
@@ -145,9 +145,9 @@ def test_at_random_keeps_shares_and_moves_no_row_when_more_come() -> None:
         partial(stratified, label="click", folds=3, seed=0),
     ],
 )
-def test_what_was_set_aside_for_test_is_never_trained_on(rule: Callable[[Candidates], np.ndarray]) -> None:
+def test_what_was_set_aside_for_test_is_never_trained_on(rule: Callable[[SplitInput], np.ndarray]) -> None:
     columns = {name: lambda: np.arange(90) % 9 % 2 for name in ("time", "group", "click")}
-    candidates = Candidates(test=np.arange(90) > 80, pointers={}, keys={}, columns=columns)
+    candidates = SplitInput(test=np.arange(90) > 80, pointers={}, keys={}, columns=columns)
     with pytest.raises(ValueError, match="divides all rows, and 9 of them were set aside for test"):
         rule(candidates)
 

@@ -15,7 +15,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from mtlbench.cli.compose import compose
-from mtlbench.data.split import TEST, TRAIN, Candidates, at_random, stratified
+from mtlbench.data.split import TEST, TRAIN, SplitInput, at_random, stratified
 from mtlbench.data.store import SPLITS, Store
 from mtlbench.datasets.criteo import quick, simulator
 from mtlbench.datasets.criteo.dataset import Criteo, squared_log_bucket
@@ -350,7 +350,7 @@ def prepared(raw: Path, store: Path, dataset: Criteo = Criteo(), **more) -> Stor
 
 
 def assigned(count: int) -> np.ndarray:
-    return at_random(Candidates(test=np.zeros(count, bool), pointers={}, keys={}), valid=0.1, test=0.1, seed=0)
+    return at_random(SplitInput(test=np.zeros(count, bool), pointers={}, keys={}), valid=0.1, test=0.1, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -465,7 +465,7 @@ class TestTheConfiguration:
         data = locate(compose([*self.SMALL, "dataset.split_rule=x4"]).dataset, tmp_path)
         store = stored(data)
         clicks = np.array([row[1] for row in reference((data.raw / "train.txt").read_bytes())[0]], np.int8)
-        candidates = Candidates(
+        candidates = SplitInput(
             test=np.zeros(len(clicks), bool), pointers={}, keys={}, columns={"click": lambda: clicks}
         )
         split = stratified(candidates, label="click", folds=10, seed=2018)

@@ -19,7 +19,7 @@ from mtlbench.datasets.ijcai15.layout import LOG, USERS
 from mtlbench.ingest import parse
 from mtlbench.ingest.parse import cut_file
 from mtlbench.ingest.prepare import Provenance, prepare
-from mtlbench.ingest.protocol import ROWS, Arranged, RawError
+from mtlbench.ingest.protocol import ROWS, RawError, Rewritten
 
 LOG_HEADER = "user_id,item_id,cat_id,seller_id,brand_id,time_stamp,action_type"
 USER_HEADER = "user_id,age_range,gender"
@@ -38,7 +38,7 @@ def arrange(
     users: bytes,
     dataset: IJCAI15 = DEFAULT,
     processes: int = 1,
-) -> tuple[Arranged, Refused]:
+) -> tuple[Rewritten, Refused]:
     """Arrange two files, given as their bytes; and what was refused."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / LOG).write_bytes(log)
@@ -55,7 +55,7 @@ def arrange(
     return arranged, refused
 
 
-def table(arranged: Arranged, name: str, dataset: IJCAI15 = DEFAULT) -> list[dict[str, Any]]:
+def table(arranged: Rewritten, name: str, dataset: IJCAI15 = DEFAULT) -> list[dict[str, Any]]:
     """All rows of a table, without their line numbers."""
     rows = [
         row
@@ -168,7 +168,7 @@ def plain_arranged(dataset: IJCAI15, events: list[tuple]) -> tuple[dict, dict]:
     return samples, pasts
 
 
-def assert_plainly_arranged(dataset: IJCAI15, arranged: Arranged, log: bytes, users: bytes) -> None:
+def assert_plainly_arranged(dataset: IJCAI15, arranged: Rewritten, log: bytes, users: bytes) -> None:
     known, _ = plain_users(users)
     events, _ = plain_log(log, set(known))
     samples, pasts = plain_arranged(dataset, events)
@@ -200,7 +200,7 @@ def made_up(draw: random.Random, count: int, users: int = 5, items: int = 6) -> 
     return lines(LOG_HEADER, *rows)
 
 
-def by_key(arranged: Arranged, dataset: IJCAI15 = DEFAULT) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+def by_key(arranged: Rewritten, dataset: IJCAI15 = DEFAULT) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """Each sample with what is known of its user, by user, window and item."""
     behaviours = {row["key"]: row for row in table(arranged, "behaviour", dataset)}
     pairs = [(row, behaviours[row["key:behaviour"]]) for row in table(arranged, ROWS, dataset)]

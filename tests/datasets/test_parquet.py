@@ -35,12 +35,12 @@ from mtlbench.ingest.splits import SplitRule
 EXAMPLE_COMMAND = (
     "train model=mmoe dataset=parquet dataset.raw=mine dataset.schema=mine.yaml dataset.split_rule=by_time"
 )
-README = Path(__file__).parents[2] / "README.md"
+DOCS = Path(__file__).parents[2] / "docs" / "datasets.md"
 
 
-def of_readme(language: str) -> str:
-    """The README's one block of code in a language."""
-    (block,) = re.findall(rf"^```{language}\n(.*?)^```$", README.read_text(), re.DOTALL | re.MULTILINE)
+def of_docs(language: str) -> str:
+    """The one block of code in a language of the page on data sets."""
+    (block,) = re.findall(rf"^```{language}\n(.*?)^```$", DOCS.read_text(), re.DOTALL | re.MULTILINE)
     return block
 
 
@@ -609,9 +609,9 @@ def test_the_worked_example_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    exec(compile(of_readme("python"), "README.md", "exec"), {})
-    Path("mine.yaml").write_text(of_readme("yaml"))
-    assert EXAMPLE_COMMAND in README.read_text()
+    exec(compile(of_docs("python"), DOCS.name, "exec"), {})
+    Path("mine.yaml").write_text(of_docs("yaml"))
+    assert EXAMPLE_COMMAND in DOCS.read_text()
     assert main(["prepare", *EXAMPLE_COMMAND.split()[2:]]) == 0
     assert "rows/day=1/" in capsys.readouterr().out
     (store,) = map(open_store, Path("data/store/parquet").glob("[!.]*"))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mtlbench.cli.compose import compose
-from mtlbench.data.split import Candidates, at_random
+from mtlbench.data.split import SplitInput, at_random
 from mtlbench.data.store import SPLITS, Store
 from mtlbench.datasets import private
 from mtlbench.datasets.private import Private
@@ -149,7 +149,7 @@ class TestBoth:
 
 
 def at_random_numbers(rows: int) -> np.ndarray:
-    return at_random(Candidates(test=np.zeros(rows, bool), pointers={}, keys={}), valid=0.1, test=0.1, seed=0)
+    return at_random(SplitInput(test=np.zeros(rows, bool), pointers={}, keys={}), valid=0.1, test=0.1, seed=0)
 
 
 def test_labels_may_be_chained() -> None:

@@ -18,12 +18,12 @@ import torch
 from mtlbench.data.layout import ROWS
 from mtlbench.data.loader import Rows
 from mtlbench.data.matrices import MatrixFile
-from mtlbench.data.split import Candidates, by_key
+from mtlbench.data.split import SplitInput, by_key
 from mtlbench.data.store import SPLITS, Store, StoreError
 from mtlbench.ingest import encode, manifest, parse
 from mtlbench.ingest.manifest import accounts
 from mtlbench.ingest.prepare import Provenance, prepare
-from mtlbench.ingest.protocol import Arranged, RawError, RawFile
+from mtlbench.ingest.protocol import RawError, RawFile, Rewritten
 from mtlbench.schema import PADDING
 from toy import EMBEDDING, HISTORY, TAGS, Toy, group_of, read_lines, source_of, write_toy
 
@@ -214,7 +214,7 @@ def test_processes_and_shards_change_nothing(
     piece_rows: int,
 ) -> None:
     monkeypatch.setattr(parse, "SHARD_BYTES", shard_bytes)
-    monkeypatch.setattr(parse, "PIECE_ROWS", piece_rows)
+    monkeypatch.setattr(parse, "CHUNK_ROWS", piece_rows)
     monkeypatch.setattr(encode, "MERGE_ABOVE", 3)
     other = build(raw, tmp_path / "b", processes=processes)
     assert files_of(other.folder) == files_of(store.folder)
@@ -349,7 +349,7 @@ def test_a_row_finds_its_user_in_its_own_part(raw: Path, store: Store, reference
     assert [test_users[pointer - 40] for pointer in pointers] == [row[0] for row, _ in reference["test"]]
 
 
-def interrupt(candidates: Candidates) -> np.ndarray:
+def interrupt(candidates: SplitInput) -> np.ndarray:
     raise KeyboardInterrupt
 
 
@@ -434,7 +434,7 @@ class Log(Toy):
         folder: Path,
         refuse: Callable[[Path, int, str, bytes], None],
         processes: int,
-    ) -> Arranged:
+    ) -> Rewritten:
         arranged = {file.name: (file, folder / file.name) for file in Toy().files}
         texts: dict[str, list[str]] = {name: [] for name in arranged}
         lines = sources["log.txt"].read_text().splitlines()
@@ -450,7 +450,7 @@ class Log(Toy):
         np.save(folder / "rows.train.txt.truth.npy", np.full((rows, 2), 0.25, np.float32))
         np.save(folder / "rows.test.txt.truth.npy", np.full((len(texts["rows.test.txt"]), 2), 0.75, np.float32))
         dropped = sum(line.startswith("-|") for line in lines)
-        return Arranged(
+        return Rewritten(
             files=tuple(arranged.values()), lines={"log.txt": len(lines)}, dropped={"log.txt": {"other": dropped}}
         )
 
@@ -482,15 +482,15 @@ def test_a_log_is_arranged_into_rows_first(raw: Path, store: Store, tmp_path: Pa
         assert (rows.columns["truth"] == (0.75 if split == "test" else 0.25)).all()
 
 
-def all_test(candidates: Candidates) -> np.ndarray:
+def all_test(candidates: SplitInput) -> np.ndarray:
     return np.full(len(candidates.test), 2, np.int8)
 
 
-def none_test(candidates: Candidates) -> np.ndarray:
+def none_test(candidates: SplitInput) -> np.ndarray:
     return (np.arange(len(candidates.test)) % 2).astype(np.int8)
 
 
-def too_many(candidates: Candidates) -> np.ndarray:
+def too_many(candidates: SplitInput) -> np.ndarray:
     return np.full(len(candidates.test), 3, np.int8)
 
 
@@ -522,7 +522,7 @@ def test_wrong_rules_are_refused(raw: Path, tmp_path: Path, options: dict, messa
         build(raw, tmp_path / "a", **options)
 
 
-def first_row_valid(candidates: Candidates) -> np.ndarray:
+def first_row_valid(candidates: SplitInput) -> np.ndarray:
     result = np.where(candidates.test, 2, 0).astype(np.int8)
     result[0] = 1
     return result
@@ -563,7 +563,7 @@ def test_rows_take_their_group_from_the_table_and_sources_count_from_0(store: St
     }
 
 
-def by_value(candidates: Candidates, *, name: str) -> np.ndarray:
+def by_value(candidates: SplitInput, *, name: str) -> np.ndarray:
     """The values of a column in turn to training, validation and test."""
     return (np.unique(candidates.column(name), return_inverse=True)[1] % 3).astype(np.int8)
 
@@ -646,7 +646,7 @@ def test_accounts_compare_with_what_is_published(
     (tmp_path / "a").touch()
     file = RawFile(name="a", table=ROWS, part="train", published_rows=published, sha256=checksum)
     spill, real = parse.Spill(lines=Counter({tmp_path / "a": 1234})), Provenance(origin="real", raw={"a": "ab"})
-    described = manifest.raw([(file, tmp_path / "a")], tmp_path, Arranged(files=(), lines={}), spill, Counter(), real)
+    described = manifest.raw([(file, tmp_path / "a")], tmp_path, Rewritten(files=(), lines={}), spill, Counter(), real)
     assert accounts({"origin": "real", "raw": described}) == [
         f"a: 1,234 lines read, 0 rejected, 0 dropped, 0 values cut, {ending}"
     ]

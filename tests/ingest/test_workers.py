@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mtlbench.ingest import workers
-from mtlbench.ingest.workers import each
+from mtlbench.ingest.workers import parallel_map
 
 
 def blocked(process: str) -> bool:
@@ -28,7 +28,7 @@ def of_self_and_parent(_: int) -> tuple[bool, bool]:
 
 def test_no_process_of_a_pool_ever_hears_ctrl_c() -> None:
     """A blocked signal is inherited, so it was blocked when the process, and the fork server above it, began."""
-    assert list(each(of_self_and_parent, range(2), 2, "")) == [(True, True)] * 2
+    assert list(parallel_map(of_self_and_parent, range(2), 2, "")) == [(True, True)] * 2
     assert not blocked("self")
 
 

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from mtlbench.cli.compose import compose
 from mtlbench.data import matrices
 from mtlbench.data.loader import Rows
-from mtlbench.data.split import TEST, Candidates, at_random
+from mtlbench.data.split import TEST, SplitInput, at_random
 from mtlbench.data.store import SPLITS, Store, StoreError, open_store
 from mtlbench.experiment.data import Data, locate, stored
 from mtlbench.experiment.errors import ConfigError
@@ -255,7 +255,7 @@ class TestWhatLabelsDependOn:
         """Labels may know a test row's inputs, and nothing of what was clicked there."""
         config = composed("criteo", f"dataset.raw={tmp_path}", "dataset.source=real")
         text = (data_of("criteo", base.folder.parents[2]).raw / "train.txt").read_bytes().split(b"\n")[:-1]
-        none = Candidates(test=np.zeros(len(text), bool), pointers={}, keys={})
+        none = SplitInput(test=np.zeros(len(text), bool), pointers={}, keys={})
         split = at_random(none, valid=0.1, test=0.1, seed=0)
         flipped = [
             bytes([line[0] ^ 1]) + line[1:] if where == TEST else line for line, where in zip(text, split, strict=True)

@@ -15,10 +15,10 @@ from mtlbench.cli.compose import compose
 from mtlbench.data.loader import Rows
 from mtlbench.schema import Batch, Schema
 from mtlbench.tracking.journal import Journal
-from mtlbench.train.diagnostics import NoDiagnosticsWarning, diagnose, has_diagnostics
+from mtlbench.train.diagnostics import NoDiagnosticsWarning, has_diagnostics, journal_diagnostics
 from mtlbench.train.loop import fit
 from mtlbench.train.objective import Objective, TaskLosses
-from mtlbench.train.progress import Place
+from mtlbench.train.progress import RunContext
 from mtlbench.train.settings import Settings
 from synthetic import plain_schema, random_batch
 
@@ -79,7 +79,7 @@ TRAIN, VALID = rows(101, 1), rows(67, 2)
 def trained(folder: Path, model: nn.Module, settings: Settings = SETTINGS) -> list[dict[str, Any]]:
     """Lines of the journal that hold an epoch's validation metrics."""
     folder.mkdir(exist_ok=True)
-    place = Place(identity="toy", folder=folder, journal=Journal(folder), device=CPU, seed=5)
+    place = RunContext(identity="toy", folder=folder, journal=Journal(folder), device=CPU, seed=5)
     objective = Objective(losses=TaskLosses(pos_weight=None, given=()), balance=Equal(tasks=SCHEMA.tasks))
     optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
     fit(model, [optimizer], objective, (TRAIN, VALID), SCHEMA.tasks, settings, place)
@@ -154,7 +154,7 @@ def test_gates_of_models_are_followed_by_task_and_expert(name: str):
     small = ("profile.embedding_width=4", "profile.expert_layers=[8]", "profile.tower_layers=[5]")
     config = compose([f"model={name}", "virtual_gradient=none", *small])
     model: nn.Module = instantiate(config.model)(schema=SCHEMA).eval()
-    found = diagnose(model, VALID, SETTINGS, CPU).values
+    found = journal_diagnostics(model, VALID, SETTINGS, CPU).values
     whole = model.diagnostics(VALID.gather(torch.arange(13)))  # pyright: ignore[reportCallIssue]
     gate = next(key for key in whole if key.startswith("gate"))
     mean = whole[gate].mean(dim=1).flatten()

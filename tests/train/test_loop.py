@@ -23,14 +23,14 @@ from mtlbench.tracking.journal import Journal
 from mtlbench.train import checkpoint
 from mtlbench.train.checkpoint import CheckpointError
 from mtlbench.train.interrupt import Interrupted
+from mtlbench.train.log import NonFiniteLossError
 from mtlbench.train.loop import batch_bounds, fit
 from mtlbench.train.objective import Objective, TaskLosses
 from mtlbench.train.optimizers import LazyAdam
-from mtlbench.train.progress import Place, Progress
-from mtlbench.train.score import score
+from mtlbench.train.progress import Progress, RunContext
+from mtlbench.train.score import predict_log_odds
 from mtlbench.train.selection import load_best
 from mtlbench.train.settings import Settings
-from mtlbench.train.terms import NonFiniteLossError
 from synthetic import plain_schema, random_batch
 
 SCHEMA = plain_schema()
@@ -75,9 +75,9 @@ def rows(count: int, seed: int) -> Rows:
 TRAIN, VALID = rows(101, 1), rows(67, 2)
 
 
-def place(folder: Path) -> Place:
+def place(folder: Path) -> RunContext:
     folder.mkdir(exist_ok=True)
-    return Place(identity="toy", folder=folder, journal=Journal(folder), device=torch.device("cpu"), seed=5)
+    return RunContext(identity="toy", folder=folder, journal=Journal(folder), device=torch.device("cpu"), seed=5)
 
 
 def built(model: nn.Module | None = None) -> tuple[nn.Module, list[torch.optim.Optimizer]]:
@@ -243,7 +243,7 @@ def test_scores_are_corrected_for_the_weight_of_positives(tmp_path: Path):
     weighted = TaskLosses(pos_weight=torch.tensor([3.0, 40.0]), given=())
     model, _ = trained(tmp_path / "weighted", objective=replace(OBJECTIVE, losses=weighted))
     plain, corrected = (
-        score(model, VALID, losses, SETTINGS, torch.device("cpu")) for losses in (OBJECTIVE.losses, weighted)
+        predict_log_odds(model, VALID, losses, SETTINGS, torch.device("cpu")) for losses in (OBJECTIVE.losses, weighted)
     )
     torch.testing.assert_close(corrected, plain - torch.tensor([3.0, 40.0]).log())
     lines = [line for line in journal_values(tmp_path / "weighted") if "valid/task1/logloss" in line]
@@ -291,11 +291,11 @@ def test_the_weights_of_the_best_validation_score_are_kept_not_the_last(tmp_path
     best_epoch = max(range(12), key=scores.__getitem__)
     assert best_epoch < 11, "the toy must overfit, or this test shows nothing"
     assert progress.best == {"model": scores[best_epoch]}
-    last = score(model, VALID, OBJECTIVE.losses, SETTINGS, torch.device("cpu"))
+    last = predict_log_odds(model, VALID, OBJECTIVE.losses, SETTINGS, torch.device("cpu"))
     kept, steps = load_best(model, SCHEMA.tasks, SETTINGS, tmp_path / "best.pt", "toy")
     assert kept is model
     assert steps == {"model": 7 * (best_epoch + 1)}
-    selected = score(model, VALID, OBJECTIVE.losses, SETTINGS, torch.device("cpu"))
+    selected = predict_log_odds(model, VALID, OBJECTIVE.losses, SETTINGS, torch.device("cpu"))
     assert not torch.equal(selected, last)
     measured = evaluate(selected, VALID.columns["labels"], None, SCHEMA.tasks).values
     assert (measured["task0/auc"] + measured["task1/auc"]) / 2 == pytest.approx(scores[best_epoch], abs=1e-12)
@@ -330,7 +330,7 @@ def test_each_task_keeps_its_own_best_step_of_any_model_where_that_is_asked_for(
     assert progress.best_step["task0"] != progress.best_step["task1"], "choose a seed for which they differ"
     kept, steps = load_best(model, SCHEMA.tasks, settings, tmp_path / "best.pt", "toy")
     assert steps == progress.best_step
-    logits = score(kept, VALID, OBJECTIVE.losses, SETTINGS, torch.device("cpu"))
+    logits = predict_log_odds(kept, VALID, OBJECTIVE.losses, SETTINGS, torch.device("cpu"))
     assert logits.shape == (len(VALID), 2)
     measured = evaluate(logits, VALID.columns["labels"], None, SCHEMA.tasks).values
     assert {task: measured[f"{task}/auc"] for task in ("task0", "task1")} == pytest.approx(progress.best, abs=1e-12)
@@ -343,7 +343,7 @@ def test_a_conditional_task_is_multiplied_with_its_own_copys_probability(tmp_pat
     model, progress = trained(tmp_path, settings, objective=replace(OBJECTIVE, losses=losses))
     assert len(set(progress.best_step.values())) == 2, "choose a seed for which they differ"
     kept, _ = load_best(model, SCHEMA.tasks, settings, tmp_path / "best.pt", "toy")
-    logits = score(kept, VALID, losses, SETTINGS, torch.device("cpu"))
+    logits = predict_log_odds(kept, VALID, losses, SETTINGS, torch.device("cpu"))
     measured = evaluate(logits, VALID.columns["labels"], None, SCHEMA.tasks).values
     assert {task: -measured[f"{task}/logloss"] for task in progress.best} == pytest.approx(progress.best, abs=1e-7)
 
@@ -444,7 +444,7 @@ def test_bf16_trains_close_to_fp32_and_keeps_fp32_weights(tmp_path: Path):
     full, _ = trained(tmp_path / "fp32")
     half, _ = trained(tmp_path / "bf16", replace(SETTINGS, precision="bf16"))
     assert all(p.dtype == torch.float32 for p in half.parameters())
-    scores = [score(model, VALID, OBJECTIVE.losses, SETTINGS, torch.device("cpu")) for model in (full, half)]
+    scores = [predict_log_odds(model, VALID, OBJECTIVE.losses, SETTINGS, torch.device("cpu")) for model in (full, half)]
     torch.testing.assert_close(scores[0], scores[1], atol=0.1, rtol=0)
     assert not torch.equal(scores[0], scores[1])
 

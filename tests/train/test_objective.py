@@ -40,7 +40,7 @@ def log_odds(rate: float) -> float:
 
 
 def test_without_settings_it_is_the_plain_loss():
-    losses = LossSettings().losses(TASKS, LABELS, None)
+    losses = LossSettings().build(TASKS, LABELS, None)
     assert (losses.pos_weight, losses.given) == (None, (None, None))
     logits = torch.randn(8, 2, generator=torch.Generator().manual_seed(0))
     expected = binary_cross_entropy_with_logits(logits, LABELS.float(), reduction="none").mean(dim=0)
@@ -49,7 +49,7 @@ def test_without_settings_it_is_the_plain_loss():
 
 
 def test_the_weighted_loss_is_least_at_log_odds_plus_the_logarithm_of_the_factor():
-    losses = LossSettings(pos_weight=(24.0, 4584.0)).losses(TASKS, LABELS, None)
+    losses = LossSettings(pos_weight=(24.0, 4584.0)).build(TASKS, LABELS, None)
     found = minimiser(losses, LABELS)
     rates = torch.tensor([log_odds(3 / 8), log_odds(1 / 8)]).double()
     torch.testing.assert_close(found, rates + torch.tensor([24.0, 4584.0]).double().log(), rtol=0, atol=1e-4)
@@ -60,22 +60,22 @@ def test_balanced_factors_are_negatives_over_positives_of_observed_labels():
     observed = torch.ones_like(LABELS, dtype=torch.bool)
     observed[0, 0] = observed[7, 0] = False  # one positive and one negative of the first task
     for mask, expected in ((None, [5 / 3, 7.0]), (observed, [4 / 2, 7.0])):
-        losses = LossSettings(pos_weight="balanced").losses(FREE, LABELS, mask)
+        losses = LossSettings(pos_weight="balanced").build(FREE, LABELS, mask)
         torch.testing.assert_close(losses.pos_weight, torch.tensor(expected))
-        root = LossSettings(pos_weight="sqrt_balanced").losses(FREE, LABELS, mask)
+        root = LossSettings(pos_weight="sqrt_balanced").build(FREE, LABELS, mask)
         torch.testing.assert_close(root.pos_weight, torch.tensor(expected).sqrt())
         # Both classes weigh the same: a constant does best at one half.
         torch.testing.assert_close(minimiser(losses, LABELS, mask), torch.zeros(2).double(), rtol=0, atol=1e-5)
 
 
 def test_a_conditional_task_is_learnt_on_the_positives_of_the_other_alone():
-    losses = LossSettings(given="conditional").losses(TASKS, LABELS, None)
+    losses = LossSettings(given="conditional").build(TASKS, LABELS, None)
     logits = torch.randn(8, 2, generator=torch.Generator().manual_seed(0))
     clicks = LABELS[:, 0] == 1
     found = losses(logits, LABELS.float(), None)
     expected = binary_cross_entropy_with_logits(logits[clicks, 1], LABELS[clicks, 1].float())
     torch.testing.assert_close(found[1], expected)
-    torch.testing.assert_close(found[0], LossSettings().losses(TASKS, LABELS, None)(logits, LABELS.float(), None)[0])
+    torch.testing.assert_close(found[0], LossSettings().build(TASKS, LABELS, None)(logits, LABELS.float(), None)[0])
     least = minimiser(losses, LABELS)
     torch.testing.assert_close(least, torch.tensor([log_odds(3 / 8), log_odds(1 / 3)]).double(), rtol=0, atol=1e-5)
     # Of stored labels: a conversion is a click and a conversion.
@@ -85,10 +85,10 @@ def test_a_conditional_task_is_learnt_on_the_positives_of_the_other_alone():
 
 
 def test_a_conditional_task_needs_both_labels_observed():
-    losses = LossSettings(given="conditional").losses(TASKS, LABELS, None)
+    losses = LossSettings(given="conditional").build(TASKS, LABELS, None)
     observed = torch.ones_like(LABELS, dtype=torch.bool)
     observed[0, 0] = observed[1, 1] = False
-    counted = losses.counted(LABELS, observed)
+    counted = losses.label_mask(LABELS, observed)
     assert counted is not None
     assert counted[:, 1].tolist() == [False, False, True, False, False, False, False, False]
     assert torch.equal(counted[:, 0], observed[:, 0])
@@ -96,7 +96,7 @@ def test_a_conditional_task_needs_both_labels_observed():
 
 
 def test_balance_and_condition_together():
-    losses = LossSettings(pos_weight="balanced", given="conditional").losses(TASKS, LABELS, None)
+    losses = LossSettings(pos_weight="balanced", given="conditional").build(TASKS, LABELS, None)
     torch.testing.assert_close(losses.pos_weight, torch.tensor([5 / 3, 2.0]))  # two of three clicks do not convert
     least = minimiser(losses, LABELS)
     torch.testing.assert_close(
@@ -106,7 +106,7 @@ def test_balance_and_condition_together():
 
 def test_a_chain_of_conditions_multiplies_along_the_chain():
     chain = (*TASKS, Task(name="refund", label="refund", given="conversion"))
-    losses = LossSettings(given="conditional").losses(chain, torch.ones(2, 3), None)
+    losses = LossSettings(given="conditional").build(chain, torch.ones(2, 3), None)
     found = losses.log_odds(torch.tensor([[log_odds(0.5), log_odds(0.4), log_odds(0.3)]]))
     torch.testing.assert_close(found.sigmoid(), torch.tensor([[0.5, 0.2, 0.06]]))
 
@@ -126,7 +126,7 @@ def test_a_chain_of_conditions_multiplies_along_the_chain():
 def test_what_the_data_cannot_feed_is_refused(settings: dict[str, str], tasks: tuple[Task, ...], message: str):
     labels = torch.tensor([[1, 0], [0, 0], [1, 0]])
     with pytest.raises(ValueError, match=message):
-        LossSettings(**settings).losses(tasks, labels, None)  # pyright: ignore[reportArgumentType]
+        LossSettings(**settings).build(tasks, labels, None)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("factor", [0.0, -1.0, math.inf, math.nan])

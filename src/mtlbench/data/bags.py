@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 
-def cut(ids: pa.Array, weights: pa.Array | None, width: int) -> tuple[pa.Array, pa.Array | None, int]:
+def truncate(ids: pa.Array, weights: pa.Array | None, width: int) -> tuple[pa.Array, pa.Array | None, int]:
     """Keep at most ``width`` entries per list: the heaviest, among equals the first, in their old order.
 
     Args:
@@ -26,7 +26,7 @@ def cut(ids: pa.Array, weights: pa.Array | None, width: int) -> tuple[pa.Array, 
     return short, short_weights, int(len(keep) - len(chosen))
 
 
-def places(length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def coordinates(length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Row and column of every entry of lists of the given lengths ``[R]`` when they are written side by side."""
     row = np.repeat(np.arange(len(length)), length)
     first = np.cumsum(length) - length
@@ -52,7 +52,7 @@ def _heaviest(length: np.ndarray, weight: np.ndarray | None, width: int) -> np.n
     Sorting entries by (row, weight, position) is one plain sort of 64-bit integers that hold all three, which is many
     times faster than a stable sort of indices.
     """
-    keep = places(length)[1] < width
+    keep = coordinates(length)[1] < width
     if weight is None:
         return keep
     first = np.cumsum(length) - length
@@ -60,7 +60,7 @@ def _heaviest(length: np.ndarray, weight: np.ndarray | None, width: int) -> np.n
     bits = int(length.max()).bit_length()  # of a position; 32 are for the weight, the rest for the row
     for start in range(0, len(long_rows), 1 << (32 - bits)):
         rows = long_rows[start : start + (1 << (32 - bits))]
-        row, position = places(length[rows])
+        row, position = coordinates(length[rows])
         entry = first[rows][row] + position
         key = row.astype(np.uint64) << np.uint64(32) | _descending(weight[entry])
         key = key << np.uint64(bits) | position.astype(np.uint64)

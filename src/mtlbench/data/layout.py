@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mtlbench.data.matrices import Column
+from mtlbench.data.matrices import MatrixColumn
 from mtlbench.schema import Field, Schema
 
 ROWS = "rows"
@@ -25,7 +25,7 @@ def fields_of(schema: Schema, table: str) -> tuple[Field, ...]:
     return tuple(field for field in schema.fields if table_of(field) == table)
 
 
-def input_columns(schema: Schema, table: str) -> dict[str, Column]:
+def input_columns(schema: Schema, table: str) -> dict[str, MatrixColumn]:
     """Input matrices of the rows, or of a dimension table."""
     own = fields_of(schema, table)
     widths = {
@@ -33,16 +33,18 @@ def input_columns(schema: Schema, table: str) -> dict[str, Column]:
         "numbers": sum(field.width for field in own if field.kind == "number"),
         "weights": sum(field.width for field in own if field.weighted),
     }
-    return {name: Column(np.int32 if name == "ids" else np.float32, width) for name, width in widths.items() if width}
+    return {
+        name: MatrixColumn(np.int32 if name == "ids" else np.float32, width) for name, width in widths.items() if width
+    }
 
 
-def row_columns(schema: Schema, truth: bool) -> dict[str, Column]:
+def row_columns(schema: Schema, truth: bool) -> dict[str, MatrixColumn]:
     """All matrices of labelled rows."""
     tasks = len(schema.tasks)
     return {
         **input_columns(schema, ROWS),
-        "labels": Column(np.int8, tasks),
-        **{POINTER + table: Column(np.int32) for table in schema.tables},
-        **{name: Column(np.int64) for name in SIDE_COLUMNS if getattr(schema, name)},
-        **({"truth": Column(np.float32, tasks)} if truth else {}),
+        "labels": MatrixColumn(np.int8, tasks),
+        **{POINTER + table: MatrixColumn(np.int32) for table in schema.tables},
+        **{name: MatrixColumn(np.int64) for name in SIDE_COLUMNS if getattr(schema, name)},
+        **({"truth": MatrixColumn(np.float32, tasks)} if truth else {}),
     }

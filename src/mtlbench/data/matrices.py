@@ -19,7 +19,7 @@ from numpy.typing import DTypeLike
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class MatrixColumn:
     """One matrix of a file: its type, and how many values a row has; width 0 is a plain column, one value per row."""
 
     dtype: DTypeLike
@@ -35,7 +35,7 @@ class MatrixFile:
     """A made file and where each of its matrices begins, so that any process can write rows of it."""
 
     path: Path
-    columns: Mapping[str, Column]
+    columns: Mapping[str, MatrixColumn]
     offsets: Mapping[str, int]
 
     def write(self, name: str, first_row: int, rows: np.ndarray) -> None:
@@ -50,11 +50,11 @@ class MatrixFile:
             rows.tofile(file)
 
 
-def create(path: Path, rows: int, columns: Mapping[str, Column]) -> MatrixFile:
+def create(path: Path, rows: int, columns: Mapping[str, MatrixColumn]) -> MatrixFile:
     """Make a file of ``rows`` rows whose matrices are all zero and take no space on the disk yet."""
-    with blank(max(column.row_bytes for column in columns.values()) * rows) as zeros, path.open("wb") as file:
+    with zeros_on_disk(max(column.row_bytes for column in columns.values()) * rows) as zeros, path.open("wb") as file:
         batch = pa.record_batch({name: _column(zeros, column, rows) for name, column in columns.items()})
-        with pa.ipc.new_file(pa.PythonFile(_Holes(file), "w"), batch.schema) as writer:
+        with pa.ipc.new_file(pa.PythonFile(_SkipBuffers(file), "w"), batch.schema) as writer:
             writer.write_batch(batch)
     with pa.memory_map(str(path)) as file:
         start = file.read_buffer().address
@@ -76,14 +76,14 @@ def read(path: Path) -> dict[str, np.ndarray]:
 
 
 @contextmanager
-def blank(size: int) -> Iterator[np.ndarray]:
+def zeros_on_disk(size: int) -> Iterator[np.ndarray]:
     """``size`` zero bytes that take neither memory nor disk while nobody reads them."""
     with TemporaryFile() as file:
         file.truncate(max(size, 1))
         yield np.memmap(file, mode="r", dtype=np.uint8)
 
 
-def _column(zeros: np.ndarray, column: Column, rows: int) -> pa.Array:
+def _column(zeros: np.ndarray, column: MatrixColumn, rows: int) -> pa.Array:
     values = pa.array(zeros[: rows * column.row_bytes].view(column.dtype))
     return pa.FixedSizeListArray.from_arrays(values, column.width) if column.width else values
 
@@ -92,7 +92,7 @@ def _values(column: pa.Array) -> pa.Array:
     return column.values if pa.types.is_fixed_size_list(column.type) else column
 
 
-class _Holes:
+class _SkipBuffers:
     """A file that skips over the buffers of a batch instead of writing them, and writes everything around them."""
 
     closed = False

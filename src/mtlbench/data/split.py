@@ -14,12 +14,12 @@ import pyarrow as pa
 TRAIN, VALID, TEST = 0, 1, 2
 """Positions in `store.SPLITS`."""
 
-LEFT_OUT = -1
+UNASSIGNED = -1
 """A row that belongs to no split because it was rejected."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Candidates:
+class SplitInput:
     """What a rule may look at; R rows in file order.
 
     Attributes:
@@ -48,7 +48,7 @@ class Candidates:
         return self.columns[name]()
 
 
-def by_key(candidates: Candidates, *, table: str, fraction: float, seed: int) -> np.ndarray:
+def by_key(candidates: SplitInput, *, table: str, fraction: float, seed: int) -> np.ndarray:
     """Validation is a fraction of the training part's keys of one dimension table; test is the publisher's test part.
 
     All rows of a key stand on one side, so nothing about a user's session is known from training. Whether a key is in
@@ -70,18 +70,18 @@ def by_key(candidates: Candidates, *, table: str, fraction: float, seed: int) ->
             f"split by_key: the data set has no dimension table '{table}'; "
             f"allowed: {', '.join(candidates.keys) or 'none'}"
         )
-    chosen = mix(hash_keys(candidates.keys[table]), seed) < np.uint64(int(fraction * 2**64))
+    chosen = splitmix64(hash_keys(candidates.keys[table]), seed) < np.uint64(int(fraction * 2**64))
     result = np.where(chosen, np.int8(VALID), np.int8(TRAIN))[candidates.pointers[table]]
     result[candidates.test] = TEST
     return result
 
 
-def halve_test(candidates: Candidates, *, seed: int) -> np.ndarray:
+def halve_test(candidates: SplitInput, *, seed: int) -> np.ndarray:
     """The publisher's test part divided at random exactly 1:1 into validation and test (test takes an odd row)."""
     return _halved(candidates.test.nonzero()[0], len(candidates.test), seed)
 
 
-def by_time(candidates: Candidates, *, valid: int, test: int) -> np.ndarray:
+def by_time(candidates: SplitInput, *, valid: int, test: int) -> np.ndarray:
     """Test is the last ``test`` distinct times (days, windows), validation the ``valid`` before, training the rest.
 
     Raises:
@@ -101,7 +101,7 @@ def by_time(candidates: Candidates, *, valid: int, test: int) -> np.ndarray:
     return result
 
 
-def halve_last_times(candidates: Candidates, *, times: int, seed: int) -> np.ndarray:
+def halve_last_times(candidates: SplitInput, *, times: int, seed: int) -> np.ndarray:
     """The last ``times`` distinct times (days, windows) divided at random 1:1 into validation and test.
 
     All earlier rows train; test takes an odd row.
@@ -120,7 +120,7 @@ def halve_last_times(candidates: Candidates, *, times: int, seed: int) -> np.nda
     return _halved((time >= distinct[-times]).nonzero()[0], len(time), seed)
 
 
-def by_train_time(candidates: Candidates, *, valid: int) -> np.ndarray:
+def by_train_time(candidates: SplitInput, *, valid: int) -> np.ndarray:
     """Validation is the training part's last ``valid`` distinct times (days); test is the publisher's test part.
 
     Raises:
@@ -138,7 +138,7 @@ def by_train_time(candidates: Candidates, *, valid: int) -> np.ndarray:
     return result
 
 
-def by_group(candidates: Candidates, *, valid: float, test: float, seed: int) -> np.ndarray:
+def by_group(candidates: SplitInput, *, valid: float, test: float, seed: int) -> np.ndarray:
     """Every group (user, page) stands in one split, drawn by its number and the seed alone.
 
     Args:
@@ -153,7 +153,7 @@ def by_group(candidates: Candidates, *, valid: float, test: float, seed: int) ->
     return _drawn("by_group", candidates.column("group").astype(np.uint64), valid, test, seed)
 
 
-def by_train_group(candidates: Candidates, *, valid: float, seed: int) -> np.ndarray:
+def by_train_group(candidates: SplitInput, *, valid: float, seed: int) -> np.ndarray:
     """Validation is a share of the training part's groups (pages, users); test is the publisher's test part.
 
     Args:
@@ -166,13 +166,13 @@ def by_train_group(candidates: Candidates, *, valid: float, seed: int) -> np.nda
     """
     if not 0 < valid < 1:
         raise ValueError(f"split by_train_group: dataset.split.valid is {valid}; allowed: above 0 and below 1")
-    chosen = mix(candidates.column("group").astype(np.uint64), seed) < np.uint64(int(valid * 2**64))
+    chosen = splitmix64(candidates.column("group").astype(np.uint64), seed) < np.uint64(int(valid * 2**64))
     result = np.where(chosen, np.int8(VALID), np.int8(TRAIN))
     result[candidates.test] = TEST
     return result
 
 
-def at_random(candidates: Candidates, *, valid: float, test: float, seed: int) -> np.ndarray:
+def at_random(candidates: SplitInput, *, valid: float, test: float, seed: int) -> np.ndarray:
     """Every row by itself, drawn by its number in file order and the seed.
 
     Args:
@@ -187,7 +187,7 @@ def at_random(candidates: Candidates, *, valid: float, test: float, seed: int) -
     return _drawn("at_random", np.arange(len(candidates.test), dtype=np.uint64), valid, test, seed)
 
 
-def stratified(candidates: Candidates, *, label: str, folds: int, seed: int) -> np.ndarray:
+def stratified(candidates: SplitInput, *, label: str, folds: int, seed: int) -> np.ndarray:
     """Folds with equal shares of positives (scikit-learn's shuffled `StratifiedKFold`): test, validation, training.
 
     With 10 folds and seed 2018 this is the rule of AutoInt and of Criteo_x4 (reczoo/Datasets), whose published files
@@ -212,14 +212,14 @@ def stratified(candidates: Candidates, *, label: str, folds: int, seed: int) -> 
 
 def _halved(chosen: np.ndarray, rows: int, seed: int) -> np.ndarray:
     """Some of all rows, divided at random 1:1 into validation and test; the others train."""
-    shuffled = chosen[np.argsort(mix(np.arange(len(chosen), dtype=np.uint64), seed), kind="stable")]
+    shuffled = chosen[np.argsort(splitmix64(np.arange(len(chosen), dtype=np.uint64), seed), kind="stable")]
     result = np.full(rows, TRAIN, np.int8)
     result[shuffled[: len(chosen) // 2]] = VALID
     result[shuffled[len(chosen) // 2 :]] = TEST
     return result
 
 
-def _refuse_test_part(rule: str, candidates: Candidates) -> None:
+def _refuse_test_part(rule: str, candidates: SplitInput) -> None:
     """A rule that divides all rows would train on what was set aside."""
     if candidates.test.any():
         raise ValueError(
@@ -234,7 +234,7 @@ def _drawn(rule: str, numbers: np.ndarray, valid: float, test: float, seed: int)
             f"split {rule}: dataset.split.valid={valid} and dataset.split.test={test}; "
             "allowed: above 0, and less than 1 together"
         )
-    place = mix(numbers, seed)
+    place = splitmix64(numbers, seed)
     result = np.full(len(numbers), TRAIN, np.int8)
     result[place < np.uint64(int((valid + test) * 2**64))] = VALID
     result[place < np.uint64(int(test * 2**64))] = TEST
@@ -247,7 +247,7 @@ def hash_keys(keys: pa.Array) -> np.ndarray:
     return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 
 
-def mix(values: np.ndarray, seed: int) -> np.ndarray:
+def splitmix64(values: np.ndarray, seed: int) -> np.ndarray:
     """Spread uint64 values evenly over all of uint64: the output function of splitmix64, started at ``seed``.
 
     numpy's own generators may change their stream between versions; a split must not.

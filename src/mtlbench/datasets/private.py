@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from mtlbench.ingest.cells import Id, OneOf
-from mtlbench.ingest.csv import Column, read_table
+from mtlbench.ingest.csv import CsvColumn, read_table
 from mtlbench.ingest.protocol import ROWS, Block, RawError, RawFile, Shard
 from mtlbench.schema import Field, Task
 
@@ -102,9 +102,9 @@ class Private:
         """
         if not (shard.path.parent / "simulated.json").is_file():
             raise RawError(f"{shard.path} was not written by a simulator, and cannot be the real thing. {self.where}")
-        numbers = [Column(name=name, source=name, cell=Id()) for name in self.sizes]
-        labels = [Column(name=name, source=name, cell=OneOf((0, 1), pa.int8())) for name in self.labels]
-        group = Column(name="group", source="user", cell=Id())
+        numbers = [CsvColumn(name=name, source=name, cell=Id()) for name in self.sizes]
+        labels = [CsvColumn(name=name, source=name, cell=OneOf((0, 1), pa.int8())) for name in self.labels]
+        group = CsvColumn(name="group", source="user", cell=Id())
         return read_table(shard, (*numbers, group, *labels))
 
     def simulate(

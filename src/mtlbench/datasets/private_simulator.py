@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtlbench.data.split import mix
+from mtlbench.data.split import splitmix64
 from mtlbench.datasets.odds import intercept, sigmoid
 from mtlbench.datasets.private import OFFER, PROFILE, Private
 
@@ -94,7 +94,7 @@ class World:
 
     def _fact(self, name: str, number: Integers) -> Integers:
         purpose = sum(byte << at for at, byte in enumerate(name.encode()))
-        draw = mix(number.astype(np.uint64), self.knobs.seed + purpose)
+        draw = splitmix64(number.astype(np.uint64), self.knobs.seed + purpose)
         return (draw % np.uint64(self.dataset.sizes[name])).astype(np.int64)
 
     def _factors(self, name: str) -> Floats:

@@ -22,7 +22,7 @@ from mtlbench.files import writing
 from mtlbench.metrics import Metrics
 from mtlbench.tracking.folder import CONFIG, RESULT, Facts, check_config, read_facts, read_result
 from mtlbench.train.objective import TaskLosses
-from mtlbench.train.score import measure
+from mtlbench.train.score import evaluate_split
 from mtlbench.train.selection import load_best
 from mtlbench.train.settings import Settings
 
@@ -101,7 +101,9 @@ def evaluate_run(folder: Path, split: str, device_name: str, predictions: Path |
         raise ConfigError(f"split={split}; allowed: {', '.join(SPLITS)}")
     run = open_run(folder, device_name)
     rows, tasks = run.store.split(split), run.store.schema.tasks
-    logits, metrics = measure(run.model, rows, run.losses, run.settings, run.device, configured_ranking(run.config))
+    logits, metrics = evaluate_split(
+        run.model, rows, run.losses, run.settings, run.device, configured_ranking(run.config)
+    )
     metrics = metrics.prefixed(split)
     if split == "test":
         check_result(folder, metrics.values, run.settings.precision)

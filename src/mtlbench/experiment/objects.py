@@ -84,7 +84,7 @@ def build_losses(config: DictConfig, store: Store, model: nn.Module) -> TaskLoss
             f"loss.given=conditional: {type(model).__name__} itself makes the joint probability of a task and the one "
             "that it is given. Choose loss.given=joint"
         )
-    losses = settings.losses(store.schema.tasks, columns["labels"], columns.get("observed"))
+    losses = settings.build(store.schema.tasks, columns["labels"], columns.get("observed"))
     device = next(model.parameters()).device
     return losses if losses.pos_weight is None else replace(losses, pos_weight=losses.pos_weight.to(device))
 

@@ -38,8 +38,8 @@ from mtlbench.tracking.tracker import Tracker, open_tracker
 from mtlbench.train.loop import fit
 from mtlbench.train.objective import Objective
 from mtlbench.train.optimizers import parameter_groups
-from mtlbench.train.progress import Place, Progress
-from mtlbench.train.score import measure
+from mtlbench.train.progress import Progress, RunContext
+from mtlbench.train.score import evaluate_split
 from mtlbench.train.selection import load_best
 from mtlbench.train.settings import Settings
 
@@ -114,7 +114,7 @@ def _carry_out(config: DictConfig, data: Data, identity: str, folder: Path, devi
     journal = Journal(folder)
     if tracker := _tracker(config, folder):
         tracker.update(folder)
-    place = Place(identity=identity, folder=folder, journal=journal, device=device, seed=config.seed)
+    place = RunContext(identity=identity, folder=folder, journal=journal, device=device, seed=config.seed)
     began = time.monotonic()
     try:
         rows = (_placed(store, "train", device, settings), _placed(store, "valid", device, settings))
@@ -131,7 +131,7 @@ def _carry_out(config: DictConfig, data: Data, identity: str, folder: Path, devi
         )
         fitted = time.monotonic()
         kept, best_step = load_best(model, store.schema.tasks, settings, place.best, identity)
-        metrics = measure(kept, store.split("test"), losses, settings, device, ranking)[1].prefixed("test")
+        metrics = evaluate_split(kept, store.split("test"), losses, settings, device, ranking)[1].prefixed("test")
         journal.append(step=progress.step, epoch=progress.epoch, values=metrics.values, undefined=metrics.undefined)
         seconds = (fitting - began) + progress.spent + (time.monotonic() - fitted)
         result = _result(read_facts(folder)[0], model, progress, best_step, metrics) | {

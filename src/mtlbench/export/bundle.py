@@ -33,7 +33,7 @@ from mtlbench.files import writing
 from mtlbench.tracking.connect import import_mlflow
 from mtlbench.tracking.folder import STATUS, read_status
 from mtlbench.tracking.parameters import portable, read_config
-from mtlbench.train.score import measure, score
+from mtlbench.train.score import evaluate_split, predict_log_odds
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
@@ -102,7 +102,7 @@ def export_run(run_folder: Path, to: Path, *, split: str = "test", rows: int = 2
         )
     run = open_run(run_folder, "cpu")
     ranking = configured_ranking(run.config)
-    measured = measure(run.model, run.store.split("test"), run.losses, run.settings, run.device, ranking)[1]
+    measured = evaluate_split(run.model, run.store.split("test"), run.losses, run.settings, run.device, ranking)[1]
     check_result(run_folder, measured.prefixed("test").values, run.settings.precision)
     inputs, scoring = Inputs.of(run.store), Scoring(run.model, run.losses)
     example = raw_rows(run.store, inputs, split, rows)
@@ -146,7 +146,7 @@ def _own(run: Opened, split: str, rows: int) -> tuple[np.ndarray, float]:
     """The run's own probabilities of the first rows in float32, and how far those in its own precision are off."""
     some = run.store.split(split).first(rows)
     own, exact = (
-        torch.sigmoid(score(run.model, some, run.losses, settings, run.device))
+        torch.sigmoid(predict_log_odds(run.model, some, run.losses, settings, run.device))
         for settings in (run.settings, replace(run.settings, precision="fp32"))
     )
     return exact.numpy(), float((own - exact).abs().max())

@@ -68,7 +68,7 @@ class Inputs:
             weights = rows.get(field.name + WEIGHT_SUFFIX) if field.weighted else None
             if weights is not None:
                 _refuse_lengths(field.name, rows[field.name], weights, first_row)
-            rows[field.name], cut, _ = bags.cut(rows[field.name], weights, field.width)
+            rows[field.name], cut, _ = bags.truncate(rows[field.name], weights, field.width)
             if cut is not None:
                 rows[field.name + WEIGHT_SUFFIX] = cut
 

@@ -22,7 +22,7 @@ from mtlbench.ingest.protocol import LINE, Block, RawError, Rejected, Shard
 HEADER = "header"
 """Policy under which the line that names the columns is dropped: it is no row."""
 
-WELCOME = bytes(range(0x20, 0x7F)) + b"\n"
+ALLOWED_BYTES = bytes(range(0x20, 0x7F)) + b"\n"
 """Bytes of a file; every other one is refused with its line."""
 
 QUOTED = re.compile(rb'(?<![^,\n])"[^"\n]*"(?![^,\n])')
@@ -33,7 +33,7 @@ SHOWN = 40
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Column:
+class CsvColumn:
     """A column of the record batch.
 
     Attributes:
@@ -48,7 +48,7 @@ class Column:
 
 
 def read_table(
-    shard: Shard, columns: Sequence[Column], names: Sequence[str] | None = None, *, quotes: bool = False
+    shard: Shard, columns: Sequence[CsvColumn], names: Sequence[str] | None = None, *, quotes: bool = False
 ) -> Iterator[Block]:
     """The lines of a shard in blocks, see `mtlbench.ingest.protocol.Block`; the header counts as dropped (`HEADER`).
 
@@ -73,7 +73,7 @@ def read_table(
     )
 
 
-def _header(path: Path, columns: Sequence[Column]) -> tuple[list[str], int]:
+def _header(path: Path, columns: Sequence[CsvColumn]) -> tuple[list[str], int]:
     """Names of the file's columns, and how many bytes the header has."""
     with path.open("rb") as file:
         line = file.readline(LONGEST_LINE)
@@ -90,9 +90,9 @@ def _header(path: Path, columns: Sequence[Column]) -> tuple[list[str], int]:
 
 
 def _at_once(
-    text: bytes, first: int, *, names: list[str], columns: Sequence[Column], offset: int, quotes: bool
+    text: bytes, first: int, *, names: list[str], columns: Sequence[CsvColumn], offset: int, quotes: bool
 ) -> Block | None:
-    if not text.endswith(b"\n") or text.translate(None, WELCOME) or not _well_quoted(text, quotes):
+    if not text.endswith(b"\n") or text.translate(None, ALLOWED_BYTES) or not _well_quoted(text, quotes):
         return None
     sources = list(dict.fromkeys(column.source for column in columns))
     try:
@@ -126,7 +126,7 @@ def _at_once(
 
 
 def _one_by_one(
-    text: bytes, first: int, *, names: list[str], columns: Sequence[Column], offset: int, quotes: bool
+    text: bytes, first: int, *, names: list[str], columns: Sequence[CsvColumn], offset: int, quotes: bool
 ) -> Block:
     rows: list[list[object]] = []
     numbers: list[int] = []
@@ -141,7 +141,7 @@ def _one_by_one(
     return Block(columns=_batch(rows, numbers, columns), lines=len(rows) + len(rejected), rejected=tuple(rejected))
 
 
-def _row(line: bytes, names: list[str], columns: Sequence[Column], *, ended: bool, quotes: bool) -> list[object]:
+def _row(line: bytes, names: list[str], columns: Sequence[CsvColumn], *, ended: bool, quotes: bool) -> list[object]:
     """The values of a line, one per column.
 
     Raises:
@@ -166,7 +166,7 @@ def _cells(line: bytes, quotes: bool) -> list[str]:
     return [cell.replace(held, ",") for cell in unquoted.decode("ascii").split(",")]
 
 
-def _value(text: str, column: Column) -> object:
+def _value(text: str, column: CsvColumn) -> object:
     try:
         return column.cell.read(text)
     except ValueError:
@@ -176,7 +176,7 @@ def _value(text: str, column: Column) -> object:
 
 def _foreign(line: bytes, *, quotes: bool) -> str | None:
     """What is wrong with the bytes of a line, if anything is."""
-    if not (strange := line.translate(None, WELCOME)):
+    if not (strange := line.translate(None, ALLOWED_BYTES)):
         if _well_quoted(line, quotes):
             return None
         return "a quote that is not the first or the last character of a cell" if quotes else _byte(line, b'"')
@@ -196,10 +196,10 @@ def _well_quoted(text: bytes, quotes: bool) -> bool:
     return b'"' not in (QUOTED.sub(b"", text) if quotes else text)
 
 
-def _batch(rows: list[list[object]], numbers: list[int], columns: Sequence[Column]) -> pa.RecordBatch:
+def _batch(rows: list[list[object]], numbers: list[int], columns: Sequence[CsvColumn]) -> pa.RecordBatch:
     arrays = [pa.array([row[at] for row in rows], column.cell.type) for at, column in enumerate(columns)]
     return pa.RecordBatch.from_arrays([pa.array(numbers, pa.int64()), *arrays], schema=_schema(columns))
 
 
-def _schema(columns: Sequence[Column]) -> pa.Schema:
+def _schema(columns: Sequence[CsvColumn]) -> pa.Schema:
     return pa.schema([(LINE, pa.int64()), *((column.name, column.cell.type) for column in columns)])

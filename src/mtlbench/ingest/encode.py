@@ -14,7 +14,7 @@ from mtlbench.data.layout import POINTER, ROWS, SIDE_COLUMNS, fields_of, input_c
 from mtlbench.data.matrices import MatrixFile
 from mtlbench.data.numbers import Scale, allowed, number_matrix
 from mtlbench.data.vocabulary import UNKNOWN, Vocabulary, merge, tally
-from mtlbench.ingest.parse import Piece, line_numbers
+from mtlbench.ingest.parse import Chunk, line_numbers
 from mtlbench.ingest.protocol import WEIGHT_SUFFIX
 from mtlbench.schema import Field, Schema
 
@@ -22,7 +22,7 @@ EXTRA = "extra:"
 """Prefix of the array that holds, for each row, the ``group``, ``source`` or ``time`` of a dimension table's row."""
 
 MERGE_ABOVE = 4 << 20
-"""Distinct values that may wait, counted piece by piece, before they are merged."""
+"""Distinct values that may wait, counted chunk by chunk, before they are merged."""
 
 Counts = Counter[tuple[str, str, str]]
 """By (split or table, what, field or task); what: ``rows``, ``values``, ``unknown``, ``missing``, ``positives``,
@@ -30,8 +30,8 @@ Counts = Counter[tuple[str, str, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class RowFacts:
-    """Arrays with one entry per row of a table that stages hand to each other through files, read piece by piece."""
+class ScratchColumns:
+    """Arrays with one entry per row of a table that stages hand to each other through files, read chunk by chunk."""
 
     folder: Path
 
@@ -45,9 +45,9 @@ class RowFacts:
         (self.folder / name).unlink()
         self.write(name, values)
 
-    def read(self, name: str, dtype: type[np.generic], piece: Piece) -> np.ndarray:
-        """The entries of a piece's rows."""
-        return np.fromfile(self.folder / name, dtype, piece.rows, offset=piece.first_row * np.dtype(dtype).itemsize)
+    def read(self, name: str, dtype: type[np.generic], chunk: Chunk) -> np.ndarray:
+        """The entries of a chunk's rows."""
+        return np.fromfile(self.folder / name, dtype, chunk.rows, offset=chunk.first_row * np.dtype(dtype).itemsize)
 
     def map(self, name: str, dtype: type[np.generic]) -> np.ndarray:
         """The whole array, mapped."""
@@ -57,21 +57,21 @@ class RowFacts:
 
 @dataclass(frozen=True, slots=True)
 class Tallier:
-    """Counts the values of the id fields of a piece, each row as often as training rows use it.
+    """Counts the values of the id fields of a chunk, each row as often as training rows use it.
 
     Attributes:
-        fields: id fields of the table that the pieces belong to.
-        facts: holds int32 ``uses:<table>``: 0 or 1 for rows, any count for the rows of a dimension table.
+        fields: id fields of the table that the chunks belong to.
+        scratch: holds int32 ``uses:<table>``: 0 or 1 for rows, any count for the rows of a dimension table.
     """
 
     fields: tuple[Field, ...]
-    facts: RowFacts
+    scratch: ScratchColumns
 
-    def __call__(self, piece: Piece) -> dict[str, pa.Table]:
+    def __call__(self, chunk: Chunk) -> dict[str, pa.Table]:
         """Tallies by vocabulary."""
-        uses = self.facts.read(f"uses:{table_of(self.fields[0])}", np.int32, piece)
+        uses = self.scratch.read(f"uses:{table_of(self.fields[0])}", np.int32, chunk)
         tallies: dict[str, list[pa.Table]] = {}
-        for batch, times in with_slices(piece, uses):
+        for batch, times in with_slices(chunk, uses):
             used = pa.array(times > 0)
             weights = None if times.max(initial=0) <= 1 else times[times > 0].astype(np.int64)
             for field in self.fields:
@@ -82,7 +82,7 @@ class Tallier:
 
 
 def fit_vocabularies(tallies: Iterable[dict[str, pa.Table]], min_count: int) -> dict[str, Vocabulary]:
-    """One vocabulary per name from the tallies of all pieces."""
+    """One vocabulary per name from the tallies of all chunks."""
     waiting: dict[str, list[pa.Table]] = {}
     for by_name in tallies:
         for name, counted in by_name.items():
@@ -95,15 +95,15 @@ def fit_vocabularies(tallies: Iterable[dict[str, pa.Table]], min_count: int) -> 
 
 @dataclass(frozen=True)
 class Encoder:
-    """Writes a piece into the files of a store.
+    """Writes a chunk into the files of a store.
 
     Attributes:
         schema: of the store.
-        table: whose pieces these are.
+        table: whose chunks these are.
         vocabularies: by name.
         scales: of the number fields, by name.
         sources: the distinct sources, ascending; the first is written as 0.
-        facts: for `ROWS`: int8 ``split``, int32 ``pointer:<table>`` for each dimension table, and int64
+        scratch: for `ROWS`: int8 ``split``, int32 ``pointer:<table>`` for each dimension table, and int64
             ``extra:<column>`` for what rows inherit.
         files: where a row goes: one file per split for `ROWS`, one file for a dimension table.
     """
@@ -113,26 +113,26 @@ class Encoder:
     vocabularies: Mapping[str, Vocabulary]
     scales: Mapping[str, Scale]
     sources: np.ndarray
-    facts: RowFacts
+    scratch: ScratchColumns
     files: Mapping[str, MatrixFile]
 
-    def __call__(self, job: tuple[Piece, tuple[int, ...]]) -> Counts:
-        """Encode a piece; the job says at which row of each file its rows begin."""
-        piece, starts = job
-        target = self.facts.read("split", np.int8, piece) if self.table == ROWS else np.zeros(piece.rows, np.int8)
+    def __call__(self, job: tuple[Chunk, tuple[int, ...]]) -> Counts:
+        """Encode a chunk; the job says at which row of each file its rows begin."""
+        chunk, starts = job
+        target = self.scratch.read("split", np.int8, chunk) if self.table == ROWS else np.zeros(chunk.rows, np.int8)
         tables = self.schema.tables if self.table == ROWS else ()
-        pointers = {table: self.facts.read(POINTER + table, np.int32, piece) for table in tables}
-        inherited = {name: self.facts.read(EXTRA + name, np.int64, piece) for name in self._inherited(piece)}
+        pointers = {table: self.scratch.read(POINTER + table, np.int32, chunk) for table in tables}
+        inherited = {name: self.scratch.read(EXTRA + name, np.int64, chunk) for name in self._inherited(chunk)}
         following = list(starts)
         counts: Counts = Counter()
-        for batch, at in with_slices(piece, np.arange(piece.rows)):
+        for batch, at in with_slices(chunk, np.arange(chunk.rows)):
             taken = target[at] >= 0
             kept, where = batch.filter(pa.array(taken)), target[at][taken]
             self._count(counts, "rows", "", where)
             matrices = self._inputs(kept, where, counts)
             if self.table == ROWS:
                 matrices |= {POINTER + table: pointer[at][taken] for table, pointer in pointers.items()}
-                matrices |= self._labels(kept, where, counts, piece)
+                matrices |= self._labels(kept, where, counts, chunk)
                 matrices |= {name: values[at][taken] for name, values in inherited.items()}
                 if self.schema.source:
                     matrices["source"] = np.searchsorted(self.sources, matrices["source"])
@@ -151,7 +151,7 @@ class Encoder:
         unused = self.table != ROWS
         return encode_inputs(self.schema, self.table, self.vocabularies, self.scales, batch, note, blank_unfit=unused)
 
-    def _labels(self, batch: pa.RecordBatch, target: np.ndarray, counts: Counts, piece: Piece) -> dict[str, np.ndarray]:
+    def _labels(self, batch: pa.RecordBatch, target: np.ndarray, counts: Counts, chunk: Chunk) -> dict[str, np.ndarray]:
         """What only labelled rows have: labels, extra columns, true probabilities."""
         labels = np.stack([batch[task.label].to_numpy() for task in self.schema.tasks], axis=1)
         for column, task in enumerate(self.schema.tasks):
@@ -160,13 +160,13 @@ class Encoder:
             self._count(counts, "together", f"{one.name} and {two.name}", target[(first > 0) & (second > 0)])
         more = {name: batch[name].to_numpy() for name in SIDE_COLUMNS if name in batch.schema.names}
         if "truth" in next(iter(self.files.values())).columns:
-            truth = np.load(truth_path(piece.source), mmap_mode="r")
-            more["truth"] = truth[piece.first_line + line_numbers(batch)]
+            truth = np.load(truth_path(chunk.source), mmap_mode="r")
+            more["truth"] = truth[chunk.first_line + line_numbers(batch)]
         return {"labels": labels, **more}
 
-    def _inherited(self, piece: Piece) -> list[str]:
-        """Columns that the rows of a piece take from a dimension table."""
-        own = next(piece.read()).schema.names if self.table == ROWS else SIDE_COLUMNS
+    def _inherited(self, chunk: Chunk) -> list[str]:
+        """Columns that the rows of a chunk take from a dimension table."""
+        own = next(chunk.read()).schema.names if self.table == ROWS else SIDE_COLUMNS
         return [name for name in SIDE_COLUMNS if getattr(self.schema, name) and name not in own]
 
     def _count(self, counts: Counts, what: str, name: str, target: np.ndarray) -> None:
@@ -238,10 +238,10 @@ def truth_path(source: Path) -> Path:
     return source.with_name(source.name + ".truth.npy")
 
 
-def with_slices(piece: Piece, values: np.ndarray) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
-    """The batches of a piece, each with its rows' entries of ``values`` (one per row of the piece)."""
+def with_slices(chunk: Chunk, values: np.ndarray) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
+    """The batches of a chunk, each with its rows' entries of ``values`` (one per row of the chunk)."""
     start = 0
-    for batch in piece.read():
+    for batch in chunk.read():
         yield batch, values[start : start + batch.num_rows]
         start += batch.num_rows
 
@@ -253,5 +253,5 @@ def _tally_bag(column: pa.Array, weights: np.ndarray | None) -> pa.Table:
 def _indices(column: pa.Array, field: Field, vocabulary: Vocabulary) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Row, column within the field, and vocabulary index of each value."""
     if field.width > 1:
-        return *bags.places(bags.lengths(column)), vocabulary.encode(column.flatten())
+        return *bags.coordinates(bags.lengths(column)), vocabulary.encode(column.flatten())
     return np.arange(len(column)), np.zeros(len(column), np.int64), vocabulary.encode(column)

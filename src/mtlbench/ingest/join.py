@@ -7,10 +7,10 @@ import pyarrow as pa
 
 from mtlbench.data.layout import POINTER
 from mtlbench.data.vocabulary import positions
-from mtlbench.ingest.encode import RowFacts
-from mtlbench.ingest.parse import Piece, line_numbers
+from mtlbench.ingest.encode import ScratchColumns
+from mtlbench.ingest.parse import Chunk, line_numbers
 from mtlbench.ingest.protocol import KEY
-from mtlbench.ingest.rejects import Refusals
+from mtlbench.ingest.rejects import RejectLog
 
 NOWHERE = -1
 """Pointer of a row whose key is not in its table; such a row is refused."""
@@ -19,47 +19,52 @@ AT_ONCE = 1 << 22
 """Pointers counted at once."""
 
 
-def table_keys(name: str, pieces: Sequence[Piece], refusals: Refusals) -> pa.Array:
+def table_keys(name: str, chunks: Sequence[Chunk], rejects: RejectLog) -> pa.Array:
     """The keys of a dimension table's rows, all parts together, in row order.
 
     Of several rows with one key in the same part, all but the first are refused: nothing points at them.
     """
-    if not pieces:
+    if not chunks:
         raise ValueError(f"dimension table '{name}' has no rows")
-    keys = pa.concat_arrays([batch[KEY] for piece in pieces for batch in piece.read()])
+    keys = pa.concat_arrays([batch[KEY] for chunk in chunks for batch in chunk.read()])
     for part in ("train", "test", "all"):
-        own = [piece for piece in pieces if piece.part == part]
+        own = [chunk for chunk in chunks if chunk.part == part]
         if own:
-            _refuse_duplicates(_part(keys, own), own, refusals)
+            _refuse_duplicates(_part(keys, own), own, rejects)
     return keys
 
 
 def point(
-    name: str, keys: pa.Array, table: Sequence[Piece], rows: Sequence[Piece], facts: RowFacts, refusals: Refusals
+    name: str,
+    keys: pa.Array,
+    table: Sequence[Chunk],
+    rows: Sequence[Chunk],
+    scratch: ScratchColumns,
+    rejects: RejectLog,
 ) -> None:
     """Write int32 ``pointer:<name>``, for each row the number of its table row, `NOWHERE` if there is none.
 
     Args:
         name: of the dimension table.
         keys: of its rows, all parts.
-        table: its pieces.
-        rows: pieces of the labelled rows; a row looks for its key in the table rows of its own part.
-        facts: where the pointers go.
-        refusals: told of every row without a table row.
+        table: its chunks.
+        rows: chunks of the labelled rows; a row looks for its key in the table rows of its own part.
+        scratch: where the pointers go.
+        rejects: told of every row without a table row.
     """
     finders: dict[str, Callable[[pa.Array], np.ndarray]] = {}
     for part in ("train", "test"):
-        own = [piece for piece in table if piece.part in (part, "all")]
+        own = [chunk for chunk in table if chunk.part in (part, "all")]
         finders[part] = _finder(_part(keys, own), own[0].first_row if own else 0)
-    for piece in rows:
-        for batch in piece.read():
+    for chunk in rows:
+        for batch in chunk.read():
             wanted = batch[f"{KEY}:{name}"]
             # Rows of one key often stand together, so each key is looked up once: the distinct ones are far fewer.
             runs = wanted.dictionary_encode()
-            pointer = finders[piece.part](runs.dictionary)[runs.indices.to_numpy()]
-            strangers = piece.first_line + line_numbers(batch)[pointer == NOWHERE]
-            refusals.add_lines(piece.source, strangers.tolist(), f"its key is not in table '{name}'")
-            facts.write(POINTER + name, pointer)
+            pointer = finders[chunk.part](runs.dictionary)[runs.indices.to_numpy()]
+            strangers = chunk.first_line + line_numbers(batch)[pointer == NOWHERE]
+            rejects.add_lines(chunk.source, strangers.tolist(), f"its key is not in table '{name}'")
+            scratch.write(POINTER + name, pointer)
 
 
 def pointing(pointers: Iterable[np.ndarray], rows: int) -> np.ndarray:
@@ -102,16 +107,14 @@ def _finder(known: pa.Array, first: int) -> Callable[[pa.Array], np.ndarray]:
     return find
 
 
-def _part(keys: pa.Array, pieces: Sequence[Piece]) -> pa.Array:
-    return keys.slice(pieces[0].first_row, sum(piece.rows for piece in pieces)) if pieces else keys.slice(0, 0)
+def _part(keys: pa.Array, chunks: Sequence[Chunk]) -> pa.Array:
+    return keys.slice(chunks[0].first_row, sum(chunk.rows for chunk in chunks)) if chunks else keys.slice(0, 0)
 
 
-def _refuse_duplicates(keys: pa.Array, pieces: Sequence[Piece], refusals: Refusals) -> None:
+def _refuse_duplicates(keys: pa.Array, chunks: Sequence[Chunk], rejects: RejectLog) -> None:
     repeated = positions(keys, keys) != np.arange(len(keys))
-    start = pieces[0].first_row
-    for piece in pieces:
-        lines = np.concatenate([line_numbers(batch) for batch in piece.read()])
-        again = repeated[piece.first_row - start : piece.first_row - start + piece.rows]
-        refusals.add_lines(
-            piece.source, (piece.first_line + lines[again]).tolist(), "its key stands in an earlier line"
-        )
+    start = chunks[0].first_row
+    for chunk in chunks:
+        lines = np.concatenate([line_numbers(batch) for batch in chunk.read()])
+        again = repeated[chunk.first_row - start : chunk.first_row - start + chunk.rows]
+        rejects.add_lines(chunk.source, (chunk.first_line + lines[again]).tolist(), "its key stands in an earlier line")

@@ -12,20 +12,20 @@ from mtlbench.schema import Field, Schema
 
 Matrices = Mapping[str, np.ndarray]
 
-LOOK_AT = 1 << 20
+MAX_ROWS = 1 << 20
 """Training rows that are looked at; a copy of a label shows in far fewer."""
 
-CONVINCING = 100
+MIN_POSITIVES = 100
 """Rows of the rarer label below which an equality may be chance."""
 
-REPEATED = 10
+MIN_ROWS_PER_VALUE = 10
 """Training rows of a value from which on it says something that every one of them has the same label."""
 
 
 def refuse_leaks(schema: Schema, store: Path) -> None:
     """Look for single values that settle a label: a number that equals it, an id of which every value has one label.
 
-    Fields of several values, and values that stand in fewer than `REPEATED` of the rows, are not looked at.
+    Fields of several values, and values that stand in fewer than `MIN_ROWS_PER_VALUE` of the rows, are not looked at.
 
     Args:
         schema: of the store.
@@ -34,13 +34,13 @@ def refuse_leaks(schema: Schema, store: Path) -> None:
     Raises:
         ValueError: names the field and the label.
     """
-    rows = {name: matrix[:LOOK_AT] for name, matrix in matrices.read(store / "rows" / "train.arrow").items()}
+    rows = {name: matrix[:MAX_ROWS] for name, matrix in matrices.read(store / "rows" / "train.arrow").items()}
     tables = {table: matrices.read(store / "tables" / f"{table}.arrow") for table in schema.tables}
     for field in (field for field in schema.fields if field.width == 1):
         values = _values(schema, field, rows, tables)
-        tells = _settles if field.kind == "id" else _equals
+        tells = _determines if field.kind == "id" else _equals
         for task, label in zip(schema.tasks, rows["labels"].T, strict=True):
-            if min(label.sum(), (1 - label).sum()) >= CONVINCING and tells(values, label):
+            if min(label.sum(), (1 - label).sum()) >= MIN_POSITIVES and tells(values, label):
                 verb = "settles" if field.kind == "id" else "equals"
                 raise ValueError(
                     f"field '{field.name}' {verb} label '{task.label}' of task '{task.name}' on {len(label)} "
@@ -65,14 +65,14 @@ def _place(field: Field) -> tuple[str, str | None]:
     return field.kind, field.table
 
 
-def _settles(ids: np.ndarray, label: np.ndarray) -> bool:
+def _determines(ids: np.ndarray, label: np.ndarray) -> bool:
     """Whether every known id that stands in enough rows always comes with the same label."""
     rows = np.bincount(ids)
     positives = np.bincount(ids, weights=label)
-    told = rows >= REPEATED
+    told = rows >= MIN_ROWS_PER_VALUE
     told[UNKNOWN] = False
     rows, positives = rows[told], positives[told]
-    if min(positives.sum(), rows.sum() - positives.sum()) < CONVINCING:
+    if min(positives.sum(), rows.sum() - positives.sum()) < MIN_POSITIVES:
         return False
     return bool(((positives == 0) | (positives == rows)).all())
 

@@ -8,10 +8,10 @@ import pyarrow.compute as pc
 
 from mtlbench.data.layout import POINTER, ROWS, table_of
 from mtlbench.data.numbers import Scale, allowed, number_matrix
-from mtlbench.ingest.encode import RowFacts, with_slices
+from mtlbench.ingest.encode import ScratchColumns, with_slices
 from mtlbench.ingest.join import uses
-from mtlbench.ingest.parse import Piece, Spill, line_numbers
-from mtlbench.ingest.rejects import Refusals
+from mtlbench.ingest.parse import Chunk, Spill, line_numbers
+from mtlbench.ingest.rejects import RejectLog
 from mtlbench.schema import Field
 
 
@@ -19,8 +19,8 @@ def refuse_unfit(
     fields: Sequence[Field],
     scales: Mapping[str, Scale],
     spill: Spill,
-    facts: RowFacts,
-    refusals: Refusals,
+    scratch: ScratchColumns,
+    rejects: RejectLog,
     kept: np.ndarray,
 ) -> np.ndarray:
     """Refuse every row that holds, or points at, a number outside the limits of its scale.
@@ -30,8 +30,8 @@ def refuse_unfit(
     Args:
         fields: of the data set.
         scales: of the number fields, by name; `Scale.unfitted` before they are known.
-        spill, facts: the parsed rows; ``facts`` holds ``pointer:<table>``.
-        refusals: told of every refused row.
+        spill, scratch: the result rows; ``scratch`` holds ``pointer:<table>``.
+        rejects: told of every refused row.
         kept: rows that have not been refused before, bool ``[R]``.
 
     Returns:
@@ -44,18 +44,18 @@ def refuse_unfit(
     for field in fields:
         if field.kind == "number":
             by_table.setdefault(table_of(field), []).append(field)
-    rows = spill.pieces.get(ROWS, [])
+    rows = spill.chunks.get(ROWS, [])
     for table, own in by_table.items():
-        pieces = spill.pieces.get(table, [])
-        pointer = None if table == ROWS else facts.map(POINTER + table, np.int32)
+        chunks = spill.chunks.get(table, [])
+        pointer = None if table == ROWS else scratch.map(POINTER + table, np.int32)
         looked_at = kept if pointer is None else uses(pointer, kept, spill.rows(table)) > 0
         unfit = np.zeros(len(looked_at), bool)
-        for reason, here in _unfit(own, scales, pieces, looked_at).items():
-            _refuse(pieces, here & ~unfit, reason, refusals)
+        for reason, here in _unfit(own, scales, chunks, looked_at).items():
+            _refuse(chunks, here & ~unfit, reason, rejects)
             unfit |= here
         if pointer is not None and unfit.any():
             lost = kept & unfit[pointer]
-            _refuse(rows, lost, f"the row of table '{table}' that it points at was refused", refusals)
+            _refuse(rows, lost, f"the row of table '{table}' that it points at was refused", rejects)
             kept = kept & ~lost
         elif pointer is None:
             kept = kept & ~unfit
@@ -63,13 +63,13 @@ def refuse_unfit(
 
 
 def _unfit(
-    fields: Sequence[Field], scales: Mapping[str, Scale], pieces: Sequence[Piece], looked_at: np.ndarray
+    fields: Sequence[Field], scales: Mapping[str, Scale], chunks: Sequence[Chunk], looked_at: np.ndarray
 ) -> dict[str, np.ndarray]:
     """By reason: rows of a table that hold a number outside the limits."""
     found: dict[str, np.ndarray] = {}
-    for piece in pieces:
-        rows = slice(piece.first_row, piece.first_row + piece.rows)
-        for batch, at in with_slices(piece, np.arange(rows.start, rows.stop)):
+    for chunk in chunks:
+        rows = slice(chunk.first_row, chunk.first_row + chunk.rows)
+        for batch, at in with_slices(chunk, np.arange(rows.start, rows.stop)):
             for field in fields:
                 scale = scales[field.name]
                 if _all_fit(batch[field.name], field, scale):
@@ -92,10 +92,10 @@ def _all_fit(column: pa.Array, field: Field, scale: Scale) -> bool:
     return lowest is None or bool(lowest >= low.max() and highest <= high.min())
 
 
-def _refuse(pieces: Sequence[Piece], rows: np.ndarray, reason: str, refusals: Refusals) -> None:
+def _refuse(chunks: Sequence[Chunk], rows: np.ndarray, reason: str, rejects: RejectLog) -> None:
     """Refuse rows of a table, in file order."""
-    for piece in pieces:
-        here = rows[piece.first_row : piece.first_row + piece.rows]
+    for chunk in chunks:
+        here = rows[chunk.first_row : chunk.first_row + chunk.rows]
         if here.any():
-            lines = np.concatenate([line_numbers(batch) for batch in piece.read()])[here]
-            refusals.add_lines(piece.source, (piece.first_line + lines).tolist(), reason)
+            lines = np.concatenate([line_numbers(batch) for batch in chunk.read()])[here]
+            rejects.add_lines(chunk.source, (chunk.first_line + lines).tolist(), reason)

@@ -14,8 +14,8 @@ from mtlbench.files import checksum
 from mtlbench.ingest.csv import HEADER
 from mtlbench.ingest.encode import Counts
 from mtlbench.ingest.parse import Spill
-from mtlbench.ingest.protocol import Arranged, RawFile
-from mtlbench.ingest.workers import each
+from mtlbench.ingest.protocol import RawFile, Rewritten
+from mtlbench.ingest.workers import parallel_map
 from mtlbench.schema import Schema
 
 
@@ -104,7 +104,7 @@ def fields(
 def raw(
     files: Sequence[tuple[RawFile, Path]],
     folder: Path,
-    arranged: Arranged,
+    arranged: Rewritten,
     spill: Spill,
     rejected: Counter[Path],
     provenance: Provenance,
@@ -154,7 +154,7 @@ def _total(counts: Mapping[str, int], what: str) -> str:
 def files(folder: Path, processes: int) -> dict[str, Any]:
     """Size and checksum of every file of a store."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    digests = each(checksum, paths, processes, "checksums of the store")
+    digests = parallel_map(checksum, paths, processes, "checksums of the store")
     return {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": digest}
         for path, digest in zip(paths, digests, strict=True)

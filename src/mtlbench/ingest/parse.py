@@ -14,19 +14,19 @@ from mtlbench.data import bags
 from mtlbench.data.layout import ROWS, SIDE_COLUMNS, table_of
 from mtlbench.ingest.contradictions import Contradictions, contradictory_rows, name_of, reason
 from mtlbench.ingest.protocol import KEY, LINE, WEIGHT_SUFFIX, Block, RawDataset, RawFile, Rejected, Shard
-from mtlbench.ingest.rejects import Refusals
-from mtlbench.ingest.workers import each
+from mtlbench.ingest.rejects import RejectLog
+from mtlbench.ingest.workers import parallel_map
 from mtlbench.schema import Field
 
 SHARD_BYTES = 32 << 20
 """Raw bytes per shard: a few seconds of work, and small beside the memory of any machine."""
 
-PIECE_ROWS = 1 << 18
+CHUNK_ROWS = 1 << 18
 """Rows that are counted or encoded at once."""
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Chunk:
     """Consecutive record batches of a spilled shard.
 
     Attributes:
@@ -56,7 +56,7 @@ class Piece:
 
 
 @dataclass(kw_only=True, slots=True)
-class Parsed:
+class ShardResult:
     """What became of a shard.
 
     Attributes:
@@ -94,62 +94,62 @@ class Parser:
     stop: bool
     contradictions: Contradictions
 
-    def __call__(self, job: tuple[Shard, Path]) -> Parsed:
+    def __call__(self, job: tuple[Shard, Path]) -> ShardResult:
         shard, path = job
-        parsed = Parsed()
+        result = ShardResult()
         own = [f for f in self.dataset.fields if table_of(f) == shard.file.table]
         bag_fields = [f for f in own if f.kind == "id" and f.width > 1]
         labels = [task.label for task in self.dataset.tasks] if shard.file.table == ROWS else []
         writer: pa.RecordBatchFileWriter | None = None
         try:
             for block in self.dataset.read(shard):
-                check(block, self.dataset, shard.file, parsed.lines)
-                parsed.rejected += block.rejected
-                parsed.lines += block.lines
-                parsed.dropped.update(block.dropped)
-                columns = self._consistent(block.columns, parsed) if labels else block.columns
-                if self.stop and (parsed.rejected or parsed.contradictory):
+                check_block(block, self.dataset, shard.file, result.lines)
+                result.rejected += block.rejected
+                result.lines += block.lines
+                result.dropped.update(block.dropped)
+                columns = self._consistent(block.columns, result) if labels else block.columns
+                if self.stop and (result.rejected or result.contradictory):
                     break
-                parsed.positives.update({label: int(columns[label].to_numpy().sum()) for label in labels})
-                batch = _cut(columns, bag_fields, parsed.cut)
+                result.positives.update({label: int(columns[label].to_numpy().sum()) for label in labels})
+                batch = _cut(columns, bag_fields, result.cut)
                 writer = writer or pa.ipc.new_file(str(path), batch.schema)
                 if batch.num_rows:
                     writer.write_batch(batch)
-                    parsed.batch_rows.append(batch.num_rows)
+                    result.batch_rows.append(batch.num_rows)
         finally:
             if writer is not None:
                 writer.close()
-        return parsed
+        return result
 
-    def _consistent(self, columns: pa.RecordBatch, parsed: Parsed) -> pa.RecordBatch:
+    def _consistent(self, columns: pa.RecordBatch, result: ShardResult) -> pa.RecordBatch:
         """The rows whose labels do not contradict each other, or all if such rows are kept; the others are counted."""
         good = np.ones(columns.num_rows, bool)
         for task, rows in contradictory_rows(columns, self.dataset.tasks).items():
             if not rows.any():
                 continue
             if self.contradictions == "keep":
-                parsed.kept[name_of(task)] += int(rows.sum())
+                result.kept[name_of(task)] += int(rows.sum())
                 continue
             good &= ~rows
             if self.contradictions == "drop":
-                parsed.dropped[name_of(task)] += int(rows.sum())
+                result.dropped[name_of(task)] += int(rows.sum())
             else:
                 why = reason(task, self.dataset.tasks)
-                parsed.contradictory += [(line, why) for line in line_numbers(columns)[rows].tolist()]
+                result.contradictory += [(line, why) for line in line_numbers(columns)[rows].tolist()]
         return columns if good.all() else columns.filter(pa.array(good))
 
 
 @dataclass(slots=True)
 class Spill:
-    """All raw files, parsed and spilled.
+    """All raw files, result and spilled.
 
     Attributes:
-        pieces: by table, in file order.
-        lines, dropped, kept, cut, positives: what `Parsed` says, by raw file.
+        chunks: by table, in file order.
+        lines, dropped, kept, cut, positives: what `ShardResult` says, by raw file.
         extras: for each of the columns `SIDE_COLUMNS` that there is: the table that has it.
     """
 
-    pieces: dict[str, list[Piece]] = field(default_factory=dict)
+    chunks: dict[str, list[Chunk]] = field(default_factory=dict)
     lines: Counter[Path] = field(default_factory=Counter)
     dropped: dict[Path, Counter[str]] = field(default_factory=dict)
     kept: dict[Path, Counter[str]] = field(default_factory=dict)
@@ -158,33 +158,33 @@ class Spill:
     extras: dict[str, str] = field(default_factory=dict)
 
     def rows(self, table: str) -> int:
-        return sum(piece.rows for piece in self.pieces.get(table, []))
+        return sum(chunk.rows for chunk in self.chunks.get(table, []))
 
-    def add(self, shard: Shard, path: Path, parsed: Parsed) -> None:
+    def add(self, shard: Shard, path: Path, result: ShardResult) -> None:
         """Take in the next shard."""
         source, table = shard.path, shard.file.table
-        pieces = self.pieces.setdefault(table, [])
+        chunks = self.chunks.setdefault(table, [])
         row = self.rows(table)
-        for batches in _grouped(parsed.batch_rows):
-            rows = sum(parsed.batch_rows[batch] for batch in batches)
-            pieces.append(Piece(path, source, shard.file.part, batches, rows, row, self.lines[source]))
+        for batches in _grouped(result.batch_rows):
+            rows = sum(result.batch_rows[batch] for batch in batches)
+            chunks.append(Chunk(path, source, shard.file.part, batches, rows, row, self.lines[source]))
             row += rows
-        for extra in SIDE_COLUMNS if parsed.batch_rows else ():
-            if extra in next(pieces[-1].read()).schema.names:
+        for extra in SIDE_COLUMNS if result.batch_rows else ():
+            if extra in next(chunks[-1].read()).schema.names:
                 owner = self.extras.setdefault(extra, table)
                 assert owner == table, f"both '{owner}' and '{table}' have the column '{extra}'"
-        self.lines[source] += parsed.lines
-        self.dropped.setdefault(source, Counter()).update(parsed.dropped)
-        self.kept.setdefault(source, Counter()).update(parsed.kept)
-        self.cut.setdefault(source, Counter()).update(parsed.cut)
-        self.positives.setdefault(source, Counter()).update(parsed.positives)
+        self.lines[source] += result.lines
+        self.dropped.setdefault(source, Counter()).update(result.dropped)
+        self.kept.setdefault(source, Counter()).update(result.kept)
+        self.cut.setdefault(source, Counter()).update(result.cut)
+        self.positives.setdefault(source, Counter()).update(result.positives)
 
 
 def spill_all(  # what is read, where to, and the three things that decide how
     dataset: RawDataset,
     files: Sequence[tuple[RawFile, Path]],
     folder: Path,
-    refusals: Refusals,
+    rejects: RejectLog,
     contradictions: Contradictions,
     processes: int,
 ) -> Spill:
@@ -194,32 +194,32 @@ def spill_all(  # what is read, where to, and the three things that decide how
         dataset: whose files they are.
         files: what to read.
         folder: for the spilled columns.
-        refusals: told of every refused line, in file order.
+        rejects: told of every refused line, in file order.
         contradictions: what becomes of rows whose labels contradict the order of tasks.
         processes: how many work.
     """
     shards = [shard for file, path in files for shard in cut_file(path, file)]
     jobs = [(shard, folder / f"{number}.arrow") for number, shard in enumerate(shards)]
     spill = Spill()
-    parser = Parser(dataset, refusals.stop, contradictions)
-    with closing(each(parser, jobs, processes, f"reading {dataset.name}")) as results:
-        for (shard, path), parsed in zip(jobs, results, strict=True):
-            _refuse(parsed, shard.path, spill.lines[shard.path], refusals)
-            spill.add(shard, path, parsed)
+    parser = Parser(dataset, rejects.stop, contradictions)
+    with closing(parallel_map(parser, jobs, processes, f"reading {dataset.name}")) as results:
+        for (shard, path), result in zip(jobs, results, strict=True):
+            _refuse(result, shard.path, spill.lines[shard.path], rejects)
+            spill.add(shard, path, result)
     return spill
 
 
-def _refuse(parsed: Parsed, source: Path, first: int, refusals: Refusals) -> None:
+def _refuse(result: ShardResult, source: Path, first: int, rejects: RejectLog) -> None:
     """Refuse the lines of a shard that cannot be used, in file order; ``first`` is the number of its first line."""
-    texts = {rejected.line: rejected.text for rejected in parsed.rejected}
-    lines = sorted([*((rejected.line, rejected.reason) for rejected in parsed.rejected), *parsed.contradictory])
+    texts = {rejected.line: rejected.text for rejected in result.rejected}
+    lines = sorted([*((rejected.line, rejected.reason) for rejected in result.rejected), *result.contradictory])
     for (damaged, why), some in groupby(lines, lambda line: (line[0] in texts, line[1])):
         numbers = [number for number, _ in some]
         if damaged:
             for number in numbers:
-                refusals.add(source, first + number, why, texts[number])
+                rejects.add(source, first + number, why, texts[number])
         else:
-            refusals.add_lines(source, [first + number for number in numbers], why)
+            rejects.add_lines(source, [first + number for number in numbers], why)
 
 
 def cut_file(path: Path, file: RawFile) -> list[Shard]:
@@ -236,7 +236,7 @@ def cut_file(path: Path, file: RawFile) -> list[Shard]:
     return [Shard(path=path, file=file, start=start, stop=stop) for start, stop in pairwise(bounds)]
 
 
-def check(block: Block, dataset: RawDataset, file: RawFile, first: int) -> None:
+def check_block(block: Block, dataset: RawDataset, file: RawFile, first: int) -> None:
     """Hold a reader to its protocol: every line accounted for, the columns it owes, labels of 0 and 1.
 
     Args:
@@ -275,7 +275,7 @@ def check(block: Block, dataset: RawDataset, file: RawFile, first: int) -> None:
 def _cut(batch: pa.RecordBatch, fields: list[Field], left_out: dict[str, int]) -> pa.RecordBatch:
     for f in fields:
         weight_name = f.name + WEIGHT_SUFFIX
-        ids, weights, count = bags.cut(batch[f.name], batch[weight_name] if f.weighted else None, f.width)
+        ids, weights, count = bags.truncate(batch[f.name], batch[weight_name] if f.weighted else None, f.width)
         left_out[f.name] = left_out.get(f.name, 0) + count
         if count:
             batch = batch.set_column(batch.schema.get_field_index(f.name), f.name, ids)
@@ -290,10 +290,10 @@ def line_numbers(batch: pa.RecordBatch) -> np.ndarray:
 
 
 def _grouped(batch_rows: Sequence[int]) -> Iterator[range]:
-    """Ranges of consecutive batches of about `PIECE_ROWS` rows."""
+    """Ranges of consecutive batches of about `CHUNK_ROWS` rows."""
     start = rows = 0
     for batch, count in enumerate(batch_rows):
-        if rows and rows + count > PIECE_ROWS:
+        if rows and rows + count > CHUNK_ROWS:
             yield range(start, batch)
             start, rows = batch, 0
         rows += count

@@ -1,7 +1,7 @@
 """From raw files to a store: parse, join, split, fit on training rows, encode, describe.
 
 Memory is bounded by the vocabularies and a few bytes per row, whatever the size of the files: columns are spilled to
-disk as they are parsed, and every later stage reads them piece by piece. The result depends on the raw files and the
+disk as they are result, and every later stage reads them chunk by chunk. The result depends on the raw files and the
 rules alone, not on the number of processes or where files are cut into shards.
 """
 
@@ -22,25 +22,24 @@ import mtlbench
 from mtlbench.data.layout import POINTER, ROWS, input_columns, row_columns, table_of
 from mtlbench.data.matrices import create
 from mtlbench.data.numbers import Scale, fit_scale
-from mtlbench.data.split import LEFT_OUT
+from mtlbench.data.split import UNASSIGNED
 from mtlbench.data.store import FORMAT, MANIFEST, SPLITS, Store, StoreError, advice, open_store, write_manifest
 from mtlbench.data.vocabulary import Vocabulary
 from mtlbench.files import writing
-from mtlbench.ingest import manifest
-from mtlbench.ingest import splits as assign
+from mtlbench.ingest import manifest, splits
 from mtlbench.ingest.checksums import find_files
 from mtlbench.ingest.contradictions import Contradictions, check_policy
-from mtlbench.ingest.encode import Counts, Encoder, RowFacts, Tallier, fit_vocabularies, truth_path, with_slices
+from mtlbench.ingest.encode import Counts, Encoder, ScratchColumns, Tallier, fit_vocabularies, truth_path, with_slices
 from mtlbench.ingest.join import point, pointing, table_keys
 from mtlbench.ingest.leaks import refuse_leaks
 from mtlbench.ingest.limits import refuse_unfit
 from mtlbench.ingest.manifest import Provenance
-from mtlbench.ingest.parse import Piece, Spill, spill_all
-from mtlbench.ingest.protocol import Arranged, RawDataset, RawFile
-from mtlbench.ingest.rejects import Refusals
+from mtlbench.ingest.parse import Chunk, Spill, spill_all
+from mtlbench.ingest.protocol import RawDataset, RawFile, Rewritten
+from mtlbench.ingest.rejects import RejectLog
 from mtlbench.ingest.splits import SplitRule
 from mtlbench.ingest.unknown import unknown_shares
-from mtlbench.ingest.workers import cores, each
+from mtlbench.ingest.workers import cores, parallel_map
 from mtlbench.locking import locked
 from mtlbench.schema import Field, Schema, in_order
 
@@ -147,21 +146,21 @@ def _build(plan: _Plan, folder: Path) -> None:
     work = folder / "work"
     for path in (work, folder / "rows", folder / "tables", folder / "vocabulary"):
         path.mkdir()
-    facts = RowFacts(work)
+    scratch = ScratchColumns(work)
     quote = getattr(plan.dataset, "quote", None)
-    refusals = Refusals(folder / "quarantine.jsonl", plan.on_error, folder=plan.raw, quote=quote)
+    rejects = RejectLog(folder / "quarantine.jsonl", plan.on_error, folder=plan.raw, quote=quote)
 
     files = list(zip(plan.dataset.files, sources, strict=True))
-    arranged = _arrange(plan, files, work, refusals)
-    spill = spill_all(plan.dataset, arranged.files, work, refusals, plan.contradictions, plan.processes)
-    keys = _join(plan, spill, facts, refusals)
-    assign.inherit(spill, facts)
-    kept = _within_limits(plan, spill, facts, refusals, keys)
-    assigned = assign.assign(plan.split, spill, facts, keys, [task.label for task in plan.dataset.tasks], kept)
-    fitted = _fit(plan, spill, facts)
-    assigned = _within_scales(plan, spill, facts, refusals, fitted, assigned)
-    overlaps = assign.overlaps(spill, facts, assigned, plan.disjoint)
-    counts = _encode(plan, spill, facts, fitted, assigned, folder)
+    arranged = _arrange(plan, files, work, rejects)
+    spill = spill_all(plan.dataset, arranged.files, work, rejects, plan.contradictions, plan.processes)
+    keys = _join(plan, spill, scratch, rejects)
+    splits.copy_from_tables(spill, scratch)
+    kept = _within_limits(plan, spill, scratch, rejects, keys)
+    assigned = splits.assign(plan.split, spill, scratch, keys, [task.label for task in plan.dataset.tasks], kept)
+    fitted = _fit(plan, spill, scratch)
+    assigned = _within_scales(plan, spill, scratch, rejects, fitted, assigned)
+    overlaps = splits.overlaps(spill, scratch, assigned, plan.disjoint)
+    counts = _encode(plan, spill, scratch, fitted, assigned, folder)
     shutil.rmtree(work)
 
     notes = manifest.check_splits(fitted.schema, counts, plan.one_class)
@@ -192,7 +191,7 @@ def _build(plan: _Plan, folder: Path) -> None:
             plan.raw,
             arranged,
             spill,
-            refusals.counts,
+            rejects.counts,
             plan.provenance,
         ),
         "notes": notes,
@@ -203,54 +202,54 @@ def _build(plan: _Plan, folder: Path) -> None:
     write_manifest(folder, description)
 
 
-def _arrange(plan: _Plan, files: Sequence[tuple[RawFile, Path]], work: Path, refusals: Refusals) -> Arranged:
+def _arrange(plan: _Plan, files: Sequence[tuple[RawFile, Path]], work: Path, rejects: RejectLog) -> Rewritten:
     """The files to parse: the raw ones as they are, or what the data set makes of them."""
     arrange = getattr(plan.dataset, "arrange", None)
     if arrange is None:
-        return Arranged(files=tuple(files), lines={})
+        return Rewritten(files=tuple(files), lines={})
     folder = work / "arranged"
     folder.mkdir()
-    return arrange({file.name: path for file, path in files}, folder, refusals.add, plan.processes)
+    return arrange({file.name: path for file, path in files}, folder, rejects.add, plan.processes)
 
 
-def _join(plan: _Plan, spill: Spill, facts: RowFacts, refusals: Refusals) -> dict[str, pa.Array]:
+def _join(plan: _Plan, spill: Spill, scratch: ScratchColumns, rejects: RejectLog) -> dict[str, pa.Array]:
     """Point rows at their dimension tables; gives the keys of each table's rows."""
     keys: dict[str, pa.Array] = {}
     for table in _tables(plan.dataset):
-        pieces = spill.pieces.get(table, [])
-        keys[table] = table_keys(table, pieces, refusals)
-        point(table, keys[table], pieces, spill.pieces.get(ROWS, []), facts, refusals)
+        chunks = spill.chunks.get(table, [])
+        keys[table] = table_keys(table, chunks, rejects)
+        point(table, keys[table], chunks, spill.chunks.get(ROWS, []), scratch, rejects)
     return keys
 
 
 def _within_limits(
-    plan: _Plan, spill: Spill, facts: RowFacts, refusals: Refusals, keys: Mapping[str, pa.Array]
+    plan: _Plan, spill: Spill, scratch: ScratchColumns, rejects: RejectLog, keys: Mapping[str, pa.Array]
 ) -> np.ndarray:
     """Rows whose keys were found and whose numbers can be summed and squared, bool ``[R]``; others are refused."""
-    kept = pointing((facts.map(POINTER + table, np.int32) for table in keys), spill.rows(ROWS))
+    kept = pointing((scratch.map(POINTER + table, np.int32) for table in keys), spill.rows(ROWS))
     scales = {f.name: Scale.unfitted(f.width) for f in plan.dataset.fields if f.kind == "number"}
-    return refuse_unfit(plan.dataset.fields, scales, spill, facts, refusals, kept)
+    return refuse_unfit(plan.dataset.fields, scales, spill, scratch, rejects, kept)
 
 
 def _within_scales(
-    plan: _Plan, spill: Spill, facts: RowFacts, refusals: Refusals, fitted: _Fitted, assigned: np.ndarray
+    plan: _Plan, spill: Spill, scratch: ScratchColumns, rejects: RejectLog, fitted: _Fitted, assigned: np.ndarray
 ) -> np.ndarray:
     """The split of every row once those are refused whose standardised numbers are too large.
 
     No training row is, so whatever was fitted stands: of n values none is further from their mean than sqrt(n - 1)
     deviations (Samuelson's inequality).
     """
-    kept = assigned != LEFT_OUT
-    still = refuse_unfit(fitted.schema.fields, fitted.scales, spill, facts, refusals, kept)
+    kept = assigned != UNASSIGNED
+    still = refuse_unfit(fitted.schema.fields, fitted.scales, spill, scratch, rejects, kept)
     if (still == kept).all():
         return assigned
-    assigned = np.where(still, assigned, np.int8(LEFT_OUT))
-    assign.refuse_empty(plan.split, assigned)
-    facts.replace("split", assigned)
+    assigned = np.where(still, assigned, np.int8(UNASSIGNED))
+    splits.refuse_empty(plan.split, assigned)
+    scratch.replace("split", assigned)
     return assigned
 
 
-def _fit(plan: _Plan, spill: Spill, facts: RowFacts) -> _Fitted:
+def _fit(plan: _Plan, spill: Spill, scratch: ScratchColumns) -> _Fitted:
     """Vocabularies and scales from training rows, and the schema that follows."""
     unfitted = in_order(tuple(plan.dataset.fields))
     by_table = {table: [f for f in unfitted if table_of(f) == table] for table in (ROWS, *_tables(plan.dataset))}
@@ -258,7 +257,9 @@ def _fit(plan: _Plan, spill: Spill, facts: RowFacts) -> _Fitted:
         tallies = [
             stack.enter_context(
                 closing(
-                    each(Tallier(tuple(ids), facts), spill.pieces[table], plan.processes, f"counting values of {table}")
+                    parallel_map(
+                        Tallier(tuple(ids), scratch), spill.chunks[table], plan.processes, f"counting values of {table}"
+                    )
                 )
             )
             for table, own in by_table.items()
@@ -266,7 +267,7 @@ def _fit(plan: _Plan, spill: Spill, facts: RowFacts) -> _Fitted:
         ]
         vocabularies = fit_vocabularies(chain.from_iterable(tallies), plan.min_count)
     scales = {
-        f.name: fit_scale(f, _parts(f, spill.pieces[table], facts))
+        f.name: fit_scale(f, _parts(f, spill.chunks[table], scratch))
         for table, own in by_table.items()
         for f in own
         if f.kind == "number"
@@ -274,7 +275,7 @@ def _fit(plan: _Plan, spill: Spill, facts: RowFacts) -> _Fitted:
     fields = tuple(
         replace(f, cardinality=vocabularies[f.vocabulary_name].cardinality) if f.kind == "id" else f for f in unfitted
     )
-    sources = assign.sources(spill)
+    sources = splits.sources(spill)
     schema = Schema(
         fields=fields,
         tasks=tuple(plan.dataset.tasks),
@@ -285,44 +286,46 @@ def _fit(plan: _Plan, spill: Spill, facts: RowFacts) -> _Fitted:
     return _Fitted(schema, vocabularies, scales, sources)
 
 
-def _encode(plan: _Plan, spill: Spill, facts: RowFacts, fitted: _Fitted, assigned: np.ndarray, folder: Path) -> Counts:
+def _encode(
+    plan: _Plan, spill: Spill, scratch: ScratchColumns, fitted: _Fitted, assigned: np.ndarray, folder: Path
+) -> Counts:
     """Write every row and every dimension table."""
     schema = fitted.schema
-    truth = all(truth_path(piece.source).is_file() for piece in spill.pieces[ROWS])
+    truth = all(truth_path(chunk.source).is_file() for chunk in spill.chunks[ROWS])
     rows = row_columns(schema, truth)
     files = {
         name: create(folder / "rows" / f"{name}.arrow", int((assigned == number).sum()), rows)
         for number, name in enumerate(SPLITS)
     }
-    jobs = {ROWS: _starts(spill.pieces[ROWS], assigned)}
+    jobs = {ROWS: _starts(spill.chunks[ROWS], assigned)}
     targets = {ROWS: files}
     for table in schema.tables:
         path = folder / "tables" / f"{table}.arrow"
         targets[table] = {table: create(path, spill.rows(table), input_columns(schema, table))}
-        jobs[table] = [(piece, (piece.first_row,)) for piece in spill.pieces[table]]
+        jobs[table] = [(chunk, (chunk.first_row,)) for chunk in spill.chunks[table]]
     counts: Counts = Counter()
     for table, target in targets.items():
-        encoder = Encoder(schema, table, fitted.vocabularies, fitted.scales, fitted.sources, facts, target)
-        with closing(each(encoder, jobs[table], plan.processes, f"encoding {table}")) as results:
+        encoder = Encoder(schema, table, fitted.vocabularies, fitted.scales, fitted.sources, scratch, target)
+        with closing(parallel_map(encoder, jobs[table], plan.processes, f"encoding {table}")) as results:
             for more in results:
                 counts.update(more)
     return counts
 
 
-def _starts(pieces: list[Piece], assigned: np.ndarray) -> list[tuple[Piece, tuple[int, ...]]]:
-    """Each piece, and the row of each split's file at which its rows begin."""
-    jobs: list[tuple[Piece, tuple[int, ...]]] = []
+def _starts(chunks: list[Chunk], assigned: np.ndarray) -> list[tuple[Chunk, tuple[int, ...]]]:
+    """Each chunk, and the row of each split's file at which its rows begin."""
+    jobs: list[tuple[Chunk, tuple[int, ...]]] = []
     following = np.zeros(len(SPLITS), np.int64)
-    for piece in pieces:
-        jobs.append((piece, tuple(following.tolist())))
-        own = assigned[piece.first_row : piece.first_row + piece.rows]
-        following += np.bincount(own[own != LEFT_OUT], minlength=len(SPLITS))
+    for chunk in chunks:
+        jobs.append((chunk, tuple(following.tolist())))
+        own = assigned[chunk.first_row : chunk.first_row + chunk.rows]
+        following += np.bincount(own[own != UNASSIGNED], minlength=len(SPLITS))
     return jobs
 
 
-def _parts(field: Field, pieces: list[Piece], facts: RowFacts) -> Iterator[tuple[pa.Array, np.ndarray]]:
-    for piece in pieces:
-        for batch, times in with_slices(piece, facts.read(f"uses:{table_of(field)}", np.int32, piece)):
+def _parts(field: Field, chunks: list[Chunk], scratch: ScratchColumns) -> Iterator[tuple[pa.Array, np.ndarray]]:
+    for chunk in chunks:
+        for batch, times in with_slices(chunk, scratch.read(f"uses:{table_of(field)}", np.int32, chunk)):
             yield batch[field.name], times
 
 

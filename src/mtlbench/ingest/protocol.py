@@ -130,7 +130,7 @@ class RawDataset(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Arranged:
+class Rewritten:
     """What a data set made of raw files whose lines are no rows (a log of events).
 
     Attributes:
@@ -144,7 +144,7 @@ class Arranged:
     dropped: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
-class Arranging(Protocol):
+class NeedsRewrite(Protocol):
     """A data set whose raw files must be arranged before they can be read shard by shard; `prepare` asks for it.
 
     Memory stays bounded whatever the size of the raw files. A ``<file>.truth.npy`` beside an arranged file of rows
@@ -157,7 +157,7 @@ class Arranging(Protocol):
         folder: Path,
         refuse: Callable[[Path, int, str, bytes], None],
         processes: int,
-    ) -> Arranged:
+    ) -> Rewritten:
         """Write files for `RawDataset.read` into ``folder``.
 
         Args:
@@ -169,7 +169,7 @@ class Arranging(Protocol):
         ...
 
 
-class Placed(Protocol):
+class FolderAware(Protocol):
     """A data set whose files are known only when its folder is looked at."""
 
     def in_folder(self, folder: Path) -> RawDataset:
@@ -181,7 +181,7 @@ class Placed(Protocol):
         ...
 
 
-class Quoting(Protocol):
+class BinarySource(Protocol):
     """A data set whose files are not text: it says what stands in rows that turn out to be of no use."""
 
     def quote(self, path: Path, lines: Sequence[int]) -> Iterator[bytes]:

@@ -14,7 +14,7 @@ EXCERPT = 200
 """Bytes of a refused line that an error shows."""
 
 
-class Refusals:
+class RejectLog:
     """Lines refused so far.
 
     Attributes:

@@ -8,43 +8,43 @@ import numpy as np
 import pyarrow as pa
 
 from mtlbench.data.layout import POINTER, ROWS
-from mtlbench.data.split import LEFT_OUT, TRAIN, Candidates
+from mtlbench.data.split import TRAIN, UNASSIGNED, SplitInput
 from mtlbench.data.store import SPLITS
 from mtlbench.ingest import manifest
-from mtlbench.ingest.encode import EXTRA, RowFacts
+from mtlbench.ingest.encode import EXTRA, ScratchColumns
 from mtlbench.ingest.join import uses
 from mtlbench.ingest.parse import Spill
 
-SplitRule = Callable[[Candidates], np.ndarray]
+SplitRule = Callable[[SplitInput], np.ndarray]
 
 
-def inherit(spill: Spill, facts: RowFacts) -> None:
+def copy_from_tables(spill: Spill, scratch: ScratchColumns) -> None:
     """Give every row the ``group``, ``source`` or ``time`` of the dimension table's row that it points at."""
     for name, table in spill.extras.items():
         if table == ROWS:
             continue
         values = _column(spill, table, name)
-        for piece in spill.pieces[ROWS]:
+        for chunk in spill.chunks[ROWS]:
             # A row that points nowhere was refused; whatever it is given here is never written.
-            facts.write(EXTRA + name, values[facts.read(POINTER + table, np.int32, piece)])
+            scratch.write(EXTRA + name, values[scratch.read(POINTER + table, np.int32, chunk)])
 
 
 def assign(
     split: SplitRule,
     spill: Spill,
-    facts: RowFacts,
+    scratch: ScratchColumns,
     keys: Mapping[str, pa.Array],
     labels: Sequence[str],
     found: np.ndarray,
 ) -> np.ndarray:
-    """The split of every row, int8 ``[R]``, `LEFT_OUT` for refused ones.
+    """The split of every row, int8 ``[R]``, `UNASSIGNED` for refused ones.
 
     Also written to ``split``, and how often training rows use every row of every table to ``uses:<table>``.
 
     Args:
         split: the rule.
-        spill: the parsed files.
-        facts: holds ``pointer:<table>``, and ``extra:<column>`` of what rows inherit.
+        spill: the result files.
+        scratch: holds ``pointer:<table>``, and ``extra:<column>`` of what rows inherit.
         keys: of each dimension table's rows.
         labels: names of the label columns.
         found: rows that have not been refused, bool ``[R]``.
@@ -52,15 +52,15 @@ def assign(
     Raises:
         ValueError: a rule that breaks its contract, or leaves a split without rows.
     """
-    pieces = spill.pieces.get(ROWS, [])
-    test = np.concatenate([np.full(piece.rows, piece.part == "test") for piece in pieces] or [np.zeros(0, bool)])
-    pointers = {table: facts.map(POINTER + table, np.int32) for table in keys}
+    chunks = spill.chunks.get(ROWS, [])
+    test = np.concatenate([np.full(chunk.rows, chunk.part == "test") for chunk in chunks] or [np.zeros(0, bool)])
+    pointers = {table: scratch.map(POINTER + table, np.int32) for table in keys}
     whole = found.all()
 
     def column(name: str) -> Callable[[], np.ndarray]:
-        return lambda: _of_rows(spill, facts, name) if whole else _of_rows(spill, facts, name)[found]
+        return lambda: _of_rows(spill, scratch, name) if whole else _of_rows(spill, scratch, name)[found]
 
-    candidates = Candidates(
+    candidates = SplitInput(
         test=test if whole else test[found],
         pointers=pointers if whole else {name: pointer[found] for name, pointer in pointers.items()},
         keys=keys,
@@ -73,14 +73,14 @@ def assign(
             f"split rule {manifest.rule(split)} must give int8 of 0, 1, 2 (train, valid, test) for "
             f"{candidates.test.shape} rows; it gave {chosen.dtype} {chosen.shape}, {np.unique(chosen)}"
         )
-    assigned = np.full(len(test), LEFT_OUT, np.int8)
+    assigned = np.full(len(test), UNASSIGNED, np.int8)
     assigned[found] = chosen
     refuse_empty(split, assigned)
     train = assigned == TRAIN
-    facts.write("split", assigned)
-    facts.write(f"uses:{ROWS}", train.astype(np.int32))
+    scratch.write("split", assigned)
+    scratch.write(f"uses:{ROWS}", train.astype(np.int32))
     for table, pointer in pointers.items():
-        facts.write(f"uses:{table}", uses(pointer, train, len(keys[table])))
+        scratch.write(f"uses:{table}", uses(pointer, train, len(keys[table])))
     return assigned
 
 
@@ -94,11 +94,11 @@ def sources(spill: Spill) -> np.ndarray:
     return np.unique(_column(spill, spill.extras["source"], "source"))
 
 
-def overlaps(spill: Spill, facts: RowFacts, assigned: np.ndarray, disjoint: Sequence[str]) -> dict[str, Any]:
+def overlaps(spill: Spill, scratch: ScratchColumns, assigned: np.ndarray, disjoint: Sequence[str]) -> dict[str, Any]:
     """Distinct groups and times of each split, and how many of them two splits share.
 
     Args:
-        spill, facts: the rows.
+        spill, scratch: the rows.
         assigned: their splits.
         disjoint: ``group`` or ``time``, of which no value may stand in two splits.
 
@@ -112,7 +112,7 @@ def overlaps(spill: Spill, facts: RowFacts, assigned: np.ndarray, disjoint: Sequ
         )
     described: dict[str, Any] = {}
     for name in (name for name in ("group", "time") if name in spill.extras):
-        values = _by_split(spill, facts, assigned, name)
+        values = _by_split(spill, scratch, assigned, name)
         shared = {
             (one, other): np.intersect1d(values[one], values[other], assume_unique=True)
             for one, other in combinations(SPLITS, 2)
@@ -130,13 +130,13 @@ def overlaps(spill: Spill, facts: RowFacts, assigned: np.ndarray, disjoint: Sequ
     return described
 
 
-def _by_split(spill: Spill, facts: RowFacts, assigned: np.ndarray, name: str) -> dict[str, np.ndarray]:
+def _by_split(spill: Spill, scratch: ScratchColumns, assigned: np.ndarray, name: str) -> dict[str, np.ndarray]:
     """The distinct values of a column in each split, ascending."""
     table = spill.extras[name]
     if table == ROWS:
-        values = _of_rows(spill, facts, name)
+        values = _of_rows(spill, scratch, name)
         return {split: np.unique(values[assigned == number]) for number, split in enumerate(SPLITS)}
-    values, pointer = _column(spill, table, name), facts.map(POINTER + table, np.int32)
+    values, pointer = _column(spill, table, name), scratch.map(POINTER + table, np.int32)
     distinct: dict[str, np.ndarray] = {}
     for number, split in enumerate(SPLITS):
         used = np.zeros(len(values), bool)
@@ -145,15 +145,15 @@ def _by_split(spill: Spill, facts: RowFacts, assigned: np.ndarray, name: str) ->
     return distinct
 
 
-def _of_rows(spill: Spill, facts: RowFacts, name: str) -> np.ndarray:
+def _of_rows(spill: Spill, scratch: ScratchColumns, name: str) -> np.ndarray:
     """A column of the labelled rows, their own or inherited."""
     inherited = spill.extras.get(name, ROWS) != ROWS
-    return facts.map(EXTRA + name, np.int64) if inherited else _column(spill, ROWS, name)
+    return scratch.map(EXTRA + name, np.int64) if inherited else _column(spill, ROWS, name)
 
 
 def _column(spill: Spill, table: str, name: str) -> np.ndarray:
     """A column of a table, all of its rows."""
-    parts = [batch[name].to_numpy() for piece in spill.pieces.get(table, []) for batch in piece.read()]
+    parts = [batch[name].to_numpy() for chunk in spill.chunks.get(table, []) for batch in chunk.read()]
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
 
@@ -163,7 +163,7 @@ def refuse_empty(split: SplitRule, assigned: np.ndarray) -> None:
     Raises:
         ValueError: naming the split and the keys of the rule.
     """
-    rows = np.bincount(assigned[assigned != LEFT_OUT], minlength=len(SPLITS))
+    rows = np.bincount(assigned[assigned != UNASSIGNED], minlength=len(SPLITS))
     for name, count in zip(SPLITS, rows, strict=True):
         if not count:
             rule = manifest.rule(split)

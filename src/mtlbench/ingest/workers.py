@@ -26,7 +26,7 @@ PRELOAD = ["mtlbench.ingest.parse", "mtlbench.ingest.encode", "mtlbench.ingest.c
 _work: Callable[[Any], Any] | None = None
 
 
-def each(
+def parallel_map(
     work: Callable[[Job], Result], jobs: Sequence[Job], processes: int, title: str
 ) -> Generator[Result, None, None]:
     """``work(job)`` for every job, in order, with a progress bar once it takes more than two seconds.
@@ -41,12 +41,14 @@ def each(
         OSError: a process was ended from outside, usually for want of memory.
     """
     with tqdm(total=len(jobs), desc=title, disable=None, delay=2, leave=False) as progress:
-        if processes == 1 or len(jobs) < 2 or _must_work_alone():
+        if processes == 1 or len(jobs) < 2 or _cannot_fork():
             for job in jobs:
                 yield work(job)
                 progress.update()
             return
-        pool = ProcessPoolExecutor(min(processes, len(jobs)), _context(work), initializer=_receive, initargs=(work,))
+        pool = ProcessPoolExecutor(
+            min(processes, len(jobs)), _context(work), initializer=_init_worker, initargs=(work,)
+        )
         try:
             with _sigint_blocked():
                 results = pool.map(_do, jobs)
@@ -101,7 +103,7 @@ def _sigint_blocked() -> Iterator[None]:
             signal.raise_signal(signal.SIGINT)
 
 
-def _must_work_alone() -> bool:
+def _cannot_fork() -> bool:
     """Whether this process cannot start others.
 
     A process of joblib's pool cannot, and neither can a program read from standard input, whose main module new
@@ -112,7 +114,7 @@ def _must_work_alone() -> bool:
     return foreign or (main is not None and not Path(main).exists())
 
 
-def _receive(work: Callable[[Any], Any]) -> None:
+def _init_worker(work: Callable[[Any], Any]) -> None:
     global _work  # noqa: PLW0603  # the one place where a pool can leave what its processes share
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it could not be blocked before, see `_sigint_blocked`
     threading.Thread(target=_leave_with_parent, daemon=True).start()

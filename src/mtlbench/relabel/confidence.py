@@ -17,7 +17,7 @@ from typing import Literal, get_args
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from mtlbench.data.split import mix
+from mtlbench.data.split import splitmix64
 from mtlbench.data.store import SPLITS, Store
 from mtlbench.metrics import auc
 from mtlbench.relabel.calibration import (
@@ -157,7 +157,7 @@ class ConfidenceLabels:
 
 def standard_normal(rows: int, seed: int) -> np.ndarray:
     """Standard normal numbers, float64 ``[rows]``: a function of the row's number and the seed, on every machine."""
-    place = mix(np.arange(rows, dtype=np.uint64), seed)
+    place = splitmix64(np.arange(rows, dtype=np.uint64), seed)
     return ndtri(((place >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53)
 
 

@@ -1,4 +1,4 @@
-"""What a model shows of itself while it trains: gates, masks, attention, in numbers that a journal can hold."""
+"""Diagnostics that a model exposes during training (gates, masks, attention), averaged for the journal."""
 
 import warnings
 from typing import Protocol, runtime_checkable
@@ -14,15 +14,15 @@ from mtlbench.train.settings import Settings
 from mtlbench.train.step import autocast
 
 MOST_NUMBERS = 64
-"""Numbers of one name in a journal: what a person can follow, and a tracking server need not choke on."""
+"""Most numbers of one diagnostic that are written to the journal."""
 
 
 @runtime_checkable
 class Diagnosed(Protocol):
-    """A model that shows where its logits come from."""
+    """A model with diagnostics."""
 
     def diagnostics(self, batch: Batch) -> dict[str, Tensor]:
-        """What the forward pass of a batch uses, in evaluation mode; it changes nothing in the model.
+        """Intermediate values of a forward pass in evaluation mode; the model is not changed.
 
         Names have parts separated by ``/``. A tensor that differs by row has B in one of its axes, whichever suits it
         (gates are ``[T, B, E]``, attention is ``[B, L]``); no other axis grows with the batch, and what is known of
@@ -36,7 +36,7 @@ class NoDiagnosticsWarning(UserWarning):
 
 
 def has_diagnostics(model: nn.Module) -> bool:
-    """Whether a model has diagnostics: all of its networks, where its tasks share none; warns if not."""
+    """Whether a model (or each of its single-task networks) has diagnostics; warns if not."""
     networks = list(getattr(model, "copies", [model]))
     if all(isinstance(network, Diagnosed) for network in networks):
         return True
@@ -49,15 +49,17 @@ def has_diagnostics(model: nn.Module) -> bool:
 
 
 @torch.no_grad()
-def diagnose(model: nn.Module, rows: Rows, settings: Settings, device: torch.device) -> Metrics:
-    """What a model shows of the first evaluation batch of some rows, the mean over rows where it differs by row.
+def journal_diagnostics(model: nn.Module, rows: Rows, settings: Settings, device: torch.device) -> Metrics:
+    """Diagnostics of a model on the first evaluation batch of some rows, averaged over rows where they differ by row.
 
     Returns:
         ``diagnostics/<name>`` of a scalar, ``diagnostics/<name>/<i>/<j>...`` of every number of a tensor; more than
         `MOST_NUMBERS` of one name, or one that is not finite, are undefined with that reason.
     """
     model.eval()
-    one, two, whole = (_shown(model, rows, n, settings, device) for n in (1, 2, settings.evaluation_batch_size))
+    one, two, whole = (
+        _diagnostics_of(model, rows, n, settings, device) for n in (1, 2, settings.evaluation_batch_size)
+    )
     found = Metrics()
     for name, tensor in whole.items():
         grows = [axis for axis, size in enumerate(one[name].shape) if size != two[name].shape[axis]]
@@ -66,7 +68,9 @@ def diagnose(model: nn.Module, rows: Rows, settings: Settings, device: torch.dev
     return found
 
 
-def _shown(model: nn.Module, rows: Rows, count: int, settings: Settings, device: torch.device) -> dict[str, Tensor]:
+def _diagnostics_of(
+    model: nn.Module, rows: Rows, count: int, settings: Settings, device: torch.device
+) -> dict[str, Tensor]:
     assert isinstance(model, Diagnosed)
     batch = rows.gather(torch.arange(min(count, len(rows)), device=rows.device)).to(device)
     with autocast(settings.precision, device):

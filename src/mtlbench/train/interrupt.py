@@ -1,4 +1,4 @@
-"""Ctrl-C and termination as a question that the loop asks between two batches."""
+"""Turns SIGINT and SIGTERM into a flag that the loop checks between batches."""
 
 import signal
 import threading
@@ -7,7 +7,7 @@ from typing import Self
 
 
 class Interrupted(KeyboardInterrupt):
-    """The run was asked to stop, and has stopped between two batches."""
+    """A signal arrived and training stopped between two batches."""
 
 
 class Interrupt:

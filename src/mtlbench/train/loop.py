@@ -1,7 +1,4 @@
-"""The training loop: one page, in the order in which things happen.
-
-It works on objects that others have built and knows no model, data set or balancing method by name.
-"""
+"""The training loop, on one page; it knows no model, data set or balancing method by name."""
 
 import time
 import warnings
@@ -17,17 +14,17 @@ from mtlbench.balancing.shared import SharedGradients
 from mtlbench.data.loader import Rows, order
 from mtlbench.metrics import Metrics, evaluate
 from mtlbench.schema import Task
-from mtlbench.train.diagnostics import diagnose, has_diagnostics
+from mtlbench.train.diagnostics import has_diagnostics, journal_diagnostics
 from mtlbench.train.interrupt import Interrupt, Interrupted
+from mtlbench.train.log import gradient_cosines, log_losses
 from mtlbench.train.objective import Objective
 from mtlbench.train.optimizers import parameter_groups
-from mtlbench.train.progress import Place, Progress
-from mtlbench.train.resume import Kept
-from mtlbench.train.score import score
+from mtlbench.train.progress import Progress, RunContext
+from mtlbench.train.resume import Checkpointer
+from mtlbench.train.score import predict_log_odds
 from mtlbench.train.selection import out_of_patience, select, selection_units
 from mtlbench.train.settings import Settings
 from mtlbench.train.step import Step, penalties_of
-from mtlbench.train.terms import conflicts_of, log_terms
 
 
 class EqualScoresWarning(UserWarning):
@@ -41,7 +38,7 @@ def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
     rows: tuple[Rows, Rows],
     tasks: tuple[Task, ...],
     settings: Settings,
-    place: Place,
+    context: RunContext,
     after_epoch: Callable[[], None] = lambda: None,
 ) -> Progress:
     """Train a model, keeping the weights of the best validation score; goes on from a checkpoint if there is one.
@@ -53,7 +50,7 @@ def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
         rows: training and validation rows.
         tasks: names for journal and messages.
         settings: see `Settings`.
-        place: see `Place`; ``last.pt`` and ``best.pt`` are written there.
+        context: see `RunContext`; ``last.pt`` and ``best.pt`` are written there.
         after_epoch: called when the journal has an epoch's validation metrics.
 
     Raises:
@@ -68,8 +65,10 @@ def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
     names, penalties = [task.name for task in tasks], penalties_of(model)
     terms = [f"{name}/{what}" for what in ("loss", "weight") for name in names] + [f"penalty/{at}" for at in penalties]
     shared, balance = _shared_gradients(model, tasks, settings), objective.balance
-    kept = Kept(parts={"model": model, "balancing": balance, "shared": shared}, optimizers=optimizers, place=place)
-    progress = kept.resume()
+    checkpointer = Checkpointer(
+        stateful={"model": model, "balancing": balance, "shared": shared}, optimizers=optimizers, context=context
+    )
+    progress = checkpointer.resume()
     move = Step(
         model=model,
         compiled=torch.compile(model, dynamic=False) if settings.compile else model,
@@ -84,47 +83,47 @@ def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
         try:
             while progress.epoch < settings.epochs and not out_of_patience(progress, units, settings.patience):
                 model.train()
-                permutation = order(len(train), place.seed, progress.epoch).to(train.device)
+                permutation = order(len(train), context.seed, progress.epoch).to(train.device)
                 for start, stop in _remaining(bounds, progress, settings):
                     interrupt.check()
                     began = time.perf_counter()
-                    batch = train.gather(permutation[start:stop]).to(place.device)
+                    batch = train.gather(permutation[start:stop]).to(context.device)
                     logs = (progress.step + 1) % settings.log_steps == 0
                     terms_N, cosine_TT = move(batch, compare=logs and settings.conflicts)
                     progress.window.append(terms_N)
                     progress.step += 1
                     progress.position += 1
                     if logs:
-                        log_terms(progress, terms, place.journal, conflicts_of(cosine_TT, names))
+                        log_losses(progress, terms, context.journal, gradient_cosines(cosine_TT, names))
                     progress.seconds += time.perf_counter() - began
                     if time.monotonic() - saved > 60 * settings.checkpoint_minutes:
-                        kept.save(progress)
+                        checkpointer.save(progress)
                         saved = time.monotonic()
-                log_terms(progress, terms, place.journal)
-                logits = score(model, valid, objective.losses, settings, place.device, interrupt)
+                log_losses(progress, terms, context.journal)
+                logits = predict_log_odds(model, valid, objective.losses, settings, context.device, interrupt)
                 columns = valid.columns
                 measured = evaluate(
                     logits, columns["labels"], columns.get("observed"), tasks, group=columns.get("group")
                 )
                 _warn_of_equal_scores(measured, progress)
-                select(model, units, measured.values, progress, place)
+                select(model, units, measured.values, progress, context)
                 if isinstance(balance, AfterEpoch):
                     balance.after_epoch()
                 progress.rows_per_second.append(len(train) / progress.seconds)
                 progress.epoch, progress.position, progress.seconds = progress.epoch + 1, 0, 0.0
                 named = measured.prefixed("valid")
-                shown = diagnose(model, valid, settings, place.device) if diagnosed else Metrics()
-                place.journal.append(
+                shown = journal_diagnostics(model, valid, settings, context.device) if diagnosed else Metrics()
+                context.journal.append(
                     step=progress.step,
                     epoch=progress.epoch,
                     undefined=named.undefined | shown.undefined,
                     values=named.values | shown.values | {"train/rows_per_second": progress.rows_per_second[-1]},
                 )
-                kept.save(progress)
+                checkpointer.save(progress)
                 saved = time.monotonic()
                 after_epoch()
         except Interrupted:
-            kept.save(progress)
+            checkpointer.save(progress)
             raise
     return progress
 

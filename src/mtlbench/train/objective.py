@@ -1,4 +1,4 @@
-"""What is minimised: the loss of each task, and how the tasks' losses become one."""
+"""The training objective: a loss per task, and how they are combined."""
 
 import math
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ from mtlbench.schema import Task
 
 @dataclass(frozen=True, kw_only=True)
 class LossSettings:
-    """What the losses may be told.
+    """Loss settings.
 
     Attributes:
         pos_weight: factor on the loss of positive labels: one number per task; ``balanced``, negatives over positives
             of the training rows, so that both classes weigh the same; ``sqrt_balanced``, the root of it; ``None``, 1.
-        given: how a task that is given another is learnt (a conversion, given a click). ``joint``: on all rows, where
-            its label is 1 if both happen. ``conditional``: on rows in which the other's label is 1.
+        given: how a task with a parent task is learnt (a conversion, given a click). ``joint``: on all rows, where
+            its label is 1 if both happen. ``conditional``: on rows whose parent label is 1.
 
     Raises:
         ValueError: a factor that is not a finite number above 0.
@@ -35,8 +35,8 @@ class LossSettings:
         if isinstance(self.pos_weight, tuple) and not all(0 < q < math.inf for q in self.pos_weight):
             raise ValueError(f"loss.pos_weight is {list(self.pos_weight)}; allowed: finite numbers above 0")
 
-    def losses(self, tasks: Sequence[Task], labels: Tensor, observed: Tensor | None) -> "TaskLosses":
-        """The losses for a data set.
+    def build(self, tasks: Sequence[Task], labels: Tensor, observed: Tensor | None) -> "TaskLosses":
+        """The task losses for a data set.
 
         Args:
             tasks: T tasks.
@@ -56,10 +56,10 @@ class LossSettings:
                 f"loss.given=conditional, but none of the tasks {', '.join(names)} is given another. "
                 "Choose loss.given=joint"
             )
-        counted = TaskLosses(pos_weight=None, given=given).counted(labels, observed)
-        return TaskLosses(pos_weight=self._factors(names, labels, counted), given=given)
+        mask = TaskLosses(pos_weight=None, given=given).label_mask(labels, observed)
+        return TaskLosses(pos_weight=self._factors(names, labels, mask), given=given)
 
-    def _factors(self, names: list[str], labels: Tensor, counted: Tensor | None) -> Tensor | None:
+    def _factors(self, names: list[str], labels: Tensor, mask: Tensor | None) -> Tensor | None:
         if self.pos_weight is None:
             return None
         if isinstance(self.pos_weight, tuple):
@@ -69,9 +69,9 @@ class LossSettings:
                     f"{len(names)}, one for each of the tasks {', '.join(names)}, in this order"
                 )
             return torch.tensor(self.pos_weight)
-        positive = labels == 1 if counted is None else (labels == 1) & counted
+        positive = labels == 1 if mask is None else (labels == 1) & mask
         positives_T = positive.sum(dim=0)
-        negatives_T = (len(labels) if counted is None else counted.sum(dim=0)) - positives_T
+        negatives_T = (len(labels) if mask is None else mask.sum(dim=0)) - positives_T
         for name, positives, negatives in zip(names, positives_T.tolist(), negatives_T.tolist(), strict=True):
             if not positives or not negatives:
                 raise ValueError(
@@ -84,11 +84,11 @@ class LossSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskLosses:
-    """The losses of all tasks, and the log-odds that logits trained on them mean.
+    """The losses of all tasks, and the log-odds that their logits stand for.
 
     Attributes:
         pos_weight: float32 ``[T]``, factor q_t on the loss of positive labels; ``None``: 1.
-        given: for each task that is learnt on the positives of another: that one's column, which stands before its own.
+        given: for each task that is learnt on the positives of its parent: the parent's column, an earlier one.
     """
 
     pos_weight: Tensor | None
@@ -96,17 +96,17 @@ class TaskLosses:
 
     def __call__(self, logits: Tensor, labels: Tensor, observed: Tensor | None) -> Tensor:
         """Losses ``[T]`` of a batch, see `task_losses`."""
-        return task_losses(logits, labels, self.counted(labels, observed), self.pos_weight)
+        return task_losses(logits, labels, self.label_mask(labels, observed), self.pos_weight)
 
-    def counted(self, labels: Tensor, observed: Tensor | None) -> Tensor | None:
-        """Which labels count: bool ``[B, T]``, or ``None`` if all do."""
+    def label_mask(self, labels: Tensor, observed: Tensor | None) -> Tensor | None:
+        """Mask of the labels that a loss is computed on: bool ``[B, T]``, or ``None`` for all."""
         if not any(column is not None for column in self.given):
             return observed
-        counted = torch.ones_like(labels, dtype=torch.bool) if observed is None else observed.clone()
+        mask = torch.ones_like(labels, dtype=torch.bool) if observed is None else observed.clone()
         for task, column in enumerate(self.given):
             if column is not None:
-                counted[:, task] &= (labels[:, column] == 1) & (True if observed is None else observed[:, column])
-        return counted
+                mask[:, task] &= (labels[:, column] == 1) & (True if observed is None else observed[:, column])
+        return mask
 
     def log_odds(self, logits: Tensor) -> Tensor:
         """Log-odds ``[N, T]`` that the stored labels are 1, from logits as they were trained.
@@ -131,7 +131,7 @@ class TaskLosses:
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """The losses of all tasks, and how they become one."""
+    """The losses of all tasks, and the balancing method that combines them."""
 
     losses: TaskLosses
     balance: Balancing

@@ -1,4 +1,4 @@
-"""Where a run lives, and how far it is."""
+"""Paths, device and seed of a run, and its training progress."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +10,8 @@ from mtlbench.tracking.journal import Journal
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where a run lives: its identity, its folder with the journal and the checkpoints, its device and its seed."""
+class RunContext:
+    """Identity of a run, its folder with journal and checkpoints, its device and its seed."""
 
     identity: str
     folder: Path
@@ -30,7 +30,7 @@ class Place:
 
 @dataclass(kw_only=True)
 class Progress:
-    """How far a run is; all of it is in the checkpoint.
+    """Training progress; saved in the checkpoint.
 
     Attributes:
         epoch: epochs finished, validation included.

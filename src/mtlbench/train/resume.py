@@ -1,4 +1,4 @@
-"""What a checkpoint keeps of a run, so that one that goes on equals one that was never interrupted."""
+"""Saving and restoring training state, so that a resumed run matches an uninterrupted one bit for bit."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -9,11 +9,11 @@ import torch
 from torch.optim import Optimizer
 
 from mtlbench.train import checkpoint
-from mtlbench.train.progress import Place, Progress
+from mtlbench.train.progress import Progress, RunContext
 
 
 class Stateful(Protocol):
-    """A part of a run that a checkpoint keeps."""
+    """Anything whose state is saved in a checkpoint."""
 
     def state_dict(self) -> dict[str, Any]: ...
 
@@ -21,62 +21,62 @@ class Stateful(Protocol):
 
 
 @dataclass(kw_only=True)
-class Kept:
-    """All that moves while a run is under way, beside its progress and the random state.
+class Checkpointer:
+    """Saves and restores all that changes during training.
 
     Attributes:
-        parts: by name.
+        stateful: model, balancing method and the like, by name.
         optimizers: over the model's parameters.
-        place: where the checkpoint and the journal are.
-        began: when the run would have begun, had it never been interrupted (`time.monotonic`).
+        context: where the checkpoint and the journal are.
+        began: start of the run as if it had never been interrupted (`time.monotonic`).
     """
 
-    parts: Mapping[str, Stateful]
+    stateful: Mapping[str, Stateful]
     optimizers: Sequence[Optimizer]
-    place: Place
+    context: RunContext
     began: float = field(default_factory=time.monotonic)
 
     def save(self, progress: Progress) -> None:
-        """Write a checkpoint of this moment."""
+        """Write a checkpoint."""
         progress.spent = time.monotonic() - self.began
         state: dict[str, Any] = asdict(progress)
         checkpoint.save(
-            self.place.last,
+            self.context.last,
             {
-                "identity": self.place.identity,
-                **{name: part.state_dict() for name, part in self.parts.items()},
+                "identity": self.context.identity,
+                **{name: part.state_dict() for name, part in self.stateful.items()},
                 "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
                 "random": torch.get_rng_state(),
                 "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
                 "progress": state,
-                "journal": len(self.place.journal),
+                "journal": len(self.context.journal),
             },
         )
 
     def resume(self) -> Progress:
-        """Go to where the last checkpoint stood, or to the beginning; the journal is cut to it.
+        """Restore the last checkpoint, if there is one, and cut the journal back to it.
 
         Raises:
-            CheckpointError: it is damaged, of another run, or of other parts.
+            CheckpointError: it is damaged, of another run, or of other stateful.
         """
-        place = self.place
-        if not place.last.exists():
-            place.journal.truncate(0)
+        context = self.context
+        if not context.last.exists():
+            context.journal.truncate(0)
             return Progress()
-        last = checkpoint.load(place.last, identity=place.identity)
-        for name, part in self.parts.items():
+        last = checkpoint.load(context.last, identity=context.identity)
+        for name, part in self.stateful.items():
             try:
                 part.load_state_dict(last[name])
             except (RuntimeError, KeyError) as error:
                 raise checkpoint.CheckpointError(
-                    f"checkpoint {place.last} holds another {name}: {error}. Start over with run.fresh=true."
+                    f"checkpoint {context.last} holds another {name}: {error}. Start over with run.fresh=true."
                 ) from error
         for optimizer, state in zip(self.optimizers, last["optimizers"], strict=True):
             optimizer.load_state_dict(state)
         torch.set_rng_state(last["random"])
         if last["random_cuda"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all(last["random_cuda"])
-        place.journal.truncate(last["journal"])
+        context.journal.truncate(last["journal"])
         progress = Progress(**last["progress"])
         self.began = time.monotonic() - progress.spent
         return progress

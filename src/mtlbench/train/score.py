@@ -1,4 +1,4 @@
-"""What a model says of a split: log-odds of every label, and every metric of them."""
+"""Predictions of a model on a split, and their metrics."""
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from mtlbench.train.step import autocast
 
 
 @torch.no_grad()
-def score(
+def predict_log_odds(
     model: nn.Module,
     rows: Rows,
     losses: TaskLosses,
@@ -24,7 +24,7 @@ def score(
 ) -> Tensor:
     """Log-odds of all labels of all rows, float32 ``[N, T]`` on the CPU, in evaluation mode and without labels.
 
-    They are the model's logits, but for what its losses make of them, see `TaskLosses.log_odds`.
+    The model's logits, corrected for the losses that trained them, see `TaskLosses.log_odds`.
     """
     model.eval()
     logits = []
@@ -38,11 +38,11 @@ def score(
     return losses.log_odds(torch.cat(logits))
 
 
-def measure(
+def evaluate_split(
     model: nn.Module, rows: Rows, losses: TaskLosses, settings: Settings, device: torch.device, ranking: Ranking
 ) -> tuple[Tensor, Metrics]:
-    """Log-odds ``[N, T]`` of a split's labels, and every metric of them."""
-    logits = score(model, rows, losses, settings, device)
+    """Log-odds ``[N, T]`` of a split, and their metrics."""
+    logits = predict_log_odds(model, rows, losses, settings, device)
     columns = rows.columns
     return logits, evaluate(
         logits,

@@ -1,4 +1,4 @@
-"""Which weights a run keeps: those of the best validation score, one step for all tasks or one for each task."""
+"""Model selection: keep the weights with the best validation score, one step for all tasks or one per task."""
 
 import copy
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mtlbench.schema import Batch, Task
 from mtlbench.train import checkpoint
-from mtlbench.train.progress import Place, Progress
+from mtlbench.train.progress import Progress, RunContext
 from mtlbench.train.settings import Settings
 
 HIGHER_IS_BETTER = {"auc": True, "gauc": True, "uauc": True, "logloss": False, "ece": False}
@@ -82,7 +82,7 @@ def selection_units(tasks: tuple[Task, ...], settings: Settings) -> tuple[Select
 
 
 def select(
-    model: nn.Module, units: tuple[Selected, ...], metrics: dict[str, float], progress: Progress, place: Place
+    model: nn.Module, units: tuple[Selected, ...], metrics: dict[str, float], progress: Progress, context: RunContext
 ) -> None:
     """Note each unit's validation score, and save the model's weights for those that have a new best.
 
@@ -105,11 +105,11 @@ def select(
         else:
             progress.stale[unit.name] += 1
     if better:
-        kept = checkpoint.load(place.best, identity=place.identity)["parts"] if len(better) < len(units) else {}
+        kept = checkpoint.load(context.best, identity=context.identity)["parts"] if len(better) < len(units) else {}
         checkpoint.save(
-            place.best,
+            context.best,
             {
-                "identity": place.identity,
+                "identity": context.identity,
                 "steps": progress.best_step,
                 "parts": kept | dict.fromkeys(better, model.state_dict()),
             },

@@ -1,15 +1,15 @@
-"""What the training loop may be told."""
+"""Training-loop settings."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 MOST_EPOCHS = 1_000_000
-"""Each epoch leaves a line in the journal and a number in the checkpoint, hence some 100 MB for so many."""
+"""Each epoch adds a line to the journal and a number to the checkpoint: some 100 MB at this many."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the loop may be told.
+    """Training-loop settings.
 
     Attributes:
         epochs: passes over the training rows at most.
@@ -28,8 +28,8 @@ class Settings:
         checkpoint_minutes: minutes between checkpoints inside an epoch; each epoch ends with one anyway.
         conflicts: whether the journal gets the cosine between the gradients of every two tasks on what they share,
             taken in the last step before each line of training losses.
-        diagnostics: whether the journal gets after each epoch what the model shows of itself, see `diagnose`.
-        rows: train and validate on the first so many training rows only (to see a model overfit them); ``None``: all.
+        diagnostics: whether the journal gets the model's diagnostics after each epoch, see `journal_diagnostics`.
+        rows: train and validate on the first N training rows only (to overfit them on purpose); ``None``: all rows.
     """
 
     epochs: int

@@ -1,4 +1,4 @@
-"""One step of training: a batch, the losses of its tasks, their gradients, and the model moved."""
+"""One optimizer step: forward pass, task losses, gradients, update."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from mtlbench.train.settings import Settings
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """Moves a model by one batch.
+    """Trains a model on one batch.
 
     Attributes:
         model: in training mode.
@@ -38,12 +38,12 @@ class Step:
     settings: Settings
 
     def __call__(self, batch: Batch, compare: bool) -> tuple[Tensor, Tensor | None]:
-        """Terms of the loss as they were before the move, and the cosines between the tasks' gradients if asked for.
+        """Terms of the loss before the update, and the cosines between the tasks' gradients if asked for.
 
         Returns:
             losses ``[T]``, weights ``[T]`` and penalties in one tensor; cosines ``[T, T]`` or ``None``.
         """
-        losses_T, penalties = self.measure(batch)
+        losses_T, penalties = self.losses(batch)
         gramian = cache(partial(self.shared, losses_T))
         total = self.objective.balance(losses_T, gramian) + sum(penalties)
         cosine_TT = cosines(gramian()) if compare else None
@@ -56,13 +56,13 @@ class Step:
         for optimizer in self.optimizers:
             optimizer.step()
         if isinstance(self.objective.balance, AfterStep):
-            self.objective.balance.after_step(partial(self._again, batch))
+            self.objective.balance.after_step(partial(self._losses_without_graph, batch))
         assert losses_T.grad is not None  # the derivative of the total by a loss is the weight of its task
         terms = [*losses_T.detach(), *losses_T.grad, *(penalty.detach() for penalty in penalties)]
         return torch.stack(terms), cosine_TT
 
-    def measure(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
-        """Losses of the tasks ``[T]``, and the penalties that the forward pass has left."""
+    def losses(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
+        """Task losses ``[T]`` and penalties of a forward pass."""
         # The last, shorter batch of an epoch runs eagerly: it is not worth a compilation of its own.
         forward = self.compiled if len(batch) == self.settings.batch_size else self.model
         with autocast(self.settings.precision, batch.ids.device):
@@ -72,12 +72,12 @@ class Step:
         return losses_T, [penalty() for penalty in self.penalties.values()]
 
     @torch.no_grad()
-    def _again(self, batch: Batch) -> Tensor:
-        return self.measure(batch)[0]
+    def _losses_without_graph(self, batch: Batch) -> Tensor:
+        return self.losses(batch)[0]
 
 
 def penalties_of(model: nn.Module) -> dict[str, Callable[[], Tensor]]:
-    """The terms that blocks, or the model itself, add to the loss, by the name of the block."""
+    """Penalties (regularisation terms) of blocks or of the model itself, by the name of the block."""
     return {
         name or "model": block.penalty  # pyright: ignore[reportReturnType]
         for name, block in model.named_modules()
@@ -86,7 +86,7 @@ def penalties_of(model: nn.Module) -> dict[str, Callable[[], Tensor]]:
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """The context of a forward pass."""
+    """Automatic mixed precision for a forward pass."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from mtlbench.datasets.aliccp.text import common_lines, skeleton_lines
 from mtlbench.datasets.aliccp.world import KEYS_PER_PIECE, PUBLISHED_ROWS, SPREAD, TEST, TRAIN, World
 from mtlbench.datasets.odds import intercept, sigmoid
-from mtlbench.ingest.workers import cores, each
+from mtlbench.ingest.workers import cores, parallel_map
 
 Rates = Literal["auto", "official", "demo"]
 CLICK_AND_CONVERSION = {"official": (1_644_256 / PUBLISHED_ROWS, 8_802 / 1_644_256), "demo": (0.2, 0.2)}
@@ -168,7 +168,7 @@ def _write_part(folder: Path, world: World, law: Law, part: int, name: str, rows
     with (
         skeleton.open("wb") as impressions,
         (folder / f"common_features_{name}.csv").open("wb") as common,
-        closing(each(_Writer(world, law, contradictions), jobs, processes, f"simulating {name}")) as results,
+        closing(parallel_map(_Writer(world, law, contradictions), jobs, processes, f"simulating {name}")) as results,
     ):
         for (_, _, _, begin), (rows_text, common_text, chance) in zip(jobs, results, strict=True):
             impressions.write(rows_text)

@@ -28,7 +28,7 @@ from mtlbench.datasets.aliexpress.layout import (
     SEARCH_ID,
 )
 from mtlbench.ingest.cells import Id, Number, OneOf
-from mtlbench.ingest.csv import Column, read_table
+from mtlbench.ingest.csv import CsvColumn, read_table
 from mtlbench.ingest.protocol import KEY, ROWS, Block, RawFile, Shard
 from mtlbench.schema import Field, Task
 
@@ -177,7 +177,7 @@ class AliExpress:
         return pa.RecordBatch.from_pydict(arranged)
 
 
-def _columns(form: Form, table: str) -> list[Column]:
+def _columns(form: Form, table: str) -> list[CsvColumn]:
     """The columns of a file and what their cells hold."""
     pages, items = form == "processed" or table == PAGE, table == ROWS
     ids = (PAGE_IDS if pages else ()) + (ITEM_IDS if items else ())
@@ -185,4 +185,4 @@ def _columns(form: Form, table: str) -> list[Column]:
     binary, label = OneOf((0, 1), pa.int8()), OneOf((0, 1, 2), pa.int8())
     labels = {"click": binary, "conversion": binary} if form == "processed" else {LABEL: label} if items else {}
     cells = {**dict.fromkeys((SEARCH_ID, *ids), Id()), **dict.fromkeys(numbers, Number()), **labels}
-    return [Column(name=name, source=name, cell=cell) for name, cell in cells.items()]
+    return [CsvColumn(name=name, source=name, cell=cell) for name, cell in cells.items()]

@@ -36,8 +36,8 @@ from mtlbench.datasets.ijcai15.users import read_users
 from mtlbench.datasets.ijcai15.windows import Windows
 from mtlbench.ingest.encode import truth_path
 from mtlbench.ingest.parse import cut_file
-from mtlbench.ingest.protocol import LINE, ROWS, Arranged, Block, RawError, RawFile, Shard
-from mtlbench.ingest.workers import each
+from mtlbench.ingest.protocol import LINE, ROWS, Block, RawError, RawFile, Rewritten, Shard
+from mtlbench.ingest.workers import parallel_map
 from mtlbench.schema import Field, Task
 
 Refuse = Callable[[Path, int, str, bytes], None]
@@ -137,7 +137,7 @@ class IJCAI15:
             "or set dataset.source=simulated for a made-up stand-in"
         )
 
-    def arrange(self, sources: Mapping[str, Path], folder: Path, refuse: Refuse, processes: int) -> Arranged:
+    def arrange(self, sources: Mapping[str, Path], folder: Path, refuse: Refuse, processes: int) -> Rewritten:
         """Samples, users and behaviours out of the log; see `mtlbench.ingest.protocol.Arranging`.
 
         The log is read once, by shards, into buckets of users about as large as a shard; then bucket by bucket becomes
@@ -166,7 +166,7 @@ class IJCAI15:
             folder=folder,
         )
         buckets = range(len(shards))
-        with closing(each(gather, buckets, processes, f"samples of {self.name}")) as results:
+        with closing(parallel_map(gather, buckets, processes, f"samples of {self.name}")) as results:
             samples, late = np.sum(list(results), axis=0).tolist()
         if not samples:
             raise RawError(f"{sources[LOG]}: no line of it lies in the windows; change dataset.last_day")
@@ -176,7 +176,7 @@ class IJCAI15:
         names = [("users.arrow", USER)]
         names += [(behaviour_name(bucket), BEHAVIOUR) for bucket in buckets]
         names += [(samples_name(bucket), ROWS) for bucket in buckets]
-        return Arranged(
+        return Rewritten(
             files=tuple((_arranged(name, table), folder / name) for name, table in names),
             lines={USERS: user_lines, LOG: lines},
             dropped={LOG: {AFTERWARDS: late}},
@@ -225,7 +225,7 @@ def _scatter(
     jobs = [(shard, folder / EVENTS / str(number)) for number, shard in enumerate(cut)]
     shards: list[Scattered] = []
     lines = 0
-    with closing(each(Scatter(user_ids, len(cut)), jobs, processes, f"reading {log.name}")) as results:
+    with closing(parallel_map(Scatter(user_ids, len(cut)), jobs, processes, f"reading {log.name}")) as results:
         for shard in results:
             for bad in shard.rejected:
                 refuse(log, lines + bad.line, bad.reason, bad.text)

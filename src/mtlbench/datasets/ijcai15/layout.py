@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mtlbench.ingest.cells import Id, OneOf
-from mtlbench.ingest.csv import Column
+from mtlbench.ingest.csv import CsvColumn
 
 LOG, USERS = "user_log_format1.csv", "user_info_format1.csv"
 ACTIONS = CLICK, CART, PURCHASE, FAVOURITE = (0, 1, 2, 3)
@@ -61,18 +61,18 @@ GENDER = Lookup("0 to 2, NULL or nothing", _numbered(range(3), unknown=2))
 """0 is female, 1 is male."""
 
 LOG_COLUMNS = (
-    Column(name="user_id", source="user_id", cell=Id()),
-    Column(name="item_id", source="item_id", cell=Id()),
-    Column(name="cat_id", source="cat_id", cell=Id()),
-    Column(name="seller_id", source="seller_id", cell=Id()),
-    Column(name="brand_id", source="brand_id", cell=Id(optional=True)),
-    Column(name="day", source="time_stamp", cell=DAY),
-    Column(name="action", source="action_type", cell=OneOf(ACTIONS)),
+    CsvColumn(name="user_id", source="user_id", cell=Id()),
+    CsvColumn(name="item_id", source="item_id", cell=Id()),
+    CsvColumn(name="cat_id", source="cat_id", cell=Id()),
+    CsvColumn(name="seller_id", source="seller_id", cell=Id()),
+    CsvColumn(name="brand_id", source="brand_id", cell=Id(optional=True)),
+    CsvColumn(name="day", source="time_stamp", cell=DAY),
+    CsvColumn(name="action", source="action_type", cell=OneOf(ACTIONS)),
 )
 USER_COLUMNS = (
-    Column(name="user_id", source="user_id", cell=Id()),
-    Column(name="age_range", source="age_range", cell=AGE),
-    Column(name="gender", source="gender", cell=GENDER),
+    CsvColumn(name="user_id", source="user_id", cell=Id()),
+    CsvColumn(name="age_range", source="age_range", cell=AGE),
+    CsvColumn(name="gender", source="gender", cell=GENDER),
 )
 
 EVENT = np.dtype(

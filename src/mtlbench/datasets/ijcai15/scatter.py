@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from mtlbench.data.split import mix
+from mtlbench.data.split import splitmix64
 from mtlbench.datasets.ijcai15.layout import EVENT, LOG_COLUMNS, MISSING, USERS, Integers
 from mtlbench.datasets.ijcai15.users import texts
 from mtlbench.ingest.csv import HEADER, read_table
@@ -105,4 +105,4 @@ def buckets_of(users: Integers, buckets: int) -> npt.NDArray[np.uint16]:
 
 def rank_of(users: Integers) -> npt.NDArray[np.uint64]:
     """A hash by which users are ordered."""
-    return mix(users.astype(np.uint64), 0)
+    return splitmix64(users.astype(np.uint64), 0)

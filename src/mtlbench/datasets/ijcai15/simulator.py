@@ -39,7 +39,7 @@ from mtlbench.datasets.ijcai15.layout import (
 from mtlbench.datasets.ijcai15.windows import OUTSIDE, Windows
 from mtlbench.datasets.ijcai15.world import FIRST, LAST, PUBLISHED_ROWS, SHARES, Crowd, World
 from mtlbench.datasets.odds import intercept
-from mtlbench.ingest.csv import Column
+from mtlbench.ingest.csv import CsvColumn
 from mtlbench.ingest.encode import truth_path
 
 RATES = np.array((0.12, 0.09))
@@ -207,7 +207,7 @@ def acted(world: World, crowd: Crowd, window: int, chance: Floats) -> tuple[np.n
     return world.events(crowd.who[pair], crowd.item[pair], crowd.day[pair], action), chance[which]
 
 
-def _header(columns: tuple[Column, ...]) -> bytes:
+def _header(columns: tuple[CsvColumn, ...]) -> bytes:
     return ",".join(column.source for column in columns).encode() + b"\n"
 
 

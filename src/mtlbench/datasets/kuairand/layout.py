@@ -10,7 +10,7 @@ from typing import Literal
 import pyarrow as pa
 
 from mtlbench.ingest.cells import Cell, Id, ListOf, Number, OneOf, Text
-from mtlbench.ingest.csv import Column
+from mtlbench.ingest.csv import CsvColumn
 from mtlbench.ingest.protocol import KEY
 from mtlbench.schema import Field
 
@@ -91,14 +91,14 @@ def inputs(fields: FieldSet, tag_width: int) -> tuple[Field, ...]:
     return tuple(found)
 
 
-def table_columns(table: str, fields: tuple[Field, ...]) -> tuple[Column, ...]:
+def table_columns(table: str, fields: tuple[Field, ...]) -> tuple[CsvColumn, ...]:
     """The columns of a dimension table: its key, and those of its fields."""
     own = [field.name for field in fields if field.table == table]
-    key = Column(name=KEY, source=f"{table}_id", cell=Id())
-    return (key, *(Column(name=name, source=name, cell=CELLS[table][name]) for name in own))
+    key = CsvColumn(name=KEY, source=f"{table}_id", cell=Id())
+    return (key, *(CsvColumn(name=name, source=name, cell=CELLS[table][name]) for name in own))
 
 
-def log_columns(days: tuple[int, ...], signals: tuple[str, ...]) -> tuple[Column, ...]:
+def log_columns(days: tuple[int, ...], signals: tuple[str, ...]) -> tuple[CsvColumn, ...]:
     """The columns of a log.
 
     Args:
@@ -106,11 +106,11 @@ def log_columns(days: tuple[int, ...], signals: tuple[str, ...]) -> tuple[Column
         signals: which of `SIGNALS` are labels.
     """
     return (
-        Column(name=f"{KEY}:{USER}", source="user_id", cell=Id()),
-        Column(name=f"{KEY}:{VIDEO}", source="video_id", cell=Id()),
-        *(Column(name=name, source=name, cell=cell) for name, cell in ROW_CELLS.items()),
-        Column(name="group", source="user_id", cell=Id()),
-        Column(name="source", source="tab", cell=Id()),
-        Column(name="time", source="date", cell=OneOf(days)),
-        *(Column(name=SIGNALS[name], source=SIGNALS[name], cell=OneOf((0, 1), pa.int8())) for name in signals),
+        CsvColumn(name=f"{KEY}:{USER}", source="user_id", cell=Id()),
+        CsvColumn(name=f"{KEY}:{VIDEO}", source="video_id", cell=Id()),
+        *(CsvColumn(name=name, source=name, cell=cell) for name, cell in ROW_CELLS.items()),
+        CsvColumn(name="group", source="user_id", cell=Id()),
+        CsvColumn(name="source", source="tab", cell=Id()),
+        CsvColumn(name="time", source="date", cell=OneOf(days)),
+        *(CsvColumn(name=SIGNALS[name], source=SIGNALS[name], cell=OneOf((0, 1), pa.int8())) for name in signals),
     )

@@ -26,7 +26,7 @@ from mtlbench.datasets.wechat.layout import (
     PUBLISHED_FEEDS,
     PUBLISHED_ROWS,
 )
-from mtlbench.ingest.csv import Column, read_table
+from mtlbench.ingest.csv import CsvColumn, read_table
 from mtlbench.ingest.protocol import KEY, ROWS, Block, RawFile, Shard
 from mtlbench.schema import Field, Task
 
@@ -155,7 +155,7 @@ class WeChat:
         knobs = Knobs(rows=rows, seed=seed, rates=rates, relatedness=relatedness, drift=drift, structure=structure)
         simulate(Path(folder), knobs, actions=self.actions, version=self.simulator_version)
 
-    def _columns(self, table: str) -> tuple[Column, ...]:
+    def _columns(self, table: str) -> tuple[CsvColumn, ...]:
         if table == FEED:
             return FEED_COLUMNS
         if table == EMBEDDING:
@@ -164,7 +164,7 @@ class WeChat:
         return (*ACTION_COLUMNS, *pointer, *(LABELS[action] for action in self.actions))
 
 
-def _last_rows(shard: Shard, columns: Sequence[Column]) -> Iterator[Block]:
+def _last_rows(shard: Shard, columns: Sequence[CsvColumn]) -> Iterator[Block]:
     """The blocks of a whole file without the rows whose user and feed stand in a later row too.
 
     The file is read twice; users and feeds of all rows are held in memory, 16 bytes per row.

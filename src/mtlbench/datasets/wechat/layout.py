@@ -8,7 +8,7 @@ feed was shown.
 import pyarrow as pa
 
 from mtlbench.ingest.cells import Id, ListOf, Number, OneOf, Weighted
-from mtlbench.ingest.csv import Column
+from mtlbench.ingest.csv import CsvColumn
 from mtlbench.ingest.protocol import KEY, WEIGHT_SUFFIX
 
 FEED = "feed"
@@ -33,28 +33,28 @@ whole number each (read_comment 0.0350159, like 0.0258049, click_avatar 0.007533
 DAYS = 14
 
 ACTION_COLUMNS = (
-    Column(name=f"{KEY}:{FEED}", source="feedid", cell=Id()),
-    Column(name="userid", source="userid", cell=Id()),
-    Column(name="feedid", source="feedid", cell=Id()),
-    Column(name="device", source="device", cell=OneOf((1, 2))),
-    Column(name="group", source="userid", cell=Id()),
-    Column(name="time", source="date_", cell=OneOf(tuple(range(1, DAYS + 1)))),
+    CsvColumn(name=f"{KEY}:{FEED}", source="feedid", cell=Id()),
+    CsvColumn(name="userid", source="userid", cell=Id()),
+    CsvColumn(name="feedid", source="feedid", cell=Id()),
+    CsvColumn(name="device", source="device", cell=OneOf((1, 2))),
+    CsvColumn(name="group", source="userid", cell=Id()),
+    CsvColumn(name="time", source="date_", cell=OneOf(tuple(range(1, DAYS + 1)))),
 )
-LABELS = {action: Column(name=action, source=action, cell=OneOf((0, 1), pa.int8())) for action in POSITIVES}
+LABELS = {action: CsvColumn(name=action, source=action, cell=OneOf((0, 1), pa.int8())) for action in POSITIVES}
 FEED_COLUMNS = (
-    Column(name=KEY, source="feedid", cell=Id()),
-    Column(name="authorid", source="authorid", cell=Id()),
-    Column(name="bgm_song_id", source="bgm_song_id", cell=Id(optional=True)),
-    Column(name="bgm_singer_id", source="bgm_singer_id", cell=Id(optional=True)),
-    Column(name="manual_keyword_list", source="manual_keyword_list", cell=ListOf(Id(), ";")),
-    Column(name="machine_keyword_list", source="machine_keyword_list", cell=ListOf(Id(), ";")),
-    Column(name="manual_tag_list", source="manual_tag_list", cell=ListOf(Id(), ";")),
-    Column(name="machine_tag_list", source="machine_tag_list", cell=Weighted(0)),
-    Column(name="machine_tag_list" + WEIGHT_SUFFIX, source="machine_tag_list", cell=Weighted(1)),
-    Column(name="videoplayseconds", source="videoplayseconds", cell=Number()),
+    CsvColumn(name=KEY, source="feedid", cell=Id()),
+    CsvColumn(name="authorid", source="authorid", cell=Id()),
+    CsvColumn(name="bgm_song_id", source="bgm_song_id", cell=Id(optional=True)),
+    CsvColumn(name="bgm_singer_id", source="bgm_singer_id", cell=Id(optional=True)),
+    CsvColumn(name="manual_keyword_list", source="manual_keyword_list", cell=ListOf(Id(), ";")),
+    CsvColumn(name="machine_keyword_list", source="machine_keyword_list", cell=ListOf(Id(), ";")),
+    CsvColumn(name="manual_tag_list", source="manual_tag_list", cell=ListOf(Id(), ";")),
+    CsvColumn(name="machine_tag_list", source="machine_tag_list", cell=Weighted(0)),
+    CsvColumn(name="machine_tag_list" + WEIGHT_SUFFIX, source="machine_tag_list", cell=Weighted(1)),
+    CsvColumn(name="videoplayseconds", source="videoplayseconds", cell=Number()),
 )
 EMBEDDING_COLUMNS = (
-    Column(name=KEY, source="feedid", cell=Id()),
+    CsvColumn(name=KEY, source="feedid", cell=Id()),
     # A space stands behind the last number too.
-    Column(name=EMBEDDING, source="feed_embedding", cell=ListOf(Number(), " ", EMBEDDING_WIDTH, trailing=True)),
+    CsvColumn(name=EMBEDDING, source="feed_embedding", cell=ListOf(Number(), " ", EMBEDDING_WIDTH, trailing=True)),
 )

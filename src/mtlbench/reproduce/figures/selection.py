@@ -4,7 +4,7 @@ from statistics import fmean
 
 from torch import Tensor
 
-from mtlbench.experiment.diagnose import Shown, diagnose
+from mtlbench.experiment.diagnose import Shown, average_diagnostics
 from mtlbench.experiment.evaluation import open_run
 from mtlbench.report.figure import Bars, HeatMap, Panel, Series
 from mtlbench.reproduce import statistics
@@ -22,7 +22,7 @@ def shares(runs: Material) -> Drawn:
     findings: list[str] = []
     for at, folder in enumerate(runs.folders(row, dataset)):
         run = open_run(folder)
-        shown = diagnose(run, _measured)
+        shown = average_diagnostics(run, _measured)
         if at == 0:
             fields = tuple(field.name for field in run.store.schema.fields)
             panels += [_map(name, fields, shown[f"selection/{structure}"]) for structure, name in STRUCTURES.items()]

@@ -4,7 +4,7 @@ from statistics import fmean
 
 from torch import Tensor
 
-from mtlbench.experiment.diagnose import Shown, diagnose
+from mtlbench.experiment.diagnose import Shown, average_diagnostics
 from mtlbench.experiment.evaluation import open_run
 from mtlbench.report.figure import HeatMap, Lines, Panel
 from mtlbench.reproduce.figures.curves import by_epoch, level, mean_curve
@@ -23,7 +23,7 @@ def masks(runs: Material) -> Drawn:
     if not folders:
         return Drawn(panels=(), findings=())
     run = open_run(folders[0])
-    shown = diagnose(run, _measured)
+    shown = average_diagnostics(run, _measured)
     tasks = [task.name for task in run.store.schema.tasks]
     readers = [*tasks, *["shared"] * (len(shown["mask"]) - len(tasks))]
     fields = [field.name for field in run.store.schema.fields]

@@ -1,4 +1,4 @@
-"""The terms of the loss as the journal has them: losses, weights and penalties, and where gradients conflict."""
+"""Training losses, task weights, penalties and gradient cosines, written to the journal."""
 
 import math
 from itertools import combinations
@@ -14,10 +14,10 @@ NOTHING = Metrics()
 
 
 class NonFiniteLossError(FloatingPointError):
-    """A task's loss became infinite or not a number; says in which step, and the last finite value."""
+    """A loss became infinite or NaN; names the step and the last finite value."""
 
 
-def log_terms(progress: Progress, terms: list[str], journal: Journal, conflicts: Metrics = NOTHING) -> None:
+def log_losses(progress: Progress, terms: list[str], journal: Journal, conflicts: Metrics = NOTHING) -> None:
     """Write the window's mean of each term to the journal and empty it; one that is not finite stops the run."""
     if not progress.window:
         return
@@ -39,8 +39,8 @@ def log_terms(progress: Progress, terms: list[str], journal: Journal, conflicts:
     progress.window.clear()
 
 
-def conflicts_of(cosine_TT: Tensor | None, tasks: list[str]) -> Metrics:
-    """The cosine between the gradients of every two tasks, by the names of both."""
+def gradient_cosines(cosine_TT: Tensor | None, tasks: list[str]) -> Metrics:
+    """Cosine similarity of the gradients of every two tasks, by their names."""
     found = Metrics()
     if cosine_TT is None:
         return found
