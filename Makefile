@@ -6,7 +6,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export MPLBACKEND := Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long test-lowest test-peers torture check bench-train bench-ingest bench-metrics lock clean
+.PHONY: help setup demo test test-long test-lowest test-peers mutation torture check bench-train bench-ingest bench-metrics lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s%s\n", $$1, $$2}'
@@ -42,6 +42,15 @@ test-lowest: .lowest/.ready  ## all tests but the long ones with the lowest vers
 test-peers: .peers/.ready  ## models beside those of deepctr-torch and torch-rechub: same weights, same outputs and gradients
 	$(PEERS)/python -m pytest -m peers tests/peers
 
+mutation: .mutation/.ready  ## mutation testing: 300 mutants of metrics, statistics, selection, balancing; MUTATION="--only metrics" for a part
+	.mutation/bin/python scripts/mutation.py $(MUTATION)
+
+.mutation/.ready: .venv/.ready
+	$(PYTHON) -m venv .mutation
+	.mutation/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	.mutation/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[dev,balancing,mutation]"
+	@touch $@
+
 torture: setup  ## fault injection: kills, full disks, damaged files, broken servers; TORTURE="--long" for all of it
 	OMP_NUM_THREADS=1 $(BIN)/python -m scripts.torture $(TORTURE)
 
@@ -74,4 +83,4 @@ lock:  ## write requirements.lock anew from the ranges in pyproject.toml
 	rm -rf build/lock
 
 clean:  ## remove environments, caches, and what was made of raw files; data/raw stays
-	rm -rf .venv .peers .lowest build dist data/simulated data/store data/checksums.json runs tables .pytest_cache .ruff_cache
+	rm -rf .venv .peers .lowest .mutation build dist data/simulated data/store data/checksums.json runs tables .pytest_cache .ruff_cache

@@ -13,7 +13,8 @@ REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9_.-]+)(\[[^]]*\])?(>=|==)(?P<versi
 def lowest(project: dict[str, object], extras: tuple[str, ...] = ("export", "parallel", "balancing")) -> list[str]:
     """``name==version`` of each dependency, and of those of some extras."""
     optional = project["optional-dependencies"]
-    assert isinstance(optional, dict) and isinstance(project["dependencies"], list)
+    assert isinstance(optional, dict)
+    assert isinstance(project["dependencies"], list)
     requirements = [*project["dependencies"], *(line for extra in extras for line in optional[extra])]
     found = [REQUIREMENT.match(line) for line in requirements]
     return [f"{match['name']}=={match['version']}" for match in found if match and match["name"] != "torch"]
