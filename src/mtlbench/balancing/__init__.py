@@ -1,1 +1,1 @@
-"""How the losses of several tasks become the one number whose gradient is followed; one method per file."""
+"""Task balancing: one method per file that combines the task losses. Used by train/ through `protocol`."""

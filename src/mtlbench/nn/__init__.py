@@ -1,0 +1,1 @@
+"""Building blocks: tensors in, tensors out, one idea per file. Used by models/."""

@@ -1,1 +1,1 @@
-"""Stores whose labels are replaced: Criteo-R's confidence labels. Only experiment/ knows it."""
+"""Stores whose labels are replaced, such as the confidence labels of Criteo-R. Used by experiment/ alone."""
