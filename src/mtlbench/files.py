@@ -1,4 +1,4 @@
-"""Files: content hashes, and names of files in errors of the operating system."""
+"""File helpers: content hashes, and file names in operating-system errors."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The loss of each task on one batch, from logits."""
+"""Task losses of a batch, from logits."""
 
 import torch
 from torch import Tensor

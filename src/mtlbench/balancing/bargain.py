@@ -1,4 +1,4 @@
-"""Nash-MTL: the step that tasks would bargain for, by Newton's method."""
+"""Nash-MTL: task weights at the Nash bargaining solution, by Newton's method."""
 
 import torch
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""Weights that never change."""
+"""Constant task weights."""
 
 import math
 from collections.abc import Sequence

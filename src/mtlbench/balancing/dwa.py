@@ -1,4 +1,4 @@
-"""Dynamic weight average: a task whose loss falls slowly weighs more in the next epoch."""
+"""Dynamic weight average (DWA): tasks whose loss falls more slowly get more weight in the next epoch."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""FAMO: the losses of all tasks are to fall at the same relative rate, without a gradient per task."""
+"""FAMO: fast adaptive multi-task optimization, equal relative loss decrease without per-task gradients."""
 
 from collections.abc import Callable, Sequence
 

@@ -1,4 +1,4 @@
-"""GradNorm: the gradients of all tasks are to have norms that fit the rates at which they train."""
+"""GradNorm: balances gradient norms by the relative training rates of the tasks."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Weights from the angles and the lengths of the tasks' gradients."""
+"""Gramian-based weightings (PCGrad, CAGrad, IMTL-G and others): task weights from inner products of gradients."""
 
 from collections.abc import Callable, Sequence
 

@@ -1,4 +1,4 @@
-"""Numbers that a balancing learns beside the model."""
+"""Trainable parameters of a balancing method, with an Adam optimizer of their own."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""MGDA and UPGrad as non-negative least squares: exact however much the lengths of the tasks' gradients differ."""
+"""MGDA and UPGrad as non-negative least squares, exact at any ratio of gradient lengths."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""What the training loop and a balancing say to each other."""
+"""Interface between the training loop and a balancing method."""
 
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable

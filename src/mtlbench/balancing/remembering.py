@@ -1,4 +1,4 @@
-"""A weighting of TorchJD that remembers, made so that a run with it resumes to the bit."""
+"""Stateful TorchJD weightings whose state is saved, so that a resumed run matches to the bit."""
 
 from typing import Any
 

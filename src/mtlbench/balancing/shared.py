@@ -1,4 +1,4 @@
-"""Gradients of the tasks on what they share, found by probing: no model has to say what that is."""
+"""Per-task gradients of shared parameters, found by probing: a model need not declare what is shared."""
 
 from collections.abc import Sequence
 
@@ -32,9 +32,9 @@ class SharedGradients(nn.Module):
         super().__init__()
         self._tables, self._probed = len(tables), (*tables, *dense)  # not registered: they are the model's
         parts = [1] * len(tables) + [len(p) if p.dim() else 1 for p in dense]
-        for place, size in enumerate(parts):
-            device = self._probed[place].device
-            self.register_buffer(f"reached_{place}", torch.zeros(tasks, size, dtype=torch.bool, device=device))
+        for index, size in enumerate(parts):
+            device = self._probed[index].device
+            self.register_buffer(f"reached_{index}", torch.zeros(tasks, size, dtype=torch.bool, device=device))
         self._found = False
 
     def forward(self, losses_T: Tensor) -> Tensor:
@@ -42,14 +42,14 @@ class SharedGradients(nn.Module):
         total_TT = torch.zeros(len(losses_T), len(losses_T), dtype=torch.float64, device=losses_T.device)
         shared = torch.zeros((), dtype=torch.bool, device=losses_T.device)
         moved_T = torch.zeros(len(losses_T), dtype=torch.bool, device=losses_T.device)
-        for place, of_tasks in enumerate(zip(*gradients, strict=True)):
+        for index, of_tasks in enumerate(zip(*gradients, strict=True)):
             if all(gradient is None for gradient in of_tasks):
                 continue
-            reached_TP = self.get_buffer(f"reached_{place}")
+            reached_TP = self.get_buffer(f"reached_{index}")
             # Rows of a table, or parts of a dense parameter, by what they hold.
-            value_TPN = _rows(of_tasks) if place < self._tables else _parts(of_tasks, reached_TP.shape[1])
+            value_TPN = _rows(of_tasks) if index < self._tables else _parts(of_tasks, reached_TP.shape[1])
             here_TP = (value_TPN != 0).any(dim=-1)
-            reached_TP |= here_TP.any(dim=-1, keepdim=True) if place < self._tables else here_TP
+            reached_TP |= here_TP.any(dim=-1, keepdim=True) if index < self._tables else here_TP
             common_P = reached_TP.sum(dim=0) > 1
             flat_TN = torch.where(common_P[:, None], value_TPN, 0).flatten(1)
             total_TT += (flat_TN @ flat_TN.T).double()
@@ -76,9 +76,9 @@ def _rows(gradients: Sequence[Tensor | None]) -> Tensor:
         return _parts(gradients, len(some))
     found = [None if gradient is None else gradient.coalesce() for gradient in gradients]
     present = [(task, gradient) for task, gradient in enumerate(found) if gradient is not None]
-    touched_U, place = torch.unique(torch.cat([g.indices()[0] for _, g in present]), return_inverse=True)
+    touched_U, index = torch.unique(torch.cat([g.indices()[0] for _, g in present]), return_inverse=True)
     rows_TUD = some.new_zeros(len(gradients), len(touched_U), some.shape[1], layout=torch.strided)
-    for (task, gradient), at in zip(present, place.split([g._nnz() for _, g in present]), strict=True):
+    for (task, gradient), at in zip(present, index.split([g._nnz() for _, g in present]), strict=True):
         rows_TUD[task, at] = gradient.values()
     return rows_TUD
 

@@ -1,4 +1,4 @@
-"""Uncertainty weighting: the noise of each task's labels is learnt, and a noisy task weighs less."""
+"""Uncertainty weighting: task weights from learned noise levels (homoscedastic uncertainty)."""
 
 from collections.abc import Sequence
 

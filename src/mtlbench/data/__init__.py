@@ -1,1 +1,1 @@
-"""What training reads: the prepared store, its layout and loader, vocabularies, and split rules. Knows schema.py only."""
+"""What training reads: prepared store, layout, loader, vocabularies, split rules. Knows schema.py only."""

@@ -1,4 +1,4 @@
-"""Lists of varying length as columns of fixed width: cut the long ones, pad the short ones."""
+"""Multi-valued fields as fixed-width columns: truncation and padding of lists."""
 
 import numpy as np
 import pyarrow as pa

@@ -43,7 +43,7 @@ class MatrixFile:
         column = self.columns[name]
         assert rows.dtype == column.dtype, f"{self.path.name}: '{name}' is {column.dtype}, not {rows.dtype}"
         assert rows.nbytes == len(rows) * column.row_bytes, f"{self.path.name}: '{name}' is not {rows.shape[1:]} wide"
-        if not len(rows):  # an empty file has no place to seek to
+        if not len(rows):  # nothing to seek to in an empty file
             return
         with self.path.open("r+b") as file:
             file.seek(self.offsets[name] + first_row * column.row_bytes)

@@ -1,4 +1,4 @@
-"""Which rows train, which select, which are scored: rules that a data set's configuration names.
+"""Split rules: which rows train, validate and test. Configurations name them.
 
 A rule is a function ``rule(candidates, *, parameters...) -> int8 [rows]`` of `TRAIN`, `VALID` and `TEST`. It is a pure
 function of the rows and its parameters, so a split is the same on every machine.
@@ -234,10 +234,10 @@ def _drawn(rule: str, numbers: np.ndarray, valid: float, test: float, seed: int)
             f"split {rule}: dataset.split.valid={valid} and dataset.split.test={test}; "
             "allowed: above 0, and less than 1 together"
         )
-    place = splitmix64(numbers, seed)
+    bits = splitmix64(numbers, seed)
     result = np.full(len(numbers), TRAIN, np.int8)
-    result[place < np.uint64(int((valid + test) * 2**64))] = VALID
-    result[place < np.uint64(int(test * 2**64))] = TEST
+    result[bits < np.uint64(int((valid + test) * 2**64))] = VALID
+    result[bits < np.uint64(int(test * 2**64))] = TEST
     return result
 
 

@@ -1,4 +1,4 @@
-"""A prepared data set on disk: its manifest, its schema, its splits."""
+"""Prepared data set on disk: manifest, schema, splits, content hashes."""
 
 import json
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""From raw values to ids and back: which values a field knows, fitted on training rows only."""
+"""Vocabularies: raw values to ids and back, fitted on training rows only."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -106,8 +106,8 @@ class Vocabulary:
 
     @cached_property
     def _missing(self) -> int:
-        place = self.values.is_null().to_numpy(zero_copy_only=False).nonzero()[0]
-        return int(place[0]) + 1 if len(place) else UNKNOWN
+        null_at = self.values.is_null().to_numpy(zero_copy_only=False).nonzero()[0]
+        return int(null_at[0]) + 1 if len(null_at) else UNKNOWN
 
     @cached_property
     def _sorted(self) -> tuple[np.ndarray, np.ndarray]:

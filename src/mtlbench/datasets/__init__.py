@@ -1,1 +1,1 @@
-"""Public data sets, one each: what the raw files are, `read`, and a simulator. Knows ingest/; chosen by configuration."""
+"""Public data sets, one each: raw files, reader, simulator. Knows ingest/; chosen by configuration."""

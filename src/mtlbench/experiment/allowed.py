@@ -1,4 +1,4 @@
-"""Packages whose code a configuration may name."""
+"""Packages whose code a configuration may name (allowlist)."""
 
 import os
 from collections.abc import Sequence

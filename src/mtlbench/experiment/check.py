@@ -1,4 +1,4 @@
-"""A configuration is refused here, before any file is read, if anything in it cannot be meant."""
+"""Validates the whole configuration before any file is read."""
 
 import inspect
 import shutil

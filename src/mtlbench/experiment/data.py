@@ -1,4 +1,4 @@
-"""Which data a configuration means, and the prepared store of it.
+"""Resolves the data set of a configuration: real or simulated files, fingerprint, prepared store.
 
 What the data are is decided before any row is parsed (real files are hashed, once), so that a run's identity is known
 on any machine.

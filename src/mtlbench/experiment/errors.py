@@ -1,4 +1,4 @@
-"""The error of an unusable configuration, in a file of its own so that the command line need not wait for Hydra."""
+"""Configuration errors, importable without Hydra."""
 
 
 class ConfigError(ValueError):

@@ -1,4 +1,4 @@
-"""A finished run's model, put together again, and held against what the run itself has measured."""
+"""Loads a finished run's model, evaluates it, and compares with the run's own result."""
 
 import warnings
 from collections.abc import Mapping

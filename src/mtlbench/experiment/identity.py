@@ -1,4 +1,4 @@
-"""What makes a run this run: its resolved configuration and its data."""
+"""Run identity: hash of the resolved configuration and the data fingerprint; code version."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ def run_identity(config: DictConfig, data: Data) -> str:
 
 
 def code_version(config: DictConfig | None = None) -> str:
-    """Version of the package and a hash of its source, so that results of different code can be told apart.
+    """Version of the package and a hash of its source, to distinguish results of different code.
 
     Args:
         config: of the run; code of other packages that it names counts too.

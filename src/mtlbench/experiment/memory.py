@@ -1,4 +1,4 @@
-"""The largest resident memory of one run, where a process carries out several."""
+"""Peak resident memory of one run in a process that carries out several."""
 
 import contextlib
 import sys

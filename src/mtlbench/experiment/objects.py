@@ -1,4 +1,4 @@
-"""The objects of a run, as its configuration asks for them: model, optimizers, losses, metrics, device."""
+"""Builds the objects of a run from its configuration: model, optimizers, losses, metrics, device."""
 
 import typing
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""YAML files that may come from anybody, read as plain data: nothing in them is resolved or built."""
+"""Reads untrusted YAML as plain data: no interpolation, no object construction."""
 
 import re
 import typing
@@ -50,8 +50,8 @@ def refuse_interpolations(content: Any, where: str) -> None:
     """
     for key, text in _texts(content, ""):
         if "${" in text:
-            place = f"{where}: {key.lstrip('.')}" if key else where
-            raise ConfigError(f"{place}: {text[:60]!r} is an interpolation, and this file is read as plain data")
+            location = f"{where}: {key.lstrip('.')}" if key else where
+            raise ConfigError(f"{location}: {text[:60]!r} is an interpolation, and this file is read as plain data")
 
 
 def reserved_keys(content: Any, prefix: str = "") -> Iterator[str]:

@@ -114,7 +114,7 @@ def _carry_out(config: DictConfig, data: Data, identity: str, folder: Path, devi
     journal = Journal(folder)
     if tracker := _tracker(config, folder):
         tracker.update(folder)
-    place = RunContext(identity=identity, folder=folder, journal=journal, device=device, seed=config.seed)
+    context = RunContext(identity=identity, folder=folder, journal=journal, device=device, seed=config.seed)
     began = time.monotonic()
     try:
         rows = (_placed(store, "train", device, settings), _placed(store, "valid", device, settings))
@@ -126,11 +126,11 @@ def _carry_out(config: DictConfig, data: Data, identity: str, folder: Path, devi
             rows,
             store.schema.tasks,
             settings,
-            place,
+            context,
             after_epoch=lambda: tracker.update(folder) if tracker else None,
         )
         fitted = time.monotonic()
-        kept, best_step = load_best(model, store.schema.tasks, settings, place.best, identity)
+        kept, best_step = load_best(model, store.schema.tasks, settings, context.best, identity)
         metrics = evaluate_split(kept, store.split("test"), losses, settings, device, ranking)[1].prefixed("test")
         journal.append(step=progress.step, epoch=progress.epoch, values=metrics.values, undefined=metrics.undefined)
         seconds = (fitting - began) + progress.spent + (time.monotonic() - fitted)

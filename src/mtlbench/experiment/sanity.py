@@ -1,4 +1,4 @@
-"""Sanity checks of what was measured: scores that rank nothing, or probabilities that are far off."""
+"""Sanity checks of metrics: constant scores, log loss above the base rate, poor calibration."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""Reads the YAML file that describes Parquet files: names stay as they are written."""
+"""Reads the YAML schema of a Parquet data set; names stay as written."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""Memory that training a model takes, known before any of it is allocated."""
+"""Estimates the memory of training a model before any of it is allocated."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

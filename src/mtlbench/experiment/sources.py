@@ -1,4 +1,4 @@
-"""The source files of code outside of mtlbench that a run uses: part of the version of the code that measured it."""
+"""Source files of user code that a run imports; part of the run's code version."""
 
 import ast
 import hashlib
@@ -54,8 +54,8 @@ def _root_of(module: str) -> Path:
     """The folder that holds a module's top-level package."""
     spec = find_spec(module.partition(".")[0])
     assert spec is not None, f"{module} was imported"
-    places = [*(spec.submodule_search_locations or ()), spec.origin]
-    return Path(places[0] or "").resolve().parent
+    locations = [*(spec.submodule_search_locations or ()), spec.origin]
+    return Path(locations[0] or "").resolve().parent
 
 
 def _closure(root: Path, module: str) -> set[Path]:
@@ -74,10 +74,10 @@ def _closure(root: Path, module: str) -> set[Path]:
 
 def _files(root: Path, module: str) -> Iterator[Path]:
     """The file of a module, and those of the packages that it is in, as far as they are below a folder."""
-    place = root
+    folder = root
     for part in module.split("."):
-        place = place / part
-        for path in (place / "__init__.py", place.with_suffix(".py")):
+        folder = folder / part
+        for path in (folder / "__init__.py", folder.with_suffix(".py")):
             if path.is_file():
                 yield path
 

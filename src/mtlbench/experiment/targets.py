@@ -77,17 +77,17 @@ def imported(name: Any, where: str) -> type | FunctionType:
         ConfigError: not the name of a class or function, one of a package that is not allowed, or of another kind.
     """
     kind = _kind_of(where)
-    place = f"{where}._target_={name}"
+    location = f"{where}._target_={name}"
     module, _, attribute = name.rpartition(".") if isinstance(name, str) else ("", "", "")
     if not (module and all(part.isidentifier() for part in f"{module}.{attribute}".split("."))):
-        raise ConfigError(f"{place}: not a dotted name; expected <module>.<name> of {kind.text}")
-    _refuse_strangers(place, name, module)
-    found = _found(place, module, attribute)
+        raise ConfigError(f"{location}: not a dotted name; expected <module>.<name> of {kind.text}")
+    _refuse_strangers(location, name, module)
+    found = _found(location, module, attribute)
     if not (inspect.isclass(found) or inspect.isfunction(found)):
-        raise ConfigError(f"{place}: that is a {type(found).__name__}; expected {kind.text}")
-    _refuse_strangers(place, f"{found.__module__}.{found.__qualname__}", found.__module__)
+        raise ConfigError(f"{location}: that is a {type(found).__name__}; expected {kind.text}")
+    _refuse_strangers(location, f"{found.__module__}.{found.__qualname__}", found.__module__)
     if not kind.fits(found):
-        raise ConfigError(f"{place}: expected {kind.text}")
+        raise ConfigError(f"{location}: expected {kind.text}")
     return found
 
 
@@ -98,23 +98,23 @@ def _kind_of(where: str) -> Kind:
     raise ConfigError(f"{where}: no object is built at this key; objects are built at {', '.join(KINDS)}")
 
 
-def _refuse_strangers(place: str, name: str, module: str) -> None:
+def _refuse_strangers(location: str, name: str, module: str) -> None:
     if is_allowed(module):
         return
     package = module.partition(".")[0]
     raise ConfigError(
-        f"{place}: {name} is outside of {', '.join((*PACKAGES, *own()))}, and nothing else is imported. If you trust "
-        f"the package '{package}' with running code on this machine, add run.allow=[{','.join((*own(), package))}] to "
-        "the command; its folder must be on PYTHONPATH"
+        f"{location}: {name} is outside of {', '.join((*PACKAGES, *own()))}, and nothing else is imported. If you "
+        f"trust the package '{package}' with running code on this machine, add "
+        f"run.allow=[{','.join((*own(), package))}] to the command; its folder must be on PYTHONPATH"
     )
 
 
-def _found(place: str, module: str, attribute: str) -> Any:
+def _found(location: str, module: str, attribute: str) -> Any:
     try:
         return getattr(importlib.import_module(module), attribute)
     except AttributeError as error:
-        raise ConfigError(f"{place}: module {module} has no '{attribute}'") from error
+        raise ConfigError(f"{location}: module {module} has no '{attribute}'") from error
     except ImportError as error:
         if extra := EXTRAS.get(str(error.name).partition(".")[0]):
             raise ConfigError(f"{module}.{attribute} needs {error.name}: pip install 'mtlbench[{extra}]'") from error
-        raise ConfigError(f"{place}: cannot import: {error}. Is its folder on PYTHONPATH?") from error
+        raise ConfigError(f"{location}: cannot import: {error}. Is its folder on PYTHONPATH?") from error

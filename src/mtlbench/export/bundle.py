@@ -1,4 +1,4 @@
-"""A finished run as a folder that scores rows anywhere: an MLflow model, an ONNX graph, and rows to try them on."""
+"""Exports a finished run: an MLflow model, an ONNX graph, and example rows."""
 
 import os
 import re
@@ -181,7 +181,7 @@ def _write_model(
 
 
 def _forget_places(path: Path) -> None:
-    """Name what a model is made of by its place in the folder: MLflow writes down where on this machine it was."""
+    """Make the paths in the model's metadata relative: MLflow records absolute ones of this machine."""
     from mlflow.models import Model
 
     model = Model.load(path)

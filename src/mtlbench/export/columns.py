@@ -1,4 +1,4 @@
-"""Raw columns as people send them, made into those that a reader would give: found by name, checked by type and row."""
+"""Raw columns of a request, matched by name and validated by type and row."""
 
 import difflib
 import json
@@ -191,10 +191,10 @@ def _read_each(text: pa.Array, read: Callable[[str], Any], column: Column, first
 
 def _refuse(values: pa.Array, bad: np.ndarray, column: Column, row_of: Callable[[int], int]) -> None:
     """Refuse the first of the bad values."""
-    places = np.flatnonzero(bad)
-    if len(places):
-        place = int(places[0])
-        raise _error(column, row_of(place), values[place].as_py())
+    wrong = np.flatnonzero(bad)
+    if len(wrong):
+        row = int(wrong[0])
+        raise _error(column, row_of(row), values[row].as_py())
 
 
 def _error(column: Column, row: int, value: Any) -> ColumnError:

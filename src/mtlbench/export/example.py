@@ -1,4 +1,4 @@
-"""Raw rows out of a store: ids back into values, numbers back into their units, dimension tables joined."""
+"""Example requests from a store: ids back to values, numbers back to units, dimension tables joined."""
 
 from collections.abc import Iterator
 from itertools import count

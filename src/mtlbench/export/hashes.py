@@ -11,7 +11,7 @@ SUMS = "SHA256SUMS"
 
 
 class NoHashesWarning(UserWarning):
-    """An exported folder without content hashes: whether its files are whole cannot be told."""
+    """An exported folder without content hashes: its files cannot be verified."""
 
 
 def write_hashes(folder: Path) -> None:
@@ -34,7 +34,7 @@ def check_hashes(folder: Path, wanted: Iterable[Path]) -> None:
     if not (folder / SUMS).is_file():
         warnings.warn(
             f"{folder} has no {SUMS}: a version without content hashes exported it, or the file is missing. Whether "
-            "the other files are whole cannot be told; export the run again to be sure",
+            "the other files are whole is unknown; export the run again to be sure",
             NoHashesWarning,
             stacklevel=3,
         )

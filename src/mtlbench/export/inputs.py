@@ -1,4 +1,4 @@
-"""What stands between raw columns and a model: vocabularies and scales, as training rows made them."""
+"""Raw columns to model inputs, by the vocabularies and scales fitted on training rows."""
 
 import json
 from collections import Counter

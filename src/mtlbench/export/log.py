@@ -1,4 +1,4 @@
-"""An exported model in MLflow, as a model of the run that made it."""
+"""Logs an exported model to MLflow, in the run that trained it."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ def log_model(run_folder: Path, model: Path) -> str:
     """Send a run as far as it has not been sent, and its exported folder as a logged model; returns the model's URI.
 
     Raises:
-        ConfigError: the run was told to send nothing.
+        ConfigError: the run was trained with tracker=none.
         TrackingError: the server could not be reached or refused.
     """
     tracker = read_config(run_folder / CONFIG)["run"]["tracker"]

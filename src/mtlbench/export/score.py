@@ -1,4 +1,4 @@
-"""A file of raw rows to a file of probabilities, chunk by chunk: memory does not grow with the rows."""
+"""Batch scoring of a file of raw rows, chunk by chunk in constant memory."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""An exported model, opened: raw rows in, probabilities out, by torch or by ONNX Runtime."""
+"""Scores raw rows with an exported model, by torch or by ONNX Runtime."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What MLflow runs to serve an exported model. It is copied into the model's folder as code: nothing is pickled."""
+"""The pyfunc model that MLflow serves; copied into the export as code, so nothing is pickled."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Kinds of text cells: what each may hold, read one at a time (the definition) and all at once (fast, or not)."""
+"""Cell types of text columns: a scalar parser (the definition) and a vectorised one each."""
 
 import math
 import re
@@ -65,8 +65,8 @@ class OneOf:
 
     def read_all(self, texts: pa.Array) -> pa.Array | None:
         allowed = pa.array(map(str, self.values + self.missing), pa.string())
-        places = pc.call_function("index_in", [texts], pc.SetLookupOptions(value_set=allowed))
-        return None if places.null_count else pa.array(self._meanings, self.type).take(places)
+        indices = pc.call_function("index_in", [texts], pc.SetLookupOptions(value_set=allowed))
+        return None if indices.null_count else pa.array(self._meanings, self.type).take(indices)
 
     @property
     def _meanings(self) -> tuple[int | None, ...]:

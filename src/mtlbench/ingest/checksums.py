@@ -1,4 +1,4 @@
-"""Raw files: whether they are all there, and which content they have."""
+"""Raw files: presence and checksums."""
 
 import json
 import os

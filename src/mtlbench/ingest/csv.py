@@ -1,4 +1,4 @@
-"""Comma-separated text files: columns found by name (of the first line, or told), read by the kind of their cells.
+"""CSV reader: columns by name, from the header or given, parsed by their cell types.
 
 A file holds printable ASCII and newlines, and no quotes, so that there is one way to cut a line into cells. Where they
 are allowed, quotes enclose whole cells, which may hold commas then. What is accepted is defined by `_one_by_one`;
@@ -112,7 +112,7 @@ def _at_once(
         return None
     if table.num_rows != text.count(b"\n"):  # Arrow ignores empty lines
         return None
-    texts = {source: table.column(place).combine_chunks() for place, source in enumerate(sources)}
+    texts = {source: table.column(position).combine_chunks() for position, source in enumerate(sources)}
     read: dict[tuple[str, Cell], pa.Array] = {}
     for column in columns:
         if (column.source, column.cell) not in read:

@@ -1,4 +1,4 @@
-"""From spilled columns to the matrices of a store: what is counted on training rows, and what is written of all."""
+"""Encoding: counts values on training rows, and writes the matrices of a store."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -226,7 +226,7 @@ def _fitting(field: Field, scale: Scale, column: pa.Array, blank_unfit: bool) ->
     values, missing = number_matrix(field, column)
     unfit = scale.unfit(values) & ~missing
     if unfit.any() and not blank_unfit:
-        row, component = (int(place[0]) for place in unfit.nonzero())
+        row, component = (int(axis[0]) for axis in unfit.nonzero())
         raise ValueError(
             f"number field '{field.name}' is {values[row, component]!r}; allowed: {allowed(scale, component)}"
         )

@@ -1,4 +1,4 @@
-"""From keys to row numbers: which row of a dimension table each labelled row points at."""
+"""Foreign keys to row numbers: the dimension-table row of each labelled row."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -50,7 +50,7 @@ def point(
         table: its chunks.
         rows: chunks of the labelled rows; a row looks for its key in the table rows of its own part.
         scratch: where the pointers go.
-        rejects: told of every row without a table row.
+        rejects: receives every row without a table row.
     """
     finders: dict[str, Callable[[pa.Array], np.ndarray]] = {}
     for part in ("train", "test"):
@@ -85,24 +85,24 @@ def uses(pointer: np.ndarray, some: np.ndarray, rows: int) -> np.ndarray:
 
 
 def _finder(known: pa.Array, first: int) -> Callable[[pa.Array], np.ndarray]:
-    """A function that gives for each key ``first`` plus its (first) place in ``known``, int32; else `NOWHERE`."""
+    """A function that gives for each key ``first`` plus its (first) position in ``known``, int32; else `NOWHERE`."""
 
-    def place(found: np.ndarray, there: np.ndarray) -> np.ndarray:
+    def position(found: np.ndarray, there: np.ndarray) -> np.ndarray:
         return np.where(there, found + first, NOWHERE).astype(np.int32)
 
     if len(known) and pa.types.is_integer(known.type):
-        ordered, places = np.unique(known.to_numpy(), return_index=True)
+        ordered, positions = np.unique(known.to_numpy(), return_index=True)
 
         def find_integers(wanted: pa.Array) -> np.ndarray:
             values = wanted.cast(known.type).to_numpy()
             at = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)
-            return place(places[at], ordered[at] == values)
+            return position(positions[at], ordered[at] == values)
 
         return find_integers
 
     def find(wanted: pa.Array) -> np.ndarray:
         found = positions(wanted.cast(known.type), known)
-        return place(found, found >= 0)
+        return position(found, found >= 0)
 
     return find
 

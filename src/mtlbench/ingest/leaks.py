@@ -1,4 +1,4 @@
-"""Inputs that are a label in disguise: found on training rows, refused by name."""
+"""Detects input fields that reveal a label."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -69,9 +69,9 @@ def _determines(ids: np.ndarray, label: np.ndarray) -> bool:
     """Whether every known id that stands in enough rows always comes with the same label."""
     rows = np.bincount(ids)
     positives = np.bincount(ids, weights=label)
-    told = rows >= MIN_ROWS_PER_VALUE
-    told[UNKNOWN] = False
-    rows, positives = rows[told], positives[told]
+    frequent = rows >= MIN_ROWS_PER_VALUE
+    frequent[UNKNOWN] = False
+    rows, positives = rows[frequent], positives[frequent]
     if min(positives.sum(), rows.sum() - positives.sum()) < MIN_POSITIVES:
         return False
     return bool(((positives == 0) | (positives == rows)).all())

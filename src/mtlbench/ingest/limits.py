@@ -30,8 +30,8 @@ def refuse_unfit(
     Args:
         fields: of the data set.
         scales: of the number fields, by name; `Scale.unfitted` before they are known.
-        spill, scratch: the result rows; ``scratch`` holds ``pointer:<table>``.
-        rejects: told of every refused row.
+        spill, scratch: the parsed rows; ``scratch`` holds ``pointer:<table>``.
+        rejects: receives every refused row.
         kept: rows that have not been refused before, bool ``[R]``.
 
     Returns:

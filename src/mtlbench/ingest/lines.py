@@ -1,4 +1,4 @@
-"""Text files in pieces of whole lines: read at once where every line is good, line by line where one is not."""
+"""Text files in blocks of whole lines: bulk parsing, with a line-by-line fallback where a line is bad."""
 
 from collections.abc import Callable, Iterator
 

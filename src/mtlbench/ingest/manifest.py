@@ -1,4 +1,4 @@
-"""What is written down about a store: rows, positives, rates of what is unknown or missing, and where it comes from."""
+"""The manifest of a store: rows, positives, unknown and missing rates, provenance."""
 
 import functools
 from collections import Counter
@@ -84,18 +84,18 @@ def fields(
     """By field and split (and its table): share of unknown values; of numbers the missing, mean and deviation."""
     described: dict[str, Any] = {}
     for f in schema.fields:
-        places = SPLITS if f.table is None else (f.table,)
+        parts = SPLITS if f.table is None else (f.table,)
         if f.kind == "number":
             scale = scales[f.name]
             described[f.name] = {
-                "missing": {place: counts[place, "missing", f.name] for place in places},
+                "missing": {part: counts[part, "missing", f.name] for part in parts},
                 "mean": scale.mean.tolist(),
                 "deviation": scale.deviation.tolist(),
             }
             continue
-        rate = {place: counts[place, "unknown", f.name] / max(counts[place, "values", f.name], 1) for place in places}
+        rate = {part: counts[part, "unknown", f.name] / max(counts[part, "values", f.name], 1) for part in parts}
         rate |= unknown[f.name]
-        described[f.name] = {"unknown": rate, "values": {place: counts[place, "values", f.name] for place in places}}
+        described[f.name] = {"unknown": rate, "values": {part: counts[part, "values", f.name] for part in parts}}
         if f.width > 1:
             described[f.name]["cut"] = cut[f.name]
     return described

@@ -1,4 +1,4 @@
-"""From raw files to spilled columns: cut files into shards, read them in parallel, set refused lines aside."""
+"""Parsing: cuts raw files into shards, reads them in parallel, spills columns to disk, collects rejects."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -141,7 +141,7 @@ class Parser:
 
 @dataclass(slots=True)
 class Spill:
-    """All raw files, result and spilled.
+    """All raw files, parsed and spilled.
 
     Attributes:
         chunks: by table, in file order.
@@ -194,7 +194,7 @@ def spill_all(  # what is read, where to, and the three things that decide how
         dataset: whose files they are.
         files: what to read.
         folder: for the spilled columns.
-        rejects: told of every refused line, in file order.
+        rejects: receives every refused line, in file order.
         contradictions: what becomes of rows whose labels contradict the order of tasks.
         processes: how many work.
     """

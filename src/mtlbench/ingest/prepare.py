@@ -1,7 +1,7 @@
 """From raw files to a store: parse, join, split, fit on training rows, encode, describe.
 
 Memory is bounded by the vocabularies and a few bytes per row, whatever the size of the files: columns are spilled to
-disk as they are result, and every later stage reads them chunk by chunk. The result depends on the raw files and the
+disk as they are parsed, and every later stage reads them chunk by chunk. The result depends on the raw files and the
 rules alone, not on the number of processes or where files are cut into shards.
 """
 

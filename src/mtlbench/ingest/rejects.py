@@ -1,4 +1,4 @@
-"""What becomes of lines that cannot be used: the first one stops everything, or each is set aside and counted."""
+"""Rejected lines: fail at the first one, or quarantine and count them."""
 
 import gzip
 import json

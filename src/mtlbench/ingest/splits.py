@@ -1,4 +1,4 @@
-"""Which split every row belongs to, what it inherits from its dimension tables, and whether splits keep apart."""
+"""Assigns rows to splits, and checks that splits do not share groups or times."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
@@ -43,7 +43,7 @@ def assign(
 
     Args:
         split: the rule.
-        spill: the result files.
+        spill: the parsed files.
         scratch: holds ``pointer:<table>``, and ``extra:<column>`` of what rows inherit.
         keys: of each dimension table's rows.
         labels: names of the label columns.

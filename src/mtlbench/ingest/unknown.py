@@ -1,4 +1,4 @@
-"""The share of unknown values of each id field in each split, and which shares deserve a warning."""
+"""Out-of-vocabulary rates by field and split, and warnings about high ones."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One function over many jobs in several processes, results in the order of the jobs."""
+"""Parallel map over processes, results in the order of the jobs."""
 
 import multiprocessing
 import multiprocessing.context

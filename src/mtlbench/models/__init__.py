@@ -1,1 +1,1 @@
-"""One paper per file, composed of nn/. A model knows schema.py and nn/: no optimizer, path, metric or configuration."""
+"""One paper per file, composed of nn/. Knows schema.py and nn/; no optimizer, path, metric or configuration."""

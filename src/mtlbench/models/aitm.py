@@ -1,4 +1,4 @@
-"""AITM: tasks in the order in which they happen; attention transfers information from each to the next."""
+"""AITM: adaptive information transfer along the order of the tasks, by attention."""
 
 from collections.abc import Sequence
 

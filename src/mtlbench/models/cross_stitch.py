@@ -1,4 +1,4 @@
-"""Cross-Stitch: a network per task, and after every layer each takes a little of what the others have."""
+"""Cross-Stitch: single-task networks whose hidden layers are mixed linearly."""
 
 from collections.abc import Sequence
 

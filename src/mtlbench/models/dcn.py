@@ -1,4 +1,4 @@
-"""DCN and DCNv2: a cross network beside, or below, a perceptron."""
+"""DCN and DCNv2: a cross network in parallel with, or below, a deep network."""
 
 from collections.abc import Sequence
 from typing import Literal, get_args

@@ -1,4 +1,4 @@
-"""DIN: what a user did before counts as far as it concerns the candidate; one logit."""
+"""DIN: attention over the behaviour history with respect to the candidate; one logit."""
 
 from collections.abc import Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""DNN: one perceptron on the joined field embeddings, one logit."""
+"""DNN: a multilayer perceptron on concatenated field embeddings, one logit."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""ESCM2: ESMM, whose conversion tower also learns, by propensities, as if every row had been clicked."""
+"""ESCM2: ESMM with counterfactual regularisation of the conversion tower (IPS or doubly robust)."""
 
 from collections.abc import Sequence
 from typing import Literal, get_args

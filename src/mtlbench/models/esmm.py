@@ -1,4 +1,4 @@
-"""ESMM: what is only seen behind a click is predicted as the click times what follows from it."""
+"""ESMM: pCTCVR = pCTR x pCVR over the entire impression space."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""FINT: products of whole field rows, then a perceptron."""
+"""FINT: field-level interactions, then a multilayer perceptron."""
 
 from collections.abc import Sequence
 

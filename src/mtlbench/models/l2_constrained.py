@@ -1,4 +1,4 @@
-"""L2-Constrained: a network per task, and a penalty on whatever tells the networks apart."""
+"""L2-Constrained: soft parameter sharing, a penalty on the distance between the tasks' networks."""
 
 from collections.abc import Sequence
 

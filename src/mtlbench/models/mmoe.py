@@ -1,4 +1,4 @@
-"""MMoE: experts that all tasks share, mixed by a gate of each task's own. With one gate for all tasks it is OMoE."""
+"""MMoE: shared experts mixed by a gate per task; with one gate for all tasks, OMoE."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""MPA: mixtures of experts seen from several perspectives, each of them a switch."""
+"""MPA: multi-perspective mixtures of experts; each perspective can be switched off."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial

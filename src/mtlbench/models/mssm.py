@@ -1,4 +1,4 @@
-"""MSSM and SNR: sub-networks, routed to the tasks by gates that learn to close; in MSSM fields are masked too."""
+"""MSSM and SNR: sub-networks routed to tasks by sparse gates; MSSM adds field masks."""
 
 from collections.abc import Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""MT-PHN: deep, cross and field experts behind soft selection gates, some shared and some private to a task."""
+"""MT-PHN: deep, cross and field experts behind soft selection gates, shared or task-specific."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

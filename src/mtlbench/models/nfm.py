@@ -1,4 +1,4 @@
-"""NFM: a perceptron on the sum of all products of two fields."""
+"""NFM: a multilayer perceptron on bi-interaction pooling (the sum of pairwise products)."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""PHN: cross, field and deep branch side by side, each behind its own soft selection of raw and attended fields."""
+"""PHN: parallel cross, field and deep branches behind soft selection gates."""
 
 from collections.abc import Sequence
 from typing import get_args

@@ -1,4 +1,4 @@
-"""PLE: levels of experts of each task's own and of shared ones. With one level it is CGC."""
+"""PLE: levels of task-specific and shared experts; with one level, CGC."""
 
 from collections.abc import Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""Shared-Bottom: one perceptron for all tasks, one tower for each."""
+"""Shared-Bottom: one shared multilayer perceptron, one tower per task."""
 
 from collections.abc import Sequence
 

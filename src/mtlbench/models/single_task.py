@@ -1,4 +1,4 @@
-"""Single-task baselines as one model: a network per task that shares nothing with the others."""
+"""Single-task baselines as one model: independent networks, one per task."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Sluice network: tasks mix parts of every layer, and read all layers."""
+"""Sluice network: subspaces of every layer are mixed across tasks, and every layer feeds the output."""
 
 from collections.abc import Sequence
 

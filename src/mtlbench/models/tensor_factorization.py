@@ -1,4 +1,4 @@
-"""Tensor-Factorization: the weights of all tasks' networks are one tensor per layer, in Tucker form."""
+"""Tensor-Factorization: the weights of all tasks as one Tucker-factorised tensor per layer."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Wide&Deep: weights of ids and of pairs of ids beside a perceptron."""
+"""Wide & Deep: a linear model of ids and crossed fields beside a multilayer perceptron."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""xDeepFM: weights of ids, a compressed interaction network and a perceptron side by side."""
+"""xDeepFM: linear part, compressed interaction network and multilayer perceptron in parallel."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""A discriminator of sources and the representation that is trained to leave it in the dark."""
+"""Source discriminator and gradient reversal (domain-adversarial training)."""
 
 from collections.abc import Sequence
 from typing import Literal, get_args

@@ -1,4 +1,4 @@
-"""Self-attention in which the fields of a row are the tokens."""
+"""Self-attention over the fields of a row."""
 
 from typing import Literal, get_args
 

@@ -1,4 +1,4 @@
-"""Gates that attend to what experts say: a task's query meets each expert's output."""
+"""Attention gates: expert weights from a task query and the expert outputs."""
 
 from typing import Literal, get_args
 

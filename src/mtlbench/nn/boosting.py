@@ -1,4 +1,4 @@
-"""Experts one behind the other: each reads what the one before it says."""
+"""Chained experts: each also receives its predecessor's output."""
 
 from collections.abc import Sequence
 from typing import Literal, get_args
@@ -50,7 +50,7 @@ class BoostingExperts(nn.Module):
             raise ValueError(f"boost is {link!r}; allowed: none, {', '.join(get_args(Link))}")
         self.read = None if link == "all" else 1
         self.detach, self.width = detach, layers[-1]
-        read = [place if link == "all" else min(place, 1) for place in range(experts)]
+        read = [position if link == "all" else min(position, 1) for position in range(experts)]
         self.experts = nn.ModuleList(
             StackedMLP(1, inputs + count * self.width, layers, dropout, activation) for count in read
         )

@@ -1,4 +1,4 @@
-"""Compressed interaction network (CIN): products of rows of fields, compressed to a number of maps per layer."""
+"""Compressed interaction network (CIN) of xDeepFM."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What a conversion model would lose if every row were clicked, estimated from the rows that are."""
+"""Counterfactual risk of a conversion model: inverse propensity and doubly robust estimates."""
 
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""Cross interaction: every layer multiplies what came so far by the input again."""
+"""Cross layers: each multiplies the running representation by the input again (DCN, DCNv2)."""
 
 from itertools import pairwise
 from typing import Literal, get_args

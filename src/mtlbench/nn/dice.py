@@ -1,4 +1,4 @@
-"""Dice: a leaky rectifier whose bend stands where the data of a unit have their middle."""
+"""Dice activation: a leaky rectifier whose threshold adapts to the distribution of its input."""
 
 import torch
 from torch import Tensor, nn

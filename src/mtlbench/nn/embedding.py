@@ -1,4 +1,4 @@
-"""The front of every model: ids and numbers become one row of D components per field."""
+"""Embedding layer: ids and numbers to one D-dimensional vector per field."""
 
 from collections.abc import Collection, Iterable
 

@@ -1,4 +1,4 @@
-"""Self-attention in which the experts are the tokens."""
+"""Self-attention over experts."""
 
 from typing import Literal, get_args
 

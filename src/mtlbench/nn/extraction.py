@@ -1,4 +1,4 @@
-"""One level of CGC and PLE: experts of each task's own beside experts that all share, mixed by gates."""
+"""Extraction layer of CGC and PLE: task-specific and shared experts, mixed by gates."""
 
 from collections.abc import Callable, Sequence
 

@@ -1,4 +1,4 @@
-"""Field interaction (FINT): products of whole field rows, component by component."""
+"""Field-aware interaction (FINT): products of field vectors, component by component."""
 
 from typing import Literal, get_args
 

@@ -1,4 +1,4 @@
-"""Gates that are computed from the input: how much of each expert a task takes, for each row."""
+"""Softmax gates over experts, per row and task."""
 
 from collections.abc import Sequence
 from typing import Literal, get_args

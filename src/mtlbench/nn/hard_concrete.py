@@ -1,4 +1,4 @@
-"""Hard concrete gates: numbers in [0, 1] that are trained to be exactly 0 or 1, and charged for being open."""
+"""Hard concrete gates: stochastic gates in [0, 1] with an L0 penalty on being open."""
 
 import math
 from typing import Literal, get_args

@@ -1,4 +1,4 @@
-"""What a user did before, entry by entry, beside the candidate it is to be compared with."""
+"""Behaviour histories: entries of a history beside their candidate."""
 
 from typing import NamedTuple
 
@@ -66,8 +66,8 @@ class FieldsAndHistories(nn.Module):
         self.fields = FieldEmbedding(schema, width, std, without=names)
         self._slots = [schema.slots[name] for name in names]
         self._weights = [schema.weight_columns.get(name) for name in names]
-        places = {field.name: place for place, field in enumerate(self.rows)}
-        self._targets = [places[field.target] for field in self.histories if field.target]
+        positions = {field.name: position for position, field in enumerate(self.rows)}
+        self._targets = [positions[field.target] for field in self.histories if field.target]
 
     # One break in a compiled graph, as for the fields alone, if a model calls it in its own forward.
     @torch.compiler.disable

@@ -1,4 +1,4 @@
-"""Interest in a candidate, read from a history by the candidate's own light (DIN)."""
+"""DIN attention: weighs history entries by relevance to the candidate."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal, get_args

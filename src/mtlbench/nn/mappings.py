@@ -1,4 +1,4 @@
-"""Explicit mappings of DEPHN: fixed functions by which tasks decompose what shared experts say."""
+"""Explicit mappings of DEPHN: fixed functions that decompose the output of shared experts by task."""
 
 from collections.abc import Callable, Sequence
 

@@ -1,4 +1,4 @@
-"""Field masks (FSCM): how much of each field a sub-network sees, from nothing to almost all, row by row."""
+"""Field masks (FSCM): how much of each field a sub-network reads, per row."""
 
 from typing import Literal, get_args
 

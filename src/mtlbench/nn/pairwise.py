@@ -1,4 +1,4 @@
-"""Sums of products of all pairs of fields."""
+"""Pairwise products of field vectors, summed (FM, bi-interaction)."""
 
 from torch import Tensor
 

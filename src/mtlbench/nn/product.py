@@ -1,4 +1,4 @@
-"""Log-odds of products of probabilities: of tasks that only follow from others."""
+"""Log-odds of products of probabilities, for tasks that follow from others."""
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ class GivenProducts(nn.Module):
         schema: `Task.given` says which task stands before which.
 
     Attributes:
-        given: for each task, the place of the one it is given, or ``None``.
+        given: for each task, the column of its parent task, or ``None``.
         joint: says that logits are of joint probabilities by construction: no loss may take them as conditional.
 
     Raises:

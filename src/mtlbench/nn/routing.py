@@ -1,4 +1,4 @@
-"""Sparse routing: units read sub-networks through gates that close for good, once or level by level."""
+"""Sub-network routing: sparse connections by hard concrete gates, in one or more levels."""
 
 from collections.abc import Callable
 from typing import Literal, get_args

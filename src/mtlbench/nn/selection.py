@@ -1,4 +1,4 @@
-"""Soft selection gating (SSG): how much of the attended and of the raw fields a structure reads."""
+"""Soft selection gating (SSG): mixes raw and attended field vectors."""
 
 from typing import Literal, get_args
 

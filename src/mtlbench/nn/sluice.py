@@ -1,4 +1,4 @@
-"""Sluice layers: subspaces of all tasks' layers are mixed, and every layer reaches the output."""
+"""Sluice layers: subspace mixing across tasks, and layer mixing for the output."""
 
 from collections.abc import Sequence
 from itertools import combinations

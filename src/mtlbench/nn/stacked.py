@@ -1,4 +1,4 @@
-"""Networks of equal shape as one batched product: E experts of a layer, T towers."""
+"""Batched networks of equal shape: E experts, or T towers, as one batched matrix product."""
 
 from collections.abc import Sequence
 

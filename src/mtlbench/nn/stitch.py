@@ -1,4 +1,4 @@
-"""Cross-stitch units: the tasks' networks side by side, mixed behind every layer."""
+"""Cross-stitch units: linear mixing of the hidden layers of several networks."""
 
 from collections.abc import Sequence
 from typing import Literal, get_args

@@ -1,4 +1,4 @@
-"""How long ago something happened, seen through six functions."""
+"""Time encoding: six functions of the time since an event."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Adaptive information transfer (AIT): attention of a task over what it was told and what it knows itself."""
+"""Adaptive information transfer (AIT): attention over the transferred and the own representation."""
 
 import torch
 from torch import Tensor, nn

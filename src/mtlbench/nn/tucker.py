@@ -1,4 +1,4 @@
-"""Linear maps of several tasks as one tensor in Tucker form: tasks share its factors."""
+"""Tucker-factorised linear layers of several tasks; the factors are shared."""
 
 import torch
 from torch import Tensor, nn

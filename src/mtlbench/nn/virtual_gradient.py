@@ -1,4 +1,4 @@
-"""The virtual gradient: what a gate learns from its own task is scaled by how related the tasks are."""
+"""Virtual gradient: scales a gate's gradient from its own task by task relatedness."""
 
 import math
 from typing import Literal, Self, get_args

@@ -1,4 +1,4 @@
-"""Wide parts: weights of single ids, and of pairs of ids."""
+"""Linear (wide) part: weights of ids and of pairs of ids."""
 
 from collections.abc import Sequence
 
@@ -80,7 +80,7 @@ class CrossedFields(nn.Module):
         self._register("_first", [[schema.offsets[name] for name in pair] for pair in pairs])
         self._register("_columns", [columns for _, columns in sizes])
         self._register("_rows", rows)
-        self._register("_starts", [PADDING + 1 + sum(rows[:place]) for place in range(len(rows))])
+        self._register("_starts", [PADDING + 1 + sum(rows[:position]) for position in range(len(rows))])
 
     def _register(self, name: str, numbers: list[int] | list[list[int]]) -> None:
         self.register_buffer(name, torch.tensor(numbers, dtype=torch.int64), persistent=False)

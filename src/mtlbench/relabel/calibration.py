@@ -1,4 +1,4 @@
-"""Maps of a confidence, and the scale with which they correlate with it as printed; see `labels`."""
+"""Functions of a confidence, calibrated to the printed correlations; see `confidence`."""
 
 import math
 from collections.abc import Callable
@@ -116,8 +116,8 @@ def _calibrate_printed(
         scale = deviation / spread
         return Calibration(scale=scale, shift=middle - scale * mean, noise=0.0, clip=clip)
 
-    def misses(place: np.ndarray) -> list[float]:
-        c = at(*place).confidence(logits)
+    def misses(point: np.ndarray) -> list[float]:
+        c = at(*point).confidence(logits)
         return [
             correlation(c, related(c, "printed")) - correlations[0],
             correlation(c, unrelated(c)) - correlations[1],
@@ -127,14 +127,14 @@ def _calibrate_printed(
     return at(*found.x)
 
 
-def _first_fall(function: Callable[[float], float], places: np.ndarray) -> float:
-    """Where a function first falls below zero; the place of its smallest size if it never does."""
+def _first_fall(function: Callable[[float], float], points: np.ndarray) -> float:
+    """Where a function first falls below zero; the point of its smallest size if it never does."""
     values: list[float] = []
-    for place in places:
-        values.append(function(float(place)))
+    for point in points:
+        values.append(function(float(point)))
         if len(values) > 1 and values[-2] >= 0 > values[-1]:
-            return _root(function, float(places[len(values) - 2]), float(place))
-    return float(places[np.nanargmin(np.abs(values))])
+            return _root(function, float(points[len(values) - 2]), float(point))
+    return float(points[np.nanargmin(np.abs(values))])
 
 
 def _root(function: Callable[[float], float], low: float, high: float) -> float:

@@ -39,7 +39,7 @@ CalibrateOn = Literal["all", "train"]
 
 @dataclass(frozen=True, kw_only=True)
 class ConfidenceLabels:
-    """Two tasks, base and related or base and unrelated, in place of the one task of a store.
+    """Two tasks, base and related or base and unrelated, in bits of the one task of a store.
 
     Scale and noise (or scale and shift) make the two correlations of confidences the printed ones. A label is a
     function of a row's inputs but for the noise, so its true probability is known, on real rows too: 0 or 1 for base
@@ -157,8 +157,8 @@ class ConfidenceLabels:
 
 def standard_normal(rows: int, seed: int) -> np.ndarray:
     """Standard normal numbers, float64 ``[rows]``: a function of the row's number and the seed, on every machine."""
-    place = splitmix64(np.arange(rows, dtype=np.uint64), seed)
-    return ndtri(((place >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53)
+    bits = splitmix64(np.arange(rows, dtype=np.uint64), seed)
+    return ndtri(((bits >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53)
 
 
 def _with_noise(exact: Mapping[str, np.ndarray], noise: float, drawn: np.ndarray) -> dict[str, np.ndarray]:

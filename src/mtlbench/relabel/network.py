@@ -1,4 +1,4 @@
-"""The confidence of a small feed-forward network that was trained on the one label of a store."""
+"""Confidence network: a feed-forward network trained on the single label of a store."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""The way to MLflow: its environment, its database, one client per connection, and errors that say where and what.
+"""Connecting to MLflow: environment, database, one client per connection, errors that say what to do.
 
 MLflow takes a second or two to import, so every import of it is inside a function.
 """
@@ -163,7 +163,7 @@ def artifact_root(uri: str) -> str | None:
 
 
 def _create_database(uri: str) -> None:
-    """Create a SQLite database beside its place and rename it when whole.
+    """Create a SQLite database under a temporary name and rename it when complete.
 
     MLflow's migrations are no atomic step: processes that start at once on a missing database all fail and leave a
     file that no longer opens.

@@ -1,4 +1,4 @@
-"""Results that other machines sent to a tracking server."""
+"""Finds results of other machines on a tracking server."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,18 +34,18 @@ def find_results(uri: str, experiment: str, identities: Sequence[str]) -> dict[s
     with errors_of(uri):
         if client.get_experiment_by_name(experiment) is None:
             return {}
-        place = experiment_id_of(client, uri, experiment)
+        experiment_id = experiment_id_of(client, uri, experiment)
         pool = ThreadPoolExecutor(AT_ONCE)
         try:
-            results = list(pool.map(partial(_result, client, place), identities))
+            results = list(pool.map(partial(_result, client, experiment_id), identities))
         finally:
             pool.shutdown(cancel_futures=True)  # after a failure the others would only wait for the same time-out
     return {identity: found for identity, found in zip(identities, results, strict=True) if found is not None}
 
 
-def _result(client: "MlflowClient", place: str, identity: str) -> dict[str, Any] | None:
+def _result(client: "MlflowClient", experiment_id: str, identity: str) -> dict[str, Any] | None:
     same = f"tags.identity = '{identity}' and attributes.status = 'FINISHED'"
-    for run in client.search_runs([place], filter_string=same, max_results=1):
+    for run in client.search_runs([experiment_id], filter_string=same, max_results=1):
         with TemporaryDirectory() as made:
             file = Path(client.download_artifacts(run.info.run_id, RESULT, made))
             result = parse_result(read_content(file), f"{RESULT} of MLflow's run {run.info.run_id}")

@@ -1,4 +1,4 @@
-"""A composed configuration as MLflow's parameters: flat names, text values, within its limits."""
+"""Run configurations as MLflow parameters: flat names, text values, within MLflow's limits."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""One run folder to one tracking server: whatever is not there yet, and nothing twice."""
+"""Sends a run folder to a tracking server: idempotent, only what is missing."""
 
 import hashlib
 import json

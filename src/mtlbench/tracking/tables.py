@@ -1,4 +1,4 @@
-"""Tables and figures in MLflow: runs tagged with their rows, and for each a run of its own that holds it rendered."""
+"""Tables and figures in MLflow: tags on their runs, and a run with the rendered files for each."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -78,9 +78,9 @@ def _send_rendered(
 
 
 def _own_run(client: "MlflowClient", uri: str, experiment: str, kind: str, name: str) -> str:
-    place = experiment_id_of(client, uri, experiment)
-    found = list(client.search_runs([place], filter_string=f"tags.{kind} = '{name}'", max_results=1))
+    experiment_id = experiment_id_of(client, uri, experiment)
+    found = list(client.search_runs([experiment_id], filter_string=f"tags.{kind} = '{name}'", max_results=1))
     if found:
         return found[0].info.run_id
     # Tagged as it is made: an interruption leaves no run behind that the next sending would not find.
-    return client.create_run(place, run_name=f"{kind} {name}", tags={kind: name}).info.run_id
+    return client.create_run(experiment_id, run_name=f"{kind} {name}", tags={kind: name}).info.run_id

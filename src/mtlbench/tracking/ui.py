@@ -1,4 +1,4 @@
-"""How MLflow's user interface is started on a run folder's database: on this machine only, with two processes."""
+"""Starts MLflow's user interface on a run folder's database, for this machine only."""
 
 import os
 import sys
@@ -35,7 +35,7 @@ def ui(uri: str, port: int = 5000) -> Command:
     if not path.exists():
         raise ValueError(f"{path} is missing: no run was sent there yet; train one, or run mtlbench sync")
     root = artifact_root(uri)
-    assert root is not None, "a SQLite file has a place for artifacts beside it"
+    assert root is not None, "artifacts lie beside a SQLite file"
     # The file by its name in its folder: nothing of the path has to be quoted, which MLflow's server gets wrong.
     database = sqlite_uri(Path(path.name))
     arguments = [sys.executable, "-P", "-m", "mlflow", "server", "--backend-store-uri", database]

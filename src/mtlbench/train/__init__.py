@@ -1,1 +1,1 @@
-"""The training loop, optimizers, model selection and checkpoints. Knows data/, metrics and balancing/, no model by name."""
+"""Training loop, optimizers, model selection, checkpoints. Knows data/, metrics, balancing/; no model by name."""

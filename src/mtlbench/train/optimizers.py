@@ -29,7 +29,7 @@ RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
 
 
 def parameter_groups(model: nn.Module) -> dict[str, list[nn.Parameter]]:
-    """Trainable parameters of a model by kind, told apart by their names.
+    """Trainable parameters of a model by kind, which their names tell.
 
     Returns:
         ``embedding``, ``gate`` and ``dense``, each parameter in exactly one of them.
@@ -66,14 +66,14 @@ def build_optimizers(
     """One optimizer for each kind of parameter that the model has.
 
     Args:
-        model: its embedding blocks are told here whether to give sparse gradients.
+        model: its embedding blocks are set to give sparse gradients or not.
         embedding: makes the optimizer of embedding tables.
         dense: makes the optimizer of dense parameters.
         gate: makes the optimizer of gates; ``None``: they are dense parameters like all others. Adam cancels a constant
             factor on a gradient, so the virtual gradient acts more directly under SGD (models of DEPHN, III-C).
         sparse: whether embedding tables receive gradients only for the rows of a batch.
     """
-    # torch asks to be told explicitly; its own sparse gradients satisfy the invariants.
+    # torch warns unless this is set explicitly; its own sparse gradients satisfy the invariants.
     torch.sparse.check_sparse_tensor_invariants.disable()
     for module in model.modules():
         if hasattr(module, "sparse"):
