@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mtlbench.datasets.aliccp import plain, quick
+from mtlbench.datasets.aliccp import fast_reader, reference_reader
 from mtlbench.datasets.aliccp.dataset import AliCCP
 from mtlbench.datasets.aliccp.layout import ALL, COMMON, RAW_FIELDS, USUAL, fields_of
-from mtlbench.datasets.aliccp.plain import BadLineError, read_line
+from mtlbench.datasets.aliccp.reference_reader import BadLineError, read_line
 from mtlbench.ingest import lines as text_lines
 from mtlbench.ingest.protocol import LINE, ROWS, Block, RawError, Rejected, Shard
 
@@ -284,7 +284,7 @@ def mutations(draw: random.Random, table: str, count: int) -> Iterator[bytes]:
         yield bytes(text)
 
 
-def plainly(text: bytes, table: str) -> list[plain.Line] | None:
+def plainly(text: bytes, table: str) -> list[reference_reader.Line] | None:
     """Lines by the plain parser, or None if it refuses any."""
     *ended, rest = text.split(b"\n")
     try:
@@ -293,7 +293,7 @@ def plainly(text: bytes, table: str) -> list[plain.Line] | None:
         return None
 
 
-def assert_same(lines: quick.Lines, expected: list[plain.Line], table: str) -> None:
+def assert_same(lines: fast_reader.Lines, expected: list[reference_reader.Line], table: str) -> None:
     assert lines.key.tolist() == [line.key for line in expected]
     if table == ROWS:
         assert lines.click.tolist() == [line.click for line in expected]
@@ -309,7 +309,7 @@ class TestTheFastWayIsThePlainWay:
     def test_on_good_lines(self, table: str) -> None:
         draw = random.Random(0)
         text = b"".join(random_line(draw, table) for _ in range(2000))
-        lines = quick.read_lines(text, table)
+        lines = fast_reader.read_lines(text, table)
         assert lines is not None
         assert_same(lines, [read_line(line, table) for line in text.splitlines()], table)
 
@@ -317,7 +317,7 @@ class TestTheFastWayIsThePlainWay:
     def test_on_damaged_lines_it_never_accepts_more_nor_reads_otherwise(self, table: str, count: int) -> None:
         accepted = refused = 0
         for text in mutations(random.Random(count), table, count):
-            expected, lines = plainly(text, table), quick.read_lines(text, table)
+            expected, lines = plainly(text, table), fast_reader.read_lines(text, table)
             if lines is not None:
                 assert expected is not None, text
                 assert_same(lines, expected, table)
@@ -328,7 +328,7 @@ class TestTheFastWayIsThePlainWay:
         """The plain parser accepts a little more (eight digits against eighteen); on common damage they agree."""
         texts = list(mutations(random.Random(5), table, 2000))
         good = [text for text in texts if plainly(text, table) is not None]
-        assert sum(quick.read_lines(text, table) is None for text in good) < len(good) // 10
+        assert sum(fast_reader.read_lines(text, table) is None for text in good) < len(good) // 10
 
 
 class TestBlocksAndShards:
@@ -389,7 +389,7 @@ class TestPublishedRows:
         )
         (block,) = read(path, text, COMMON)
         assert (block.lines, block.rejected) == (3, ())
-        assert quick.read_lines(text, COMMON) is not None
+        assert fast_reader.read_lines(text, COMMON) is not None
         first, second, third = block.columns.to_pylist()
         counts = [
             sum(

@@ -17,9 +17,9 @@ from sklearn.metrics import roc_auc_score
 from mtlbench.cli.compose import compose
 from mtlbench.data.split import TEST, TRAIN, SplitInput, at_random, stratified
 from mtlbench.data.store import SPLITS, Store
-from mtlbench.datasets.criteo import quick, simulator
+from mtlbench.datasets.criteo import fast_reader, simulator
 from mtlbench.datasets.criteo.dataset import Criteo, squared_log_bucket
-from mtlbench.datasets.criteo.plain import CATEGORIES, COLUMNS, NUMBERS
+from mtlbench.datasets.criteo.reference_reader import CATEGORIES, COLUMNS, NUMBERS
 from mtlbench.datasets.criteo.simulator import MISSING, RATE, World, hashed
 from mtlbench.experiment.data import locate, stored
 from mtlbench.ingest import lines as text_lines
@@ -280,7 +280,7 @@ def test_damaged_files_are_read_as_the_format_says_or_refused_line_by_line(path:
 def test_good_lines_go_the_fast_way(count: int) -> None:
     draw = random.Random(count)
     text = b"".join(random_line(draw) + b"\n" for _ in range(count))
-    found = quick.read_lines(text)
+    found = fast_reader.read_lines(text)
     assert found is not None
     expected = [row[1:] for row in reference(text)[0]]
     values = np.concatenate([found.numbers, found.categories]).T

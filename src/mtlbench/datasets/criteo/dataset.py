@@ -19,8 +19,8 @@ from typing import Literal, get_args
 import numpy as np
 import pyarrow as pa
 
-from mtlbench.datasets.criteo import plain, quick
-from mtlbench.datasets.criteo.plain import CATEGORIES, LONGEST_NUMBER, NUMBERS, BadLineError, Line
+from mtlbench.datasets.criteo import fast_reader, reference_reader
+from mtlbench.datasets.criteo.reference_reader import CATEGORIES, LONGEST_NUMBER, NUMBERS, BadLineError, Line
 from mtlbench.ingest.lines import read_blocks
 from mtlbench.ingest.protocol import LINE, ROWS, Block, RawFile, Rejected, Shard
 from mtlbench.schema import Field, Task
@@ -105,7 +105,7 @@ class Criteo:
         simulate(Path(folder), rows=rows, seed=seed, structure=structure, version=self.simulator_version)
 
     def _at_once(self, text: bytes, first: int) -> Block | None:
-        lines = quick.read_lines(text)
+        lines = fast_reader.read_lines(text)
         if lines is None:
             return None
         count = len(lines.click)
@@ -118,14 +118,14 @@ class Criteo:
         *ended, rest = text.split(b"\n")
         for position, line in enumerate(ended + [rest] * (rest != b"")):
             try:
-                good.append(plain.read_line(line, ended=position < len(ended)))
+                good.append(reference_reader.read_line(line, ended=position < len(ended)))
                 number.append(first + position)
             except BadLineError as problem:
                 rejected.append(Rejected(line=first + position, reason=str(problem), text=line))
         columns = self._columns(_by_columns(good), np.array(number, np.int64))
         return Block(columns=columns, lines=len(good) + len(rejected), rejected=tuple(rejected))
 
-    def _columns(self, lines: quick.Lines, number: np.ndarray) -> pa.RecordBatch:
+    def _columns(self, lines: fast_reader.Lines, number: np.ndarray) -> pa.RecordBatch:
         """The record batch of these lines with their numbers within the shard."""
         columns = {LINE: pa.array(number, pa.int64()), "click": pa.array(lines.click)}
         values = self._number_values(lines.numbers)
@@ -160,11 +160,11 @@ def _edges() -> np.ndarray:
 EDGES = _edges()
 
 
-def _by_columns(lines: list[Line]) -> quick.Lines:
+def _by_columns(lines: list[Line]) -> fast_reader.Lines:
     numbers, no_number = _matrix([line.numbers for line in lines], len(NUMBERS), np.int32)
     categories, no_category = _matrix([line.categories for line in lines], len(CATEGORIES), np.uint32)
     click = np.array([line.click for line in lines], np.int8)
-    return quick.Lines(
+    return fast_reader.Lines(
         click=click, numbers=numbers, no_number=no_number, categories=categories, no_category=no_category
     )
 

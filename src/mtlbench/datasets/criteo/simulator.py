@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtlbench.datasets.criteo.plain import CATEGORIES, NUMBERS
+from mtlbench.datasets.criteo.reference_reader import CATEGORIES, NUMBERS
 from mtlbench.datasets.odds import intercept, sigmoid
 
 CHUNK = 1 << 16

@@ -1,7 +1,8 @@
 """Many lines of Criteo's ``train.txt`` at once, with numpy on the bytes.
 
 All tabs and newlines are found in one pass, then digits are read place by place in all values of a kind at once. Every
-rule of `plain` is checked, for the whole piece at once: any doubt gives None, and the caller reads line by line.
+rule of `reference_reader` is checked, for the whole piece at once: any doubt gives None, and the caller reads line by
+line.
 """
 
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mtlbench.datasets.criteo.plain import COLUMNS, LONGEST_NUMBER, NUMBERS
+from mtlbench.datasets.criteo.reference_reader import COLUMNS, LONGEST_NUMBER, NUMBERS
 
 TAB, NEWLINE, MINUS, ZERO = b"\t\n-0"
 DIGITS = 8
