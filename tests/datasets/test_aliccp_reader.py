@@ -1,4 +1,4 @@
-"""The Ali-CCP reader: the byte grammar, every refusal, and that the fast way and the plain way are one."""
+"""The Ali-CCP reader: the byte grammar, every reason for a rejection, and the fast reader against the reference."""
 
 import itertools
 import random
@@ -14,6 +14,7 @@ import pytest
 
 from mtlbench.datasets.aliccp import fast_reader, reference_reader
 from mtlbench.datasets.aliccp.dataset import AliCCP
+from mtlbench.datasets.aliccp.fast_reader import AliCCPLines
 from mtlbench.datasets.aliccp.layout import ALL, COMMON, RAW_FIELDS, USUAL, fields_of
 from mtlbench.datasets.aliccp.reference_reader import BadLineError, read_line
 from mtlbench.ingest import lines as text_lines
@@ -201,6 +202,17 @@ class TestRefusals:
             (GOOD.replace(b"0.69315", b"123."), "value of field 853 is '123.'"),
             (GOOD.replace(b"0.69315", b".5"), "value of field 853 is '.5'"),
             (GOOD.replace(b"0.69315", b"1e39"), "value of field 853 is '1e39'"),
+            (GOOD.replace(b"0.69315", b"1.e1"), "value of field 853 is '1.e1'"),
+            (GOOD.replace(b"0.69315", b"0x1"), "value of field 853 is '0x1'"),
+            (GOOD.replace(b"0.69315", b"infinity"), "value of field 853 is 'infinity'"),
+            (GOOD.replace(b"0.69315", b"9" * 60 + b".0"), "expected a number that is not negative and finite"),
+            (GOOD.replace(b"4186222", b"0x1f"), "id of field 205 is '0x1f'"),
+            (GOOD.replace(b"4186222", b"-0"), "id of field 205 is '-0'"),
+            (GOOD.replace(b"4186222", b"0" * 12 + b"4186222"), "id of field 205 is '0000000000004186222'"),
+            (GOOD.replace(b"7,1,", b"0" * 18 + b"7,1,"), "sample_id is '0000000000000000007'"),
+            (GOOD.replace(b",3,", b"," + b"0" * 18 + b"3,"), "feature_num is '0000000000000000003'"),
+            (GOOD.replace(b"853\x0210005555", b"853_14\x0210005555"), "'853_14' is not a field of this file"),
+            (GOOD.replace(b"205\x02", b"2050\x02"), "'2050' is not a field of this file"),
             (GOOD.replace(b"0.69315", b"0.693\x0115"), "feature '15' is not field"),
             (GOOD.replace(b"\x03", b"\x02", 1), "is not field"),
             (GOOD.replace(b"853\x0210005555", b"205\x0210005555"), "field 205 stands more than once"),
@@ -284,8 +296,8 @@ def mutations(draw: random.Random, table: str, count: int) -> Iterator[bytes]:
         yield bytes(text)
 
 
-def plainly(text: bytes, table: str) -> list[reference_reader.Line] | None:
-    """Lines by the plain parser, or None if it refuses any."""
+def by_reference(text: bytes, table: str) -> list[reference_reader.Line] | None:
+    """Lines by the reference reader, or None if it rejects any."""
     *ended, rest = text.split(b"\n")
     try:
         return [read_line(line, table) for line in ended] if not rest and ended else None
@@ -293,7 +305,7 @@ def plainly(text: bytes, table: str) -> list[reference_reader.Line] | None:
         return None
 
 
-def assert_same(lines: fast_reader.Lines, expected: list[reference_reader.Line], table: str) -> None:
+def assert_same(lines: AliCCPLines, expected: list[reference_reader.Line], table: str) -> None:
     assert lines.key.tolist() == [line.key for line in expected]
     if table == ROWS:
         assert lines.click.tolist() == [line.click for line in expected]
@@ -305,7 +317,7 @@ def assert_same(lines: fast_reader.Lines, expected: list[reference_reader.Line],
 
 
 @pytest.mark.parametrize("table", [ROWS, COMMON])
-class TestTheFastWayIsThePlainWay:
+class TestTheFastReaderEqualsTheReferenceReader:
     def test_on_good_lines(self, table: str) -> None:
         draw = random.Random(0)
         text = b"".join(random_line(draw, table) for _ in range(2000))
@@ -317,17 +329,17 @@ class TestTheFastWayIsThePlainWay:
     def test_on_damaged_lines_it_never_accepts_more_nor_reads_otherwise(self, table: str, count: int) -> None:
         accepted = refused = 0
         for text in mutations(random.Random(count), table, count):
-            expected, lines = plainly(text, table), fast_reader.read_lines(text, table)
+            expected, lines = by_reference(text, table), fast_reader.read_lines(text, table)
             if lines is not None:
                 assert expected is not None, text
                 assert_same(lines, expected, table)
             accepted, refused = accepted + (expected is not None), refused + (expected is None)
         assert min(accepted, refused) > count // 20  # else the mutations prove little
 
-    def test_few_good_lines_go_the_slow_way(self, table: str) -> None:
-        """The plain parser accepts a little more (eight digits against eighteen); on common damage they agree."""
+    def test_few_good_lines_fall_back(self, table: str) -> None:
+        """The reference reader accepts a little more (exponents); on common damage they agree."""
         texts = list(mutations(random.Random(5), table, 2000))
-        good = [text for text in texts if plainly(text, table) is not None]
+        good = [text for text in texts if by_reference(text, table) is not None]
         assert sum(fast_reader.read_lines(text, table) is None for text in good) < len(good) // 10
 
 
@@ -352,7 +364,7 @@ class TestBlocksAndShards:
             assert rows(cut) == rows(whole)
             assert rejected(cut) == rejected(whole)
 
-    def test_damage_leaves_most_lines_to_the_fast_way(self, path: Path, text: bytes) -> None:
+    def test_damage_leaves_most_lines_to_the_fast_reader(self, path: Path, text: bytes) -> None:
         slow = sum(block.lines for block in read(path, text) if block.rejected)
         assert slow <= 3 * text_lines.SUSPECT_LINES
 

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from mtlbench.datasets.aliccp import fast_reader, reference_reader
+from mtlbench.datasets.aliccp.fast_reader import AliCCPLines
 from mtlbench.datasets.aliccp.layout import ALL, BY_CODE, COMMON, DIN, TARGETS, USUAL, RawField
 from mtlbench.datasets.aliccp.reference_reader import BadLineError, Line
 from mtlbench.ingest.lines import read_blocks
@@ -176,7 +177,7 @@ class AliCCP:
         columns = self._columns(_by_columns(good, table), table, np.array(number, np.int64))
         return Block(columns=columns, lines=len(good) + len(rejected), rejected=tuple(rejected))
 
-    def _columns(self, lines: fast_reader.Lines, table: str, number: int | np.ndarray) -> pa.RecordBatch:
+    def _columns(self, lines: AliCCPLines, table: str, number: int | np.ndarray) -> pa.RecordBatch:
         """The record batch of these lines, of which the first (or each) has this number within the shard."""
         count = lines.key.size
         columns: dict[str, pa.Array] = {
@@ -200,7 +201,7 @@ class AliCCP:
                 columns |= self._field_columns(code, lines, by_field[ends[place - 1] if place else 0 : ends[place]])
         return pa.RecordBatch.from_pydict(columns)
 
-    def _field_columns(self, code: str, lines: fast_reader.Lines, mine: np.ndarray) -> dict[str, pa.Array]:
+    def _field_columns(self, code: str, lines: AliCCPLines, mine: np.ndarray) -> dict[str, pa.Array]:
         """The columns of one field, whose triples stand at these places."""
         raw = BY_CODE[code]
         line, ids, values = lines.line[mine], lines.ids[mine], lines.values[mine]
@@ -220,7 +221,7 @@ def _value_name(raw: RawField) -> str:
     return f"{raw.name}_value"
 
 
-def _ids_or(lines: fast_reader.Lines, code: str, absent: int | np.ndarray) -> np.ndarray:
+def _ids_or(lines: AliCCPLines, code: str, absent: int | np.ndarray) -> np.ndarray:
     """The id of a single-valued field, int64 ``[lines]``, or what stands for its absence."""
     here = lines.code == ALL.index(code)
     ids = np.broadcast_to(np.asarray(absent, np.int64), lines.key.shape).copy()
@@ -234,10 +235,10 @@ def _scattered(line: np.ndarray, values: np.ndarray, lines: int) -> pa.Array:
     return pa.array(column, mask=missing)
 
 
-def _by_columns(lines: list[Line], table: str) -> fast_reader.Lines:
+def _by_columns(lines: list[Line], table: str) -> AliCCPLines:
     triples = [(number, *triple) for number, line in enumerate(lines) for triple in line.triples]
     labelled = lines if table == ROWS else []
-    return fast_reader.Lines(
+    return AliCCPLines(
         click=np.array([line.click for line in labelled], np.int8),
         conversion=np.array([line.conversion for line in labelled], np.int8),
         key=np.array([line.key for line in lines], np.int64),
