@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mtlbench.datasets.aliccp import fast_reader, reference_reader
+from mtlbench.datasets.aliccp import fast_reader
 from mtlbench.datasets.aliccp.dataset import AliCCP
 from mtlbench.datasets.aliccp.fast_reader import AliCCPLines
 from mtlbench.datasets.aliccp.layout import ALL, COMMON, RAW_FIELDS, USUAL, fields_of
-from mtlbench.datasets.aliccp.reference_reader import BadLineError, read_line
+from mtlbench.datasets.aliccp.reference_reader import AliCCPLine, BadLineError, read_line
 from mtlbench.ingest import lines as text_lines
 from mtlbench.ingest.protocol import LINE, ROWS, Block, RawError, Rejected, Shard
 
@@ -296,7 +296,7 @@ def mutations(draw: random.Random, table: str, count: int) -> Iterator[bytes]:
         yield bytes(text)
 
 
-def by_reference(text: bytes, table: str) -> list[reference_reader.Line] | None:
+def by_reference(text: bytes, table: str) -> list[AliCCPLine] | None:
     """Lines by the reference reader, or None if it rejects any."""
     *ended, rest = text.split(b"\n")
     try:
@@ -305,7 +305,7 @@ def by_reference(text: bytes, table: str) -> list[reference_reader.Line] | None:
         return None
 
 
-def assert_same(lines: AliCCPLines, expected: list[reference_reader.Line], table: str) -> None:
+def assert_same(lines: AliCCPLines, expected: list[AliCCPLine], table: str) -> None:
     assert lines.key.tolist() == [line.key for line in expected]
     if table == ROWS:
         assert lines.click.tolist() == [line.click for line in expected]

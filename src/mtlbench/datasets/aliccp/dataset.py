@@ -16,7 +16,7 @@ import pyarrow as pa
 from mtlbench.datasets.aliccp import fast_reader, reference_reader
 from mtlbench.datasets.aliccp.fast_reader import AliCCPLines
 from mtlbench.datasets.aliccp.layout import ALL, BY_CODE, COMMON, DIN, TARGETS, USUAL, RawField
-from mtlbench.datasets.aliccp.reference_reader import BadLineError, Line
+from mtlbench.datasets.aliccp.reference_reader import AliCCPLine, BadLineError
 from mtlbench.ingest.lines import read_blocks
 from mtlbench.ingest.protocol import KEY, LINE, ROWS, WEIGHT_SUFFIX, Block, RawFile, Rejected, Shard
 from mtlbench.schema import Field, Task
@@ -162,7 +162,7 @@ class AliCCP:
         return None if lines is None else Block(columns=self._columns(lines, table, first), lines=lines.key.size)
 
     def _one_by_one(self, text: bytes, table: str, first: int) -> Block:
-        good: list[Line] = []
+        good: list[AliCCPLine] = []
         number: list[int] = []
         rejected: list[Rejected] = []
         *ended, rest = text.split(b"\n")
@@ -235,7 +235,7 @@ def _scattered(line: np.ndarray, values: np.ndarray, lines: int) -> pa.Array:
     return pa.array(column, mask=missing)
 
 
-def _by_columns(lines: list[Line], table: str) -> AliCCPLines:
+def _by_columns(lines: list[AliCCPLine], table: str) -> AliCCPLines:
     triples = [(number, *triple) for number, line in enumerate(lines) for triple in line.triples]
     labelled = lines if table == ROWS else []
     return AliCCPLines(

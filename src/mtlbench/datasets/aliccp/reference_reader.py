@@ -1,6 +1,6 @@
-"""One line of an Ali-CCP file, read the obvious way: the definition of what is accepted, and why something is not.
+"""One line of an Ali-CCP file, parsed the obvious way: the definition of what is accepted, and why something is not.
 
-The fast reader must give exactly this on every input; it comes back here for any piece in which something is wrong.
+The fast reader must give exactly this on every input, and leaves to this one every text in which something is wrong.
 """
 
 import math
@@ -24,7 +24,7 @@ class BadLineError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Line:
+class AliCCPLine:
     """A line that was read: ``triples`` are (field code, id, value) in file order; a common line has no labels."""
 
     click: int = 0
@@ -33,7 +33,7 @@ class Line:
     triples: tuple[tuple[str, int, float], ...]
 
 
-def read_line(text: bytes, table: str, *, ended: bool = True) -> Line:
+def read_line(text: bytes, table: str, *, ended: bool = True) -> AliCCPLine:
     """Read one line.
 
     Args:
@@ -53,7 +53,9 @@ def read_line(text: bytes, table: str, *, ended: bool = True) -> Line:
     if not KEY_DIGITS.fullmatch(key):
         raise BadLineError(f"common_feature_index is {_shown(key)}; expected 16 lower-case hexadecimal digits")
     click, conversion = _labels(labels) if table == ROWS else (0, 0)
-    return Line(click=click, conversion=conversion, key=signed(int(key, 16)), triples=_triples(features, count, table))
+    return AliCCPLine(
+        click=click, conversion=conversion, key=signed(int(key, 16)), triples=_triples(features, count, table)
+    )
 
 
 def value_of(token: bytes) -> float | None:

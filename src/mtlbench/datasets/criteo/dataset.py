@@ -20,7 +20,8 @@ import numpy as np
 import pyarrow as pa
 
 from mtlbench.datasets.criteo import fast_reader, reference_reader
-from mtlbench.datasets.criteo.reference_reader import CATEGORIES, LONGEST_NUMBER, NUMBERS, BadLineError, Line
+from mtlbench.datasets.criteo.fast_reader import CriteoLines
+from mtlbench.datasets.criteo.reference_reader import CATEGORIES, LONGEST_NUMBER, NUMBERS, BadLineError, CriteoLine
 from mtlbench.ingest.lines import read_blocks
 from mtlbench.ingest.protocol import LINE, ROWS, Block, RawFile, Rejected, Shard
 from mtlbench.schema import Field, Task
@@ -112,7 +113,7 @@ class Criteo:
         return Block(columns=self._columns(lines, np.arange(first, first + count)), lines=count)
 
     def _one_by_one(self, text: bytes, first: int) -> Block:
-        good: list[Line] = []
+        good: list[CriteoLine] = []
         number: list[int] = []
         rejected: list[Rejected] = []
         *ended, rest = text.split(b"\n")
@@ -125,7 +126,7 @@ class Criteo:
         columns = self._columns(_by_columns(good), np.array(number, np.int64))
         return Block(columns=columns, lines=len(good) + len(rejected), rejected=tuple(rejected))
 
-    def _columns(self, lines: fast_reader.Lines, number: np.ndarray) -> pa.RecordBatch:
+    def _columns(self, lines: CriteoLines, number: np.ndarray) -> pa.RecordBatch:
         """The record batch of these lines with their numbers within the shard."""
         columns = {LINE: pa.array(number, pa.int64()), "click": pa.array(lines.click)}
         values = self._number_values(lines.numbers)
@@ -160,11 +161,11 @@ def _edges() -> np.ndarray:
 EDGES = _edges()
 
 
-def _by_columns(lines: list[Line]) -> fast_reader.Lines:
+def _by_columns(lines: list[CriteoLine]) -> CriteoLines:
     numbers, no_number = _matrix([line.numbers for line in lines], len(NUMBERS), np.int32)
     categories, no_category = _matrix([line.categories for line in lines], len(CATEGORIES), np.uint32)
     click = np.array([line.click for line in lines], np.int8)
-    return fast_reader.Lines(
+    return CriteoLines(
         click=click, numbers=numbers, no_number=no_number, categories=categories, no_category=no_category
     )
 

@@ -1,6 +1,6 @@
-"""One line of Criteo's ``train.txt``, read the obvious way: the definition of what is accepted, and why a line is not.
+"""One line of Criteo's ``train.txt``, parsed the obvious way: the definition of what is accepted, and why not.
 
-The fast reader must give exactly this on every input; it comes back here for any piece in which something is wrong.
+The fast reader must give exactly this on every input, and leaves to this one every text in which something is wrong.
 """
 
 import re
@@ -24,7 +24,7 @@ class BadLineError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Line:
+class CriteoLine:
     """A line that was read: its click, and the values of `NUMBERS` and `CATEGORIES`, ``None`` where missing."""
 
     click: int
@@ -32,7 +32,7 @@ class Line:
     categories: tuple[int | None, ...]
 
 
-def read_line(text: bytes, *, ended: bool = True) -> Line:
+def read_line(text: bytes, *, ended: bool = True) -> CriteoLine:
     """Read one line.
 
     A last line without a newline is read if C26 is there, for a value of eight digits shows that it was not cut off.
@@ -58,7 +58,7 @@ def read_line(text: bytes, *, ended: bool = True) -> Line:
     label, numbers, categories = values[0], values[1 : len(NUMBERS) + 1], values[len(NUMBERS) + 1 :]
     if label not in (b"0", b"1"):
         raise BadLineError(f"label is {_shown(label)}; expected 0 or 1")
-    return Line(
+    return CriteoLine(
         click=int(label),
         numbers=tuple(_number(name, value) for name, value in zip(NUMBERS, numbers, strict=True)),
         categories=tuple(_category(name, value) for name, value in zip(CATEGORIES, categories, strict=True)),
