@@ -1,6 +1,6 @@
 """A made-up figure with one of everything that is drawn."""
 
-from mtlbench.report.figure import Bars, Curve, FigureResult, HeatMap, Lines, Series
+from mtlbench.report.figure import Bars, Curve, FigureResult, HeatMap, Lines, Point, Scatter, Series
 from mtlbench.report.result import Run
 from report.tables import EVIL, MARKS
 
@@ -35,6 +35,17 @@ BARS = Bars(
         Series(label="DEPHN", values=(0.45, 0.75), errors=(None, 0.02)),
     ),
 )
+SCATTER = Scatter(
+    title="tasks",
+    x_name="AUC of click",
+    y_name="AUC of buy",
+    points=(
+        Point(label="DEPHN", x=0.6, y=0.8, x_error=0.01, y_error=0.02),
+        Point(label="MPA", x=0.7, y=0.7),
+        Point(label=EVIL, x=0.6, y=0.7),
+    ),
+    front=("DEPHN", "MPA"),
+)
 
 
 def drawing() -> FigureResult:
@@ -45,7 +56,7 @@ def drawing() -> FigureResult:
         title="Made up $x_1$ & <b>drawn</b>",
         paper="P: A 100 % paper, V",
         place="Figure 1",
-        panels=(HEAT, LINES, BARS),
+        panels=(HEAT, LINES, BARS, SCATTER),
         findings=("MPA is best at a width of 8, as the paper says", EVIL),
         footnotes=("1 of 5 seeds", f"note {EVIL}"),
         marks=MARKS,

@@ -15,11 +15,11 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from mtlbench.report.draw import COLUMN, PAGE, draw, numbered, svg
-from mtlbench.report.figure import Curve, FigureResult, HeatMap, Lines, Panel, Series
+from mtlbench.report.figure import Curve, FigureResult, HeatMap, Lines, Panel, Point, Scatter, Series
 from mtlbench.report.panels import PALETTE, cell_texts
 from mtlbench.report.stored import read_stored
 from mtlbench.reproduce.write import write
-from report.drawings import BARS, HEAT, LINES, drawing
+from report.drawings import BARS, HEAT, LINES, SCATTER, drawing
 from report.tables import EVIL, MARKS
 
 
@@ -120,6 +120,26 @@ def test_bars_stand_on_their_base_with_their_deviations(figure: Figure) -> None:
     ]
     [hole] = axes.texts
     assert (hole.get_text().strip(), hole.get_position()) == ("not run", (pytest.approx(0.795), 0.5))
+
+
+def test_points_have_their_whiskers_and_those_of_the_front_are_filled_and_joined(figure: Figure) -> None:
+    axes = axes_of(figure, "tasks")
+    front, *points = axes.lines
+    assert front.get_xydata().tolist() == [[0.6, 0.8], [0.7, 0.7]]
+    assert [point.get_xydata().tolist() for point in points] == [[[0.6, 0.8]], [[0.7, 0.7]], [[0.6, 0.7]]]
+    filled = [point.get_markerfacecolor() == point.get_color() for point in points]
+    assert filled == [True, True, False]
+    across, up = (lines.get_segments()[0].tolist() for lines in axes.collections[:2])
+    assert across == [[pytest.approx(0.59), 0.8], [pytest.approx(0.61), 0.8]]
+    assert up == [[0.6, pytest.approx(0.78)], [0.6, pytest.approx(0.82)]]
+    assert points[1].get_color() == axes_of(figure, "width").lines[0].get_color()  # MPA
+
+
+def test_points_beyond_the_colours_differ_by_their_markers() -> None:
+    points = tuple(Point(label=str(i), x=i, y=i) for i in range(3 * len(PALETTE)))
+    panel = Scatter(title="many", x_name="x", y_name="y", points=points)
+    looks = {(line.get_color(), line.get_marker()) for line in axes_of(draw(only(panel)), "many").lines[1:]}
+    assert len(looks) == len(points)
 
 
 def test_a_label_looks_the_same_in_all_panels_and_once_in_the_legend(figure: Figure) -> None:
@@ -229,6 +249,7 @@ ODD: dict[str, Panel] = {
         title="t", x_name="x", y_name="y", curves=(Curve(label="a", x=(1,), y=(0.5,)),), log_x=True
     ),
     "flat": Lines(title="t", x_name="x", y_name="y", curves=(Curve(label="a", x=(1, 2), y=(0.5, 0.5)),)),
+    "one place": replace(SCATTER, points=tuple(replace(p, x=0.5, y=0.5) for p in SCATTER.points)),
     "no bar": replace(BARS, groups=("a",), series=(Series(label="s", values=(None,), errors=(None,)),)),
     "one bar": replace(BARS, groups=("a",), series=(Series(label="s", values=(0.5,), errors=(0.0,)),)),
     "long": replace(
@@ -284,6 +305,10 @@ def test_numbers_below_a_heat_map_stay_level_and_are_thinned() -> None:
         (lambda: replace(LINES, curves=LINES.curves[:1] * 2), "two curves of one label"),
         (lambda: replace(BARS, groups=("a",)), "2 bars, 1 groups"),
         (lambda: Series(label="s", values=(1.0,), errors=()), "0 errors, 1 bars"),
+        (lambda: Point(label="p", x=float("nan"), y=1.0), "nan cannot be drawn"),
+        (lambda: replace(SCATTER, points=()), "no points"),
+        (lambda: replace(SCATTER, points=SCATTER.points[:1] * 2), "two points of one label"),
+        (lambda: replace(SCATTER, front=("?",)), "is not among"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(make: object, message: str) -> None:

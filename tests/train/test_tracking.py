@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import time
@@ -20,7 +19,6 @@ import pytest
 import yaml
 
 from mtlbench.tracking.connect import ARTIFACTS, DATABASE, TrackingError, connect, default_uri, errors_of
-from mtlbench.tracking.curves import draw_curves
 from mtlbench.tracking.folder import (
     CONFIG,
     RESULT,
@@ -31,7 +29,7 @@ from mtlbench.tracking.folder import (
     write_result,
     write_status,
 )
-from mtlbench.tracking.journal import Journal, Line
+from mtlbench.tracking.journal import Journal
 from mtlbench.tracking.parameters import flatten, identifying, shorten
 from mtlbench.tracking.send import SENT, send
 from mtlbench.tracking.tracker import Tracker, open_tracker, sync
@@ -288,8 +286,7 @@ def test_everything_arrives(runs: Path):
 
     stored = runs / ARTIFACTS / report.run_id / "artifacts"
     assert (stored / RESULT).read_bytes() == (folder / RESULT).read_bytes()
-    assert [path.name for path in (stored / "curves").iterdir()] == ["loss.png"]
-    assert (stored / "curves" / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in stored.iterdir()) == [CONFIG, RESULT]  # MLflow draws the curves itself
 
 
 def test_what_only_this_machine_should_know_stays_here(runs: Path):
@@ -477,21 +474,6 @@ def test_a_folder_that_is_being_sent_is_left_alone(runs: Path, tmp_path: Path):
     assert send(folder, default_uri(runs), EXPERIMENT).described
 
 
-def test_curves_have_a_panel_per_task_and_a_picture_per_family(tmp_path: Path):
-    lines = [
-        Line(step=step, epoch=0, time=0, values=values)
-        for step in range(3)
-        for values in ({f"train/{t}/loss": 1.0 / (step + 1) for t in "abcd"}, {"valid/a/auc": 0.5 + step / 10})
-    ]
-    lines.append(Line(step=3, epoch=0, time=0, values={"test/a/logloss": 0.3, "valid/a/pcoc": 1.0}))
-    assert [picture.name for picture in draw_curves(lines, tmp_path, "mmoe")] == ["loss.png", "auc.png"]
-    # Four tasks are two rows of three panels, 504 x 408 points each; one task is one.
-    sizes = [struct.unpack(">II", (tmp_path / name).read_bytes()[16:24]) for name in ("loss.png", "auc.png")]
-    assert sizes == [(3 * 504, 2 * 408), (504, 408)]
-    assert draw_curves(lines[-1:], tmp_path / "none", "mmoe") == []
-    assert not (tmp_path / "none").exists()
-
-
 def test_nothing_heavy_is_imported_before_something_is_sent():
     heavy = ["mlflow", "matplotlib", "torch"]
     script = f"import sys, mtlbench.tracking.tracker; print([name for name in {heavy} if name in sys.modules])"
@@ -639,9 +621,9 @@ def test_a_real_server_takes_a_run_dies_and_is_replaced(runs: Path, caplog: pyte
         (folder / SENT).unlink()
         assert send(folder, uri, EXPERIMENT).points == 0, "asked, it says that it has them all"
         assert history(runs, run_id, "train/click/loss") == journalled(folder, "train/click/loss")
-        picture = f"{command.address}/get-artifact?run_uuid={run_id}&path=curves/loss.png"
-        with urllib.request.urlopen(picture, timeout=10) as answer:
-            assert answer.read().startswith(b"\x89PNG")
+        artifact = f"{command.address}/get-artifact?run_uuid={run_id}&path={RESULT}"
+        with urllib.request.urlopen(artifact, timeout=10) as answer:
+            assert answer.read() == (folder / RESULT).read_bytes()
     finally:
         server.terminate()
         server.wait()

@@ -18,7 +18,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from mtlbench.report.figure import Bars, FigureResult, HeatMap, Lines, Panel
+from mtlbench.report.figure import Bars, FigureResult, HeatMap, Lines, Panel, Scatter
 from mtlbench.report.panels import (
     GROUND,
     LETTER,
@@ -30,6 +30,7 @@ from mtlbench.report.panels import (
     draw_bars,
     draw_heat_map,
     draw_lines,
+    draw_scatter,
     has_numbers,
     names_height,
     scale_of,
@@ -150,6 +151,8 @@ def _draw_panels(
                     scales.setdefault((panel.value_name, panel.centre), (mesh, []))[1].append(axes)
             elif isinstance(panel, Lines):
                 handles |= draw_lines(axes, panel, series, references)
+            elif isinstance(panel, Scatter):
+                handles |= draw_scatter(axes, panel, series)
             else:
                 handles |= draw_bars(axes, panel, series, inches)
     for (name, _), (mesh, several) in scales.items():

@@ -128,7 +128,39 @@ class Bars:
             assert count == len(self.groups), f"{self.title}, {series.label}: {count} bars, {len(self.groups)} groups"
 
 
-Panel = HeatMap | Lines | Bars
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Point:
+    """One point of a plane; the errors are standard deviations over seeds, ``None`` for a single seed."""
+
+    label: str
+    x: float
+    y: float
+    x_error: float | None = None
+    y_error: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_finite(self.label, (self.x, self.y, self.x_error, self.y_error))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scatter:
+    """Points of a plane; ``front`` are the labels of those that are filled and joined, from left to right."""
+
+    title: str
+    x_name: str
+    y_name: str
+    points: tuple[Point, ...]
+    front: tuple[str, ...] = ()
+    kind: Literal["scatter"] = "scatter"
+
+    def __post_init__(self) -> None:
+        assert self.points, f"{self.title}: no points"
+        labels = [point.label for point in self.points]
+        assert len(labels) == len(set(labels)), f"{self.title}: two points of one label in {labels}"
+        assert set(self.front) <= set(labels), f"{self.title}: the front {self.front} is not among {labels}"
+
+
+Panel = HeatMap | Lines | Bars | Scatter
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,8 +13,8 @@ from markupsafe import Markup
 
 from mtlbench.report.figure import FigureResult
 from mtlbench.report.inline import inline_svg
-from mtlbench.report.plots import COLOURS, figures
 from mtlbench.report.result import LEVEL, Cell, ClaimVerdict, Column, Run, TableResult
+from mtlbench.report.table_figure import CAPTION, table_figure
 from mtlbench.report.text import INCOMPARABLE, NOTHING, signs, value_text
 
 
@@ -29,10 +29,9 @@ def page(results: Sequence[TableResult | FigureResult]) -> str:
     )
     environment.globals.update(
         badge=badge,
-        colours=COLOURS,
+        caption=CAPTION,
         contents=contents,
         counts=counts,
-        figures=drawn,
         groups=groups,
         inline=lambda result: Markup(inline_svg(result)),
         is_figure=lambda result: isinstance(result, FigureResult),
@@ -44,6 +43,7 @@ def page(results: Sequence[TableResult | FigureResult]) -> str:
         several=_several,
         signs=signs,
         sort_value=sort_value,
+        table_figure=table_figure,
         value_text=value_text,
     )
     style, script = _part("page.css"), _part("page.js")
@@ -137,11 +137,6 @@ def runs(result: TableResult | FigureResult) -> list[tuple[str, Run]]:
     if isinstance(result, FigureResult):
         return [("", run) for run in result.runs]
     return [(row.label, run) for row in result.rows for run in row.runs]
-
-
-def drawn(result: TableResult) -> list[tuple[str, Markup, str]]:
-    """Title, drawing and caption of a table's figures; the drawings escape their texts themselves."""
-    return [(figure.title, Markup(figure.svg), figure.caption) for figure in figures(result)]
 
 
 def is_link(address: str | None) -> bool:

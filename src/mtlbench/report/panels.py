@@ -1,4 +1,4 @@
-"""One panel of a figure on its axes: heat map, lines or bars, with their numbers and without a legend."""
+"""One panel of a figure on its axes: heat map, lines, bars or points, with their numbers and without a legend."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import ceil, isclose, log10
@@ -13,7 +13,7 @@ from matplotlib.container import BarContainer
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from mtlbench.report.figure import Bars, HeatMap, Lines, Panel
+from mtlbench.report.figure import Bars, HeatMap, Lines, Panel, Scatter
 
 TEXT, SOFT, LINE, GROUND, WARNING = "#1b1d21", "#5b6069", "#d9dbdf", "#fefefe", "#5d3f00"
 PALETTE = ("#006cf0", "#d83c00", "#005448", "#9c249c", "#483000", "#3c0ca8", "#c05448", "#6c7884")
@@ -45,6 +45,9 @@ def styles_of(panels: Iterable[Panel]) -> tuple[dict[str, int], dict[str, int]]:
         elif isinstance(panel, Bars):
             for bars in panel.series:
                 series.setdefault(bars.label, len(series))
+        elif isinstance(panel, Scatter):
+            for point in panel.points:
+                series.setdefault(point.label, len(series))
     return series, references
 
 
@@ -168,6 +171,30 @@ def draw_bars(axes: Axes, panel: Bars, series: Styles, inches: float) -> dict[st
     axes.set_ylabel(panel.y_name)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
     _name_columns(axes, range(len(panel.groups)), panel.groups, inches)
+    return handles
+
+
+def draw_scatter(axes: Axes, panel: Scatter, series: Styles) -> dict[str, Handle]:
+    """Points with whiskers and the front that joins some of them; gives the artist of every label, for a legend."""
+    handles: dict[str, Handle] = {}
+    found = {point.label: point for point in panel.points}
+    front = [found[label] for label in panel.front]
+    axes.plot([point.x for point in front], [point.y for point in front], color=SOFT, linewidth=0.8, linestyle=":")
+    for point in panel.points:
+        place = series[point.label]
+        colour = _turn(PALETTE, place)
+        fill = colour if point.label in panel.front else GROUND
+        marker = _turn(MARKERS, place + place // len(MARKERS))  # no two of 64 have the same colour and marker
+        axes.errorbar(point.x, point.y, point.y_error, point.x_error, fmt="none", ecolor=colour, elinewidth=0.7)
+        [handles[point.label]] = axes.plot(
+            point.x, point.y, color=colour, linestyle="", marker=marker, markersize=4.5, markerfacecolor=fill
+        )
+    axes.grid(visible=True)
+    axes.set_axisbelow(True)
+    axes.set_xlabel(panel.x_name)
+    axes.set_ylabel(panel.y_name)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
     return handles
 
 

@@ -14,7 +14,6 @@ from pydantic import TypeAdapter
 
 from mtlbench.locking import locked
 from mtlbench.tracking.connect import TrackingError, artifact_root, connect, errors_of, public
-from mtlbench.tracking.curves import draw_curves
 from mtlbench.tracking.files import read_json
 from mtlbench.tracking.folder import (
     CONFIG,
@@ -325,15 +324,12 @@ def _describe(client: "MlflowClient", run_id: str, folder: Path) -> tuple[str, .
         return shortened
     if (folder / RESULT).exists():
         client.log_artifact(run_id, str(folder / RESULT))
-    # The state before the pictures: where time is short, a run that says RUNNING for ever is worse than one without.
+    # State first: if time runs out, a run that lacks its configuration is better than one that says RUNNING for ever.
     client.set_terminated(run_id, MLFLOW_STATES[status.state], end_time=status.time)
     with TemporaryDirectory() as made:
         copy = Path(made) / CONFIG
         copy.write_text(yaml.safe_dump(portable(config), sort_keys=False))
         client.log_artifact(run_id, str(copy))
-        title = f"{facts.model} on {facts.dataset} ({facts.origin}), seed {facts.seed}"
-        for picture in draw_curves(Journal(folder).read(), Path(made), title):
-            client.log_artifact(run_id, str(picture), "curves")
     return shortened
 
 

@@ -1,6 +1,6 @@
 """A child process that talks to MLflow, beside a training process that never waits for it without a deadline.
 
-A thread would not do. Importing MLflow, writing its database and drawing curves hold the interpreter lock for seconds,
+A thread would not do. Importing MLflow and writing its database hold the interpreter lock for seconds,
 in which training steps wait and what they measure is wrong; a call that hangs inside a driver can only be ended with
 its process; and whatever MLflow prints, or crashes, stays out of the training process.
 """

@@ -1,0 +1,77 @@
+"""The figure of a measured table: by data set, learning curves, and its first two tasks against each other."""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+from mtlbench.report.figure import Curve, FigureResult, Lines, Panel, Point, Scatter
+from mtlbench.report.result import Column, Measured, TableResult
+
+CAPTION = (
+    "Learning curves: mean over tasks and seeds, as far as all seeds ran. Two tasks: mean and standard deviation over "
+    "seeds; filled and joined: not beaten on both tasks (Pareto front)."
+)
+
+
+def table_figure(result: TableResult) -> FigureResult | None:
+    """The figure; ``None`` where nothing ran. It bears the marks of the table, since it is copied without its page."""
+    panels: list[Panel] = []
+    for dataset in dict.fromkeys(column.dataset for column in result.columns):
+        panels += _learning_curves(result, dataset)
+        columns = [c for c in result.columns if (c.dataset, c.metric, c.statistic) == (dataset, "auc", "mean")]
+        if len(columns) >= 2:
+            panels += _plane(result, columns[0], columns[1])
+    if not panels:
+        return None
+    return FigureResult(
+        name=f"{result.name}-figure",
+        title=result.title,
+        paper=result.paper,
+        place=result.place,
+        panels=tuple(panels),
+        marks=result.marks,
+    )
+
+
+def mean_curves(result: TableResult, dataset: str) -> dict[str, tuple[float, ...]]:
+    """By label of the row: the mean of its runs' curves, as far as all of them went."""
+    curves = {}
+    for row in result.rows:
+        several = [run.curve for run in row.runs if run.dataset == dataset and run.curve]
+        if several:
+            curves[row.label] = tuple(fmean(values) for values in zip(*several, strict=False))
+    return curves
+
+
+def pareto_front(points: Mapping[str, tuple[float, float]]) -> list[str]:
+    """Keys of the points that no other one beats in one coordinate without losing in the other, from left to right."""
+    best = [
+        key
+        for key, (x, y) in points.items()
+        if not any(u >= x and v >= y and (u, v) != (x, y) for u, v in points.values())
+    ]
+    return sorted(best, key=lambda key: points[key])
+
+
+def _learning_curves(result: TableResult, dataset: str) -> Sequence[Panel]:
+    curves = tuple(
+        Curve(label=label, x=tuple(range(1, len(values) + 1)), y=values)
+        for label, values in mean_curves(result, dataset).items()
+    )
+    title = f"{dataset}: learning curves"
+    return [Lines(title=title, x_name="epoch", y_name="mean validation AUC", curves=curves)] if curves else []
+
+
+def _plane(result: TableResult, across: Column, up: Column) -> Sequence[Panel]:
+    pairs: dict[str, tuple[Measured, Measured]] = {}
+    for row in result.rows:
+        x, y = (row.cells[result.columns.index(column)].measured for column in (across, up))
+        if x is not None and y is not None:
+            pairs[row.label] = (x, y)
+    points = tuple(
+        Point(label=label, x=x.mean, y=y.mean, x_error=x.deviation, y_error=y.deviation)
+        for label, (x, y) in pairs.items()
+    )
+    title = f"{across.dataset}: {across.task} against {up.task}"
+    front = tuple(pareto_front({label: (x.mean, y.mean) for label, (x, y) in pairs.items()}))
+    names = {"x_name": f"AUC of {across.task}", "y_name": f"AUC of {up.task}"}
+    return [Scatter(title=title, **names, points=points, front=front)] if points else []
