@@ -15,7 +15,7 @@ from mtlbench.reproduce.figure import Figure, read_figure
 from mtlbench.reproduce.figures import confidence, curves, selection, sparsity
 from mtlbench.reproduce.figures.virtual_gradient import improved
 from mtlbench.reproduce.finished import Finished
-from mtlbench.reproduce.illustrate import Drawn, Material, Member, illustrate
+from mtlbench.reproduce.illustrate import FigureContent, FigureRun, FigureRuns, measure_figure
 from mtlbench.tracking.journal import Journal
 
 
@@ -25,7 +25,7 @@ def figure(name: str) -> Figure:
 
 def member(
     row: str, dataset: str, metrics: Mapping[str, float], *, seed: int = 0, folder: Path | None = None, **changed: str
-) -> Member:
+) -> FigureRun:
     """A finished run with metrics ``<task>/<name>``; tasks are those with a log loss, which is 0.5 where not given."""
     named = {f"test/{name}": value for name, value in metrics.items()}
     tasks = {name.split("/")[0] for name in metrics if "/" in name}
@@ -33,11 +33,11 @@ def member(
     result = {"identity": f"{row} {seed}", "origin": "simulated", "code": "1", "data": "d", "metrics": losses | named}
     weights = dict.fromkeys(sorted(tasks), 1.0)
     run = Finished(row=row, dataset=dataset, seed=seed, choice="x", result=result | changed, weights=weights)
-    return Member(run=run, folder=folder)
+    return FigureRun(run=run, folder=folder)
 
 
-def drawn(name: str, members: list[Member], scale: float | None = None) -> FigureResult:
-    return illustrate(Material(figure=figure(name), members=tuple(members)), scale=scale, settings=())
+def drawn(name: str, members: list[FigureRun], scale: float | None = None) -> FigureResult:
+    return measure_figure(FigureRuns(figure=figure(name), members=tuple(members)), scale=scale, settings=())
 
 
 def journal(folder: Path, values: Mapping[str, list[float]]) -> Path:
@@ -70,7 +70,7 @@ def test_eight_coefficients_are_those_of_the_equations() -> None:
     assert not drawn("dephn_fig4", [], scale=0.01).marks, "what needs no runs is not made smaller"
 
 
-def gains_members(changes: Mapping[str, float], *, seeds: int = 1) -> list[Member]:
+def gains_members(changes: Mapping[str, float], *, seeds: int = 1) -> list[FigureRun]:
     """MMoE on Criteo-R: without (AUC 0.7 and 0.8), and rows that change the one by so much and the other by twice."""
     members = []
     for seed in range(seeds):
@@ -143,7 +143,7 @@ def test_a_curve_of_several_seeds_ends_where_the_first_of_them_ends() -> None:
     assert curves.mean_curve("a", []) is None
 
 
-def ali(row: str, click: float, conversion: float, **other: float) -> Member:
+def ali(row: str, click: float, conversion: float, **other: float) -> FigureRun:
     named = {name.replace("__", "/"): value for name, value in other.items()}
     return member(row, "Ali-CCP", {"click/auc": click, "conversion/auc": conversion, **named})
 
@@ -287,9 +287,9 @@ def test_a_run_on_another_machine_has_a_result_and_nothing_else() -> None:
 
 
 def test_a_mistake_of_ours_is_not_hidden() -> None:
-    def broken(_: Material) -> Drawn:
+    def broken(_: FigureRuns) -> FigureContent:
         raise AssertionError("a mistake")
 
-    runs = Material(figure=replace(figure("mpa_fig9"), draws=broken), members=(ali("8", 0.6, 0.6),))
+    runs = FigureRuns(figure=replace(figure("mpa_fig9"), draws=broken), members=(ali("8", 0.6, 0.6),))
     with pytest.raises(AssertionError, match="a mistake"):
-        illustrate(runs, scale=None, settings=())
+        measure_figure(runs, scale=None, settings=())

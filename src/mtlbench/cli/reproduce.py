@@ -144,14 +144,14 @@ def _rendered(
     """A table or figure of what is finished, and the files that it was written to."""
     from mtlbench.reproduce.assemble import assemble
     from mtlbench.reproduce.gather import gather
-    from mtlbench.reproduce.illustrate import illustrate, material
+    from mtlbench.reproduce.illustrate import figure_runs, measure_figure
     from mtlbench.reproduce.table import PRIVATE, Table
     from mtlbench.reproduce.write import told, write
 
     if isinstance(study, Table):
         result = assemble(study, gather(plan, elsewhere), scale=scale, settings=settings, private=PRIVATE)
     else:
-        result = illustrate(material(study, plan, elsewhere), scale=scale, settings=settings)
+        result = measure_figure(figure_runs(study, plan, elsewhere), scale=scale, settings=settings)
     files = write(result, folder)
     print(told(result))
     return result, files

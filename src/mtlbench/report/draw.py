@@ -145,16 +145,19 @@ def _draw_panels(
             inches = _inches(panel, figure.get_figwidth(), columns)
             axes = figure.add_subplot(grid[i, :] if _is_wide(panel) else grid[i, j])
             axes.set_title("\n".join(wrap(panel.title, int((inches + 0.5 * MARGIN) / LETTER / 1.1))))
+            drawn: dict[str, Handle] = {}
             if isinstance(panel, HeatMap):
                 mesh = draw_heat_map(axes, panel, scale_of(panel, panels), inches)
                 if has_numbers(panel):
                     scales.setdefault((panel.value_name, panel.centre), (mesh, []))[1].append(axes)
             elif isinstance(panel, Lines):
-                handles |= draw_lines(axes, panel, series, references)
+                drawn = draw_lines(axes, panel, series, references)
             elif isinstance(panel, Scatter):
-                handles |= draw_scatter(axes, panel, series)
+                drawn = draw_scatter(axes, panel, series)
             else:
-                handles |= draw_bars(axes, panel, series, inches)
+                drawn = draw_bars(axes, panel, series, inches)
+            for label, handle in drawn.items():
+                handles.setdefault(label, handle)
     for (name, _), (mesh, several) in scales.items():
         thin = max(20.0, 10 * sum(heights) * (len(several) > 1))  # a tenth of an inch, however high it is
         bar = figure.colorbar(mesh, ax=several, aspect=thin, pad=0.02, fraction=0.05)

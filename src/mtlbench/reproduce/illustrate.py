@@ -1,4 +1,4 @@
-"""Finished runs become a figure: what its drawing makes of them, with what a reader must know of the runs."""
+"""Measures a figure on its finished runs: panels, tested claims, findings, and the notes that a reader needs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,21 +16,21 @@ NAMED = 6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Member:
-    """A finished run of a figure, and its folder; ``None``: another machine has it and sent no more than its result."""
+class FigureRun:
+    """A finished run of a figure; ``folder`` is ``None`` if only its result was fetched from another machine."""
 
     run: Finished
     folder: Path | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Material:
-    """A figure's finished runs, as its drawing asks for them."""
+class FigureRuns:
+    """A figure's finished runs, with the lookups that the functions in `mtlbench.reproduce.figures` need."""
 
     figure: Figure
-    members: tuple[Member, ...]
+    members: tuple[FigureRun, ...]
 
-    def of(self, row: str, dataset: str) -> list[Member]:
+    def of(self, row: str, dataset: str) -> list[FigureRun]:
         """Runs of a row on a data set, by seed."""
         found = [member for member in self.members if (member.run.row, member.run.dataset) == (row, dataset)]
         return sorted(found, key=lambda member: member.run.seed)
@@ -52,14 +52,14 @@ class Material:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Drawn:
+class FigureContent:
     """What a drawing makes of the runs; see `FigureResult`."""
 
     panels: tuple[Panel, ...]
     findings: tuple[str, ...]
 
 
-def material(figure: Figure, plan: Sequence[PlannedRun], elsewhere: Mapping[str, dict[str, Any]]) -> Material:
+def figure_runs(figure: Figure, plan: Sequence[PlannedRun], elsewhere: Mapping[str, dict[str, Any]]) -> FigureRuns:
     """The finished ones among a figure's planned runs.
 
     Args:
@@ -68,23 +68,23 @@ def material(figure: Figure, plan: Sequence[PlannedRun], elsewhere: Mapping[str,
         elsewhere: results of runs that other machines finished, by identity.
     """
     members = [
-        Member(run=finished, folder=run.folder if run.finished else None)
+        FigureRun(run=finished, folder=run.folder if run.finished else None)
         for run in plan
         for finished in gather([run], elsewhere)
     ]
-    return Material(figure=figure, members=tuple(members))
+    return FigureRuns(figure=figure, members=tuple(members))
 
 
-def illustrate(runs: Material, *, scale: float | None, settings: Sequence[str]) -> FigureResult:
+def measure_figure(runs: FigureRuns, *, scale: float | None, settings: Sequence[str]) -> FigureResult:
     """The figure as far as its runs go.
 
     Args:
-        runs: see `Material`.
+        runs: see `FigureRuns`.
         scale, settings: see `marks`.
     """
     figure, finished = runs.figure, [member.run for member in runs.members]
     missing = _missing(runs)
-    drawn = Drawn(panels=(), findings=())
+    drawn = FigureContent(panels=(), findings=())
     try:
         if finished or not figure.rows:
             drawn = figure.draws(runs)
@@ -107,7 +107,7 @@ def illustrate(runs: Material, *, scale: float | None, settings: Sequence[str]) 
     )
 
 
-def _seeds_note(runs: Material) -> list[str]:
+def _seeds_note(runs: FigureRuns) -> list[str]:
     figure = runs.figure
     if not figure.rows:
         return []
@@ -117,7 +117,7 @@ def _seeds_note(runs: Material) -> list[str]:
     return [f"{figure.seeds} seeds per row and data set: {figure.seeds_note}{fewer}"]
 
 
-def _missing(runs: Material) -> tuple[str, ...]:
+def _missing(runs: FigureRuns) -> tuple[str, ...]:
     texts: list[str] = []
     for dataset in runs.figure.datasets:
         absent = [row.label for row in runs.figure.rows if not runs.of(row.label, dataset)]

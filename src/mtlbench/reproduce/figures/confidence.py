@@ -9,7 +9,7 @@ from scipy import stats
 from mtlbench.experiment.diagnose import predict
 from mtlbench.experiment.evaluation import Opened, open_run
 from mtlbench.report.figure import Curve, Lines, Panel
-from mtlbench.reproduce.illustrate import Drawn, Material
+from mtlbench.reproduce.illustrate import FigureContent, FigureRuns
 
 BINS = 30
 LEAST = 20
@@ -19,7 +19,7 @@ END = 0.1
 """Share of rows, of the lowest and of the highest confidence, that are the two ends."""
 
 
-def bands(runs: Material) -> Drawn:
+def bands(runs: FigureRuns) -> FigureContent:
     """A panel for each model: along the base confidence, each task's probabilities (mean, and 10 % to 90 %), and as
     references the confidences themselves, less their labels' thresholds, through the sigmoid."""
     (dataset,) = runs.figure.datasets
@@ -39,7 +39,7 @@ def bands(runs: Material) -> Drawn:
             several = [(confidence_NT[:, t], p_N) for p_N in predicted_SNT[:, :, t]]
             orders[row][task] = fmean(float(stats.spearmanr(*two).statistic) for two in several)  # pyright: ignore[reportAttributeAccessIssue]
             ends[row][task] = fmean(_between_ends(*two) for two in several)
-    return Drawn(panels=tuple(panels), findings=(*_compared(orders, ends),))
+    return FigureContent(panels=tuple(panels), findings=(*_compared(orders, ends),))
 
 
 def _confidences(run: Opened) -> np.ndarray:

@@ -6,13 +6,13 @@ from statistics import correlation, pstdev
 
 from mtlbench.report.figure import Lines, Panel
 from mtlbench.reproduce.figures.curves import by_step, mean_curve
-from mtlbench.reproduce.illustrate import Drawn, Material
+from mtlbench.reproduce.illustrate import FigureContent, FigureRuns
 from mtlbench.tracking.journal import Journal
 
 KINDS = ("TVG", "MG")
 
 
-def losses(runs: Material) -> Drawn:
+def losses(runs: FigureRuns) -> FigureContent:
     """A panel for each data set and task; the loss of a step is the mean since the last line of the journal."""
     panels: list[Panel] = []
     findings: list[str] = []
@@ -37,7 +37,7 @@ def losses(runs: Material) -> Drawn:
                 f"end at {ends}; {_late_text({curve.label: moves[curve.label][-1] for curve in curves})}."
             )
         findings += _together(dataset, moves)
-    return Drawn(panels=tuple(panels), findings=tuple(findings))
+    return FigureContent(panels=tuple(panels), findings=tuple(findings))
 
 
 def _late_moves(y: Sequence[float]) -> list[float]:

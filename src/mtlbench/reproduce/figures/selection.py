@@ -8,12 +8,12 @@ from mtlbench.experiment.diagnose import Shown, average_diagnostics
 from mtlbench.experiment.evaluation import open_run
 from mtlbench.report.figure import Bars, HeatMap, Panel, Series
 from mtlbench.reproduce import statistics
-from mtlbench.reproduce.illustrate import Drawn, Material
+from mtlbench.reproduce.illustrate import FigureContent, FigureRuns
 
 STRUCTURES = {"cross": "Cross", "field": "Field", "deep": "DNN"}
 
 
-def shares(runs: Material) -> Drawn:
+def shares(runs: FigureRuns) -> FigureContent:
     """(a): G of each structure, of the first seed, since another one's components mean something else; (b): mean
     absolute public and private part of each task's log-odds on test rows, as shares of their sum."""
     (row,), (dataset,) = [spec.label for spec in runs.figure.rows], runs.figure.datasets
@@ -33,7 +33,7 @@ def shares(runs: Material) -> Drawn:
     if public:
         panels.append(_bars(public))
         findings.append(_of_shares(public))
-    return Drawn(panels=tuple(panels), findings=tuple(findings))
+    return FigureContent(panels=tuple(panels), findings=tuple(findings))
 
 
 def _measured(shown: Shown) -> dict[str, Tensor]:

@@ -9,22 +9,22 @@ from mtlbench.report.result import Column
 from mtlbench.reproduce import statistics
 from mtlbench.reproduce.assemble import metric_of
 from mtlbench.reproduce.figures.curves import by_epoch, mean_curve
-from mtlbench.reproduce.illustrate import Drawn, Material
+from mtlbench.reproduce.illustrate import FigureContent, FigureRuns
 from mtlbench.tracking.journal import Journal
 
 CHOSEN_WIDTH, CHOSEN_EPOCHS, CHOSEN_LAYERS = 32, 5, 3
 
 
-def widths(runs: Material) -> Drawn:
+def widths(runs: FigureRuns) -> FigureContent:
     """Fig. 9: AUC by embedding width; the rows are called by it."""
     (dataset,) = runs.figure.datasets
     curves = [curve for task in runs.tasks(dataset) if (curve := _by_row(runs, dataset, task)) is not None]
     if not curves:
-        return Drawn(panels=(), findings=())
+        return FigureContent(panels=(), findings=())
     mean = _mean(curves)
     best, span = max(mean, key=lambda x: mean[x]), max(mean.values()) - min(mean.values())
     panel = Lines(title="AUC", x_name="embedding width", y_name="AUC", curves=tuple(curves), log_x=True)
-    return Drawn(
+    return FigureContent(
         panels=(panel,),
         findings=(
             f"The paper: the width matters little, and {CHOSEN_WIDTH} is chosen. Here the tasks' mean AUC is largest "
@@ -33,7 +33,7 @@ def widths(runs: Material) -> Drawn:
     )
 
 
-def epochs(runs: Material) -> Drawn:
+def epochs(runs: FigureRuns) -> FigureContent:
     """Fig. 10: validation AUC by epoch, a panel for each task."""
     (dataset,) = runs.figure.datasets
     panels: list[Panel] = []
@@ -53,21 +53,21 @@ def epochs(runs: Material) -> Drawn:
         best = max(mean, key=lambda x: mean[x])
         told.append(f"{row} is best after epoch {best:.0f} of {max(mean):.0f}, with {mean[best]:.4f}")
     said = f"The paper: {CHOSEN_EPOCHS} epochs are chosen. Here, by the tasks' mean AUC, {'; '.join(told)}."
-    return Drawn(panels=tuple(panels), findings=(said,) if told else ())
+    return FigureContent(panels=tuple(panels), findings=(said,) if told else ())
 
 
-def layers(runs: Material) -> Drawn:
+def layers(runs: FigureRuns) -> FigureContent:
     """Fig. 11: AUC and weighted log loss by the number of layers; the rows are called by it."""
     (dataset,) = runs.figure.datasets
     curves = [curve for task in runs.tasks(dataset) if (curve := _by_row(runs, dataset, task)) is not None]
     loss = _weighted_loss(runs, dataset)
     if not curves or loss is None:
-        return Drawn(panels=(), findings=())
+        return FigureContent(panels=(), findings=())
     mean = _mean(curves)
     rises = _is_hill([mean[x] for x in sorted(mean)])
     falls = _is_hill([-y for y in loss.y])
     best, least = max(mean, key=lambda x: mean[x]), loss.x[loss.y.index(min(loss.y))]
-    return Drawn(
+    return FigureContent(
         panels=(
             Lines(title="AUC", x_name="layers", y_name="AUC", curves=tuple(curves)),
             Lines(title="log loss", x_name="layers", y_name="weighted log loss", curves=(loss,)),
@@ -81,7 +81,7 @@ def layers(runs: Material) -> Drawn:
     )
 
 
-def best_two(runs: Material) -> Drawn:
+def best_two(runs: FigureRuns) -> FigureContent:
     """Fig. 12: share of hits among the two best of a user, of each perspective; the runs of Table 4."""
     assert runs.figure.table is not None, "the perspectives are those of a table"
     (dataset,) = runs.figure.datasets
@@ -105,16 +105,16 @@ def best_two(runs: Material) -> Drawn:
                 f"{order.index('Combined') + 1} of {len(order)}; the largest is {means[order[0]]:.4f} of {order[0]}."
             )
     panels = (Bars(title="Hits among the two best", y_name="share of hits", groups=tuple(rows), series=tuple(series)),)
-    return Drawn(panels=panels if series else (), findings=tuple(findings))
+    return FigureContent(panels=panels if series else (), findings=tuple(findings))
 
 
-def _by_row(runs: Material, dataset: str, task: str) -> Curve | None:
+def _by_row(runs: FigureRuns, dataset: str, task: str) -> Curve | None:
     """AUC of a task on the test rows, by the number that a row is called by."""
     rows = [spec.label for spec in runs.figure.rows]
     return _over_seeds(task, {float(row): runs.values(row, dataset, f"{task}/auc") for row in rows})
 
 
-def _weighted_loss(runs: Material, dataset: str) -> Curve | None:
+def _weighted_loss(runs: FigureRuns, dataset: str) -> Curve | None:
     column = Column(dataset=dataset, task="all", metric="logloss_weighted")
     by_row: dict[float, dict[int, float]] = {}
     for row in [spec.label for spec in runs.figure.rows]:

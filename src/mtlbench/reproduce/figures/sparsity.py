@@ -8,20 +8,20 @@ from mtlbench.experiment.diagnose import Shown, average_diagnostics
 from mtlbench.experiment.evaluation import open_run
 from mtlbench.report.figure import HeatMap, Lines, Panel
 from mtlbench.reproduce.figures.curves import by_epoch, level, mean_curve
-from mtlbench.reproduce.illustrate import Drawn, Material
+from mtlbench.reproduce.illustrate import FigureContent, FigureRuns
 from mtlbench.tracking.journal import Journal
 
 PRINTED = 0.6
 """Share of closed cells that the paper is above of as the model converges (3.5.2)."""
 
 
-def masks(runs: Material) -> Drawn:
+def masks(runs: FigureRuns) -> FigureContent:
     """(a): mean mask of each field by what reads it, over test rows, of the first seed; (b): share of cells at 0, by
     epoch (runs with ``trainer.diagnostics``)."""
     (row,), (dataset,) = [spec.label for spec in runs.figure.rows], runs.figure.datasets
     folders = runs.folders(row, dataset)
     if not folders:
-        return Drawn(panels=(), findings=())
+        return FigureContent(panels=(), findings=())
     run = open_run(folders[0])
     shown = average_diagnostics(run, _measured)
     tasks = [task.name for task in run.store.schema.tasks]
@@ -38,7 +38,7 @@ def masks(runs: Material) -> Drawn:
             f"The paper: as the model converges, more than {PRINTED:.0%} of the cells are closed. Here {last:.0%} are "
             f"after the last epoch, {curve.y[0]:.0%} after the first: {'so' if last > PRINTED else 'not so'} here."
         )
-    return Drawn(panels=tuple(panels), findings=tuple(findings))
+    return FigureContent(panels=tuple(panels), findings=tuple(findings))
 
 
 def _measured(shown: Shown) -> dict[str, Tensor]:

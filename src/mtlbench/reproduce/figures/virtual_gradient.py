@@ -10,7 +10,7 @@ from mtlbench.report.figure import Bars, HeatMap, Panel, Series
 from mtlbench.report.result import LEVEL
 from mtlbench.reproduce import statistics
 from mtlbench.reproduce.figure import label
-from mtlbench.reproduce.illustrate import Drawn, Material
+from mtlbench.reproduce.illustrate import FigureContent, FigureRuns
 
 DRAWN, MEASURED = 11, 101
 """Points of each side of the unit square: of a heat map, and of what is said about it."""
@@ -22,11 +22,11 @@ SHAPES: tuple[Shape, ...] = ("abs", "cos", "square", "sqrt")
 BySeed = Mapping[int, float]
 
 
-def coefficients(runs: Material) -> Drawn:
+def coefficients(runs: FigureRuns) -> FigureContent:
     """Fig. 4: gamma over relevance x and gate difference y, multiplicative functions first, as printed."""
     assert not runs.members, "the functions need no runs"
     panels = tuple(_map(interaction, shape) for interaction in NAMES for shape in SHAPES)
-    return Drawn(panels=panels, findings=_of_coefficients())
+    return FigureContent(panels=panels, findings=_of_coefficients())
 
 
 def _map(interaction: Interaction, shape: Shape) -> HeatMap:
@@ -68,7 +68,7 @@ def _of_coefficients() -> tuple[str, ...]:
     )
 
 
-def gains(runs: Material) -> Drawn:
+def gains(runs: FigureRuns) -> FigureContent:
     """Fig. 5: AUC with each function and each measure of relevance, less the AUC without, by data set and model.
 
     A bar is the mean over the tasks and seeds; the sweep's axes are model, function and measure, and the row of a
@@ -95,10 +95,10 @@ def gains(runs: Material) -> Drawn:
                     )
                 )
                 findings += _of_gains(f"{dataset}, {model}", changes)
-    return Drawn(panels=tuple(panels), findings=tuple(findings))
+    return FigureContent(panels=tuple(panels), findings=tuple(findings))
 
 
-def _changes(runs: Material, dataset: str, model: str, row: str) -> dict[str, BySeed]:
+def _changes(runs: FigureRuns, dataset: str, model: str, row: str) -> dict[str, BySeed]:
     """By task: AUC of a row less that of its model without a virtual gradient, by common seeds."""
     found: dict[str, BySeed] = {}
     for task in runs.tasks(dataset):
