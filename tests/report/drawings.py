@@ -1,7 +1,7 @@
 """A made-up figure with one of everything that is drawn."""
 
 from mtlbench.report.figure import Bars, Curve, FigureResult, HeatMap, Lines, Point, Scatter, Series
-from mtlbench.report.result import Run
+from mtlbench.report.result import Claim, Run
 from report.tables import EVIL, MARKS
 
 HEAT = HeatMap(
@@ -57,6 +57,9 @@ def drawing() -> FigureResult:
         paper="P: A 100 % paper, V",
         place="Figure 1",
         panels=(HEAT, LINES, BARS, SCATTER),
+        claims=(
+            Claim(text="MPA rises and then falls", verdict="fails", evidence=("it rises only",), condition="scaled"),
+        ),
         findings=("MPA is best at a width of 8, as the paper says", EVIL),
         footnotes=("1 of 5 seeds", f"note {EVIL}"),
         marks=MARKS,

@@ -122,9 +122,18 @@ def test_marks_stand_over_the_table_in_the_overview_and_in_the_figures(elements:
 
 def test_a_figure_stands_there_with_findings_notes_runs_and_what_is_missing(elements: Elements) -> None:
     assert "made_fig1 Made up $x_1$ & <b>drawn</b>" in elements.text
-    assert "4 panels, 1 run, 2 findings, 1 not drawn" in elements.text
+    assert "4 panels, 1 run, 2 findings, 1 not drawn 1 fails" in elements.text
     section = elements.text.partition("P: A 100 % paper, V. Figure 1.")[2]
-    order = ["2.12", "embedding width", "Not drawn", "MPA is best at a width of 8", "1 of 5 seeds", "id0"]
+    order = [
+        "2.12",
+        "embedding width",
+        "Not drawn",
+        "fails (scaled) MPA rises",
+        "it rises only",
+        "MPA is best at a width of 8",
+        "1 of 5 seeds",
+        "id0",
+    ]
     assert sorted(order, key=section.index) == order
     assert "DEPHN with mul_exp on MPA" in section
     assert EVIL in section

@@ -13,7 +13,7 @@ from mtlbench.cli.choices import conf_folder
 from mtlbench.report.figure import Bars, Curve, FigureResult, HeatMap, Lines
 from mtlbench.reproduce.figure import Figure, read_figure
 from mtlbench.reproduce.figures import confidence, curves, selection, sparsity
-from mtlbench.reproduce.figures.virtual_gradient import improved
+from mtlbench.reproduce.figures.virtual_gradient import improvement_claim
 from mtlbench.reproduce.finished import Finished
 from mtlbench.reproduce.illustrate import FigureContent, FigureRun, FigureRuns, measure_figure
 from mtlbench.tracking.journal import Journal
@@ -64,7 +64,10 @@ def test_eight_coefficients_are_those_of_the_equations() -> None:
     assert at["multiplicity, square"] == pytest.approx(2 * (2 * x * y - 1) ** 2, abs=1e-6)
     assert at["multiplicity, sqrt"] == pytest.approx(2 * abs(2 * x * y - 1) ** 0.5, abs=1e-6)
     assert (maps[0].x[3], maps[0].y[1]) == ("0.3", "0.9")
-    assert all("so it is here" in finding for finding in result.findings)
+    assert [claim.verdict for claim in result.claims] == ["holds", "holds"]
+    upper_right, along = result.claims[0].evidence
+    assert "only where x + y is 1.01 or more, on 37% of the square" in upper_right
+    assert "only within 0.49 of x + y = 1, on 74% of the square" in along
     assert not result.missing
     assert not result.marks
     assert not drawn("dephn_fig4", [], scale=0.01).marks, "what needs no runs is not made smaller"
@@ -96,22 +99,33 @@ def test_a_gain_is_the_auc_with_less_the_auc_without_seed_by_seed() -> None:
 
 def test_findings_of_gains_count_and_rank() -> None:
     changes = {"MMoE/add_sqrt/pearson": 0.01, "MMoE/mul_cos/cosine": 0.02, "MMoE/mul_abs/cosine": -0.01}
-    most, skew, stable = drawn("dephn_fig5", gains_members(changes)).findings
-    assert "Here 2 of 3 have the higher AUC, in the mean of tasks and seeds; too few seeds" in most
+    result = drawn("dephn_fig5", gains_members(changes))
+    [most], (skew, stable) = result.claims, result.findings
+    assert most.text == "Criteo-R, MMoE: most functions improve the model."
+    assert (most.verdict, most.condition) == ("undecided", "simulated")
+    assert most.evidence == (
+        "2 of 3 have the higher AUC, in the mean of tasks and seeds",
+        "too few seeds to test any",
+    )
     assert "0.0150 (cosine), 0.0100 (Pearson)" in skew  # the second task changes by twice as much
     assert "changes by +0.0100, place 2 of 3" in stable
     changes["MMoE/mul_cos/cosine"] = -0.02
-    assert "Here 1 of 3 have the higher AUC" in drawn("dephn_fig5", gains_members(changes)).findings[0]
+    assert drawn("dephn_fig5", gains_members(changes)).claims[0].evidence[0].startswith("1 of 3 have the higher AUC")
 
 
 def test_a_gain_counts_where_a_test_by_seed_says_so() -> None:
     better = {"click": {0: 0.010, 1: 0.011, 2: 0.012}, "buy": {0: 0.010, 1: 0.011, 2: 0.012}}
     either = {"click": {0: 0.010, 1: -0.011, 2: 0.012}}
     worse = {"click": {0: -0.010, 1: -0.011, 2: -0.0102}}
-    told = improved([better, either, worse, {}])
-    assert told.startswith("2 of 3 have the higher AUC")
-    assert told.endswith("; 1 are significantly better and 1 worse (paired t-test, Holm)")
-    assert improved([{"click": {0: 0.01}}]).endswith("; too few seeds to test any")
+    claim = improvement_claim("here", [better, either, worse, {}])
+    assert claim.verdict == "undecided"
+    higher, tested = claim.evidence
+    assert higher.startswith("2 of 3 have the higher AUC")
+    assert tested == "1 are significantly better and 1 worse (paired t-test, Holm)"
+    assert improvement_claim("here", [better, worse, better]).verdict == "holds"
+    assert improvement_claim("here", [worse, better, worse]).verdict == "fails"
+    assert improvement_claim("here", [worse, better]).verdict == "undecided", "half are not most"
+    assert improvement_claim("here", [{"click": {0: 0.01}}]).evidence[1] == "too few seeds to test any"
 
 
 def test_losses_are_read_from_journals(tmp_path: Path) -> None:
@@ -176,9 +190,11 @@ def test_layers_rise_and_fall(
     result = drawn("mpa_fig11", members)
     assert isinstance(result.panels[1], Lines)
     assert result.panels[1].curves[0].y == tuple(pytest.approx(2 * loss) for loss in losses)
-    [found] = result.findings
-    assert f"largest at {best} layers and {words[0]};" in found
-    assert f"least at {least} and {words[1]}." in found
+    [claim] = result.claims
+    area, loss = claim.evidence
+    assert area.endswith(f"largest at {best} layers and {words[0]}")
+    assert loss.endswith(f"least at {least} and {words[1]}")
+    assert claim.verdict == ("fails" if any("does not" in word for word in words) else "holds")
 
 
 def test_epochs_are_those_of_the_validation_rows(tmp_path: Path) -> None:
@@ -260,6 +276,7 @@ def test_what_a_figure_lacks_and_where_it_comes_from_is_said() -> None:
 def test_where_nothing_ran_nothing_is_drawn() -> None:
     result = drawn("dephn_fig5", [])
     assert not result.panels
+    assert not result.claims
     assert not result.findings
     assert result.missing[0].startswith("Criteo-R: MMoE/none, DEPHN/none, MMoE/mul_abs/cosine, ")
     assert result.missing[0].endswith("MMoE/mul_cos/pearson and 28 others of 34 rows")

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator
 
-from mtlbench.report.result import Run
+from mtlbench.report.result import Claim, Run
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,7 +172,9 @@ class FigureResult:
         title: what it shows.
         paper, place: where it stands.
         panels: in reading order; empty where nothing could be drawn.
-        findings: sentences computed from the numbers: what the paper says of the figure, and whether it is so here.
+        claims: what the paper says of the figure, where the numbers decide it. Runs of several seeds are tested as for
+            a table's claim; what is computed without seeds holds or fails as it stands.
+        findings: what the paper says of the figure beside the numbers measured here, where they are not tested.
         footnotes: what a reader must know: fewer seeds than the paper, departures, origin of data.
         marks: what must stand on top: ``SIMULATED DATA``, ``SCALED: ...``, ``OWN SETTINGS: ...``; empty for real
             data at full size, run as the table or figure says.
@@ -185,6 +187,7 @@ class FigureResult:
     paper: str
     place: str
     panels: tuple[Annotated[Panel, Discriminator("kind")], ...]
+    claims: tuple[Claim, ...] = ()
     findings: tuple[str, ...] = ()
     footnotes: tuple[str, ...] = ()
     marks: tuple[str, ...] = ()

@@ -30,6 +30,7 @@ def page(results: Sequence[TableResult | FigureResult]) -> str:
     environment.globals.update(
         badge=badge,
         caption=CAPTION,
+        claim_counts=claim_counts,
         contents=contents,
         counts=counts,
         groups=groups,
@@ -103,18 +104,22 @@ def groups(columns: Iterable[Column]) -> list[tuple[str, int]]:
 
 
 def counts(result: TableResult) -> dict[str, str]:
-    """What the overview says of a table: cells that ran, their verdicts, the claims' verdicts."""
+    """What the overview says of a table: cells that ran, and their verdicts."""
     pairs = [pair for row in result.rows for pair in zip(row.cells, result.columns, strict=True)]
     kinds = Counter(badge(cell, column)[0] for cell, column in pairs)
-    claims = Counter(claim.verdict for claim in result.claims)
     ran = sum(cell.verdict != "not run" for cell, _ in pairs)
     compared = kinds["within"] + kinds["better"] + kinds["worse"]
     verdicts = [f"{kinds[kind]} {kind}" for kind in ("within", "better", "worse") if kinds[kind]]
     return {
         "cells": f"{ran} of {len(pairs)}",
         "verdicts": ", ".join(verdicts) if compared else "none comparable" if ran else NOTHING,
-        "claims": ", ".join(f"{claims[kind]} {kind}" for kind in get_args(ClaimVerdict) if claims[kind]) or NOTHING,
     }
+
+
+def claim_counts(result: TableResult | FigureResult) -> str:
+    """How many claims have which verdict."""
+    found = Counter(claim.verdict for claim in result.claims)
+    return ", ".join(f"{found[kind]} {kind}" for kind in get_args(ClaimVerdict) if found[kind]) or NOTHING
 
 
 def contents(result: FigureResult) -> str:

@@ -2,8 +2,9 @@
 
 import csv
 import io
+from collections.abc import Sequence
 
-from mtlbench.report.result import LEVEL, Cell, Column, Row, TableResult
+from mtlbench.report.result import LEVEL, Cell, Claim, Column, Row, TableResult
 
 NOTHING = "-"
 INCOMPARABLE = "†"
@@ -38,7 +39,8 @@ def markdown(result: TableResult) -> str:
         rank = result.ranks.get(row.label)
         lines.append("| " + " | ".join([_md(row.label), *cells, NOTHING if rank is None else f"{rank:.2f}"]) + " |")
     lines += ["", "Every cell: the paper's number / ours, mean and standard deviation over seeds, what they say.", ""]
-    lines += _claims(result) + _agreement(result) + _footnotes(result)
+    lines += ["## Claims", "", *claim_lines(result.claims), ""] if result.claims else []
+    lines += _agreement(result) + _footnotes(result)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -88,19 +90,20 @@ def signs(cell: Cell) -> str:
     return INCOMPARABLE * cell.verdict.startswith("not comparable") + "*" * significant
 
 
+def claim_lines(claims: Sequence[Claim]) -> list[str]:
+    """A Markdown list: verdict and text of each claim, below it its evidence."""
+    lines = []
+    for claim in claims:
+        condition = f" ({claim.condition})" * bool(claim.condition)
+        lines += [f"- **{claim.verdict}**{condition}: {claim.text}", *(f"  - {text}" for text in claim.evidence)]
+    return lines
+
+
 def _both(cell: Cell, column: Column, verdict: str = "") -> str:
     printed = NOTHING if cell.printed is None else cell.printed
     ours = value_text(cell, column) + signs(cell) + verdict + " (negative transfer)" * cell.negative_transfer
     notes = "".join(f"[{number + 1}]" for number in cell.footnotes)
     return f"{printed} / {ours} {notes}".strip()
-
-
-def _claims(result: TableResult) -> list[str]:
-    lines = []
-    for claim in result.claims:
-        condition = f" ({claim.condition})" * bool(claim.condition)
-        lines += [f"- **{claim.verdict}**{condition}: {claim.text}", *(f"  - {text}" for text in claim.evidence)]
-    return ["## Claims", "", *lines, ""] if lines else []
 
 
 def _agreement(result: TableResult) -> list[str]:

@@ -1,11 +1,12 @@
 """Measures a figure on its finished runs: panels, tested claims, findings, and the notes that a reader needs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mtlbench.report.figure import FigureResult, Panel
+from mtlbench.report.result import Claim
 from mtlbench.reproduce.figure import Figure
 from mtlbench.reproduce.finished import Finished, checkpoint_rules, listed, marks, origins
 from mtlbench.reproduce.gather import gather
@@ -53,10 +54,11 @@ class FigureRuns:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FigureContent:
-    """What a drawing makes of the runs; see `FigureResult`."""
+    """What a figure's function measures on the runs; see `FigureResult`."""
 
-    panels: tuple[Panel, ...]
-    findings: tuple[str, ...]
+    panels: tuple[Panel, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    findings: tuple[str, ...] = ()
 
 
 def figure_runs(figure: Figure, plan: Sequence[PlannedRun], elsewhere: Mapping[str, dict[str, Any]]) -> FigureRuns:
@@ -84,27 +86,34 @@ def measure_figure(runs: FigureRuns, *, scale: float | None, settings: Sequence[
     """
     figure, finished = runs.figure, [member.run for member in runs.members]
     missing = _missing(runs)
-    drawn = FigureContent(panels=(), findings=())
+    content = FigureContent()
     try:
         if finished or not figure.rows:
-            drawn = figure.draws(runs)
+            content = figure.draws(runs)
     except (OSError, ValueError) as error:  # data that were moved, a journal that is damaged: the other figures go on
         missing = (*missing, f"nothing could be drawn: {error}")
     away = sum(member.folder is None for member in runs.members)
-    if away and not drawn.panels:
+    if away and not content.panels:
         missing = (*missing, f"{away} runs are on other machines, which sent no more than their results")
+    on_top = marks(finished, scale, settings) if figure.rows else ()
     return FigureResult(
         name=figure.name,
         title=figure.title,
         paper=f"{figure.paper.name}: {figure.paper.title}, {figure.paper.venue}",
         place=figure.place,
-        panels=drawn.panels,
-        findings=drawn.findings,
+        panels=content.panels,
+        claims=tuple(replace(claim, condition=_condition(on_top)) for claim in content.claims),
+        findings=content.findings,
         footnotes=(*_seeds_note(runs), *figure.notes, *checkpoint_rules(finished), *origins(finished)),
-        marks=marks(finished, scale, settings) if figure.rows else (),
+        marks=on_top,
         runs=tuple(map(listed, finished)),
         missing=missing,
     )
+
+
+def _condition(on_top: Sequence[str]) -> str:
+    """The marks as a condition of claims, in the words of a table's: simulated, scaled, own settings."""
+    return ", ".join(mark.partition(":")[0].lower().removesuffix(" data") for mark in on_top)
 
 
 def _seeds_note(runs: FigureRuns) -> list[str]:

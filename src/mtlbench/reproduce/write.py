@@ -38,6 +38,7 @@ def told(result: TableResult | FigureResult) -> str:
     if isinstance(result, TableResult):
         return text.markdown(result)
     lines = [f"# {result.name}: {result.title}", *(f"**{mark}**" for mark in result.marks)]
+    lines += text.claim_lines(result.claims)
     lines += [f"- {finding}" for finding in result.findings]
     lines += [f"- missing: {gap}" for gap in result.missing]
     return "\n".join(lines) + "\n"
@@ -69,5 +70,8 @@ def send(
             uri, experiment, "table", result.name, members, others, files, {**tags, "summary": result.summary}
         )
     else:
-        found = {"findings": "\n".join(result.findings), "missing": "; ".join(result.missing)}
+        found = {
+            "findings": "\n".join([*text.claim_lines(result.claims), *result.findings]),
+            "missing": "; ".join(result.missing),
+        }
         send_rendered(uri, experiment, "figure", result.name, members, others, files, {**tags, **found})

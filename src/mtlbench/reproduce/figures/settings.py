@@ -5,7 +5,7 @@ from itertools import pairwise
 from statistics import fmean
 
 from mtlbench.report.figure import Bars, Curve, Lines, Panel, Series
-from mtlbench.report.result import Column
+from mtlbench.report.result import Claim, Column
 from mtlbench.reproduce import statistics
 from mtlbench.reproduce.assemble import metric_of
 from mtlbench.reproduce.figures.curves import by_epoch, mean_curve
@@ -20,7 +20,7 @@ def widths(runs: FigureRuns) -> FigureContent:
     (dataset,) = runs.figure.datasets
     curves = [curve for task in runs.tasks(dataset) if (curve := _by_row(runs, dataset, task)) is not None]
     if not curves:
-        return FigureContent(panels=(), findings=())
+        return FigureContent()
     mean = _mean(curves)
     best, span = max(mean, key=lambda x: mean[x]), max(mean.values()) - min(mean.values())
     panel = Lines(title="AUC", x_name="embedding width", y_name="AUC", curves=tuple(curves), log_x=True)
@@ -62,7 +62,7 @@ def layers(runs: FigureRuns) -> FigureContent:
     curves = [curve for task in runs.tasks(dataset) if (curve := _by_row(runs, dataset, task)) is not None]
     loss = _weighted_loss(runs, dataset)
     if not curves or loss is None:
-        return FigureContent(panels=(), findings=())
+        return FigureContent()
     mean = _mean(curves)
     rises = _is_hill([mean[x] for x in sorted(mean)])
     falls = _is_hill([-y for y in loss.y])
@@ -72,11 +72,18 @@ def layers(runs: FigureRuns) -> FigureContent:
             Lines(title="AUC", x_name="layers", y_name="AUC", curves=tuple(curves)),
             Lines(title="log loss", x_name="layers", y_name="weighted log loss", curves=(loss,)),
         ),
-        findings=(
-            "The paper: with more layers the AUC first rises and then falls, the log loss does the opposite, and "
-            f"{CHOSEN_LAYERS} layers are chosen. Here the tasks' mean AUC is largest at {best:.0f} layers and "
-            f"{'rises, then falls' if rises else 'does not rise and then fall'}; the weighted log loss is least at "
-            f"{least:.0f} and {'falls, then rises' if falls else 'does not fall and then rise'}.",
+        claims=(
+            Claim(
+                text=f"With more layers the AUC first rises and then falls, and the log loss does the opposite; "
+                f"{CHOSEN_LAYERS} layers are chosen.",
+                verdict="holds" if rises and falls else "fails",
+                evidence=(
+                    f"the tasks' mean AUC is largest at {best:.0f} layers and "
+                    f"{'rises, then falls' if rises else 'does not rise and then fall'}",
+                    f"the weighted log loss is least at {least:.0f} and "
+                    f"{'falls, then rises' if falls else 'does not fall and then rise'}",
+                ),
+            ),
         ),
     )
 

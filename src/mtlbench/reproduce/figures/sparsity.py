@@ -7,6 +7,7 @@ from torch import Tensor
 from mtlbench.experiment.diagnose import Shown, average_diagnostics
 from mtlbench.experiment.evaluation import open_run
 from mtlbench.report.figure import HeatMap, Lines, Panel
+from mtlbench.report.result import Claim
 from mtlbench.reproduce.figures.curves import by_epoch, level, mean_curve
 from mtlbench.reproduce.illustrate import FigureContent, FigureRuns
 from mtlbench.tracking.journal import Journal
@@ -21,24 +22,26 @@ def masks(runs: FigureRuns) -> FigureContent:
     (row,), (dataset,) = [spec.label for spec in runs.figure.rows], runs.figure.datasets
     folders = runs.folders(row, dataset)
     if not folders:
-        return FigureContent(panels=(), findings=())
+        return FigureContent()
     run = open_run(folders[0])
     shown = average_diagnostics(run, _measured)
     tasks = [task.name for task in run.store.schema.tasks]
     readers = [*tasks, *["shared"] * (len(shown["mask"]) - len(tasks))]
     fields = [field.name for field in run.store.schema.fields]
     panels: list[Panel] = [_map(fields, readers, shown["mask"])]
-    findings = [_of_masks(fields, readers, shown)]
+    findings = (_of_masks(fields, readers, shown),)
     closed = [by_epoch(Journal(folder).read(), "diagnostics/gate_closed") for folder in folders]
     if curve := mean_curve(row, closed):
         known = level("the paper, at convergence: above", curve.x, PRINTED)
         panels.append(Lines(title="(b) CSSM", x_name="epoch", y_name="share of closed cells", curves=(curve, known)))
         last = fmean(shares[max(shares)] for shares in closed)
-        findings.append(
-            f"The paper: as the model converges, more than {PRINTED:.0%} of the cells are closed. Here {last:.0%} are "
-            f"after the last epoch, {curve.y[0]:.0%} after the first: {'so' if last > PRINTED else 'not so'} here."
+        claim = Claim(
+            text=f"As the model converges, more than {PRINTED:.0%} of the cells are closed.",
+            verdict="holds" if last > PRINTED else "fails",
+            evidence=(f"{last:.0%} are closed after the last epoch, {curve.y[0]:.0%} after the first",),
         )
-    return FigureContent(panels=tuple(panels), findings=tuple(findings))
+        return FigureContent(panels=tuple(panels), claims=(claim,), findings=findings)
+    return FigureContent(panels=tuple(panels), findings=findings)
 
 
 def _measured(shown: Shown) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ import torch
 
 from mtlbench.nn.virtual_gradient import Interaction, Shape, VirtualGradient
 from mtlbench.report.figure import Bars, HeatMap, Panel, Series
-from mtlbench.report.result import LEVEL
+from mtlbench.report.result import LEVEL, Claim
 from mtlbench.reproduce import statistics
 from mtlbench.reproduce.figure import label
 from mtlbench.reproduce.illustrate import FigureContent, FigureRuns
@@ -26,7 +26,7 @@ def coefficients(runs: FigureRuns) -> FigureContent:
     """Fig. 4: gamma over relevance x and gate difference y, multiplicative functions first, as printed."""
     assert not runs.members, "the functions need no runs"
     panels = tuple(_map(interaction, shape) for interaction in NAMES for shape in SHAPES)
-    return FigureContent(panels=panels, findings=_of_coefficients())
+    return FigureContent(panels=panels, claims=_coefficient_claims())
 
 
 def _map(interaction: Interaction, shape: Shape) -> HeatMap:
@@ -49,7 +49,7 @@ def _gamma(interaction: Interaction, shape: Shape, points: int) -> torch.Tensor:
     return VirtualGradient(interaction=interaction, shape=shape).gamma(x_YX, y_YX)
 
 
-def _of_coefficients() -> tuple[str, ...]:
+def _coefficient_claims() -> tuple[Claim, ...]:
     y_YX, x_YX = torch.meshgrid(*2 * [torch.linspace(0, 1, MEASURED)], indexing="ij")
     multiplied, added = (_gamma(interaction, "abs", MEASURED) < 1 for interaction in NAMES)
     corner, off = float((x_YX + y_YX)[multiplied].min()), float((x_YX + y_YX - 1).abs()[added].max())
@@ -58,13 +58,24 @@ def _of_coefficients() -> tuple[str, ...]:
         for shape in ("square", "abs", "sqrt")
     )
     return (
-        "The paper: multiplicative functions act on the gradient in the upper right, additive ones reduce it along the "
-        f"diagonal. Here multiplicity (absolute value) reduces it only where x + y is {corner:.2f} or more, on "
-        f"{multiplied.double().mean():.0%} of the square, and addition only within {off:.2f} of x + y = 1, on "
-        f"{added.double().mean():.0%}: {_so(corner > 1 and off < 0.5)}.",
-        "The paper: the square makes coefficients smaller and the square root larger. Here their means over the square "
-        f"are {square:.3f} (square), {line:.3f} (absolute value) and {root:.3f} (square root): "
-        f"{_so(square < line < root)}.",
+        Claim(
+            text="Multiplicative functions act on the gradient in the upper right, additive ones reduce it along the "
+            "diagonal.",
+            verdict="holds" if corner > 1 and off < 0.5 else "fails",
+            evidence=(
+                f"multiplicity (absolute value) reduces it only where x + y is {corner:.2f} or more, on "
+                f"{multiplied.double().mean():.0%} of the square",
+                f"addition only within {off:.2f} of x + y = 1, on {added.double().mean():.0%} of the square",
+            ),
+        ),
+        Claim(
+            text="The square makes coefficients smaller and the square root larger.",
+            verdict="holds" if square < line < root else "fails",
+            evidence=(
+                f"means over the unit square: {square:.3f} (square), {line:.3f} (absolute value), {root:.3f} (square "
+                "root)",
+            ),
+        ),
     )
 
 
@@ -76,6 +87,7 @@ def gains(runs: FigureRuns) -> FigureContent:
     """
     models, functions, measures = runs.figure.sweep
     panels: list[Panel] = []
+    claims: list[Claim] = []
     findings: list[str] = []
     for dataset in runs.figure.datasets:
         for model in models:
@@ -94,8 +106,9 @@ def gains(runs: FigureRuns) -> FigureContent:
                         series=series,
                     )
                 )
+                claims.append(improvement_claim(f"{dataset}, {model}", list(changes.values())))
                 findings += _of_gains(f"{dataset}, {model}", changes)
-    return FigureContent(panels=tuple(panels), findings=tuple(findings))
+    return FigureContent(panels=tuple(panels), claims=tuple(claims), findings=tuple(findings))
 
 
 def _changes(runs: FigureRuns, dataset: str, model: str, row: str) -> dict[str, BySeed]:
@@ -126,7 +139,7 @@ def _mean_by_seed(by_task: Mapping[str, BySeed]) -> dict[int, float]:
 
 def _of_gains(where: str, changes: Mapping[tuple[str, str], Mapping[str, BySeed]]) -> list[str]:
     known = {key: {task: fmean(s.values()) for task, s in tasks.items()} for key, tasks in changes.items() if tasks}
-    findings = [f"{where}. The paper: most functions improve the model. Here {improved(list(changes.values()))}."]
+    findings: list[str] = []
     apart = {key: max(by_task.values()) - min(by_task.values()) for key, by_task in known.items()}
     skews = {
         measure: fmean(distance for key, distance in apart.items() if key[1] == measure)
@@ -147,8 +160,8 @@ def _of_gains(where: str, changes: Mapping[tuple[str, str], Mapping[str, BySeed]
     return findings
 
 
-def improved(changes: Sequence[Mapping[str, BySeed]]) -> str:
-    """How many of several changes are for the better, and of how many a test by seed says so."""
+def improvement_claim(where: str, changes: Sequence[Mapping[str, BySeed]]) -> Claim:
+    """Most functions improve the model: holds if most do so significantly, fails if most significantly worsen it."""
     known = [by_seed for by_task in changes if (by_seed := _mean_by_seed(by_task))]
     known = [  # differences of AUCs, which are of size 1
         {seed: change if abs(change) > statistics.ROUNDING else 0.0 for seed, change in by_seed.items()}
@@ -157,14 +170,19 @@ def improved(changes: Sequence[Mapping[str, BySeed]]) -> str:
     better = sum(fmean(by_seed.values()) > 0 for by_seed in known)
     tests = [statistics.paired(by_seed, dict.fromkeys(by_seed, 0.0)) for by_seed in known]
     corrected = statistics.holm([p for _, p, _ in tests])
-    told = [f"{better} of {len(known)} have the higher AUC, in the mean of tasks and seeds"]
-    if any(p is not None for p in corrected):
-        clear = [mean > 0 for (mean, _, _), p in zip(tests, corrected, strict=True) if p is not None and p <= LEVEL]
-        told.append(f"{sum(clear)} are significantly better and {len(clear) - sum(clear)} worse (paired t-test, Holm)")
-    else:
-        told.append("too few seeds to test any")
-    return "; ".join(told)
-
-
-def _so(holds: bool) -> str:
-    return "so it is here" if holds else "it is not so here"
+    clear = [mean > 0 for (mean, _, _), p in zip(tests, corrected, strict=True) if p is not None and p <= LEVEL]
+    significantly_better, significantly_worse = sum(clear), len(clear) - sum(clear)
+    tested = (
+        f"{significantly_better} are significantly better and {significantly_worse} worse (paired t-test, Holm)"
+        if any(p is not None for p in corrected)
+        else "too few seeds to test any"
+    )
+    return Claim(
+        text=f"{where}: most functions improve the model.",
+        verdict="holds"
+        if 2 * significantly_better > len(known)
+        else "fails"
+        if 2 * significantly_worse > len(known)
+        else "undecided",
+        evidence=(f"{better} of {len(known)} have the higher AUC, in the mean of tasks and seeds", tested),
+    )
