@@ -108,7 +108,7 @@ def test_findings_of_gains_count_and_rank() -> None:
         "too few seeds to test any",
     )
     assert "0.0150 (cosine), 0.0100 (Pearson)" in skew  # the second task changes by twice as much
-    assert "changes by +0.0100, place 2 of 3" in stable
+    assert "changes by +0.0100, rank 2 of 3" in stable
     changes["MMoE/mul_cos/cosine"] = -0.02
     assert drawn("dephn_fig5", gains_members(changes)).claims[0].evidence[0].startswith("1 of 3 have the higher AUC")
 
@@ -219,8 +219,8 @@ def test_hits_among_the_two_best_are_those_of_the_table() -> None:
     click, order = panel.series
     assert click.values == tuple(hits[row][0] if row in hits else None for row in panel.groups)
     assert order.values[panel.groups.index("Combined")] == 0.2
-    assert "has 0.3000, place 2 of 3; the largest is 0.4000 of Fine gate" in result.findings[0]
-    assert "place 1 of 3" in result.findings[1]
+    assert "has 0.3000, rank 2 of 3; the largest is 0.4000 of Fine gate" in result.findings[0]
+    assert "rank 1 of 3" in result.findings[1]
 
 
 def test_bands_lie_between_the_tenths_of_a_bin() -> None:
@@ -243,23 +243,23 @@ def test_bands_lie_between_the_tenths_of_a_bin() -> None:
     assert "further under DEPHN on 2 of 2 tasks" in ends
 
 
-def test_shares_of_parts_are_told_by_task() -> None:
+def test_shares_of_parts_are_given_by_task() -> None:
     panel = selection._bars({"click": {0: 0.6, 1: 0.8}, "order": {0: 0.2, 1: 0.2}})
     public, private = panel.series
     assert public.values == (pytest.approx(0.7), pytest.approx(0.2))
     assert private.values == (pytest.approx(0.3), pytest.approx(0.8))
     assert private.errors == public.errors
-    told = selection._of_shares({"click": {0: 0.6, 1: 0.8}, "order": {0: 0.2, 1: 0.2}})
-    assert told.endswith("70% of click, 20% of order: more than half on 1 of 2 tasks.")
+    text = selection._of_shares({"click": {0: 0.6, 1: 0.8}, "order": {0: 0.2, 1: 0.2}})
+    assert text.endswith("70% of click, 20% of order: more than half on 1 of 2 tasks.")
     maps = {"Cross": torch.tensor([[0.0, 1.0]]), "DNN": torch.tensor([[1.0, 1.0]])}
-    told = selection._of_maps(maps)
-    assert "0.500 between Cross and DNN; within a map, shares differ from their mean by 0.250" in told
+    text = selection._of_maps(maps)
+    assert "0.500 between Cross and DNN; within a map, shares differ from their mean by 0.250" in text
 
 
 def test_masks_at_zero_are_named() -> None:
     shown = {"mask": torch.tensor([[0.0, 0.5]]), "mask_closed": torch.tensor([[1.0, 0.5]])}
-    told = sparsity._of_masks(["age", "brand"], ["favourite"], shown)
-    assert "Here 1 of 2 are 0 on every row: age for favourite; the mean share of rows at 0 is 75%." in told
+    text = sparsity._of_masks(["age", "brand"], ["favourite"], shown)
+    assert "Here 1 of 2 are 0 on every row: age for favourite; the mean share of rows at 0 is 75%." in text
 
 
 def test_what_a_figure_lacks_and_where_it_comes_from_is_said() -> None:

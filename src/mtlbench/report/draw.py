@@ -1,8 +1,7 @@
-"""A measured figure drawn for print: PNG, and SVG with text as text.
+"""Draws a measured figure with matplotlib: PNG, and SVG with text as text.
 
-No ``pyplot``: a figure is an object like any other, drawn the same in every process and thread. What stands on the
-drawing survives copying it without its page, so the marks (simulated, scaled) and what is missing are part of it.
-Series differ in colour, and also in marker, dash or hatch.
+No ``pyplot``, which keeps global state. The marks (simulated, scaled) and what is missing are part of the drawing,
+since it may be copied without its page. Series differ in colour, and also in marker, dash or hatch.
 """
 
 import re
@@ -38,15 +37,15 @@ from mtlbench.report.panels import (
 )
 
 COLUMN, PAGE = 3.5, 7.0
-"""Widths in inches of one and of two printed columns; nothing is scaled when it goes to print."""
+"""Widths in inches of one and of two printed columns."""
 HASHED = re.compile(r'id="([hmp][0-9a-f]{10})"')
 """Ids of hatches, markers and clipping paths."""
 MARGIN = 0.75
-"""Inches of a panel that its vertical axis and its scale of colours take."""
+"""Inches of a panel's width taken by its vertical axis and its colour bar."""
 WIDE = 12
-"""More bars, or columns of a heat map, than that take the whole width of the page."""
+"""A panel with more bars, or more columns of a heat map, takes the whole width of the page."""
 LONGEST = 48
-"""Letters of a label in one line of the legend."""
+"""Letters in one line of the legend."""
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
     "font.size": 7.5,
@@ -89,9 +88,9 @@ def png(result: FigureResult) -> bytes:
 
 
 def svg(result: FigureResult, *, titled: bool = True) -> str:
-    """The drawing with its texts as text; names inside it are its own, so that several can stand on one page.
+    """The drawing with its text as text; ids inside it are unique to the figure, so that a page can hold several.
 
-    The same result gives the same text to the byte.
+    The same result gives the same bytes.
     """
     file = StringIO()
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": result.name}):
@@ -100,18 +99,18 @@ def svg(result: FigureResult, *, titled: bool = True) -> str:
 
 
 def numbered(text: str, name: str) -> str:
-    """Matplotlib's ids are hashes of all digits of a layout, of which the last ones differ between processes."""
+    """Number the ids: matplotlib hashes all digits of a layout, the last of which differ between processes."""
     found = list(dict.fromkeys(HASHED.findall(text)))
-    numbers = {id_: f"{name}-{place}" for place, id_ in enumerate(found)}
+    numbers = {id_: f"{name}-{index}" for index, id_ in enumerate(found)}
     return re.sub("|".join(found), lambda match: numbers[match[0]], text) if found else text
 
 
 def draw(result: FigureResult, *, titled: bool = True) -> Figure:
-    """Title and marks on top, all panels, one legend below them; where nothing ran it says so.
+    """Title and marks, all panels, and one legend below them; a note if nothing was drawn.
 
     Args:
         result: what to draw.
-        titled: whether title, source and what is missing stand on it too, and not around it; the marks always do.
+        titled: whether it bears title, source and what is missing; it always bears the marks.
     """
     with matplotlib.rc_context(STYLE):
         rows = _rows(result.panels)
@@ -189,12 +188,12 @@ def _is_wide(panel: Panel) -> bool:
 
 
 def _inches(panel: Panel, width: float, columns: int) -> float:
-    """Width of what is inside a panel's axes, more or less."""
+    """Approximate width of a panel's axes."""
     return (width if _is_wide(panel) else width / columns) - MARGIN
 
 
 def _height(panel: Panel, width: float, columns: int) -> float:
-    """Inches of a panel with its title and the names around it."""
+    """Inches of a panel with its title and labels."""
     inches = _inches(panel, width, columns)
     if isinstance(panel, HeatMap):
         cell = min(max(inches / len(panel.x), 0.1), 0.2)

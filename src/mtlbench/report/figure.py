@@ -1,6 +1,6 @@
-"""A figure of a paper as it was measured: plain data, everything that a renderer needs and nothing else.
+"""A measured figure as plain data: all that a renderer needs.
 
-Numbers are finite; what was not measured is ``None`` where a hole may stand, and is left out of a curve.
+Numbers are finite. What was not measured is ``None`` in a heat map or a bar, and is left out of a curve.
 """
 
 from collections.abc import Iterable
@@ -18,10 +18,10 @@ class HeatMap:
     """Numbers over two lists of names.
 
     Attributes:
-        title, x_name, y_name, value_name: what is shown, its axes, its colours.
+        title, x_name, y_name, value_name: titles of the panel, of its axes, of its colour scale.
         x, y: names of columns, left to right, and of rows, top to bottom.
-        values: ``values[i][j]`` stands at ``y[i]``, ``x[j]``; ``None``: nothing there.
-        centre: the value that divides two colours, such as 1 for a gradient coefficient; ``None``: one scale.
+        values: ``values[i][j]`` is the cell of ``y[i]`` and ``x[j]``; ``None``: empty.
+        centre: of a diverging colour scale, such as 1 for a gradient coefficient; ``None``: a sequential one.
     """
 
     title: str
@@ -48,10 +48,10 @@ class Curve:
     """One line.
 
     Attributes:
-        label: of the legend; the same label wears the same colour in all panels of a figure.
+        label: of the legend; a label has the same style in all panels of a figure.
         x, y: its points, in the order in which they are joined.
-        low, high: sides of its band, both or neither.
-        reference: a thin line to compare with: a paper's level, a ground truth.
+        low, high: bounds of its band, both or neither.
+        reference: whether it is a thin line to compare with, such as a paper's level or a ground truth.
     """
 
     label: str
@@ -71,7 +71,7 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lines:
-    """Curves over one axis; ``log_x``: by their powers of two or ten, all x above 0."""
+    """Curves over one axis, which is logarithmic if ``log_x``; all x are above 0 then."""
 
     title: str
     x_name: str
@@ -90,11 +90,11 @@ class Lines:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Series:
-    """Bars of one colour, one by group.
+    """Bars of one style, one per group.
 
     Attributes:
         label: of the legend.
-        values: by group; ``None``: nothing was measured.
+        values: one per group; ``None``: not run.
         errors: standard deviations over seeds; ``None`` for a single seed.
     """
 
@@ -130,7 +130,7 @@ class Bars:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Point:
-    """One point of a plane; the errors are standard deviations over seeds, ``None`` for a single seed."""
+    """A labelled point; the errors are standard deviations over seeds, ``None`` for a single seed."""
 
     label: str
     x: float
@@ -144,7 +144,7 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scatter:
-    """Points of a plane; ``front`` are the labels of those that are filled and joined, from left to right."""
+    """Points of two metrics; ``front`` are the labels of the Pareto front, from left to right, filled and joined."""
 
     title: str
     x_name: str
@@ -170,15 +170,15 @@ class FigureResult:
     Attributes:
         name: of the figure's file, such as ``dephn_fig4``.
         title: what it shows.
-        paper, place: where it stands.
-        panels: in reading order; empty where nothing could be drawn.
+        paper, place: its source.
+        panels: in reading order; empty if nothing could be drawn.
         claims: what the paper says of the figure, where the numbers decide it. Runs of several seeds are tested as for
             a table's claim; what is computed without seeds holds or fails as it stands.
         findings: what the paper says of the figure beside the numbers measured here, where they are not tested.
-        footnotes: what a reader must know: fewer seeds than the paper, departures, origin of data.
-        marks: what must stand on top: ``SIMULATED DATA``, ``SCALED: ...``, ``OWN SETTINGS: ...``; empty for real
+        footnotes: fewer seeds than the paper, departures, origin of data.
+        marks: warnings shown on top: ``SIMULATED DATA``, ``SCALED: ...``, ``OWN SETTINGS: ...``; empty for real
             data at full size, run as the table or figure says.
-        runs: that it is made of.
+        runs: the runs that it was measured on.
         missing: what could not be drawn because its runs are missing.
     """
 

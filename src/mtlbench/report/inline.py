@@ -1,4 +1,4 @@
-"""A drawn figure as part of an HTML page: markup that follows the page's colours and asks nothing of its policy."""
+"""SVG for an HTML page: uses the page's CSS variables and needs no inline styles (CSP-safe)."""
 
 import re
 from xml.etree.ElementTree import Element, fromstring, tostring
@@ -8,20 +8,20 @@ from mtlbench.report.figure import FigureResult
 from mtlbench.report.panels import GROUND, LINE, PALETTE, SOFT, TEXT, WARNING
 
 VARIABLES = {TEXT: "text", SOFT: "soft", LINE: "line", GROUND: "raised", WARNING: "warning"} | {
-    colour: f"c{place}" for place, colour in enumerate(PALETTE)
+    colour: f"c{index}" for index, colour in enumerate(PALETTE)
 }
-"""Colours of a drawing that are the page's: they change with it in the dark. Those of a heat map's cells stay."""
+"""Colours that follow the page, light or dark, as variables; those of a heat map's cells are fixed."""
 PIXELS = 1.7
-"""Of the screen for a printed point: letters of a drawing are then as high as the page's small ones."""
+"""CSS pixels per point, so that the drawing's text is as large as the page's small text."""
 DECIMALS = re.compile(r"(\.\d\d)\d+")
 KEPT = re.compile(r"url\(#(.+?)\)")
 
 
 def inline_svg(result: FigureResult) -> str:
-    """The figure as an ``svg`` element without styles, foreign names and ids that nothing refers to.
+    """The figure as an ``svg`` element without styles, XML namespaces and unused ids.
 
-    A page's policy drops ``style`` attributes and elements, so each property becomes an attribute of its own; the font
-    is the page's. Title, source and what is missing are left to the page, which says them around the drawing.
+    The page's policy blocks ``style`` attributes and elements, so each property becomes an attribute of its own; the
+    font is the page's. Title, source and what is missing are left to the page.
     """
     root = fromstring(svg(result, titled=False))
     _strip(root)
@@ -47,7 +47,7 @@ def inline_svg(result: FigureResult) -> str:
 
 
 def _strip(root: Element) -> None:
-    """Drop what is for files alone: metadata and the style sheet."""
+    """Remove the metadata and the style sheet."""
     for parent in root.iter():
         for child in list(parent):
             if _local(child.tag) in ("metadata", "style"):

@@ -1,4 +1,4 @@
-"""Tables and figures as one HTML page that needs nothing else: no network, no other file."""
+"""Tables and figures as one self-contained HTML page."""
 
 import base64
 import hashlib
@@ -19,10 +19,10 @@ from mtlbench.report.text import INCOMPARABLE, NOTHING, signs, value_text
 
 
 def page(results: Sequence[TableResult | FigureResult]) -> str:
-    """All of them on one page, in the given order. Every text of a table or figure is escaped.
+    """The page of these results, in the given order. Every text of a table or figure is escaped.
 
-    The page forbids itself by its content security policy to load anything and to run any script but its own, so that
-    a page made of somebody else's stored tables is safe to open.
+    Its content security policy blocks loading anything and running any script but its own, so that a page made of
+    somebody else's stored tables is safe to open.
     """
     environment = Environment(
         loader=FunctionLoader(_part), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -59,7 +59,7 @@ def page(results: Sequence[TableResult | FigureResult]) -> str:
 
 
 def badge(cell: Cell, column: Column) -> tuple[str, str]:
-    """A cell's verdict as class of the style sheet and as words; better or worse by the metric's direction."""
+    """A cell's verdict as CSS class and as text; better or worse by the metric's direction."""
     if cell.verdict in ("above", "below"):
         kind = "better" if (cell.verdict == "above") == column.higher_is_better else "worse"
         return kind, f"{cell.verdict}: {kind}"
@@ -69,7 +69,7 @@ def badge(cell: Cell, column: Column) -> tuple[str, str]:
 
 
 def remarks(cell: Cell, column: Column) -> list[str]:
-    """What else is known of a cell, a line each: interval, seeds, comparison with the best baseline, gain."""
+    """Details of a cell, a line each: interval, seeds, comparison with the best baseline, gain."""
     lines: list[str] = []
     if (measured := cell.measured) is not None:
         if measured.interval is not None:
@@ -86,14 +86,14 @@ def remarks(cell: Cell, column: Column) -> list[str]:
 
 
 def sort_value(cell: Cell, column: Column) -> str:
-    """Our number in full, for the script that sorts; empty where nothing was run."""
+    """Our number in full, for sorting; empty if nothing was run."""
     if cell.measured is None:
         return ""
     return repr(cell.measured.under(column))
 
 
 def groups(columns: Iterable[Column]) -> list[tuple[str, int]]:
-    """Data sets over the columns: the name, and how many neighbours it spans."""
+    """Column groups: each data set and how many neighbouring columns it spans."""
     spans: list[tuple[str, int]] = []
     for column in columns:
         if spans and spans[-1][0] == column.dataset:
@@ -104,7 +104,7 @@ def groups(columns: Iterable[Column]) -> list[tuple[str, int]]:
 
 
 def counts(result: TableResult) -> dict[str, str]:
-    """What the overview says of a table: cells that ran, and their verdicts."""
+    """Of a table, for the overview: how many cells ran, and their verdicts."""
     pairs = [pair for row in result.rows for pair in zip(row.cells, result.columns, strict=True)]
     kinds = Counter(badge(cell, column)[0] for cell, column in pairs)
     ran = sum(cell.verdict != "not run" for cell, _ in pairs)
@@ -123,7 +123,7 @@ def claim_counts(result: TableResult | FigureResult) -> str:
 
 
 def contents(result: FigureResult) -> str:
-    """What the overview says of a figure."""
+    """Of a figure, for the overview: numbers of panels, runs, findings and gaps."""
     parts = [_several(len(result.panels), "panel"), _several(len(result.runs), "run")]
     parts += [_several(len(result.findings), "finding")] if result.findings else []
     parts += [f"{len(result.missing)} not drawn"] if result.missing else []
@@ -138,14 +138,14 @@ def counted(results: Sequence[TableResult | FigureResult]) -> str:
 
 
 def runs(result: TableResult | FigureResult) -> list[tuple[str, Run]]:
-    """Finished runs with what they are called there: a table's row, a figure's model."""
+    """Finished runs with the label of their table row; a figure's runs have none."""
     if isinstance(result, FigureResult):
         return [("", run) for run in result.runs]
     return [(row.label, run) for row in result.rows for run in row.runs]
 
 
 def is_link(address: str | None) -> bool:
-    """Whether an address may become a link: web pages only, never a script."""
+    """Whether an address may become a link: http(s) only, never a script."""
     return address is not None and urlsplit(address).scheme in ("http", "https")
 
 

@@ -1,4 +1,4 @@
-"""One panel of a figure on its axes: heat map, lines, bars or points, with their numbers and without a legend."""
+"""Draws one panel on its axes: heat map, lines, bars or points; the legend is the figure's."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import ceil, isclose, log10
@@ -17,24 +17,24 @@ from mtlbench.report.figure import Bars, HeatMap, Lines, Panel, Scatter
 
 TEXT, SOFT, LINE, GROUND, WARNING = "#1b1d21", "#5b6069", "#d9dbdf", "#fefefe", "#5d3f00"
 PALETTE = ("#006cf0", "#d83c00", "#005448", "#9c249c", "#483000", "#3c0ca8", "#c05448", "#6c7884")
-"""``--c0`` to ``--c7`` of the page's style sheet in the light, which the colour-blind tell apart too."""
+"""``--c0`` to ``--c7`` of the page's light style sheet; safe for the colour-blind."""
 MARKERS, HATCHES = "osD^vPX*", ("", "////", "....", "\\\\\\\\", "xxxx", "----", "oooo", "++++")
 DASHES = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)))
 REFERENCES = ((0, (6, 2)), (0, (1, 2)), (0, (6, 2, 1, 2)), "-")
 LETTER = 0.056
-"""Inches that a letter of the tick labels takes, more or less."""
+"""Approximate width in inches of a letter of the tick labels."""
 LABELLED = 64
-"""A heat map of at most so many cells has its numbers in the cells, if they can be read there."""
+"""Heat maps of at most so many cells are annotated with their numbers, if these fit."""
 
 T = TypeVar("T")
 Scale = tuple[Normalize, Colormap]
 Handle = Line2D | BarContainer
 Styles = Mapping[str, int]
-"""By label: its place among the series of the whole figure, or among its references."""
+"""Index of each label among the series of the whole figure, or among its references."""
 
 
 def styles_of(panels: Iterable[Panel]) -> tuple[dict[str, int], dict[str, int]]:
-    """Places of series, and of references: a label looks the same in all panels of a figure."""
+    """Indices of series and of references, by label: a label has the same style in all panels of a figure."""
     series: dict[str, int] = {}
     references: dict[str, int] = {}
     for panel in panels:
@@ -52,7 +52,7 @@ def styles_of(panels: Iterable[Panel]) -> tuple[dict[str, int], dict[str, int]]:
 
 
 def scale_of(panel: HeatMap, panels: Iterable[Panel]) -> Scale:
-    """One scale for all heat maps of a figure that show the same thing, so that a colour is one number everywhere."""
+    """One colour scale for all heat maps of a figure that show the same quantity."""
     alike = [
         other
         for other in panels
@@ -69,7 +69,7 @@ def scale_of(panel: HeatMap, panels: Iterable[Panel]) -> Scale:
 
 
 def draw_heat_map(axes: Axes, panel: HeatMap, scale: Scale, inches: float) -> QuadMesh:
-    """Cells in their colours, those without a number grey; numbers in them where they can be read."""
+    """Coloured cells, empty ones grey; annotated with their numbers if these fit."""
     numbers = [[float("nan") if value is None else value for value in row] for row in panel.values]
     axes.set_facecolor(LINE)
     mesh = axes.pcolormesh(numbers, norm=scale[0], cmap=scale[1], edgecolors=GROUND, linewidth=0.4)
@@ -80,8 +80,8 @@ def draw_heat_map(axes: Axes, panel: HeatMap, scale: Scale, inches: float) -> Qu
     axes.set_ylabel(panel.y_name)
     _name_columns(axes, [column + 0.5 for column in range(len(panel.x))], panel.x, inches)
     step = ceil(len(panel.y) / 32)
-    places = range(0, len(panel.y), step)
-    axes.set_yticks([place + 0.5 for place in places], [_folded(panel.y[place], 24) for place in places])
+    shown = range(0, len(panel.y), step)
+    axes.set_yticks([row + 0.5 for row in shown], [_folded(panel.y[row], 24) for row in shown])
     texts = cell_texts(panel)
     room = inches / len(panel.x) * 72  # points
     size = min(7.0, room / (0.66 * max(map(len, texts.values()), default=1)))
@@ -95,12 +95,12 @@ def draw_heat_map(axes: Axes, panel: HeatMap, scale: Scale, inches: float) -> Qu
 
 
 def has_numbers(panel: HeatMap) -> bool:
-    """Whether there is anything to colour."""
+    """Whether any cell has a value."""
     return any(value is not None for row in panel.values for value in row)
 
 
 def cell_texts(panel: HeatMap) -> dict[tuple[int, int], str]:
-    """What stands in the cells: as many digits as tell the panel's numbers apart; a dash where there is none."""
+    """Text of the cells, with as many digits as the panel's range needs; a dash for an empty cell."""
     values = [value for row in panel.values for value in row if value is not None]
     spread = max(values) - min(values) if values else 0.0
     spread = spread or max(map(abs, values), default=0.0) or 1.0
@@ -113,17 +113,17 @@ def cell_texts(panel: HeatMap) -> dict[tuple[int, int], str]:
 
 
 def draw_lines(axes: Axes, panel: Lines, series: Styles, references: Styles) -> dict[str, Handle]:
-    """Curves with their bands; gives the artist of every label, for a legend."""
+    """Curves with their bands; returns the legend handle of every label."""
     handles: dict[str, Handle] = {}
     for curve in panel.curves:
         if curve.reference:
-            dash = _turn(REFERENCES, references[curve.label])
+            dash = _cycle(REFERENCES, references[curve.label])
             [handles[curve.label]] = axes.plot(curve.x, curve.y, color=SOFT, linewidth=0.8, linestyle=dash, zorder=1.5)
             continue
-        place = series[curve.label]
-        colour = _turn(PALETTE, place)
-        marker = _turn(MARKERS, place) if len(curve.x) <= 16 else None
-        dash = DASHES[place // len(PALETTE) % len(DASHES)] if marker else _turn(DASHES, place)
+        index = series[curve.label]
+        colour = _cycle(PALETTE, index)
+        marker = _cycle(MARKERS, index) if len(curve.x) <= 16 else None
+        dash = DASHES[index // len(PALETTE) % len(DASHES)] if marker else _cycle(DASHES, index)
         [handles[curve.label]] = axes.plot(
             curve.x, curve.y, color=colour, linewidth=1.2, linestyle=dash, marker=marker, markersize=3.2
         )
@@ -139,11 +139,11 @@ def draw_lines(axes: Axes, panel: Lines, series: Styles, references: Styles) -> 
 
 
 def draw_bars(axes: Axes, panel: Bars, series: Styles, inches: float) -> dict[str, Handle]:
-    """Groups of bars with whiskers, words where there is none; gives the artist of every label, for a legend."""
+    """Groups of bars with error bars, 'not run' for a missing one; returns the legend handle of every label."""
     handles: dict[str, Handle] = {}
     width = 0.82 / len(panel.series)
-    for place, bars in enumerate(panel.series):
-        offset = (place - (len(panel.series) - 1) / 2) * width
+    for index, bars in enumerate(panel.series):
+        offset = (index - (len(panel.series) - 1) / 2) * width
         there = [(i, value) for i, value in enumerate(bars.values) if value is not None]
         style = series[bars.label]
         handles[bars.label] = axes.bar(
@@ -151,9 +151,9 @@ def draw_bars(axes: Axes, panel: Bars, series: Styles, inches: float) -> dict[st
             [value - panel.base for _, value in there],
             width,
             bottom=panel.base,
-            facecolor=_turn(PALETTE, style),
+            facecolor=_cycle(PALETTE, style),
             edgecolor=GROUND,
-            hatch=_turn(HATCHES, style),
+            hatch=_cycle(HATCHES, style),
             linewidth=0.4,
         )
         for i, (value, error) in enumerate(zip(bars.values, bars.errors, strict=True)):
@@ -175,16 +175,16 @@ def draw_bars(axes: Axes, panel: Bars, series: Styles, inches: float) -> dict[st
 
 
 def draw_scatter(axes: Axes, panel: Scatter, series: Styles) -> dict[str, Handle]:
-    """Points with whiskers and the front that joins some of them; gives the artist of every label, for a legend."""
+    """Points with error bars, and their Pareto front; returns the legend handle of every label."""
     handles: dict[str, Handle] = {}
     found = {point.label: point for point in panel.points}
     front = [found[label] for label in panel.front]
     axes.plot([point.x for point in front], [point.y for point in front], color=SOFT, linewidth=0.8, linestyle=":")
     for point in panel.points:
-        place = series[point.label]
-        colour = _turn(PALETTE, place)
+        index = series[point.label]
+        colour = _cycle(PALETTE, index)
         fill = colour if point.label in panel.front else GROUND
-        marker = _turn(MARKERS, place + place // len(MARKERS))  # no two of 64 have the same colour and marker
+        marker = _cycle(MARKERS, index + index // len(MARKERS))  # no two of 64 have the same colour and marker
         axes.errorbar(point.x, point.y, point.y_error, point.x_error, fmt="none", ecolor=colour, elinewidth=0.7)
         [handles[point.label]] = axes.plot(
             point.x, point.y, color=colour, linestyle="", marker=marker, markersize=4.5, markerfacecolor=fill
@@ -199,35 +199,35 @@ def draw_scatter(axes: Axes, panel: Scatter, series: Styles) -> dict[str, Handle
 
 
 def names_height(names: Sequence[str], inches: float) -> float:
-    """Inches that the names below a panel take more than one line does."""
+    """Inches that the tick labels below a panel need beyond one line."""
     texts, turned = _fitted(names, inches)
     if turned:
         return 0.1 + 0.75 * LETTER * max(len(line) for text in texts for line in text.split("\n"))
     return 0.12 * max(text.count("\n") for text in texts)
 
 
-def _name_columns(axes: Axes, places: Sequence[float], names: Sequence[str], inches: float) -> None:
+def _name_columns(axes: Axes, positions: Sequence[float], names: Sequence[str], inches: float) -> None:
     texts, turned = _fitted(names, inches)
-    axes.set_xticks(places, texts)
+    axes.set_xticks(positions, texts)
     if turned:
         for label in axes.get_xticklabels():
             label.set(rotation=40, ha="right", rotation_mode="anchor")
 
 
 def _fitted(names: Sequence[str], inches: float) -> tuple[list[str], bool]:
-    """Names as they fit below a panel, and whether they are to be turned.
+    """Tick labels that fit below a panel, and whether they are rotated.
 
-    They are folded to the room of a column, or, where a word is longer than that, turned. Of names that are too many
-    for that, and of numbers that lie too close, every n-th is left.
+    Labels are wrapped to the width of a column, or rotated if a word is longer than that. If there are too many, only
+    every n-th is kept.
     """
     letters = int(inches / len(names) / LETTER) - 1
     if all(name.lstrip("-").replace(".", "", 1).isdecimal() for name in names):
         step = ceil((max(map(len, names)) + 1.5) * len(names) * LETTER / inches)
-        return [name if place % step == 0 else "" for place, name in enumerate(names)], False
+        return [name if index % step == 0 else "" for index, name in enumerate(names)], False
     if letters > 0 and all(len(word) <= letters for name in names for word in name.split()):
         return [_folded(name, letters) for name in names], False
     step = ceil(len(names) * 0.14 / inches)
-    return [_folded(name, 24) if place % step == 0 else "" for place, name in enumerate(names)], True
+    return [_folded(name, 24) if index % step == 0 else "" for index, name in enumerate(names)], True
 
 
 def _folded(name: str, letters: int) -> str:
@@ -235,7 +235,7 @@ def _folded(name: str, letters: int) -> str:
 
 
 def _number_columns(axes: Axes, panel: Lines) -> None:
-    """Ticks at the points themselves where they are few and short to write, since these are what was measured."""
+    """Ticks at the measured points if they are few and short, else at round numbers."""
     points = sorted({x for curve in panel.curves for x in curve.x})
     if panel.log_x:
         axes.set_xscale("log", base=2)
@@ -256,5 +256,5 @@ def _is_dark(scale: Scale, value: float) -> bool:
     return 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2 < 0.18
 
 
-def _turn(kinds: Sequence[T], place: int) -> T:
-    return kinds[place % len(kinds)]
+def _cycle(kinds: Sequence[T], index: int) -> T:
+    return kinds[index % len(kinds)]

@@ -1,4 +1,4 @@
-"""The figure of a measured table: by data set, learning curves, and its first two tasks against each other."""
+"""The figure of a measured table: for each data set, learning curves, and its first two tasks against each other."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
@@ -13,7 +13,7 @@ CAPTION = (
 
 
 def table_figure(result: TableResult) -> FigureResult | None:
-    """The figure; ``None`` where nothing ran. It bears the marks of the table, since it is copied without its page."""
+    """The figure, or ``None`` if nothing ran. It repeats the marks of the table, since it may be copied without it."""
     panels: list[Panel] = []
     for dataset in dict.fromkeys(column.dataset for column in result.columns):
         panels += _learning_curves(result, dataset)
@@ -33,7 +33,7 @@ def table_figure(result: TableResult) -> FigureResult | None:
 
 
 def mean_curves(result: TableResult, dataset: str) -> dict[str, tuple[float, ...]]:
-    """By label of the row: the mean of its runs' curves, as far as all of them went."""
+    """Mean curve of each row's runs, up to the last epoch that all of them reached, by label of the row."""
     curves = {}
     for row in result.rows:
         several = [run.curve for run in row.runs if run.dataset == dataset and run.curve]
@@ -43,7 +43,7 @@ def mean_curves(result: TableResult, dataset: str) -> dict[str, tuple[float, ...
 
 
 def pareto_front(points: Mapping[str, tuple[float, float]]) -> list[str]:
-    """Keys of the points that no other one beats in one coordinate without losing in the other, from left to right."""
+    """Keys of the points that no other point dominates, from left to right; equal points do not dominate each other."""
     best = [
         key
         for key, (x, y) in points.items()
@@ -71,7 +71,14 @@ def _plane(result: TableResult, across: Column, up: Column) -> Sequence[Panel]:
         Point(label=label, x=x.mean, y=y.mean, x_error=x.deviation, y_error=y.deviation)
         for label, (x, y) in pairs.items()
     )
-    title = f"{across.dataset}: {across.task} against {up.task}"
-    front = tuple(pareto_front({label: (x.mean, y.mean) for label, (x, y) in pairs.items()}))
-    names = {"x_name": f"AUC of {across.task}", "y_name": f"AUC of {up.task}"}
-    return [Scatter(title=title, **names, points=points, front=front)] if points else []
+    if not points:
+        return []
+    return [
+        Scatter(
+            title=f"{across.dataset}: {across.task} against {up.task}",
+            x_name=f"AUC of {across.task}",
+            y_name=f"AUC of {up.task}",
+            points=points,
+            front=tuple(pareto_front({label: (x.mean, y.mean) for label, (x, y) in pairs.items()})),
+        )
+    ]

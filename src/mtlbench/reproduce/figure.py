@@ -1,4 +1,4 @@
-"""A figure of a paper as its file says it: which runs it is made of, and what draws it."""
+"""A figure's definition, read from ``conf/figure``: its runs, and the function that measures it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -42,15 +42,15 @@ class Figure:
 
     Attributes:
         name: of its file.
-        title, paper, place: what it shows and where it stands.
-        draws: makes its panels of its runs, see `mtlbench.reproduce.figures`.
+        title, paper, place: what it shows, and its source.
+        draws: measures panels, claims and findings on its runs, see `mtlbench.reproduce.figures`.
         profile: the settings its runs share.
         seeds: runs per row and data set; ``seeds_note`` says why so many.
         datasets: overrides by the paper's name of a data set; none where the figure needs no runs.
-        rows: what is run, the points of the sweep last.
+        rows: what is run; those of the sweep come last.
         sweep: names of the points of each axis.
         table: whose runs the figure shows, if it has none of its own.
-        notes: what a reader must know.
+        notes: footnotes.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Figure:
 
 
 def label(*points: str) -> str:
-    """Label of the row of a sweep's points."""
+    """Label of the row at these points of a sweep."""
     return "/".join(points)
 
 
@@ -90,7 +90,7 @@ def read_figure(folder: Path, name: str) -> Figure:
     file = parsed(path, _File)
     rows = (*file.rows, *_swept(file.sweep))
     table = None if file.table is None else read_table(folder.parent / "table", file.table)
-    _refuse_contradictions(path, file, rows)
+    _check_consistency(path, file, rows)
     runs = table or file
     return Figure(
         name=name,
@@ -133,7 +133,7 @@ def _drawing(path: Path, name: str) -> Callable[..., Any]:
         raise ConfigError(f"{path}: {error}") from error
 
 
-def _refuse_contradictions(path: Path, file: _File, rows: tuple[RowSpec, ...]) -> None:
+def _check_consistency(path: Path, file: _File, rows: tuple[RowSpec, ...]) -> None:
     labels = [row.label for row in rows]
     if twice := sorted({name for name in labels if labels.count(name) > 1}):
         raise ConfigError(f"{path}: row named more than once: {', '.join(twice)}")

@@ -13,7 +13,7 @@ from mtlbench.reproduce.gather import gather
 from mtlbench.reproduce.plan import PlannedRun
 
 NAMED = 6
-"""Missing rows that are named one by one; more of them are counted."""
+"""Missing rows that are listed by name; the rest is counted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +65,7 @@ def figure_runs(figure: Figure, plan: Sequence[PlannedRun], elsewhere: Mapping[s
     """The finished ones among a figure's planned runs.
 
     Args:
-        figure: that they belong to.
+        figure: the figure.
         plan: its runs.
         elsewhere: results of runs that other machines finished, by identity.
     """
@@ -78,7 +78,7 @@ def figure_runs(figure: Figure, plan: Sequence[PlannedRun], elsewhere: Mapping[s
 
 
 def measure_figure(runs: FigureRuns, *, scale: float | None, settings: Sequence[str]) -> FigureResult:
-    """The figure as far as its runs go.
+    """Measure the figure on its finished runs.
 
     Args:
         runs: see `FigureRuns`.

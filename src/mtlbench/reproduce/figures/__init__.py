@@ -1,1 +1,1 @@
-"""What draws the figures of the papers, from a figure's finished runs; ``draws`` in ``conf/figure`` names it."""
+"""Functions that measure the papers' figures on finished runs; ``draws`` in ``conf/figure`` names one."""

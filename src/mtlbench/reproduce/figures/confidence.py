@@ -13,10 +13,10 @@ from mtlbench.reproduce.illustrate import FigureContent, FigureRuns
 
 BINS = 30
 LEAST = 20
-"""Rows of a bin that is drawn: fewer say nothing about a tenth of them."""
+"""Bins with fewer rows are not drawn: their 10 % quantiles would be noise."""
 
 END = 0.1
-"""Share of rows, of the lowest and of the highest confidence, that are the two ends."""
+"""Share of rows of lowest, and of highest, confidence that make up each end."""
 
 
 def bands(runs: FigureRuns) -> FigureContent:
@@ -53,8 +53,8 @@ def _confidences(run: Opened) -> np.ndarray:
 def _panel(row: str, tasks: list[str], confidence_NT: np.ndarray, predicted_SNT: np.ndarray) -> Lines:
     base = confidence_NT[:, 0]
     edges = np.linspace(base.min(), base.max(), BINS + 1)
-    place = np.clip(np.digitize(base, edges) - 1, 0, BINS - 1)
-    chosen = [rows for at in range(BINS) if len(rows := np.flatnonzero(place == at)) >= LEAST]
+    bin_N = np.clip(np.digitize(base, edges) - 1, 0, BINS - 1)
+    chosen = [rows for at in range(BINS) if len(rows := np.flatnonzero(bin_N == at)) >= LEAST]
     x = tuple(float(base[rows].mean()) for rows in chosen)
     curves: list[Curve] = []
     for t, task in enumerate(tasks):
@@ -88,11 +88,11 @@ def _compared(orders: dict[str, dict[str, float]], ends: dict[str, dict[str, flo
     (one, first), (two, second) = orders.items()
     smoother = sum(second[task] > first[task] for task in first)
     wider = sum(ends[two][task] > ends[one][task] for task in first)
-    told = ", ".join(f"{first[task]:.3f} and {second[task]:.3f} ({task})" for task in first)
+    correlations = ", ".join(f"{first[task]:.3f} and {second[task]:.3f} ({task})" for task in first)
     apart = ", ".join(f"{ends[one][task]:.3f} and {ends[two][task]:.3f} ({task})" for task in first)
     return [
         f"The paper: {two} relates activations to the confidence more smoothly than {one}. Here the rank correlations "
-        f"of prediction and confidence are {told} under {one} and {two}: higher under {two} on {smoother} of "
+        f"of prediction and confidence are {correlations} under {one} and {two}: higher under {two} on {smoother} of "
         f"{len(first)} tasks.",
         f"The paper: {two} separates the confidences at both ends better. Here predictions for the highest tenth lie "
         f"above those for the lowest by {apart} under {one} and {two}: further under {two} on {wider} of "

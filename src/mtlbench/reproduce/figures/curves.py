@@ -1,4 +1,4 @@
-"""Numbers along a training, or along a setting, of runs of several seeds as one curve."""
+"""Curves over steps, epochs or settings: the mean over seeds, with a band."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
@@ -6,20 +6,20 @@ from statistics import fmean
 from mtlbench.report.figure import Curve
 from mtlbench.tracking.journal import Line
 
-ByPlace = Mapping[float, float]
+ByPosition = Mapping[float, float]
 
 
-def mean_curve(label: str, runs: Sequence[ByPlace]) -> Curve | None:
-    """The mean of runs over the places that all of them reached, with a band from the least to the greatest of them."""
+def mean_curve(label: str, runs: Sequence[ByPosition]) -> Curve | None:
+    """The mean of runs at the positions that all of them reached, with a band from minimum to maximum."""
     reached = [set(run) for run in runs]
-    places = sorted(set.intersection(*reached)) if reached else []
-    if not places:
+    shared = sorted(set.intersection(*reached)) if reached else []
+    if not shared:
         return None
-    at = [[run[place] for run in runs] for place in places]
+    at = [[run[x] for run in runs] for x in shared]
     several = len(runs) > 1
     return Curve(
         label=label,
-        x=tuple(places),
+        x=tuple(shared),
         y=tuple(map(fmean, at)),
         low=tuple(map(min, at)) if several else None,
         high=tuple(map(max, at)) if several else None,
@@ -27,12 +27,12 @@ def mean_curve(label: str, runs: Sequence[ByPlace]) -> Curve | None:
 
 
 def level(text: str, x: Sequence[float], y: float) -> Curve:
-    """A thin line at one height, to compare with."""
+    """A horizontal reference line."""
     return Curve(label=text, x=(min(x), max(x)), y=(y, y), reference=True)
 
 
 def by_step(lines: Sequence[Line], name: str) -> dict[float, float]:
-    """A metric of a journal by the step that it was measured in."""
+    """A metric of a journal by step."""
     return {float(line.step): line.values[name] for line in lines if name in line.values}
 
 

@@ -47,9 +47,9 @@ def _late_moves(y: Sequence[float]) -> list[float]:
 
 
 def _late_text(moves: Mapping[str, Sequence[float]]) -> str:
-    """How much losses fluctuate late in training, where there are enough lines to tell."""
+    """How much losses fluctuate late in training, if the journal has enough lines."""
     if any(len(some) < 2 for some in moves.values()):
-        return "the journal has too few lines to tell how much they fluctuate (trainer.log_steps)"
+        return "the journal has too few lines to measure how much they fluctuate (trainer.log_steps)"
     sizes = ", ".join(f"{_size(some):.4f} ({kind})" for kind, some in moves.items())
     return f"late moves from line to line deviate by {sizes}"
 
@@ -59,7 +59,7 @@ def _size(moves: Sequence[float]) -> float:
 
 
 def _together(dataset: str, moves: dict[str, list[list[float]]]) -> list[str]:
-    """How far the losses of two tasks move together late in training, if there is enough to tell."""
+    """Correlation of the late moves of two tasks' losses, if the journal has enough lines."""
     found = {
         kind: correlation(*two)
         for kind, two in moves.items()
@@ -67,8 +67,8 @@ def _together(dataset: str, moves: dict[str, list[list[float]]]) -> list[str]:
     }
     if not found:
         return []
-    told = ", ".join(f"{value:.2f} ({kind})" for kind, value in found.items())
+    values = ", ".join(f"{value:.2f} ({kind})" for kind, value in found.items())
     return [
         f"{dataset}. The paper: TVG links the optimisation of the tasks. Here the late moves of the two losses "
-        f"correlate at {told}, over {min(len(two[0]) for two in moves.values() if two)} moves."
+        f"correlate at {values}, over {min(len(two[0]) for two in moves.values() if two)} moves."
     ]

@@ -72,18 +72,18 @@ def _of_maps(maps: dict[str, Tensor]) -> str:
     pairs = [(one, two) for at, one in enumerate(names) for two in names[at + 1 :]]
     apart = {f"{one} and {two}": float((maps[one] - maps[two]).abs().mean()) for one, two in pairs}
     within = fmean(float((share - share.mean()).abs().mean()) for share in maps.values())
-    told = ", ".join(f"{value:.3f} between {pair}" for pair, value in apart.items())
+    values = ", ".join(f"{value:.3f} between {pair}" for pair, value in apart.items())
     return (
         "The paper: the three structures select different components. Here the mean absolute difference of their "
-        f"shares is {told}; within a map, shares differ from their mean by {within:.3f}."
+        f"shares is {values}; within a map, shares differ from their mean by {within:.3f}."
     )
 
 
 def _of_shares(public: dict[str, dict[int, float]]) -> str:
     means = {task: fmean(by_seed.values()) for task, by_seed in public.items()}
     most = sum(share > 0.5 for share in means.values())
-    told = ", ".join(f"{share:.0%} of {task}" for task, share in means.items())
+    values = ", ".join(f"{share:.0%} of {task}" for task, share in means.items())
     return (
         "The paper: public modules give most of the activation. Here they give "
-        f"{told}: more than half on {most} of {len(means)} tasks."
+        f"{values}: more than half on {most} of {len(means)} tasks."
     )

@@ -16,7 +16,7 @@ CHOSEN_WIDTH, CHOSEN_EPOCHS, CHOSEN_LAYERS = 32, 5, 3
 
 
 def widths(runs: FigureRuns) -> FigureContent:
-    """Fig. 9: AUC by embedding width; the rows are called by it."""
+    """Fig. 9: AUC by embedding width, which is the label of the row."""
     (dataset,) = runs.figure.datasets
     curves = [curve for task in runs.tasks(dataset) if (curve := _by_row(runs, dataset, task)) is not None]
     if not curves:
@@ -47,17 +47,17 @@ def epochs(runs: FigureRuns) -> FigureContent:
                 bests.setdefault(row, []).append(curve)
         if curves:
             panels.append(Lines(title=task, x_name="epoch", y_name="validation AUC", curves=tuple(curves)))
-    told = []
+    bests_by_row = []
     for row, curves in bests.items():
         mean = _mean(curves)
         best = max(mean, key=lambda x: mean[x])
-        told.append(f"{row} is best after epoch {best:.0f} of {max(mean):.0f}, with {mean[best]:.4f}")
-    said = f"The paper: {CHOSEN_EPOCHS} epochs are chosen. Here, by the tasks' mean AUC, {'; '.join(told)}."
-    return FigureContent(panels=tuple(panels), findings=(said,) if told else ())
+        bests_by_row.append(f"{row} is best after epoch {best:.0f} of {max(mean):.0f}, with {mean[best]:.4f}")
+    said = f"The paper: {CHOSEN_EPOCHS} epochs are chosen. Here, by the tasks' mean AUC, {'; '.join(bests_by_row)}."
+    return FigureContent(panels=tuple(panels), findings=(said,) if bests_by_row else ())
 
 
 def layers(runs: FigureRuns) -> FigureContent:
-    """Fig. 11: AUC and weighted log loss by the number of layers; the rows are called by it."""
+    """Fig. 11: AUC and weighted log loss by the number of layers, which is the label of the row."""
     (dataset,) = runs.figure.datasets
     curves = [curve for task in runs.tasks(dataset) if (curve := _by_row(runs, dataset, task)) is not None]
     loss = _weighted_loss(runs, dataset)
@@ -108,7 +108,7 @@ def best_two(runs: FigureRuns) -> FigureContent:
         if "Combined" in means:
             order = sorted(means, key=lambda row: -means[row])
             findings.append(
-                f"The paper: the combination has the largest {name}. Here it has {means['Combined']:.4f}, place "
+                f"The paper: the combination has the largest {name}. Here it has {means['Combined']:.4f}, rank "
                 f"{order.index('Combined') + 1} of {len(order)}; the largest is {means[order[0]]:.4f} of {order[0]}."
             )
     panels = (Bars(title="Hits among the two best", y_name="share of hits", groups=tuple(rows), series=tuple(series)),)
@@ -116,7 +116,7 @@ def best_two(runs: FigureRuns) -> FigureContent:
 
 
 def _by_row(runs: FigureRuns, dataset: str, task: str) -> Curve | None:
-    """AUC of a task on the test rows, by the number that a row is called by."""
+    """Test AUC of a task, by the number that is the label of the row."""
     rows = [spec.label for spec in runs.figure.rows]
     return _over_seeds(task, {float(row): runs.values(row, dataset, f"{task}/auc") for row in rows})
 
@@ -131,7 +131,7 @@ def _weighted_loss(runs: FigureRuns, dataset: str) -> Curve | None:
 
 
 def _over_seeds(name: str, values: dict[float, dict[int, float]]) -> Curve | None:
-    """A point for every place with values, their mean, and a band of their deviation where there are several."""
+    """Mean over seeds at every position with values, with a band of one standard deviation if all have several."""
     spreads = {x: statistics.spread(s, higher_is_better=True) for x, s in sorted(values.items()) if s}
     if not spreads:
         return None
@@ -146,13 +146,13 @@ def _over_seeds(name: str, values: dict[float, dict[int, float]]) -> Curve | Non
 
 
 def _mean(curves: Sequence[Curve]) -> dict[float, float]:
-    """Mean over curves at the places that all of them have."""
+    """Mean over curves at the positions that all of them have."""
     points = [dict(zip(curve.x, curve.y, strict=True)) for curve in curves]
     return {x: fmean(point[x] for point in points) for x in points[0] if all(x in point for point in points)}
 
 
 def _is_hill(y: Sequence[float]) -> bool:
-    """Whether numbers rise up to a place that is not at an end, and fall behind it, each time by more than rounding."""
+    """Whether numbers rise to an inner maximum and then fall, at each step by more than rounding."""
     top = y.index(max(y))
     rising = all(b - a > statistics.rounding(a, b) for a, b in pairwise(y[: top + 1]))
     falling = all(a - b > statistics.rounding(a, b) for a, b in pairwise(y[top:]))

@@ -67,8 +67,8 @@ def _of_masks(fields: list[str], readers: list[str], shown: Shown) -> str:
         for f, field in enumerate(fields)
         if shown["mask_closed"][n, f] == 1
     ]
-    told = f": {', '.join(shut)}" if shut else ""
+    named = f": {', '.join(shut)}" if shut else ""
     return (
         f"The paper: some mask weights are 0 (3 are named). Here {len(shut)} of {shown['mask'].numel()} are 0 on every "
-        f"row{told}; the mean share of rows at 0 is {float(shown['mask_closed'].mean()):.0%}."
+        f"row{named}; the mean share of rows at 0 is {float(shown['mask_closed'].mean()):.0%}."
     )

@@ -13,7 +13,7 @@ from mtlbench.reproduce.figure import label
 from mtlbench.reproduce.illustrate import FigureContent, FigureRuns
 
 DRAWN, MEASURED = 11, 101
-"""Points of each side of the unit square: of a heat map, and of what is said about it."""
+"""Points per side of the unit square: of a heat map, and for the claims."""
 
 NAMES: dict[Interaction, str] = {"mul": "multiplicity", "add": "additive"}
 
@@ -30,7 +30,7 @@ def coefficients(runs: FigureRuns) -> FigureContent:
 
 
 def _map(interaction: Interaction, shape: Shape) -> HeatMap:
-    names = tuple(f"{place:g}" for place in torch.linspace(0, 1, DRAWN).tolist())
+    names = tuple(f"{position:g}" for position in torch.linspace(0, 1, DRAWN).tolist())
     return HeatMap(
         title=f"{NAMES[interaction]}, {shape}",
         x_name="relevance x",
@@ -155,7 +155,7 @@ def _of_gains(where: str, changes: Mapping[tuple[str, str], Mapping[str, BySeed]
         worst = sorted(known, key=lambda key: -min(known[key].values()))
         findings.append(
             f"{where}. The paper: Pearson with the additive square root is the most stable. Here its worse task "
-            f"changes by {min(known[chosen].values()):+.4f}, place {worst.index(chosen) + 1} of {len(worst)}."
+            f"changes by {min(known[chosen].values()):+.4f}, rank {worst.index(chosen) + 1} of {len(worst)}."
         )
     return findings
 
