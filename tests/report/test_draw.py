@@ -135,11 +135,16 @@ def test_points_have_their_whiskers_and_those_of_the_front_are_filled_and_joined
     assert points[1].get_color() == axes_of(figure, "width").lines[0].get_color()  # MPA
 
 
-def test_points_beyond_the_colours_differ_by_their_markers() -> None:
-    points = tuple(Point(label=str(i), x=i, y=i) for i in range(3 * len(PALETTE)))
-    panel = Scatter(title="many", x_name="x", y_name="y", points=points)
-    looks = {(line.get_color(), line.get_marker()) for line in axes_of(draw(only(panel)), "many").lines[1:]}
-    assert len(looks) == len(points)
+def test_points_beyond_the_colours_differ_by_their_markers_and_have_those_of_their_lines() -> None:
+    labels = [str(i) for i in range(3 * len(PALETTE))]
+    points = tuple(Point(label=label, x=int(label), y=0.5) for label in labels)
+    curves = tuple(Curve(label=label, x=(1, 2), y=(0.5, 0.6)) for label in labels)
+    plane = Scatter(title="plane", x_name="x", y_name="y", points=points)
+    lines = Lines(title="lines", x_name="x", y_name="y", curves=curves)
+    figure = draw(only(lines, plane))
+    looks = [(line.get_color(), line.get_marker()) for line in axes_of(figure, "plane").lines[1:]]
+    assert len(set(looks)) == len(labels)
+    assert looks == [(line.get_color(), line.get_marker()) for line in axes_of(figure, "lines").lines]
 
 
 def test_a_label_looks_the_same_in_all_panels_and_once_in_the_legend(figure: Figure) -> None:

@@ -122,7 +122,7 @@ def draw_lines(axes: Axes, panel: Lines, series: Styles, references: Styles) -> 
             continue
         index = series[curve.label]
         colour = _cycle(PALETTE, index)
-        marker = _cycle(MARKERS, index) if len(curve.x) <= 16 else None
+        marker = _marker(index) if len(curve.x) <= 16 else None
         dash = DASHES[index // len(PALETTE) % len(DASHES)] if marker else _cycle(DASHES, index)
         [handles[curve.label]] = axes.plot(
             curve.x, curve.y, color=colour, linewidth=1.2, linestyle=dash, marker=marker, markersize=3.2
@@ -184,10 +184,9 @@ def draw_scatter(axes: Axes, panel: Scatter, series: Styles) -> dict[str, Handle
         index = series[point.label]
         colour = _cycle(PALETTE, index)
         fill = colour if point.label in panel.front else GROUND
-        marker = _cycle(MARKERS, index + index // len(MARKERS))  # no two of 64 have the same colour and marker
         axes.errorbar(point.x, point.y, point.y_error, point.x_error, fmt="none", ecolor=colour, elinewidth=0.7)
         [handles[point.label]] = axes.plot(
-            point.x, point.y, color=colour, linestyle="", marker=marker, markersize=4.5, markerfacecolor=fill
+            point.x, point.y, color=colour, linestyle="", marker=_marker(index), markersize=4.5, markerfacecolor=fill
         )
     axes.grid(visible=True)
     axes.set_axisbelow(True)
@@ -254,6 +253,11 @@ def _is_dark(scale: Scale, value: float) -> bool:
     norm, colours = scale
     red, green, blue, _ = colours(float(norm(value)))
     return 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2 < 0.18
+
+
+def _marker(index: int) -> str:
+    """No two of 64 series have the same colour and marker."""
+    return _cycle(MARKERS, index + index // len(PALETTE))
 
 
 def _cycle(kinds: Sequence[T], index: int) -> T:
