@@ -14,8 +14,9 @@ from torch import nn
 from mtlbench.data.store import SPLITS, Store
 from mtlbench.experiment.build import fill
 from mtlbench.experiment.data import locate, stored
+from mtlbench.experiment.device import resolve_device
 from mtlbench.experiment.errors import ConfigError
-from mtlbench.experiment.objects import build_losses, build_model, configured_ranking, resolve_device
+from mtlbench.experiment.objects import build_losses, build_model, configured_ranking
 from mtlbench.experiment.plain import read_plain
 from mtlbench.experiment.sanity import SuspiciousMetricsWarning, suspicious
 from mtlbench.files import writing

@@ -17,6 +17,7 @@ from mtlbench.data.store import Store
 from mtlbench.experiment.build import build, fill
 from mtlbench.experiment.check import check_config
 from mtlbench.experiment.data import Data, locate, stored
+from mtlbench.experiment.device import resolve_device
 from mtlbench.experiment.identity import code_version, run_identity
 from mtlbench.experiment.memory import forget_peak, peak_mb
 from mtlbench.experiment.objects import (
@@ -25,7 +26,6 @@ from mtlbench.experiment.objects import (
     check_model_size,
     configured_optimizers,
     configured_ranking,
-    resolve_device,
 )
 from mtlbench.experiment.sanity import SuspiciousMetricsWarning, selected_validation, suspicious
 from mtlbench.experiment.size import memory_errors
