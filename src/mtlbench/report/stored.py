@@ -1,6 +1,7 @@
 """Measured tables and figures as JSON files, so that reports can be made of them later, elsewhere, without any run."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -63,7 +64,8 @@ def find_stored(folder: Path, names: Sequence[str] = ()) -> tuple[list[TableResu
     there = sorted(path.stem for path in folder.glob("*.json"))
     if not there:
         raise ValueError(
-            f"{folder} holds no tables or figures (*.json); mtlbench reproduce <name> --to {folder} writes them"
+            f"{folder} holds no tables or figures (*.json); "
+            f"mtlbench reproduce <name> --to {shlex.quote(str(folder))} writes them"
         )
     if strange := [name for name in names if name not in there]:
         raise ValueError(f"{folder} has no table or figure {', '.join(strange)}; it has {', '.join(there)}")
@@ -86,4 +88,5 @@ def _by_paper(result: TableResult | FigureResult) -> tuple[str, bool, str]:
 
 
 def _again(path: Path) -> str:
-    return f"mtlbench reproduce {path.stem} --to {path.parent} writes it anew and runs nothing that is finished"
+    command = shlex.join(["mtlbench", "reproduce", path.stem, "--to", str(path.parent)])
+    return f"{command} writes it anew and runs nothing that is finished"

@@ -1,5 +1,6 @@
 """What happens at the tracking server before anything is run: it gets what it lacks, and gives what others finished."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,7 +46,7 @@ def exchange(missing: Sequence[PlannedRun], *, only_ask: bool = False) -> dict[s
         leave_alone(uri)
         tqdm.write(
             f"{error}\nThe tables are made of what is here and nothing is sent. Later: the same command again, or "
-            f"mtlbench sync run.folder={runs} run.tracker.uri={public(uri)}",
+            + shlex.join(["mtlbench", "sync", f"run.folder={runs}", f"run.tracker.uri={public(uri)}"]),
             file=sys.stderr,
         )
         return {}
