@@ -1,12 +1,15 @@
 """The command line as a person meets it: real processes, exit statuses, one short message and no traceback."""
 
+import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
 import warnings
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -37,11 +40,23 @@ def mtlbench(*words: str, folder: Path, **environment: str) -> subprocess.Comple
     )
 
 
+def typed(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """The same in this process, which need not import everything again."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(), redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(folder)
+        patch.setattr(warnings, "showwarning", warnings.showwarning)  # main sets them
+        patch.setattr(sys, "excepthook", sys.excepthook)
+        warnings.simplefilter("default", UserWarning)
+        code = main(list(words))
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
+
+
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one small finished run in it."""
     folder = tmp_path_factory.mktemp("workplace")
-    done = mtlbench("train", *SMALL, folder=folder)
+    done = typed("train", *SMALL, folder=folder)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -57,25 +72,30 @@ def test_help_is_immediate_and_imports_nothing_heavy(tmp_path: Path):
     elapsed = time.perf_counter() - began
     assert done.returncode == 0
     assert all(f"  {command}" in done.stdout for command in COMMANDS)
+    assert max(map(len, done.stdout.splitlines())) <= 80
     assert elapsed < 2, "a start of the interpreter, not of torch"
     code = (
-        "import sys, mtlbench.cli as c; c.main(['--help']); "
-        "print(sorted({'torch', 'mlflow', 'hydra', 'pandas', 'numpy'} & set(sys.modules)), file=sys.stderr)"
+        "import contextlib, io, sys, mtlbench.cli as c\n"
+        "with contextlib.redirect_stdout(io.StringIO()):\n"
+        "    for command in ('--help', *(f'{name} --help' for name in c.COMMANDS)): c.main(command.split())\n"
+        "print(*{'torch', 'mlflow', 'hydra', 'pandas', 'numpy'} & set(sys.modules))"
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert loaded.stderr.strip() == "[]"
+    assert loaded.stdout.strip() == ""
 
 
 @pytest.mark.parametrize("command", list(COMMANDS))
 def test_every_command_has_help(tmp_path: Path, command: str):
-    done = mtlbench(command, "--help", folder=tmp_path)
+    done = typed(command, "--help", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "usage: mtlbench" in done.stdout
+    assert f"Usage: mtlbench {command}" in done.stdout
+    assert f"  {COMMANDS[command]}\n" in done.stdout
+    assert command == "completion" or f"  mtlbench {command} " in done.stdout, "an example"
     assert list(tmp_path.iterdir()) == []
 
 
 def test_help_of_train_names_every_choice_of_every_group_and_says_what_it_is(tmp_path: Path):
-    text = mtlbench("train", "--help", folder=tmp_path).stdout
+    text = typed("train", "--help", folder=tmp_path).stdout
     found = 0
     for group in GROUPS:
         assert f"{group}: " in text
@@ -88,7 +108,7 @@ def test_help_of_train_names_every_choice_of_every_group_and_says_what_it_is(tmp
 
 
 WRONG = [
-    ("trian", "no such command: trian (did you mean train?)"),
+    ("trian", "no such command: trian; did you mean train?"),
     ("train model=memo", "model=memo: no such model; did you mean mmoe?"),
     ("train modle=mmoe", "no such group or key: 'modle'. Did you mean 'model'?"),
     ("train trainer.epoch=3", "no such group or key: 'trainer.epoch'. Did you mean 'trainer.epochs'?"),
@@ -113,7 +133,7 @@ WRONG = [
     ("train seed=-1", "seed: -1: input should be greater than or equal to 0"),
     ("train run.threads=0", "run.threads: 0: input should be greater than or equal to 1"),
     ("train dataset.min_count=0", "dataset.min_count: 0: input should be greater than or equal to 1"),
-    ("train dataset.raw=2017", "dataset.raw: 2017 is not of type str | None"),
+    ("train dataset=census dataset.raw=2017", "raw files of 'census' missing or empty in"),
     ("train optimizer.sparse=true", "torch's Adam takes dense gradients only"),
     ("train optimizer.sparse=true optimizer.embedding._target_=torch.optim.AdamW", "does not support sparse gradients"),
     ("train optimizer.embedding.lr=0.0", "optimizer.embedding.lr is 0.0; allowed: above 0"),
@@ -152,12 +172,13 @@ WRONG = [
     ("train trainer=[1.5]", "trainer=[1.5]: no such trainer"),
     ("train model=null", "model=None: no such model"),
     ("train seed=0,1", "'seed=0,1' has several values. For one run each: mtlbench train -m seed=0,1"),
-    ("train seed=range(3)", "For one run each: mtlbench train -m seed=range(3)"),
+    ("train seed=range(3)", "For one run each: mtlbench train -m 'seed=range(3)'"),
     ("train model=mmoe,ple", "'model=mmoe,ple' has several values. For one run each: mtlbench train -m model=mmoe,ple"),
     ("train dataset.tasks=a,b", "for a list: dataset.tasks=[a,b]"),
     ("prepare dataset=census,aliccp", "'dataset=census,aliccp' has several values. Give one"),
-    ("train --model=mmoe", "unrecognized arguments: --model=mmoe; did you mean model=mmoe?"),
-    ("train --cfg foo", "argument --cfg/-c: invalid choice: 'foo'"),
+    ("train --model=mmoe", "no such option: --model=mmoe; did you mean model=mmoe?"),
+    ("train --package", "option '--package' requires an argument. See `mtlbench train --help`"),
+    ("train --cfg foo", "invalid value for '-c' / '--cfg': 'foo' is not one of 'job', 'hydra', 'all'"),
     ("prepare --dataset=census", "no such option: --dataset=census; did you mean dataset=census?"),
     ("train +optimizer.dense={lr:1}", "keys are neither added nor removed, only set. Write optimizer.dense=<value>."),
     ("train model=dnn model.expert=4", "model=dnn has no key 'model.expert'. Did you mean 'profile.experts'?"),
@@ -167,7 +188,7 @@ WRONG = [
     ("train trainer.patience=0", "trainer.patience is 0; allowed: 1 or more, or null"),
     ("train trainer.rows=-5", "trainer.rows is -5; allowed: 1 or more, or null"),
     ("train ~model", "keys are neither added nor removed, only set."),
-    ("ui port=abc", "port is 'abc'; allowed: 1 to 65535"),
+    ("ui port=abc", "'--port': 'abc' is not a valid integer"),
     ("sync run.folder=nowhere", "there is no folder nowhere"),
     ("train run.tracker=none", "choose it with tracker=mlflow|none"),
     ("train seed=[0", "cannot read 'seed=[0'"),
@@ -175,6 +196,34 @@ WRONG = [
     ("evaluate abc", "begins the name of 0 runs"),
     ("show abc", "begins the name of 0 runs"),
     ("evaluate abc splt=test", "unknown 'splt=test'"),
+    ("train dataset.raw=[2017]", "dataset.raw: [2017] is not of type str | None"),
+    ("evaluate abc valid", "unknown 'valid'; allowed: run.folder=, run.device="),
+    ("evaluate abc split valid --predictions x", "unknown 'split'"),
+    ("evaluate abc --split vaild", "'vaild' is not one of 'train', 'valid', 'test'"),
+    ("evaluate abc split=vaild", "'vaild' is not one of 'train', 'valid', 'test'"),
+    ("evaluate abc --predicitons p.parquet", "no such option: --predicitons; did you mean --predictions?"),
+    ("evaluate", "missing argument 'RUN'. See `mtlbench evaluate --help`"),
+    ("list runs --json", "no such option: --json"),
+    ("list runs bogus=1", "unknown 'bogus=1'; allowed: run.folder="),
+    ("list models run.folder=runs", "unknown 'run.folder=runs'; allowed: no overrides"),
+    ("list runs models", "list runs stands alone"),
+    ("list bogus", "nothing is called 'bogus'. There are: models, datasets, optimizers, virtual_gradients, losses,"),
+    ("list losss", "nothing is called 'losss'; did you mean losses?"),
+    ("show abc --split valid", "no such option: --split"),
+    ("show abc valid", "unknown 'valid'"),
+    ("prepare censsus", "'censsus' is not of the form key=value"),
+    ("sync runs", "'runs' is not of the form key=value"),
+    ("doctor --json", "no such option: --json"),
+    ("ui --prot 5001", "no such option: --prot; did you mean --port?"),
+    ("ui --port 70000", "70000 is not in the range 1<=x<=65535"),
+    ("score a b c", "unexpected extra argument"),
+    ("report a --form x", "no such option: --form; did you mean --from?"),
+    ("export abc --rows 0", "0 is not in the range x>=1"),
+    ("reproduce census_mmoe --scale nan", "--scale is nan; allowed: above 0, at most 1"),
+    ("reproduce census_mmo --dry-run", "no table or figure 'census_mmo'; did you mean census_mmoe?"),
+    ("completion tcsh", "'tcsh' is not one of 'bash', 'zsh', 'fish'"),
+    ("simulate dataset=census row=9", "no such group or key: 'row'. Did you mean 'rows'?"),
+    ("train --multi-run seed=0,1", "no such option: --multi-run; did you mean --multirun?"),
 ]
 
 
@@ -206,7 +255,7 @@ def test_a_mistake_in_a_real_process(tmp_path: Path):
 
 
 def test_a_run_ends_on_a_readable_result(workplace: Path):
-    done = mtlbench("train", *SMALL, folder=workplace)
+    done = typed("train", *SMALL, folder=workplace)
     assert done.returncode == 0
     for words in ("SIMULATED DATA", "AUC", "of a constant", "its ceiling", "rows/s in training", "nothing was trained"):
         assert words in done.stdout
@@ -221,7 +270,7 @@ def test_nothing_but_data_and_runs_is_left_in_the_folder(workplace: Path):
 
 def test_evaluate_gives_the_runs_own_numbers(workplace: Path):
     run = only_run(workplace)
-    done = mtlbench("evaluate", run.name[:6], "predictions=p.parquet", folder=workplace)
+    done = typed("evaluate", run.name[:6], "predictions=p.parquet", folder=workplace)
     assert done.returncode == 0, done.stderr
     result = json.loads((run / "result.json").read_text())
     assert f"{result['metrics']['test/income/auc']:.4f}" in done.stdout
@@ -238,34 +287,54 @@ def test_evaluate_gives_the_runs_own_numbers(workplace: Path):
 
 def test_list_and_show(workplace: Path):
     run = only_run(workplace)
-    assert run.name in mtlbench("list", "runs", folder=workplace).stdout
-    assert "finished" in mtlbench("list", "runs", folder=workplace).stdout
-    assert "shared_bottom" in mtlbench("list", "models", folder=workplace).stdout
-    assert "never_married" in mtlbench("show", run.name, folder=workplace).stdout
-    assert "experts: 4" in mtlbench("show", "model=mmoe", folder=workplace).stdout
-    shown = mtlbench("show", *SMALL[1:4], folder=workplace).stdout
+    assert run.name in typed("list", "runs", folder=workplace).stdout
+    assert "finished" in typed("list", "runs", folder=workplace).stdout
+    assert "shared_bottom" in typed("list", "models", folder=workplace).stdout
+    assert "never_married" in typed("show", run.name, folder=workplace).stdout
+    assert "experts: 4" in typed("show", "model=mmoe", folder=workplace).stdout
+    shown = typed("show", *SMALL[1:4], folder=workplace).stdout
     assert "SIMULATED DATA" in shown
     assert "embedding table" in shown
     assert "positive for both" in shown
 
 
+def test_runs_are_listed_and_shown_without_torch(workplace: Path):
+    heavy = {"torch", "mlflow", "hydra", "omegaconf", "pandas", "numpy", "matplotlib", "sklearn"}
+    for words in (["list", "runs"], ["show", only_run(workplace).name], ["list", "datasets", "tables"]):
+        code = f"import sys; from mtlbench.cli import main; main({words}); print('slow:', *{heavy} & set(sys.modules))"
+        done = subprocess.run([sys.executable, "-c", code], cwd=workplace, capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1].split() == ["slow:"], words
+        assert len(done.stdout.splitlines()) > 3
+
+
+@pytest.mark.parametrize("words", [["split=valid"], ["--split", "valid"], ["--split=valid", "run.folder='runs'"]])
+def test_evaluate_scores_the_split_that_is_asked_for(workplace: Path, words: list[str]):
+    name = only_run(workplace).name
+    done = typed("evaluate", name, *words, "--predictions", "of=valid (1).parquet", folder=workplace)
+    assert done.returncode == 0, done.stderr
+    assert "valid split" in done.stdout
+    assert "predictions in of=valid (1).parquet" in done.stdout
+    assert (workplace / "of=valid (1).parquet").exists()
+    (workplace / "of=valid (1).parquet").unlink()
+
+
 def test_starting_over_gives_the_same_bits(workplace: Path):
     run = only_run(workplace)
     before = json.loads((run / "result.json").read_text())
-    assert mtlbench("train", *SMALL, "run.fresh=true", folder=workplace).returncode == 0
+    assert typed("train", *SMALL, "run.fresh=true", folder=workplace).returncode == 0
     after = json.loads((run / "result.json").read_text())
     assert after["metrics"] == before["metrics"]
     assert after["finished"] != before["finished"] or after["seconds"] != before["seconds"]
 
 
 def test_auto_warns_that_the_data_are_simulated(tmp_path: Path):
-    done = mtlbench("train", *[word for word in SMALL if "source" not in word], folder=tmp_path)
+    done = typed("train", *[word for word in SMALL if "source" not in word], folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "! SIMULATED DATA: no raw files of 'census'" in done.stderr
 
 
 def test_a_sweep_goes_on_after_a_failed_run_and_reports_it(tmp_path: Path):
-    done = mtlbench("train", "-m", *SMALL, "trainer.batch_size=0,256", "seed=0,1", folder=tmp_path)
+    done = typed("train", "-m", *SMALL, "trainer.batch_size=0,256", "seed=0,1", folder=tmp_path)
     assert done.returncode == 2
     assert done.stderr.count("trainer.batch_size is 0") == 3  # each of the two, and at the end
     assert len(list((tmp_path / "runs").glob("*/result.json"))) == 2
@@ -295,34 +364,50 @@ def test_ctrl_c_saves_marks_the_run_and_exits_130_and_the_same_command_goes_on(t
     assert not (run.parent / "result.json").exists()
 
 
-def test_completion_knows_commands_groups_choices_and_keys(tmp_path: Path):
-    def completed(line: str) -> list[str]:
-        return mtlbench("complete", folder=tmp_path, COMP_LINE=line, COMP_POINT=str(len(line))).stdout.split()
-
-    assert completed("mtlbench tr") == ["train"]
-    assert "model=" in completed("mtlbench train mod")
-    assert "model=mmoe" in completed("mtlbench train model=mm")
-    assert "trainer.epochs=" in completed("mtlbench train trainer.epo")
-    assert completed("mtlbench doctor x") == []
-
-
 def test_doctor_says_what_is_there(tmp_path: Path):
-    done = mtlbench("doctor", "tracker=none", folder=tmp_path)
+    done = typed("doctor", "tracker=none", folder=tmp_path)
     assert done.returncode == 0, done.stdout
     for words in ("torch", "device", "threads", "store", "tracker"):
         assert words in done.stdout
 
 
 def test_simulate_writes_a_folder_that_train_reads_as_simulated(tmp_path: Path):
-    done = mtlbench("simulate", "dataset=census", "rows=3000", "to=made", folder=tmp_path)
+    done = typed("simulate", "dataset=census", "rows=3000", "to=made", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "made" / "simulated.json").exists()
-    again = mtlbench("simulate", "dataset=census", "rows=3000", "to=made", folder=tmp_path)
+    again = typed("simulate", "dataset=census", "rows=3000", "to=made", folder=tmp_path)
     assert (again.returncode, "made exists" in again.stderr) == (2, True)
     words = [word for word in SMALL if "source" not in word and "simulator" not in word]
-    trained = mtlbench("train", *words, "dataset.raw=made", folder=tmp_path)
+    trained = typed("train", *words, "dataset.raw=made", folder=tmp_path)
     assert trained.returncode == 0, trained.stderr
     assert "SIMULATED DATA" in trained.stdout
+
+
+def test_a_path_is_read_as_it_is_written_by_every_command(tmp_path: Path):
+    """Paths with signs of Hydra's grammar; in quotes or not, and in the command that `simulate` prints."""
+    runs, raw = "runs of/day=3, it's (old)", "raw=1 [x]"
+    made = typed("simulate", "dataset=census", "rows=3000", f"to={raw}", folder=tmp_path)
+    assert made.returncode == 0, made.stderr
+    pasted = shlex.split(made.stdout.splitlines()[-1].removeprefix("use it: "))
+    assert pasted == ["mtlbench", "train", "dataset=census", f"dataset.raw={raw}"]
+    words = [word for word in SMALL if "source" not in word and "simulator" not in word]
+    trained = typed(*pasted[1:], *words, f"run.folder={runs}", "run.data='my data'", folder=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    assert (tmp_path / "my data" / "store").is_dir()
+    (name,) = (path.parent.name for path in (tmp_path / runs).glob("*/result.json"))
+    for command in (["list", "runs"], ["show", name], ["evaluate", name], ["sync", "tracker=none"]):
+        for quote in ("", '"'):
+            done = typed(*command, f"run.folder={quote}{runs}{quote}", folder=tmp_path)
+            assert "census" in done.stdout or "tracker=none sends nothing" in done.stderr, command
+    listed = typed("list", "runs", "run.folder=2017", folder=tmp_path)
+    assert listed.stdout == "no runs in 2017; `mtlbench train` makes some\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script_of_that_shell(tmp_path: Path, shell: str):
+    done = typed("completion", shell, folder=tmp_path)
+    assert done.returncode == 0
+    assert f"_MTLBENCH_COMPLETE={shell}_complete" in done.stdout
 
 
 def test_two_processes_do_not_train_the_same_run(tmp_path: Path):

@@ -1,6 +1,9 @@
 """Tables of results, as text."""
 
-from mtlbench.cli.render import metrics_text
+import shlex
+from pathlib import Path
+
+from mtlbench.cli.render import metrics_text, ui_command
 
 
 def test_a_table_shows_what_was_measured_and_what_was_not():
@@ -18,3 +21,9 @@ def test_a_table_shows_what_was_measured_and_what_was_not():
         "  test/weighted_uauc: 0.6250",
         "  undefined: test/buy/gauc: all 9 groups hold labels of one class only",
     ]
+
+
+def test_the_command_that_opens_the_runs_can_be_pasted():
+    tracker = {"uri": None, "experiment": "mtlbench"}
+    assert ui_command(tracker, Path("runs")) == "mtlbench ui"
+    assert shlex.split(ui_command(tracker, Path("runs of (mine)")))[2:] == ["run.folder=runs of (mine)"]

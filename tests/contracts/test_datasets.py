@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from sklearn.metrics import roc_auc_score
 
 from mtlbench.cli.compose import compose
-from mtlbench.cli.show import store_text
+from mtlbench.cli.store import store_text
 from mtlbench.data.store import SPLITS, Store
 from mtlbench.experiment.build import build
 from mtlbench.experiment.data import Data, locate, simulated, stored

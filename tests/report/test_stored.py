@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mtlbench.cli.report import run
-from mtlbench.cli.reproduce import run as reproduce
+from mtlbench.cli import main
 from mtlbench.report.figure import FigureResult
 from mtlbench.report.result import TableResult
 from mtlbench.report.stored import find_stored, read_stored, stored_text
@@ -80,10 +79,10 @@ def test_the_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixtu
     (tmp_path / "made_up.json").write_text(stored_text(example()))
     target = tmp_path / "deep" / "page.html"
     (tmp_path / "made_fig1.json").write_text(stored_text(drawing()))
-    assert run(["--from", str(tmp_path), "--to", str(target)]) == 0
+    assert main(["report", "--from", str(tmp_path), "--to", str(target)]) == 0
     assert "1 table and 1 figure: " in capsys.readouterr().err
     assert "embedding width" in target.read_text(encoding="utf-8")
-    assert run(["made_up", "--from", str(tmp_path), "--to", str(target)]) == 0
+    assert main(["report", "made_up", "--from", str(tmp_path), "--to", str(target)]) == 0
     assert "Made up &amp;" in target.read_text(encoding="utf-8")
     assert "1 table: " in capsys.readouterr().err
     assert json.loads((tmp_path / "made_up.json").read_text())["format"] == 2
@@ -94,7 +93,7 @@ def test_reproduce_stores_its_tables_and_writes_the_page(tmp_path: Path, monkeyp
     monkeypatch.setattr("mtlbench.reproduce.execute.execute", lambda runs, processes: {})
     places = [f"run.data={tmp_path}", f"run.folder={tmp_path / 'runs'}", "tracker=none"]
     words = ["census_mmoe", "--scale", "0.01", "--rows", "MMoE,Single-Task", "--to", str(tmp_path / "tables"), *places]
-    assert reproduce(words) == 0
+    assert main(["reproduce", *words]) == 0
     names = {path.name for path in (tmp_path / "tables").iterdir()}
     assert names == {*(f"census_mmoe.{ending}" for ending in ("md", "tex", "csv", "json")), "report.html"}
     [result], _ = find_stored(tmp_path / "tables")

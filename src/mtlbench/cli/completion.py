@@ -1,46 +1,124 @@
-"""``mtlbench completion bash``: a script for the shell, and the answers that it asks for at each key press."""
+"""``mtlbench completion``: a script for bash, zsh or fish, and the answers that it asks for at each press of Tab."""
 
 import os
-import shlex
-import sys
+import re
 
-from mtlbench.cli import COMMANDS
+import click
+from click.shell_completion import (
+    BashComplete,
+    CompletionItem,
+    FishComplete,
+    ZshComplete,
+    add_completion_class,
+    get_completion_class,
+    split_arg_string,
+)
 
-SCRIPT = """_mtlbench() {
-    local IFS=$'\\n'
-    COMPREPLY=( $(COMP_LINE="$COMP_LINE" COMP_POINT="$COMP_POINT" mtlbench complete 2>/dev/null) )
+from mtlbench.cli.arguments import Command
+
+_BASH = r"""%(complete_func)s() {
+    mapfile -t COMPREPLY < <(COMP_LINE=$COMP_LINE COMP_POINT=$COMP_POINT COMP_WORDBREAKS=$COMP_WORDBREAKS \
+        %(complete_var)s=bash_complete "$1" 2>/dev/null)
+    [[ $COMPREPLY ]] || COMPREPLY=()
+    [[ ${#COMPREPLY[@]} -eq 1 && $COMPREPLY == *[=/.] ]] && compopt -o nospace
 }
-complete -o nospace -o default -F _mtlbench mtlbench
+complete -F %(complete_func)s %(prog_name)s
 """
 
-USAGE = """usage: mtlbench completion bash
-
-Prints a script; `eval "$(mtlbench completion bash)"` in ~/.bashrc completes commands, groups, choices and keys.
+_ZSH = r"""#compdef %(prog_name)s
+%(complete_func)s() {
+    local -a whole begun
+    local word
+    for word in ${(f)"$(COMP_WORDS=$words[1,CURRENT] COMP_CWORD=$((CURRENT-1)) \
+        %(complete_var)s=zsh_complete $words[1] 2>/dev/null)"}; do
+        [[ $word == *[=/.] ]] && begun+=($word) || whole+=($word)
+    done
+    compadd -U -V unsorted -a whole
+    compadd -U -V unsorted -S '' -a begun
+}
+if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
+    %(complete_func)s "$@"
+else
+    compdef %(complete_func)s %(prog_name)s
+fi
 """
 
-WITH_KEYS = {"train": "train", "prepare": "train", "show": "train", "simulate": "simulate"}
+_FISH = r"""function %(complete_func)s
+    %(complete_var)s=fish_complete COMP_WORDS=(commandline -cp) COMP_CWORD=(commandline -t) %(prog_name)s 2>/dev/null
+end
+complete --no-files --command %(prog_name)s --arguments "(%(complete_func)s)"
+"""
 
 
-def run(arguments: list[str]) -> int:
-    print(SCRIPT if arguments in ([], ["bash"]) else USAGE, end="")
-    return 0
+@add_completion_class
+class _Bash(BashComplete):
+    """bash replaces what stands behind the last ``=`` or ``:`` only, where click's own class gives whole words."""
+
+    source_template = _BASH
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        line = os.environ["COMP_LINE"][: int(os.environ["COMP_POINT"])]
+        word, part, self._quote = _last_word(line, os.environ["COMP_WORDBREAKS"])
+        self._kept = len("".join(split_arg_string(line[word:part])))
+        return split_arg_string(line[:word])[1:], "".join(split_arg_string(line[word:]))
+
+    def format_completion(self, item: "CompletionItem[str]") -> str:
+        text = item.value[self._kept :]
+        return text if self._quote else re.sub(r"[^\w/.,:=@%+-]", r"\\\g<0>", text)
 
 
-def complete() -> int:
-    """Print what can stand at the end of ``COMP_LINE``, one possibility a line."""
-    line = os.environ.get("COMP_LINE", "")[: int(os.environ.get("COMP_POINT", "100000"))]
-    words = line.split(" ")[1:]
-    if len(words) <= 1:
-        print("\n".join(name + " " for name in COMMANDS if name.startswith(words[0] if words else "")))
-        return 0
-    if words[0] not in WITH_KEYS:
-        return 0
-    import hydra
+@add_completion_class
+class _Zsh(ZshComplete):
+    source_template = _ZSH
 
-    from mtlbench.cli.choices import conf_folder
+    def format_completion(self, item: "CompletionItem[str]") -> str:
+        return item.value
 
-    os.environ["COMP_LINE"] = shlex.join(["mtlbench"]) + " " + " ".join(words[1:])
-    os.environ["COMP_POINT"] = str(len(os.environ["COMP_LINE"]))
-    sys.argv = ["mtlbench", "-sc", "query=bash"]
-    hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=WITH_KEYS[words[0]])(lambda _: None)()
-    return 0
+
+@add_completion_class
+class _Fish(FishComplete):
+    source_template = _FISH
+
+    def format_completion(self, item: "CompletionItem[str]") -> str:
+        return f"{item.value}\t{item.help}" if item.help else item.value
+
+
+def _last_word(line: str, breaks: str) -> tuple[int, int, str]:
+    """Where the last word of a command line begins, where the part that bash replaces, and an open quotation mark."""
+    word = part = 0
+    quote, escaped = "", False
+    for end, character in enumerate(line, start=1):
+        if escaped:
+            escaped = False
+        elif character == "\\" and quote != "'":
+            escaped = True
+        elif character == quote:
+            quote, part = "", end
+        elif quote:
+            continue
+        elif character in "'\"":
+            quote, part = character, end
+        elif character in " \t\n":
+            word = part = end
+        elif character in breaks:
+            part = end
+    return word, part, quote
+
+
+@click.command(cls=Command)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), default="bash")
+def command(shell: str) -> None:
+    """Print a script that completes words at a press of Tab.
+
+    It completes commands, options, groups, choices, keys, runs, tables, figures and files.
+
+    \b
+      eval "$(mtlbench completion bash)"      in ~/.bashrc
+      eval "$(mtlbench completion zsh)"       in ~/.zshrc, behind compinit
+      mtlbench completion fish | source       in ~/.config/fish/config.fish
+    """
+    from mtlbench.cli import VARIABLE, commands
+
+    shell_class = get_completion_class(shell)
+    assert shell_class is not None
+    print(shell_class(commands, {}, "mtlbench", VARIABLE).source(), end="")

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-import typing
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -13,14 +13,11 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from mtlbench.cli.choices import GROUPS, choices, conf_folder
+from mtlbench.cli.choices import GROUPS, INSTRUCTION, choices, conf_folder, default_values
 from mtlbench.experiment.errors import ConfigError
-
-INSTRUCTION = r"_\w+_"
-"""Keys that are for Hydra: ``_target_``, ``_partial_``."""
 
 
 def compose(overrides: list[str], name: str = "train") -> DictConfig:
@@ -89,7 +86,7 @@ def refuse_overrides(overrides: list[str], name: str = "train", *, sweep: bool |
         ConfigError: such an override, or one that cannot be parsed.
     """
     for text in overrides:
-        override = _parsed(text)
+        override = parse_override(text)
         forced = override.is_add() or override.is_force_add() or override.is_delete()
         key = override.key_or_group
         if override.is_delete() or (forced and key not in GROUPS and not key.startswith("hydra")):
@@ -107,10 +104,12 @@ def refuse_overrides(overrides: list[str], name: str = "train", *, sweep: bool |
                     raise ConfigError(_no_choice(key, str(choice)))
 
 
-def _parsed(text: str) -> Override:
-    if text.startswith("-"):
-        bare = text.lstrip("-")
-        raise ConfigError(f"no such option: {text}" + (f"; did you mean {bare}?" if "=" in bare else ""))
+def parse_override(text: str) -> Override:
+    """``key=value`` and its relatives, parsed by Hydra.
+
+    Raises:
+        ConfigError: not of that form.
+    """
     if "=" not in text and not text.startswith("~"):
         meant = [f"{group}={text}" for group in GROUPS if text in choices(group)]
         hint = f"; did you mean {meant[0]}?" if meant else ", as in model=mmoe or seed=1"
@@ -134,8 +133,12 @@ def _values(override: Override) -> list[Any]:
 
 def _several_values(text: str, name: str, overrides: list[str], *, sweepable: bool) -> str:
     key, _, value = text.partition("=")
-    remedies = [f"one run each: mtlbench train -m {text}"] if sweepable else []
-    if isinstance(OmegaConf.select(_unchanged(name, overrides), key), ListConfig):
+    remedies = [f"one run each: mtlbench train -m {shlex.quote(text)}"] if sweepable else []
+    values = _defaults(name, overrides)
+    default = values.get(key)
+    if isinstance(default, str):  # perhaps a reference
+        default = values.get(default.strip("${}"))
+    if isinstance(default, list):
         remedies.append(f"a list: {key}=[{value}]")
     return f"'{text}' has several values. " + (f"For {', for '.join(remedies)}" if remedies else "Give one")
 
@@ -156,7 +159,7 @@ def _no_key(key: str, overrides: list[str], name: str) -> str:
     """Which choice of a group lacks a key: under ``-m``, a key may exist for some of the choices only."""
     group = key.partition(".")[0]
     chosen = [text for text in overrides if text.startswith(f"{group}=")]
-    for choice in _values(_parsed(chosen[-1])) if group in GROUPS and chosen else []:
+    for choice in _values(parse_override(chosen[-1])) if group in GROUPS and chosen else []:
         keys = _keys(name, [*overrides, f"{group}={choice}"])
         if key not in keys:
             return f"{group}={choice} has no key '{key}'." + _nearest(key, keys)
@@ -189,28 +192,11 @@ def _nearest(key: str, candidates: list[str]) -> str:
 
 def _keys(name: str, overrides: list[str]) -> list[str]:
     """Every dotted key that can be set, given the choices of groups."""
-    return list(_flat(_unchanged(name, overrides), ""))
+    return list(_defaults(name, overrides))
 
 
-def _unchanged(name: str, overrides: list[str]) -> DictConfig:
-    """The configuration that the chosen groups give, without other overrides; of several choices, with the first."""
-    chosen: dict[str, str] = {}
-    for text in overrides:
-        override = _parsed(text)
-        group = override.key_or_group
-        names = [value for value in _values(override) if value in choices(group)] if group in GROUPS else []
-        if names:
-            chosen[group] = f"{group}={names[0]}"
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return hydra.compose(name, list(chosen.values()))
-
-
-def _flat(node: DictConfig, prefix: str) -> Iterator[str]:
-    for key in typing.cast(list[str], list(node)):
-        if re.fullmatch(INSTRUCTION, key):
-            continue
-        yield prefix + key
-        inner = node._get_node(key)
-        if OmegaConf.is_dict(inner) and not inner._is_none():  # pyright: ignore[reportOptionalMemberAccess,reportAttributeAccessIssue]
-            yield from _flat(typing.cast(DictConfig, inner), f"{prefix}{key}.")
+def _defaults(name: str, overrides: list[str]) -> dict[str, Any]:
+    """Keys and default values that the chosen groups give; of several choices, those of the first."""
+    parsed = [override for override in map(parse_override, overrides) if override.key_or_group in GROUPS]
+    named = [(override.key_or_group, [str(value) for value in _values(override)]) for override in parsed]
+    return default_values(name, {group: names[0] for group, names in named if names and names[0] in choices(group)})

@@ -1,112 +1,28 @@
 """``mtlbench doctor``: what is installed, what the machine offers, what can be reached."""
 
-import importlib.metadata
-import os
-import platform
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
+import click
 
-import psutil
-from omegaconf import DictConfig
-
-from mtlbench.cli.compose import compose
-
-PACKAGES = ("torch", "hydra-core", "omegaconf", "mlflow", "pandas", "pyarrow", "numpy", "scipy", "scikit-learn")
-EXTRAS = {
-    "export": "onnxruntime",
-    "parallel": "hydra-joblib-launcher",
-    "slurm": "hydra-submitit-launcher",
-    "balancing": "torchjd",
-    "bench": "torch-rechub",
-}
-"""A distribution that each extra installs."""
-USAGE = """usage: mtlbench doctor [run.folder=runs] [run.data=data] [run.tracker.uri=<uri>]
-
-Says what is installed, which device there is, whether the tracker can be reached, and whether the prepared stores are
-undamaged: their files are read whole (SHA-256: 0.7 s of CPU time per gigabyte). Exit status 1 where something is not in
-order.
-"""
+from mtlbench.cli import arguments
 
 
-def run(arguments: list[str]) -> int:
-    if "--help" in arguments or "-h" in arguments:
-        print(USAGE, end="")
-        return 0
-    config = compose(arguments)
+@click.command(cls=arguments.Command)
+@arguments.overrides()
+def command(overrides: list[str]) -> int:
+    """Check the installation, the device, stores and tracker.
+
+    The files of prepared stores are read whole (SHA-256: 0.7 s of CPU time per gigabyte). Exit status 1 where something
+    is not in order.
+
+    \b
+    Keys: run.folder=runs, run.data=data, run.tracker.uri
+    Example:
+      mtlbench doctor run.data=/data
+    """
+    from mtlbench.cli.checks import checks
+    from mtlbench.cli.compose import compose
+
     ok = True
-    for name, state, good in _checks(config):
+    for name, state, good in checks(compose(overrides)):
         ok = ok and good
         print(f"  {'ok' if good else 'NO':<4}{name:<18}{state}")
     return 0 if ok else 1
-
-
-def _checks(config: DictConfig) -> Iterator[tuple[str, str, bool]]:
-    """Name, state, and whether it is as it should be."""
-    from mtlbench.experiment.identity import code_version
-
-    yield "mtlbench", code_version(), True
-    yield "python", f"{platform.python_version()} on {platform.platform()}", True
-    for package in PACKAGES:
-        yield package, importlib.metadata.version(package), True
-    for extra, package in EXTRAS.items():
-        there = any(importlib.metadata.distributions(name=package))
-        yield f"extra {extra}", "installed" if there else "not installed; only needed for what the README says", True
-    yield from _machine(config)
-    yield _writable("store", Path(config.run.data))
-    yield from _stores(Path(config.run.data))
-    yield _writable("runs", Path(config.run.folder))
-    yield _tracker(config)
-
-
-def _machine(config: DictConfig) -> Iterator[tuple[str, str, bool]]:
-    import torch
-
-    from mtlbench.experiment.objects import resolve_device
-
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield "threads", f"{torch.get_num_threads()} of {cores} cores", True
-    yield "memory", f"{psutil.virtual_memory().available / 2**30:.1f} GiB available", True
-    device = resolve_device(config.run.device)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    yield "device", f"{device} ({name})", True
-    compiler = shutil.which("g++") or shutil.which("clang++")
-    yield "C++ compiler", compiler or "none; trainer.compile=true needs one (apt-get install g++)", True
-
-
-def _stores(data: Path) -> Iterator[tuple[str, str, bool]]:
-    """Every prepared store, each of its files compared with its manifest."""
-    from mtlbench.data.store import StoreError, open_store
-
-    for folder in sorted(data.glob("store/*/[!.]*")):
-        name = f"store {folder.parent.name}"
-        try:
-            files = open_store(folder).verify().manifest["files"]
-        except StoreError as error:
-            yield name, str(error), False
-        else:
-            size = sum(facts["bytes"] for facts in files.values()) / 2**30
-            yield name, f"{folder.name}, {size:.2f} GiB, {len(files)} files are what the manifest says", True
-
-
-def _writable(name: str, folder: Path) -> tuple[str, str, bool]:
-    above = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    free = shutil.disk_usage(above).free / 2**30
-    ok = os.access(above, os.W_OK)
-    return name, f"{folder.absolute()}, {free:.0f} GiB free" + ("" if ok else f"; {above} is not writable"), ok
-
-
-def _tracker(config: DictConfig) -> tuple[str, str, bool]:
-    if config.run.tracker.experiment is None:
-        return "tracker", "off", True
-    from mtlbench.tracking.connect import TrackingError, public, sqlite_path, tracking_uri
-    from mtlbench.tracking.tracker import check_server
-
-    uri = tracking_uri(config.run.tracker.uri, Path(config.run.folder))
-    if (path := sqlite_path(uri)) is not None and not path.exists():
-        return "tracker", f"{path} will be made by the first run", True
-    try:
-        check_server(uri)
-    except TrackingError as error:
-        return "tracker", str(error), False
-    return "tracker", f"{public(uri)} answers", True

@@ -1,4 +1,4 @@
-"""Keys that a user set and that nothing reads, so that their values change nothing."""
+"""Overrides without effect: keys that were set and that nothing reads."""
 
 import contextlib
 import typing

@@ -2,42 +2,38 @@
 
 from pathlib import Path
 
-from mtlbench.cli.choices import flags
-from mtlbench.cli.evaluate import find_run
-from mtlbench.experiment.errors import ConfigError
+import click
 
-USAGE = """usage: mtlbench export <run> [--to <folder>] [--split test|valid|train] [--rows <n>] [--no-onnx] [--log]
-                       [run.folder=runs]
-
-<run> is a run's folder, or the beginning of its name. Writes a folder that needs neither this machine nor mtlbench:
-an MLflow model (raw columns in, a probability per task out; vocabularies, scales and code inside, no pickle) and an
-ONNX graph of the network (ids in; needs the extra `export`). Both must give the run's own probabilities on the
-example's rows, otherwise nothing is written.
-
-  --to <folder>     default: exported/<run>
-  --split, --rows   which rows of the run's data become example.parquet, in raw form, beside the run's own
-                    probabilities; default: the first 200 of test
-  --no-onnx         the MLflow model alone
-  --log             also sends the folder to MLflow as a model of the run, where the run itself is sent to
-"""
+from mtlbench.cli import arguments
 
 
-def run(arguments: list[str]) -> int:
-    if not arguments or "--help" in arguments or "-h" in arguments:
-        print(USAGE, end="")
-        return 0 if arguments else 2
-    chosen, words = flags(arguments, values=("to", "split", "rows"), switches=("no-onnx", "log"))
-    name, runs = _run_of(words)
-    from mtlbench.cli.render import head_text
+@click.command(cls=arguments.Command)
+@arguments.run
+@arguments.path_option("--to", help="Folder to write; by default exported/<run>.")
+@arguments.split
+@click.option("--rows", type=click.IntRange(1), default=200, show_default=True, help="Rows of example.parquet.")
+@click.option("--no-onnx", is_flag=True, help="The MLflow model alone.")
+@click.option("--log", is_flag=True, help="Also send the folder to MLflow, as a model of the run.")
+@arguments.overrides(arguments.RUNS)
+def command(run: str, to: Path | None, split: str, rows: int, no_onnx: bool, log: bool, overrides: list[str]) -> None:
+    """Write a run as an MLflow model and an ONNX graph.
+
+    RUN is a run's folder, or the beginning of its name. The written folder needs neither this machine nor mtlbench: an
+    MLflow model (raw columns in, a probability per task out; vocabularies, scales and code inside, no pickle) and an
+    ONNX graph of the network (ids in; needs the extra `export`). Both must give the run's own probabilities on the
+    rows of example.parquet (raw rows of the split, beside the run's own probabilities), otherwise nothing is written.
+
+    \b
+    Example:
+      mtlbench export 3f2a --to exported/mmoe run.folder=/data/runs
+    """
+    keys = arguments.read_keys(overrides, arguments.RUNS)
+    from mtlbench.cli.render import counted, head_text
     from mtlbench.export.bundle import EXAMPLE, export_run
 
-    folder = find_run(name, runs)
-    rows = chosen.get("rows", "200")
-    if not rows.isdecimal() or int(rows) == 0:
-        raise ConfigError(f"--rows is '{rows}'; allowed: 1 or more")
-    to = Path(chosen.get("to") or Path("exported", folder.resolve().name))
-    split = chosen.get("split", "test")
-    done = export_run(folder, to, split=split, rows=int(rows), onnx="no-onnx" not in chosen)
+    folder = arguments.find_run(run, Path(keys["run.folder"]))
+    to = to or Path("exported", folder.resolve().name)
+    done = export_run(folder, to, split=split, rows=rows, onnx=not no_onnx)
     facts = done.run.facts
     print(head_text(facts.model, facts.dataset, facts.seed, split, facts.origin))
     print(f"  {done.folder}")
@@ -47,20 +43,7 @@ def run(arguments: list[str]) -> int:
         print(f"  exported in float32; the run's own {done.run.settings.precision} is up to {done.rounded:.1g} away")
     if done.stand_ins:
         print(f"  {EXAMPLE} holds stand-ins for values that are unknown: {counted(done.stand_ins)}")
-    if "log" in chosen:
+    if log:
         from mtlbench.export.log import log_model
 
         print(f"  {log_model(folder, to)}")
-    return 0
-
-
-def counted(unknown: dict[str, int]) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in unknown.items())
-
-
-def _run_of(words: list[str]) -> tuple[str, Path]:
-    names = [word for word in words if not word.startswith("run.folder=")]
-    folders = [word.removeprefix("run.folder=") for word in words if word.startswith("run.folder=")]
-    if len(names) != 1 or "=" in names[0]:
-        raise ConfigError(f"name one run; found {names or 'none'}. `mtlbench list runs` shows them")
-    return names[0], Path(folders[-1] if folders else "runs")

@@ -1,4 +1,4 @@
-"""What may be said to Hydra itself: how a sweep is spread and where, and nothing that makes Hydra run code.
+"""Restricts overrides of Hydra's own configuration to launchers and sweep folders, so that none makes Hydra run code.
 
 Hydra builds its launcher, sweeper, callbacks and logging from configuration nodes, sets environment variables, and
 unpickles a job to run it again, all before a configuration of ours can be checked.
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra._internal.utils import get_args_parser  # abbreviated flags are flags too
 from omegaconf import OmegaConf
 
 from mtlbench.cli.choices import conf_folder
@@ -24,25 +23,21 @@ _NAMED = re.compile(r"\bhydra\b")
 _PACKAGE = re.compile(r"^\s*#\s*@package\s.*\bhydra\b", re.MULTILINE)
 
 
-def check_hydra(arguments: Sequence[str]) -> None:
-    """Refuse words and files of ``--config-dir`` that would have Hydra run code.
+def check_hydra(overrides: Sequence[str], config_dir: Path | None) -> None:
+    """Refuse overrides and files of ``--config-dir`` that would have Hydra run code.
 
     Raises:
         ConfigError: such a word or file, or a YAML file that cannot be read.
     """
-    given, unknown = get_args_parser().parse_known_args(list(arguments))
-    if given.experimental_rerun:
-        raise ConfigError("--experimental-rerun runs what a pickle says; give the run's overrides instead")
-    for word in (*given.overrides, *unknown):
+    for word in overrides:
         key = word.partition("=")[0]
         if _NAMED.search(key) and (not _ALLOWED.fullmatch(key) or "_target_" in word):
             raise ConfigError(
                 f"'{word}': of Hydra's own keys only hydra/launcher, hydra/sweeper, hydra.launcher.<key>, "
                 "hydra.sweeper.<key>, hydra.sweep.<key>, hydra.run.<key>, hydra.verbose and hydra.mode are taken"
             )
-    for folder in (given.config_dir, given.config_path):
-        if folder and Path(folder).resolve() != conf_folder().resolve():
-            _refuse_hydra_in(Path(folder))
+    if config_dir is not None and config_dir.resolve() != conf_folder().resolve():
+        _refuse_hydra_in(config_dir)
 
 
 def _refuse_hydra_in(folder: Path) -> None:

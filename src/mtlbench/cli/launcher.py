@@ -1,4 +1,4 @@
-"""Hydra's words for a launcher, as ``mtlbench train -m`` takes them, for commands that spread whole configurations."""
+"""Launcher overrides (joblib, submitit) as ``mtlbench train -m`` takes them, for other commands that launch runs."""
 
 from collections.abc import Sequence
 from typing import Any, cast, get_args

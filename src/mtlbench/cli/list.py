@@ -1,41 +1,57 @@
 """``mtlbench list``: what there is to choose from, and the runs so far."""
 
-import difflib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mtlbench.cli.choices import GROUPS, choices, comments, options
+import click
+
+from mtlbench.cli import arguments
+from mtlbench.cli.choices import GROUPS, choices, comments
+from mtlbench.cli.complete import complete_overrides, starting
 from mtlbench.experiment.errors import ConfigError
 
 if TYPE_CHECKING:
     from mtlbench.schema import Schema
 
-USAGE = "usage: mtlbench list [models|datasets|optimizers|...|tables|figures|runs] [run.folder=runs]\n"
+LISTED = GROUPS | {"table": "what `mtlbench reproduce` measures", "figure": "what `mtlbench reproduce` measures"}
+PLURALS = {group + ("es" if group.endswith("s") else "s"): group for group in LISTED}
 
 
-def run(arguments: list[str]) -> int:
-    words = [word for word in arguments if "=" not in word and not word.startswith("-")]
-    if "--help" in arguments or "-h" in arguments:
-        print(USAGE, end="")
-        return 0
-    if words == ["runs"]:
-        return _runs(Path(options(arguments, {"run.folder": "runs"})["run.folder"]))
-    if "runs" in words:
+@click.command(cls=arguments.Command)
+@click.argument(
+    "what",
+    nargs=-1,
+    metavar="[WHAT]...",
+    shell_complete=lambda ctx, param, text: [
+        *starting(text, [*PLURALS, "runs"]),
+        *complete_overrides(arguments.RUNS, ctx, param, text),
+    ],
+)
+def command(what: tuple[str, ...]) -> int:
+    """List models, data sets and other choices; or the runs.
+
+    WHAT is one or more of models, datasets, optimizers, virtual_gradients, losses, balancings, trainers, profiles,
+    trackers, tables and figures; or runs. Without it, every choice of a configuration is listed.
+
+    \b
+    Examples:
+      mtlbench list models
+      mtlbench list runs run.folder=/data/runs
+    """
+    names = [word for word in what if "=" not in word]
+    keys = [word for word in what if "=" in word]
+    if names == ["runs"]:
+        return _list_runs(Path(arguments.read_keys(keys, arguments.RUNS)["run.folder"]))
+    if "runs" in names:
         raise ConfigError("list runs stands alone: mtlbench list runs [run.folder=runs]")
-    if words in (["tables"], ["figures"]):
-        print(f"{words[0]}: what `mtlbench reproduce` measures")
-        for name, text in choices(words[0].removesuffix("s")).items():
-            print(f"  {name:<22}{text}")
-        return 0
-    groups = [_group(word) for word in words]
-    for group in groups or GROUPS:
-        print(f"{group}: {GROUPS[group]}")
-        if group in groups and group == "model":  # counting waits for torch, so only where it was asked for
-            _models()
+    arguments.read_keys(keys, {})
+    for group in [_group(word) for word in names] or GROUPS:
+        print(f"{group}: {LISTED[group]}")
+        if names and group == "model":  # counting waits for torch, so only where it was asked for
+            _list_models()
         else:
-            for name, text in choices(group).items():
-                print(f"  {name:<22}{text}")
+            print("".join(f"  {name:<22}{text}\n" for name, text in choices(group).items()), end="")
         print()
     return 0
 
@@ -68,7 +84,7 @@ def common_schema() -> "Schema":
     return Schema(fields=fields, tasks=reader.tasks, group=True, source=3)
 
 
-def _models() -> None:
+def _list_models() -> None:
     schema = common_schema()
     print(
         "parameters outside embedding tables, for the "
@@ -81,19 +97,14 @@ def _models() -> None:
 
 
 def _group(word: str) -> str:
-    singular = word.removesuffix("s")
-    for name in (word, singular):
-        if name in GROUPS:
-            return name
-    close = difflib.get_close_matches(word, [*(f"{group}s" for group in GROUPS), "tables", "figures", "runs"], n=1)
-    raise ConfigError(
-        f"nothing is called '{word}'"
-        + (f"; did you mean {close[0]}?" if close else ".")
-        + f" There are: {', '.join(f'{group}s' for group in GROUPS)}, tables, figures, runs."
-    )
+    """The group that a word names, in the singular or plural."""
+    if word in LISTED or word in PLURALS:
+        return PLURALS.get(word, word)
+    there = [*PLURALS, "runs"]
+    raise ConfigError(f"nothing is called '{word}'{arguments.nearest(word, there)}. There are: {', '.join(there)}.")
 
 
-def _runs(folder: Path) -> int:
+def _list_runs(folder: Path) -> int:
     from mtlbench.cli.render import table
     from mtlbench.tracking.files import DamagedFileError
     from mtlbench.tracking.folder import run_folders

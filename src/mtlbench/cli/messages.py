@@ -1,4 +1,4 @@
-"""Errors and warnings as a person reads them: one short message, no traceback."""
+"""Errors and warnings as one short message, without a traceback."""
 
 import os
 import signal
@@ -13,14 +13,16 @@ from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any, TextIO, cast
 
+import click
+
 from mtlbench.tracking.credentials import redacted
 from mtlbench.train.interrupt import Interrupted
 
 TRACEBACK = "MTLBENCH_TRACEBACK"
 """Set in the environment, it lets every error through with its traceback."""
 
-REPORTED = (ValueError, OSError, ArithmeticError, MemoryError)
-"""What people can mend: unusable input, files and servers, a loss that diverged, a machine that is too small."""
+REPORTED = (ValueError, click.UsageError, OSError, ArithmeticError, MemoryError)
+"""Errors that a user can fix: unusable input, files and servers, a diverged loss, a machine that is too small."""
 
 _shown: set[str] = set()
 """Warnings of this command that were printed."""
@@ -35,7 +37,7 @@ class Status:
 
 @contextmanager
 def explained() -> Iterator[Status]:
-    """Turn what people can mend into a message on standard error and an exit status; bugs keep their traceback."""
+    """Turn errors that a user can fix into a message and an exit status; bugs keep their traceback."""
     status = Status()
     with _sigint_noted() as interrupted:
         try:
@@ -53,7 +55,7 @@ def explained() -> Iterator[Status]:
                 raise
             else:
                 print(f"mtlbench: {text_of(error)}", file=sys.stderr)
-                status.code = 2 if isinstance(error, ValueError) else 1
+                status.code = 2 if isinstance(error, ValueError | click.UsageError) else 1
 
 
 @contextmanager
@@ -118,6 +120,10 @@ def _print_traceback(kind: type[BaseException], error: BaseException, trace: Tra
 
 def text_of(error: BaseException) -> str:
     """An error in one message."""
+    if isinstance(error, click.UsageError):
+        message = error.format_message()
+        command = error.ctx.command_path if error.ctx else "mtlbench"
+        return f"{message[0].lower()}{message[1:]}{'' if message[-1] in '.?' else '.'} See `{command} --help`"
     if isinstance(error, OSError) and error.filename:
         return f"{error.strerror} ({error.filename})"
     if isinstance(error, MemoryError):

@@ -1,29 +1,53 @@
-"""Command-line values that are names stay as they are written, where Hydra would read numbers or booleans."""
+"""Command-line values that are names or paths stay as they are written, where Hydra would read something else."""
 
 import re
 from collections.abc import Sequence
-
-from hydra.core.override_parser.overrides_parser import OverridesParser
+from typing import Any
 
 NAMES = ("dataset.tasks", "model.network.crosses")
 """Keys whose value is a name, or lists of names, that a data set's author chose."""
+
+PATHS = ("dataset.raw", "dataset.schema", "run.folder", "run.data", "to", "predictions")
+"""Keys whose value is a file or folder."""
 
 _NAME = re.compile(r"(?<![^=,(\[\s])[A-Za-z0-9_.+-]+(?=\s*(?:[,)\]]|$))")
 """A whole entry without quotes."""
 
 
 def as_written(words: Sequence[str]) -> list[str]:
-    """The words of a command, with quotes where they are needed: ``dataset.tasks=[109_14,true]`` means two texts."""
+    """The words of a command, quoted for Hydra where that is needed.
+
+    ``dataset.tasks=[109_14,true]`` means two texts, ``dataset.raw=/data/day=3 (old)`` a folder.
+    """
     return [_quoted(word) for word in words]
 
 
 def _quoted(word: str) -> str:
     key, equals, value = word.partition("=")
-    if key.lstrip("+") not in NAMES:
-        return word
-    return key + equals + _NAME.sub(lambda name: f"'{name[0]}'" if _is_misread(name[0]) else name[0], value)
+    if key.lstrip("+") in NAMES:
+        value = _NAME.sub(lambda name: _quote(name[0]) if _is_number(_read(name[0])) else name[0], value)
+    elif equals and key.lstrip("+") in (*PATHS, "run.tracker.uri") and value and value[0] not in "'\"":
+        read = _read(value)
+        value = _quote(value) if _is_number(read) or (isinstance(read, str) and read != value) else value
+    return key + equals + value
 
 
-def _is_misread(name: str) -> bool:
-    """Whether Hydra takes a name for a number or a boolean; null alone means that nothing is named."""
-    return name != "null" and not isinstance(OverridesParser.create().parse_override(f"name={name}").value(), str)
+def _quote(text: str) -> str:
+    return "'" + re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + found[2].replace("'", r"\'"), text) + "'"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, bool | int | float)
+
+
+def _read(text: str) -> Any:
+    """What Hydra reads in a value without quotes; the empty text where it cannot be parsed."""
+    if re.fullmatch(r"[A-Za-z_/][A-Za-z_/.-]*", text) and text.lower() not in ("true", "false", "null", "nan", "inf"):
+        return text  # most are, and Hydra's parser takes a quarter of a second to import
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        return OverridesParser.create().parse_override(f"name={text}").value()
+    except HydraException:
+        return ""

@@ -1,13 +1,16 @@
 """Results as text for a terminal."""
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
+from mtlbench.tracking.credentials import public
 
-from mtlbench.experiment.run import Outcome
-from mtlbench.tracking.connect import public
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from mtlbench.experiment.run import Outcome
 
 METRICS = {
     "ceiling_auc": "its ceiling",
@@ -22,7 +25,7 @@ METRICS = {
 }
 
 
-def outcome_text(outcome: Outcome, config: DictConfig) -> str:
+def outcome_text(outcome: "Outcome", config: "DictConfig") -> str:
     """A run's test metrics per task, its cost, and where it is kept."""
     result = outcome.result
     head = head_text(result["model"], result["dataset"], result["seed"], "test", result["origin"])
@@ -80,7 +83,7 @@ def metrics_text(metrics: dict[str, float], undefined: dict[str, str], split: st
     return "\n".join([table(["task", *shown.values()], rows), *overall, *reasons])
 
 
-def comparison(outcomes: Sequence[Outcome]) -> str:
+def comparison(outcomes: "Sequence[Outcome]") -> str:
     """Test AUC of several runs, a line each."""
     tasks = list(dict.fromkeys(n.split("/")[1] for o in outcomes for n in o.result["metrics"] if n.count("/") == 2))
     rows = [
@@ -119,14 +122,19 @@ def head_text(model: str, dataset: str, seed: int, split: str, origin: str) -> s
     return f"{model} on {dataset}, seed {seed}, {split} split" + ("  SIMULATED DATA" if origin == "simulated" else "")
 
 
+def counted(counts: Mapping[str, int]) -> str:
+    """``user 1,200, item 7``."""
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+
+
 def ui_command(tracker: Any, runs: Path) -> str:
     """The command, or the address, that opens the MLflow page of these runs."""
     if tracker.get("uri"):
         uri = public(tracker.uri)
-        return uri if uri.startswith("http") else f"mtlbench ui run.tracker.uri={uri}"
+        return uri if uri.startswith("http") else shlex.join(["mtlbench", "ui", f"run.tracker.uri={uri}"])
     if tracker.get("experiment") is None:
         return "is off (tracker=none); `mtlbench sync` sends runs later"
-    return "mtlbench ui" + ("" if str(runs) == "runs" else f" run.folder={runs}")
+    return shlex.join(["mtlbench", "ui", *([] if str(runs) == "runs" else [f"run.folder={runs}"])])
 
 
 def _title(metric: str) -> str:

@@ -1,24 +1,35 @@
 """``mtlbench report``: measured tables and figures as one HTML page, without running anything."""
 
-import argparse
 import sys
 from pathlib import Path
 
-ABOUT = """Writes one HTML page, which needs no network and no other file, of the tables and figures that
-mtlbench reproduce has measured: all that it finds, or the named ones. Nothing is run."""
+import click
+
+from mtlbench.cli import arguments
+from mtlbench.cli.choices import choices
+from mtlbench.cli.complete import starting
 
 
-def run(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="mtlbench report", description=ABOUT, allow_abbrev=False)
-    parser.add_argument(
-        "names", nargs="*", help="such as dephn_table2, dephn_fig4; all that are found if none is named"
-    )
-    parser.add_argument(
-        "--from", dest="folder", metavar="FOLDER", type=Path, default="tables", help="that reproduce wrote to (tables)"
-    )
-    parser.add_argument("--to", metavar="FILE", type=Path, default="report.html", help="file of the page (report.html)")
-    options = parser.parse_args(arguments)
-    return 0 if write_report(options.folder, options.to, options.names) else 1
+@click.command(cls=arguments.Command)
+@click.argument(
+    "names",
+    nargs=-1,
+    metavar="[NAME]...",
+    shell_complete=lambda ctx, param, text: starting(text, [*choices("table"), *choices("figure")]),
+)
+@arguments.path_option("--from", "folder", default="tables", help="Folder that `mtlbench reproduce` wrote to.")
+@arguments.path_option("--to", default="report.html", help="The page.")
+def command(names: tuple[str, ...], folder: Path, to: Path) -> int:
+    """Write one HTML page of what was reproduced.
+
+    The page needs no network and no other file. It shows the tables and figures that `mtlbench reproduce` has measured:
+    all that are found, or the named ones. Nothing is run.
+
+    \b
+    Example:
+      mtlbench report dephn_table2 dephn_fig4 --to dephn.html
+    """
+    return 0 if write_report(folder, to, list(names)) else 1
 
 
 def write_report(folder: Path, page_file: Path, names: list[str]) -> bool:

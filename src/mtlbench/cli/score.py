@@ -3,35 +3,36 @@
 import time
 from pathlib import Path
 
-from mtlbench.cli.choices import flags
-from mtlbench.cli.export import counted
-from mtlbench.experiment.errors import ConfigError
+import click
 
-USAGE = """usage: mtlbench score <exported folder> <rows>.parquet|<rows>.csv [--to predictions.parquet] [--onnx]
-
-Writes the row's number and p_<task> for every row, reading and writing chunk by chunk. A row has a column for each of
-the model's fields, with raw values as the data set's reader gives them: dimension tables joined, a field of several
-values as a list (in CSV as JSON), the weights of its entries as a list in <field>:weight. An empty cell is a missing
-value.
-
-  --onnx   by ONNX Runtime instead of torch; needs the extra `export`
-"""
+from mtlbench.cli import arguments
+from mtlbench.cli.complete import complete_path
 
 
-def run(arguments: list[str]) -> int:
-    if not arguments or "--help" in arguments or "-h" in arguments:
-        print(USAGE, end="")
-        return 0 if arguments else 2
-    chosen, words = flags(arguments, values=("to",), switches=("onnx",))
-    if len(words) != 2:
-        raise ConfigError(f"name an exported folder and a file of rows; found {words or 'none'}")
+@click.command(cls=arguments.Command)
+@click.argument("folder", type=Path, shell_complete=complete_path)
+@click.argument("rows", type=Path, shell_complete=complete_path)
+@arguments.path_option("--to", default="predictions.parquet", help="Parquet file to write.")
+@click.option("--onnx", is_flag=True, help="By ONNX Runtime instead of torch; needs the extra `export`.")
+def command(folder: Path, rows: Path, to: Path, onnx: bool) -> None:
+    """Score rows of a Parquet or CSV file by an exported model.
+
+    FOLDER is what `mtlbench export` wrote, ROWS a Parquet or CSV file. Writes the row's number and p_<task> for every
+    row, reading and writing chunk by chunk. A row has a column for each of the model's fields, with raw values as the
+    data set's reader gives them: dimension tables joined, a field of several values as a list (in CSV as JSON), the
+    weights of its entries as a list in <field>:weight. An empty cell is a missing value.
+
+    \b
+    Example:
+      mtlbench score exported/mmoe rows.parquet --to predictions.parquet
+    """
+    from mtlbench.cli.render import counted
     from mtlbench.export.score import score_file
     from mtlbench.export.scorer import open_exported
 
-    to = Path(chosen.get("to") or "predictions.parquet")
-    scorer = open_exported(Path(words[0]), "onnx" in chosen)
+    scorer = open_exported(folder, onnx)
     began = time.perf_counter()
-    scored = score_file(scorer, Path(words[1]), to)
+    scored = score_file(scorer, rows, to)
     seconds = time.perf_counter() - began
     simulated = "  SIMULATED DATA" if scorer.facts["origin"] == "simulated" else ""
     print(f"{to}: {scored.rows:,} rows, {scored.rows / seconds:,.0f} rows/s{simulated}")
@@ -39,4 +40,3 @@ def run(arguments: list[str]) -> int:
         print(f"  values that the model does not know: {counted(scorer.unknown)}")
     if scored.unused:
         print(f"  columns that the model does not ask for: {', '.join(scored.unused)}")
-    return 0

@@ -1,23 +1,31 @@
 """``mtlbench simulate``: a data set in its own raw format, from a planted structure, with the true probabilities."""
 
+import shlex
 from pathlib import Path
 
-from mtlbench.cli.compose import compose
+import click
+
+from mtlbench.cli import arguments
 from mtlbench.experiment.errors import ConfigError
 
-USAGE = """usage: mtlbench simulate dataset=<name> [rows=<n>] [to=<folder>] [dataset.simulator.<knob>=<value> ...]
 
-Writes the raw files of a data set from a planted multi-task structure, and the true probability of every label
-beside them. Everything that is made of them says that it is simulated. `mtlbench show dataset=<name>` lists the
-knobs; dataset.simulator.structure=false destroys the structure, so that nothing can be learnt.
-"""
+@click.command(cls=arguments.Command)
+@arguments.overrides("simulate")
+def command(overrides: list[str]) -> None:
+    """Write a simulated data set in its raw format.
 
+    Writes the raw files of a data set from a planted multi-task structure, and the true probability of every label
+    beside them. Everything that is made of them says that it is simulated. `mtlbench show dataset=NAME` lists the
+    knobs; dataset.simulator.structure=false destroys the structure, so that nothing can be learnt.
 
-def run(arguments: list[str]) -> int:
-    if "--help" in arguments or "-h" in arguments:
-        print(USAGE, end="")
-        return 0
-    config = compose(arguments, "simulate")
+    \b
+    Keys: rows=200000, to=<run.data>/simulated/<dataset>-<rows>
+    Example:
+      mtlbench simulate dataset=census rows=3000 to=made
+    """
+    from mtlbench.cli.compose import compose
+
+    config = compose(overrides, "simulate")
     from mtlbench.experiment.build import build
     from mtlbench.experiment.data import simulate
 
@@ -34,6 +42,5 @@ def run(arguments: list[str]) -> int:
     size = sum(path.stat().st_size for path in folder.iterdir())
     print(
         f"wrote {size / 1e6:,.0f} MB of simulated {config.dataset.name} to {folder}\n"
-        f"use it: mtlbench train dataset={config.dataset.name} dataset.raw={folder}"
+        "use it: " + shlex.join(["mtlbench", "train", f"dataset={config.dataset.name}", f"dataset.raw={folder}"])
     )
-    return 0

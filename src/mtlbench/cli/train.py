@@ -1,36 +1,24 @@
 """``mtlbench train``: one run, or with ``-m`` one run for each combination of the comma-separated values."""
 
-import argparse
 import sys
-from typing import TYPE_CHECKING, NoReturn, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
-import hydra
-from hydra._internal.utils import get_args_parser
-from hydra.conf import HydraConf
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.types import RunMode
-from omegaconf import DictConfig, ListConfig, OmegaConf
+import click
 
+from mtlbench.cli import arguments
 from mtlbench.cli.choices import GROUPS, choices, conf_folder
-from mtlbench.cli.compose import readable_errors, with_choices
-from mtlbench.cli.effect import without_effect
-from mtlbench.cli.hydra_keys import check_hydra
-from mtlbench.cli.messages import REPORTED, text_of
-from mtlbench.experiment.errors import ConfigError
 
 if TYPE_CHECKING:
+    from hydra.conf import HydraConf
+    from omegaconf import DictConfig, ListConfig
+
     from mtlbench.experiment.run import Outcome
 
-USAGE = """usage: mtlbench train [-m] [<group>=<choice> ...] [<key>=<value> ...]
+INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
-One run. With -m, one run for each combination of the values that commas separate, one after another
-(hydra/launcher=joblib spreads them over processes). A run that is finished is printed, not trained again;
-one that was interrupted goes on. --cfg job prints the composed configuration.
-
-{groups}
-
-keys: `mtlbench show model=<name>` and `mtlbench show dataset=<name>` explain theirs; the common ones and their defaults
+KEYS = """
+Keys: `mtlbench show model=NAME` and `mtlbench show dataset=NAME` explain theirs; the common ones and their defaults
   seed=0                     initial weights, order of rows, noise
   trainer.epochs=20          at most so many epochs       trainer.batch_size=1024
   trainer.precision=fp32     bf16: under autocast         trainer.compile=false
@@ -41,16 +29,67 @@ keys: `mtlbench show model=<name>` and `mtlbench show dataset=<name>` explain th
 """
 
 
-def run(arguments: list[str]) -> int:
-    if "--help" in arguments or "-h" in arguments:
-        print(USAGE.format(groups="\n\n".join(_described(group) for group in GROUPS)), end="")
-        return 0
-    options, overrides, sweep = parsed(arguments)
-    check_hydra(arguments)
+class _Train(arguments.Command):
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Behind click's text, every group with its choices."""
+        super().format_help(ctx, formatter)
+        for group, text in GROUPS.items():
+            listed = "".join(f"  {name:<22}{comment}\n" for name, comment in choices(group).items())
+            formatter.write(f"\n{group}: {text}\n{listed}")
+        formatter.write(KEYS)
+
+
+@click.command(cls=_Train)
+@click.option("-m", "--multirun", is_flag=True, help="One run for each combination of the values that commas separate.")
+@click.option("-c", "--cfg", type=click.Choice(["job", "hydra", "all"]), help="Print the configuration; train nothing.")
+@click.option("--resolve", is_flag=True, help="With --cfg: references replaced by their values.")
+@click.option("-p", "--package", metavar="KEY", help="With --cfg: this part alone.")
+@click.option("-i", "--info", type=click.Choice(INFO), is_flag=False, flag_value="all", help="Print what Hydra reads.")
+@arguments.path_option("-cd", "--config-dir", help="A folder of configuration files of yours, beside mtlbench's own.")
+@arguments.overrides()
+def command(
+    multirun: bool,
+    cfg: str | None,
+    resolve: bool,
+    package: str | None,
+    info: str | None,
+    config_dir: Path | None,
+    overrides: list[str],
+) -> None:
+    """Train a model on a data set: one run, or a sweep with -m.
+
+    The runs of a sweep follow one another (hydra/launcher=joblib spreads them over processes). A run that is finished
+    is printed, not trained again; one that was interrupted goes on.
+
+    \b
+    Examples:
+      mtlbench train model=dephn dataset=aliccp
+      mtlbench train -m model=mmoe,dephn 'seed=range(5)'
+      mtlbench train model=my --config-dir mine run.allow=[mypackage]
+    """
+    from mtlbench.cli.hydra_keys import check_hydra
+
+    check_hydra(overrides, config_dir)
+    given = {"--cfg": cfg, "--package": package, "--info": info, "--config-dir": config_dir}
+    options = ["--multirun"] * multirun + ["--resolve"] * resolve
+    options += [word for name, value in given.items() if value for word in (name, str(value))]
+    _run(options, overrides, multirun)
+
+
+def _run(options: list[str], overrides: list[str], sweep: bool) -> None:
+    """Hand options and overrides to Hydra, which composes each run's configuration and calls `job`."""
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from mtlbench.cli.compose import readable_errors, with_choices
+    from mtlbench.cli.effect import without_effect
+    from mtlbench.cli.messages import REPORTED, text_of
+
     outcomes: list[Outcome] = []
     failures: list[Exception] = []
 
-    def job(config: DictConfig) -> None:
+    def job(config: "DictConfig") -> None:
         hydra_config = HydraConfig.get()
         try:
             with_choices(config, hydra_config.runtime.choices)
@@ -81,15 +120,16 @@ def run(arguments: list[str]) -> int:
         print(comparison(outcomes))
     if failures:
         raise failures[0]
-    return 0
 
 
-def _written(hydra_config: HydraConf) -> list[str]:
+def _written(hydra_config: "HydraConf") -> list[str]:
     """The run's overrides as text; references in them (``${seed}``) are for the run's configuration, not Hydra's."""
-    return cast(list[str], OmegaConf.to_container(cast(ListConfig, hydra_config.overrides.task), resolve=False))
+    from omegaconf import OmegaConf
+
+    return cast(list[str], OmegaConf.to_container(cast("ListConfig", hydra_config.overrides.task), resolve=False))
 
 
-def _train(config: DictConfig) -> "Outcome":
+def _train(config: "DictConfig") -> "Outcome":
     from mtlbench.cli.render import outcome_text
     from mtlbench.experiment.run import train
 
@@ -98,49 +138,19 @@ def _train(config: DictConfig) -> "Outcome":
     return outcome
 
 
-class _Parser(argparse.ArgumentParser):
-    """Hydra's options, with an error in place of argparse's usage text and exit."""
-
-    def error(self, message: str) -> NoReturn:
-        option = message.rpartition(" ")[2]
-        bare = option.lstrip("-")
-        hint = f"; did you mean {bare}?" if option.startswith("-") and "=" in bare else ". See mtlbench train --help"
-        raise ConfigError(message + hint)
-
-
-def parsed(arguments: list[str]) -> tuple[list[str], list[str], bool]:
-    """The command line as Hydra's options, overrides, and whether it is a sweep (``-m``); in any order.
-
-    Raises:
-        ConfigError: an unknown option, or one without its value.
-    """
-    parser = _Parser(add_help=False, parents=[get_args_parser()], allow_abbrev=False)
-    found = parser.parse_intermixed_args(arguments)
-    overrides: list[str] = found.overrides
-    left, options = list(overrides), []
-    for word in arguments:
-        left.remove(word) if word in left else options.append(word)
-    return options, overrides, found.multirun
-
-
 def checked_per_run(overrides: list[str]) -> list[str]:
     """Overrides of a sweep, such that Hydra sets a key only where runs are composed.
 
     Hydra also composes the defaults with every key that has one value, and a key of one model (``model.mask_bias``) is
     none of the default model. A key with a choice of one value is left to the runs.
     """
-    parser = OverridesParser.create()
+    from mtlbench.cli.compose import parse_override
+
     words = []
     for text in overrides:
-        override = parser.parse_override(text)
+        override = parse_override(text)
         group, dot, _ = override.key_or_group.partition(".")
         key, _, value = text.partition("=")
         alone = dot and group in GROUPS and value and not override.is_sweep_override()
         words.append(f"{key}=choice({value})" if alone else text)
     return words
-
-
-def _described(group: str) -> str:
-    lines = [f"{group}: {GROUPS[group]}"]
-    lines += [f"  {name:<22}{text}" for name, text in choices(group).items()]
-    return "\n".join(lines)

@@ -1,33 +1,37 @@
 """``mtlbench ui``: the MLflow page of the runs, on this machine only."""
 
-import subprocess
 from pathlib import Path
 
-from mtlbench.cli.compose import compose
-from mtlbench.experiment.errors import ConfigError
+import click
 
-USAGE = """usage: mtlbench ui [run.folder=runs] [port=5000]
-
-Opens MLflow's page on the loopback address, with two processes. Ctrl-C closes it.
-"""
+from mtlbench.cli import arguments
 
 
-def run(arguments: list[str]) -> int:
-    if "--help" in arguments or "-h" in arguments:
-        print(USAGE, end="")
-        return 0
-    text = next((word.split("=")[1] for word in arguments if word.startswith("port=")), "5000")
-    if not (text.isdecimal() and 0 < int(text) < 65536):
-        raise ConfigError(f"port is {text!r}; allowed: 1 to 65535")
-    config = compose([word for word in arguments if not word.startswith("port=")])
+@click.command(cls=arguments.Command)
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="Of the page.")
+@arguments.overrides()
+def command(port: int, overrides: list[str]) -> int:
+    """Open the MLflow page of the runs.
+
+    It listens on the loopback address only, with two processes. Ctrl-C closes it.
+
+    \b
+    Keys: run.folder=runs, run.tracker.uri
+    Example:
+      mtlbench ui run.folder=/data/runs --port 5001
+    """
+    import subprocess
+
+    from mtlbench.cli.compose import compose
     from mtlbench.tracking.connect import tracking_uri
     from mtlbench.tracking.ui import runs_page, ui
 
+    config = compose(overrides)
     uri = tracking_uri(config.run.tracker.uri, Path(config.run.folder))
-    command = ui(uri, int(text))
-    print(f"{runs_page(command.address, uri, config.run.tracker.experiment)}  (Ctrl-C closes it)", flush=True)
+    server = ui(uri, port)
+    print(f"{runs_page(server.address, uri, config.run.tracker.experiment)}  (Ctrl-C closes it)", flush=True)
     try:
-        done = subprocess.run(command.arguments, cwd=command.folder, env=command.environment, check=False)
+        done = subprocess.run(server.arguments, cwd=server.folder, env=server.environment, check=False)
         return done.returncode
     except KeyboardInterrupt:
         return 0

@@ -1,0 +1,130 @@
+"""Arguments, options and messages that several commands share."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mtlbench.cli.complete import complete_overrides, complete_path, complete_run
+from mtlbench.experiment.errors import ConfigError
+
+SPLITS = ("train", "valid", "test")
+
+RUNS = {"run.folder": "runs"}
+"""Keys of a command that only reads finished runs, with their defaults."""
+
+
+class Command(click.Command):
+    """A command with overrides, whose options may be written ``--key value`` or ``key=value``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            rest = super().parse_args(ctx, list(args))
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            if isinstance(error, click.NoSuchOption):
+                raise click.UsageError(self._no_such_option(error.option_name, args), ctx) from error
+            raise
+        words = list(ctx.params.get("overrides", ()))
+        first, names = self.params[0].name, [word for word in words if "=" not in word]
+        if first in ("run", "name") and "=" in (ctx.params[first] or "") and names:  # which may stand behind overrides
+            words[words.index(names[0])], ctx.params[first] = ctx.params[first], names[0]
+        if "overrides" in ctx.params and not ctx.resilient_parsing:
+            ctx.params["overrides"] = [word for word in words if not self._sets_option(ctx, word)]
+        return rest
+
+    def _sets_option(self, ctx: click.Context, word: str) -> bool:
+        for option in self.params:
+            if isinstance(option, click.Option) and f"--{word.partition('=')[0]}" in option.opts and "=" in word:
+                ctx.params[str(option.name)] = option.process_value(ctx, read_value(word))
+                return True
+        return False
+
+    def _no_such_option(self, name: str, args: Sequence[str]) -> str:
+        word = next((word for word in args if word.startswith(name)), name)
+        bare = word.lstrip("-")
+        if "=" in bare and any(param.name == "overrides" for param in self.params):
+            return f"no such option: {word}; did you mean {bare}?"
+        options = [param.opts[-1] for param in self.params if isinstance(param, click.Option)]
+        return f"no such option: {name}" + (nearest(name, options) or f"; there are {', '.join(options)}")
+
+
+run = click.argument("run", metavar="RUN", shell_complete=complete_run)
+split = click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True, help="Rows of its data.")
+
+
+def overrides(keys: str | Mapping[str, str] = "train") -> Callable[[Any], Any]:
+    """The ``key=value`` words of a command.
+
+    Args:
+        keys: that it takes, with their defaults; or the name of the configuration that it composes.
+    """
+    complete = partial(complete_overrides, keys)
+    return click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete)
+
+
+def path_option(*names: str, help: str, default: str | None = None) -> Callable[[Any], Any]:  # noqa: A002
+    """An option whose value is a file or folder."""
+    shown = {"metavar": "PATH", "show_default": default is not None, "shell_complete": complete_path, "help": help}
+    return click.option(*names, type=Path, default=default, **shown)
+
+
+def nearest(word: str, candidates: Iterable[str]) -> str:
+    """``; did you mean <the most similar candidate>?``, if one is similar."""
+    import difflib
+
+    close = difflib.get_close_matches(word, list(candidates), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def read_keys(words: Sequence[str], defaults: Mapping[str, str]) -> dict[str, str]:
+    """Values of the few keys of a command that composes no configuration.
+
+    Raises:
+        ConfigError: a word that is not ``key=value``, or a key that is not among the defaults.
+    """
+    found = dict(defaults)
+    for word in words:
+        key, equals, _ = word.partition("=")
+        if not equals or key not in defaults:
+            allowed = ", ".join(f"{name}=" for name in defaults) or "no overrides"
+            raise ConfigError(f"unknown '{word}'{nearest(key, defaults)}; allowed: {allowed}")
+        found[key] = read_value(word)
+    return found
+
+
+def read_value(word: str) -> str:
+    """The text in ``key=value``, by the grammar that composed configurations are read with.
+
+    Raises:
+        ConfigError: it cannot be parsed, or is no text.
+    """
+    from omegaconf import OmegaConf
+
+    from mtlbench.cli.compose import parse_override
+
+    value = parse_override(word).value()
+    if isinstance(value, bool | int | float):
+        return word.partition("=")[2]
+    if not isinstance(value, str):
+        raise ConfigError(f"'{word}': expected one text")
+    return OmegaConf.create({"value": value})["value"]
+
+
+def find_run(name: str, runs: Path) -> Path:
+    """The folder of a run.
+
+    Args:
+        name: a path, or the beginning of the name of exactly one folder in `runs`.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    found = [path for path in sorted(runs.glob(f"{name}*")) if path.is_dir()] if name else []
+    if len(found) != 1:
+        raise ConfigError(
+            f"'{name}' is no folder and begins the name of {len(found)} runs in {runs}. "
+            "`mtlbench list runs` shows them."
+        )
+    return found[0]

@@ -1,0 +1,89 @@
+"""What `mtlbench doctor` checks: packages, machine, prepared stores, folders and tracker."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import torch
+from omegaconf import DictConfig
+
+from mtlbench.data.store import StoreError, open_store
+from mtlbench.experiment.device import resolve_device
+from mtlbench.experiment.identity import code_version
+from mtlbench.tracking.connect import TrackingError, sqlite_path, tracking_uri
+from mtlbench.tracking.credentials import public
+from mtlbench.tracking.tracker import check_server
+
+PACKAGES = ("torch", "hydra-core", "omegaconf", "mlflow", "pandas", "pyarrow", "numpy", "scipy", "scikit-learn")
+EXTRAS = {
+    "export": "onnxruntime",
+    "parallel": "hydra-joblib-launcher",
+    "slurm": "hydra-submitit-launcher",
+    "balancing": "torchjd",
+    "bench": "torch-rechub",
+}
+"""A distribution that each extra installs."""
+
+
+def checks(config: DictConfig) -> Iterator[tuple[str, str, bool]]:
+    """Name, state, and whether it is as it should be."""
+    yield "mtlbench", code_version(), True
+    yield "python", f"{platform.python_version()} on {platform.platform()}", True
+    for package in PACKAGES:
+        yield package, importlib.metadata.version(package), True
+    for extra, package in EXTRAS.items():
+        there = any(importlib.metadata.distributions(name=package))
+        yield f"extra {extra}", "installed" if there else "not installed; only needed for what the README says", True
+    yield from _machine(config)
+    yield _writable("store", Path(config.run.data))
+    yield from _stores(Path(config.run.data))
+    yield _writable("runs", Path(config.run.folder))
+    yield _tracker(config)
+
+
+def _machine(config: DictConfig) -> Iterator[tuple[str, str, bool]]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield "threads", f"{torch.get_num_threads()} of {cores} cores", True
+    yield "memory", f"{psutil.virtual_memory().available / 2**30:.1f} GiB available", True
+    device = resolve_device(config.run.device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    yield "device", f"{device} ({name})", True
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    yield "C++ compiler", compiler or "none; trainer.compile=true needs one (apt-get install g++)", True
+
+
+def _stores(data: Path) -> Iterator[tuple[str, str, bool]]:
+    """Every prepared store, each of its files compared with its manifest."""
+    for folder in sorted(data.glob("store/*/[!.]*")):
+        name = f"store {folder.parent.name}"
+        try:
+            files = open_store(folder).verify().manifest["files"]
+        except StoreError as error:
+            yield name, str(error), False
+        else:
+            size = sum(facts["bytes"] for facts in files.values()) / 2**30
+            yield name, f"{folder.name}, {size:.2f} GiB, {len(files)} files are what the manifest says", True
+
+
+def _writable(name: str, folder: Path) -> tuple[str, str, bool]:
+    above = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(above).free / 2**30
+    ok = os.access(above, os.W_OK)
+    return name, f"{folder.absolute()}, {free:.0f} GiB free" + ("" if ok else f"; {above} is not writable"), ok
+
+
+def _tracker(config: DictConfig) -> tuple[str, str, bool]:
+    if config.run.tracker.experiment is None:
+        return "tracker", "off", True
+    uri = tracking_uri(config.run.tracker.uri, Path(config.run.folder))
+    if (path := sqlite_path(uri)) is not None and not path.exists():
+        return "tracker", f"{path} will be made by the first run", True
+    try:
+        check_server(uri)
+    except TrackingError as error:
+        return "tracker", str(error), False
+    return "tracker", f"{public(uri)} answers", True

@@ -1,0 +1,103 @@
+"""A prepared data set as text for a terminal."""
+
+from typing import Any
+
+from mtlbench.cli.render import table
+from mtlbench.data.store import SPLITS, Store
+from mtlbench.ingest.manifest import accounts
+from mtlbench.ingest.unknown import warnings_about
+from mtlbench.tracking.parameters import flatten
+
+
+def store_text(store: Store) -> str:
+    """What a store holds: splits with positives and overlaps, fields with cardinalities, what was left out."""
+    manifest = store.manifest
+    simulated = "  SIMULATED DATA" if store.origin == "simulated" else ""
+    tasks = [task.name for task in store.schema.tasks]
+    splits = [[name, *_split_cells(manifest, name, tasks)] for name in SPLITS]
+    fields = [
+        [
+            field.name,
+            field.kind,
+            f"{field.cardinality:,}" if field.cardinality else "",
+            str(field.width),
+            field.table or "rows",
+            field.role or "",
+            *_unknown_cells(manifest["fields"][field.name]),
+        ]
+        for field in store.schema.fields
+    ]
+    return "\n".join(
+        [
+            f"{store.folder}{simulated}",
+            "",
+            table(["split", "rows", *(f"{task} positives" for task in tasks)], splits),
+            "",
+            *_together_lines(manifest),
+            *_overlap_lines(manifest),
+            *_relabel_lines(manifest),
+            table(
+                ["field", "kind", "ids", "width", "table", "role", *(f"unknown in {name}" for name in SPLITS)], fields
+            ),
+            "",
+            *(f"  WARNING: {text}" for text in warnings_about(manifest)),
+            f"  {store.schema.embedding_rows:,} rows in the embedding table",
+            "",
+            *(f"  {line}" for line in accounts(manifest)),
+        ]
+    )
+
+
+def _unknown_cells(facts: dict[str, Any]) -> list[str]:
+    """Share of unknown values by split; blank for a number, or where an earlier version did not note it."""
+    shares = facts.get("unknown", {})
+    return [f"{shares[name]:.1%}" if name in shares else "" for name in SPLITS]
+
+
+def _relabel_lines(manifest: dict[str, Any]) -> list[str]:
+    """How the labels were made, where they are not those of the raw files."""
+    facts = [list(fact) for fact in flatten(manifest.get("relabel", {})).items()]
+    return [table(["labels were made here", ""], facts), ""] if facts else []
+
+
+def _together_lines(manifest: dict[str, Any]) -> list[str]:
+    """Rows that are positive for two tasks, and the correlation of the two labels, by split."""
+    rows = [
+        [
+            name,
+            pair,
+            f"{both:,}",
+            _correlation(split["rows"], [split["positives"][task] for task in pair.split(" and ")], both),
+        ]
+        for name, split in manifest["splits"].items()
+        for pair, both in split["together"].items()
+    ]
+    return [table(["split", "positive for both", "rows", "correlation"], rows), ""] if rows else []
+
+
+def _correlation(rows: int, positives: list[int], both: int) -> str:
+    """Pearson's, of two labels of 0 and 1, from counts."""
+    one, other = positives
+    spread = (one * (rows - one) * other * (rows - other)) ** 0.5
+    return f"{(rows * both - one * other) / spread:.4f}" if spread else "undefined"
+
+
+def _overlap_lines(manifest: dict[str, Any]) -> list[str]:
+    """Distinct groups and times of each split, and those that two splits share."""
+    rows = [
+        [
+            {"group": "groups", "time": "times"}[name],
+            *(f"{count:,}" for count in facts["distinct"].values()),
+            *(f"{count:,}" for count in facts["shared"].values()),
+        ]
+        for name, facts in manifest["overlaps"].items()
+    ]
+    if not rows:
+        return []
+    facts = next(iter(manifest["overlaps"].values()))
+    return [table(["distinct", *facts["distinct"], *(f"both {pair}" for pair in facts["shared"])], rows), ""]
+
+
+def _split_cells(manifest: dict[str, Any], name: str, tasks: list[str]) -> list[str]:
+    split = manifest["splits"][name]
+    return [f"{split['rows']:,}", *(f"{split['positives'][task]:,}" for task in tasks)]
