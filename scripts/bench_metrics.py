@@ -16,8 +16,8 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import expit
 
-from mtlbench.metrics import UndefinedError, auc
-from mtlbench.ranking import group_areas, hits_at, numbered
+from mtlbench.metrics.evaluate import UndefinedError, auc
+from mtlbench.metrics.ranking import group_areas, hits_at, numbered
 
 LOOPED = 20_000
 """Groups that the loop goes through."""

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mtlbench.metrics import evaluate
+from mtlbench.metrics.evaluate import evaluate
 from mtlbench.models.aitm import AITM
 from mtlbench.models.dcn import DCN
 from mtlbench.models.esmm import ESMM

@@ -17,7 +17,7 @@ from mtlbench.balancing.protocol import Gramian
 from mtlbench.balancing.uncertainty import Uncertainty
 from mtlbench.data.loader import Rows, order
 from mtlbench.losses import task_losses
-from mtlbench.metrics import evaluate
+from mtlbench.metrics.evaluate import evaluate
 from mtlbench.schema import Batch, Schema
 from mtlbench.tracking.journal import Journal
 from mtlbench.train import checkpoint

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss as reference_log_loss
 from sklearn.metrics import roc_auc_score
 
-from mtlbench.metrics import auc, calibration_error, evaluate, log_loss
+from mtlbench.metrics.evaluate import auc, calibration_error, evaluate, log_loss
 from mtlbench.schema import Task
 
 CLICK = Task(name="click", label="click")

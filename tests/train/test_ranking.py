@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from mtlbench.metrics import evaluate
-from mtlbench.ranking import Ranking, Top, group_areas, hits_at, numbered, ordinal, rounded, sampled_lists
+from mtlbench.metrics.evaluate import evaluate
+from mtlbench.metrics.ranking import Ranking, Top, group_areas, hits_at, numbered, ordinal, rounded, sampled_lists
 from mtlbench.schema import Field, Schema, Task
 
 CLICK, BUY = Task(name="click", label="click"), Task(name="buy", label="buy", given="click")

@@ -12,7 +12,7 @@ from mtlbench.data.store import Store
 from mtlbench.experiment.build import build, fill
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.size import check_size
-from mtlbench.ranking import Ranking, Top
+from mtlbench.metrics.ranking import Ranking, Top
 from mtlbench.schema import Schema
 from mtlbench.train.objective import LossSettings, TaskLosses
 from mtlbench.train.optimizers import build_optimizers, check_hyper_parameters, trial_step

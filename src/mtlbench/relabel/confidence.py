@@ -19,7 +19,7 @@ from scipy.special import ndtr, ndtri
 
 from mtlbench.data.split import splitmix64
 from mtlbench.data.store import SPLITS, Store
-from mtlbench.metrics import auc
+from mtlbench.metrics.evaluate import auc
 from mtlbench.relabel.calibration import (
     Calibration,
     Reading,

@@ -5,8 +5,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from mtlbench.data.loader import Rows
-from mtlbench.metrics import Metrics, evaluate
-from mtlbench.ranking import Ranking
+from mtlbench.metrics.evaluate import Metrics, evaluate
+from mtlbench.metrics.ranking import Ranking
 from mtlbench.train.interrupt import Interrupt
 from mtlbench.train.objective import TaskLosses
 from mtlbench.train.settings import Settings

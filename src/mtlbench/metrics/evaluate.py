@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import expit, xlog1py, xlogy
 from torch import Tensor
 
-from mtlbench.ranking import Ranking, Top, group_areas, hits_at, numbered, rounded, sampled_lists
+from mtlbench.metrics.ranking import Ranking, Top, group_areas, hits_at, numbered, rounded, sampled_lists
 from mtlbench.schema import Task
 
 CALIBRATION_BINS = 15
