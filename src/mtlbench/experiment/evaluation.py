@@ -20,7 +20,7 @@ from mtlbench.experiment.objects import build_losses, build_model, configured_ra
 from mtlbench.experiment.plain import read_plain
 from mtlbench.experiment.sanity import SuspiciousMetricsWarning, suspicious
 from mtlbench.files import writing
-from mtlbench.metrics.evaluate import Metrics
+from mtlbench.result import Metrics
 from mtlbench.tracking.folder import CONFIG, RESULT, Facts, check_config, read_facts, read_result
 from mtlbench.train.objective import TaskLosses
 from mtlbench.train.score import evaluate_split

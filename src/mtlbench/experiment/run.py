@@ -30,7 +30,7 @@ from mtlbench.experiment.objects import (
 from mtlbench.experiment.sanity import SuspiciousMetricsWarning, selected_validation, suspicious
 from mtlbench.experiment.size import memory_errors
 from mtlbench.locking import locked
-from mtlbench.metrics.evaluate import Metrics
+from mtlbench.result import Metrics
 from mtlbench.tracking.credentials import withheld
 from mtlbench.tracking.folder import CONFIG, FACTS, Facts, begin, read_facts, read_result, write_result, write_status
 from mtlbench.tracking.journal import Journal, write_beside

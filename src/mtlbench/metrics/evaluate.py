@@ -1,11 +1,10 @@
-"""How good a split's logits are: exact, on all of its rows, with the label space in every name.
+"""Evaluates a split's logits: exact metrics over all of its rows, with the label space in every name.
 
 A metric that has no value (one class only, no rows, a logit that is not finite) is reported as undefined, with its
 reason; it is never NaN, never left out and never invented.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -13,6 +12,7 @@ from scipy.special import expit, xlog1py, xlogy
 from torch import Tensor
 
 from mtlbench.metrics.ranking import Ranking, Top, group_areas, hits_at, numbered, rounded, sampled_lists
+from mtlbench.result import Metrics
 from mtlbench.schema import Task
 
 CALIBRATION_BINS = 15
@@ -21,33 +21,6 @@ CALIBRATION_BINS = 15
 
 class UndefinedError(ValueError):
     """A metric that these rows do not define; the message says why."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Metrics:
-    """What was measured, and what could not be.
-
-    Attributes:
-        values: finite numbers by name, ``<task>/<metric>``, or ``<metric>`` where it is one of all tasks.
-        undefined: the reason why a metric has no value, by the same names. No name is in both.
-    """
-
-    values: dict[str, float] = field(default_factory=dict)
-    undefined: dict[str, str] = field(default_factory=dict)
-
-    def prefixed(self, split: str) -> "Metrics":
-        """The same with the split's name in front: ``<split>/<task>/<metric>``."""
-        return Metrics(
-            values={f"{split}/{name}": value for name, value in self.values.items()},
-            undefined={f"{split}/{name}": reason for name, reason in self.undefined.items()},
-        )
-
-    def measure(self, name: str, metric: Callable[[], float]) -> None:
-        """Enter what `metric` returns under `name`, or the reason why it is undefined."""
-        try:
-            self.values[name] = metric()
-        except UndefinedError as reason:
-            self.undefined[name] = str(reason)
 
 
 def evaluate(
@@ -120,7 +93,7 @@ def evaluate(
             _measure_groups(metrics, task.name, score_NT[rows, t], label, group_N[rows], ranking.decimals)
     if ranking.uauc_weights is not None:
         weights = ranking.uauc_weights
-        metrics.measure("weighted_uauc", lambda: _weighted_uauc(metrics, weights))
+        _enter(metrics, "weighted_uauc", lambda: _weighted_uauc(metrics, weights))
     if ranking.top is not None:
         _measure_top(metrics, tasks, score_NT, label_NT == 1, observed_NT, ranking.top, group_N)
     return metrics
@@ -214,27 +187,47 @@ def calibration_error(logits: np.ndarray, positive: np.ndarray, bins: int = CALI
     return float(np.abs(np.bincount(bin_of_row, weights=gap, minlength=bins)).sum() / len(logits))
 
 
+def equal_scores(logits: np.ndarray, _positive: np.ndarray) -> float:
+    """1 if all logits are one number, which makes every AUC 0.5, else 0.
+
+    Raises:
+        UndefinedError: no rows.
+    """
+    _require_rows(logits)
+    return float(logits.min() == logits.max())
+
+
+TASK_METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    "equal_scores": equal_scores,
+    "auc": auc,
+    "logloss": log_loss,
+    "logloss_constant": lambda _logits, positive: log_loss_of_constant(positive),
+    "ne": normalised_entropy,
+    "pcoc": predicted_over_observed,
+    "ece": calibration_error,
+}
+"""Metrics of a task's observed logits and labels; what else is known of each is in `mtlbench.metrics.names`."""
+
+
 def _measure_task(metrics: Metrics, name: str, score: np.ndarray, positive: np.ndarray) -> None:
     metrics.values[f"{name}/rows"] = float(len(positive))
     metrics.values[f"{name}/positives"] = float(np.count_nonzero(positive))
-    metrics.measure(f"{name}/equal_scores", lambda: _all_equal(score))
-    metrics.measure(f"{name}/auc", lambda: auc(score, positive))
-    metrics.measure(f"{name}/logloss", lambda: log_loss(score, positive))
-    metrics.measure(f"{name}/logloss_constant", lambda: log_loss_of_constant(positive))
-    metrics.measure(f"{name}/ne", lambda: normalised_entropy(score, positive))
-    metrics.measure(f"{name}/pcoc", lambda: predicted_over_observed(score, positive))
-    metrics.measure(f"{name}/ece", lambda: calibration_error(score, positive))
+    for metric, function in TASK_METRICS.items():
+        _enter(metrics, f"{name}/{metric}", partial(function, score, positive))
 
 
-def _all_equal(score: np.ndarray) -> float:
-    _require_rows(score)
-    return float(score.min() == score.max())
+def _enter(metrics: Metrics, name: str, metric: Callable[[], float]) -> None:
+    """Enter what `metric` returns under `name`, or the reason why it is undefined."""
+    try:
+        metrics.values[name] = metric()
+    except UndefinedError as reason:
+        metrics.undefined[name] = str(reason)
 
 
 def _measure_given(metrics: Metrics, task: Task, joint: np.ndarray, given: np.ndarray, positive: np.ndarray) -> None:
     """Rank by ln p(joint) - ln p(given), in float64, where a ratio of small probabilities keeps its digits."""
     ratio = np.logaddexp(0.0, -given.astype(np.float64)) - np.logaddexp(0.0, -joint.astype(np.float64))
-    metrics.measure(f"{task.name}/auc_on_{task.given}s", lambda: auc(ratio, positive))
+    _enter(metrics, f"{task.name}/auc_on_{task.given}s", lambda: auc(ratio, positive))
 
 
 def _measure_ceiling(metrics: Metrics, name: str, truth: np.ndarray, positive: np.ndarray) -> None:
@@ -257,9 +250,9 @@ def _measure_ceiling(metrics: Metrics, name: str, truth: np.ndarray, positive: n
             raise UndefinedError(f"ceiling_auc is {ceiling:.4f}: the truth itself ranks no better than chance")
         return (reached - 0.5) / (ceiling - 0.5)
 
-    metrics.measure(f"{name}/ceiling_auc", lambda: auc(truth, positive))
-    metrics.measure(f"{name}/ceiling_logloss", ceiling_log_loss)
-    metrics.measure(f"{name}/excess_auc_share", excess_share)
+    _enter(metrics, f"{name}/ceiling_auc", lambda: auc(truth, positive))
+    _enter(metrics, f"{name}/ceiling_logloss", ceiling_log_loss)
+    _enter(metrics, f"{name}/excess_auc_share", excess_share)
 
 
 def _measure_groups(
@@ -273,8 +266,8 @@ def _measure_groups(
             raise UndefinedError(f"all {found.groups:,} groups hold labels of one class only")
         return float(np.average(found.area, weights=weights))
 
-    metrics.measure(f"{name}/gauc", lambda: mean(found.rows))
-    metrics.measure(f"{name}/uauc", lambda: mean(None))
+    _enter(metrics, f"{name}/gauc", lambda: mean(found.rows))
+    _enter(metrics, f"{name}/uauc", lambda: mean(None))
     metrics.values[f"{name}/groups"] = float(found.groups)
     metrics.values[f"{name}/one_class_groups"] = float(found.groups - len(found.area))
 
@@ -307,7 +300,7 @@ def _measure_top(
         rows = observed_NT[:, t]
         for which, score_N in (("export", export_N), ("own", score_NT[:, t])):
             hits = hits_at(top.n, score_N[rows], positive_NT[rows, t], list_N[rows])
-            metrics.measure(f"{task.name}/precision_{at}_{which}", partial(_precision, hits, top.n, score_N[rows]))
+            _enter(metrics, f"{task.name}/precision_{at}_{which}", partial(_precision, hits, top.n, score_N[rows]))
         metrics.values[f"{task.name}/lists_{at}"] = float(len(hits))
 
 

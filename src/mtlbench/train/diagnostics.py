@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlbench.data.loader import Rows
-from mtlbench.metrics.evaluate import Metrics
+from mtlbench.result import Metrics
 from mtlbench.schema import Batch
 from mtlbench.train.settings import Settings
 from mtlbench.train.step import autocast

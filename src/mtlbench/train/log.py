@@ -6,7 +6,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from mtlbench.metrics.evaluate import Metrics
+from mtlbench.result import Metrics
 from mtlbench.tracking.journal import Journal
 from mtlbench.train.progress import Progress
 

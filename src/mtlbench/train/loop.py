@@ -12,7 +12,8 @@ from tqdm import tqdm
 from mtlbench.balancing.protocol import AfterEpoch
 from mtlbench.balancing.shared import SharedGradients
 from mtlbench.data.loader import Rows, order
-from mtlbench.metrics.evaluate import Metrics, evaluate
+from mtlbench.metrics.evaluate import evaluate
+from mtlbench.result import Metrics
 from mtlbench.schema import Task
 from mtlbench.train.diagnostics import has_diagnostics, journal_diagnostics
 from mtlbench.train.interrupt import Interrupt, Interrupted

@@ -5,8 +5,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from mtlbench.data.loader import Rows
-from mtlbench.metrics.evaluate import Metrics, evaluate
+from mtlbench.metrics.evaluate import evaluate
 from mtlbench.metrics.ranking import Ranking
+from mtlbench.result import Metrics
 from mtlbench.train.interrupt import Interrupt
 from mtlbench.train.objective import TaskLosses
 from mtlbench.train.settings import Settings

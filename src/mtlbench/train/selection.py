@@ -8,12 +8,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from mtlbench.metrics.names import did_you_mean, metric, selectable
+from mtlbench.result import metric_name
 from mtlbench.schema import Batch, Task
 from mtlbench.train import checkpoint
 from mtlbench.train.progress import Progress, RunContext
 from mtlbench.train.settings import Settings
-
-HIGHER_IS_BETTER = {"auc": True, "gauc": True, "uauc": True, "logloss": False, "ece": False}
 
 ROUNDING = 1e-12
 """Share of a score by which a later one must be better: less is rounding."""
@@ -34,12 +34,10 @@ class Selected:
     metric: str
 
     def score(self, metrics: dict[str, float]) -> float | None:
-        """Mean metric over the tasks where it is defined, signed so that higher is better; ``None`` if nowhere."""
-        values = [metrics[f"{task}/{self.metric}"] for task in self.tasks if f"{task}/{self.metric}" in metrics]
-        if not values:
-            return None
-        mean = sum(values) / len(values)
-        return mean if HIGHER_IS_BETTER[self.metric] else -mean
+        """Mean over the tasks where the metric is defined, higher is better (`Metric.score`); ``None`` if nowhere."""
+        names = [metric_name(self.metric, task) for task in self.tasks]
+        scores = [metric(self.metric).score(metrics[name]) for name in names if name in metrics]
+        return sum(scores) / len(scores) if scores else None
 
 
 class TaskCheckpoints(nn.Module):
@@ -62,23 +60,25 @@ def selection_units(tasks: tuple[Task, ...], settings: Settings) -> tuple[Select
     """What is selected by itself: the model as a whole, or its weights for each task.
 
     Raises:
-        ValueError: ``trainer.select`` names no metric or task that there is, or one task where each has its own.
+        ValueError: ``trainer.select`` names no task that there is, no metric that can select (see `selectable`), or one
+            task where each has its own.
     """
-    task, _, metric = settings.select.rpartition("/")
+    task, _, name = settings.select.rpartition("/")
     names = tuple(t.name for t in tasks)
-    if metric not in HIGHER_IS_BETTER or (task and task not in names):
+    allowed = selectable(t.given for t in tasks if t.given is not None)
+    if name not in allowed or (task and task not in names):
         raise ValueError(
-            f"trainer.select is {settings.select!r}; allowed: <metric> or <task>/<metric> with a metric of "
-            f"{sorted(HIGHER_IS_BETTER)} and a task of {list(names)}"
+            f"trainer.select is {settings.select!r}{did_you_mean(name, allowed) if name not in allowed else ''}; "
+            f"allowed: <metric> or <task>/<metric> with a metric of {allowed} and a task of {list(names)}"
         )
     if settings.checkpoint == "run":
-        return (Selected(name="model", tasks=(task,) if task else names, metric=metric),)
+        return (Selected(name="model", tasks=(task,) if task else names, metric=name),)
     if task:
         raise ValueError(
             f"trainer.select is {settings.select!r}, but with trainer.checkpoint=task each task is selected by its own "
-            f"metric. Name the metric alone, trainer.select={metric}, or choose trainer.checkpoint=run"
+            f"metric. Name the metric alone, trainer.select={name}, or choose trainer.checkpoint=run"
         )
-    return tuple(Selected(name=name, tasks=(name,), metric=metric) for name in names)
+    return tuple(Selected(name=each, tasks=(each,), metric=name) for each in names)
 
 
 def select(

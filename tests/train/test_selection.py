@@ -1,0 +1,117 @@
+"""Which weights are kept: by any metric that has a direction, with ties going to the earlier step."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from mtlbench.schema import Task
+from mtlbench.tracking.journal import Journal
+from mtlbench.train import checkpoint
+from mtlbench.train.progress import Place, Progress
+from mtlbench.train.selection import ROUNDING, Selected, out_of_patience, select, selection_units
+from mtlbench.train.settings import Settings
+
+TASKS = (Task(name="click", label="click"), Task(name="buy", label="buy", given="click"))
+
+
+def settings(select: str, checkpoint: str = "run") -> Settings:
+    return Settings(
+        epochs=1, batch_size=1, evaluation_batch_size=1, patience=None, select=select, precision="fp32", compile=False,
+        clip=None, log_steps=1, checkpoint_minutes=1, checkpoint=checkpoint,  # pyright: ignore[reportArgumentType]
+    )  # fmt: skip
+
+
+def selected(folder: Path, metric: str, values: list[float]) -> Progress:
+    """Progress after epochs of one step with these validation values."""
+    place = Place(identity="toy", folder=folder, journal=Journal(folder), device=torch.device("cpu"), seed=0)
+    unit, progress = Selected(name="model", tasks=("click",), metric=metric), Progress()
+    for value in values:
+        progress.step += 1
+        select(nn.Linear(1, 1), (unit,), {f"click/{metric}": value}, progress, place)
+    return progress
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "best"),
+    [
+        ("auc", [0.6, 0.7, 0.65], 2),
+        ("logloss", [0.6, 0.5, 0.55], 2),
+        ("ne", [0.6, 0.5, 0.55], 2),
+        ("pcoc", [2.0, 1.1, 0.8, 1.2], 2),
+        ("pcoc", [1.3, 0.8, 0.9], 3),
+        ("ece", [0.1, 0.2], 1),
+    ],
+)
+def test_the_best_step_is_by_the_direction_of_the_metric(
+    tmp_path: Path, metric: str, values: list[float], best: int
+) -> None:
+    assert selected(tmp_path, metric, values).best_step == {"model": best}
+
+
+@pytest.mark.parametrize(
+    ("metric", "values"), [("auc", [0.7, 0.7]), ("ece", [0.0, 0.0]), ("pcoc", [1.25, 0.75]), ("pcoc", [1.0, 1.0])]
+)
+def test_of_equal_scores_the_earlier_is_kept(tmp_path: Path, metric: str, values: list[float]) -> None:
+    """A perfect score of 0 has no margin of rounding, so there the comparison itself must be strict."""
+    progress = selected(tmp_path, metric, values)
+    assert (progress.best_step, progress.stale) == ({"model": 1}, {"model": 1})
+    assert checkpoint.load(tmp_path / "best.pt", identity="toy")["steps"] == {"model": 1}
+
+
+def test_a_better_score_starts_the_patience_anew(tmp_path: Path) -> None:
+    progress = selected(tmp_path, "auc", [0.5, 0.4, 0.3, 0.6, 0.5])
+    assert (progress.best_step, progress.stale) == ({"model": 4}, {"model": 1})
+    assert selected(tmp_path, "auc", [0.5, 0.5 * (1 + 3 * ROUNDING)]).stale == {"model": 0}
+    assert selected(tmp_path, "logloss", [0.5, 0.5 * (1 - ROUNDING / 3)]).stale == {"model": 1}
+
+
+@pytest.mark.parametrize(("stale", "patience", "out"), [(2, 2, True), (1, 2, False), (3, 2, True), (9, None, False)])
+def test_patience_ends_after_so_many_epochs_without_a_better_score(stale: int, patience: int | None, out: bool) -> None:
+    units = selection_units(TASKS, settings("auc", "task"))
+    assert out_of_patience(Progress(stale={"click": stale, "buy": stale}), units, patience) is out
+    assert not out_of_patience(Progress(stale={"click": 9, "buy": 0}), units, 2), "one task still gets better"
+    assert not out_of_patience(Progress(), units, 1), "before the first epoch"
+
+
+def test_the_mean_is_over_the_tasks_that_define_the_metric() -> None:
+    unit = Selected(name="model", tasks=("click", "buy"), metric="pcoc")
+    assert unit.score({"click/pcoc": 0.5, "buy/pcoc": 1.25}) == pytest.approx(-0.375), "of distances, not of values"
+    assert unit.score({"buy/pcoc": 1.25}) == -0.25
+    assert unit.score({"click/auc": 0.5}) is None
+    loss = Selected(name="model", tasks=("click", "buy"), metric="logloss").score({"click/logloss": 0.3, "x": math.nan})
+    assert loss == -0.3
+
+
+@pytest.mark.parametrize("name", ["pcoc", "ne", "auc_on_clicks", "buy/auc_on_clicks", "click/ece"])
+def test_any_metric_with_a_direction_may_select(name: str) -> None:
+    assert selection_units(TASKS, settings(name))[0].metric == name.rpartition("/")[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("logloss_constant", "(did you mean 'logloss'?)"),
+        ("aucc", "(did you mean 'auc'?)"),
+        ("rows", ""),
+        ("positives", ""),
+        ("equal_scores", ""),
+        ("excess_auc_share", ""),
+        ("parameters", ""),
+        ("weighted_uauc", ""),
+        ("auc_on_buys", "(did you mean 'auc_on_clicks'?)"),
+        ("precision_at_2_own", ""),
+    ],
+)
+def test_a_metric_without_direction_or_without_validation_is_refused(name: str, hint: str) -> None:
+    with pytest.raises(ValueError, match=r"trainer\.select is") as caught:
+        selection_units(TASKS, settings(name))
+    assert str(caught.value).startswith(f"trainer.select is '{name}'{' ' * bool(hint)}{hint}; allowed: <metric> or ")
+    assert "'pcoc', 'ece', 'auc_on_clicks'" in str(caught.value)
+
+
+def test_a_task_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"trainer\.select is 'look/auc'; allowed: .* a task of \['click', 'buy'\]"):
+        selection_units(TASKS, settings("look/auc"))
