@@ -1,6 +1,9 @@
 """What a run measured: metrics by split and task, and what they cost. `mtlbench.tracking.folder` stores it."""
 
 from dataclasses import dataclass, field
+from typing import Literal
+
+from pydantic import FiniteFloat
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,3 +60,81 @@ class Metrics:
 def metric_name(metric: str, task: str | None = None) -> str:
     """``<task>/<metric>``, or ``<metric>`` for one of all tasks."""
     return metric if task is None else f"{task}/{metric}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parameters:
+    """Trained numbers of a model: in embedding tables, and in everything else."""
+
+    embedding: int
+    dense: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """What a finished run measured; the fields are the keys of ``result.json``.
+
+    Attributes:
+        identity: of the run.
+        code: version of the code that measured.
+        model, dataset, seed: what was chosen.
+        origin: of the data, ``data`` their fingerprint.
+        metrics, undefined: as in `Metrics`, by ``<split>/<task>/<metric>``; see `split`.
+        epochs, steps: that training took.
+        best_step: step of the selected weights, by task or ``model`` for all tasks.
+        best_valid: their validation score (higher is better), likewise.
+        parameters: of the model.
+        rows_per_second: in training, the median of the epochs.
+        peak_memory_mb: of the process, in MiB.
+        finished: when, ISO 8601.
+        seconds: training, validation and test.
+        checkpoint: the rule by which weights were selected; ``None`` in files of versions before 0.2.
+        warnings: what is suspicious about the scores.
+        journal: SHA-256 of the journal; ``None`` before it is stored, and in files of versions before 0.2.
+    """
+
+    identity: str
+    code: str
+    model: str
+    dataset: str
+    origin: Literal["real", "simulated"]
+    data: str
+    seed: int
+    metrics: dict[str, FiniteFloat]
+    undefined: dict[str, str]
+    epochs: int
+    steps: int
+    best_step: dict[str, int]
+    best_valid: dict[str, FiniteFloat]
+    parameters: Parameters
+    rows_per_second: FiniteFloat
+    peak_memory_mb: FiniteFloat
+    finished: str
+    seconds: FiniteFloat
+    checkpoint: Literal["run", "task"] | None = None
+    warnings: tuple[str, ...] = ()
+    journal: str | None = None
+
+    def split(self, name: str) -> Metrics:
+        """The metrics of a split."""
+        return Metrics(values=self.metrics, undefined=self.undefined).of_split(name)
+
+    @property
+    def test(self) -> Metrics:
+        """The metrics of the test split, which every finished run has."""
+        return self.split("test")
+
+    @property
+    def tasks(self) -> list[str]:
+        """Tasks in their order."""
+        return self.test.tasks
+
+    @property
+    def selected_by(self) -> Literal["run", "task"]:
+        """The rule by which weights were selected, also where an earlier version did not write it."""
+        return self.checkpoint or ("run" if set(self.best_step) == {"model"} else "task")
+
+    @property
+    def seconds_to_best(self) -> float:
+        """Time until the last of the selected weights was reached, as its share of the steps."""
+        return self.seconds * (max(self.best_step.values()) / max(self.steps, 1) if self.best_step else 1.0)

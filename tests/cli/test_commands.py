@@ -257,7 +257,14 @@ def test_a_mistake_in_a_real_process(tmp_path: Path):
 def test_a_run_ends_on_a_readable_result(workplace: Path):
     done = typed("train", *SMALL, folder=workplace)
     assert done.returncode == 0
-    for words in ("SIMULATED DATA", "AUC", "of a constant", "its ceiling", "rows/s in training", "nothing was trained"):
+    for words in (
+        "SIMULATED DATA",
+        "AUC",
+        "log loss of a constant",
+        "AUC ceiling",
+        "rows/s in training",
+        "nothing was trained",
+    ):
         assert words in done.stdout
     result = json.loads((only_run(workplace) / "result.json").read_text())
     assert result["origin"] == "simulated"

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from mtlbench.tracking.connect import default_uri
 from mtlbench.tracking.folder import CONFIG, FACTS, RESULT, SENT, STATUS
 from mtlbench.tracking.journal import JOURNAL
 from mtlbench.tracking.tracker import sync
-from runs import ended_run, result
+from runs import RESULT as MADE_UP
+from runs import ended_run
 
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "empty": lambda path: path.write_bytes(b""),
@@ -99,7 +101,7 @@ def test_an_edited_metric_is_refused_by_name(runs: Path, capsys: pytest.CaptureF
 
 def test_a_result_of_an_earlier_version_has_no_hash_and_is_read(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = ended_run(runs, "1a")
-    (folder / RESULT).write_text(json.dumps(result("1a")))
+    (folder / RESULT).write_text(json.dumps(asdict(replace(MADE_UP, identity="1a"))))
     assert main(["list", "runs", f"run.folder={runs}"]) == 0
     assert "income 0.7000" in capsys.readouterr().out
 

@@ -4,6 +4,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -95,8 +96,7 @@ def test_a_result_that_the_weights_do_not_give_is_refused(
     run: Path, use: Callable[[Path], int], capsys: pytest.CaptureFixture[str]
 ):
     result = read_result(run)
-    result["metrics"]["test/income/auc"] = 0.99
-    write_result(run, result)
+    write_result(run, replace(result, metrics={**result.metrics, "test/income/auc": 0.99}))
     assert use(run) == 1
     said = capsys.readouterr().err
     assert "no longer gives what it recorded" in said

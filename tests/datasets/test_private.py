@@ -137,7 +137,7 @@ class TestBoth:
                  f"trainer.epochs={10 if structure else 2}", "trainer.patience=1", f"run.data={tmp_path}",
                  f"run.folder={tmp_path / 'runs'}", f"dataset.simulator.structure={structure}"]
             )
-        ).result["metrics"]  # fmt: skip
+        ).result.metrics  # fmt: skip
         for task in configured(name).labels:
             if structure:
                 assert found[f"test/{task}/excess_auc_share"] > 0.8

@@ -296,7 +296,7 @@ class TestRecovery:
 
     def metrics(self, folder: Path, *overrides: str) -> dict[str, float]:
         config = compose([*self.TRAINING, f"run.data={folder / 'data'}", f"run.folder={folder / 'runs'}", *overrides])
-        return train(config).result["metrics"]
+        return train(config).result.metrics
 
     def test_a_gated_model_comes_near_the_ceiling(self, tmp_path: Path) -> None:
         found = self.metrics(tmp_path, "trainer.epochs=8")

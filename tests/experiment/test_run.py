@@ -65,9 +65,7 @@ def test_a_run_of_two_versions_of_the_code_says_both(place: Path):
 def test_a_run_is_not_scored_on_other_data(place: Path):
     folder = finished(place)
     own = evaluate_run(folder, "test", "cpu", None)
-    assert (
-        own.values["test/income/auc"] == json.loads((folder / "result.json").read_text())["metrics"]["test/income/auc"]
-    )
+    assert own.values["income/auc"] == json.loads((folder / "result.json").read_text())["metrics"]["test/income/auc"]
     facts = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps({**facts, "data": "0123456789abcdef"}))
     with pytest.raises(ConfigError, match=r"was trained on data 0123456789abcdef, but its configuration now means"):
@@ -112,7 +110,7 @@ def test_metrics_that_are_asked_for_are_measured_at_the_end(place: Path):
     folder = finished(place, "dataset.metrics={top:{n:3,weights:{income:1},lists:sampled,size:20,seed:4}}")
     values = json.loads((folder / "result.json").read_text())["metrics"]
     assert values["test/income/precision_at_3_of_20_own"] == values["test/income/precision_at_3_of_20_export"] > 0
-    assert evaluate_run(folder, "test", "cpu", None).values == values
+    assert evaluate_run(folder, "test", "cpu", None).prefixed("test").values == values
     first, *_, last = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert "test/income/lists_at_3_of_20" in last["values"]
     assert not any("lists" in name for name in first["values"])

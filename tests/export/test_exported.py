@@ -173,7 +173,7 @@ def test_each_task_is_scored_by_the_weights_that_were_kept_for_it(
     """And a conditional task by its own copy's product."""
     words = [f"model={model}", "trainer.checkpoint=task", "trainer.epochs=6", "trainer.patience=null", "seed=1"]
     run = train(configure(*words, "loss.given=conditional", f"run.folder={tmp_path}/runs"))
-    assert len(set(run.result["best_step"].values())) == 2, "choose a seed for which they differ"
+    assert len(set(run.result.best_step.values())) == 2, "choose a seed for which they differ"
     done = export_run(run.folder, tmp_path / "model", rows=40)
     assert max(done.differences.values()) < 1e-5
     evaluate_run(run.folder, "test", "cpu", tmp_path / "own.parquet")

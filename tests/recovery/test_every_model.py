@@ -68,7 +68,7 @@ def measured(data: Path, folder: Path, name: str, settings: list[str], *override
     """Test metrics of a trained model, by task and metric."""
     config = compose([f"model={name}", *FAST, *settings, f"run.data={data}", f"run.folder={folder}", *overrides])
     by_task: dict[str, dict[str, float]] = {}
-    for key, value in train(config).result["metrics"].items():
+    for key, value in train(config).result.metrics.items():
         if key.count("/") == 2:
             _, task, metric = key.split("/")
             by_task.setdefault(task, {})[metric] = value

@@ -34,7 +34,7 @@ def test_attention_finds_what_pooling_loses(tmp_path: Path) -> None:
     shares: dict[str, list[float]] = {}
     for model in ("dnn", "mmoe", "din"):
         places = [f"run.data={tmp_path}/data", f"run.folder={tmp_path}/runs"]
-        metrics = train(compose([f"model={model}", *SETTINGS, *places])).result["metrics"]
+        metrics = train(compose([f"model={model}", *SETTINGS, *places])).result.metrics
         shares[model] = [metrics[f"test/{task}/excess_auc_share"] for task in ("click", "conversion")]
     for task in range(2):
         assert shares["din"][task] > max(shares["dnn"][task], shares["mmoe"][task]) + 0.05, shares

@@ -21,7 +21,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def metrics(data: Path, folder: Path, *overrides: str) -> dict[str, float]:
     config = compose([*ALICCP, *QUICK, f"run.data={data}", f"run.folder={folder}", *overrides])
-    return train(config).result["metrics"]
+    return train(config).result.metrics
 
 
 def share(measured: dict[str, float], task: str) -> float:

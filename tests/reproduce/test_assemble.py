@@ -9,6 +9,8 @@ from mtlbench.report.result import Cell, Column, TableResult
 from mtlbench.reproduce.assemble import assemble
 from mtlbench.reproduce.finished import Finished
 from mtlbench.reproduce.table import ClaimSpec, Paper, Printed, RowSpec, Table
+from mtlbench.result import Parameters
+from runs import RESULT
 
 AUC = Column(dataset="D", task="click", metric="auc")
 BEST = Column(dataset="D", task="click", metric="auc", statistic="best")
@@ -49,21 +51,22 @@ TABLE = Table(
 
 
 def run(row: str, seed: int, area: float, losses: tuple[float, float] = (0.3, 0.2), **changed: Any) -> Finished:
-    result = {
-        "identity": f"{row}{seed}",
-        "code": "1",
-        "data": "d",
-        "origin": "real",
-        "metrics": {"test/click/auc": area, "test/click/logloss": losses[0], "test/buy/logloss": losses[1]},
-        "parameters": {"dense": 30, "embedding": 12},
-        "peak_memory_mb": 100.0 + seed,
-        "rows_per_second": 1000.0,
-        "seconds": 10.0,
-        "steps": 50,
-        "best_step": {"click": 25},
-    }
+    result = replace(
+        RESULT,
+        identity=f"{row}{seed}",
+        code="1",
+        origin="real",
+        metrics={"test/click/auc": area, "test/click/logloss": losses[0], "test/buy/logloss": losses[1]},
+        parameters=Parameters(dense=30, embedding=12),
+        peak_memory_mb=100.0 + seed,
+        seconds=10.0,
+        steps=50,
+        best_step={"click": 25},
+    )
     weights = {"click": 1.0, "buy": 0.02}
-    return Finished(row=row, dataset="D", seed=seed, choice="census", result=result | changed, weights=weights)
+    return Finished(
+        row=row, dataset="D", seed=seed, choice="census", result=replace(result, **changed), weights=weights
+    )
 
 
 AREAS = {"single": (0.701, 0.702, 0.706), "old": (0.69, 0.70, 0.695), "new": (0.751, 0.7525, 0.7555)}
@@ -122,7 +125,7 @@ def test_verdicts_follow_the_rule() -> None:
     ],
 )
 def test_what_cannot_be_compared_says_so(changed: dict, scale: float | None, verdict: str, mark: str) -> None:
-    runs = [replace(one, result={**one.result, **changed}) for one in RUNS]
+    runs = [replace(one, result=replace(one.result, **changed)) for one in RUNS]
     result = assembled(runs, scale=scale)
     assert {cell(result, label, AUC).verdict for label in AREAS} == {verdict}
     assert mark in result.marks
@@ -135,9 +138,9 @@ def test_settings_that_are_not_the_tables_stand_on_top() -> None:
 
 
 def test_private_and_mixed_data() -> None:
-    private = [replace(one, choice="xiaomi", result={**one.result, "origin": "simulated"}) for one in RUNS]
+    private = [replace(one, choice="xiaomi", result=replace(one.result, origin="simulated")) for one in RUNS]
     assert cell(assembled(private), "new", AUC).verdict == "not comparable: private data"
-    mixed = [*RUNS[:-1], replace(RUNS[-1], result={**RUNS[-1].result, "data": "other", "code": "2"})]
+    mixed = [*RUNS[:-1], replace(RUNS[-1], result=replace(RUNS[-1].result, data="other", code="2"))]
     result = assembled(mixed)
     assert cell(result, "new", AUC).verdict == "not comparable: mixed data"
     where = "(d: single, old, new; other: new)"
@@ -154,7 +157,7 @@ def test_a_metric_that_no_run_has_is_named_with_those_that_are_there() -> None:
     assert said == ["D: runs have no test/click/uauc; they have test/buy/logloss, test/click/auc, test/click/logloss"]
     assert cell(result, "never run", column).footnotes == ()
     reason = {"undefined": {"test/click/uauc": "no user has both labels"}}
-    undefined = [replace(one, result={**one.result, **reason}) for one in RUNS]
+    undefined = [replace(one, result=replace(one.result, **reason)) for one in RUNS]
     result = assemble(table, undefined, scale=None, settings=(), private=())
     said = [result.footnotes[number] for number in cell(result, "new", column).footnotes]
     assert said == ["test/click/uauc is undefined on D: no user has both labels"]
@@ -233,10 +236,10 @@ def test_claims() -> None:
 
 def test_a_claim_says_on_what_it_was_judged() -> None:
     assert assembled().claims[0].condition == ""
-    simulated = [replace(one, result={**one.result, "origin": "simulated"}) for one in RUNS]
+    simulated = [replace(one, result=replace(one.result, origin="simulated")) for one in RUNS]
     (claim,) = assembled(simulated).claims
     assert (claim.verdict, claim.condition) == ("holds", "simulated")
-    mixed = [*RUNS[:-1], replace(RUNS[-1], result={**RUNS[-1].result, "data": "other"})]
+    mixed = [*RUNS[:-1], replace(RUNS[-1], result=replace(RUNS[-1].result, data="other"))]
     (claim,) = assembled(mixed).claims
     assert (claim.verdict, claim.condition) == ("not run", "mixed data")
     assert claim.evidence == ("D: runs saw different data: new and single, new and old",)
@@ -246,7 +249,7 @@ def test_a_claim_says_on_what_it_was_judged() -> None:
 def test_counts_are_compared_as_they_are(dense: int, verdict: str) -> None:
     """With one seed as with many: a number of parameters has no spread."""
     claim = ClaimSpec(text="new is smaller", better=["new"], than=["single"], metric="parameters")
-    size = {"parameters": {"dense": dense, "embedding": 12}}
+    size = {"parameters": Parameters(dense=dense, embedding=12)}
     runs = [run(row, 0, 0.7, **(size if row == "new" else {})) for row in AREAS]
     result = assemble(replace(TABLE, claims=(claim,)), runs, scale=None, settings=(), private=())
     assert result.claims[0].verdict == verdict

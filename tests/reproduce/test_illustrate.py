@@ -17,6 +17,7 @@ from mtlbench.reproduce.figures.virtual_gradient import improvement_claim
 from mtlbench.reproduce.finished import Finished
 from mtlbench.reproduce.illustrate import FigureContent, FigureRun, FigureRuns, measure_figure
 from mtlbench.tracking.journal import Journal
+from runs import RESULT
 
 
 def figure(name: str) -> Figure:
@@ -30,9 +31,9 @@ def member(
     named = {f"test/{name}": value for name, value in metrics.items()}
     tasks = {name.split("/")[0] for name in metrics if "/" in name}
     losses = {f"test/{task}/logloss": 0.5 for task in sorted(tasks)}
-    result = {"identity": f"{row} {seed}", "origin": "simulated", "code": "1", "data": "d", "metrics": losses | named}
+    result = replace(RESULT, identity=f"{row} {seed}", code="1", metrics=losses | named, best_step={"model": 9})
     weights = dict.fromkeys(sorted(tasks), 1.0)
-    run = Finished(row=row, dataset=dataset, seed=seed, choice="x", result=result | changed, weights=weights)
+    run = Finished(row=row, dataset=dataset, seed=seed, choice="x", result=replace(result, **changed), weights=weights)
     return FigureRun(run=run, folder=folder)
 
 
@@ -264,7 +265,7 @@ def test_masks_at_zero_are_named() -> None:
 
 def test_what_a_figure_lacks_and_where_it_comes_from_is_said() -> None:
     members = [ali("8", 0.6, 0.6), ali("16", 0.6, 0.6)]
-    members[1] = replace(members[1], run=replace(members[1].run, result={**members[1].run.result, "code": "2"}))
+    members[1] = replace(members[1], run=replace(members[1].run, result=replace(members[1].run.result, code="2")))
     result = drawn("mpa_fig9", members, scale=0.01)
     assert result.marks == ("SIMULATED DATA: Ali-CCP", "SCALED: 0.01 of the published rows, at least 20,000")
     assert result.footnotes[0] == "5 seeds per row and data set: as the paper's tables; some have 1 only"

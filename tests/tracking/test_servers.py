@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from mtlbench.tracking import find, tracker
 from mtlbench.tracking.connect import ARTIFACTS, DATABASE, TrackingError, default_uri
 from mtlbench.tracking.files import DamagedFileError
-from mtlbench.tracking.find import find_results
+from mtlbench.tracking.find import RemoteResult, find_results
 from mtlbench.tracking.folder import CONFIG, RESULT, begin, read_result
 from mtlbench.tracking.journal import Journal
 from mtlbench.tracking.send import is_sent, send
@@ -64,7 +64,7 @@ def test_the_runs_of_others_cost_no_question(runs: Path, asked: list[str]) -> No
     multiply(runs / DATABASE, run_id, 3000)
     asked.clear()
     found = find_results(uri, EXPERIMENT, ["ours", "begun", "nowhere"])
-    assert found == {"ours": read_result(runs / "ours") | {"run_id": run_id}}
+    assert found == {"ours": RemoteResult(result=read_result(runs / "ours"), run_id=run_id)}
     assert len(asked) == 3
     assert set(find_results(uri, EXPERIMENT, ["foreign 0", "foreign 2999"])) == {"foreign 0", "foreign 2999"}
     assert find_results(uri, "another", ["ours"]) == {}

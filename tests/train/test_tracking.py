@@ -34,7 +34,7 @@ from mtlbench.tracking.parameters import flatten, identifying, shorten
 from mtlbench.tracking.send import SENT, send
 from mtlbench.tracking.tracker import Tracker, open_tracker, sync
 from mtlbench.tracking.ui import runs_page, ui
-from runs import result
+from runs import RESULT as MADE_UP
 
 CONF = Path(__file__).parents[2] / "conf" / "tracker"
 EXPERIMENT = "tests"
@@ -260,7 +260,7 @@ def test_long_values_are_shortened_and_named():
 def test_everything_arrives(runs: Path):
     folder = make_run(runs)
     measure(folder, range(25))
-    write_result(folder, result("1f"))
+    write_result(folder, MADE_UP)
     write_status(folder, "finished")
     report = send(folder, default_uri(runs), EXPERIMENT)
     assert (report.points, report.described, report.shortened) == (50, True, ())

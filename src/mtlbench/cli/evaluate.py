@@ -39,6 +39,6 @@ def command(run: str, split: str, predictions: Path | None, overrides: list[str]
     print(head_text(facts.model, facts.dataset, facts.seed, split, facts.origin))
     if state != "finished":
         print(f"  the run is {state}: these are the best weights so far")
-    print(metrics_text(metrics.values, metrics.undefined, split))
+    print(metrics_text(metrics))
     if predictions:
         print(f"  predictions in {predictions}")

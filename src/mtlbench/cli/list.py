@@ -133,14 +133,16 @@ def _run_cells(folder: Path) -> list[str]:
     Raises:
         DamagedFileError: one of its small files is damaged.
     """
+    from mtlbench.result import Metrics
     from mtlbench.tracking.folder import CONFIG, RESULT, read_facts, read_result, read_status
     from mtlbench.tracking.parameters import read_config
 
     facts, state = read_facts(folder)[0], read_status(folder).state
     read_config(folder / CONFIG)
-    metrics = read_result(folder)["metrics"] if (folder / RESULT).exists() else {}
-    aucs = ", ".join(f"{name.split('/')[1]} {value:.4f}" for name, value in metrics.items() if name.endswith("/auc"))
-    return [folder.name, facts.model, facts.dataset, facts.origin, str(facts.seed), state, aucs]
+    test = read_result(folder).test if (folder / RESULT).exists() else Metrics()
+    aucs = {task: area for task in test.tasks if (area := test.value("auc", task)) is not None}
+    shown = ", ".join(f"{task} {area:.4f}" for task, area in aucs.items())
+    return [folder.name, facts.model, facts.dataset, facts.origin, str(facts.seed), state, shown]
 
 
 def _begun(folder: Path) -> float:

@@ -7,46 +7,36 @@ from typing import TYPE_CHECKING, Any
 
 from mtlbench.tracking.credentials import public
 
+from mtlbench.metrics.names import in_order, metric
+from mtlbench.result import Metrics
+
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from mtlbench.experiment.run import Outcome
 
-METRICS = {
-    "ceiling_auc": "its ceiling",
-    "excess_auc_share": "share of the excess",
-    "logloss": "log loss",
-    "logloss_constant": "of a constant",
-    "ceiling_logloss": "its floor",
-    "pcoc": "PCOC",
-    "ece": "ECE",
-    "positives": "positives",
-    "rows": "rows",
-}
-
 
 def outcome_text(outcome: "Outcome", config: "DictConfig") -> str:
     """A run's test metrics per task, its cost, and where it is kept."""
     result = outcome.result
-    head = head_text(result["model"], result["dataset"], result["seed"], "test", result["origin"])
-    parameters = result["parameters"]
+    head = head_text(result.model, result.dataset, result.seed, "test", result.origin)
     state = (
         "finished before, nothing was trained"
         if outcome.reused
-        else (f"{result['epochs']} epochs, {result['steps']:,} steps, {kept_text(result['best_step'])}")
+        else (f"{result.epochs} epochs, {result.steps:,} steps, {kept_text(result.best_step)}")
     )
     return "\n".join(
         [
             "",
             head,
             "",
-            metrics_text(result["metrics"], result["undefined"], "test"),
+            metrics_text(result.test),
             "",
-            f"  {result['rows_per_second']:,.0f} rows/s in training, {parameters['dense']:,} dense and "
-            f"{parameters['embedding']:,} embedding parameters, peak memory of the process "
-            f"{result['peak_memory_mb']:,.0f} MB",
+            f"  {result.rows_per_second:,.0f} rows/s in training, {result.parameters.dense:,} dense and "
+            f"{result.parameters.embedding:,} embedding parameters, peak memory of the process "
+            f"{result.peak_memory_mb:,.0f} MB",
             f"  {state}",
-            *(f"  ! {text}" for text in result.get("warnings", [])),
+            *(f"  ! {text}" for text in result.warnings),
             f"  run     {outcome.folder}",
             "  compare " + ui_command(config.run.tracker, outcome.folder.parent),
             "",
@@ -61,39 +51,31 @@ def kept_text(best_step: dict[str, int]) -> str:
     return "weights of each task's own step: " + ", ".join(f"{task} {step:,}" for task, step in best_step.items())
 
 
-def metrics_text(metrics: dict[str, float], undefined: dict[str, str], split: str) -> str:
-    """A table with a line per task, and the reasons of what is undefined."""
-    names = [name.split("/") for name in [*metrics, *undefined] if name.startswith(f"{split}/")]
-    tasks, found = (list(dict.fromkeys(parts[i] for parts in names if len(parts) == 3)) for i in (1, 2))
-    named_by_data = {key: _title(key) for key in sorted(found) if key.startswith(("auc_on_", "precision_at_"))}
-    shown = {"auc": "AUC", "gauc": "gAUC", **named_by_data, **METRICS}
-    shown = {key: text for key, text in shown.items() if key in found}
-    rows = [
-        [
-            task,
-            *(
-                _number(metrics.get(f"{split}/{task}/{key}"), key, f"{split}/{task}/{key}" in undefined)
-                for key in shown
-            ),
-        ]
-        for task in tasks
+def metrics_text(metrics: Metrics) -> str:
+    """A split's metrics: a table with a line per task, those of all tasks, and why others are undefined."""
+    known = {name: metric(name) for name in in_order(metrics.names)}
+    shown = {name: entry for name, entry in known.items() if entry.per_task and entry.summary}
+    rows = [[task, *(_number(metrics, name, task) for name in shown)] for task in metrics.tasks]
+    overall = [
+        f"  {entry.title}: {entry.text(value)}"
+        for name, entry in known.items()
+        if not entry.per_task and (value := metrics.value(name)) is not None
     ]
-    overall = [f"  {name}: {value:.4f}" for name, value in metrics.items() if name.count("/") == 1]
-    reasons = [f"  undefined: {name}: {reason}" for name, reason in undefined.items()]
-    return "\n".join([table(["task", *shown.values()], rows), *overall, *reasons])
+    reasons = [f"  undefined: {name}: {reason}" for name, reason in metrics.undefined.items()]
+    return "\n".join([table(["task", *(entry.title for entry in shown.values())], rows), *overall, *reasons])
 
 
 def comparison(outcomes: "Sequence[Outcome]") -> str:
     """Test AUC of several runs, a line each."""
-    tasks = list(dict.fromkeys(n.split("/")[1] for o in outcomes for n in o.result["metrics"] if n.count("/") == 2))
+    tasks = list(dict.fromkeys(task for outcome in outcomes for task in outcome.result.tasks))
     rows = [
         [
-            o.result["model"],
-            o.result["dataset"],
-            o.result["origin"],
-            str(o.result["seed"]),
-            *(_number(o.result["metrics"].get(f"test/{task}/auc"), "auc", True) for task in tasks),
-            f"{o.result['rows_per_second']:,.0f}",
+            o.result.model,
+            o.result.dataset,
+            o.result.origin,
+            str(o.result.seed),
+            *(_number(o.result.test, "auc", task) for task in tasks),
+            f"{o.result.rows_per_second:,.0f}",
             o.folder.name,
         ]
         for o in outcomes
@@ -137,16 +119,8 @@ def ui_command(tracker: Any, runs: Path) -> str:
     return shlex.join(["mtlbench", "ui", *([] if str(runs) == "runs" else [f"run.folder={runs}"])])
 
 
-def _title(metric: str) -> str:
-    """``AUC on clicks`` for ``auc_on_clicks``, ``P@2 export`` for ``precision_at_2_export``."""
-    return metric.replace("auc_on_", "AUC on ").replace("precision_at_", "P@").replace("_", " ")
-
-
-def _number(value: float | None, metric: str, undefined: bool) -> str:
+def _number(metrics: Metrics, name: str, task: str) -> str:
+    value = metrics.value(name, task)
     if value is None:
-        return "undefined" if undefined else ""
-    if metric in ("positives", "rows"):
-        return f"{value:,.0f}"
-    if metric == "excess_auc_share":
-        return f"{value:.1%}"
-    return f"{value:.5f}" if "logloss" in metric else f"{value:.4f}"
+        return "undefined" if metrics.reason(name, task) else ""
+    return metric(name).text(value)

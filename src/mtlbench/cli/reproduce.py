@@ -4,7 +4,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mtlbench.reproduce.figure import Figure
     from mtlbench.reproduce.plan import PlannedRun
     from mtlbench.reproduce.table import Table
+    from mtlbench.tracking.find import RemoteResult
 
 LAUNCHER = ("hydra/launcher=", "hydra.launcher=", "hydra.launcher.")
 
@@ -152,7 +153,7 @@ def _read(name: str) -> "Table | Figure":
 def _rendered(
     study: "Table | Figure",
     plan: "Sequence[PlannedRun]",
-    elsewhere: Mapping[str, dict[str, Any]],
+    elsewhere: "Mapping[str, RemoteResult]",
     scale: float | None,
     settings: Sequence[str],
     folder: Path,
@@ -176,7 +177,7 @@ def _rendered(
 def _send(
     results: "Sequence[tuple[TableResult | FigureResult, list[Path]]]",
     plans: "Sequence[Sequence[PlannedRun]]",
-    elsewhere: Mapping[str, dict[str, Any]],
+    elsewhere: "Mapping[str, RemoteResult]",
     run_config: "DictConfig",
 ) -> None:
     """Show tables and figures in MLflow; a server that is away costs nothing but one message."""
@@ -189,7 +190,7 @@ def _send(
     for (result, files), plan in zip(results, plans, strict=True):
         members = {run.folder: run.row for run in plan if run.finished}
         others = {
-            elsewhere[run.identity]["run_id"]: (run.identity, run.row)
+            elsewhere[run.identity].run_id: (run.identity, run.row)
             for run in plan
             if not run.finished and run.identity in elsewhere
         }

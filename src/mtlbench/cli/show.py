@@ -101,8 +101,8 @@ def _show_run(name: str, runs: Path) -> None:
     print(f"{head_text(facts.model, facts.dataset, facts.seed, 'test', facts.origin)}: {state}\n")
     print((folder / FACTS).read_text())
     if result is not None:
-        print(metrics_text(result["metrics"], result["undefined"], "test"))
-        print(f"\n  {kept_text(result['best_step'])}")
-        print("".join(f"  ! {text}\n" for text in result.get("warnings", [])), end="")
+        print(metrics_text(result.test))
+        print(f"\n  {kept_text(result.best_step)}")
+        print("".join(f"  ! {text}\n" for text in result.warnings), end="")
     else:
         print("no result yet: the run was not finished")

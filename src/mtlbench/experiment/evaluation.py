@@ -105,10 +105,9 @@ def evaluate_run(folder: Path, split: str, device_name: str, predictions: Path |
     logits, metrics = evaluate_split(
         run.model, rows, run.losses, run.settings, run.device, configured_ranking(run.config)
     )
-    metrics = metrics.prefixed(split)
     if split == "test":
         check_result(folder, metrics.values, run.settings.precision)
-    if found := suspicious(metrics.values, split):
+    if found := suspicious(metrics, split):
         text = f"suspicious scores of run {run.facts.identity}: {'; '.join(found)}"
         warnings.warn(text, SuspiciousMetricsWarning, stacklevel=2)
     if predictions is not None:
@@ -130,10 +129,10 @@ def check_result(folder: Path, metrics: Mapping[str, float], precision: str) -> 
     """
     if not (folder / RESULT).exists():
         return
-    recorded = read_result(folder)["metrics"]
+    recorded = read_result(folder).test.values
     allowed = TOLERANCE[precision]
     apart = [
-        f"{name} {metrics.get(name, 'undefined')} (recorded: {value})"
+        f"test/{name} {metrics.get(name, 'undefined')} (recorded: {value})"
         for name, value in recorded.items()
         if name not in metrics or abs(metrics[name] - value) > allowed * max(1.0, abs(value))
     ]

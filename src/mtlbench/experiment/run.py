@@ -3,9 +3,8 @@
 import shutil
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from filelock import Timeout
@@ -30,7 +29,7 @@ from mtlbench.experiment.objects import (
 from mtlbench.experiment.sanity import SuspiciousMetricsWarning, selected_validation, suspicious
 from mtlbench.experiment.size import memory_errors
 from mtlbench.locking import locked
-from mtlbench.result import Metrics
+from mtlbench.result import Metrics, Parameters, Result
 from mtlbench.tracking.credentials import withheld
 from mtlbench.tracking.folder import CONFIG, FACTS, Facts, begin, read_facts, read_result, write_result, write_status
 from mtlbench.tracking.journal import Journal, write_beside
@@ -54,10 +53,10 @@ class OtherCodeWarning(UserWarning):
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """A finished run: its folder, the content of ``result.json``, and whether it had been finished before."""
+    """A finished run: its folder, its result, and whether it had been finished before."""
 
     folder: Path
-    result: dict[str, Any]
+    result: Result
     reused: bool
 
 
@@ -131,14 +130,15 @@ def _carry_out(config: DictConfig, data: Data, identity: str, folder: Path, devi
         )
         fitted = time.monotonic()
         kept, best_step = load_best(model, store.schema.tasks, settings, context.best, identity)
-        metrics = evaluate_split(kept, store.split("test"), losses, settings, device, ranking)[1].prefixed("test")
-        journal.append(step=progress.step, epoch=progress.epoch, values=metrics.values, undefined=metrics.undefined)
-        seconds = (fitting - began) + progress.spent + (time.monotonic() - fitted)
-        result = _result(read_facts(folder)[0], model, progress, best_step, metrics) | {
-            "seconds": seconds,
-            "checkpoint": settings.checkpoint,
-            "warnings": _warnings(identity, journal, best_step, metrics),
-        }
+        measured = evaluate_split(kept, store.split("test"), losses, settings, device, ranking)[1]
+        named = measured.prefixed("test")
+        journal.append(step=progress.step, epoch=progress.epoch, values=named.values, undefined=named.undefined)
+        result = replace(
+            _result(read_facts(folder)[0], model, progress, best_step, named),
+            seconds=(fitting - began) + progress.spent + (time.monotonic() - fitted),
+            checkpoint=settings.checkpoint,
+            warnings=tuple(_warnings(identity, journal, best_step, measured)),
+        )
         write_result(folder, result)
         write_status(folder, "finished")
     except BaseException as error:
@@ -210,45 +210,46 @@ def _result(
     progress: Progress,
     best_step: dict[str, int],
     metrics: Metrics,
-) -> dict[str, Any]:
+) -> Result:
     sizes = {kind: sum(p.numel() for p in group) for kind, group in parameter_groups(model).items()}
     throughput = sorted(progress.rows_per_second)
-    return {
-        "identity": facts.identity,
-        "code": facts.commit,
-        "model": facts.model,
-        "dataset": facts.dataset,
-        "origin": facts.origin,
-        "data": facts.data,
-        "seed": facts.seed,
-        "metrics": metrics.values,
-        "undefined": metrics.undefined,
-        "epochs": progress.epoch,
-        "steps": progress.step,
-        "best_step": best_step,
-        "best_valid": progress.best,
-        "parameters": {"embedding": sizes["embedding"], "dense": sizes["gate"] + sizes["dense"]},
-        "rows_per_second": throughput[len(throughput) // 2],
-        "peak_memory_mb": peak_mb(),
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }
+    return Result(
+        identity=facts.identity,
+        code=facts.commit,
+        model=facts.model,
+        dataset=facts.dataset,
+        origin=facts.origin,
+        data=facts.data,
+        seed=facts.seed,
+        metrics=metrics.values,
+        undefined=metrics.undefined,
+        epochs=progress.epoch,
+        steps=progress.step,
+        best_step=best_step,
+        best_valid=progress.best,
+        parameters=Parameters(embedding=sizes["embedding"], dense=sizes["gate"] + sizes["dense"]),
+        rows_per_second=throughput[len(throughput) // 2],
+        peak_memory_mb=peak_mb(),
+        finished=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        seconds=progress.spent,
+    )
 
 
 def _warnings(identity: str, journal: Journal, best_step: dict[str, int], metrics: Metrics) -> list[str]:
     """What is suspicious about the scores of the kept weights on validation and test; warned of, and returned."""
     validation = selected_validation(journal.read(), best_step)
-    if found := suspicious(validation, "valid") + suspicious(metrics.values, "test"):
+    if found := suspicious(validation, "valid") + suspicious(metrics, "test"):
         text = f"suspicious scores of run {identity}: {'; '.join(found)}"
         warnings.warn(text, SuspiciousMetricsWarning, stacklevel=3)
     return found
 
 
-def _reported(folder: Path, code: str) -> dict[str, Any]:
+def _reported(folder: Path, code: str) -> Result:
     """The result of a finished run, with a warning where other code made it."""
     result = read_result(folder)
-    if result["code"] != code:
+    if result.code != code:
         warnings.warn(
-            f"run {folder.name} was finished by other code ({result['code']}); this is {code}. "
+            f"run {folder.name} was finished by other code ({result.code}); this is {code}. "
             "Train it again with run.fresh=true.",
             OtherCodeWarning,
             stacklevel=3,

@@ -103,7 +103,7 @@ def export_run(run_folder: Path, to: Path, *, split: str = "test", rows: int = 2
     run = open_run(run_folder, "cpu")
     ranking = configured_ranking(run.config)
     measured = evaluate_split(run.model, run.store.split("test"), run.losses, run.settings, run.device, ranking)[1]
-    check_result(run_folder, measured.prefixed("test").values, run.settings.precision)
+    check_result(run_folder, measured.values, run.settings.precision)
     inputs, scoring = Inputs.of(run.store), Scoring(run.model, run.losses)
     example = raw_rows(run.store, inputs, split, rows)
     own, rounded = _own(run, split, rows)

@@ -11,6 +11,7 @@ from mtlbench.reproduce.claim import COUNTS, MIXED, judge
 from mtlbench.reproduce.finished import Finished, checkpoint_rules, listed, marks, origins
 from mtlbench.reproduce.table import LOWER_IS_BETTER, Table, distinct
 from mtlbench.reproduce.verdict import cell_verdict, rule
+from mtlbench.result import metric_name
 
 SUMS = ("logloss_sum", "logloss_weighted")
 """Metrics that are summed over the tasks of a run."""
@@ -81,40 +82,35 @@ def measured_values(table: Table, runs: Sequence[Finished]) -> Values:
 
 def metric_of(run: Finished, column: Column) -> float | None:
     """A run's value for a column, or ``None`` where the run does not define it."""
-    metrics: Mapping[str, float] = run.result["metrics"]
     if column.metric == "parameters":
-        return float(sum(run.result["parameters"].values()))
+        return float(run.result.parameters.embedding + run.result.parameters.dense)
     if column.metric in SUMS:
-        names = [f"test/{task}/logloss" for task in run.weights]
-        if not all(name in metrics for name in names):  # a sum of the others would pass for one of all
-            return None
-        weights = run.weights.values() if column.metric == "logloss_weighted" else [1.0] * len(names)
-        return sum(weight * metrics[name] for weight, name in zip(weights, names, strict=True))
-    return metrics.get(name_of(column))
-
-
-def name_of(column: Column) -> str:
-    """What the metric of a column is called in a run's result."""
-    return f"test/{'' if column.task == 'all' else column.task + '/'}{column.metric}"
+        total = 0.0
+        for task, weight in run.weights.items():
+            if (loss := run.result.test.value("logloss", task)) is None:
+                return None  # a sum of the others would pass for one of all
+            total += (weight if column.metric == "logloss_weighted" else 1.0) * loss
+        return total
+    return run.result.test.value(column.metric, None if column.task == "all" else column.task)
 
 
 def _lack(runs: Sequence[Finished], column: Column) -> str | None:
     """Why finished runs have no number for a column: the reason they give, or that they know no such metric."""
     if not runs or column.metric in ("parameters", "auc_gain"):
         return None
-    name, result = name_of(column), runs[0].result
+    metrics, name = runs[0].result.test, metric_name(column.metric, None if column.task == "all" else column.task)
     if column.metric in SUMS:
-        name = next(loss for task in runs[0].weights if (loss := f"test/{task}/logloss") not in result["metrics"])
-    if reason := result.get("undefined", {}).get(name):
-        return f"{name} is undefined on {column.dataset}: {reason}"
-    return f"{column.dataset}: runs have no {name}; they have {', '.join(sorted(result['metrics']))}"
+        name = next(f"{task}/logloss" for task in runs[0].weights if metrics.value("logloss", task) is None)
+    if reason := metrics.undefined.get(name):
+        return f"test/{name} is undefined on {column.dataset}: {reason}"
+    return f"{column.dataset}: runs have no test/{name}; they have {', '.join(sorted(metrics.prefixed('test').values))}"
 
 
 def _fill_gains(table: Table, column: Column, values: Values, runs: Sequence[Finished]) -> None:
     """MPA's Table 3: AUC over the mean AUC of the baselines, in per cent, seed by seed."""
     areas: dict[str, BySeed] = {spec.label: {} for spec in table.rows}
     for run in runs:
-        if run.dataset == column.dataset and (area := run.result["metrics"].get(f"test/{column.task}/auc")) is not None:
+        if run.dataset == column.dataset and (area := run.result.test.value("auc", column.task)) is not None:
             areas[run.row][run.seed] = area
     for label, by_seed in areas.items():
         for seed, area in by_seed.items():
@@ -206,11 +202,11 @@ def _negative_transfers(table: Table, column: Column, values: Values) -> set[str
 def _obstacle(dataset: str, runs: Sequence[Finished], scale: float | None, private: Sequence[str]) -> Verdict | None:
     """Why the measured numbers of a data set cannot be compared with printed ones."""
     own = [run for run in runs if run.dataset == dataset]
-    if len({run.result["data"] for run in own}) > 1:
+    if len({run.result.data for run in own}) > 1:
         return MIXED
     if any(run.choice in private for run in own):
         return "not comparable: private data"
-    if any(run.result["origin"] == "simulated" for run in own):
+    if any(run.result.origin == "simulated" for run in own):
         return "not comparable: simulated"
     return "not comparable: scaled" if scale is not None else None
 
@@ -237,16 +233,15 @@ def _costs(runs: Sequence[Finished]) -> tuple[Cost, ...]:
     costs = []
     for dataset in dict.fromkeys(run.dataset for run in runs):
         results = [run.result for run in runs if run.dataset == dataset]
-        shares = [max(r["best_step"].values()) / max(r["steps"], 1) if r["best_step"] else 1.0 for r in results]
         costs.append(
             Cost(
                 dataset=dataset,
-                parameters=results[0]["parameters"]["dense"],
-                embedding_parameters=results[0]["parameters"]["embedding"],
-                peak_memory_mb=median(r["peak_memory_mb"] for r in results),
-                rows_per_second=median(r["rows_per_second"] for r in results),
-                seconds=median(r["seconds"] for r in results),
-                seconds_to_best=median(r["seconds"] * share for r, share in zip(results, shares, strict=True)),
+                parameters=results[0].parameters.dense,
+                embedding_parameters=results[0].parameters.embedding,
+                peak_memory_mb=median(result.peak_memory_mb for result in results),
+                rows_per_second=median(result.rows_per_second for result in results),
+                seconds=median(result.seconds for result in results),
+                seconds_to_best=median(result.seconds_to_best for result in results),
             )
         )
     return tuple(costs)

@@ -4,13 +4,12 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
 from mtlbench.reproduce.plan import PlannedRun
 from mtlbench.tracking.connect import TrackingError, default_uri, public, tracking_uri
-from mtlbench.tracking.find import find_results
+from mtlbench.tracking.find import RemoteResult, find_results
 from mtlbench.tracking.tracker import OPERATION, check_server, leave_alone, sync, unsent
 from mtlbench.tracking.worker import call
 
@@ -18,7 +17,7 @@ AT_A_TIME = 64
 """Runs whose results are asked for within one time limit."""
 
 
-def exchange(missing: Sequence[PlannedRun], *, only_ask: bool = False) -> dict[str, dict[str, Any]]:
+def exchange(missing: Sequence[PlannedRun], *, only_ask: bool = False) -> dict[str, RemoteResult]:
     """Results that other machines sent, by identity, after the runs of this one were sent.
 
     Nothing happens where no server is named: the database beside the runs knows nothing that their folders do not.
@@ -34,7 +33,7 @@ def exchange(missing: Sequence[PlannedRun], *, only_ask: bool = False) -> dict[s
     uri, experiment = tracking_uri(tracker.uri, runs), tracker.experiment
     if uri == default_uri(runs):
         return {}
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, RemoteResult] = {}
     try:
         if not only_ask:
             _send_first(runs, uri, experiment)

@@ -1,12 +1,12 @@
 """A finished run of a table or a figure, and what a reader must know of several."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from mtlbench.experiment.identity import code_version
 from mtlbench.report.result import Run
 from mtlbench.reproduce.plan import SMALLEST
+from mtlbench.result import Result
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,7 +16,7 @@ class Finished:
     Attributes:
         row, dataset, seed: where it belongs.
         choice: name of the data set's configuration.
-        result: content of its ``result.json``.
+        result: what it measured.
         code: version of the code that would make it now.
         weights: of the tasks in the training loss, by task, for the weighted log loss.
         link, curve: see `Run`.
@@ -26,7 +26,7 @@ class Finished:
     dataset: str
     seed: int
     choice: str
-    result: Mapping[str, Any]
+    result: Result
     weights: Mapping[str, float]
     code: str = field(default_factory=code_version)
     link: str | None = None
@@ -36,10 +36,10 @@ class Finished:
 def listed(run: Finished) -> Run:
     """The run as a report names it."""
     return Run(
-        identity=run.result["identity"],
+        identity=run.result.identity,
         seed=run.seed,
         dataset=run.dataset,
-        origin=run.result["origin"],
+        origin=run.result.origin,
         link=run.link,
         curve=run.curve,
     )
@@ -53,7 +53,7 @@ def marks(runs: Sequence[Finished], scale: float | None, settings: Sequence[str]
         scale: share of the published rows that was asked for, if not all.
         settings: overrides that the runs were made with besides those of the table or figure.
     """
-    simulated = sorted({run.dataset for run in runs if run.result["origin"] == "simulated"})
+    simulated = sorted({run.dataset for run in runs if run.result.origin == "simulated"})
     first = [f"SIMULATED DATA: {', '.join(simulated)}"] if simulated else []
     scaled = [f"SCALED: {scale:g} of the published rows, at least {SMALLEST:,}"] if scale is not None else []
     return (*first, *scaled, *([f"OWN SETTINGS: {', '.join(settings)}"] if settings else []))
@@ -63,8 +63,7 @@ def checkpoint_rules(runs: Sequence[Finished]) -> list[str]:
     """A footnote that says which weights the numbers are of."""
     rows: dict[str, list[str]] = {}
     for run in runs:
-        rule = "run" if set(run.result.get("best_step", {"model"})) == {"model"} else "task"
-        rows.setdefault(run.result.get("checkpoint", rule), []).append(run.row)  # runs of earlier versions say no rule
+        rows.setdefault(run.result.selected_by, []).append(run.row)
     words = {
         "run": "one step for all tasks, the best by validation (trainer.checkpoint=run)",
         "task": "each task's own best step by validation (trainer.checkpoint=task)",
@@ -78,18 +77,18 @@ def origins(runs: Sequence[Finished]) -> list[str]:
     notes: list[str] = []
     for dataset in dict.fromkeys(run.dataset for run in runs):
         own = [run for run in runs if run.dataset == dataset]
-        if len(codes := _rows_by(own, "code")) > 1:
+        if len(codes := _rows_by(own, lambda result: result.code)) > 1:
             told = "; ".join(f"{code}: {', '.join(rows)}" for code, rows in codes.items())
             notes.append(f"{dataset}: runs were made by {len(codes)} versions of the code ({told})")
         elif codes.keys() != {here := own[0].code}:
             notes.append(f"{dataset}: runs were made by other code ({', '.join(codes)}) than this ({here})")
-        if len(data := _rows_by(own, "data")) > 1:
+        if len(data := _rows_by(own, lambda result: result.data)) > 1:
             told = "; ".join(f"{fingerprint}: {', '.join(rows)}" for fingerprint, rows in data.items())
             notes.append(f"{dataset}: runs saw different data ({told}); their numbers are not comparable")
     return notes
 
 
-def _rows_by(runs: Sequence[Finished], fact: str) -> dict[str, list[str]]:
-    """Labels of rows by what their runs say under a key of their results; a row whose runs differ is in several."""
-    found = sorted({run.result[fact] for run in runs})
-    return {each: list(dict.fromkeys(run.row for run in runs if run.result[fact] == each)) for each in found}
+def _rows_by(runs: Sequence[Finished], key: Callable[[Result], str]) -> dict[str, list[str]]:
+    """Labels of rows by a value of their runs' results; a row whose runs differ is in several."""
+    found = sorted({key(run.result) for run in runs})
+    return {each: list(dict.fromkeys(run.row for run in runs if key(run.result) == each)) for each in found}

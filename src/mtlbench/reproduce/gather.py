@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Any
 
 from omegaconf import OmegaConf
 
 from mtlbench.experiment.identity import code_version
 from mtlbench.reproduce.finished import Finished
 from mtlbench.reproduce.plan import PlannedRun
+from mtlbench.result import Metrics
 from mtlbench.tracking.files import DamagedFileError
+from mtlbench.tracking.find import RemoteResult
 from mtlbench.tracking.folder import check_journal, read_result
 from mtlbench.tracking.journal import Journal, Line
 from mtlbench.tracking.send import link_of
@@ -32,7 +33,7 @@ def check_finished(planned: Sequence[PlannedRun]) -> None:
         raise DamagedFileError("\n".join(problems))
 
 
-def gather(planned: Sequence[PlannedRun], elsewhere: Mapping[str, dict[str, Any]]) -> list[Finished]:
+def gather(planned: Sequence[PlannedRun], elsewhere: Mapping[str, RemoteResult]) -> list[Finished]:
     """What finished runs left in their folders; a run that serves two rows stands there twice.
 
     Args:
@@ -43,9 +44,7 @@ def gather(planned: Sequence[PlannedRun], elsewhere: Mapping[str, dict[str, Any]
     for run in planned:
         if not run.finished and run.identity not in elsewhere:
             continue
-        result = read_result(run.folder) if run.finished else elsewhere[run.identity]
-        measured = {**result["metrics"], **result.get("undefined", {})}
-        tasks = [name.split("/")[1] for name in measured if name.endswith("/logloss")]
+        result = read_result(run.folder) if run.finished else elsewhere[run.identity].result
         weights = OmegaConf.select(run.config, "balancing.weights")
         finished.append(
             Finished(
@@ -55,7 +54,7 @@ def gather(planned: Sequence[PlannedRun], elsewhere: Mapping[str, dict[str, Any]
                 choice=run.config.run.choices.dataset,
                 result=result,
                 code=code_version(run.config),
-                weights=dict(zip(tasks, weights or [1.0] * len(tasks), strict=True)),
+                weights=dict(zip(result.tasks, weights or [1.0] * len(result.tasks), strict=True)),
                 link=link_of(run.folder),
                 curve=_curve(Journal(run.folder).read()),
             )
@@ -65,8 +64,6 @@ def gather(planned: Sequence[PlannedRun], elsewhere: Mapping[str, dict[str, Any]
 
 def _curve(lines: Sequence[Line]) -> tuple[float, ...]:
     """Mean validation AUC of the tasks, by epoch."""
-    areas = [
-        [value for name, value in line.values.items() if name.startswith("valid/") and name.endswith("/auc")]
-        for line in lines
-    ]
+    epochs = [Metrics(values=line.values).of_split("valid") for line in lines]
+    areas = [[area for task in valid.tasks if (area := valid.value("auc", task)) is not None] for valid in epochs]
     return tuple(fmean(some) for some in areas if some)

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from mtlbench.report.figure import FigureResult, Panel
 from mtlbench.report.result import Claim
@@ -11,6 +10,7 @@ from mtlbench.reproduce.figure import Figure
 from mtlbench.reproduce.finished import Finished, checkpoint_rules, listed, marks, origins
 from mtlbench.reproduce.gather import gather
 from mtlbench.reproduce.plan import PlannedRun
+from mtlbench.tracking.find import RemoteResult
 
 NAMED = 6
 """Missing rows that are listed by name; the rest is counted."""
@@ -42,14 +42,12 @@ class FigureRuns:
 
     def values(self, row: str, dataset: str, metric: str) -> dict[int, float]:
         """A test metric, ``<task>/<name>``, of every run of a row that defines it, by seed."""
-        name = f"test/{metric}"
-        results = {member.run.seed: member.run.result["metrics"] for member in self.of(row, dataset)}
-        return {seed: metrics[name] for seed, metrics in results.items() if name in metrics}
+        results = {member.run.seed: member.run.result.test.values for member in self.of(row, dataset)}
+        return {seed: metrics[metric] for seed, metrics in results.items() if metric in metrics}
 
     def tasks(self, dataset: str) -> list[str]:
         """Tasks of a data set in their order; none where nothing was run."""
-        results = [member.run.result["metrics"] for member in self.members if member.run.dataset == dataset]
-        return [name.split("/")[1] for name in results[0] if name.endswith("/logloss")] if results else []
+        return next((member.run.result.tasks for member in self.members if member.run.dataset == dataset), [])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +59,7 @@ class FigureContent:
     findings: tuple[str, ...] = ()
 
 
-def figure_runs(figure: Figure, plan: Sequence[PlannedRun], elsewhere: Mapping[str, dict[str, Any]]) -> FigureRuns:
+def figure_runs(figure: Figure, plan: Sequence[PlannedRun], elsewhere: Mapping[str, RemoteResult]) -> FigureRuns:
     """The finished ones among a figure's planned runs.
 
     Args:

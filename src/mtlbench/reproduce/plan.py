@@ -161,7 +161,7 @@ def measured_speeds(folder: Path) -> dict[str, float]:
             result = read_result(path.parent)
         except DamagedFileError:  # of a run that need not be one of these; where it is, `check_finished` says so
             continue
-        speeds.setdefault(result["model"], []).append(result["rows_per_second"])
+        speeds.setdefault(result.model, []).append(result.rows_per_second)
     return {model: median(several) for model, several in speeds.items()}
 
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from mtlbench.result import Result
 from mtlbench.tracking.connect import connect, errors_of
 from mtlbench.tracking.files import read_content
 from mtlbench.tracking.folder import RESULT, parse_result
@@ -19,8 +21,16 @@ AT_ONCE = 8
 """Questions under way at the same time, since most of the time of one is spent waiting."""
 
 
-def find_results(uri: str, experiment: str, identities: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Results of runs that others finished and sent, by identity, with MLflow's ``run_id``; others are left out.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RemoteResult:
+    """The result of a run on a tracking server, and MLflow's id of the run."""
+
+    result: Result
+    run_id: str
+
+
+def find_results(uri: str, experiment: str, identities: Sequence[str]) -> dict[str, RemoteResult]:
+    """Results of runs that others finished and sent, by identity; runs that are not there are left out.
 
     One question per identity, however many other runs the server has. MLflow 3.17 takes no list of tags
     (``Expected a quoted string value for tag``), and a question for all runs of the data would bring all parameters
@@ -43,11 +53,11 @@ def find_results(uri: str, experiment: str, identities: Sequence[str]) -> dict[s
     return {identity: found for identity, found in zip(identities, results, strict=True) if found is not None}
 
 
-def _result(client: "MlflowClient", experiment_id: str, identity: str) -> dict[str, Any] | None:
+def _result(client: "MlflowClient", experiment_id: str, identity: str) -> RemoteResult | None:
     same = f"tags.identity = '{identity}' and attributes.status = 'FINISHED'"
     for run in client.search_runs([experiment_id], filter_string=same, max_results=1):
         with TemporaryDirectory() as made:
             file = Path(client.download_artifacts(run.info.run_id, RESULT, made))
             result = parse_result(read_content(file), f"{RESULT} of MLflow's run {run.info.run_id}")
-            return result | {"run_id": run.info.run_id}
+            return RemoteResult(result=result, run_id=run.info.run_id)
     return None

@@ -14,14 +14,14 @@ import platform
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 import psutil
-from pydantic import ConfigDict, FiniteFloat, TypeAdapter
-from typing_extensions import TypedDict
+from pydantic import TypeAdapter
 
+from mtlbench.result import Result
 from mtlbench.tracking.credentials import redacted
 from mtlbench.tracking.files import DamagedFileError, parse_json, read_content, read_json
 from mtlbench.tracking.journal import JOURNAL, write_beside
@@ -41,6 +41,8 @@ HASH = "sha256"
 TRAIN_AGAIN = "Restore it, or train the run again with run.fresh=true"
 MEASURE_AGAIN = "Restore it, or remove it and repeat the training command, which measures again from the checkpoint"
 """What to do about damaged files."""
+
+RESULT_TYPE = TypeAdapter(Result)
 
 State = Literal["running", "finished", "failed", "interrupted"]
 
@@ -97,31 +99,6 @@ class Status:
     reason: str | None
     time: int
     process: tuple[str, int, float]
-
-
-class Result(TypedDict):
-    """What every ``result.json`` holds at least, of the types that the commands rely on."""
-
-    __pydantic_config__ = ConfigDict(extra="allow")  # pyright: ignore[reportGeneralTypeIssues]
-
-    identity: str
-    code: str
-    model: str
-    dataset: str
-    origin: Literal["real", "simulated"]
-    data: str
-    seed: int
-    metrics: dict[str, FiniteFloat]
-    undefined: dict[str, str]
-    epochs: int
-    steps: int
-    best_step: dict[str, int]
-    best_valid: dict[str, FiniteFloat]
-    parameters: dict[str, int]
-    rows_per_second: FiniteFloat
-    peak_memory_mb: FiniteFloat
-    seconds: FiniteFloat
-    finished: str
 
 
 def begin(folder: Path, facts: Facts) -> None:
@@ -192,14 +169,14 @@ def read_status(folder: Path) -> Status:
     return status
 
 
-def write_result(folder: Path, values: Mapping[str, Any]) -> None:
+def write_result(folder: Path, result: Result) -> None:
     """Write ``result.json`` with the hashes of the journal, which is complete by now, and of its own content."""
-    values = {**values, "journal": hashlib.sha256(read_content(folder / JOURNAL)).hexdigest()}
+    values = asdict(replace(result, journal=hashlib.sha256(read_content(folder / JOURNAL)).hexdigest()))
     write_json(folder / RESULT, {**values, HASH: content_hash(values)})
 
 
-def read_result(folder: Path) -> dict[str, Any]:
-    """The result of a run, without its hash.
+def read_result(folder: Path) -> Result:
+    """The result of a run.
 
     Raises:
         DamagedFileError: there is none, it is damaged, or it was edited.
@@ -207,7 +184,7 @@ def read_result(folder: Path) -> dict[str, Any]:
     return parse_result(read_content(folder / RESULT, MEASURE_AGAIN), folder / RESULT)
 
 
-def parse_result(content: bytes, source: object) -> dict[str, Any]:
+def parse_result(content: bytes, source: object) -> Result:
     """A result from the bytes of its file; one of a version before 0.2 has no hash to compare.
 
     Args:
@@ -217,14 +194,15 @@ def parse_result(content: bytes, source: object) -> dict[str, Any]:
     Raises:
         DamagedFileError: it is damaged, or was edited.
     """
-    values = cast(dict[str, Any], parse_json(TypeAdapter(Result), content, source, MEASURE_AGAIN))
+    result = parse_json(RESULT_TYPE, content, source, MEASURE_AGAIN)
+    values = json.loads(content)  # keys of other versions count for the hash
     written = values.pop(HASH, None)
     if written is not None and written != (found := content_hash(values)):
         raise DamagedFileError(
             f"{source} is damaged: it was changed after the run wrote it (content hash {found[:12]}, "
             f"written {str(written)[:12]}). {MEASURE_AGAIN}"
         )
-    return values
+    return result
 
 
 def check_journal(folder: Path) -> None:
@@ -233,7 +211,7 @@ def check_journal(folder: Path) -> None:
     Raises:
         DamagedFileError: the result or the journal is damaged, shortened or edited.
     """
-    expected = read_result(folder).get("journal")  # absent from results of versions before 0.2
+    expected = read_result(folder).journal
     path = folder / JOURNAL
     if expected is not None and hashlib.sha256(read_content(path, TRAIN_AGAIN)).hexdigest() != expected:
         raise DamagedFileError(f"{path} is damaged: it is not what the finished run wrote. {TRAIN_AGAIN}")

@@ -130,9 +130,7 @@ def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
 
 
 def _warn_of_equal_scores(measured: Metrics, progress: Progress) -> None:
-    if equal := [
-        name.rpartition("/")[0] for name, v in measured.values.items() if name.endswith("/equal_scores") and v
-    ]:
+    if equal := [task for task in measured.tasks if measured.value("equal_scores", task)]:
         warnings.warn(
             f"epoch {progress.epoch + 1}: all validation scores of {', '.join(equal)} are equal, so an AUC of exactly "
             "0.5 says that nothing was ranked",
