@@ -1,12 +1,12 @@
 """A small made-up table result with one of everything that a renderer has to show."""
 
-from mtlbench.report.result import Cell, Claim, Column, Comparison, Cost, Measured, Row, Run, TableResult
+from mtlbench.report.result import Cell, Claim, Comparison, Cost, Measured, Row, Run, TableColumn, TableResult
 
 EVIL = '<script>alert("&")</script><img src=http://evil.example/x onerror=alert(1)>'
-CLICK = Column(dataset="Ali-CCP", task="click", metric="auc")
-BUY = Column(dataset="Ali-CCP", task="buy_now", metric="auc", statistic="best", digits=3)
-BUY_MEAN = Column(dataset="Ali-CCP", task="buy_now", metric="auc", digits=3)
-LOSS = Column(dataset="Census", task="all", metric="logloss_sum", higher_is_better=False, digits=2)
+CLICK = TableColumn(dataset="Ali-CCP", task="click", metric="auc")
+BUY = TableColumn(dataset="Ali-CCP", task="buy_now", metric="auc", statistic="best", digits=3)
+BUY_MEAN = TableColumn(dataset="Ali-CCP", task="buy_now", metric="auc", digits=3)
+LOSS = TableColumn(dataset="Census", task="all", metric="logloss_sum", digits=2)
 MARKS = ("SIMULATED DATA: Ali-CCP", "SCALED: 0.01 of the published rows, one seed")
 
 

@@ -21,11 +21,19 @@ def test_a_result_comes_back_equal(tmp_path: Path, result: TableResult | FigureR
     assert read_stored(path) == result
 
 
+def test_a_table_of_the_format_before_is_read(tmp_path: Path) -> None:
+    """Its columns have a direction of their own, which is now that of the metric."""
+    content = json.loads(stored_text(example()))
+    columns = [{**column, "higher_is_better": column["metric"] == "auc"} for column in content["columns"]]
+    (tmp_path / "old.json").write_text(json.dumps({**content, "format": 2, "columns": columns}))
+    assert read_stored(tmp_path / "old.json") == example()
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
         ("{", "no JSON"),
-        ("[]", "no table or figure of format 2"),
+        ("[]", "no table or figure of format 3"),
         ('{"format": 1}', "found: 1"),
         ('{"format": 2, "kind": "table", "name": "x"}', "title: "),
         ('{"format": 2, "name": "x"}', "its kind is None; known: table, figure"),
@@ -85,7 +93,7 @@ def test_the_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["report", "made_up", "--from", str(tmp_path), "--to", str(target)]) == 0
     assert "Made up &amp;" in target.read_text(encoding="utf-8")
     assert "1 table: " in capsys.readouterr().err
-    assert json.loads((tmp_path / "made_up.json").read_text())["format"] == 2
+    assert json.loads((tmp_path / "made_up.json").read_text())["format"] == 3
 
 
 def test_reproduce_stores_its_tables_and_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,19 +5,19 @@ from typing import Any
 
 import pytest
 
-from mtlbench.report.result import Cell, Column, TableResult
+from mtlbench.report.result import Cell, TableColumn, TableResult
 from mtlbench.reproduce.assemble import assemble
 from mtlbench.reproduce.finished import Finished
 from mtlbench.reproduce.table import ClaimSpec, Paper, Printed, RowSpec, Table
 from mtlbench.result import Parameters
 from runs import RESULT
 
-AUC = Column(dataset="D", task="click", metric="auc")
-BEST = Column(dataset="D", task="click", metric="auc", statistic="best")
-LOSS = Column(dataset="D", task="all", metric="logloss_sum", higher_is_better=False)
-WEIGHTED = Column(dataset="D", task="all", metric="logloss_weighted", higher_is_better=False)
-SIZE = Column(dataset="D", task="all", metric="parameters", higher_is_better=False, digits=0)
-GAIN = Column(dataset="D", task="click", metric="auc_gain", digits=2)
+AUC = TableColumn(dataset="D", task="click", metric="auc")
+BEST = TableColumn(dataset="D", task="click", metric="auc", statistic="best")
+LOSS = TableColumn(dataset="D", task="all", metric="logloss_sum")
+WEIGHTED = TableColumn(dataset="D", task="all", metric="logloss_weighted")
+SIZE = TableColumn(dataset="D", task="all", metric="parameters", digits=0)
+GAIN = TableColumn(dataset="D", task="click", metric="auc_gain", digits=2)
 
 TABLE = Table(
     name="t",
@@ -78,7 +78,7 @@ def assembled(runs: list[Finished] = RUNS, **changed: Any) -> TableResult:
     return assemble(TABLE, runs, **options)
 
 
-def cell(result: TableResult, label: str, column: Column) -> Cell:
+def cell(result: TableResult, label: str, column: TableColumn) -> Cell:
     row = next(row for row in result.rows if row.label == label)
     return row.cells[result.columns.index(column)]
 
@@ -305,3 +305,54 @@ def test_ranks_agreement_costs_and_footnotes() -> None:
     assert "A remark." in result.footnotes
     fewer = assembled([one for one in RUNS if one.seed < 2])
     assert "2 of 3 seeds" in [fewer.footnotes[number] for number in cell(fewer, "single", AUC).footnotes]
+
+
+def test_no_row_is_better_in_what_describes_the_data() -> None:
+    """The log loss of a constant and a ceiling are shown; the table compares, ranks and tests nothing by them."""
+    columns = (replace(AUC, metric="logloss_constant"), replace(AUC, metric="ceiling_auc"))
+    table = replace(TABLE, columns=columns, printed={}, claims=())
+    runs = [
+        run(row, seed, 0.0, metrics={"test/click/logloss_constant": area, "test/click/ceiling_auc": area})
+        for row, areas in AREAS.items()
+        for seed, area in enumerate(areas)
+    ]
+    result = assemble(table, runs, scale=None, settings=(), private=())
+    for column in columns:
+        found = cell(result, "new", column)
+        assert found.measured is not None
+        assert (found.measured.mean, found.measured.best) == (pytest.approx(0.753), None)
+        assert (found.comparison, found.gain, found.negative_transfer) == (None, None, False)
+    assert result.ranks == {}
+    assert not [text for text in result.footnotes if "is better" in text]
+
+
+def test_pcoc_is_best_where_it_is_nearest_to_one() -> None:
+    column = replace(AUC, metric="pcoc")
+    values = {"single": (0.8, 0.79, 0.81), "old": (1.5, 1.4, 1.45), "new": (1.1, 1.09, 1.12)}
+    runs = [
+        run(row, seed, 0.0, metrics={"test/click/pcoc": value})
+        for row, several in values.items()
+        for seed, value in enumerate(several)
+    ]
+    table = replace(TABLE, columns=(column,), printed={}, claims=())
+    result = assemble(table, runs, scale=None, settings=(), private=())
+    new, old = cell(result, "new", column), cell(result, "old", column)
+    assert new.comparison is not None
+    assert (new.comparison.against, new.comparison.better) == ("single", True)
+    assert new.comparison.difference == pytest.approx(-0.29 / 3)
+    assert new.measured is not None
+    assert new.measured.best == 1.09
+    assert new.gain == pytest.approx(100 * (0.2 - 0.31 / 3) / 0.2)
+    assert (new.negative_transfer, old.negative_transfer) == (False, True)
+    assert result.ranks == {"new": 1.0, "single": 2.0, "old": 3.0}
+    assert "near 1 is better; distances are compared: pcoc" in result.footnotes
+
+
+def test_a_gain_over_nothing_is_none() -> None:
+    """An ECE of 0 cannot be improved by a share of itself."""
+    column = replace(AUC, metric="ece")
+    runs = [run(row, 0, 0.0, metrics={"test/click/ece": value}) for row, value in (("single", 0.0), ("new", 0.1))]
+    result = assemble(
+        replace(TABLE, columns=(column,), printed={}, claims=()), runs, scale=None, settings=(), private=()
+    )
+    assert cell(result, "new", column).gain is None

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from mtlbench.metrics.names import metric
 from mtlbench.reproduce.statistics import agreement, average_ranks, gain, holm, paired, spread
 
 
@@ -13,18 +14,20 @@ def by_seed(*values: float) -> dict[int, float]:
 
 def test_spread_by_hand() -> None:
     """1, 2, 3, 4: mean 2.5, variance 5/3, t(0.975, 3) = 3.182446."""
-    measured = spread(by_seed(1, 2, 3, 4), higher_is_better=True)
+    measured = spread(by_seed(1, 2, 3, 4), metric("auc"))
     deviation = math.sqrt(5 / 3)
     assert measured.mean == 2.5
     assert measured.deviation == pytest.approx(deviation)
     half = 3.182446 * deviation / 2
     assert measured.interval == pytest.approx((2.5 - half, 2.5 + half), abs=1e-5)
     assert (measured.best, measured.seeds) == (4, (0, 1, 2, 3))
-    assert spread(by_seed(3, 1, 2), higher_is_better=False).best == 1
+    assert spread(by_seed(3, 1, 2), metric("logloss")).best == 1
+    assert spread(by_seed(3, 1.5, 0.75), metric("pcoc")).best == 0.75
+    assert spread(by_seed(3, 1, 2), metric("ceiling_logloss")).best is None
 
 
 def test_one_value_has_no_spread() -> None:
-    measured = spread({7: 0.5}, higher_is_better=True)
+    measured = spread({7: 0.5}, metric("auc"))
     assert (measured.seeds, measured.mean, measured.deviation, measured.interval) == ((7,), 0.5, None, None)
 
 
@@ -68,9 +71,9 @@ def test_holm_by_hand() -> None:
 
 
 def test_average_ranks_follow_each_columns_direction() -> None:
-    auc, loss = {"a": 0.9, "b": 0.8, "c": 0.7, "lonely": 1.0}, {"a": 0.3, "b": 0.1, "c": 0.1}
-    assert average_ranks([auc, loss], [True, False]) == {"a": 2.0, "b": 1.75, "c": 2.25}
-    assert average_ranks([], []) == {}
+    auc, loss = {"a": 0.9, "b": 0.8, "c": 0.7, "lonely": 1.0}, {"a": -0.3, "b": -0.1, "c": -0.1}
+    assert average_ranks([auc, loss]) == {"a": 2.0, "b": 1.75, "c": 2.25}
+    assert average_ranks([]) == average_ranks([{"a": 1.0}, {"b": 1.0}]) == {}
 
 
 def test_agreement_is_kendalls_tau() -> None:
@@ -81,8 +84,8 @@ def test_agreement_is_kendalls_tau() -> None:
 
 
 def test_gain_is_positive_where_it_is_better() -> None:
-    assert gain(0.66, 0.60, higher_is_better=True) == pytest.approx(10)
-    assert gain(0.66, 0.60, higher_is_better=False) == pytest.approx(-10)
+    assert gain(0.66, 0.60) == pytest.approx(10)
+    assert gain(-0.66, -0.60) == pytest.approx(-10)
 
 
 def test_differences_that_are_equal_up_to_rounding_have_no_spread() -> None:
@@ -107,9 +110,9 @@ def test_wilcoxon_ranks_differences_that_are_equal_up_to_rounding_as_ties() -> N
 
 def test_ranks_and_agreement_tie_what_differs_by_rounding() -> None:
     ours = {"a": 0.1 + 0.2, "b": 0.3, "c": 0.5, "d": -0.1}
-    assert average_ranks([ours], [True]) == {"a": 2.5, "b": 2.5, "c": 1.0, "d": 4.0}
+    assert average_ranks([ours]) == {"a": 2.5, "b": 2.5, "c": 1.0, "d": 4.0}
     assert agreement(ours, {"a": 3.0, "b": 3.0, "c": 5.0, "d": 1.0}) == pytest.approx(1)
 
 
 def test_a_gain_of_rounding_is_none() -> None:
-    assert gain(0.1 + 0.2, 0.3, higher_is_better=True) == 0
+    assert gain(0.1 + 0.2, 0.3) == 0

@@ -80,10 +80,10 @@ def command(
     """
     from mtlbench.cli.compose import compose
     from mtlbench.cli.launcher import launcher_of
-    from mtlbench.reproduce.exchange import exchange
     from mtlbench.reproduce.execute import execute
     from mtlbench.reproduce.gather import check_finished
     from mtlbench.reproduce.plan import estimated_seconds, expand, measured_speeds, missing
+    from mtlbench.reproduce.remote import exchange_results
 
     launching = [word for word in overrides if word.startswith(LAUNCHER)]
     overrides = [word for word in overrides if word not in launching]
@@ -97,7 +97,7 @@ def command(
     plans = [expand(study, compose, overrides, scale=scale, seeds=seeds) for study in studies]
     planned = [run for plan in plans for run in plan]
     check_finished(planned)
-    elsewhere = exchange(missing(planned), only_ask=dry_run)
+    elsewhere = exchange_results(missing(planned), fetch_only=dry_run)
     chosen = [run for run in planned if labels is None or run.row in labels]
     lacking = [run for run in missing(chosen) if run.identity not in elsewhere]
     for study, plan in zip(studies, plans, strict=True):
@@ -163,14 +163,14 @@ def _rendered(
     from mtlbench.reproduce.gather import gather
     from mtlbench.reproduce.illustrate import figure_runs, measure_figure
     from mtlbench.reproduce.table import PRIVATE, Table
-    from mtlbench.reproduce.write import told, write
+    from mtlbench.reproduce.write import terminal_text, write
 
     if isinstance(study, Table):
         result = assemble(study, gather(plan, elsewhere), scale=scale, settings=settings, private=PRIVATE)
     else:
         result = measure_figure(figure_runs(study, plan, elsewhere), scale=scale, settings=settings)
     files = write(result, folder)
-    print(told(result))
+    print(terminal_text(result))
     return result, files
 
 

@@ -13,9 +13,17 @@ from markupsafe import Markup
 
 from mtlbench.report.figure import FigureResult
 from mtlbench.report.inline import inline_svg
-from mtlbench.report.result import LEVEL, Cell, ClaimVerdict, Column, Run, TableResult
+from mtlbench.report.result import ALPHA, Cell, ClaimVerdict, Run, TableColumn, TableResult
 from mtlbench.report.table_figure import CAPTION, table_figure
 from mtlbench.report.text import INCOMPARABLE, NOTHING, signs, value_text
+
+DIRECTIONS = {
+    "higher": "↑ higher is better",
+    "lower": "↓ lower is better",
+    "near one": "near 1 is better",
+    None: "describes the data",
+}
+"""Hints of column headings by `Metric.better`."""
 
 
 def page(results: Sequence[TableResult | FigureResult]) -> str:
@@ -37,7 +45,8 @@ def page(results: Sequence[TableResult | FigureResult]) -> str:
         inline=lambda result: Markup(inline_svg(result)),
         is_figure=lambda result: isinstance(result, FigureResult),
         is_link=is_link,
-        level=LEVEL,
+        directions=DIRECTIONS,
+        level=ALPHA,
         nothing=NOTHING,
         remarks=remarks,
         runs=runs,
@@ -58,24 +67,28 @@ def page(results: Sequence[TableResult | FigureResult]) -> str:
     )
 
 
-def badge(cell: Cell, column: Column) -> tuple[str, str]:
+def badge(cell: Cell, column: TableColumn) -> tuple[str, str]:
     """A cell's verdict as CSS class and as text; better or worse by the metric's direction."""
-    if cell.verdict in ("above", "below"):
-        kind = "better" if (cell.verdict == "above") == column.higher_is_better else "worse"
+    if cell.verdict in ("above", "below") and column.about.better is not None:
+        assert cell.measured is not None
+        assert cell.printed is not None
+        ours, printed = map(column.about.score, (cell.measured.for_column(column), float(cell.printed)))
+        kind = "better" if ours > printed else "worse"
         return kind, f"{cell.verdict}: {kind}"
     if cell.verdict.startswith("not comparable: "):
         return "incomparable", cell.verdict.removeprefix("not comparable: ")
     return {"within": "within", "not run": "absent", "undefined": "absent"}.get(cell.verdict, "plain"), cell.verdict
 
 
-def remarks(cell: Cell, column: Column) -> list[str]:
+def remarks(cell: Cell, column: TableColumn) -> list[str]:
     """Details of a cell, a line each: interval, seeds, comparison with the best baseline, gain."""
     lines: list[str] = []
     if (measured := cell.measured) is not None:
         if measured.interval is not None:
             low, high = measured.interval
             lines.append(f"95 %: {low:.{column.digits}f} to {high:.{column.digits}f}")
-        lines.append(f"best {measured.best:.{column.digits}f} of {_several(len(measured.values), 'seed')}")
+        seeds = _several(len(measured.values), "seed")
+        lines.append(seeds if measured.best is None else f"best {measured.best:.{column.digits}f} of {seeds}")
     if (comparison := cell.comparison) is not None:
         lines.append(f"{comparison.difference:+.{max(column.digits, 4)}f} against {comparison.against}")
         tests = (("paired t-test", comparison.t_test), ("Wilcoxon", comparison.wilcoxon))
@@ -85,14 +98,14 @@ def remarks(cell: Cell, column: Column) -> list[str]:
     return lines
 
 
-def sort_value(cell: Cell, column: Column) -> str:
+def sort_value(cell: Cell, column: TableColumn) -> str:
     """Our number in full, for sorting; empty if nothing was run."""
     if cell.measured is None:
         return ""
-    return repr(cell.measured.under(column))
+    return repr(cell.measured.for_column(column))
 
 
-def groups(columns: Iterable[Column]) -> list[tuple[str, int]]:
+def groups(columns: Iterable[TableColumn]) -> list[tuple[str, int]]:
     """Column groups: each data set and how many neighbouring columns it spans."""
     spans: list[tuple[str, int]] = []
     for column in columns:

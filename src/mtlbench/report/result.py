@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from mtlbench.metrics.names import Metric, metric
+
 Verdict = Literal[
     "within",
     "above",
@@ -16,14 +18,16 @@ Verdict = Literal[
     "not comparable: scaled",
     "not comparable: mixed data",
 ]
-LEVEL = 0.05
+ALPHA = 0.05
 """Significance of a test, as in MSSM's Table 1."""
+
+Statistic = Literal["mean", "best"]
 
 ClaimVerdict = Literal["holds", "fails", "undecided", "not run"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Column:
+class TableColumn:
     """One column of numbers.
 
     Attributes:
@@ -31,16 +35,28 @@ class Column:
         task: our name of the task; ``all`` for what belongs to no single one.
         metric: our name of the metric.
         statistic: of the runs of a cell: their mean, or the best of them.
-        higher_is_better: direction of the metric.
         digits: behind the point, as the paper prints them.
     """
 
     dataset: str
     task: str
     metric: str
-    statistic: Literal["mean", "best"] = "mean"
-    higher_is_better: bool = True
+    statistic: Statistic = "mean"
     digits: int = 4
+
+    @property
+    def only_task(self) -> str | None:
+        """The task; ``None`` for a metric of all of them."""
+        return None if self.task == "all" else self.task
+
+    @property
+    def about(self) -> Metric:
+        """What is known about the metric.
+
+        Raises:
+            ValueError: there is no such metric.
+        """
+        return metric(self.metric)
 
     @property
     def name(self) -> str:
@@ -57,7 +73,7 @@ class Measured:
         seeds, values: of the runs that define the metric.
         mean, deviation: of the values; the deviation (n - 1) of a single one is ``None``.
         interval: 95 % confidence interval of the mean (Student's t); ``None`` for a single value.
-        best: the best of the values.
+        best: of the values; ``None`` where the metric has no direction.
     """
 
     seeds: tuple[int, ...]
@@ -65,11 +81,14 @@ class Measured:
     mean: float
     deviation: float | None
     interval: tuple[float, float] | None
-    best: float
+    best: float | None
 
-    def under(self, column: Column) -> float:
-        """What stands under a column: the mean, or the best."""
-        return self.best if column.statistic == "best" else self.mean
+    def for_column(self, column: TableColumn) -> float:
+        """The number of a cell: the mean, or the best."""
+        if column.statistic == "mean":
+            return self.mean
+        assert self.best is not None, f"{column.name}: a table with the best of a metric without direction is refused"
+        return self.best
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -213,7 +232,7 @@ class TableResult:
     title: str
     paper: str
     place: str
-    columns: tuple[Column, ...]
+    columns: tuple[TableColumn, ...]
     rows: tuple[Row, ...]
     claims: tuple[Claim, ...] = ()
     agreement: dict[str, float | None] = field(default_factory=dict)

@@ -11,8 +11,10 @@ from pydantic import TypeAdapter, ValidationError
 from mtlbench.report.figure import FigureResult
 from mtlbench.report.result import TableResult
 
-FORMAT = 2
-"""Of the files; it rises when a reader of today could misunderstand what is written tomorrow. Since 2: a kind."""
+FORMAT = 3
+"""Of the files; it rises when a reader of today could misunderstand what is written tomorrow. Since 2: a kind. Since 3:
+a column's direction is that of its metric (`mtlbench.metrics.names`) and no key of its own."""
+READABLE = (2, FORMAT)
 KINDS: dict[str, type[TableResult] | type[FigureResult]] = {"table": TableResult, "figure": FigureResult}
 
 
@@ -35,7 +37,7 @@ def read_stored(path: Path) -> TableResult | FigureResult:
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}; {_again(path)}") from error
     found = content.pop("format", None) if isinstance(content, dict) else None
-    if found != FORMAT:
+    if found not in READABLE:
         raise ValueError(
             f"{path}: no table or figure of format {FORMAT}, which is read here (found: {found}); {_again(path)}"
         )

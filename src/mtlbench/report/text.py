@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 
-from mtlbench.report.result import LEVEL, Cell, Claim, Column, Row, TableResult
+from mtlbench.report.result import ALPHA, Cell, Claim, Row, TableColumn, TableResult
 
 NOTHING = "-"
 INCOMPARABLE = "†"
@@ -71,22 +71,21 @@ def comma_separated(result: TableResult) -> str:
     return out.getvalue()
 
 
-def value_text(cell: Cell, column: Column) -> str:
+def value_text(cell: Cell, column: TableColumn) -> str:
     """Our number: best, or mean and deviation; a dash where nothing was run."""
     measured = cell.measured
     if measured is None:
         return NOTHING
-    if column.statistic == "best":
-        return f"{measured.best:.{column.digits}f}"
-    text = f"{measured.mean:.{column.digits}f}"
-    return text if measured.deviation is None else f"{text} ± {measured.deviation:.{column.digits}f}"
+    text = f"{measured.for_column(column):.{column.digits}f}"
+    spread = column.statistic == "mean" and measured.deviation is not None
+    return f"{text} ± {measured.deviation:.{column.digits}f}" if spread else text
 
 
 def signs(cell: Cell) -> str:
     """Signs behind our number: not comparable with the printed one; significantly better than the best baseline."""
     comparison = cell.comparison
     p = comparison.t_test if comparison is not None and comparison.better else None
-    significant = p is not None and p <= LEVEL
+    significant = p is not None and p <= ALPHA
     return INCOMPARABLE * cell.verdict.startswith("not comparable") + "*" * significant
 
 
@@ -99,7 +98,7 @@ def claim_lines(claims: Sequence[Claim]) -> list[str]:
     return lines
 
 
-def _both(cell: Cell, column: Column, verdict: str = "") -> str:
+def _both(cell: Cell, column: TableColumn, verdict: str = "") -> str:
     printed = NOTHING if cell.printed is None else cell.printed
     ours = value_text(cell, column) + signs(cell) + verdict + " (negative transfer)" * cell.negative_transfer
     notes = "".join(f"[{number + 1}]" for number in cell.footnotes)
@@ -120,13 +119,13 @@ def _agreement(result: TableResult) -> list[str]:
 
 def _footnotes(result: TableResult) -> list[str]:
     lines = [f"{number}. {text}" for number, text in enumerate(result.footnotes, start=1)]
-    signs = [f"\\* better than the best baseline, p <= {LEVEL} (paired t-test by seed, Holm)"]
+    signs = [f"\\* better than the best baseline, p <= {ALPHA} (paired t-test by seed, Holm)"]
     reasons = {cell.verdict for row in result.rows for cell in row.cells if cell.verdict.startswith("not comparable")}
     signs += [f"{INCOMPARABLE} {reason}" for reason in sorted(reasons)]
     return ["## Notes", "", *(f"{sign}  " for sign in signs), "", *lines]
 
 
-def _place(row: Row, column: Column) -> list[str]:
+def _place(row: Row, column: TableColumn) -> list[str]:
     return [row.label, row.group, column.dataset, column.task, column.metric, column.statistic]
 
 
@@ -135,7 +134,7 @@ def _numbers(cell: Cell) -> list[object]:
     ours: list[object] = [""] * 6
     if measured is not None:
         low, high = measured.interval or ("", "")
-        ours = [measured.mean, _or_blank(measured.deviation), low, high, measured.best, len(measured.values)]
+        ours = [measured.mean, _or_blank(measured.deviation), low, high, _or_blank(measured.best), len(measured.values)]
     theirs: list[object] = [""] * 4
     if comparison is not None:
         theirs = [comparison.against, comparison.difference, _or_blank(comparison.t_test)]

@@ -1,4 +1,4 @@
-"""A finished run of a table or a figure, and what a reader must know of several."""
+"""Finished runs of a table or figure, and the banners and footnotes that a set of them needs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ class Finished:
     """A finished run of a table or a figure.
 
     Attributes:
-        row, dataset, seed: where it belongs.
+        row, dataset, seed: its cell.
         choice: name of the data set's configuration.
         result: what it measured.
         code: version of the code that would make it now.
@@ -34,7 +34,7 @@ class Finished:
 
 
 def listed(run: Finished) -> Run:
-    """The run as a report names it."""
+    """The run as a report lists it."""
     return Run(
         identity=run.result.identity,
         seed=run.seed,
@@ -45,8 +45,8 @@ def listed(run: Finished) -> Run:
     )
 
 
-def marks(runs: Sequence[Finished], scale: float | None, settings: Sequence[str]) -> tuple[str, ...]:
-    """What must stand on top of everything that is made of these runs.
+def banners(runs: Sequence[Finished], scale: float | None, settings: Sequence[str]) -> tuple[str, ...]:
+    """Banners above everything that is made of these runs: simulated, scaled, or run with own settings.
 
     Args:
         runs: finished ones.
@@ -60,7 +60,7 @@ def marks(runs: Sequence[Finished], scale: float | None, settings: Sequence[str]
 
 
 def checkpoint_rules(runs: Sequence[Finished]) -> list[str]:
-    """A footnote that says which weights the numbers are of."""
+    """A footnote on how the weights were selected."""
     rows: dict[str, list[str]] = {}
     for run in runs:
         rows.setdefault(run.result.selected_by, []).append(run.row)
@@ -68,24 +68,26 @@ def checkpoint_rules(runs: Sequence[Finished]) -> list[str]:
         "run": "one step for all tasks, the best by validation (trainer.checkpoint=run)",
         "task": "each task's own best step by validation (trainer.checkpoint=task)",
     }
-    told = [words[rule] + (f": {', '.join(dict.fromkeys(own))}" if len(rows) > 1 else "") for rule, own in rows.items()]
-    return [f"weights are those of {'; of '.join(told)}"] if told else []
+    texts = [words[by] + (f": {', '.join(dict.fromkeys(own))}" if len(rows) > 1 else "") for by, own in rows.items()]
+    return [f"weights are those of {'; of '.join(texts)}"] if texts else []
 
 
 def origins(runs: Sequence[Finished]) -> list[str]:
-    """Footnotes on runs of one data set that other or several versions of the code made, or that saw different data."""
+    """Footnotes on data sets whose runs differ in code version or data, or were made by another version than this."""
     notes: list[str] = []
     for dataset in dict.fromkeys(run.dataset for run in runs):
         own = [run for run in runs if run.dataset == dataset]
         if len(codes := _rows_by(own, lambda result: result.code)) > 1:
-            told = "; ".join(f"{code}: {', '.join(rows)}" for code, rows in codes.items())
-            notes.append(f"{dataset}: runs were made by {len(codes)} versions of the code ({told})")
+            notes.append(f"{dataset}: runs were made by {len(codes)} versions of the code ({_listed(codes)})")
         elif codes.keys() != {here := own[0].code}:
             notes.append(f"{dataset}: runs were made by other code ({', '.join(codes)}) than this ({here})")
         if len(data := _rows_by(own, lambda result: result.data)) > 1:
-            told = "; ".join(f"{fingerprint}: {', '.join(rows)}" for fingerprint, rows in data.items())
-            notes.append(f"{dataset}: runs saw different data ({told}); their numbers are not comparable")
+            notes.append(f"{dataset}: runs saw different data ({_listed(data)}); their numbers are not comparable")
     return notes
+
+
+def _listed(rows_by: Mapping[str, Sequence[str]]) -> str:
+    return "; ".join(f"{key}: {', '.join(rows)}" for key, rows in rows_by.items())
 
 
 def _rows_by(runs: Sequence[Finished], key: Callable[[Result], str]) -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""The finished ones among planned runs, with all that a table says of them."""
+"""Reads the finished runs of a plan from their folders."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
@@ -17,7 +17,7 @@ from mtlbench.tracking.send import link_of
 
 
 def check_finished(planned: Sequence[PlannedRun]) -> None:
-    """Read what finished runs left, before hours are spent on the others.
+    """Validate the files of finished runs, before hours are spent on the others.
 
     Raises:
         DamagedFileError: files of one or more runs are damaged.
@@ -34,7 +34,7 @@ def check_finished(planned: Sequence[PlannedRun]) -> None:
 
 
 def gather(planned: Sequence[PlannedRun], elsewhere: Mapping[str, RemoteResult]) -> list[Finished]:
-    """What finished runs left in their folders; a run that serves two rows stands there twice.
+    """The finished runs of a plan; a run that serves two rows is returned twice.
 
     Args:
         planned: runs of a table.

@@ -7,7 +7,7 @@ from pathlib import Path
 from mtlbench.report.figure import FigureResult, Panel
 from mtlbench.report.result import Claim
 from mtlbench.reproduce.figure import Figure
-from mtlbench.reproduce.finished import Finished, checkpoint_rules, listed, marks, origins
+from mtlbench.reproduce.finished import Finished, banners, checkpoint_rules, listed, origins
 from mtlbench.reproduce.gather import gather
 from mtlbench.reproduce.plan import PlannedRun
 from mtlbench.tracking.find import RemoteResult
@@ -80,7 +80,7 @@ def measure_figure(runs: FigureRuns, *, scale: float | None, settings: Sequence[
 
     Args:
         runs: see `FigureRuns`.
-        scale, settings: see `marks`.
+        scale, settings: see `banners`.
     """
     figure, finished = runs.figure, [member.run for member in runs.members]
     missing = _missing(runs)

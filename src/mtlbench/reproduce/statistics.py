@@ -1,15 +1,19 @@
-"""Runs of several seeds as statistics: spread, paired tests, ranks, gains. Pure functions of numbers.
+"""Statistics over seeds: spread, paired tests, ranks, gains. Pure functions of numbers.
 
 A seed decides the initial weights and the order of rows alike for every model, so two models are compared seed by seed.
 Numbers that differ by rounding alone (see `ROUNDING`) are equal here: ties, no differences, within.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
-from mtlbench.report.result import Measured
+from mtlbench.metrics.names import Metric
+from mtlbench.report.result import ALPHA, Measured
+
+BySeed = Mapping[int, float]
 
 WILCOXON_FROM = 6
 """Pairs from which Wilcoxon's test can reach the level at all: with five its smallest two-sided p is 1/16."""
@@ -23,8 +27,8 @@ def rounding(*values: float) -> float:
     return ROUNDING * max(map(abs, values), default=0.0)
 
 
-def spread(values: Mapping[int, float], *, higher_is_better: bool) -> Measured:
-    """Mean, deviation, 95 % interval and best of the values, by seed (at least one)."""
+def spread(values: BySeed, metric: Metric | None = None) -> Measured:
+    """Mean, deviation, 95 % interval and, by the direction of the metric, best of the values of at least one seed."""
     seeds = tuple(sorted(values))
     array = np.array([values[seed] for seed in seeds])
     mean, several = float(array.mean()), len(array) > 1
@@ -36,11 +40,11 @@ def spread(values: Mapping[int, float], *, higher_is_better: bool) -> Measured:
         mean=mean,
         deviation=deviation,
         interval=(mean - half, mean + half) if several else None,
-        best=float(array.max() if higher_is_better else array.min()),
+        best=None if metric is None or metric.better is None else max(array.tolist(), key=metric.score),
     )
 
 
-def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> tuple[float, float | None, float | None]:
+def paired(ours: BySeed, theirs: BySeed) -> tuple[float, float | None, float | None]:
     """Mean of (ours - theirs) over common seeds, and two-sided p-values of the paired t-test and of Wilcoxon's.
 
     A p-value is ``None`` where the test is undefined: fewer than two common seeds (six for Wilcoxon's), or differences
@@ -88,20 +92,54 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-def average_ranks(columns: Sequence[Mapping[str, float]], higher_is_better: Sequence[bool]) -> dict[str, float]:
-    """Average rank of each label over columns (1 is best, ties share); only labels that every column has.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """Runs of one row less those of another, over their common seeds.
 
-    Values that differ by `ROUNDING` alone are ties.
+    Attributes:
+        mean: in the units of the metric, of distances from 1 where those are compared (`Metric.compared`).
+        better: the same with a sign such that positive means that the first row is better.
+        t_test, wilcoxon: two-sided paired p-values, Holm-corrected; ``None`` where `paired` gives none.
+        seeds: how many common ones.
+        significant: p of the t-test at most `ALPHA`; what is the same for every seed needs no test.
     """
-    if not columns:
-        return {}
-    labels = [label for label in columns[0] if all(label in column for column in columns)]
+
+    mean: float
+    better: float
+    t_test: float | None
+    wilcoxon: float | None
+    seeds: int
+    significant: bool
+
+
+def compare(metric: Metric, pairs: Sequence[tuple[BySeed, BySeed]]) -> list[Difference]:
+    """Differences of pairs of rows in a metric with a direction, corrected for all of these pairs together."""
+    compared = [[{seed: metric.compared(v) for seed, v in values.items()} for values in pair] for pair in pairs]
+    tests = [paired(ours, theirs) for ours, theirs in compared]
+    t_tests, wilcoxons = holm([t for _, t, _ in tests]), holm([w for _, _, w in tests])
+    sign = 1 if metric.better == "higher" else -1
+    return [
+        Difference(
+            mean=mean,
+            better=sign * mean,
+            t_test=t,
+            wilcoxon=w,
+            seeds=len(set(ours) & set(theirs)),
+            significant=metric.constant or (t is not None and t <= ALPHA),
+        )
+        for (mean, _, _), t, w, (ours, theirs) in zip(tests, t_tests, wilcoxons, pairs, strict=True)
+    ]
+
+
+def average_ranks(columns: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Average rank of each label over columns of scores (the highest is 1, ties share), if every column has it.
+
+    Scores that differ by `ROUNDING` alone are ties.
+    """
+    labels = [label for label in columns[0] if all(label in column for column in columns)] if columns else []
     if not labels:
         return {}
-    signs = [-1 if higher else 1 for higher in higher_is_better]
-    ranks = [
-        stats.rankdata(sign * _without_rounding(column, labels)) for column, sign in zip(columns, signs, strict=True)
-    ]
+    ranks = [stats.rankdata(-_without_rounding(column, labels)) for column in columns]
     return dict(zip(labels, np.mean(ranks, axis=0).tolist(), strict=True))
 
 
@@ -123,8 +161,8 @@ def agreement(ours: Mapping[str, float], printed: Mapping[str, float]) -> float 
     return None if np.isnan(tau) else tau
 
 
-def gain(value: float, twin: float, *, higher_is_better: bool) -> float:
-    """Relative gain over the single-task twin in per cent; positive is better."""
-    if abs(value - twin) <= rounding(value, twin):
+def gain(score: float, baseline: float) -> float | None:
+    """Relative gain of a score (higher is better) over a baseline in per cent; ``None`` over a baseline of 0."""
+    if abs(score - baseline) <= rounding(score, baseline):
         return 0.0
-    return 100 * (value - twin) / abs(twin) * (1 if higher_is_better else -1)
+    return 100 * (score - baseline) / abs(baseline) if baseline else None

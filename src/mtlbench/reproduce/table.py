@@ -1,24 +1,23 @@
-"""A table of a paper as files say it: which rows and columns, how each is run, and what the paper prints there."""
+"""Tables of papers as configured: rows, columns, how each row is run, and the printed numbers."""
 
 import csv
-import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar, cast
 
 from omegaconf import OmegaConf
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.plain import read_plain
-from mtlbench.report.result import Column
+from mtlbench.metrics.names import metric
+from mtlbench.report.result import Statistic, TableColumn
 
 Keys = TypeVar("Keys")
 
-LOWER_IS_BETTER = ("logloss", "logloss_sum", "logloss_weighted", "ne", "ece", "parameters")
 PRIVATE = ("alipay", "xiaomi")
-"""Data sets that nobody outside their owners has; what runs under these names is simulated."""
+"""Data sets that were never published; under these names, simulated data are run."""
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -34,7 +33,7 @@ class RowSpec:
 @with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClaimSpec:
-    """Rows that a paper says to be better than others, in one metric, on some data sets and tasks (default: all)."""
+    """A paper's claim: rows that are better than others in one metric, on some data sets and tasks (default: all)."""
 
     text: str
     better: list[str]
@@ -46,8 +45,25 @@ class ClaimSpec:
 
 @with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ColumnSpec:
+    """Columns of one metric, printed or not.
+
+    Attributes:
+        metric: its name.
+        datasets, tasks: where; default: all of the table, in the order of the printed numbers.
+        statistic: mean or best; default: those that are printed, the mean where none is.
+    """
+
+    metric: str
+    datasets: list[str] | None = None
+    tasks: list[str] | None = None
+    statistic: Statistic | None = None
+
+
+@with_config(ConfigDict(extra="forbid"))
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Paper:
-    """Where a table stands."""
+    """The paper of a table or figure."""
 
     name: str
     title: str
@@ -58,7 +74,7 @@ class Paper:
 class Printed:
     """A printed number: its digits as text, whether it is bold (``None``: not known), a remark.
 
-    One that is no target is shown, and ours are not held against it: nobody knows what it is a number of.
+    One that is no target is shown and not compared with ours: its definition is not known.
     """
 
     text: str
@@ -67,10 +83,22 @@ class Printed:
     target: bool = True
 
 
-@with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _File:
-    """The keys of a table's YAML."""
+class _Keys:
+    """Keys that a table and its YAML share.
+
+    Attributes:
+        title, paper, place: what it shows and where it stands.
+        profile: the settings its runs share.
+        seeds: runs per row and data set; ``seeds_note`` says why so many.
+        datasets: overrides by the paper's name of a data set.
+        rows: labels and overrides.
+        tolerance: by metric, how far a measured value may be from a printed one; relative or absolute, see `Metric`.
+        claims: which rows the paper says are better than which.
+        twins: by row label: the row that is its single-task baseline; ``default`` stands for every other row.
+        baselines: labels that new methods are compared with.
+        notes: what else a reader must know.
+    """
 
     title: str
     paper: Paper
@@ -79,60 +107,45 @@ class _File:
     seeds: int
     seeds_note: str
     datasets: dict[str, list[str]]
-    rows: list[RowSpec]
-    tolerance: dict[str, float]
-    claims: list[ClaimSpec]
-    twins: dict[str, str]
-    baselines: list[str]
-    notes: list[str]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Table:
-    """A table to reproduce.
-
-    Attributes:
-        name: of its file.
-        title, paper, place: what it shows and where it stands.
-        profile: the settings its runs share.
-        seeds: runs per row and data set; ``seeds_note`` says why so many.
-        datasets: overrides by the paper's name of a data set.
-        rows, columns: the table.
-        printed: by row label and column.
-        tolerance: by metric, how far a measured value may be from a printed one: relative for losses and
-            counts, else absolute.
-        claims: who beats whom.
-        twins: by row label: the row of its single-task twin; ``default`` stands for every other row.
-        baselines: labels that new methods are compared with.
-        notes: what else a reader must know.
-    """
-
-    name: str
-    title: str
-    paper: Paper
-    place: str
-    profile: str
-    seeds: int
-    seeds_note: str
-    datasets: Mapping[str, list[str]]
     rows: tuple[RowSpec, ...]
-    columns: tuple[Column, ...]
-    printed: Mapping[tuple[str, Column], Printed]
-    tolerance: Mapping[str, float]
+    tolerance: dict[str, float]
     claims: tuple[ClaimSpec, ...]
-    twins: Mapping[str, str]
+    twins: dict[str, str]
     baselines: tuple[str, ...]
     notes: tuple[str, ...]
 
-    def twin(self, label: str) -> str | None:
-        """Label of a row's single-task twin, if it has one."""
-        twin = self.twins.get(label, self.twins.get("default"))
-        return None if twin == label else twin
+
+@with_config(ConfigDict(extra="forbid"))
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _File(_Keys):
+    """The keys of a table's YAML; without ``columns`` they are those of the printed numbers, in their order."""
+
+    columns: tuple[ColumnSpec, ...] | None = None
 
 
-def distinct(columns: Sequence[Column]) -> list[Column]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table(_Keys):
+    """A table to reproduce: the keys of its YAML, and
+
+    Attributes:
+        name: of its file.
+        columns: in their order.
+        printed: numbers by row label and column.
+    """
+
+    name: str
+    columns: tuple[TableColumn, ...]
+    printed: Mapping[tuple[str, TableColumn], Printed]
+
+    def single_task_baseline(self, label: str) -> str | None:
+        """Label of the row that is a row's single-task baseline, if it has one."""
+        baseline = self.twins.get(label, self.twins.get("default"))
+        return None if baseline == label else baseline
+
+
+def distinct(columns: Sequence[TableColumn]) -> list[TableColumn]:
     """One column for each data set, task and metric, in their order: a mean and a best are of the same runs."""
-    chosen: dict[tuple[str, str, str], Column] = {}
+    chosen: dict[tuple[str, str, str], TableColumn] = {}
     for column in columns:
         key = (column.dataset, column.task, column.metric)
         if key not in chosen or column.statistic == "mean":
@@ -155,20 +168,14 @@ def read_table(folder: Path, name: str) -> Table:
     if not path.is_file():
         raise ConfigError(f"no table '{name}'; there are: {', '.join(table_names(folder))}")
     file = parsed(path, _File)
-    printed = _printed(folder / "printed" / f"{name}.csv")
-    labels = [row.label for row in file.rows]
-    columns = tuple(dict.fromkeys(column for _, column in printed))
-    _refuse_strangers(path, file, labels, columns, {row for row, _ in printed})
-    table = {key: getattr(file, key) for key in _File.__dataclass_fields__ if key not in ("rows", "claims", "notes")}
-    return Table(
-        **{**table, "baselines": tuple(file.baselines)},
-        name=name,
-        rows=tuple(file.rows),
-        columns=columns,
-        printed=printed,
-        claims=tuple(file.claims),
-        notes=tuple(file.notes),
-    )
+    try:
+        printed = _printed(folder / "printed" / f"{name}.csv")
+        columns = _columns(file, tuple(dict.fromkeys(column for _, column in printed)))
+        _check_names(file, columns, {row for row, _ in printed})
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    keys = {field.name: getattr(file, field.name) for field in fields(_Keys)}
+    return Table(**keys, name=name, columns=columns, printed=printed)
 
 
 def parsed(path: Path, keys: type[Keys]) -> Keys:
@@ -186,8 +193,8 @@ def parsed(path: Path, keys: type[Keys]) -> Keys:
         raise ConfigError(f"{path}: {place}: {first['msg']}") from error
 
 
-def _printed(path: Path) -> dict[tuple[str, Column], Printed]:
-    """Printed numbers by row label and column; a column has as many digits as its longest number, four without any."""
+def _printed(path: Path) -> dict[tuple[str, TableColumn], Printed]:
+    """Printed numbers by row label and column; a column has as many digits as its longest number."""
     with path.open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(line for line in file if not line.startswith("#")))
     digits: dict[tuple[str, ...], int] = {}
@@ -195,31 +202,70 @@ def _printed(path: Path) -> dict[tuple[str, Column], Printed]:
     for key, line in zip(keys, lines, strict=True):
         if line["value"]:
             digits[key] = max(digits.get(key, 0), len(line["value"].partition(".")[2]))
-    printed: dict[tuple[str, Column], Printed] = {}
+    printed: dict[tuple[str, TableColumn], Printed] = {}
     for key, line in zip(keys, lines, strict=True):
-        dataset, task, metric, statistic = key
+        dataset, task, name, statistic = key
         if statistic not in ("mean", "best"):
-            raise ConfigError(f"{path}: statistic is '{statistic}'; allowed: mean, best")
-        column = Column(
-            dataset=dataset,
-            task=task,
-            metric=metric,
-            statistic=typing.cast(Literal["mean", "best"], statistic),
-            higher_is_better=metric not in LOWER_IS_BETTER,
-            digits=digits.get(key, 4),
-        )
+            raise ValueError(f"{path.name}: statistic is '{statistic}'; allowed: mean, best")
+        column = _column(dataset, task, name, cast(Statistic, statistic), digits.get(key))
         if (line["row"], column) in printed:
-            raise ConfigError(f"{path}: row '{line['row']}' has two numbers under '{column.name}'")
+            raise ValueError(f"{path.name}: row '{line['row']}' has two numbers under '{column.name}'")
         bold = {"1": True, "0": False, "": None}[line["bold"]]
         target = line.get("target", "") != "0"
         printed[line["row"], column] = Printed(text=line["value"], bold=bold, note=line["note"], target=target)
     return printed
 
 
-def _refuse_strangers(
-    path: Path, file: _File, labels: list[str], columns: tuple[Column, ...], rows_printed: set[str]
-) -> None:
-    """Refuse names that stand in one place and not in the other."""
+def _column(dataset: str, task: str, name: str, statistic: Statistic, digits: int | None = None) -> TableColumn:
+    """A column of a known metric, with the metric's own digits where none are printed."""
+    known = metric(name)
+    if statistic == "best" and known.better is None:
+        raise ValueError(f"the best {name} has no meaning: it describes the data; allowed statistic: mean")
+    digits = known.digits if digits is None else digits
+    return TableColumn(dataset=dataset, task=task, metric=name, statistic=statistic, digits=digits)
+
+
+def _columns(file: _File, printed: tuple[TableColumn, ...]) -> tuple[TableColumn, ...]:
+    """The columns that a table's file asks for, or the printed ones.
+
+    Raises:
+        ValueError: a data set or metric is unknown, a column is named twice, or a printed one is left out.
+    """
+    if file.columns is None:
+        return printed
+    columns = [column for spec in file.columns for column in _expanded(spec, file, printed)]
+    if twice := [column.name for column in dict.fromkeys(columns) if columns.count(column) > 1]:
+        raise ValueError(f"columns name {', '.join(twice)} more than once")
+    if left_out := [column for column in printed if column not in columns]:
+        names = ", ".join(column.name for column in left_out)
+        raise ValueError(f"columns leave out {names}, which the paper prints; add {{metric: {left_out[0].metric}}}")
+    return tuple(columns)
+
+
+def _expanded(spec: ColumnSpec, file: _File, printed: Sequence[TableColumn]) -> list[TableColumn]:
+    """The columns of one entry: by data set, by task, by statistic."""
+    if unknown := sorted(set(spec.datasets or ()) - set(file.datasets)):
+        raise ValueError(f"columns name data set {', '.join(unknown)}; there are: {', '.join(file.datasets)}")
+    found: list[TableColumn] = []
+    for dataset in spec.datasets or file.datasets:
+        tasks = dict.fromkeys(column.task for column in printed if column.dataset == dataset and column.only_task)
+        of_metric = [column for column in printed if (column.dataset, column.metric) == (dataset, spec.metric)]
+        for task in spec.tasks or (tasks if metric(spec.metric).per_task else ["all"]):
+            there: dict[Statistic, TableColumn] = {c.statistic: c for c in of_metric if c.task == task}
+            wanted = (spec.statistic,) if spec.statistic else tuple(there) or ("mean",)
+            found += [there.get(each) or _column(dataset, task, spec.metric, each) for each in wanted]
+    if not found:
+        raise ValueError(f"columns of {spec.metric}: no printed column names a task; name them: tasks: [...]")
+    return found
+
+
+def _check_names(file: _File, columns: Sequence[TableColumn], rows_printed: set[str]) -> None:
+    """Check that rows, data sets and metrics that are named exist, and that each data set is used.
+
+    Raises:
+        ValueError: a name is unknown, named twice, or of no use.
+    """
+    labels = [row.label for row in file.rows]
     named = {
         "rows of the printed numbers": rows_printed,
         "claims": {label for claim in file.claims for label in (*claim.better, *claim.than)},
@@ -227,15 +273,19 @@ def _refuse_strangers(
         "baselines": set(file.baselines),
     }
     for what, found in named.items():
-        if strange := sorted(found - set(labels)):
-            raise ConfigError(f"{path}: {what} name {', '.join(strange)}; rows are {', '.join(labels)}")
-    if strange := sorted({column.dataset for column in columns} - set(file.datasets)):
+        if unknown := sorted(found - set(labels)):
+            raise ValueError(f"{what} name {', '.join(unknown)}; rows are {', '.join(labels)}")
+    if unknown := sorted({column.dataset for column in columns} - set(file.datasets)):
         known = ", ".join(file.datasets)
-        raise ConfigError(f"{path}: no overrides for data set {', '.join(strange)}; there are some for {known}")
+        raise ValueError(f"no overrides for data set {', '.join(unknown)}; there are some for {known}")
     if idle := sorted(set(file.datasets) - {column.dataset for column in columns}):
-        raise ConfigError(f"{path}: no number is printed of data set {', '.join(idle)}; its runs would serve nothing")
+        raise ValueError(f"no number is printed of data set {', '.join(idle)}; its runs would serve nothing")
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
-        raise ConfigError(f"{path}: row named more than once: {', '.join(twice)}")
+        raise ValueError(f"row named more than once: {', '.join(twice)}")
     metrics = {column.metric for column in columns}
-    if strange := sorted({claim.metric for claim in file.claims} - metrics):
-        raise ConfigError(f"{path}: claims name metric {', '.join(strange)}; columns have {', '.join(sorted(metrics))}")
+    if unknown := sorted({claim.metric for claim in file.claims} - metrics):
+        raise ValueError(f"claims name metric {', '.join(unknown)}; columns have {', '.join(sorted(metrics))}")
+    if neutral := sorted({claim.metric for claim in file.claims if metric(claim.metric).better is None}):
+        raise ValueError(f"claims name metric {', '.join(neutral)}, which describes the data: no row is better in it")
+    for name in file.tolerance:
+        metric(name)

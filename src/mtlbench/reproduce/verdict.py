@@ -1,17 +1,15 @@
-"""What a measured number says about a printed one."""
+"""Verdict on a cell: whether the measured number is within tolerance of the printed one."""
 
 from collections.abc import Mapping
 
-from mtlbench.report.result import Column, Measured, Verdict
+from mtlbench.metrics.names import metric
+from mtlbench.report.result import Measured, TableColumn, Verdict
 from mtlbench.reproduce.statistics import rounding
 from mtlbench.reproduce.table import Printed
 
-RELATIVE = ("logloss", "logloss_sum", "logloss_weighted", "parameters")
-"""Metrics whose tolerance is a share of the printed value, since they have no common scale."""
-
 
 def cell_verdict(
-    column: Column,
+    column: TableColumn,
     printed: Printed | None,
     measured: Measured | None,
     tolerance: Mapping[str, float],
@@ -25,7 +23,7 @@ def cell_verdict(
         column: of the cell.
         printed: the paper's number, if it prints one.
         measured: ours, if there is one.
-        tolerance: by metric; absolute, or relative for `RELATIVE`; 0 where it names none.
+        tolerance: by metric, absolute or relative as `Metric.tolerance` says; 0 where it names none.
         obstacle: why the two are not comparable, if they are not.
         ran: whether there are runs, which may all leave the metric undefined.
     """
@@ -38,17 +36,17 @@ def cell_verdict(
     if not printed.target:
         return "not comparable: no target"
     target = float(printed.text)
-    allowed = tolerance.get(column.metric, 0.0) * (abs(target) if column.metric in RELATIVE else 1.0)
-    value = measured.under(column)
+    allowed = tolerance.get(column.metric, 0.0) * (abs(target) if column.about.tolerance == "relative" else 1.0)
+    value = measured.for_column(column)
     if abs(value - target) <= allowed + rounding(value, target):
         return "within"
     return "above" if value > target else "below"
 
 
-def rule(tolerance: Mapping[str, float]) -> str:
-    """How far apart two numbers may be that are within, in words."""
+def tolerance_text(tolerance: Mapping[str, float]) -> str:
+    """The tolerances of a table as a sentence."""
     parts = [
-        f"{100 * allowed:g} % ({metric})" if metric in RELATIVE else f"{allowed:g} ({metric})"
-        for metric, allowed in tolerance.items()
+        f"{100 * allowed:g} % ({name})" if metric(name).tolerance == "relative" else f"{allowed:g} ({name})"
+        for name, allowed in tolerance.items()
     ]
     return f"within: at most {', '.join(parts)} from the printed number"

@@ -33,7 +33,7 @@ def _forms(result: TableResult | FigureResult) -> dict[str, str | bytes]:
     }
 
 
-def told(result: TableResult | FigureResult) -> str:
+def terminal_text(result: TableResult | FigureResult) -> str:
     """The result as text for a terminal: a table as it is, a figure by what was found in it and what it lacks."""
     if isinstance(result, TableResult):
         return text.markdown(result)

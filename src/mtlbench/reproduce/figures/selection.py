@@ -54,7 +54,7 @@ def _map(name: str, fields: tuple[str, ...], share_FD: Tensor) -> HeatMap:
 
 
 def _bars(public: dict[str, dict[int, float]]) -> Bars:
-    spreads = [statistics.spread(by_seed, higher_is_better=True) for by_seed in public.values()]
+    spreads = [statistics.spread(by_seed) for by_seed in public.values()]
     errors = tuple(spread.deviation for spread in spreads)
     return Bars(
         title="(b) parts of the activation",

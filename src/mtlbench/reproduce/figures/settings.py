@@ -5,11 +5,11 @@ from itertools import pairwise
 from statistics import fmean
 
 from mtlbench.report.figure import Bars, Curve, Lines, Panel, Series
-from mtlbench.report.result import Claim, Column
+from mtlbench.report.result import Claim, TableColumn
 from mtlbench.reproduce import statistics
-from mtlbench.reproduce.assemble import metric_of
 from mtlbench.reproduce.figures.curves import by_epoch, mean_curve
 from mtlbench.reproduce.illustrate import FigureContent, FigureRuns
+from mtlbench.reproduce.values import value_of
 from mtlbench.tracking.journal import Journal
 
 CHOSEN_WIDTH, CHOSEN_EPOCHS, CHOSEN_LAYERS = 32, 5, 3
@@ -98,7 +98,7 @@ def best_two(runs: FigureRuns) -> FigureContent:
     findings: list[str] = []
     for column in columns:
         by_row = {row: runs.values(row, dataset, f"{column.task}/{column.metric}") for row in rows}
-        spreads = {row: statistics.spread(s, higher_is_better=True) for row, s in by_row.items() if s}
+        spreads = {row: statistics.spread(s) for row, s in by_row.items() if s}
         if not spreads:
             continue
         means = {row: spread.mean for row, spread in spreads.items()}
@@ -122,17 +122,17 @@ def _by_row(runs: FigureRuns, dataset: str, task: str) -> Curve | None:
 
 
 def _weighted_loss(runs: FigureRuns, dataset: str) -> Curve | None:
-    column = Column(dataset=dataset, task="all", metric="logloss_weighted")
+    column = TableColumn(dataset=dataset, task="all", metric="logloss_weighted")
     by_row: dict[float, dict[int, float]] = {}
     for row in [spec.label for spec in runs.figure.rows]:
-        found = {member.run.seed: metric_of(member.run, column) for member in runs.of(row, dataset)}
+        found = {member.run.seed: value_of(member.run, column) for member in runs.of(row, dataset)}
         by_row[float(row)] = {seed: value for seed, value in found.items() if value is not None}
     return _over_seeds("both tasks", by_row)
 
 
 def _over_seeds(name: str, values: dict[float, dict[int, float]]) -> Curve | None:
     """Mean over seeds at every position with values, with a band of one standard deviation if all have several."""
-    spreads = {x: statistics.spread(s, higher_is_better=True) for x, s in sorted(values.items()) if s}
+    spreads = {x: statistics.spread(s) for x, s in sorted(values.items()) if s}
     if not spreads:
         return None
     several = all(spread.deviation is not None for spread in spreads.values())

@@ -7,7 +7,7 @@ import torch
 
 from mtlbench.nn.virtual_gradient import Interaction, Shape, VirtualGradient
 from mtlbench.report.figure import Bars, HeatMap, Panel, Series
-from mtlbench.report.result import LEVEL, Claim
+from mtlbench.report.result import ALPHA, Claim
 from mtlbench.reproduce import statistics
 from mtlbench.reproduce.figure import label
 from mtlbench.reproduce.illustrate import FigureContent, FigureRuns
@@ -124,7 +124,7 @@ def _changes(runs: FigureRuns, dataset: str, model: str, row: str) -> dict[str, 
 
 def _series(measure: str, changes: list[dict[str, BySeed]]) -> Series:
     means = [_mean_by_seed(by_task) for by_task in changes]
-    spreads = [statistics.spread(by_seed, higher_is_better=True) if by_seed else None for by_seed in means]
+    spreads = [statistics.spread(by_seed) if by_seed else None for by_seed in means]
     return Series(
         label=measure,
         values=tuple(None if spread is None else spread.mean for spread in spreads),
@@ -170,7 +170,7 @@ def improvement_claim(where: str, changes: Sequence[Mapping[str, BySeed]]) -> Cl
     better = sum(fmean(by_seed.values()) > 0 for by_seed in known)
     tests = [statistics.paired(by_seed, dict.fromkeys(by_seed, 0.0)) for by_seed in known]
     corrected = statistics.holm([p for _, p, _ in tests])
-    clear = [mean > 0 for (mean, _, _), p in zip(tests, corrected, strict=True) if p is not None and p <= LEVEL]
+    clear = [mean > 0 for (mean, _, _), p in zip(tests, corrected, strict=True) if p is not None and p <= ALPHA]
     significantly_better, significantly_worse = sum(clear), len(clear) - sum(clear)
     tested = (
         f"{significantly_better} are significantly better and {significantly_worse} worse (paired t-test, Holm)"

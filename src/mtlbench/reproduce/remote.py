@@ -1,4 +1,4 @@
-"""What happens at the tracking server before anything is run: it gets what it lacks, and gives what others finished."""
+"""Before running: push local results to the tracking server and fetch results finished elsewhere."""
 
 import shlex
 import sys
@@ -14,18 +14,18 @@ from mtlbench.tracking.tracker import OPERATION, check_server, leave_alone, sync
 from mtlbench.tracking.worker import call
 
 AT_A_TIME = 64
-"""Runs whose results are asked for within one time limit."""
+"""Results that are fetched within one time limit."""
 
 
-def exchange(missing: Sequence[PlannedRun], *, only_ask: bool = False) -> dict[str, RemoteResult]:
-    """Results that other machines sent, by identity, after the runs of this one were sent.
+def exchange_results(missing: Sequence[PlannedRun], *, fetch_only: bool = False) -> dict[str, RemoteResult]:
+    """Push finished runs of this machine, and fetch the results of missing ones from the tracking server, by identity.
 
-    Nothing happens where no server is named: the database beside the runs knows nothing that their folders do not.
-    A server that fails costs a message and nothing else: what it has is run here, and what is here is sent later.
+    Does nothing without a server: the database beside the runs has nothing that their folders lack. If the server
+    fails, a message says so, the missing runs are run here, and results are sent later.
 
     Args:
         missing: runs that are not finished here.
-        only_ask: send nothing.
+        fetch_only: push nothing.
     """
     if not missing or (tracker := missing[0].config.run.tracker).experiment is None:
         return {}
@@ -35,7 +35,7 @@ def exchange(missing: Sequence[PlannedRun], *, only_ask: bool = False) -> dict[s
         return {}
     found: dict[str, RemoteResult] = {}
     try:
-        if not only_ask:
+        if not fetch_only:
             _send_first(runs, uri, experiment)
         check_server(uri)
         for start in range(0, len(missing), AT_A_TIME):

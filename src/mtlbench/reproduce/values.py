@@ -1,0 +1,70 @@
+"""Values of a table's columns, taken or derived from the results of finished runs."""
+
+from collections.abc import Sequence
+
+from mtlbench.report.result import TableColumn
+from mtlbench.reproduce.finished import Finished
+from mtlbench.reproduce.table import Table
+from mtlbench.result import metric_name
+
+SUMS = ("logloss_sum", "logloss_weighted")
+"""Metrics that are summed over the tasks of a run."""
+
+Values = dict[tuple[str, TableColumn], dict[int, float]]
+"""By row label and column: the value of every seed that defines the metric."""
+
+
+def measured_values(table: Table, runs: Sequence[Finished]) -> Values:
+    """The value of every run in every column of its data set."""
+    values: Values = {(spec.label, column): {} for spec in table.rows for column in table.columns}
+    for column in table.columns:
+        of = _area_of if column.metric == "auc_gain" else value_of
+        for run in runs:
+            if run.dataset == column.dataset and (value := of(run, column)) is not None:
+                values[run.row, column][run.seed] = value
+        if column.metric == "auc_gain":
+            _fill_gains(table, column, values)
+    return values
+
+
+def value_of(run: Finished, column: TableColumn) -> float | None:
+    """A run's value for a column, or ``None`` where the run does not define it."""
+    if column.metric == "parameters":
+        return float(run.result.parameters.embedding + run.result.parameters.dense)
+    if column.metric in SUMS:
+        total = 0.0
+        for task, weight in run.weights.items():
+            if (loss := run.result.test.value("logloss", task)) is None:
+                return None  # a sum of the others would pass for one of all
+            total += (weight if column.metric == "logloss_weighted" else 1.0) * loss
+        return total
+    return run.result.test.value(column.metric, column.only_task)
+
+
+def missing_reason(runs: Sequence[Finished], column: TableColumn) -> str | None:
+    """Why finished runs have no value for a column: the metric is undefined there, or they did not measure it."""
+    if not runs or column.metric in ("parameters", "auc_gain"):
+        return None
+    metrics, name = runs[0].result.test, metric_name(column.metric, column.only_task)
+    if column.metric in SUMS:
+        name = next(f"{task}/logloss" for task in runs[0].weights if metrics.value("logloss", task) is None)
+    if reason := metrics.undefined.get(name):
+        return f"test/{name} is undefined on {column.dataset}: {reason}"
+    return f"{column.dataset}: runs have no test/{name}; they have {', '.join(sorted(metrics.prefixed('test').values))}"
+
+
+def _area_of(run: Finished, column: TableColumn) -> float | None:
+    return run.result.test.value("auc", column.task)
+
+
+def _fill_gains(table: Table, column: TableColumn, values: Values) -> None:
+    """Replace AUCs by MPA's Table 3: AUC over the mean AUC of the baselines, in per cent, seed by seed."""
+    baselines = [values[label, column] for label in table.baselines]
+    complete = set.intersection(*map(set, baselines)) if baselines else set()
+    for spec in table.rows:
+        areas = {} if spec.label in table.baselines else values[spec.label, column]
+        values[spec.label, column] = {
+            seed: 100 * (area / (sum(by_seed[seed] for by_seed in baselines) / len(baselines)) - 1)
+            for seed, area in areas.items()
+            if seed in complete
+        }
