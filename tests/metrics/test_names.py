@@ -1,6 +1,8 @@
 """What is known of each metric: every measured one has an entry, and every entry is measured."""
 
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -101,3 +103,10 @@ def test_what_can_select_weights() -> None:
 def test_columns_are_shown_in_the_order_of_the_entries() -> None:
     names = ["rows", "auc_on_views", "auc", "nonsense", "auc_on_clicks", "ece", "auc"]
     assert in_order(names) == ["auc", "auc_on_clicks", "auc_on_views", "ece", "rows"]
+
+
+def test_names_and_results_are_known_without_torch() -> None:
+    """What prints a table of finished runs does not wait for torch."""
+    light = "mtlbench.metrics.names, mtlbench.result, mtlbench.report.result, mtlbench.tracking.folder"
+    code = f"import sys, {light}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

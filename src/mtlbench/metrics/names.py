@@ -60,6 +60,8 @@ class Metric:
         return f"{value:,.{self.digits}{'%' if self.percent else 'f'}}"
 
 
+COUNT = Metric(title="count", better=None, digits=0, tolerance="relative", constant=True)
+
 METRICS: dict[str, Metric] = {
     "auc": Metric(title="AUC", better="higher"),
     "gauc": Metric(title="gAUC", better="higher", rows="groups with both classes, weighted by their rows"),
@@ -71,15 +73,7 @@ METRICS: dict[str, Metric] = {
     r"precision_at_(\d+)((?:_of_\d+)?_(?:export|own))": Metric(
         title="P@{}{}", better="higher", rows="the {} best rows of each list with a positive", measured="test"
     ),
-    r"lists_at_(\d+(?:_of_\d+)?)": Metric(
-        title="lists @{}",
-        better=None,
-        digits=0,
-        tolerance="relative",
-        measured="test",
-        constant=True,
-        summary=False,
-    ),
+    r"lists_at_(\d+(?:_of_\d+)?)": replace(COUNT, title="lists @{}", measured="test", summary=False),
     "ceiling_auc": Metric(title="AUC ceiling", better=None, measured="test"),
     "excess_auc_share": Metric(title="excess AUC", better="higher", digits=1, percent=True, measured="test"),
     "logloss": Metric(title="log loss", better="lower", digits=5, tolerance="relative"),
@@ -89,12 +83,10 @@ METRICS: dict[str, Metric] = {
     "pcoc": Metric(title="PCOC", better="near one"),
     "ece": Metric(title="ECE", better="lower"),
     "equal_scores": Metric(title="equal scores", better=None, digits=0, summary=False),
-    "positives": Metric(title="positives", better=None, digits=0, tolerance="relative", constant=True),
-    "rows": Metric(title="rows", better=None, digits=0, tolerance="relative", constant=True),
-    "groups": Metric(title="groups", better=None, digits=0, tolerance="relative", constant=True, summary=False),
-    "one_class_groups": Metric(
-        title="groups of one class", better=None, digits=0, tolerance="relative", constant=True, summary=False
-    ),
+    "positives": replace(COUNT, title="positives"),
+    "rows": replace(COUNT, title="rows"),
+    "groups": replace(COUNT, title="groups", summary=False),
+    "one_class_groups": replace(COUNT, title="groups of one class", summary=False),
     "logloss_sum": Metric(
         title="sum of log losses", better="lower", tolerance="relative", per_task=False, measured="table"
     ),
@@ -102,16 +94,7 @@ METRICS: dict[str, Metric] = {
         title="weighted sum of log losses", better="lower", tolerance="relative", per_task=False, measured="table"
     ),
     "auc_gain": Metric(title="AUC over the baselines' mean (%)", better="higher", measured="table"),
-    "parameters": Metric(
-        title="parameters",
-        better="lower",
-        rows="no rows",
-        digits=0,
-        tolerance="relative",
-        per_task=False,
-        measured="table",
-        constant=True,
-    ),
+    "parameters": replace(COUNT, title="parameters", better="lower", rows="no rows", per_task=False, measured="table"),
 }
 """By name, or by a pattern for a family of names; in the order in which columns are shown."""
 
