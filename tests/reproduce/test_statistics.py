@@ -5,7 +5,7 @@ import math
 import pytest
 
 from mtlbench.metrics.names import metric
-from mtlbench.reproduce.statistics import agreement, average_ranks, gain, holm, paired, spread
+from mtlbench.reproduce.statistics import agreement, average_ranks, compare, gain, holm, paired, spread
 
 
 def by_seed(*values: float) -> dict[int, float]:
@@ -116,3 +116,38 @@ def test_ranks_and_agreement_tie_what_differs_by_rounding() -> None:
 
 def test_a_gain_of_rounding_is_none() -> None:
     assert gain(0.1 + 0.2, 0.3) == 0
+
+
+def test_rows_are_compared_in_the_direction_of_the_metric() -> None:
+    """Differences 1, 2, 3 have p = 0.0742; -0.1, -0.12, -0.18 have t = 5.547 and p = 0.0310, which Holm doubles."""
+    wide, clear = (by_seed(2, 4, 6), by_seed(1, 2, 3)), (by_seed(0.1, 0.2, 0.3), by_seed(0.2, 0.32, 0.48))
+    first, second = compare(metric("auc"), [wide, clear])
+    assert (first.mean, first.better, first.seeds, first.wilcoxon) == (2, 2, 3, None)
+    assert first.t_test == pytest.approx(0.0742, abs=1e-4)
+    assert second.t_test == pytest.approx(2 * 0.0310, abs=1e-4)
+    assert (first.significant, second.significant) == (False, False)
+    [alone] = compare(metric("logloss"), [clear])
+    assert (alone.mean, alone.better) == (pytest.approx(-0.4 / 3), pytest.approx(0.4 / 3))
+    assert (alone.t_test, alone.significant) == (pytest.approx(0.0310, abs=1e-4), True)
+
+
+def test_what_is_the_same_for_every_seed_needs_no_test() -> None:
+    [smaller] = compare(metric("parameters"), [({0: 10.0}, {0: 12.0, 1: 12.0})])
+    assert (smaller.mean, smaller.better, smaller.t_test, smaller.seeds) == (-2, 2, None, 1)
+    assert smaller.significant
+    assert not compare(metric("logloss"), [({0: 10.0}, {0: 12.0})])[0].significant
+
+
+def test_a_p_value_at_the_level_is_significant(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mtlbench.reproduce.statistics.paired", lambda ours, theirs: (0.5, 0.05, None))
+    assert compare(metric("auc"), [({0: 1.0}, {0: 0.5})])[0].significant
+
+
+def test_distances_from_one_are_compared_where_one_is_best() -> None:
+    [closer] = compare(metric("pcoc"), [(by_seed(0.75, 1.25), by_seed(1.5, 2.0))])
+    assert (closer.mean, closer.better) == (-0.5, 0.5)
+
+
+def test_a_gain_over_a_baseline_of_zero_is_none() -> None:
+    assert gain(0.1, 0.0) is None
+    assert gain(0.0, 0.0) == 0.0

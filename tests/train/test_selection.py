@@ -10,7 +10,7 @@ from torch import nn
 from mtlbench.schema import Task
 from mtlbench.tracking.journal import Journal
 from mtlbench.train import checkpoint
-from mtlbench.train.progress import Place, Progress
+from mtlbench.train.progress import Progress, RunContext
 from mtlbench.train.selection import ROUNDING, Selected, out_of_patience, select, selection_units
 from mtlbench.train.settings import Settings
 
@@ -26,7 +26,7 @@ def settings(select: str, checkpoint: str = "run") -> Settings:
 
 def selected(folder: Path, metric: str, values: list[float]) -> Progress:
     """Progress after epochs of one step with these validation values."""
-    place = Place(identity="toy", folder=folder, journal=Journal(folder), device=torch.device("cpu"), seed=0)
+    place = RunContext(identity="toy", folder=folder, journal=Journal(folder), device=torch.device("cpu"), seed=0)
     unit, progress = Selected(name="model", tasks=("click",), metric=metric), Progress()
     for value in values:
         progress.step += 1
