@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mtlbench.tracking.credentials import public
-
 from mtlbench.metrics.names import in_order, metric
 from mtlbench.result import Metrics
+from mtlbench.tracking.credentials import public
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

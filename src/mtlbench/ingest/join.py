@@ -91,12 +91,12 @@ def _finder(known: pa.Array, first: int) -> Callable[[pa.Array], np.ndarray]:
         return np.where(there, found + first, NOWHERE).astype(np.int32)
 
     if len(known) and pa.types.is_integer(known.type):
-        ordered, positions = np.unique(known.to_numpy(), return_index=True)
+        ordered, first_at = np.unique(known.to_numpy(), return_index=True)
 
         def find_integers(wanted: pa.Array) -> np.ndarray:
             values = wanted.cast(known.type).to_numpy()
             at = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)
-            return position(positions[at], ordered[at] == values)
+            return position(first_at[at], ordered[at] == values)
 
         return find_integers
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from mtlbench.report.figure import Curve, FigureResult, Lines, Panel, Point, Scatter
-from mtlbench.report.result import Column, Measured, TableResult
+from mtlbench.report.result import Measured, TableColumn, TableResult
 
 CAPTION = (
     "Learning curves: mean over tasks and seeds, as far as all seeds ran. Two tasks: mean and standard deviation over "
@@ -61,7 +61,7 @@ def _learning_curves(result: TableResult, dataset: str) -> Sequence[Panel]:
     return [Lines(title=title, x_name="epoch", y_name="mean validation AUC", curves=curves)] if curves else []
 
 
-def _plane(result: TableResult, across: Column, up: Column) -> Sequence[Panel]:
+def _plane(result: TableResult, across: TableColumn, up: TableColumn) -> Sequence[Panel]:
     pairs: dict[str, tuple[Measured, Measured]] = {}
     for row in result.rows:
         x, y = (row.cells[result.columns.index(column)].measured for column in (across, up))

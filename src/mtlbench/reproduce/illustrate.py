@@ -93,7 +93,7 @@ def measure_figure(runs: FigureRuns, *, scale: float | None, settings: Sequence[
     away = sum(member.folder is None for member in runs.members)
     if away and not content.panels:
         missing = (*missing, f"{away} runs are on other machines, which sent no more than their results")
-    on_top = marks(finished, scale, settings) if figure.rows else ()
+    on_top = banners(finished, scale, settings) if figure.rows else ()
     return FigureResult(
         name=figure.name,
         title=figure.title,
