@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from mtlbench.datasets.aliccp import simulator, text
-from mtlbench.datasets.aliccp import world as planted
+from mtlbench.datasets.aliccp import population as planted
+from mtlbench.datasets.aliccp import simulator, writer
 from mtlbench.datasets.aliccp.dataset import AliCCP
 from mtlbench.datasets.aliccp.layout import BY_CODE
+from mtlbench.datasets.aliccp.population import Piece, World
 from mtlbench.datasets.aliccp.simulator import CLICK_AND_CONVERSION, PAST_ITEMS, TEST, TRAIN, calibrated, sigmoid
-from mtlbench.datasets.aliccp.world import Piece, World
 from mtlbench.ingest.protocol import Shard
 
 ROWS = 60_000
@@ -293,7 +293,7 @@ class TestSizes:
         items = PAST_ITEMS * (history / 40) ** (1 / simulator.SATURATION)
         world = World(rows=1_000_000, seed=0, past_items=items)
         piece = pieces(world, TRAIN, 100_000)[0]
-        triples = text.common_lines(world, piece, np.random.default_rng(0)).count(b"_14\x02")
+        triples = writer.common_lines(world, piece, np.random.default_rng(0)).count(b"_14\x02")
         assert triples / piece.key.size == pytest.approx(history, rel=0.1)
 
     def test_vocabularies_grow_with_the_rows_up_to_the_published_ones(self) -> None:
@@ -316,8 +316,8 @@ class TestSizes:
         assert sizes.size == pytest.approx(730_600, rel=0.02)
         piece = world.piece(TRAIN, 700_000, sizes[700_000:700_512])
         click = np.zeros(piece.row_key.size, bool)
-        lines = text.skeleton_lines(world, piece, click, click, 41_000_000, np.random.default_rng(0))
-        lines = lines.splitlines() + text.common_lines(world, piece, np.random.default_rng(0)).splitlines()
+        lines = writer.skeleton_lines(world, piece, click, click, 41_000_000, np.random.default_rng(0))
+        lines = lines.splitlines() + writer.common_lines(world, piece, np.random.default_rng(0)).splitlines()
         for line in lines[::10]:
             for triple in line.split(b",")[-1].split(b"\x01"):
                 code, number = triple.split(b"\x03")[0].split(b"\x02")
@@ -364,7 +364,7 @@ class TestSameKnobsSameFiles:
         alone = [world.piece(TRAIN, first, np.array([3])) for first in range(60)]
         assert any(piece.past_key.size == 0 for piece in alone)
         for piece in alone:
-            lines = text.skeleton_lines(world, piece, *np.zeros((2, 3), bool), 0, np.random.default_rng(0))
+            lines = writer.skeleton_lines(world, piece, *np.zeros((2, 3), bool), 0, np.random.default_rng(0))
             assert len(lines.splitlines()) == 3
 
 

@@ -16,9 +16,10 @@ from sklearn.metrics import roc_auc_score
 
 from mtlbench.data.split import halve_test
 from mtlbench.data.store import Store
-from mtlbench.datasets import census
-from mtlbench.datasets.census import COLLEGE, COLUMNS, NOMINAL, NUMBERS, Census
-from mtlbench.datasets.census_simulator import CATEGORIES, RATES
+from mtlbench.datasets.census import Census
+from mtlbench.datasets.census import dataset as census
+from mtlbench.datasets.census.layout import COLLEGE, COLUMNS, NOMINAL, NUMBERS
+from mtlbench.datasets.census.simulator import CATEGORIES, RATES
 from mtlbench.ingest.parse import cut_file
 from mtlbench.ingest.prepare import Provenance, prepare
 from mtlbench.ingest.protocol import LINE, Block, RawError, RawFile

@@ -15,9 +15,9 @@ from mtlbench.data.split import by_time
 from mtlbench.data.store import SPLITS, Store
 from mtlbench.datasets.ijcai15.dataset import AFTERWARDS, IJCAI15
 from mtlbench.datasets.ijcai15.layout import LOG, USERS
+from mtlbench.datasets.ijcai15.population import BAGS, SHARES, Crowd, World
 from mtlbench.datasets.ijcai15.simulator import RATES, calibrated, lived
 from mtlbench.datasets.ijcai15.windows import Windows
-from mtlbench.datasets.ijcai15.world import BAGS, SHARES, Crowd, World
 from mtlbench.ingest.prepare import Provenance, prepare
 from mtlbench.ingest.protocol import RawError
 

@@ -15,9 +15,9 @@ from mtlbench.data.split import by_time
 from mtlbench.data.store import SPLITS, Store
 from mtlbench.datasets.wechat.dataset import WeChat
 from mtlbench.datasets.wechat.layout import EMBEDDING, FEED, POSITIVES
+from mtlbench.datasets.wechat.population import MOST_ROWS_OF_A_USER, USERS_PER_PIECE, World
 from mtlbench.datasets.wechat.simulator import DEMO, OFFICIAL, calibrated
-from mtlbench.datasets.wechat.text import FIRST_TOPIC_TAG
-from mtlbench.datasets.wechat.world import MOST_ROWS_OF_A_USER, USERS_PER_PIECE, World
+from mtlbench.datasets.wechat.writer import FIRST_TOPIC_TAG
 from mtlbench.experiment.run import train
 from mtlbench.ingest.prepare import Provenance, prepare
 

@@ -19,9 +19,9 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from mtlbench.datasets.aliccp.text import common_lines, skeleton_lines
-from mtlbench.datasets.aliccp.world import KEYS_PER_PIECE, PUBLISHED_ROWS, SPREAD, TEST, TRAIN, World
-from mtlbench.datasets.odds import intercept, sigmoid
+from mtlbench.datasets.aliccp.population import KEYS_PER_PIECE, PUBLISHED_ROWS, SPREAD, TEST, TRAIN, World
+from mtlbench.datasets.aliccp.writer import common_lines, skeleton_lines
+from mtlbench.datasets.calibrate import intercept, sigmoid
 from mtlbench.ingest.workers import cores, parallel_map
 
 Rates = Literal["auto", "official", "demo"]

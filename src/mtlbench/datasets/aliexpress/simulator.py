@@ -36,7 +36,7 @@ from mtlbench.datasets.aliexpress.layout import (
     PAGE_NUMBERS,
     SEARCH_ID,
 )
-from mtlbench.datasets.odds import intercept, sigmoid
+from mtlbench.datasets.calibrate import intercept, sigmoid
 
 Rates = Literal["auto", "sparse", "demo"]
 CLICK_AND_CONVERSION = {"sparse": (0.02, 0.04), "demo": (0.2, 0.2)}

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mtlbench.datasets.criteo.reference_reader import CATEGORIES, NUMBERS
-from mtlbench.datasets.odds import intercept, sigmoid
+from mtlbench.datasets.calibrate import intercept, sigmoid
 
 CHUNK = 1 << 16
 PILOT = 1 << 20

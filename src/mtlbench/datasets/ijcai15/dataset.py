@@ -19,7 +19,9 @@ from typing import get_args
 import numpy as np
 import pyarrow as pa
 
-from mtlbench.datasets.ijcai15.gather import (
+from mtlbench.datasets.ijcai15.bucket_log import Scatter, Scattered
+from mtlbench.datasets.ijcai15.layout import LOG, USERS, day_of_year
+from mtlbench.datasets.ijcai15.samples import (
     BEHAVIOUR,
     COUNTS,
     HISTORIES,
@@ -30,8 +32,6 @@ from mtlbench.datasets.ijcai15.gather import (
     behaviour_name,
     samples_name,
 )
-from mtlbench.datasets.ijcai15.layout import LOG, USERS, day_of_year
-from mtlbench.datasets.ijcai15.scatter import Scatter, Scattered
 from mtlbench.datasets.ijcai15.users import read_users
 from mtlbench.datasets.ijcai15.windows import Windows
 from mtlbench.ingest.encode import truth_path
@@ -203,8 +203,8 @@ class IJCAI15:
         history: float = 20.0,
     ) -> None:
         """Write a made-up data set in the format of the real one; see `mtlbench.datasets.ijcai15.simulator`."""
+        from mtlbench.datasets.ijcai15.population import LAST
         from mtlbench.datasets.ijcai15.simulator import Knobs, simulate
-        from mtlbench.datasets.ijcai15.world import LAST
 
         knobs = Knobs(rows=rows, seed=seed, relatedness=relatedness, structure=structure, history=history)
         simulate(Path(folder), knobs, self._windows(LAST), version=self.simulator_version)

@@ -22,6 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mtlbench.datasets.calibrate import intercept
 from mtlbench.datasets.ijcai15.layout import (
     CART,
     CLICK,
@@ -36,9 +37,8 @@ from mtlbench.datasets.ijcai15.layout import (
     USERS,
     Integers,
 )
+from mtlbench.datasets.ijcai15.population import FIRST, LAST, PUBLISHED_ROWS, SHARES, Crowd, World
 from mtlbench.datasets.ijcai15.windows import OUTSIDE, Windows
-from mtlbench.datasets.ijcai15.world import FIRST, LAST, PUBLISHED_ROWS, SHARES, Crowd, World
-from mtlbench.datasets.odds import intercept
 from mtlbench.ingest.csv import CsvColumn
 from mtlbench.ingest.encode import truth_path
 

@@ -12,9 +12,10 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from mtlbench.datasets.odds import intercept, sigmoid
+from mtlbench.datasets.calibrate import intercept, sigmoid
 from mtlbench.datasets.wechat.layout import POSITIVES, PUBLISHED_ROWS
-from mtlbench.datasets.wechat.text import (
+from mtlbench.datasets.wechat.population import ACTIONS, SHARES, USERS_PER_PIECE, Piece, World
+from mtlbench.datasets.wechat.writer import (
     ACTION_HEADER,
     EMBEDDING_HEADER,
     FEED_HEADER,
@@ -22,7 +23,6 @@ from mtlbench.datasets.wechat.text import (
     embedding_lines,
     feed_lines,
 )
-from mtlbench.datasets.wechat.world import ACTIONS, SHARES, USERS_PER_PIECE, Piece, World
 
 Rates = Literal["auto", "official", "demo"]
 OFFICIAL = np.array(list(POSITIVES.values())) / PUBLISHED_ROWS

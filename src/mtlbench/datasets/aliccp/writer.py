@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mtlbench.datasets.aliccp.layout import ALL, BY_CODE
-from mtlbench.datasets.aliccp.world import NODES_REMEMBERED, Piece, World
+from mtlbench.datasets.aliccp.population import NODES_REMEMBERED, Piece, World
 
 Integers = npt.NDArray[np.integer]
 Floats = npt.NDArray[np.floating]

@@ -6,8 +6,8 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from mtlbench.datasets.ijcai15.bucket_log import rank_of
 from mtlbench.datasets.ijcai15.layout import MISSING, Integers
-from mtlbench.datasets.ijcai15.scatter import rank_of
 
 DAYS = 512
 """More than a year has, so that a user and a day make one number."""

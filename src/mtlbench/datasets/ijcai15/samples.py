@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from mtlbench.datasets.ijcai15.bucket_log import Scattered
+from mtlbench.datasets.ijcai15.history import Events, Past, runs
 from mtlbench.datasets.ijcai15.layout import ACTIONS, EVENT, FAVOURITE, MISSING, MONTH_DAYS, PURCHASE, Integers
-from mtlbench.datasets.ijcai15.past import Events, Past, runs
-from mtlbench.datasets.ijcai15.scatter import Scattered
 from mtlbench.datasets.ijcai15.windows import OUTSIDE, Windows
 from mtlbench.ingest.encode import truth_path
 from mtlbench.ingest.protocol import KEY, WEIGHT_SUFFIX, RawError

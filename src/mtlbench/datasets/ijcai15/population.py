@@ -15,9 +15,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from mtlbench.datasets.ijcai15.gather import LABELS
+from mtlbench.datasets.ijcai15.history import Events, Past
 from mtlbench.datasets.ijcai15.layout import EVENT, MISSING, MONTH_DAYS, Integers
-from mtlbench.datasets.ijcai15.past import Events, Past
+from mtlbench.datasets.ijcai15.samples import LABELS
 from mtlbench.datasets.ijcai15.windows import OUTSIDE, Windows
 
 TASKS = 2

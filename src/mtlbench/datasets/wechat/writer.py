@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mtlbench.datasets.wechat.layout import EMBEDDING_WIDTH
-from mtlbench.datasets.wechat.world import PUBLISHED_FEEDS, SINGERS, SONGS, TOPICS, Piece, World
+from mtlbench.datasets.wechat.population import PUBLISHED_FEEDS, SINGERS, SONGS, TOPICS, Piece, World
 
 ACTION_HEADER = "userid,feedid,date_,device,read_comment,comment,like,play,stay,click_avatar,forward,follow,favorite"
 FEED_HEADER = (

@@ -26,7 +26,7 @@ OFFER = {"category": 20, "owner": 100}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Private:
+class Unpublished:
     """A user and an item per row, three facts about the user, two about the item, and two labels.
 
     Departure: papers print how many rows, users and items there are, the tasks and, in part, their rates; not the
@@ -116,8 +116,8 @@ class Private:
         relatedness: float = 0.5,
         structure: bool = True,
     ) -> None:
-        """Write a made-up data set; see `mtlbench.datasets.private_simulator`."""
+        """Write a made-up data set; see `mtlbench.datasets.unpublished.simulator`."""
         # Not at the top: the simulator takes the format from here.
-        from mtlbench.datasets.private_simulator import Knobs, simulate
+        from mtlbench.datasets.unpublished.simulator import Knobs, simulate
 
         simulate(Path(folder), self, Knobs(rows=rows, seed=seed, relatedness=relatedness, structure=structure))

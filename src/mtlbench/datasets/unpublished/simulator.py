@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mtlbench.data.split import splitmix64
-from mtlbench.datasets.odds import intercept, sigmoid
-from mtlbench.datasets.private import OFFER, PROFILE, Private
+from mtlbench.datasets.calibrate import intercept, sigmoid
+from mtlbench.datasets.unpublished.dataset import OFFER, PROFILE, Unpublished
 
 SPREAD = 1.0
 """Standard deviation of a label's log-odds."""
@@ -58,7 +58,7 @@ class Knobs:
 class World:
     """Who there is; tables of a few values per item are its only memory."""
 
-    dataset: Private
+    dataset: Unpublished
     knobs: Knobs
 
     @cached_property
@@ -129,7 +129,7 @@ class Law:
         return np.stack([chance[:, 0], chance[:, 1] * (chance[:, 0] if self.chained else 1)], axis=1)
 
 
-def simulate(folder: Path, dataset: Private, knobs: Knobs) -> None:
+def simulate(folder: Path, dataset: Unpublished, knobs: Knobs) -> None:
     """Write the file, its truth (the first row belongs to the header and is NaN), and ``simulated.json``."""
     _check(dataset, knobs)
     world = World(dataset=dataset, knobs=knobs)
@@ -168,7 +168,7 @@ def calibrated(world: World) -> Law:
     return Law(mean=mean, deviation=deviation, intercepts=intercepts, chained=dataset.chained, structure=structure)
 
 
-def _check(dataset: Private, knobs: Knobs) -> None:
+def _check(dataset: Unpublished, knobs: Knobs) -> None:
     for knob, low, high in (("rows", 1000, dataset.rows), ("seed", 0, 2**31), ("relatedness", 0, 1)):
         if not low <= (value := getattr(knobs, knob)) <= high:
             raise ValueError(f"{dataset.name} simulator: {knob} is {value}; allowed: {low} to {high}")

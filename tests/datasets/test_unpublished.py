@@ -11,9 +11,9 @@ import pytest
 from mtlbench.cli.compose import compose
 from mtlbench.data.split import SplitInput, at_random
 from mtlbench.data.store import SPLITS, Store
-from mtlbench.datasets import private
-from mtlbench.datasets.private import Private
-from mtlbench.datasets.private_simulator import Knobs, World, calibrated
+from mtlbench.datasets.unpublished import dataset as unpublished
+from mtlbench.datasets.unpublished.dataset import Unpublished
+from mtlbench.datasets.unpublished.simulator import Knobs, World, calibrated
 from mtlbench.experiment.build import build
 from mtlbench.experiment.data import locate
 from mtlbench.experiment.run import train
@@ -25,11 +25,11 @@ NAMES = ("alipay", "xiaomi")
 
 
 @cache
-def configured(name: str) -> Private:
+def configured(name: str) -> Unpublished:
     return build(compose([f"dataset={name}"]).dataset.reader, "dataset.reader")
 
 
-def prepared(dataset: Private, raw: Path, store: Path) -> Store:
+def prepared(dataset: Unpublished, raw: Path, store: Path) -> Store:
     return prepare(
         dataset,
         raw,
@@ -47,7 +47,7 @@ class TestBoth:
         assert config.source == "simulated"
         dataset = configured(name)
         comment = (Path(__file__).parents[2] / "conf" / "dataset" / f"{name}.yaml").read_text().splitlines()[0]
-        assert "so every result on\nthese names is SIMULATED" in (private.__doc__ or "")
+        assert "so every result on\nthese names is SIMULATED" in (unpublished.__doc__ or "")
         assert "never published: simulated to the printed statistics" in dataset.where
         assert "never published: simulated to the printed statistics" in comment
         dataset.simulate(tmp_path / "made", rows=1000)
@@ -206,7 +206,7 @@ def test_rates_are_checked(keys: dict[str, Any], message: str) -> None:
         "rates": (0.2, 0.1), "chained": True, "rows": 10_000, "users": 100, "items": 10, **keys,
     }  # fmt: skip
     with pytest.raises(ValueError, match=message):
-        Private(**given)
+        Unpublished(**given)
 
 
 @pytest.mark.parametrize(("knobs", "message"), [({"rows": 3}, "rows is 3; allowed"), ({"relatedness": 2}, "0 to 1")])

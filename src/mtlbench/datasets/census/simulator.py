@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from mtlbench.datasets.census import (
+from mtlbench.datasets.census.layout import (
     COLLEGE,
     COLUMNS,
     INCOME,
