@@ -11,9 +11,10 @@ import pytest
 from mtlbench.cli.compose import compose
 from mtlbench.data.split import SplitInput, at_random
 from mtlbench.data.store import SPLITS, Store
+from mtlbench.datasets.planted import expected_auc, sigmoid
 from mtlbench.datasets.unpublished import dataset as unpublished
 from mtlbench.datasets.unpublished.dataset import Unpublished
-from mtlbench.datasets.unpublished.simulator import Knobs, World, calibrated
+from mtlbench.datasets.unpublished.simulator import Population
 from mtlbench.experiment.build import build
 from mtlbench.experiment.data import locate
 from mtlbench.experiment.run import train
@@ -27,6 +28,24 @@ NAMES = ("alipay", "xiaomi")
 @cache
 def configured(name: str) -> Unpublished:
     return build(compose([f"dataset={name}"]).dataset.reader, "dataset.reader")
+
+
+def population(name: str, rows: int, seed: int = 0, relatedness: float = 0.5) -> Population:
+    dataset = configured(name)
+    return Population(
+        name=name,
+        item=dataset.item,
+        rates=dataset.rates,
+        ceilings=dataset.ceilings,
+        chained=dataset.chained,
+        published_rows=dataset.rows,
+        users=dataset.users,
+        items=dataset.items,
+        rows=rows,
+        seed=seed,
+        relatedness=relatedness,
+        structure=True,
+    )
 
 
 def prepared(dataset: Unpublished, raw: Path, store: Path) -> Store:
@@ -69,10 +88,9 @@ class TestBoth:
         dataset = configured(name)
         dataset.simulate(tmp_path / "raw", rows=3000, seed=2)
         store = prepared(dataset, tmp_path / "raw", tmp_path / "store")
-        knobs = Knobs(rows=3000, seed=2, relatedness=0.5, structure=True)
-        world = World(dataset=dataset, knobs=knobs)
-        inputs = world.rows(0, 3000)
-        chance = calibrated(world).probabilities(world.score(inputs))
+        planted = population(name, rows=3000, seed=2)
+        inputs = planted.inputs(0, 3000)
+        chance = planted.labels.probabilities(planted.components(inputs))
         split = at_random_numbers(3000)
         for number, part in enumerate(SPLITS):
             here, columns = split == number, store.split(part).columns
@@ -106,7 +124,7 @@ class TestBoth:
 
     def test_facts_are_functions_of_the_user_and_of_the_item(self, name: str) -> None:
         dataset = configured(name)
-        inputs = World(dataset=dataset, knobs=Knobs(rows=20_000, seed=0, relatedness=0, structure=True)).rows(0, 20_000)
+        inputs = population(name, rows=20_000).inputs(0, 20_000)
         for owner, facts in (("user", ("segment", "city", "age")), (dataset.item, ("category", "owner"))):
             for fact in facts:
                 pairs = set(zip(inputs[owner].tolist(), inputs[fact].tolist(), strict=True))
@@ -115,8 +133,7 @@ class TestBoth:
 
     def test_sizes_are_the_printed_ones_at_the_printed_rows(self, name: str) -> None:
         dataset = configured(name)
-        knobs = Knobs(rows=dataset.rows, seed=0, relatedness=0.5, structure=True)
-        sizes = World(dataset=dataset, knobs=knobs).sizes
+        sizes = population(name, rows=dataset.rows).sizes
         printed = {"alipay": (2_672_481, 1_838_449, 3_731), "xiaomi": (320_000_000, 11_000_000, 140_000)}[name]
         assert (dataset.rows, sizes["user"], sizes[dataset.item]) == printed
 
@@ -158,13 +175,20 @@ def test_labels_may_be_chained() -> None:
 
 
 @pytest.mark.parametrize("relatedness", [0.0, 0.6, 1.0])
-def test_relatedness_is_the_correlation_of_the_causes(relatedness: float) -> None:
-    found = []
-    for seed in range(8):  # few values, so that one draw of them may be off
-        knobs = Knobs(rows=10_000, seed=seed, relatedness=relatedness, structure=True)
-        world = World(dataset=configured("alipay"), knobs=knobs)
-        found.append(np.corrcoef(world.score(world.rows(0, 10_000)).T)[0, 1])
-    assert np.mean(found) == pytest.approx(relatedness, abs=0.15)
+def test_relatedness_is_the_correlation_of_the_log_odds(relatedness: float) -> None:
+    planted = population("alipay", rows=10_000, relatedness=relatedness)
+    odds = planted.labels.log_odds(planted.components(planted.inputs(0, 10_000)))
+    assert np.corrcoef(odds.T)[0, 1] == pytest.approx(relatedness, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ceilings_are_the_configured_ones(name: str) -> None:
+    for seed in (0, 1):
+        planted = population(name, rows=20_000, seed=seed)
+        odds = planted.labels.log_odds(planted.components(planted.inputs(0, 20_000)))
+        click, after = sigmoid(odds).T
+        found = [expected_auc(click), expected_auc(after, click if configured(name).chained else None)]
+        assert found == pytest.approx(configured(name).ceilings, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -198,6 +222,8 @@ def test_a_bad_line_is_refused(tmp_path: Path, line: str, reason: str) -> None:
         ({"rates": (0.1, 0.2)}, "valid_play needs click and is no likelier"),
         ({"rates": (0.1,)}, "there must be two of each"),
         ({"rates": (0.1, 0.0)}, "above 0 and below 1"),
+        ({"ceilings": (0.7, 1.0)}, "above 0 and below 1"),
+        ({"ceilings": (0.7,)}, "two of each"),
     ],
 )
 def test_rates_are_checked(keys: dict[str, Any], message: str) -> None:

@@ -1,4 +1,4 @@
-"""Private data that papers report on and nobody published: made up to the statistics that the paper prints.
+"""Synthetic stand-ins for unpublished data sets, matched to the statistics printed in the papers.
 
 Alipay Advertising: Ding et al., "MSSM: A Multiple-level Sparse Sharing Model for Efficient Multi-Task Learning", SIGIR
 2021, section 3.1.2 (Ant Group). Xiaomi Radio: "DCRNN: Deep Cross network based on RNN for partial parameter sharing in
@@ -13,16 +13,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from mtlbench.datasets.unpublished.layout import OFFER, PROFILE
+from mtlbench.datasets.unpublished.simulator import Population, simulate
 from mtlbench.ingest.cells import Id, OneOf
 from mtlbench.ingest.csv import CsvColumn, read_table
 from mtlbench.ingest.protocol import ROWS, Block, RawError, RawFile, Shard
 from mtlbench.schema import Field, Task
-
-PROFILE = {"segment": 20, "city": 300, "age": 8}
-"""What is known of a user, and how many values it has."""
-
-OFFER = {"category": 20, "owner": 100}
-"""What is known of an item."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +37,7 @@ class Unpublished:
         rates: share of positive rows of each.
         chained: whether the second label occurs only together with the first.
         rows, users, items: as printed.
+        ceilings: AUC of the true probabilities of each label; ours, none are printed.
     """
 
     name: str
@@ -53,15 +50,21 @@ class Unpublished:
     rows: int
     users: int
     items: int
+    ceilings: tuple[float, ...] = (0.78, 0.78)
 
     version = 1
-    simulator_version = 1
+    simulator_version = 2
 
     def __post_init__(self) -> None:
-        if len(self.labels) != 2 or len(self.rates) != 2 or not all(0 < rate < 1 for rate in self.rates):
+        shares = (*self.rates, *self.ceilings)
+        if (
+            len(self.labels) != 2
+            or {len(self.rates), len(self.ceilings)} != {2}
+            or not all(0 < share < 1 for share in shares)
+        ):
             raise ValueError(
-                f"{self.name}: labels are {list(self.labels)} and rates {list(self.rates)}; there must be two of each, "
-                "rates above 0 and below 1"
+                f"{self.name}: labels are {list(self.labels)}, rates {list(self.rates)} and ceilings "
+                f"{list(self.ceilings)}; there must be two of each, rates and ceilings above 0 and below 1"
             )
         if self.chained and self.rates[1] > self.rates[0]:
             raise ValueError(
@@ -116,8 +119,19 @@ class Unpublished:
         relatedness: float = 0.5,
         structure: bool = True,
     ) -> None:
-        """Write a made-up data set; see `mtlbench.datasets.unpublished.simulator`."""
-        # Not at the top: the simulator takes the format from here.
-        from mtlbench.datasets.unpublished.simulator import Knobs, simulate
-
-        simulate(Path(folder), self, Knobs(rows=rows, seed=seed, relatedness=relatedness, structure=structure))
+        """Write a synthetic data set; see `mtlbench.datasets.unpublished.simulator`."""
+        population = Population(
+            name=self.name,
+            item=self.item,
+            rates=self.rates,
+            ceilings=self.ceilings,
+            chained=self.chained,
+            published_rows=self.rows,
+            users=self.users,
+            items=self.items,
+            rows=rows,
+            seed=seed,
+            relatedness=relatedness,
+            structure=structure,
+        )
+        simulate(Path(folder), population, self.labels, version=self.simulator_version, note=self.where)

@@ -1,189 +1,118 @@
-"""Writes a stand-in for private data: one CSV file of users, items and two labels, with a planted structure.
+"""Writes a stand-in for unpublished data: one CSV file of users, items and two labels, with a planted structure.
 
-A user's segment, city and age, and an item's category and owner, are functions of their numbers. Log-odds of either
-label are a sum of what segment, age, category, owner and item do by themselves, and of a product of a factor of the
-segment and one of the category; both are ``sqrt(r) shared + sqrt(1 - r) own`` of standard normals, so that r
-(relatedness) is the correlation of the two labels' causes. If labels are chained, the second one's log-odds are those
-after the first one.
+A user's segment, city and age, and an item's category and owner, are functions of their numbers. The log-odds of a
+label are a sum of main effects of segment, age, category, owner and item, and of an interaction of the segment with the
+category.
 """
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from mtlbench.data.split import splitmix64
-from mtlbench.datasets.calibrate import intercept, sigmoid
-from mtlbench.datasets.unpublished.dataset import OFFER, PROFILE, Unpublished
+from mtlbench.datasets.draws import Integers, Vocabulary, hashed_uniform
+from mtlbench.datasets.planted import Components, Effects, LabelModel, Term, fit
+from mtlbench.datasets.simulated_files import check_settings, text_lines, truth_file, write_mark
+from mtlbench.datasets.unpublished.layout import OFFER, PROFILE
 
-SPREAD = 1.0
-"""Standard deviation of a label's log-odds."""
-STEEPNESS = 2.0
-"""Items and users by popularity: rank ``floor(size * u ** STEEPNESS)`` of a uniform u."""
-RANK = 1
-MAIN = {"segment": 0.5, "age": 0.4, "category": 0.6, "owner": 0.3, "item": 0.1}
-"""Deviations of what a value does by itself, beside 1 for segment and category together."""
+SKEW = 2.0
+"""Of the popularity of users and items."""
+TERMS = {
+    "main": Term({"segment": 0.5, "age": 0.4, "category": 0.6, "owner": 0.3, "item": 0.1}),
+    "match": Term({"segment": 1.0}, {"category": 1.0}),
+}
+SHARES = {"main": 0.46, "match": 0.54}
 PIECE_ROWS = 1 << 16
 CALIBRATION_ROWS = 1 << 18
-TASKS = 2
-
-Floats = npt.NDArray[np.floating]
-Integers = npt.NDArray[np.integer]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Knobs:
-    """What to simulate.
+@dataclass(frozen=True, kw_only=True)
+class Population:
+    """Users and items, as many as so many rows need, and how labels depend on them.
 
     Attributes:
-        rows: of the file; users and items become fewer with them, down to a twentieth for items.
+        name: of the data set.
+        item: name of the item field.
+        rates: share of positive rows of each label.
+        ceilings: AUC of the true probabilities of each label.
+        chained: whether the second label occurs only together with the first.
+        published_rows, users, items: as printed.
+        rows: of the file; users and items become fewer with them, items down to a twentieth.
         seed: of everything.
-        relatedness: correlation of the causes of the two labels, 0 to 1.
+        relatedness: correlation of the two labels' log-odds, 0 to 1.
         structure: False makes the labels independent of every input, at the same rates.
     """
 
+    name: str
+    item: str
+    rates: tuple[float, ...]
+    ceilings: tuple[float, ...]
+    chained: bool
+    published_rows: int
+    users: int
+    items: int
     rows: int
     seed: int
     relatedness: float
     structure: bool
 
-
-@dataclass(frozen=True, kw_only=True)
-class World:
-    """Who there is; tables of a few values per item are its only memory."""
-
-    dataset: Unpublished
-    knobs: Knobs
+    def __post_init__(self) -> None:
+        check_settings(self.name, self, rows=(1000, self.published_rows), seed=(0, 2**31), relatedness=(0, 1))
 
     @cached_property
     def sizes(self) -> dict[str, int]:
-        """How many values each field can take."""
-        share = min(1.0, self.knobs.rows / self.dataset.rows)
-        fewer = {"user": max(100, round(self.dataset.users * share)), self.dataset.item: self._items(share)}
-        return {**self.dataset.sizes, **fewer}
+        """How many values each field can take, in the order of the file."""
+        share = min(1.0, self.rows / self.published_rows)
+        users, items = max(100, round(self.users * share)), max(200, round(self.items * max(share, 0.05)))
+        return {"user": users, **PROFILE, self.item: items, **OFFER}
 
-    def _items(self, share: float) -> int:
-        return max(200, round(self.dataset.items * max(share, 0.05)))
-
-    def rows(self, first: int, count: int) -> dict[str, Integers]:
+    def inputs(self, first: int, count: int) -> dict[str, Integers]:
         """Inputs of the rows ``first``, ``first + 1``, ... of a piece, by field: int64 ``[R]`` each."""
-        random = np.random.Generator(np.random.PCG64([self.knobs.seed, 1, first]))
-        user, item = (
-            np.floor(self.sizes[name] * random.random(count) ** STEEPNESS).astype(np.int64)
-            for name in ("user", self.dataset.item)
-        )
-        return {
-            "user": user,
-            **{name: self._fact(name, user) for name in PROFILE},
-            self.dataset.item: item,
-            **{name: self._fact(name, item) for name in OFFER},
-        }
+        random = np.random.default_rng([self.seed, 1, first])
+        inputs: dict[str, Integers] = {}
+        for owner, facts in (("user", PROFILE), (self.item, OFFER)):
+            number = inputs[owner] = Vocabulary(self.sizes[owner], SKEW).at(random.random(count))
+            for name, size in facts.items():
+                inputs[name] = Vocabulary(size).at(hashed_uniform(self.seed, name, number))
+        return inputs
 
-    def score(self, inputs: Mapping[str, Integers]) -> Floats:
-        """Log-odds before scaling: float64 ``[R, TASKS]``."""
-        values = {**inputs, "item": inputs[self.dataset.item]}
-        main = sum(MAIN[name] * self._factors(name)[values[name], :, 0] for name in MAIN)
-        wish, offer = self._factors("segment")[inputs["segment"]], self._factors("category")[inputs["category"]]
-        return main + (wish * offer).sum(axis=2) / np.sqrt(RANK)
-
-    def _fact(self, name: str, number: Integers) -> Integers:
-        purpose = sum(byte << at for at, byte in enumerate(name.encode()))
-        draw = splitmix64(number.astype(np.uint64), self.knobs.seed + purpose)
-        return (draw % np.uint64(self.dataset.sizes[name])).astype(np.int64)
-
-    def _factors(self, name: str) -> Floats:
-        """Float64 ``[values, TASKS, RANK]``: the first of them is also what a value does by itself."""
-        return self._tables[name]
+    def components(self, inputs: Mapping[str, Integers]) -> Components:
+        return self._effects.components(TERMS, {**inputs, "item": inputs[self.item]})
 
     @cached_property
-    def _tables(self) -> dict[str, Floats]:
-        random = np.random.Generator(np.random.PCG64([self.knobs.seed, 0]))
-        shared, own = np.sqrt(self.knobs.relatedness), np.sqrt(1 - self.knobs.relatedness)
-        sizes = {**self.sizes, "item": self.sizes[self.dataset.item]}
-        tables = {}
-        for name in MAIN:
-            drawn = random.standard_normal((sizes[name], 1 + TASKS, RANK))
-            tables[name] = shared * drawn[:, :1] + own * drawn[:, 1:]
-        return tables
+    def labels(self) -> LabelModel:
+        """Fitted to the first rows (all, where they are few)."""
+        first, second = self.rates
+        firsts = range(0, min(CALIBRATION_ROWS, self.rows), PIECE_ROWS)
+        return fit(
+            (self.components(self.inputs(first, min(PIECE_ROWS, self.rows - first))) for first in firsts),
+            shares=SHARES,
+            rates=(first, second / first if self.chained else second),
+            ceilings=self.ceilings,
+            relatedness=self.relatedness,
+            structure=self.structure,
+            parents=(None, 0 if self.chained else None),
+        )
+
+    @cached_property
+    def _effects(self) -> Effects:
+        sizes = {**PROFILE, **OFFER, "item": self.sizes[self.item]}
+        vocabularies = {name: Vocabulary(sizes[name], SKEW if name == "item" else 1) for name in TERMS["main"].left}
+        return Effects(seed=self.seed, tasks=2, vocabularies=vocabularies)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Law:
-    """How likely labels are: mean and deviation of the scores, and an intercept per label."""
-
-    mean: Floats
-    deviation: Floats
-    intercepts: Floats
-    chained: bool
-    structure: bool
-
-    def probabilities(self, score: Floats) -> Floats:
-        """Of the labels, float64 ``[R, TASKS]``."""
-        chance = sigmoid(self.structure * SPREAD * (score - self.mean) / self.deviation + self.intercepts)
-        return np.stack([chance[:, 0], chance[:, 1] * (chance[:, 0] if self.chained else 1)], axis=1)
-
-
-def simulate(folder: Path, dataset: Unpublished, knobs: Knobs) -> None:
-    """Write the file, its truth (the first row belongs to the header and is NaN), and ``simulated.json``."""
-    _check(dataset, knobs)
-    world = World(dataset=dataset, knobs=knobs)
-    law = calibrated(world)
+def simulate(folder: Path, population: Population, labels: tuple[str, ...], *, version: int, note: str) -> None:
+    """Write the file, its true probabilities (those of the header are NaN), and ``simulated.json``."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / dataset.files[0].name
-    truth = np.lib.format.open_memmap(
-        path.with_name(path.name + ".truth.npy"), mode="w+", dtype=np.float32, shape=(1 + knobs.rows, TASKS)
-    )
-    truth[0] = np.nan
-    with path.open("wb") as file:
-        file.write(",".join([*dataset.sizes, *dataset.labels]).encode() + b"\n")
-        for first in range(0, knobs.rows, PIECE_ROWS):
-            inputs = world.rows(first, min(PIECE_ROWS, knobs.rows - first))
-            chance = law.probabilities(world.score(inputs))
-            file.write(_lines(inputs, _draw(chance, knobs.seed, first, dataset.chained)))
-            truth[1 + first : 1 + first + len(chance)] = chance
-    truth.flush()
-    marker = {"name": dataset.name, "version": dataset.simulator_version, "knobs": asdict(knobs), "note": dataset.where}
-    (folder / "simulated.json").write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
-
-
-def calibrated(world: World) -> Law:
-    """The law under which the data set's rates hold, fitted to the first rows (all, where they are few)."""
-    pieces = range(0, min(CALIBRATION_ROWS, world.knobs.rows), PIECE_ROWS)
-    score = np.concatenate(
-        [world.score(world.rows(first, min(PIECE_ROWS, world.knobs.rows - first))) for first in pieces]
-    )
-    dataset, structure = world.dataset, world.knobs.structure
-    mean, deviation = score.mean(axis=0), score.std(axis=0)
-    scaled = structure * SPREAD * (score - mean) / deviation
-    first = intercept(scaled[:, 0], dataset.rates[0])
-    before = sigmoid(scaled[:, 0] + first) if dataset.chained else np.ones(len(score))
-    second = intercept(scaled[:, 1], dataset.rates[1] / before.mean(), before)
-    intercepts = np.array([first, second])
-    return Law(mean=mean, deviation=deviation, intercepts=intercepts, chained=dataset.chained, structure=structure)
-
-
-def _check(dataset: Unpublished, knobs: Knobs) -> None:
-    for knob, low, high in (("rows", 1000, dataset.rows), ("seed", 0, 2**31), ("relatedness", 0, 1)):
-        if not low <= (value := getattr(knobs, knob)) <= high:
-            raise ValueError(f"{dataset.name} simulator: {knob} is {value}; allowed: {low} to {high}")
-
-
-def _draw(chance: Floats, seed: int, first: int, chained: bool) -> npt.NDArray[np.int8]:
-    """Labels ``[R, TASKS]`` with these probabilities; chained, the second needs the first."""
-    uniform = np.random.Generator(np.random.PCG64([seed, 2, first])).random(chance.shape)
-    after = chance[:, 1] / chance[:, 0] if chained else chance[:, 1]
-    one = uniform[:, 0] < chance[:, 0]
-    two = (uniform[:, 1] < after) & (one | (not chained))
-    return np.stack([one, two], axis=1).astype(np.int8)
-
-
-def _lines(inputs: Mapping[str, Integers], labels: npt.NDArray[np.int8]) -> bytes:
-    cells = [pa.array(column).cast(pa.string()) for column in (*inputs.values(), *labels.T.copy())]
-    lines = pc.call_function("binary_join_element_wise", [*cells, ","])
-    return "\n".join([*lines.to_pylist(), ""]).encode()
+    path = folder / f"{population.name}.csv"
+    with path.open("wb") as file, truth_file(path, 2, header=True) as write_truth:
+        file.write(",".join([*population.sizes, *labels]).encode() + b"\n")
+        for first in range(0, population.rows, PIECE_ROWS):
+            inputs = population.inputs(first, min(PIECE_ROWS, population.rows - first))
+            random = np.random.default_rng([population.seed, 2, first])
+            drawn, chances = population.labels.draw(population.components(inputs), random)
+            file.write(text_lines([*inputs.values(), *drawn.T.astype(np.int8)]))
+            write_truth(chances)
+    write_mark(folder, population.name, version, population, note=note)
