@@ -22,6 +22,7 @@ import pyarrow as pa
 from mtlbench.datasets.criteo import fast_reader, reference_reader
 from mtlbench.datasets.criteo.fast_reader import CriteoLines
 from mtlbench.datasets.criteo.reference_reader import CATEGORIES, LONGEST_NUMBER, NUMBERS, BadLineError, CriteoLine
+from mtlbench.datasets.criteo.simulator import Population, simulate
 from mtlbench.ingest.lines import read_blocks
 from mtlbench.ingest.protocol import LINE, ROWS, Block, RawFile, Rejected, Shard
 from mtlbench.schema import Field, Task
@@ -56,7 +57,7 @@ class Criteo:
 
     name = "criteo"
     version = 1
-    simulator_version = 1
+    simulator_version = 2
 
     def __post_init__(self) -> None:
         if self.numbers not in get_args(Numbers):
@@ -100,10 +101,9 @@ class Criteo:
         yield from read_blocks(shard, self._at_once, self._one_by_one)
 
     def simulate(self, folder: Path, *, rows: int = 100_000, seed: int = 0, structure: bool = True) -> None:
-        """Write a made-up data set in the format of the real one; see `mtlbench.datasets.criteo.simulator`."""
-        from mtlbench.datasets.criteo.simulator import simulate
-
-        simulate(Path(folder), rows=rows, seed=seed, structure=structure, version=self.simulator_version)
+        """Write a synthetic data set in the publisher's format; see `mtlbench.datasets.criteo.simulator`."""
+        population = Population(rows=rows, seed=seed, structure=structure)
+        simulate(Path(folder), population, version=self.simulator_version)
 
     def _at_once(self, text: bytes, first: int) -> Block | None:
         lines = fast_reader.read_lines(text)
