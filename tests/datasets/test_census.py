@@ -208,7 +208,7 @@ def test_simulated_labels_follow_their_truth(tmp_path: Path, group: str) -> None
     np.testing.assert_allclose(
         truth_and_labels(store)[0].mean(axis=0), [RATES[main], RATES["never_married"]], rtol=0.03
     )
-    assert json.loads((tmp_path / "raw" / "simulated.json").read_text())["relatedness"] == 0.5
+    assert json.loads((tmp_path / "raw" / "simulated.json").read_text())["knobs"]["relatedness"] == 0.5
 
 
 def test_relatedness_moves_the_correlation_of_the_causes(tmp_path: Path) -> None:

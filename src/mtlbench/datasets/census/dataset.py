@@ -28,6 +28,7 @@ from mtlbench.datasets.census.layout import (
     NOMINAL,
     NUMBERS,
 )
+from mtlbench.datasets.census.simulator import SimulatorConfig, simulate
 from mtlbench.ingest.protocol import LINE, ROWS, Block, RawError, RawFile, Rejected, Shard
 from mtlbench.schema import Field, Task
 
@@ -60,7 +61,7 @@ class Census:
 
     name = "census"
     version = 1
-    simulator_version = 1
+    simulator_version = 2
 
     def __post_init__(self) -> None:
         if self.task_group not in ("income", "education"):
@@ -151,13 +152,11 @@ class Census:
     def simulate(
         self, folder: Path, *, rows: int = 60_000, seed: int = 0, relatedness: float = 0.5, structure: bool = True
     ) -> None:
-        """Write a made-up data set in the format of the real one; see `mtlbench.datasets.census.simulator`."""
-        # Not at the top: the simulator takes the format from here.
-        from mtlbench.datasets.census.simulator import simulate
-
-        simulate(
-            Path(folder), task_group=self.task_group, rows=rows, seed=seed, relatedness=relatedness, structure=structure
+        """Write a synthetic data set in the publisher's format; see `mtlbench.datasets.census.simulator`."""
+        config = SimulatorConfig(
+            task_group=self.task_group, rows=rows, seed=seed, relatedness=relatedness, structure=structure
         )
+        simulate(Path(folder), config, version=self.simulator_version)
 
 
 def _trimmed(values: tuple[str, ...]) -> pa.Array:
