@@ -27,6 +27,7 @@ from mtlbench.datasets.aliexpress.layout import (
     PAGE_NUMBERS,
     SEARCH_ID,
 )
+from mtlbench.datasets.aliexpress.simulator import Population, simulate
 from mtlbench.ingest.cells import Id, Number, OneOf
 from mtlbench.ingest.csv import CsvColumn, read_table
 from mtlbench.ingest.protocol import KEY, ROWS, Block, RawFile, Shard
@@ -65,7 +66,7 @@ class AliExpress:
 
     name = "aliexpress"
     version = 2
-    simulator_version = 1
+    simulator_version = 2
 
     def __post_init__(self) -> None:
         for key, allowed in (("country", Country), ("form", Form), ("numbers", Numbers)):
@@ -130,12 +131,10 @@ class AliExpress:
         relatedness: float = 0.5,
         structure: bool = True,
     ) -> None:
-        """Write a made-up data set in the publisher's form; see `mtlbench.datasets.aliexpress.simulator`."""
-        from mtlbench.datasets.aliexpress.simulator import Knobs, simulate
-
+        """Write a synthetic data set in the publisher's form; see `mtlbench.datasets.aliexpress.simulator`."""
         if self.form != "raw":
             raise ValueError("aliexpress: only the publisher's form is simulated; set dataset.files=raw")
-        knobs = Knobs(
+        population = Population(
             rows=rows,
             test_rows=rows // 4 if test_rows is None else test_rows,
             seed=seed,
@@ -143,7 +142,7 @@ class AliExpress:
             relatedness=relatedness,
             structure=structure,
         )
-        simulate(Path(folder), self.country, knobs, version=self.simulator_version)
+        simulate(Path(folder), self.country, population, version=self.simulator_version)
 
     def _file(self, name: str, table: str, part: Literal["train", "test"]) -> RawFile:
         folders = (f"aliexpress_{self.country}_datasets", self.country, f"AliExpress_{self.country}")
