@@ -26,6 +26,8 @@ from mtlbench.datasets.wechat.layout import (
     PUBLISHED_FEEDS,
     PUBLISHED_ROWS,
 )
+from mtlbench.datasets.wechat.population import Population
+from mtlbench.datasets.wechat.simulator import simulate
 from mtlbench.ingest.csv import CsvColumn, read_table
 from mtlbench.ingest.protocol import KEY, ROWS, Block, RawFile, Shard
 from mtlbench.schema import Field, Task
@@ -67,7 +69,7 @@ class WeChat:
 
     name = "wechat"
     version = 1
-    simulator_version = 1
+    simulator_version = 2
 
     def __post_init__(self) -> None:
         strange = [action for action in self.actions if action not in POSITIVES]
@@ -149,11 +151,11 @@ class WeChat:
         drift: float = 0.05,
         structure: bool = True,
     ) -> None:
-        """Write a made-up data set in the format of the real one; see `mtlbench.datasets.wechat.simulator`."""
-        from mtlbench.datasets.wechat.simulator import Knobs, simulate
-
-        knobs = Knobs(rows=rows, seed=seed, rates=rates, relatedness=relatedness, drift=drift, structure=structure)
-        simulate(Path(folder), knobs, actions=self.actions, version=self.simulator_version)
+        """Write a synthetic data set in the publisher's format; see `mtlbench.datasets.wechat.simulator`."""
+        population = Population(
+            rows=rows, seed=seed, rates=rates, relatedness=relatedness, drift=drift, structure=structure
+        )
+        simulate(Path(folder), population, actions=self.actions, version=self.simulator_version)
 
     def _columns(self, table: str) -> tuple[CsvColumn, ...]:
         if table == FEED:

@@ -4,11 +4,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
+from mtlbench.datasets.simulated_files import text_lines
 from mtlbench.datasets.wechat.layout import EMBEDDING_WIDTH
-from mtlbench.datasets.wechat.population import PUBLISHED_FEEDS, SINGERS, SONGS, TOPICS, Piece, World
+from mtlbench.datasets.wechat.population import PUBLISHED_FEEDS, SINGERS, SONGS, TOPICS, Piece, Population
 
 ACTION_HEADER = "userid,feedid,date_,device,read_comment,comment,like,play,stay,click_avatar,forward,follow,favorite"
 FEED_HEADER = (
@@ -25,31 +24,29 @@ FEEDS_AT_ONCE = 256
 WORDS, CHARACTERS = 146_500, 33_400
 
 
-def action_lines(world: World, piece: Piece, labels: dict[str, npt.NDArray[np.bool_]]) -> bytes:
+def action_lines(population: Population, piece: Piece, labels: dict[str, npt.NDArray[np.bool_]]) -> bytes:
     """Lines of user_action.csv."""
-    random = np.random.Generator(np.random.PCG64([world.seed, int(piece.user[0]), 1]))
+    random = np.random.default_rng([population.seed, int(piece.user[0]), 1])
     acted = np.any(list(labels.values()), axis=0)
-    seconds = world.feeds.seconds[piece.feed]
+    seconds = population.feeds.seconds[piece.feed]
     # Known only afterwards: who acts has watched longer. A reader that made these inputs would do far too well.
     play = 250 * np.floor(4 * seconds * random.uniform(0, 1, len(seconds)) * np.where(acted, 2, 0.6)).astype(np.int64)
     columns = {
-        "userid": world.users[piece.user],
-        "feedid": world.feeds.identifier[piece.feed],
+        "userid": population.users[piece.user],
+        "feedid": population.feeds.identifier[piece.feed],
         "date_": piece.day,
         "device": 1 + piece.user % 2,
         "play": play,
         "stay": play + random.integers(200, 6000, len(play)),
         **{action: label.astype(np.int8) for action, label in labels.items()},
     }
-    cells = [pa.array(columns[name]).cast(pa.string()) for name in ACTION_HEADER.split(",")]
-    lines = pc.call_function("binary_join_element_wise", [*cells, ","])
-    return "\n".join([*lines.to_pylist(), ""]).encode()
+    return text_lines(columns[name] for name in ACTION_HEADER.split(","))
 
 
-def feed_lines(world: World) -> Iterator[str]:
+def feed_lines(population: Population) -> Iterator[str]:
     """Lines of feed_info.csv, in no particular order of popularity."""
-    feeds = world.feeds
-    random = np.random.Generator(np.random.PCG64([world.seed, 2]))
+    feeds = population.feeds
+    random = np.random.default_rng([population.seed, 2])
     share = len(feeds.author) / PUBLISHED_FEEDS
     songs, singers = (max(10, round(size * share)) for size in (SONGS, SINGERS))
     for feed in random.permutation(len(feeds.author)).tolist():
@@ -74,14 +71,14 @@ def feed_lines(world: World) -> Iterator[str]:
         yield ",".join(str(cells[name]) for name in FEED_HEADER.split(",")) + "\n"
 
 
-def embedding_lines(world: World) -> Iterator[str]:
+def embedding_lines(population: Population) -> Iterator[str]:
     """Lines of feed_embeddings.csv: eight decimals, and a space behind the last number too."""
     form = "%d," + "%.8f " * EMBEDDING_WIDTH + "\n"
-    count = len(world.feeds.author)
+    count = len(population.feeds.author)
     for first in range(0, count, FEEDS_AT_ONCE):
         last = min(first + FEEDS_AT_ONCE, count)
-        vectors = world.embeddings(first, last).tolist()
-        for identifier, vector in zip(world.feeds.identifier[first:last].tolist(), vectors, strict=True):
+        vectors = population.embeddings(first, last).tolist()
+        for identifier, vector in zip(population.feeds.identifier[first:last].tolist(), vectors, strict=True):
             yield form % (identifier, *vector)
 
 
