@@ -15,8 +15,8 @@ from mtlbench.data.split import by_time
 from mtlbench.data.store import SPLITS, Store
 from mtlbench.datasets.ijcai15.dataset import AFTERWARDS, IJCAI15
 from mtlbench.datasets.ijcai15.layout import LOG, USERS
-from mtlbench.datasets.ijcai15.population import BAGS, SHARES, Crowd, World
-from mtlbench.datasets.ijcai15.simulator import RATES, calibrated, lived
+from mtlbench.datasets.ijcai15.population import BAGS, SHARES, Population
+from mtlbench.datasets.ijcai15.simulator import RATES, fitted, lived
 from mtlbench.datasets.ijcai15.windows import Windows
 from mtlbench.ingest.prepare import Provenance, prepare
 from mtlbench.ingest.protocol import RawError
@@ -227,48 +227,53 @@ class TestTruth:
             np.testing.assert_array_equal(one, two)
 
 
-def worlds_components(world: World, crowd: Crowd, relatedness: float = 0.5) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    law = calibrated(world, relatedness, structure=True)
-    events, _ = lived(world, law, crowd)
-    parts = [world.components(crowd, events, window) for window in range(world.windows.count)]
+def pairs(population: Population) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Log-odds and components of the pairs of 1,500 users in all windows."""
+    crowd, model = population.crowd(0, users=1500), fitted(population)
+    events, _ = lived(population, model, crowd)
+    parts = [population.components(crowd, events, window) for window in range(population.windows.count)]
     components = {name: np.concatenate([part[name] for part in parts]) for name in SHARES}
-    return law.log_odds(components), components
+    return model.log_odds(components), components
+
+
+def of_relatedness(relatedness: float) -> Population:
+    windows = Windows(5, 3, 314)  # 314 is 1110
+    return Population(rows=15_000, seed=1, relatedness=relatedness, structure=True, history=20, windows=windows)
 
 
 @pytest.fixture(scope="module")
-def world() -> World:
-    return World(rows=15_000, seed=1, history=20, windows=Windows(5, 3, 314))  # 314 is 1110
+def population() -> Population:
+    return of_relatedness(0.5)
 
 
 class TestThePast:
-    def test_most_of_a_label_comes_from_it(self, world: World) -> None:
+    def test_most_of_a_label_comes_from_it(self, population: Population) -> None:
         """The same pairs with somebody else's past: most of what could be foretold is gone."""
-        crowd = world.crowd(0, world.pairs_of_users()[:1500])
-        odds, components = worlds_components(world, crowd)
-        law = calibrated(world, 0.5, structure=True)
+        odds, components = pairs(population)
         other = np.random.default_rng(0).permutation(len(odds))
         past = [name for name in SHARES if name.startswith("past") or name in ("counts", "match")]
-        strange = law.log_odds({name: part[other] if name in past else part for name, part in components.items()})
+        strange = fitted(population).log_odds(
+            {name: part[other] if name in past else part for name, part in components.items()}
+        )
         for task in range(2):
             assert np.corrcoef(odds[:, task], strange[:, task])[0, 1] < 0.5
         assert sum(SHARES[name] for name in past) == pytest.approx(0.7)
         assert set(BAGS) == {name.removeprefix("past ") for name in past if name.startswith("past")}
 
-    def test_what_a_pair_becomes_is_part_of_the_past_of_the_next_window(self, world: World) -> None:
-        crowd = world.crowd(0, world.pairs_of_users()[:200])
-        events, _ = lived(world, calibrated(world, 0.5, structure=True), crowd)
-        start = world.windows.start(1)
+    def test_what_a_pair_becomes_is_part_of_the_past_of_the_next_window(self, population: Population) -> None:
+        crowd = population.crowd(0, users=200)
+        events, _ = lived(population, fitted(population), crowd)
+        start = population.windows.start(1)
         early = events["day"] < start
-        one = world.components(crowd, events[early], 1)
-        two = world.components(crowd, events, 1)
-        three = world.components(crowd, events[events["day"] < world.windows.start(0)], 1)
+        one = population.components(crowd, events[early], 1)
+        two = population.components(crowd, events, 1)
+        three = population.components(crowd, events[events["day"] < population.windows.start(0)], 1)
         assert all(np.array_equal(one[name], two[name]) for name in SHARES)
         assert not np.array_equal(one["past cat_id"], three["past cat_id"])
 
     @pytest.mark.parametrize("relatedness", [0.0, 0.5, 1.0])
-    def test_relatedness_is_the_correlation_of_the_log_odds(self, world: World, relatedness: float) -> None:
-        crowd = world.crowd(0, world.pairs_of_users()[:1500])
-        odds, _ = worlds_components(world, crowd, relatedness)
+    def test_relatedness_is_the_correlation_of_the_log_odds(self, relatedness: float) -> None:
+        odds, _ = pairs(of_relatedness(relatedness))
         assert np.corrcoef(odds.T)[0, 1] == pytest.approx(relatedness, abs=0.1)
 
     def test_without_structure_every_pair_has_the_rates(self, tmp_path: Path) -> None:

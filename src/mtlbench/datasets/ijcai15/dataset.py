@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from mtlbench.datasets.ijcai15.bucket_log import Scatter, Scattered
 from mtlbench.datasets.ijcai15.layout import LOG, USERS, day_of_year
+from mtlbench.datasets.ijcai15.population import LAST, Population
 from mtlbench.datasets.ijcai15.samples import (
     BEHAVIOUR,
     COUNTS,
@@ -32,6 +33,7 @@ from mtlbench.datasets.ijcai15.samples import (
     behaviour_name,
     samples_name,
 )
+from mtlbench.datasets.ijcai15.simulator import simulate
 from mtlbench.datasets.ijcai15.users import read_users
 from mtlbench.datasets.ijcai15.windows import Windows
 from mtlbench.ingest.encode import truth_path
@@ -86,7 +88,7 @@ class IJCAI15:
 
     name = "ijcai15"
     version = 1
-    simulator_version = 1
+    simulator_version = 2
 
     def __post_init__(self) -> None:
         if self.sample not in get_args(Sample):
@@ -202,12 +204,16 @@ class IJCAI15:
         structure: bool = True,
         history: float = 20.0,
     ) -> None:
-        """Write a made-up data set in the format of the real one; see `mtlbench.datasets.ijcai15.simulator`."""
-        from mtlbench.datasets.ijcai15.population import LAST
-        from mtlbench.datasets.ijcai15.simulator import Knobs, simulate
-
-        knobs = Knobs(rows=rows, seed=seed, relatedness=relatedness, structure=structure, history=history)
-        simulate(Path(folder), knobs, self._windows(LAST), version=self.simulator_version)
+        """Write a synthetic data set in the publisher's format; see `mtlbench.datasets.ijcai15.simulator`."""
+        population = Population(
+            rows=rows,
+            seed=seed,
+            relatedness=relatedness,
+            structure=structure,
+            history=history,
+            windows=self._windows(LAST),
+        )
+        simulate(Path(folder), population, version=self.simulator_version)
 
     def _windows(self, last: int) -> Windows:
         """The windows, in a log that ends on this day of the year."""

@@ -1,4 +1,4 @@
-"""The world that the IJCAI-15 simulator plants: users with tastes, items, and how what was done leads to what is done.
+"""The population behind the IJCAI-15 simulator: users with tastes, items, and how past actions lead to later ones.
 
 * An item has a category, a seller and nearly always a brand; popularity falls as a power of the rank. Every category
   is a direction in a plane.
@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
+from mtlbench.datasets.draws import Floats, Vocabulary, group_sizes
 from mtlbench.datasets.ijcai15.history import Events, Past
 from mtlbench.datasets.ijcai15.layout import EVENT, MISSING, MONTH_DAYS, Integers
 from mtlbench.datasets.ijcai15.samples import LABELS
 from mtlbench.datasets.ijcai15.windows import OUTSIDE, Windows
+from mtlbench.datasets.planted import Components, Effects, Term
+from mtlbench.datasets.simulated_files import check_settings
 
 TASKS = 2
 PUBLISHED_ROWS, ROWS_PER_USER = 1_862_193, 1_862_193 / 219_973
@@ -27,8 +29,8 @@ SIZES = {"item_id": 219_182, "cat_id": 1_658, "seller_id": 4_995, "brand_id": 8_
 """At that size: the items of MSSM's samples, the others as in the whole log."""
 GROWTH = {"item_id": 1.0, "cat_id": 0.5, "seller_id": 0.75, "brand_id": 0.75}
 """How a size grows with the rows: as this power of them."""
-STEEPNESS = {"item_id": 3.0, "cat_id": 3.0, "seller_id": 3.0, "brand_id": 3.0}
-"""A rank is ``floor(size * u ** steepness)`` for a uniform u."""
+SKEW = 3.0
+"""Of the popularity of items, categories, sellers and brands."""
 NO_BRAND, NO_AGE, NO_GENDER = 0.02, 2_217 / 424_170, 6_436 / 424_170
 """Published are 91,015 lines (0.2 %) without a brand: too few to occur in a small simulation."""
 FIRST, DOUBLE_ELEVEN, LAST = (int(np.searchsorted(MONTH_DAYS, written)) + 1 for written in (511, 1111, 1112))
@@ -39,7 +41,9 @@ DOUBLE_ELEVEN_WEIGHT = 10_582_633 / ((54_925_330 - 10_582_633) / 185)
 EAGERNESS = 0.8
 """Deviation of the logarithm of how often a user favourites, or buys, outside the windows."""
 PROPOSALS, OFF_TASTE = 4, 0.5
+USERS_PER_CROWD = 1024
 BAGS = ("cat_id", "seller_id", "brand_id")
+TERMS = {"candidate": Term({"cat_id": 1.0, "seller_id": 1.0}), "profile": Term({"age": 1.0, "gender": 1.0})}
 SHARES = {
     "candidate": 0.2,
     "profile": 0.1,
@@ -50,8 +54,6 @@ SHARES = {
     "match": 0.15,
 }
 """Shares of the variance of a task's log-odds; seven tenths come from the past."""
-
-Floats = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,65 +79,71 @@ class Crowd:
 
 
 @dataclass(frozen=True, kw_only=True)
-class World:
+class Population:
     """All users and items.
 
     Attributes:
-        rows: samples, to which all sizes are fitted.
+        rows: samples of all windows, to which all sizes are fitted.
         seed: of everything.
-        history: mean number of pairs of a user before the first window.
+        relatedness: correlation of the two tasks' log-odds, 0 to 1.
+        structure: False makes the labels independent of every input, at the same rates.
+        history: mean number of pairs of a user before the first window; a pair is two lines.
         windows: in which the samples lie.
     """
 
     rows: int
     seed: int
+    relatedness: float
+    structure: bool
     history: float
     windows: Windows
 
+    def __post_init__(self) -> None:
+        most = 100 * PUBLISHED_ROWS
+        check_settings("ijcai15", self, rows=(100, most), seed=(0, 2**63), relatedness=(0, 1), history=(1, 1000))
+
     @cached_property
-    def sizes(self) -> dict[str, int]:
-        """How many items, categories, sellers and brands there are."""
+    def vocabularies(self) -> dict[str, Vocabulary]:
+        """Items, categories, sellers and brands."""
         share = min(1.0, self.rows / PUBLISHED_ROWS)
-        return {name: max(50, round(size * share ** GROWTH[name])) for name, size in SIZES.items()}
+        return {name: Vocabulary(max(50, round(size * share ** GROWTH[name])), SKEW) for name, size in SIZES.items()}
 
     @cached_property
     def catalogue(self) -> dict[str, Integers]:
         """Category, seller and brand of every item, numbered from 0."""
         random = np.random.default_rng([self.seed, 1])
-        items = self.sizes["item_id"]
-        catalogue = {name: self._ranks(random.random(items), name) for name in BAGS}
+        items = self.vocabularies["item_id"].size
+        catalogue = {name: self.vocabularies[name].at(random.random(items)) for name in BAGS}
         catalogue["brand_id"][random.random(items) < NO_BRAND] = MISSING
         return catalogue
 
     @cached_property
     def direction(self) -> Floats:
         """Of every category, ``[C, 2]``."""
-        return _direction(np.random.default_rng([self.seed, 2]).uniform(0, 2 * np.pi, self.sizes["cat_id"]))
+        angle = np.random.default_rng([self.seed, 2]).uniform(0, 2 * np.pi, self.vocabularies["cat_id"].size)
+        return _direction(angle)
 
     @cached_property
-    def effects(self) -> dict[str, Floats]:
-        """Standard normal numbers of a candidate's, a past or a profile's values, ``[values, TASKS]``."""
-        random = np.random.default_rng([self.seed, 3])
-        values = {f"past {name}": self.sizes[name] for name in BAGS}
-        values |= {
-            "cat_id": self.sizes["cat_id"],
-            "seller_id": self.sizes["seller_id"],
-            "age": AGES,
-            "gender": GENDERS,
-        }
-        return {name: random.standard_normal((size, TASKS)) for name, size in values.items()}
+    def effects(self) -> Effects:
+        """Of a candidate's, a past or a profile's values."""
+        vocabularies = {f"past {name}": self.vocabularies[name] for name in BAGS}
+        vocabularies |= {name: self.vocabularies[name] for name in ("cat_id", "seller_id")}
+        vocabularies |= {"age": Vocabulary(AGES), "gender": Vocabulary(GENDERS)}
+        return Effects(seed=self.seed, tasks=TASKS, vocabularies=vocabularies)
 
+    @cached_property
     def pairs_of_users(self) -> Integers:
         """Pairs of each user, which sum to `rows`: geometric, with the published mean."""
-        random = np.random.default_rng([self.seed, 4])
-        pairs = random.geometric(1 / ROWS_PER_USER, int(self.rows / ROWS_PER_USER * 1.5) + 100)
-        after = np.cumsum(pairs)
-        last = int(np.searchsorted(after, self.rows))
-        pairs[last] -= after[last] - self.rows
-        return pairs[: last + 1]
+        return group_sizes(np.random.default_rng([self.seed, 4]), self.rows, ROWS_PER_USER)
 
-    def crowd(self, first: int, pairs: Integers) -> Crowd:
-        """Users ``first``, ``first + 1``, ... who have so many pairs each."""
+    @property
+    def crowds(self) -> range:
+        """The first user of every crowd."""
+        return range(0, len(self.pairs_of_users), USERS_PER_CROWD)
+
+    def crowd(self, first: int, users: int = USERS_PER_CROWD) -> Crowd:
+        """The users ``first``, ``first + 1``, ... and the pairs that they meet."""
+        pairs = self.pairs_of_users[first : first + users]
         random = np.random.default_rng([self.seed, 5, first])
         users, start, end = len(pairs), self.windows.start(0), self.windows.last
         after = day_weights(end + 1, LAST).sum() / day_weights(FIRST, start - 1).sum()
@@ -167,7 +175,7 @@ class World:
             events[name] = np.where(values[item] == MISSING, MISSING, values[item] + 1)
         return events
 
-    def components(self, crowd: Crowd, events: np.ndarray, window: int) -> dict[str, Floats]:
+    def components(self, crowd: Crowd, events: np.ndarray, window: int) -> Components:
         """Parts of the two scores of the crowd's pairs of a window, not yet scaled: ``[r, TASKS]`` by name in `SHARES`.
 
         Args:
@@ -179,40 +187,38 @@ class World:
         who, item = crowd.who[rows], crowd.item[rows]
         category, seller = self.catalogue["cat_id"][item], self.catalogue["seller_id"][item]
         known = Events.of(events, np.arange(users))
-        means = {f"past {name}": _means(known, name, day, self.effects[f"past {name}"], users)[who] for name in BAGS}
+        means = {name: _means(known, name, day, self.effects.factors[f"past {name}"][..., 0], users) for name in BAGS}
         past, shown = _means(known, "cat_id", day, self.direction, users)[who], self.direction[category]
         along = (past * shown).sum(axis=1)
         across = past[:, 0] * shown[:, 1] - past[:, 1] * shown[:, 0]
         early = events[events["day"] < day]
         counts = [np.bincount(early["user"][early["action"] == action], minlength=users) for action in LABELS.values()]
-        profile = self.effects["age"][np.where(crowd.age == MISSING, 0, crowd.age)]
-        profile = profile + self.effects["gender"][np.where(crowd.gender == MISSING, 2, crowd.gender)]
+        age = np.where(crowd.age == MISSING, 0, crowd.age)
+        gender = np.where(crowd.gender == MISSING, 2, crowd.gender)
+        inputs = {"cat_id": category, "seller_id": seller, "age": age[who], "gender": gender[who]}
         return {
-            "candidate": self.effects["cat_id"][category] + self.effects["seller_id"][seller],
-            "profile": profile[who],
+            **self.effects.components(TERMS, inputs),
             "counts": np.log1p(np.stack(counts, axis=1))[who],
             "match": np.stack([along, across], axis=1),
-        } | means
+            **{f"past {name}": mean[who] for name, mean in means.items()},
+        }
 
     def _items(self, random: np.random.Generator, taste: Floats) -> Integers:
         """An item for each taste: the best fitting of a few popular ones, or just a popular one."""
-        proposed = self._ranks(random.random((len(taste), PROPOSALS)), "item_id")
+        proposed = self.vocabularies["item_id"].at(random.random((len(taste), PROPOSALS)))
         fit = (self.direction[self.catalogue["cat_id"][proposed]] * _direction(taste)[:, None]).sum(axis=2)
         chosen = np.where(random.random(len(taste)) < OFF_TASTE, 0, fit.argmax(axis=1))
         return np.take_along_axis(proposed, chosen[:, None], axis=1)[:, 0]
 
     def _distinct(self, random: np.random.Generator, group: Integers, item: Integers) -> Integers:
         """The same items, but any other one where a group has it already."""
-        items = self.sizes["item_id"]
+        items = self.vocabularies["item_id"].size
         while True:
             _, first = np.unique(group * items + item, return_index=True)
             again = np.delete(np.arange(len(item)), first)
             if not len(again):
                 return item
             item[again] = random.integers(0, items, len(again))
-
-    def _ranks(self, uniform: Floats, name: str) -> Integers:
-        return (self.sizes[name] * uniform ** STEEPNESS[name]).astype(np.int64)
 
 
 def day_weights(first: int, last: int) -> Floats:

@@ -163,8 +163,8 @@ class Population:
             "user": piece.user,
             "topic": feeds.topic[piece.feed],
             "author": feeds.author[piece.feed],
+            "seconds": feeds.seconds[piece.feed] / 60 - 0.5,
         }
-        inputs["seconds"] = feeds.seconds[piece.feed] / 60 - 0.5
         taste = np.einsum("rad,rd->ra", self.taste(piece.user, piece.day), feeds.position[piece.feed])
         return {**self._effects.components(TERMS, inputs), "taste": taste}
 
