@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -12,8 +12,9 @@ from mtlbench.datasets.aliccp import population as planted
 from mtlbench.datasets.aliccp import simulator, writer
 from mtlbench.datasets.aliccp.dataset import AliCCP
 from mtlbench.datasets.aliccp.layout import BY_CODE
-from mtlbench.datasets.aliccp.population import Piece, World
-from mtlbench.datasets.aliccp.simulator import CLICK_AND_CONVERSION, PAST_ITEMS, TEST, TRAIN, calibrated, sigmoid
+from mtlbench.datasets.aliccp.population import CLICK_AND_CONVERSION, Piece, Population
+from mtlbench.datasets.draws import TRAIN
+from mtlbench.datasets.planted import sigmoid
 from mtlbench.ingest.protocol import Shard
 
 ROWS = 60_000
@@ -55,14 +56,21 @@ def train(folder: Path) -> Read:
 
 
 @pytest.fixture(scope="module")
-def world() -> World:
-    return World(rows=ROWS, seed=3, past_items=PAST_ITEMS)
+def population() -> Population:
+    return Population(rows=ROWS, test_rows=20_000, seed=3)
 
 
-def pieces(world: World, part: int, rows: int) -> list[Piece]:
-    sizes = world.keys_of(part, rows)
-    step = planted.KEYS_PER_PIECE
-    return [world.piece(part, first, sizes[first : first + step]) for first in range(0, sizes.size, step)]
+def sized(rows: int, seed: int = 0, **more: Any) -> Population:
+    return Population(rows=rows, test_rows=100, seed=seed, **more)
+
+
+def pieces(population: Population, part: int = TRAIN) -> list[Piece]:
+    return [population.piece(*which) for which in population.pieces(part)]
+
+
+def log_odds(population: Population) -> np.ndarray:
+    """Of all training rows, ``[R, 2]``."""
+    return np.concatenate([population.labels.log_odds(piece.components) for piece in pieces(population)])
 
 
 def numbers(column: list[int | None], code: str) -> np.ndarray:
@@ -80,26 +88,26 @@ def auc_of_field(values: np.ndarray, labels: np.ndarray, seed: int = 0) -> float
 
 
 class TestWhatIsWrittenIsWhatWasPlanted:
-    def test_impressions(self, train: Read, world: World) -> None:
-        planted = pieces(world, TRAIN, ROWS)
+    def test_impressions(self, train: Read, population: Population) -> None:
+        planted = pieces(population)
         category = np.concatenate([piece.category for piece in planted])
         item = np.concatenate([piece.item for piece in planted])
         key = np.concatenate([piece.key[piece.row_key] for piece in planted])
         assert np.array_equal(numbers(train.rows["category_206"], "206"), category)
         assert np.array_equal(numbers(train.rows["item_205"], "205"), item)
-        assert np.array_equal(numbers(train.rows["brand_216"], "216"), world.brand(category, item))
-        assert np.array_equal(numbers(train.rows["shop_207"], "207"), world.shop(category, item))
+        assert np.array_equal(numbers(train.rows["brand_216"], "216"), population.brand(category, item))
+        assert np.array_equal(numbers(train.rows["shop_207"], "207"), population.shop(category, item))
         assert np.array_equal(np.array(train.rows["key:common"]).view(np.uint64), key)
 
-    def test_users(self, train: Read, world: World) -> None:
-        planted = pieces(world, TRAIN, ROWS)
+    def test_users(self, train: Read, population: Population) -> None:
+        planted = pieces(population)
         for code, name in (("101", "user_101"), ("121", "profile_121"), ("129", "geography_129")):
             assert np.array_equal(
                 numbers(train.common[name], code), np.concatenate([piece.profile[code] for piece in planted])
             )
 
     def test_no_common_row_is_empty(self) -> None:
-        profile = World(rows=planted.PUBLISHED_ROWS, seed=0, past_items=0.0).profile(np.arange(planted.USERS))
+        profile = sized(planted.PUBLISHED_ROWS).profile(np.arange(planted.USERS))
         assert (np.stack(list(profile.values())) >= 0).any(axis=0).all()
         assert (profile["101"] < 0).any()
 
@@ -174,10 +182,10 @@ class TestWhatIsWrittenIsWhatWasPlanted:
 
 
 class TestLabels:
-    def test_truth_is_the_laws_and_stands_in_the_order_of_the_lines(self, train: Read, world: World) -> None:
-        law = calibrated(world, CLICK_AND_CONVERSION["demo"], relatedness=0.5, structure=True)
-        odds = [law.log_odds(piece.components) for piece in pieces(world, TRAIN, ROWS)]
-        click, after = (sigmoid(np.concatenate([pair[task] for pair in odds])) for task in range(2))
+    def test_truth_is_the_label_models_and_stands_in_the_order_of_the_lines(
+        self, train: Read, population: Population
+    ) -> None:
+        click, after = sigmoid(log_odds(population)).T
         assert np.allclose(train.truth, np.stack([click, click * after], axis=1), atol=1e-6)
 
     def test_labels_come_true_as_often_as_the_truth_says(self, train: Read) -> None:
@@ -200,12 +208,12 @@ class TestLabels:
     @pytest.mark.parametrize(
         ("rows", "structure", "tolerance"), [(200_000, True, 1e-6), (200_000, False, 1e-6), (1_200_000, True, 0.05)]
     )
-    def test_rates_are_hit(self, rates: str, rows: int, structure: bool, tolerance: float) -> None:
-        world = World(rows=rows, seed=1, past_items=PAST_ITEMS)
+    def test_rates_are_hit(
+        self, rates: Literal["official", "demo"], rows: int, structure: bool, tolerance: float
+    ) -> None:
+        population = sized(rows, seed=1, rates=rates, structure=structure)
         expected = CLICK_AND_CONVERSION[rates]
-        law = calibrated(world, expected, relatedness=0.5, structure=structure)
-        odds = [law.log_odds(piece.components) for piece in pieces(world, TRAIN, rows)]
-        click, after = (sigmoid(np.concatenate([pair[task] for pair in odds])) for task in range(2))
+        click, after = sigmoid(log_odds(population)).T
         assert click.mean() == pytest.approx(expected[0], rel=tolerance)
         assert (click * after).sum() / click.sum() == pytest.approx(expected[1], rel=tolerance)
 
@@ -217,18 +225,16 @@ class TestLabels:
         assert 0.88 < ceilings[1] < 0.96
 
     @pytest.mark.parametrize("relatedness", [0.0, 0.4, 1.0])
-    def test_relatedness_is_the_correlation_of_the_log_odds(self, world: World, relatedness: float) -> None:
-        law = calibrated(world, CLICK_AND_CONVERSION["demo"], relatedness, structure=True)
-        odds = [law.log_odds(piece.components) for piece in pieces(world, TRAIN, ROWS)]
-        click, after = (np.concatenate([pair[task] for pair in odds]) for task in range(2))
-        assert np.corrcoef(click, after)[0, 1] == pytest.approx(relatedness, abs=0.05)
+    def test_relatedness_is_the_correlation_of_the_log_odds(self, relatedness: float) -> None:
+        found = np.corrcoef(log_odds(sized(ROWS, relatedness=relatedness)).T)[0, 1]
+        assert found == pytest.approx(relatedness, abs=1e-3)
 
     def test_behaviours_of_the_items_kind_matter_on_demand(self, tmp_path: Path) -> None:
-        """The planted count, found again from the text: past items by category, kinds by the world's own table."""
+        """The planted count, found again from the text: past items by category, kinds by the population's own table."""
         AliCCP(field_set="din").simulate(tmp_path, rows=20_000, test_rows=100, seed=3, shift=0)
         file = read(tmp_path, "train")
-        world = World(rows=20_000, seed=3, past_items=PAST_ITEMS, behaviour=0.5)
-        found = np.concatenate([piece.components["behaviour"] for piece in pieces(world, TRAIN, 20_000)])
+        population = sized(20_000, seed=3, behaviour=0.5)
+        found = np.concatenate([piece.components["behaviour"] for piece in pieces(population)])
         place = {key: row for row, key in enumerate(file.common["key"])}
         names = "category_history_109_14", "category_history_109_14:weight"
         for row in range(0, 20_000, 200):
@@ -237,7 +243,7 @@ class TestLabels:
                 numbers(file.rows["category_206"][row : row + 1], "206"),
             )
             past, weight = (np.array(file.common[name][user]) for name in names)
-            same = world.kinds[:, numbers(past, "109_14").astype(int)] == world.kinds[:, category]
+            same = population.kinds[:, numbers(past, "109_14").astype(int)] == population.kinds[:, category]
             expected = np.log1p(same @ np.round(np.expm1(weight)))
             assert found[row] == pytest.approx(expected, abs=1e-3)
         assert np.corrcoef(found[:, 0], np.log(file.truth[:, 0] / (1 - file.truth[:, 0])))[0, 1] > 0.6
@@ -290,14 +296,13 @@ class TestSizes:
 
     @pytest.mark.parametrize("history", [20.0, 40.0, 200.0])
     def test_the_history_knob_is_the_mean_number_of_behaviours(self, history: float) -> None:
-        items = PAST_ITEMS * (history / 40) ** (1 / simulator.SATURATION)
-        world = World(rows=1_000_000, seed=0, past_items=items)
-        piece = pieces(world, TRAIN, 100_000)[0]
-        triples = writer.common_lines(world, piece, np.random.default_rng(0)).count(b"_14\x02")
+        population = sized(1_000_000, history=history)
+        piece = population.piece(*population.pieces(TRAIN)[0])
+        triples = writer.common_lines(population, piece, np.random.default_rng(0)).count(b"_14\x02")
         assert triples / piece.key.size == pytest.approx(history, rel=0.1)
 
     def test_vocabularies_grow_with_the_rows_up_to_the_published_ones(self) -> None:
-        sizes = [World(rows=rows, seed=0, past_items=1).sizes for rows in (10_000, 100_000, 1_000_000, 42_300_135)]
+        sizes = [sized(rows).sizes for rows in (10_000, 100_000, 1_000_000, 42_300_135)]
         for code in planted.GROWTH:
             grown = [size[code] for size in sizes]
             assert grown == sorted(set(grown))
@@ -305,19 +310,19 @@ class TestSizes:
             assert grown[2] / grown[1] == pytest.approx(10 ** planted.GROWTH[code], rel=0.01)
         distinct = []
         for rows in (20_000, 200_000):
-            world = World(rows=rows, seed=0, past_items=1)
-            distinct.append(np.unique(np.concatenate([piece.item for piece in pieces(world, TRAIN, rows)])).size)
+            population = sized(rows, history=5)
+            distinct.append(np.unique(np.concatenate([piece.item for piece in pieces(population)])).size)
         assert 3 < distinct[1] / distinct[0] < 10
 
     def test_ids_stay_within_the_ranges_of_their_fields_at_full_size(self) -> None:
-        world = World(rows=planted.PUBLISHED_ROWS, seed=0, past_items=PAST_ITEMS)
-        sizes = world.keys_of(TRAIN, planted.PUBLISHED_ROWS)
+        population = sized(planted.PUBLISHED_ROWS)
+        sizes = np.concatenate([sizes for _, _, sizes in population.pieces(TRAIN)])
         assert sizes.sum() == planted.PUBLISHED_ROWS
         assert sizes.size == pytest.approx(730_600, rel=0.02)
-        piece = world.piece(TRAIN, 700_000, sizes[700_000:700_512])
+        piece = population.piece(TRAIN, 700_000, sizes[700_000:700_512])
         click = np.zeros(piece.row_key.size, bool)
-        lines = writer.skeleton_lines(world, piece, click, click, 41_000_000, np.random.default_rng(0))
-        lines = lines.splitlines() + writer.common_lines(world, piece, np.random.default_rng(0)).splitlines()
+        lines = writer.skeleton_lines(population, piece, click, click, 41_000_000, np.random.default_rng(0))
+        lines = lines.splitlines() + writer.common_lines(population, piece, np.random.default_rng(0)).splitlines()
         for line in lines[::10]:
             for triple in line.split(b",")[-1].split(b"\x01"):
                 code, number = triple.split(b"\x03")[0].split(b"\x02")
@@ -354,17 +359,18 @@ class TestSameKnobsSameFiles:
             mine, theirs = (part.common if name in part.common else part.rows for part in (test, train))
             assert np.isin(np.unique([value for value in mine[name] if value]), theirs[name]).mean() > least
 
-    def test_pieces_can_be_made_by_themselves(self, world: World) -> None:
-        sizes = world.keys_of(TEST, 40_000)
-        again = World(rows=ROWS, seed=3, past_items=PAST_ITEMS).piece(TEST, 512, sizes[512:600])
-        assert np.array_equal(again.item, world.piece(TEST, 512, sizes[512:600]).item)
+    def test_pieces_can_be_made_by_themselves(self, population: Population) -> None:
+        first, second = population.pieces(TRAIN)[:2]
+        population.piece(*first)
+        again = Population(rows=ROWS, test_rows=20_000, seed=3)
+        assert np.array_equal(again.piece(*second).item, population.piece(*second).item)
 
     def test_a_piece_may_be_one_key_without_a_past(self) -> None:
-        world = World(rows=1000, seed=0, past_items=1.0)
-        alone = [world.piece(TRAIN, first, np.array([3])) for first in range(60)]
+        population = sized(1000, history=5)
+        alone = [population.piece(TRAIN, first, np.array([3])) for first in range(60)]
         assert any(piece.past_key.size == 0 for piece in alone)
         for piece in alone:
-            lines = writer.skeleton_lines(world, piece, *np.zeros((2, 3), bool), 0, np.random.default_rng(0))
+            lines = writer.skeleton_lines(population, piece, *np.zeros((2, 3), bool), 0, np.random.default_rng(0))
             assert len(lines.splitlines()) == 3
 
 

@@ -24,7 +24,7 @@ from scipy.special import expit as sigmoid
 
 from mtlbench.datasets.draws import Floats, Vocabulary
 
-SAMPLE_PIECES = 16
+SAMPLE_PIECES = 32
 """Pieces of a data set by which its label model is fitted."""
 CEILING_ROWS = 1 << 15
 """Rows by which a spread is fitted to a ceiling."""

@@ -16,7 +16,9 @@ import pyarrow as pa
 from mtlbench.datasets.aliccp import fast_reader, reference_reader
 from mtlbench.datasets.aliccp.fast_reader import AliCCPLines
 from mtlbench.datasets.aliccp.layout import ALL, BY_CODE, COMMON, DIN, TARGETS, USUAL, RawField
+from mtlbench.datasets.aliccp.population import Population
 from mtlbench.datasets.aliccp.reference_reader import AliCCPLine, BadLineError
+from mtlbench.datasets.aliccp.simulator import simulate
 from mtlbench.ingest.lines import read_blocks
 from mtlbench.ingest.protocol import KEY, LINE, ROWS, WEIGHT_SUFFIX, Block, RawFile, Rejected, Shard
 from mtlbench.schema import Field, Task
@@ -56,7 +58,7 @@ class AliCCP:
 
     name = "aliccp"
     version = 3
-    simulator_version = 2
+    simulator_version = 3
 
     def __post_init__(self) -> None:
         if self.field_set not in get_args(FieldSet):
@@ -117,11 +119,9 @@ class AliCCP:
         shift: float | Literal["auto"] = "auto",
         contradictions: float = 0.0,
     ) -> None:
-        """Write a made-up data set in the format of the real one; see `mtlbench.datasets.aliccp.simulator`."""
-        from mtlbench.datasets.aliccp.simulator import Knobs, simulate
-
+        """Write a synthetic data set in the publisher's format; see `mtlbench.datasets.aliccp.simulator`."""
         visible = 0.0 if self.field_set == "usual" else 0.5  # the usual fields hold no behaviours
-        knobs = Knobs(
+        population = Population(
             rows=rows,
             test_rows=rows // 4 if test_rows is None else test_rows,
             seed=seed,
@@ -133,7 +133,7 @@ class AliCCP:
             behaviour=visible if behaviour == "auto" else behaviour,
             shift=visible if shift == "auto" else shift,
         )
-        simulate(Path(folder), knobs, version=self.simulator_version)
+        simulate(Path(folder), population, version=self.simulator_version)
 
     @property
     def _codes(self) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
-"""The world that the Ali-CCP simulator plants: users, items, what is shown to whom, and how likely a click is.
+"""The population behind the Ali-CCP simulator: users, items, what is shown to whom, and how likely a click is.
 
-Whatever a user or an item is, is a pure function of its number (a hash of it) or of a small table, so 300,000 users
-and 3 million items cost no memory, and every piece of the data can be made by itself.
+All attributes of a user or an item are functions of its number (a hash), so 300,000 users and 3 million items need
+little memory, and every piece of the data can be drawn by itself.
 
 * Every category owns a run of items, of shops, of brands and of intention nodes; an item's shop, brand (71 % have one)
   and nodes lie within its category's runs. Popularity falls as a power of the rank.
@@ -9,35 +9,55 @@ and 3 million items cost no memory, and every piece of the data can be made by i
   the behaviour bags; an impression shows a past item, an item of a past item's category, or any item, in shares
   that lead to the published coverages of the crosses.
 * Either task's log-odds are a sum of main effects (profile, category, scenario, item), of low-rank interactions of
-  the profile with category and brand, and of an interaction of the favourite categories with the category. Missing
-  values add nothing, so nothing hidden is needed to predict.
-* On demand, behaviours that match matter: ln(1 + how many of the key's past items are of the same kind as the item). A
-  mean over a bag does not know how many there are, and a kind is one of 24; attention finds them.
-* On demand, scenarios have an effect of their own that is another one in the test part.
+  the profile with category and brand, and of an interaction of the favourite categories with the category; see
+  `mtlbench.datasets.planted`. Missing values add nothing, so nothing hidden is needed to predict.
+* Optionally (`behaviour`), ln(1 + how many of the key's past items are of the same kind as the item). A mean over a bag
+  does not know how many there are, and a kind is one of 24; attention finds them.
+* Optionally (`shift`), scenarios have an effect of their own, which differs in the test part.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import blake2b
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from mtlbench.datasets.aliccp.layout import BY_CODE
+from mtlbench.datasets.draws import (
+    TEST,
+    TRAIN,
+    Floats,
+    Integers,
+    Vocabulary,
+    group_sizes,
+    hashed,
+    hashed_uniform,
+    ranks,
+)
+from mtlbench.datasets.planted import Components, Effects, LabelModel, Term, evenly, fit
+from mtlbench.datasets.simulated_files import check_settings
 
 PUBLISHED_ROWS = 42_300_135
 KEYS_PER_PIECE = 512
 ROWS_PER_KEY = 57.9
 USERS = 294_883
-TASKS = 2
-RANK = 2
-TRAIN, TEST = 0, 1
 FAVOURITES = 5
+
+CLICK_AND_CONVERSION = {"official": (1_644_256 / PUBLISHED_ROWS, 8_802 / 1_644_256), "demo": (0.2, 0.2)}
+"""Rate of clicks, and of conversions among the clicks. Official: counts of the published training file."""
+OFFICIAL_FROM = 5_000_000
+"""Rows from which ``auto`` takes the official rates: fewer hold too few conversions (2 per 10,000) to learn from."""
+CEILINGS, CEILINGS_WITH_BEHAVIOUR = (0.852, 0.862), (0.876, 0.886)
+"""AUC of the true probabilities of a click, and of a conversion after a click; an assumption."""
+TRIPLES, PAST_ITEMS, SATURATION = 40.0, 12.0, 0.83
+"""Twelve past items give 40 distinct categories, shops, brands and nodes on average, and further ones ever fewer: the
+number grows as this power of the past items (measured from 20 to 300 triples; holds within a tenth)."""
 
 GROWTH = {"205": 0.75, "206": 0.5, "207": 0.7, "216": 0.6, "210": 0.5}
 """How a vocabulary grows with the rows, up to the published size: a power below 1, as distinct words of a text do."""
-STEEPNESS = {"users": 1.3, "206": 2.5, "item": 4.0, "207": 2.0, "216": 3.0, "121": 2.0}
-"""A rank is ``floor(size * u ** steepness)`` for a uniform u: the first tenth of the categories gets 40 % of draws."""
+SKEW = {"users": 1.3, "206": 2.5, "item": 4.0, "207": 2.0, "216": 3.0, "121": 2.0}
+"""Of popularity, 1 elsewhere: the first tenth of the categories gets 40 % of the draws."""
 
 PROFILE_SIZES = {"121": 97, "122": 13, "124": 2, "125": 7, "126": 3, "127": 3, "128": 2, "129": 4}
 PROFILE_KNOWN = 0.87
@@ -51,20 +71,16 @@ SHOW_PAST_ITEM, SHOW_PAST_CATEGORY = 0.17, 0.55
 SCENARIOS = (0.38, 0.0075)
 """Published shares of the first two values of field 301 (the third has the rest)."""
 
-INTERACTING = {"121": 1.0, "125": 0.7, "124": 0.7}
-"""Profile fields whose values have factors, and their standard deviation."""
-BRAND_FACTORS = 0.25
+TERMS = {
+    "main": Term({"121": 1.0, "206": 1.0, "301": 1.0, "item": 0.5}),
+    "profile": Term({"121": 1.0, "125": 0.7, "124": 0.7}, {"206": 1.0, "216": 0.25}),
+}
 SHARES = {"main": 0.05, "profile": 0.9, "taste": 0.05}
-"""Shares of the variance of a task's log-odds, of what neither behaviours nor a scenario shift leave to them."""
+"""Shares of the variance of a task's score, of what neither behaviours nor a scenario shift leave to them."""
 SCENARIO_SHARE = 0.15
 """Share of the scenarios' own effect, where it shifts."""
 KINDS = 24
 """Kinds of categories: a behaviour matches an item whose category is of the same kind."""
-SPREAD = 1.9
-"""Standard deviation of a task's log-odds: a best possible AUC of about 0.83 for clicks at a rate of 0.2."""
-
-Floats = npt.NDArray[np.floating]
-Integers = npt.NDArray[np.integer]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +93,7 @@ class Piece:
         past_key, past_category, past_item: int64 ``[P]``, past items of all keys, in the order of the keys.
         row_key: int64 ``[R]``, which of the keys each impression belongs to.
         category, item, scenario: int64 ``[R]``.
-        components: float64 ``[R, TASKS]`` by name in `World.shares`: parts of the two scores, not yet scaled.
+        components: parts of the log-odds of a click and of a conversion after a click.
     """
 
     key: npt.NDArray[np.uint64]
@@ -89,30 +105,59 @@ class Piece:
     category: Integers
     item: Integers
     scenario: Integers
-    components: dict[str, Floats]
+    components: Components
 
 
 @dataclass(frozen=True, kw_only=True)
-class World:
-    """A population large enough for so many training rows.
+class Population:
+    """As many users and items as so many training rows need, and how labels depend on them.
 
     Attributes:
-        rows: training rows, to which the vocabularies are fitted.
+        rows, test_rows: lines of the two skeleton files; the vocabularies are fitted to the training rows.
         seed: of everything.
-        past_items: mean number of past items of a key.
+        rates: ``official`` (3.9 % clicks, 0.54 % of them convert), ``demo`` (20 %, 20 %), or ``auto``, by ``rows``.
+        relatedness: correlation of the two tasks' log-odds, 0 to 1.
+        structure: False makes the labels independent of every input, at the same rates.
+        history: mean number of behaviour triples of a common row, within a tenth (published: about 510).
         behaviour: share of the log-odds' variance that behaviours of the item's kind have.
         shift: how far the scenarios' effect in the test part is from that in training, 0 to 1 (the opposite).
+        contradictions: share of the impressions without a click that are marked as converted all the same.
     """
 
     rows: int
+    test_rows: int
     seed: int
-    past_items: float
+    rates: Literal["auto", "official", "demo"] = "demo"
+    relatedness: float = 0.5
+    structure: bool = True
+    history: float = TRIPLES
     behaviour: float = 0.0
     shift: float = 0.0
+    contradictions: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_settings(
+            "aliccp",
+            self,
+            rows=(100, PUBLISHED_ROWS),
+            test_rows=(100, PUBLISHED_ROWS),
+            seed=(0, 2**63),
+            rates=("auto", *CLICK_AND_CONVERSION),
+            relatedness=(0, 1),
+            history=(5, 2000),
+            contradictions=(0, 1),
+            behaviour=(0, 0.8),
+            shift=(0, 1),
+        )
+
+    @property
+    def past_items(self) -> float:
+        """Mean number of past items of a key."""
+        return PAST_ITEMS * (self.history / TRIPLES) ** (1 / SATURATION)
 
     @cached_property
     def shares(self) -> dict[str, float]:
-        """Shares of the variance of a task's log-odds, by component."""
+        """Shares of the variance of a task's score, by component."""
         planted = {"behaviour": self.behaviour, "scenario": SCENARIO_SHARE if self.shift else 0.0}
         rest = 1 - sum(planted.values())
         return {name: share * rest for name, share in SHARES.items()} | {n: s for n, s in planted.items() if s}
@@ -127,11 +172,15 @@ class World:
     def users(self) -> int:
         return max(20, round(USERS * min(1.0, self.rows / PUBLISHED_ROWS)))
 
+    @property
+    def categories(self) -> Vocabulary:
+        return Vocabulary(self.sizes["206"], SKEW["206"])
+
     @cached_property
     def runs(self) -> dict[str, Integers]:
         """Where each category's items, shops, brands and nodes begin, and where the last ones end: ``[C + 1]``."""
         categories = self.sizes["206"]
-        edges = (np.arange(categories + 1) / categories) ** (1 / STEEPNESS["206"])
+        edges = np.append(0, np.cumsum(self.categories.popularity))
         # Half of a vocabulary goes to the categories evenly, half by their popularity.
         share = (np.arange(categories + 1) / categories + edges) / 2
         return {
@@ -139,21 +188,17 @@ class World:
             for code in ("205", "207", "216", "210")
         }
 
-    def keys_of(self, part: int, rows: int) -> Integers:
-        """Impressions of each key of a part, which sum to ``rows``: geometric, with the published mean."""
-        keys = int(rows / ROWS_PER_KEY * 1.5) + 100
-        size = 1 + np.floor(-np.log(self._uniform("size", part, np.arange(keys))) * (ROWS_PER_KEY - 0.5)).astype(int)
-        after = np.cumsum(size)
-        last = int(np.searchsorted(after, rows))
-        assert last < keys, "more rows than keys could hold"
-        size[last] -= after[last] - rows
-        return size[: last + 1]
+    def pieces(self, part: int) -> list[tuple[int, int, Integers]]:
+        """Part, first key, and impressions of each key, of all pieces of a part; geometric, with the published mean."""
+        random = np.random.default_rng([self.seed, part, 1 << 33])
+        sizes = group_sizes(random, self.rows if part == TRAIN else self.test_rows, ROWS_PER_KEY)
+        return [(part, first, sizes[first : first + KEYS_PER_PIECE]) for first in range(0, sizes.size, KEYS_PER_PIECE)]
 
     def piece(self, part: int, first: int, sizes: Integers) -> Piece:
         """Keys ``first``, ``first + 1``, ... of a part, which have so many impressions each."""
         number = np.arange(first, first + sizes.size)
-        random = np.random.Generator(np.random.PCG64([self.seed, part, first]))
-        user = self._rank(self._uniform("user", part, number), self.users, "users")
+        random = np.random.default_rng([self.seed, part, first])
+        user = Vocabulary(self.users, SKEW["users"]).at(self._uniform("user", part, number))
         past_key, past_category, past_item = self._past(user, random)
         row_key = np.repeat(np.arange(sizes.size), sizes)
         category, item = self._shown(row_key, past_key, past_category, past_item, random)
@@ -165,7 +210,7 @@ class World:
         if self.shift:
             components["scenario"] = self._scenario_effect(scenario, part)
         return Piece(
-            key=self._hash("key", part, number),
+            key=hashed(self.seed, "key", part, number),
             profile=profile,
             past_key=past_key,
             past_category=past_category,
@@ -182,7 +227,7 @@ class World:
         known = self._uniform("known", user) < PROFILE_KNOWN
         values = {}
         for code, size in PROFILE_SIZES.items():
-            value = self._rank(self._uniform(code, user), size, code)
+            value = Vocabulary(size, SKEW.get(code, 1.0)).at(self._uniform(code, user))
             here = known & (self._uniform(code + " known", user) < KNOWN_WITHIN_PROFILE.get(code, 1.0))
             values[code] = np.where(here, value, -1)
         values["122"] = np.where(known, values["121"] * PROFILE_SIZES["122"] // PROFILE_SIZES["121"], -1)
@@ -213,7 +258,7 @@ class World:
         count[random.random(user.size) < NO_PAST] = 0
         key = np.repeat(np.arange(user.size), count)
         liked = self._favourite(user[key], random.integers(0, FAVOURITES, key.size))
-        any_category = self._rank(random.random(key.size), self.sizes["206"], "206")
+        any_category = self.categories.at(random.random(key.size))
         category = np.where(random.random(key.size) < FROM_FAVOURITES, liked, any_category)
         return key, category, self._within("205", category, random.random(key.size), "item")
 
@@ -230,10 +275,26 @@ class World:
         which = begin + np.floor(random.random(row_key.size) * count).astype(int)
         past_category, past_item = np.append(past_category, 0), np.append(past_item, 0)  # where keys without any point
         how = np.where(count > 0, random.random(row_key.size), 1.0)
-        any_category = self._rank(random.random(row_key.size), self.sizes["206"], "206")
+        any_category = self.categories.at(random.random(row_key.size))
         category = np.where(how < SHOW_PAST_ITEM + SHOW_PAST_CATEGORY, past_category[which], any_category)
         fresh = self._within("205", category, random.random(row_key.size), "item")
         return category, np.where(how < SHOW_PAST_ITEM, past_item[which], fresh)
+
+    @cached_property
+    def labels(self) -> LabelModel:
+        """Fitted to all training rows where they are few, else to pieces spread evenly over them."""
+        rates = self.rates
+        if rates == "auto":
+            rates = "official" if self.rows >= OFFICIAL_FROM else "demo"
+        return fit(
+            (self.piece(*which).components for which in evenly(self.pieces(TRAIN))),
+            shares=self.shares,
+            rates=CLICK_AND_CONVERSION[rates],
+            ceilings=CEILINGS_WITH_BEHAVIOUR if self.behaviour else CEILINGS,
+            relatedness=self.relatedness,
+            structure=self.structure,
+            parents=(None, 0),
+        )
 
     def _components(
         self,
@@ -244,36 +305,23 @@ class World:
         item: Integers,
         scenario: Integers,
     ) -> dict[str, Floats]:
-        """Parts of the log-odds, float64 ``[R, TASKS]`` each, before scaling."""
-        brand = self.brand(category, item)
-        wish = np.sum([spread * self._factors(code, profile[code]) for code, spread in INTERACTING.items()], axis=0)
-        offer = self._factors("206", category) + BRAND_FACTORS * self._factors("216", brand)
-        taste = np.mean(
-            [self._factors("taste", self._favourite(user, np.full(user.size, which))) for which in range(FAVOURITES)],
-            axis=0,
-        )
-        # A value's own effect is its first factor: what helps to learn the one helps to learn the other.
-        main = [
-            self._factors(code, value)[..., 0]
-            for code, value in (("121", profile["121"][row_key]), ("206", category), ("301", scenario))
-        ]
-        item_effect = np.stack([self._normal(f"item {task}", item) for task in range(TASKS)], axis=1)
-        return {
-            "main": np.sum(main, axis=0) + 0.5 * item_effect,
-            "profile": (wish[row_key] * offer).sum(axis=2),
-            "taste": (taste[row_key] * self._factors("taste", category)).sum(axis=2),
-        }
+        inputs = {code: profile[code][row_key] for code in ("121", "124", "125")}
+        inputs |= {"206": category, "216": self.brand(category, item), "301": scenario, "item": item}
+        taste = self._effects.factors["taste"]
+        liked = self._favourite(user[:, None], np.arange(FAVOURITES))
+        wish = taste[liked].mean(axis=1)
+        return self._effects.components(TERMS, inputs) | {"taste": (wish[row_key] * taste[category]).sum(axis=2)}
 
     @cached_property
     def kinds(self) -> Integers:
-        """The kind of every category: ``[TASKS, C]``."""
-        hashes = [self._hash(f"kind {task}", np.arange(self.sizes["206"])) for task in range(TASKS)]
+        """The kind of every category: ``[2, C]``."""
+        hashes = [hashed(self.seed, f"kind {task}", np.arange(self.sizes["206"])) for task in range(2)]
         return (np.stack(hashes) % np.uint64(KINDS)).astype(np.int64)
 
     def _matches(
         self, past_key: Integers, past_category: Integers, row_key: Integers, category: Integers, keys: int
     ) -> Floats:
-        """ln(1 + past items of the impression's kind), float64 ``[R, TASKS]``; each task has kinds of its own."""
+        """ln(1 + past items of the impression's kind), float64 ``[R, 2]``; each task has kinds of its own."""
         scores = []
         for kind in self.kinds:
             past = np.bincount(past_key * KINDS + kind[past_category], minlength=keys * KINDS)
@@ -281,64 +329,31 @@ class World:
         return np.stack(scores, axis=1)
 
     def _scenario_effect(self, scenario: Integers, part: int) -> Floats:
-        """1 and -1 for the two large scenarios, moved towards the opposite in the test part; float64 ``[R, TASKS]``."""
+        """1 and -1 for the two large scenarios, moved towards the opposite in the test part; float64 ``[R, 2]``."""
         effect = np.array([1.0, 0.0, -1.0])[scenario]
-        return np.stack([effect * (1 - 2 * self.shift * (part == TEST))] * TASKS, axis=1)
-
-    def _factors(self, what: str, value: Integers) -> Floats:
-        """Float ``[..., TASKS, RANK]``; zero where the value is missing."""
-        return self._tables[what][value]
+        return np.stack([effect * (1 - 2 * self.shift * (part == TEST))] * 2, axis=1)
 
     @cached_property
-    def _tables(self) -> dict[str, npt.NDArray[np.float32]]:
-        """Factors by vocabulary; the last row, which -1 hits, is zero."""
-        random = np.random.Generator(np.random.PCG64([self.seed, 1 << 32]))
-        categories = self.sizes["206"]
-        sizes = {
-            "206": categories,
-            "216": int(self.runs["216"][-1]),
-            "taste": categories,
-            "301": len(SCENARIOS) + 1,
-            **{code: PROFILE_SIZES[code] for code in INTERACTING},
+    def _effects(self) -> Effects:
+        vocabularies = {
+            "121": Vocabulary(PROFILE_SIZES["121"], SKEW["121"]),
+            "124": Vocabulary(PROFILE_SIZES["124"]),
+            "125": Vocabulary(PROFILE_SIZES["125"]),
+            "206": self.categories,
+            "216": Vocabulary(int(self.runs["216"][-1])),
+            "301": Vocabulary(len(SCENARIOS) + 1),
+            "item": Vocabulary(int(self.runs["205"][-1])),
+            "taste": self.categories,
         }
-        tables = {}
-        for what, size in sizes.items():
-            tables[what] = random.standard_normal((size + 1, TASKS, RANK), np.float32)
-            if what in ("206", *INTERACTING):
-                edges = np.linspace(0, 1, size + 1) ** (1 / STEEPNESS.get(what, 1.0))
-                tables[what] -= np.einsum("v,vtr->tr", np.diff(edges), tables[what][:-1])
-            tables[what][-1] = 0
-        return tables
+        return Effects(seed=self.seed, tasks=2, vocabularies=vocabularies, rank=2)
 
     def _favourite(self, user: Integers, which: Integers) -> Integers:
-        return self._rank(self._uniform("favourite", user, which), self.sizes["206"], "206")
+        return self.categories.at(self._uniform("favourite", user, which))
 
-    def _within(self, code: str, category: Integers, uniform: Floats, steepness: str = "") -> Integers:
+    def _within(self, code: str, category: Integers, uniform: Floats, skew: str = "") -> Integers:
         """A rank within the category's run of a vocabulary."""
         begin = self.runs[code][category]
-        return begin + self._rank(uniform, self.runs[code][category + 1] - begin, steepness or code)
-
-    @staticmethod
-    def _rank(uniform: Floats, size: int | Integers, steepness: str) -> Integers:
-        return np.floor(size * uniform ** STEEPNESS.get(steepness, 1.0)).astype(np.int64)
-
-    def _normal(self, what: str, number: Integers) -> Floats:
-        """Nearly standard normal numbers, one for each number: four uniforms, summed."""
-        draws = [self._uniform(f"{what} {draw}", number) for draw in range(4)]
-        return (np.sum(draws, axis=0) - 2.0) * np.sqrt(3.0)
+        return begin + ranks(uniform, self.runs[code][category + 1] - begin, SKEW[skew or code])
 
     def _uniform(self, what: str, *numbers: int | Integers) -> Floats:
-        """Uniform on (0, 1), a function of the seed, of what it is for, and of the numbers."""
-        return ((self._hash(what, *numbers) >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
-
-    def _hash(self, what: str, *numbers: int | Integers) -> npt.NDArray[np.uint64]:
-        """64 well-mixed bits (the finaliser of SplitMix64, once per number)."""
-        purpose = int.from_bytes(blake2b(f"{self.seed} {what}".encode(), digest_size=8).digest(), "little")
-        state = np.array([purpose], np.uint64)
-        for number in numbers:
-            state = state ^ np.asarray(number).astype(np.uint64)
-            state = state + np.uint64(0x9E3779B97F4A7C15)
-            state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-            state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-            state = state ^ (state >> np.uint64(31))
-        return state
+        return hashed_uniform(self.seed, what, *numbers)

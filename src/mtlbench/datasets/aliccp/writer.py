@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mtlbench.datasets.aliccp.layout import ALL, BY_CODE
-from mtlbench.datasets.aliccp.population import NODES_REMEMBERED, Piece, World
+from mtlbench.datasets.aliccp.population import NODES_REMEMBERED, Piece, Population
+from mtlbench.datasets.draws import Floats, Integers
+from mtlbench.datasets.simulated_files import hexadecimal, joined, text_lines
 
-Integers = npt.NDArray[np.integer]
-Floats = npt.NDArray[np.floating]
 PREFIXES = pa.array([code + "\x02" for code in ALL])
 
 
@@ -26,7 +26,7 @@ class Triples:
 
 
 def skeleton_lines(
-    world: World,
+    population: Population,
     piece: Piece,
     click: npt.NDArray[np.bool_],
     conversion: npt.NDArray[np.bool_],
@@ -34,46 +34,46 @@ def skeleton_lines(
     random: np.random.Generator,
 ) -> bytes:
     """Lines of a skeleton file, of which the first is number ``begin`` (from 0) of the file."""
-    triples = _item(world, piece)
-    for code, history in zip(("508", "509", "702", "853"), _past(world, piece), strict=True):
+    triples = _item(population, piece)
+    for code, history in zip(("508", "509", "702", "853"), _past(population, piece), strict=True):
         shown = next(
             part for part in triples if part.code == {"508": "206", "509": "207", "702": "216", "853": "210"}[code]
         )
         triples.append(_matches(code, shown, history, piece.row_key))
     samples = np.arange(begin + 1, begin + 1 + piece.row_key.size)
-    keys = _hexadecimal(piece.key).take(pa.array(piece.row_key))
-    header = [_digits(samples), _digits(click.astype(np.int8)), _digits(conversion.astype(np.int8)), keys]
+    keys = hexadecimal(piece.key).take(pa.array(piece.row_key))
+    header = [samples, click.astype(np.int8), conversion.astype(np.int8), keys]
     return _lines(header, triples, piece.row_key.size, random)
 
 
-def common_lines(world: World, piece: Piece, random: np.random.Generator) -> bytes:
+def common_lines(population: Population, piece: Piece, random: np.random.Generator) -> bytes:
     """Lines of a common file, one per key."""
     profile = [_present(code, value) for code, value in piece.profile.items()]
-    return _lines([_hexadecimal(piece.key)], [*profile, *_past(world, piece)], piece.key.size, random)
+    return _lines([hexadecimal(piece.key)], [*profile, *_past(population, piece)], piece.key.size, random)
 
 
-def _item(world: World, piece: Piece) -> list[Triples]:
-    count, nodes = world.nodes(piece.category, piece.item)
+def _item(population: Population, piece: Piece) -> list[Triples]:
+    count, nodes = population.nodes(piece.category, piece.item)
     return [
         _present("205", piece.item),
         _present("206", piece.category),
-        _present("207", world.shop(piece.category, piece.item)),
-        _present("216", world.brand(piece.category, piece.item)),
+        _present("207", population.shop(piece.category, piece.item)),
+        _present("216", population.brand(piece.category, piece.item)),
         Triples(code="210", line=np.repeat(np.arange(count.size), count), number=nodes),
         _present("301", piece.scenario),
     ]
 
 
-def _past(world: World, piece: Piece) -> list[Triples]:
+def _past(population: Population, piece: Piece) -> list[Triples]:
     """The four behaviour bags: distinct entries of the past items of each key, with ln(1 + how many items)."""
     key, category, item = piece.past_key, piece.past_category, piece.past_item
-    count, nodes = world.nodes(category, item)
+    count, nodes = population.nodes(category, item)
     place = np.arange(nodes.size) - np.repeat(np.cumsum(count) - count, count)
     remembered = place < NODES_REMEMBERED
     return [
         _bag("109_14", key, category),
-        _bag("110_14", key, world.shop(category, item)),
-        _bag("127_14", key, world.brand(category, item)),
+        _bag("110_14", key, population.shop(category, item)),
+        _bag("127_14", key, population.brand(category, item)),
         _bag("150_14", np.repeat(key, count)[remembered], nodes[remembered]),
     ]
 
@@ -106,40 +106,23 @@ def _present(code: str, number: Integers) -> Triples:
     return Triples(code=code, line=line, number=number[line])
 
 
-def _lines(header: list[pa.Array], triples: list[Triples], lines: int, random: np.random.Generator) -> bytes:
+def _lines(
+    header: list[npt.NDArray | pa.Array], triples: list[Triples], lines: int, random: np.random.Generator
+) -> bytes:
     """Join each line's triples, in random order, behind its header and their count."""
     line = np.concatenate([part.line for part in triples])
     order = np.argsort(line + random.random(line.size))
     ids = np.concatenate([part.number + BY_CODE[part.code].first_id for part in triples])[order]
     codes = np.repeat([ALL.index(part.code) for part in triples], [part.line.size for part in triples])[order]
     values = pa.concat_arrays([_values(part) for part in triples]).take(pa.array(order))
-    tokens = _joined(PREFIXES.take(pa.array(codes)), _digits(ids), "\x03", values, "")
+    tokens = joined(PREFIXES.take(pa.array(codes)), pa.array(ids).cast(pa.string()), "\x03", values, "")
     counts = np.bincount(line, minlength=lines)
     ends = np.concatenate(([0], np.cumsum(counts))).astype(np.int32)
     features = pc.call_function("binary_join", [pa.ListArray.from_arrays(ends, tokens), "\x01"])
-    whole = _joined(*header, _digits(counts), _joined(features, "\n", ""), ",")
-    return whole.buffers()[2].to_pybytes()
-
-
-def _joined(*parts: pa.Array | str) -> pa.Array:
-    """Strings joined element by element; the last argument is the separator."""
-    return pc.call_function("binary_join_element_wise", list(parts))
+    return text_lines([*header, counts, features])
 
 
 def _values(part: Triples) -> pa.Array:
     if part.value is None:
         return pa.repeat(pa.scalar("1.0"), part.line.size)
     return pa.array(part.value).cast(pa.string())
-
-
-def _digits(numbers: Integers) -> pa.Array:
-    return pa.array(numbers).cast(pa.string())
-
-
-def _hexadecimal(keys: npt.NDArray[np.uint64]) -> pa.Array:
-    """Sixteen lower-case digits each."""
-    digits = np.frombuffer(b"0123456789abcdef", np.uint8)
-    nibbles = keys[:, None] >> np.arange(60, -4, -4).astype(np.uint64) & np.uint64(15)
-    text = digits[nibbles.astype(np.intp)]
-    ends = np.arange(0, 16 * keys.size + 1, 16, dtype=np.int32)
-    return pa.StringArray.from_buffers(keys.size, pa.py_buffer(ends), pa.py_buffer(text.tobytes()))

@@ -24,7 +24,7 @@ from mtlbench.datasets.wechat.writer import (
 def simulate(folder: Path, population: Population, *, actions: tuple[str, ...], version: int) -> None:
     """Write the files, the true probabilities of the chosen actions, and ``simulated.json``.
 
-    The mean probabilities are the rates, exactly up to 350,000 rows, nearly beyond; the labels add the noise of their
+    The mean probabilities are the rates, exactly up to 1.4 million rows, nearly beyond; labels add the noise of their
     draw. The files hold all seven actions, whichever are chosen; the true probabilities of the header are NaN.
     """
     folder.mkdir(parents=True, exist_ok=True)
