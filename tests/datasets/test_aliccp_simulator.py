@@ -12,7 +12,7 @@ from mtlbench.datasets.aliccp import population as planted
 from mtlbench.datasets.aliccp import simulator, writer
 from mtlbench.datasets.aliccp.dataset import AliCCP
 from mtlbench.datasets.aliccp.layout import BY_CODE
-from mtlbench.datasets.aliccp.population import CLICK_AND_CONVERSION, Piece, Population
+from mtlbench.datasets.aliccp.population import CLICK_AND_CONVERSION, AliCCPPopulation, Impressions
 from mtlbench.datasets.draws import TRAIN
 from mtlbench.datasets.planted import sigmoid
 from mtlbench.ingest.protocol import Shard
@@ -56,19 +56,19 @@ def train(folder: Path) -> Read:
 
 
 @pytest.fixture(scope="module")
-def population() -> Population:
-    return Population(rows=ROWS, test_rows=20_000, seed=3)
+def population() -> AliCCPPopulation:
+    return AliCCPPopulation(rows=ROWS, test_rows=20_000, seed=3)
 
 
-def sized(rows: int, seed: int = 0, **more: Any) -> Population:
-    return Population(rows=rows, test_rows=100, seed=seed, **more)
+def sized(rows: int, seed: int = 0, **more: Any) -> AliCCPPopulation:
+    return AliCCPPopulation(rows=rows, test_rows=100, seed=seed, **more)
 
 
-def pieces(population: Population, part: int = TRAIN) -> list[Piece]:
+def pieces(population: AliCCPPopulation, part: int = TRAIN) -> list[Impressions]:
     return [population.piece(*which) for which in population.pieces(part)]
 
 
-def log_odds(population: Population) -> np.ndarray:
+def log_odds(population: AliCCPPopulation) -> np.ndarray:
     """Of all training rows, ``[R, 2]``."""
     return np.concatenate([population.labels.log_odds(piece.components) for piece in pieces(population)])
 
@@ -88,7 +88,7 @@ def auc_of_field(values: np.ndarray, labels: np.ndarray, seed: int = 0) -> float
 
 
 class TestWhatIsWrittenIsWhatWasPlanted:
-    def test_impressions(self, train: Read, population: Population) -> None:
+    def test_impressions(self, train: Read, population: AliCCPPopulation) -> None:
         planted = pieces(population)
         category = np.concatenate([piece.category for piece in planted])
         item = np.concatenate([piece.item for piece in planted])
@@ -99,7 +99,7 @@ class TestWhatIsWrittenIsWhatWasPlanted:
         assert np.array_equal(numbers(train.rows["shop_207"], "207"), population.shop(category, item))
         assert np.array_equal(np.array(train.rows["key:common"]).view(np.uint64), key)
 
-    def test_users(self, train: Read, population: Population) -> None:
+    def test_users(self, train: Read, population: AliCCPPopulation) -> None:
         planted = pieces(population)
         for code, name in (("101", "user_101"), ("121", "profile_121"), ("129", "geography_129")):
             assert np.array_equal(
@@ -183,7 +183,7 @@ class TestWhatIsWrittenIsWhatWasPlanted:
 
 class TestLabels:
     def test_truth_is_the_label_models_and_stands_in_the_order_of_the_lines(
-        self, train: Read, population: Population
+        self, train: Read, population: AliCCPPopulation
     ) -> None:
         click, after = sigmoid(log_odds(population)).T
         assert np.allclose(train.truth, np.stack([click, click * after], axis=1), atol=1e-6)
@@ -359,10 +359,10 @@ class TestSameKnobsSameFiles:
             mine, theirs = (part.common if name in part.common else part.rows for part in (test, train))
             assert np.isin(np.unique([value for value in mine[name] if value]), theirs[name]).mean() > least
 
-    def test_pieces_can_be_made_by_themselves(self, population: Population) -> None:
+    def test_pieces_can_be_made_by_themselves(self, population: AliCCPPopulation) -> None:
         first, second = population.pieces(TRAIN)[:2]
         population.piece(*first)
-        again = Population(rows=ROWS, test_rows=20_000, seed=3)
+        again = AliCCPPopulation(rows=ROWS, test_rows=20_000, seed=3)
         assert np.array_equal(again.piece(*second).item, population.piece(*second).item)
 
     def test_a_piece_may_be_one_key_without_a_past(self) -> None:

@@ -1,4 +1,4 @@
-"""Criteo: the format, that the fast way is the plain one, what prepare makes of it, and the made-up file."""
+"""Criteo: the format, that the fast way is the plain one, what prepare makes of it, and the synthetic file."""
 
 import json
 import math
@@ -20,7 +20,7 @@ from mtlbench.data.store import SPLITS, Store
 from mtlbench.datasets.criteo import fast_reader, simulator
 from mtlbench.datasets.criteo.dataset import Criteo, squared_log_bucket
 from mtlbench.datasets.criteo.reference_reader import CATEGORIES, COLUMNS, NUMBERS
-from mtlbench.datasets.criteo.simulator import MISSING, RATE, Population, hashed
+from mtlbench.datasets.criteo.simulator import MISSING, RATE, CriteoPopulation, hashed
 from mtlbench.experiment.data import locate, stored
 from mtlbench.ingest import lines as text_lines
 from mtlbench.ingest.manifest import Provenance
@@ -479,8 +479,8 @@ class TestTheConfiguration:
         assert torch.allclose(numbers.mean(0), torch.zeros(13), atol=1e-4)
 
 
-def population(rows: int) -> Population:
-    return Population(rows=rows, seed=0, structure=True)
+def population(rows: int) -> CriteoPopulation:
+    return CriteoPopulation(rows=rows, seed=0, structure=True)
 
 
 class TestTheSimulator:

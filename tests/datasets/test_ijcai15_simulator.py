@@ -15,7 +15,7 @@ from mtlbench.data.split import by_time
 from mtlbench.data.store import SPLITS, Store
 from mtlbench.datasets.ijcai15.dataset import AFTERWARDS, IJCAI15
 from mtlbench.datasets.ijcai15.layout import LOG, USERS
-from mtlbench.datasets.ijcai15.population import BAGS, SHARES, Population
+from mtlbench.datasets.ijcai15.population import BAGS, SHARES, IJCAI15Population
 from mtlbench.datasets.ijcai15.simulator import RATES, fitted, lived
 from mtlbench.datasets.ijcai15.windows import Windows
 from mtlbench.ingest.prepare import Provenance, prepare
@@ -227,7 +227,7 @@ class TestTruth:
             np.testing.assert_array_equal(one, two)
 
 
-def pairs(population: Population) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def pairs(population: IJCAI15Population) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Log-odds and components of the pairs of 1,500 users in all windows."""
     crowd, model = population.crowd(0, users=1500), fitted(population)
     events, _ = lived(population, model, crowd)
@@ -236,18 +236,18 @@ def pairs(population: Population) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return model.log_odds(components), components
 
 
-def of_relatedness(relatedness: float) -> Population:
+def of_relatedness(relatedness: float) -> IJCAI15Population:
     windows = Windows(5, 3, 314)  # 314 is 1110
-    return Population(rows=15_000, seed=1, relatedness=relatedness, structure=True, history=20, windows=windows)
+    return IJCAI15Population(rows=15_000, seed=1, relatedness=relatedness, structure=True, history=20, windows=windows)
 
 
 @pytest.fixture(scope="module")
-def population() -> Population:
+def population() -> IJCAI15Population:
     return of_relatedness(0.5)
 
 
 class TestThePast:
-    def test_most_of_a_label_comes_from_it(self, population: Population) -> None:
+    def test_most_of_a_label_comes_from_it(self, population: IJCAI15Population) -> None:
         """The same pairs with somebody else's past: most of what could be foretold is gone."""
         odds, components = pairs(population)
         other = np.random.default_rng(0).permutation(len(odds))
@@ -260,7 +260,7 @@ class TestThePast:
         assert sum(SHARES[name] for name in past) == pytest.approx(0.7)
         assert set(BAGS) == {name.removeprefix("past ") for name in past if name.startswith("past")}
 
-    def test_what_a_pair_becomes_is_part_of_the_past_of_the_next_window(self, population: Population) -> None:
+    def test_what_a_pair_becomes_is_part_of_the_past_of_the_next_window(self, population: IJCAI15Population) -> None:
         crowd = population.crowd(0, users=200)
         events, _ = lived(population, fitted(population), crowd)
         start = population.windows.start(1)

@@ -14,7 +14,7 @@ from mtlbench.data.store import SPLITS, Store
 from mtlbench.datasets.planted import expected_auc, sigmoid
 from mtlbench.datasets.unpublished import dataset as unpublished
 from mtlbench.datasets.unpublished.dataset import Unpublished
-from mtlbench.datasets.unpublished.simulator import Population
+from mtlbench.datasets.unpublished.simulator import UnpublishedPopulation
 from mtlbench.experiment.build import build
 from mtlbench.experiment.data import locate
 from mtlbench.experiment.run import train
@@ -30,21 +30,9 @@ def configured(name: str) -> Unpublished:
     return build(compose([f"dataset={name}"]).dataset.reader, "dataset.reader")
 
 
-def population(name: str, rows: int, seed: int = 0, relatedness: float = 0.5) -> Population:
-    dataset = configured(name)
-    return Population(
-        name=name,
-        item=dataset.item,
-        rates=dataset.rates,
-        ceilings=dataset.ceilings,
-        chained=dataset.chained,
-        published_rows=dataset.rows,
-        users=dataset.users,
-        items=dataset.items,
-        rows=rows,
-        seed=seed,
-        relatedness=relatedness,
-        structure=True,
+def population(name: str, rows: int, seed: int = 0, relatedness: float = 0.5) -> UnpublishedPopulation:
+    return UnpublishedPopulation(
+        published=configured(name), rows=rows, seed=seed, relatedness=relatedness, structure=True
     )
 
 

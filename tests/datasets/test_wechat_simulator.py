@@ -16,7 +16,7 @@ from mtlbench.data.store import SPLITS, Store
 from mtlbench.datasets.planted import expected_auc, sigmoid
 from mtlbench.datasets.wechat.dataset import WeChat
 from mtlbench.datasets.wechat.layout import EMBEDDING, FEED, POSITIVES
-from mtlbench.datasets.wechat.population import MOST_ROWS_OF_A_USER, RATES, Population
+from mtlbench.datasets.wechat.population import MOST_ROWS_OF_A_USER, RATES, WeChatPopulation
 from mtlbench.datasets.wechat.writer import FIRST_TOPIC_TAG
 from mtlbench.experiment.run import train
 from mtlbench.ingest.prepare import Provenance, prepare
@@ -32,7 +32,7 @@ class Made:
 
     raw: Path
     store: Store
-    population: Population
+    population: WeChatPopulation
     user: np.ndarray
     feed: np.ndarray
     day: np.ndarray
@@ -50,7 +50,7 @@ def prepared(raw: Path, store: Path) -> Store:
     )
 
 
-def rows_of(population: Population) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def rows_of(population: WeChatPopulation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     pieces = [population.piece(first) for first in population.pieces]
     user, feed, day = (np.concatenate([getattr(piece, name) for piece in pieces]) for name in ("user", "feed", "day"))
     return user, feed, day
@@ -60,7 +60,7 @@ def rows_of(population: Population) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("wechat")
     WeChat(actions=ACTIONS).simulate(folder / "raw", **KNOBS)
-    population = Population(rows=ROWS, seed=3, relatedness=0.5, drift=0.05)
+    population = WeChatPopulation(rows=ROWS, seed=3, relatedness=0.5, drift=0.05)
     return Made(folder / "raw", prepared(folder / "raw", folder / "store"), population, *rows_of(population))
 
 
@@ -171,7 +171,7 @@ class TestFiles:
         order = [(int(user), int(day)) for user, _, day in lines]
         assert order == sorted(order)
         assert len(order) == ROWS
-        user, feed, _ = rows_of(Population(rows=100_000, seed=0, relatedness=0.5, drift=0.05))
+        user, feed, _ = rows_of(WeChatPopulation(rows=100_000, seed=0, relatedness=0.5, drift=0.05))
         assert 0.8 < len(np.unique(user * 10**6 + feed)) / 100_000 < 0.99
 
     def test_files_are_a_function_of_the_knobs(self, tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ class TestFiles:
         assert np.array_equal(one[1:, 0], two[1:, 1])
 
     def test_sizes_at_full_size_are_the_published_ones(self) -> None:
-        population = Population(rows=7_317_882, seed=0, relatedness=0.5, drift=0.05)
+        population = WeChatPopulation(rows=7_317_882, seed=0, relatedness=0.5, drift=0.05)
         assert population.sizes.sum() == 7_317_882
         assert population.sizes.max() == MOST_ROWS_OF_A_USER
         assert len(population.sizes) == pytest.approx(20_000, rel=0.05)
@@ -221,7 +221,7 @@ class TestFiles:
         assert not (tmp_path / "new").exists()
 
 
-def log_odds(population: Population) -> np.ndarray:
+def log_odds(population: WeChatPopulation) -> np.ndarray:
     """Of all rows, ``[R, ACTIONS]``."""
     pieces = [population.components(population.piece(first)) for first in population.pieces]
     return np.concatenate([population.labels.log_odds(components) for components in pieces])
@@ -231,7 +231,7 @@ class TestKnobs:
     @pytest.mark.parametrize("rates", ["official", "demo"])
     @pytest.mark.parametrize("structure", [True, False])
     def test_rates_and_ceilings_are_hit(self, rates: Literal["official", "demo"], structure: bool) -> None:
-        chance = sigmoid(log_odds(Population(rows=20_000, seed=1, rates=rates, structure=structure)))
+        chance = sigmoid(log_odds(WeChatPopulation(rows=20_000, seed=1, rates=rates, structure=structure)))
         np.testing.assert_allclose(chance.mean(axis=0), RATES[rates], rtol=1e-6)
         found = [expected_auc(chance[:, action]) for action in range(len(POSITIVES))]
         assert found == pytest.approx([0.866 if structure else 0.5] * len(POSITIVES), abs=1e-4)
@@ -243,7 +243,7 @@ class TestKnobs:
 
     @pytest.mark.parametrize("relatedness", [0.0, 0.4, 1.0])
     def test_relatedness_is_the_correlation_of_the_log_odds(self, relatedness: float) -> None:
-        found = np.corrcoef(log_odds(Population(rows=40_000, seed=0, relatedness=relatedness, drift=0.05)).T)
+        found = np.corrcoef(log_odds(WeChatPopulation(rows=40_000, seed=0, relatedness=relatedness, drift=0.05)).T)
         off = found[~np.eye(len(POSITIVES), dtype=bool)]
         assert off.mean() == pytest.approx(relatedness, abs=1e-3)
         assert np.ptp(off) < 1e-3
@@ -251,14 +251,14 @@ class TestKnobs:
     def test_drift_turns_tastes_from_day_to_day(self) -> None:
         """The correlation of tastes on two days is the cosine of the angle between them; without drift it is 1."""
         for drift in (0.0, 0.05, 0.2):
-            population = Population(rows=500_000, seed=0, relatedness=0.5, drift=drift)
+            population = WeChatPopulation(rows=500_000, seed=0, relatedness=0.5, drift=drift)
             users = np.arange(len(population.sizes))
             first, last = (population.taste(users, np.full(len(users), day)).ravel() for day in (1, 14))
             assert np.corrcoef(first, last)[0, 1] == pytest.approx(np.cos(13 * drift), abs=0.04)
 
     def test_old_days_tell_less_of_the_last_one_where_tastes_drift(self) -> None:
         """Each user's rates of the topics, from early or late days, scored on the last day."""
-        population = Population(rows=150_000, seed=0, relatedness=0.5, drift=0.12)
+        population = WeChatPopulation(rows=150_000, seed=0, relatedness=0.5, drift=0.12)
         user, feed, day = rows_of(population)
         topic = population.feeds.topic[feed]
         label = np.random.default_rng(0).random(len(user)) < sigmoid(log_odds(population)[:, 2])
@@ -273,7 +273,7 @@ class TestKnobs:
         assert auc(range(8, 14)) > auc(range(1, 7)) + 0.02
 
     def test_embeddings_and_tags_tell_where_a_feed_stands(self) -> None:
-        population = Population(rows=200_000, seed=0, relatedness=0.5, drift=0.05)
+        population = WeChatPopulation(rows=200_000, seed=0, relatedness=0.5, drift=0.05)
         count = len(population.feeds.author)
         vectors = np.concatenate([population.embeddings(at, min(at + 256, count)) for at in range(0, count, 256)])
         half = count // 2

@@ -1,4 +1,4 @@
-"""``mtlbench simulate``: a data set in its own raw format, from a planted structure, with the true probabilities."""
+"""``mtlbench simulate``: synthetic data in the publisher's raw format, with the true label probabilities."""
 
 import shlex
 from pathlib import Path
@@ -14,9 +14,9 @@ from mtlbench.experiment.errors import ConfigError
 def command(overrides: list[str]) -> None:
     """Write a simulated data set in its raw format.
 
-    Writes the raw files of a data set from a planted multi-task structure, and the true probability of every label
-    beside them. Everything that is made of them says that it is simulated. `mtlbench show dataset=NAME` lists the
-    knobs; dataset.simulator.structure=false destroys the structure, so that nothing can be learnt.
+    Writes synthetic raw files of a data set, and the true probability of every label beside them. Stores, runs and
+    tables made from them are marked as simulated. `mtlbench show dataset=NAME` lists the settings;
+    dataset.simulator.structure=false makes all labels independent of the inputs, so that nothing can be learnt.
 
     \b
     Keys: rows=200000, to=<run.data>/simulated/<dataset>-<rows>

@@ -16,7 +16,7 @@ import pyarrow as pa
 from mtlbench.datasets.aliccp import fast_reader, reference_reader
 from mtlbench.datasets.aliccp.fast_reader import AliCCPLines
 from mtlbench.datasets.aliccp.layout import ALL, BY_CODE, COMMON, DIN, TARGETS, USUAL, RawField
-from mtlbench.datasets.aliccp.population import Population
+from mtlbench.datasets.aliccp.population import AliCCPPopulation
 from mtlbench.datasets.aliccp.reference_reader import AliCCPLine, BadLineError
 from mtlbench.datasets.aliccp.simulator import simulate
 from mtlbench.ingest.lines import read_blocks
@@ -68,7 +68,7 @@ class AliCCP:
     def where(self) -> str:
         return (
             "https://tianchi.aliyun.com/dataset/408 (log in): unpack sample_train.tar.gz and sample_test.tar.gz; "
-            "or set dataset.source=simulated for a made-up stand-in"
+            "or set dataset.source=simulated for synthetic data"
         )
 
     @property
@@ -121,7 +121,7 @@ class AliCCP:
     ) -> None:
         """Write a synthetic data set in the publisher's format; see `mtlbench.datasets.aliccp.simulator`."""
         visible = 0.0 if self.field_set == "usual" else 0.5  # the usual fields hold no behaviours
-        population = Population(
+        population = AliCCPPopulation(
             rows=rows,
             test_rows=rows // 4 if test_rows is None else test_rows,
             seed=seed,

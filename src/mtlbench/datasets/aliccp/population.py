@@ -76,7 +76,7 @@ TERMS = {
     "profile": Term({"121": 1.0, "125": 0.7, "124": 0.7}, {"206": 1.0, "216": 0.25}),
 }
 SHARES = {"main": 0.05, "profile": 0.9, "taste": 0.05}
-"""Shares of the variance of a task's score, of what neither behaviours nor a scenario shift leave to them."""
+"""Shares of the variance of a task's score without behaviours and scenario shift, whose shares come off the whole."""
 SCENARIO_SHARE = 0.15
 """Share of the scenarios' own effect, where it shifts."""
 KINDS = 24
@@ -84,7 +84,7 @@ KINDS = 24
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Piece:
+class Impressions:
     """Some keys (moments of a user) with their impressions, which are consecutive; numbers count from 0, -1 is missing.
 
     Attributes:
@@ -109,7 +109,7 @@ class Piece:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Population:
+class AliCCPPopulation:
     """As many users and items as so many training rows need, and how labels depend on them.
 
     Attributes:
@@ -194,7 +194,7 @@ class Population:
         sizes = group_sizes(random, self.rows if part == TRAIN else self.test_rows, ROWS_PER_KEY)
         return [(part, first, sizes[first : first + KEYS_PER_PIECE]) for first in range(0, sizes.size, KEYS_PER_PIECE)]
 
-    def piece(self, part: int, first: int, sizes: Integers) -> Piece:
+    def piece(self, part: int, first: int, sizes: Integers) -> Impressions:
         """Keys ``first``, ``first + 1``, ... of a part, which have so many impressions each."""
         number = np.arange(first, first + sizes.size)
         random = np.random.default_rng([self.seed, part, first])
@@ -209,7 +209,7 @@ class Population:
             components["behaviour"] = self._matches(past_key, past_category, row_key, category, sizes.size)
         if self.shift:
             components["scenario"] = self._scenario_effect(scenario, part)
-        return Piece(
+        return Impressions(
             key=hashed(self.seed, "key", part, number),
             profile=profile,
             past_key=past_key,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mtlbench.datasets.aliccp.population import Population
+from mtlbench.datasets.aliccp.population import AliCCPPopulation
 from mtlbench.datasets.aliccp.writer import common_lines, skeleton_lines
 from mtlbench.datasets.draws import TEST, TRAIN, Floats, Integers
 from mtlbench.datasets.planted import LabelModel
@@ -23,7 +23,7 @@ MANY_PIECES = 32
 """Pieces (a million rows) from which several processes are worth their start."""
 
 
-def simulate(folder: Path, population: Population, *, version: int) -> None:
+def simulate(folder: Path, population: AliCCPPopulation, *, version: int) -> None:
     """Write the four files, the true probabilities beside the labelled ones, and ``simulated.json``.
 
     The result is a function of the population alone. The mean probabilities of the training part are the rates, exactly
@@ -35,7 +35,7 @@ def simulate(folder: Path, population: Population, *, version: int) -> None:
     write_mark(folder, "aliccp", version, population)
 
 
-def _write_part(folder: Path, population: Population, part: int, name: str) -> None:
+def _write_part(folder: Path, population: AliCCPPopulation, part: int, name: str) -> None:
     pieces = population.pieces(part)
     begins = accumulate((int(sizes.sum()) for _, _, sizes in pieces), initial=0)
     jobs = [(*piece, begin) for piece, begin in zip(pieces, begins, strict=False)]
@@ -57,7 +57,7 @@ def _write_part(folder: Path, population: Population, part: int, name: str) -> N
 class _Writer:
     """Writes a piece: a part, its first key, the impressions of each key, and the number of the first impression."""
 
-    population: Population
+    population: AliCCPPopulation
     labels: LabelModel
 
     def __call__(self, job: tuple[int, int, Integers, int]) -> tuple[bytes, bytes, Floats]:

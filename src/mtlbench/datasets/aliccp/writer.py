@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mtlbench.datasets.aliccp.layout import ALL, BY_CODE
-from mtlbench.datasets.aliccp.population import NODES_REMEMBERED, Piece, Population
+from mtlbench.datasets.aliccp.population import NODES_REMEMBERED, AliCCPPopulation, Impressions
 from mtlbench.datasets.draws import Floats, Integers
 from mtlbench.datasets.simulated_files import hexadecimal, joined, text_lines
 
@@ -26,8 +26,8 @@ class Triples:
 
 
 def skeleton_lines(
-    population: Population,
-    piece: Piece,
+    population: AliCCPPopulation,
+    piece: Impressions,
     click: npt.NDArray[np.bool_],
     conversion: npt.NDArray[np.bool_],
     begin: int,
@@ -46,13 +46,13 @@ def skeleton_lines(
     return _lines(header, triples, piece.row_key.size, random)
 
 
-def common_lines(population: Population, piece: Piece, random: np.random.Generator) -> bytes:
+def common_lines(population: AliCCPPopulation, piece: Impressions, random: np.random.Generator) -> bytes:
     """Lines of a common file, one per key."""
     profile = [_present(code, value) for code, value in piece.profile.items()]
     return _lines([hexadecimal(piece.key)], [*profile, *_past(population, piece)], piece.key.size, random)
 
 
-def _item(population: Population, piece: Piece) -> list[Triples]:
+def _item(population: AliCCPPopulation, piece: Impressions) -> list[Triples]:
     count, nodes = population.nodes(piece.category, piece.item)
     return [
         _present("205", piece.item),
@@ -64,12 +64,12 @@ def _item(population: Population, piece: Piece) -> list[Triples]:
     ]
 
 
-def _past(population: Population, piece: Piece) -> list[Triples]:
+def _past(population: AliCCPPopulation, piece: Impressions) -> list[Triples]:
     """The four behaviour bags: distinct entries of the past items of each key, with ln(1 + how many items)."""
     key, category, item = piece.past_key, piece.past_category, piece.past_item
     count, nodes = population.nodes(category, item)
-    place = np.arange(nodes.size) - np.repeat(np.cumsum(count) - count, count)
-    remembered = place < NODES_REMEMBERED
+    position = np.arange(nodes.size) - np.repeat(np.cumsum(count) - count, count)
+    remembered = position < NODES_REMEMBERED
     return [
         _bag("109_14", key, category),
         _bag("110_14", key, population.shop(category, item)),

@@ -27,7 +27,7 @@ from mtlbench.datasets.aliexpress.layout import (
     PAGE_NUMBERS,
     SEARCH_ID,
 )
-from mtlbench.datasets.aliexpress.simulator import Population, simulate
+from mtlbench.datasets.aliexpress.simulator import AliExpressPopulation, simulate
 from mtlbench.ingest.cells import Id, Number, OneOf
 from mtlbench.ingest.csv import CsvColumn, read_table
 from mtlbench.ingest.protocol import KEY, ROWS, Block, RawFile, Shard
@@ -84,7 +84,7 @@ class AliExpress:
             )
         return (
             f"https://tianchi.aliyun.com/dataset/74690 (log in): unpack aliexpress_{self.country}_datasets.zip and "
-            "the four zip files in it; or set dataset.source=simulated for a made-up stand-in"
+            "the four zip files in it; or set dataset.source=simulated for synthetic data"
         )
 
     @property
@@ -134,7 +134,7 @@ class AliExpress:
         """Write a synthetic data set in the publisher's form; see `mtlbench.datasets.aliexpress.simulator`."""
         if self.form != "raw":
             raise ValueError("aliexpress: only the publisher's form is simulated; set dataset.files=raw")
-        population = Population(
+        population = AliExpressPopulation(
             rows=rows,
             test_rows=rows // 4 if test_rows is None else test_rows,
             seed=seed,

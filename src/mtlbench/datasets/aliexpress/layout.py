@@ -15,12 +15,12 @@ ITEM_IDS = tuple(f"categorical_{number}" for number in range(10, 17))
 ITEM_NUMBERS = tuple(f"numerical_{number}" for number in range(24, 64))
 
 PAGE_COLUMNS = (SEARCH_ID, *PAGE_IDS[:7], *PAGE_NUMBERS, *PAGE_IDS[7:])
-"""The 33 columns of a user file: ids stand in columns 2 to 8, 32 and 33."""
+"""The 33 columns of a user file: ids are columns 2 to 8, 32 and 33."""
 
-_ITEM_ID_PLACES = dict(zip((19, 34, 35, 36, 40, 41, 42), ITEM_IDS, strict=True))
-_ITEM_NUMBER_PLACES = dict(
-    zip((place for place in range(2, 49) if place not in _ITEM_ID_PLACES), ITEM_NUMBERS, strict=True)
+_ITEM_ID_POSITIONS = dict(zip((19, 34, 35, 36, 40, 41, 42), ITEM_IDS, strict=True))
+_ITEM_NUMBER_POSITIONS = dict(
+    zip((position for position in range(2, 49) if position not in _ITEM_ID_POSITIONS), ITEM_NUMBERS, strict=True)
 )
-_ITEM_PLACES = {1: SEARCH_ID, **_ITEM_ID_PLACES, **_ITEM_NUMBER_PLACES, 49: LABEL}
-ITEM_COLUMNS = tuple(_ITEM_PLACES[place] for place in range(1, 50))
+_ITEM_POSITIONS = {1: SEARCH_ID, **_ITEM_ID_POSITIONS, **_ITEM_NUMBER_POSITIONS, 49: LABEL}
+ITEM_COLUMNS = tuple(_ITEM_POSITIONS[position] for position in range(1, 50))
 """The 49 columns of an item file; the last one is 0 (shown), 1 (clicked) or 2 (bought)."""

@@ -58,7 +58,7 @@ PAGES_PER_PIECE = 1024
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Piece:
+class Pages:
     """Consecutive pages with their products.
 
     Attributes:
@@ -75,7 +75,7 @@ class Piece:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Population:
+class AliExpressPopulation:
     """Pages and products, and how labels depend on them.
 
     Attributes:
@@ -105,18 +105,18 @@ class Population:
         firsts = range(0, sizes.size, PAGES_PER_PIECE)
         return [(part, first, sizes[first : first + PAGES_PER_PIECE]) for first in firsts]
 
-    def piece(self, part: int, first: int, sizes: Integers) -> Piece:
+    def piece(self, part: int, first: int, sizes: Integers) -> Pages:
         """Pages ``first``, ``first + 1``, ... of a part, which show so many products each."""
         random = np.random.default_rng([self.seed, part, first])
         row_page = random.permutation(np.repeat(np.arange(sizes.size), sizes))
-        return Piece(
+        return Pages(
             first=first,
             page=_values(random, sizes.size, PAGE_IDS, PAGE_NUMBERS),
             item=_values(random, row_page.size, ITEM_IDS, ITEM_NUMBERS),
             row_page=row_page,
         )
 
-    def components(self, piece: Piece) -> Components:
+    def components(self, piece: Pages) -> Components:
         page = {name: values[piece.row_page] for name, values in piece.page.items()}
         return self._effects.components(TERMS, page | piece.item)
 
@@ -142,7 +142,7 @@ class Population:
         return Effects(seed=self.seed, tasks=2, vocabularies=VOCABULARIES, numbers=numbers, rank=2)
 
 
-def simulate(folder: Path, country: str, population: Population, *, version: int) -> None:
+def simulate(folder: Path, country: str, population: AliExpressPopulation, *, version: int) -> None:
     """Write the four files, the true probabilities beside the labelled ones, and ``simulated.json``.
 
     The result is a function of the population alone; the country is in the names of the files.

@@ -106,7 +106,7 @@ class Census:
     def where(self) -> str:
         return (
             "They are at https://archive.ics.uci.edu/dataset/117 (census.tar.gz, or the two files by themselves), "
-            "packed or unpacked; or set dataset.source=simulated for a made-up stand-in"
+            "packed or unpacked; or set dataset.source=simulated for synthetic data"
         )
 
     def read(self, shard: Shard) -> Iterator[Block]:

@@ -22,7 +22,7 @@ import pyarrow as pa
 from mtlbench.datasets.criteo import fast_reader, reference_reader
 from mtlbench.datasets.criteo.fast_reader import CriteoLines
 from mtlbench.datasets.criteo.reference_reader import CATEGORIES, LONGEST_NUMBER, NUMBERS, BadLineError, CriteoLine
-from mtlbench.datasets.criteo.simulator import Population, simulate
+from mtlbench.datasets.criteo.simulator import CriteoPopulation, simulate
 from mtlbench.ingest.lines import read_blocks
 from mtlbench.ingest.protocol import LINE, ROWS, Block, RawFile, Rejected, Shard
 from mtlbench.schema import Field, Task
@@ -68,7 +68,7 @@ class Criteo:
         return (
             "train.txt is in dac.tar.gz, to be had at https://ailab.criteo.com/ressources or "
             "https://www.kaggle.com/c/criteo-display-ad-challenge; "
-            "or set dataset.source=simulated for a made-up stand-in"
+            "or set dataset.source=simulated for synthetic data"
         )
 
     @property
@@ -102,7 +102,7 @@ class Criteo:
 
     def simulate(self, folder: Path, *, rows: int = 100_000, seed: int = 0, structure: bool = True) -> None:
         """Write a synthetic data set in the publisher's format; see `mtlbench.datasets.criteo.simulator`."""
-        population = Population(rows=rows, seed=seed, structure=structure)
+        population = CriteoPopulation(rows=rows, seed=seed, structure=structure)
         simulate(Path(folder), population, version=self.simulator_version)
 
     def _at_once(self, text: bytes, first: int) -> Block | None:

@@ -64,7 +64,7 @@ MISSING = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Population:
+class CriteoPopulation:
     """The columns of the file, and how clicks depend on them.
 
     Attributes:
@@ -113,7 +113,7 @@ class Population:
         return Effects(seed=self.seed, tasks=1, vocabularies=self.vocabularies, numbers=NUMBERS)
 
 
-def simulate(folder: Path, population: Population, *, version: int) -> None:
+def simulate(folder: Path, population: CriteoPopulation, *, version: int) -> None:
     """Write ``train.txt``, its true probabilities, and ``simulated.json``."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "train.txt"

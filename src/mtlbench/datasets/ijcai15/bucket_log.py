@@ -1,6 +1,6 @@
 """The log, one shard at a time, into files ordered by bucket: a bucket holds all events of some of the users.
 
-Buckets are ranges of a hash of the user, so what is written bucket by bucket stands in the order of that hash,
+Buckets are ranges of a hash of the user, so rows written bucket by bucket are in the order of that hash,
 whatever the number of buckets.
 """
 
@@ -87,8 +87,8 @@ class Scatter:
                 events[name] = columns[name].fill_null(MISSING).to_numpy(zero_copy_only=False)
         events["line"] = columns[LINE].to_numpy()
         user = columns["user_id"].to_numpy()
-        place = np.minimum(np.searchsorted(self.users, user), len(self.users) - 1)
-        events["user"] = np.where(self.users[place] == user, place, MISSING)
+        index = np.minimum(np.searchsorted(self.users, user), len(self.users) - 1)
+        events["user"] = np.where(self.users[index] == user, index, MISSING)
         return events
 
     def _strangers(self, shard: Shard, lines: Integers) -> list[Rejected]:

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from mtlbench.datasets.ijcai15.bucket_log import Scatter, Scattered
 from mtlbench.datasets.ijcai15.layout import LOG, USERS, day_of_year
-from mtlbench.datasets.ijcai15.population import LAST, Population
+from mtlbench.datasets.ijcai15.population import LAST, IJCAI15Population
 from mtlbench.datasets.ijcai15.samples import (
     BEHAVIOUR,
     COUNTS,
@@ -60,7 +60,7 @@ class IJCAI15:
     and brands of any action, weighted by ln(1 + actions), and ln(1 + actions) of each kind. The item's own category,
     seller and brand are those of the pair's first line in the window. `group` is the user, `time` the window, from 0.
 
-    The Double 11 has 19 % of the log's lines and 37 % of its purchases, and stands at its end (the log is said to go
+    The Double 11 has 19 % of the log's lines and 37 % of its purchases, at its end (the log is said to go
     from 511 to 1112). A window that holds it has other label rates than those before, so a split by time that straddles
     it compares two markets; by default the last window ends the day before.
 
@@ -136,7 +136,7 @@ class IJCAI15:
     def where(self) -> str:
         return (
             "https://tianchi.aliyun.com/dataset/42 (log in): unpack 'data_format1 .zip' (with that space in its name); "
-            "or set dataset.source=simulated for a made-up stand-in"
+            "or set dataset.source=simulated for synthetic data"
         )
 
     def arrange(self, sources: Mapping[str, Path], folder: Path, refuse: Refuse, processes: int) -> Rewritten:
@@ -205,7 +205,7 @@ class IJCAI15:
         history: float = 20.0,
     ) -> None:
         """Write a synthetic data set in the publisher's format; see `mtlbench.datasets.ijcai15.simulator`."""
-        population = Population(
+        population = IJCAI15Population(
             rows=rows,
             seed=seed,
             relatedness=relatedness,

@@ -1,4 +1,4 @@
-"""Events of some users, and what is known of these users before a day."""
+"""Event histories of users, and counts of past values before a day."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -19,7 +19,7 @@ class Events:
 
     Attributes:
         columns: `EVENT` ``[N]``.
-        users: ``[U]``, the place of each among all users, in the order of `rank_of`.
+        users: ``[U]``, the index of each among all users, in the order of `rank_of`.
         who: ``[N]``, the position of each event's user in ``users``.
     """
 

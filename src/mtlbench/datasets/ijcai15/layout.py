@@ -23,7 +23,7 @@ Integers = npt.NDArray[np.integer]
 
 @dataclass(frozen=True)
 class Lookup:
-    """One of a few texts, each of which stands for a number, or for nothing."""
+    """A lookup table from a few texts to numbers, or to missing values."""
 
     expected: str
     values: tuple[tuple[str, int | None], ...]
@@ -87,7 +87,7 @@ EVENT = np.dtype(
         ("line", "<u4"),
     ]
 )
-"""A line of the log: the user's place among all users, ids, day of the year, action, and the number of the line."""
+"""A line of the log: the user's index among all users, ids, day of the year, action, and the number of the line."""
 
 
 def day_of_year(month_day: int) -> int | None:

@@ -61,11 +61,11 @@ class Crowd:
     """Some users and the pairs that they meet; U users, R pairs.
 
     Attributes:
-        first: place of the first user among all; the others follow.
+        first: index of the first user among all; the others follow.
         age, gender: ``[U]``, as written, `MISSING` where nothing is: which says as little as 0 and 2.
         eager: ``[U, TASKS]``, how often a user favourites and buys, for one on average, outside the windows.
         who, item, day, window: int64 ``[R]``, user within the crowd, item, day of the year, and window of each pair; no
-            pair stands twice in a window.
+            pair occurs twice in a window.
     """
 
     first: int
@@ -79,7 +79,7 @@ class Crowd:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Population:
+class IJCAI15Population:
     """All users and items.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""A bucket of users: from their events to samples, and to what is known of a user before a window begins."""
+"""From the events of a bucket of users to labelled samples, and to the user features before each window."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ COUNTS = ("past_clicks", "past_carts", "past_purchases", "past_favourites")
 """In the order of `ACTIONS`."""
 LABELS = {"favourite": FAVOURITE, "purchase": PURCHASE}
 WINDOW_BITS = 9
-"""A key of `BEHAVIOUR` is the user's place shifted by so many bits, and the window: there are at most 365."""
+"""A key of `BEHAVIOUR` is the user's index shifted by so many bits, plus the window: there are at most 365."""
 BLOCK_ROWS = 1 << 14
 
 
@@ -94,14 +94,14 @@ class Gather:
         return pa.record_batch(columns | {name: pa.array(label.astype(np.int8)) for name, label in labels.items()})
 
     def _behaviour_rows(self, events: Events, pasts: Mapping[str, Past], who: Integers, window: int) -> pa.RecordBatch:
-        """What is known of some users before a window; nothing in it comes from the window or later."""
+        """Features of some users before a window; no event of the window or later enters them."""
         day = self.windows.start(window)
         moment = np.full(len(who), window, np.int64)
-        place = events.users[who]
+        index = events.users[who]
         among = np.zeros(len(events.users), bool)
         among[who] = True
-        columns = {KEY: pa.array(_behaviour_key(place, moment))}
-        columns |= {"group": pa.array(self.user_ids[place]), "time": pa.array(moment)}
+        columns = {KEY: pa.array(_behaviour_key(index, moment))}
+        columns |= {"group": pa.array(self.user_ids[index]), "time": pa.array(moment)}
         for column, past in pasts.items():
             whose, value, count = past.before(day, among)
             entries = np.bincount(whose, minlength=len(among))[who]
@@ -147,8 +147,8 @@ def _samples(events: Events, window: Integers, sample: Sample) -> tuple[Integers
     return order[begin], labels
 
 
-def _behaviour_key(place: Integers, window: Integers) -> npt.NDArray[np.int64]:
-    return place.astype(np.int64) << WINDOW_BITS | window
+def _behaviour_key(index: Integers, window: Integers) -> npt.NDArray[np.int64]:
+    return index.astype(np.int64) << WINDOW_BITS | window
 
 
 def _write(path: Path, batches: Iterator[pa.RecordBatch]) -> None:

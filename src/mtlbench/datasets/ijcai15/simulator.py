@@ -30,7 +30,7 @@ from mtlbench.datasets.ijcai15.layout import (
     USERS,
     Integers,
 )
-from mtlbench.datasets.ijcai15.population import FIRST, LAST, SHARES, Crowd, Population
+from mtlbench.datasets.ijcai15.population import FIRST, LAST, SHARES, Crowd, IJCAI15Population
 from mtlbench.datasets.ijcai15.windows import OUTSIDE
 from mtlbench.datasets.planted import LabelModel, evenly, fit
 from mtlbench.datasets.simulated_files import text_lines, truth_file, write_mark
@@ -51,7 +51,7 @@ MOST = 0.6
 """Largest chance outside the windows."""
 
 
-def simulate(folder: Path, population: Population, version: int) -> None:
+def simulate(folder: Path, population: IJCAI15Population, version: int) -> None:
     """Write both files, the true probabilities of the log's lines, and ``simulated.json``."""
     population.windows.require(FIRST, LAST)
     model = fitted(population)
@@ -74,7 +74,7 @@ def simulate(folder: Path, population: Population, version: int) -> None:
     write_mark(folder, "ijcai15", version, population)
 
 
-def fitted(population: Population) -> LabelModel:
+def fitted(population: IJCAI15Population) -> LabelModel:
     """Fitted to the first window of all users where they are few, else of crowds spread evenly over them."""
     crowds = (population.crowd(first) for first in evenly(population.crowds))
     return fit(
@@ -87,7 +87,7 @@ def fitted(population: Population) -> LabelModel:
     )
 
 
-def lived(population: Population, model: LabelModel, crowd: Crowd) -> tuple[np.ndarray, Floats]:
+def lived(population: IJCAI15Population, model: LabelModel, crowd: Crowd) -> tuple[np.ndarray, Floats]:
     """All that a crowd did, window after window: `EVENT` ``[N]``; and the true probabilities, ``[N, 2]``."""
     events, chances = (list(part) for part in zip(outside(population, crowd), strict=True))
     for window in range(population.windows.count):
@@ -98,14 +98,14 @@ def lived(population: Population, model: LabelModel, crowd: Crowd) -> tuple[np.n
     return np.concatenate(events), np.concatenate(chances)
 
 
-def outside(population: Population, crowd: Crowd) -> tuple[np.ndarray, Floats]:
+def outside(population: IJCAI15Population, crowd: Crowd) -> tuple[np.ndarray, Floats]:
     """What a crowd did outside the windows; the true probabilities are NaN, since nothing asks for them."""
     who = crowd.who[crowd.window == OUTSIDE]
     events, chance = acted(population, crowd, OUTSIDE, (RATES * crowd.eager[who]).clip(0, MOST))
     return events, np.full_like(chance, np.nan)
 
 
-def acted(population: Population, crowd: Crowd, window: int, chance: Floats) -> tuple[np.ndarray, Floats]:
+def acted(population: IJCAI15Population, crowd: Crowd, window: int, chance: Floats) -> tuple[np.ndarray, Floats]:
     """What comes of a window's pairs, of which these are the chances of a favourite and of a purchase, ``[r, 2]``."""
     random = np.random.default_rng([population.seed, 6, crowd.first, window + 1])
     pairs = np.flatnonzero(crowd.window == window)

@@ -1,4 +1,4 @@
-"""Consecutive windows of days: what a user does in one is to be foretold from what was done before it began."""
+"""Consecutive label windows of days: actions within a window are predicted from all actions before it."""
 
 from dataclasses import dataclass
 

@@ -83,10 +83,10 @@ def parts(folder: Path, stem: str, variant: Variant) -> list[str]:
         number = PART.fullmatch(path.stem[len(begin) :])
         if number is None and path.stem != begin:
             raise RawError(f"{path}: the name is neither {begin}.csv nor {begin}_part<number>.csv; rename or remove it")
-        place = int(number[1]) if number else 0
-        if place in numbers:
-            raise RawError(f"{folder}: {numbers[place]} and {path.name} are the same part of {begin}; remove one")
-        numbers[place] = path.name
+        part = int(number[1]) if number else 0
+        if part in numbers:
+            raise RawError(f"{folder}: {numbers[part]} and {path.name} are the same part of {begin}; remove one")
+        numbers[part] = path.name
     if 0 in numbers and len(numbers) > 1:
         raise RawError(
             f"{folder} holds {numbers[0]} and parts of it ({', '.join(list(numbers.values())[1:])}); their rows would "
@@ -95,7 +95,7 @@ def parts(folder: Path, stem: str, variant: Variant) -> list[str]:
     last = max(PUBLISHED_PARTS.get(variant, {}).get(stem, 1), *numbers, 1)
     if numbers and 0 not in numbers and (absent := sorted(set(range(1, last + 1)) - set(numbers))):
         raise RawError(f"{folder}: {begin} lacks part {', '.join(map(str, absent))} of {last}; all are needed")
-    return [numbers[place] for place in sorted(numbers)]
+    return [numbers[part] for part in sorted(numbers)]
 
 
 def _published(names: list[str], variant: Variant, stem: str) -> int | None:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mtlbench.datasets.unpublished.layout import OFFER, PROFILE
-from mtlbench.datasets.unpublished.simulator import Population, simulate
+from mtlbench.datasets.unpublished.layout import OFFER, PROFILE, Statistics
+from mtlbench.datasets.unpublished.simulator import UnpublishedPopulation, simulate
 from mtlbench.ingest.cells import Id, OneOf
 from mtlbench.ingest.csv import CsvColumn, read_table
 from mtlbench.ingest.protocol import ROWS, Block, RawError, RawFile, Shard
@@ -22,35 +22,19 @@ from mtlbench.schema import Field, Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class Unpublished:
-    """A user and an item per row, three facts about the user, two about the item, and two labels.
+class Unpublished(Statistics):
+    """A user and an item per row, three attributes of the user, two of the item, and two labels.
 
     Departure: papers print how many rows, users and items there are, the tasks and, in part, their rates; not the
     inputs, of which there are seven here (DCRNN's windows on Xiaomi Radio, L = 5 and I = 2, span seven).
 
     Attributes:
-        name: as in ``dataset=<name>``.
         owner: whose data they are.
         paper: that prints the statistics.
-        item: what is shown: name of the field.
-        labels: the two tasks, in order.
-        rates: share of positive rows of each.
-        chained: whether the second label occurs only together with the first.
-        rows, users, items: as printed.
-        ceilings: AUC of the true probabilities of each label; ours, none are printed.
     """
 
-    name: str
     owner: str
     paper: str
-    item: str
-    labels: tuple[str, ...]
-    rates: tuple[float, ...]
-    chained: bool
-    rows: int
-    users: int
-    items: int
-    ceilings: tuple[float, ...] = (0.78, 0.78)
 
     version = 1
     simulator_version = 2
@@ -120,18 +104,7 @@ class Unpublished:
         structure: bool = True,
     ) -> None:
         """Write a synthetic data set; see `mtlbench.datasets.unpublished.simulator`."""
-        population = Population(
-            name=self.name,
-            item=self.item,
-            rates=self.rates,
-            ceilings=self.ceilings,
-            chained=self.chained,
-            published_rows=self.rows,
-            users=self.users,
-            items=self.items,
-            rows=rows,
-            seed=seed,
-            relatedness=relatedness,
-            structure=structure,
+        population = UnpublishedPopulation(
+            published=self, rows=rows, seed=seed, relatedness=relatedness, structure=structure
         )
-        simulate(Path(folder), population, self.labels, version=self.simulator_version, note=self.where)
+        simulate(Path(folder), population, version=self.simulator_version, note=self.where)

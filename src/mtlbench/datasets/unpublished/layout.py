@@ -1,7 +1,35 @@
-"""What is known of the users and the items of data that were never published: fields and how many values each has."""
+"""The fields of unpublished data, and the statistics from which a stand-in is made."""
+
+from dataclasses import dataclass
 
 PROFILE = {"segment": 20, "city": 300, "age": 8}
-"""Of a user."""
+"""Attributes of a user, and how many values each has."""
 
 OFFER = {"category": 20, "owner": 100}
-"""Of an item."""
+"""The same of an item."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statistics:
+    """Statistics of a data set.
+
+    Attributes:
+        name: as in ``dataset=<name>``.
+        item: what is shown: name of the field.
+        labels: the two tasks, in order.
+        rates: share of positive rows of each.
+        ceilings: AUC of the true probabilities of each label, of the second one of chained labels where the first is
+            positive; ours, none are printed.
+        chained: whether the second label occurs only together with the first.
+        rows, users, items: as printed.
+    """
+
+    name: str
+    item: str
+    labels: tuple[str, ...]
+    rates: tuple[float, ...]
+    ceilings: tuple[float, ...] = (0.78, 0.78)
+    chained: bool
+    rows: int
+    users: int
+    items: int

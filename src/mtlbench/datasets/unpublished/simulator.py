@@ -15,7 +15,7 @@ import numpy as np
 from mtlbench.datasets.draws import Integers, Vocabulary, hashed_uniform
 from mtlbench.datasets.planted import Components, Effects, LabelModel, Term, fit
 from mtlbench.datasets.simulated_files import check_settings, text_lines, truth_file, write_mark
-from mtlbench.datasets.unpublished.layout import OFFER, PROFILE
+from mtlbench.datasets.unpublished.layout import OFFER, PROFILE, Statistics
 
 SKEW = 2.0
 """Of the popularity of users and items."""
@@ -29,90 +29,82 @@ CALIBRATION_ROWS = 1 << 18
 
 
 @dataclass(frozen=True, kw_only=True)
-class Population:
+class UnpublishedPopulation:
     """Users and items, as many as so many rows need, and how labels depend on them.
 
     Attributes:
-        name: of the data set.
-        item: name of the item field.
-        rates: share of positive rows of each label.
-        ceilings: AUC of the true probabilities of each label.
-        chained: whether the second label occurs only together with the first.
-        published_rows, users, items: as printed.
+        published: statistics of the data set.
         rows: of the file; users and items become fewer with them, items down to a twentieth.
         seed: of everything.
         relatedness: correlation of the two labels' log-odds, 0 to 1.
         structure: False makes the labels independent of every input, at the same rates.
     """
 
-    name: str
-    item: str
-    rates: tuple[float, ...]
-    ceilings: tuple[float, ...]
-    chained: bool
-    published_rows: int
-    users: int
-    items: int
+    published: Statistics
     rows: int
     seed: int
     relatedness: float
     structure: bool
 
     def __post_init__(self) -> None:
-        check_settings(self.name, self, rows=(1000, self.published_rows), seed=(0, 2**31), relatedness=(0, 1))
+        published = self.published
+        check_settings(published.name, self, rows=(1000, published.rows), seed=(0, 2**31), relatedness=(0, 1))
 
     @cached_property
     def sizes(self) -> dict[str, int]:
         """How many values each field can take, in the order of the file."""
-        share = min(1.0, self.rows / self.published_rows)
-        users, items = max(100, round(self.users * share)), max(200, round(self.items * max(share, 0.05)))
-        return {"user": users, **PROFILE, self.item: items, **OFFER}
+        published = self.published
+        share = min(1.0, self.rows / published.rows)
+        users, items = max(100, round(published.users * share)), max(200, round(published.items * max(share, 0.05)))
+        return {"user": users, **PROFILE, published.item: items, **OFFER}
 
     def inputs(self, first: int, count: int) -> dict[str, Integers]:
         """Inputs of the rows ``first``, ``first + 1``, ... of a piece, by field: int64 ``[R]`` each."""
         random = np.random.default_rng([self.seed, 1, first])
         inputs: dict[str, Integers] = {}
-        for owner, facts in (("user", PROFILE), (self.item, OFFER)):
+        for owner, facts in (("user", PROFILE), (self.published.item, OFFER)):
             number = inputs[owner] = Vocabulary(self.sizes[owner], SKEW).at(random.random(count))
             for name, size in facts.items():
                 inputs[name] = Vocabulary(size).at(hashed_uniform(self.seed, name, number))
         return inputs
 
     def components(self, inputs: Mapping[str, Integers]) -> Components:
-        return self._effects.components(TERMS, {**inputs, "item": inputs[self.item]})
+        return self._effects.components(TERMS, {**inputs, "item": inputs[self.published.item]})
 
     @cached_property
     def labels(self) -> LabelModel:
         """Fitted to the first rows (all, where they are few)."""
-        first, second = self.rates
+        published = self.published
+        first, second = published.rates
         firsts = range(0, min(CALIBRATION_ROWS, self.rows), PIECE_ROWS)
         return fit(
             (self.components(self.inputs(first, min(PIECE_ROWS, self.rows - first))) for first in firsts),
             shares=SHARES,
-            rates=(first, second / first if self.chained else second),
-            ceilings=self.ceilings,
+            rates=(first, second / first if published.chained else second),
+            ceilings=published.ceilings,
             relatedness=self.relatedness,
             structure=self.structure,
-            parents=(None, 0 if self.chained else None),
+            parents=(None, 0 if published.chained else None),
         )
 
     @cached_property
     def _effects(self) -> Effects:
-        sizes = {**PROFILE, **OFFER, "item": self.sizes[self.item]}
+        sizes = {**PROFILE, **OFFER, "item": self.sizes[self.published.item]}
         vocabularies = {name: Vocabulary(sizes[name], SKEW if name == "item" else 1) for name in TERMS["main"].left}
         return Effects(seed=self.seed, tasks=2, vocabularies=vocabularies)
 
 
-def simulate(folder: Path, population: Population, labels: tuple[str, ...], *, version: int, note: str) -> None:
+def simulate(folder: Path, population: UnpublishedPopulation, *, version: int, note: str) -> None:
     """Write the file, its true probabilities (those of the header are NaN), and ``simulated.json``."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{population.name}.csv"
+    published = population.published
+    path = folder / f"{published.name}.csv"
     with path.open("wb") as file, truth_file(path, 2, header=True) as write_truth:
-        file.write(",".join([*population.sizes, *labels]).encode() + b"\n")
+        file.write(",".join([*population.sizes, *published.labels]).encode() + b"\n")
         for first in range(0, population.rows, PIECE_ROWS):
             inputs = population.inputs(first, min(PIECE_ROWS, population.rows - first))
             random = np.random.default_rng([population.seed, 2, first])
             drawn, chances = population.labels.draw(population.components(inputs), random)
             file.write(text_lines([*inputs.values(), *drawn.T.astype(np.int8)]))
             write_truth(chances)
-    write_mark(folder, population.name, version, population, note=note)
+    write_mark(folder, published.name, version, population, note=note)

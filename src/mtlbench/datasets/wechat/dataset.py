@@ -26,7 +26,7 @@ from mtlbench.datasets.wechat.layout import (
     PUBLISHED_FEEDS,
     PUBLISHED_ROWS,
 )
-from mtlbench.datasets.wechat.population import Population
+from mtlbench.datasets.wechat.population import WeChatPopulation
 from mtlbench.datasets.wechat.simulator import simulate
 from mtlbench.ingest.csv import CsvColumn, read_table
 from mtlbench.ingest.protocol import KEY, ROWS, Block, RawFile, Shard
@@ -88,7 +88,7 @@ class WeChat:
     def where(self) -> str:
         return (
             "They were at https://algo.weixin.qq.com/ (wechat_algo_data1, registration), whose download is closed; "
-            "set dataset.source=simulated for a made-up stand-in"
+            "set dataset.source=simulated for synthetic data"
         )
 
     @property
@@ -152,7 +152,7 @@ class WeChat:
         structure: bool = True,
     ) -> None:
         """Write a synthetic data set in the publisher's format; see `mtlbench.datasets.wechat.simulator`."""
-        population = Population(
+        population = WeChatPopulation(
             rows=rows, seed=seed, rates=rates, relatedness=relatedness, drift=drift, structure=structure
         )
         simulate(Path(folder), population, actions=self.actions, version=self.simulator_version)

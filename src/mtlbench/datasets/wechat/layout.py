@@ -55,6 +55,6 @@ FEED_COLUMNS = (
 )
 EMBEDDING_COLUMNS = (
     CsvColumn(name=KEY, source="feedid", cell=Id()),
-    # A space stands behind the last number too.
+    # A space follows the last number too.
     CsvColumn(name=EMBEDDING, source="feed_embedding", cell=ListOf(Number(), " ", EMBEDDING_WIDTH, trailing=True)),
 )

@@ -53,7 +53,7 @@ SHARES = {"user": 0.15, "feed": 0.25, "taste": 0.6}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Piece:
+class Views:
     """Rows of some users, ordered by user and day: int64 ``[R]`` each (users and feeds by number, days from 1)."""
 
     user: Integers
@@ -82,7 +82,7 @@ class Feeds:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Population:
+class WeChatPopulation:
     """As many users and feeds as so many rows need, and how likely actions are; tables of both are its only memory.
 
     Attributes:
@@ -149,15 +149,15 @@ class Population:
         first, second = self._effects.factors["taste"], self._effects.factors["later taste"]
         return np.cos(angle) * first[user] + np.sin(angle) * second[user]
 
-    def piece(self, first: int) -> Piece:
+    def piece(self, first: int) -> Views:
         """The rows of the users ``first``, ``first + 1``, ... of a piece."""
         sizes = self.sizes[first : first + USERS_PER_PIECE]
         user = np.repeat(np.arange(first, first + len(sizes)), sizes)
         random = self._random("piece", first)
         day = random.integers(1, DAYS + 1, len(user))
-        return Piece(user=user, feed=self._shown(user, random), day=day[np.lexsort((day, user))])
+        return Views(user=user, feed=self._shown(user, random), day=day[np.lexsort((day, user))])
 
-    def components(self, piece: Piece) -> Components:
+    def components(self, piece: Views) -> Components:
         feeds = self.feeds
         inputs: dict[str, npt.NDArray[Any]] = {
             "user": piece.user,

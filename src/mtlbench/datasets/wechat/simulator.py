@@ -10,7 +10,7 @@ import numpy as np
 
 from mtlbench.datasets.simulated_files import truth_file, write_mark
 from mtlbench.datasets.wechat.layout import POSITIVES
-from mtlbench.datasets.wechat.population import Population
+from mtlbench.datasets.wechat.population import WeChatPopulation
 from mtlbench.datasets.wechat.writer import (
     ACTION_HEADER,
     EMBEDDING_HEADER,
@@ -21,7 +21,7 @@ from mtlbench.datasets.wechat.writer import (
 )
 
 
-def simulate(folder: Path, population: Population, *, actions: tuple[str, ...], version: int) -> None:
+def simulate(folder: Path, population: WeChatPopulation, *, actions: tuple[str, ...], version: int) -> None:
     """Write the files, the true probabilities of the chosen actions, and ``simulated.json``.
 
     The mean probabilities are the rates, exactly up to 1.4 million rows, nearly beyond; labels add the noise of their

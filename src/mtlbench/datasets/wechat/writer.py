@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from mtlbench.datasets.simulated_files import text_lines
 from mtlbench.datasets.wechat.layout import EMBEDDING_WIDTH
-from mtlbench.datasets.wechat.population import PUBLISHED_FEEDS, SINGERS, SONGS, TOPICS, Piece, Population
+from mtlbench.datasets.wechat.population import PUBLISHED_FEEDS, SINGERS, SONGS, TOPICS, Views, WeChatPopulation
 
 ACTION_HEADER = "userid,feedid,date_,device,read_comment,comment,like,play,stay,click_avatar,forward,follow,favorite"
 FEED_HEADER = (
@@ -24,7 +24,7 @@ FEEDS_AT_ONCE = 256
 WORDS, CHARACTERS = 146_500, 33_400
 
 
-def action_lines(population: Population, piece: Piece, labels: dict[str, npt.NDArray[np.bool_]]) -> bytes:
+def action_lines(population: WeChatPopulation, piece: Views, labels: dict[str, npt.NDArray[np.bool_]]) -> bytes:
     """Lines of user_action.csv."""
     random = np.random.default_rng([population.seed, int(piece.user[0]), 1])
     acted = np.any(list(labels.values()), axis=0)
@@ -43,7 +43,7 @@ def action_lines(population: Population, piece: Piece, labels: dict[str, npt.NDA
     return text_lines(columns[name] for name in ACTION_HEADER.split(","))
 
 
-def feed_lines(population: Population) -> Iterator[str]:
+def feed_lines(population: WeChatPopulation) -> Iterator[str]:
     """Lines of feed_info.csv, in no particular order of popularity."""
     feeds = population.feeds
     random = np.random.default_rng([population.seed, 2])
@@ -71,7 +71,7 @@ def feed_lines(population: Population) -> Iterator[str]:
         yield ",".join(str(cells[name]) for name in FEED_HEADER.split(",")) + "\n"
 
 
-def embedding_lines(population: Population) -> Iterator[str]:
+def embedding_lines(population: WeChatPopulation) -> Iterator[str]:
     """Lines of feed_embeddings.csv: eight decimals, and a space behind the last number too."""
     form = "%d," + "%.8f " * EMBEDDING_WIDTH + "\n"
     count = len(population.feeds.author)
