@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from mtlbench.cli.compose import compose
 from mtlbench.data.split import SplitInput, at_random
@@ -155,6 +156,18 @@ class TestBoth:
 
 def at_random_numbers(rows: int) -> np.ndarray:
     return at_random(SplitInput(test=np.zeros(rows, bool), pointers={}, keys={}), valid=0.1, test=0.1, seed=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_configurations_of_older_runs_name_the_former_class(name: str, tmp_path: Path) -> None:
+    """Without ceilings, which older configurations do not have; the folder is one that a user kept."""
+    configured(name).simulate(tmp_path / "raw", rows=1000)
+    dataset = compose([f"dataset={name}", "dataset.source=real", f"dataset.raw={tmp_path / 'raw'}"]).dataset
+    OmegaConf.set_struct(dataset, False)
+    dataset.reader._target_ = "mtlbench.datasets.private.Private"
+    del dataset.reader.ceilings
+    data = locate(dataset, tmp_path)
+    assert (type(data.reader), data.origin) == (Unpublished, "simulated")
 
 
 def test_labels_may_be_chained() -> None:
