@@ -20,7 +20,7 @@ from mtlbench.data.store import SPLITS, Store
 from mtlbench.datasets.criteo import fast_reader, simulator
 from mtlbench.datasets.criteo.dataset import Criteo, squared_log_bucket
 from mtlbench.datasets.criteo.reference_reader import CATEGORIES, COLUMNS, NUMBERS
-from mtlbench.datasets.criteo.simulator import MISSING, RATE, CriteoPopulation, hashed
+from mtlbench.datasets.criteo.simulator import MISSING, RATE, CriteoPopulation, category_hash
 from mtlbench.experiment.data import locate, stored
 from mtlbench.ingest import lines as text_lines
 from mtlbench.ingest.manifest import Provenance
@@ -519,8 +519,8 @@ class TestTheSimulator:
 
     def test_hashes_of_a_column_are_distinct_and_columns_do_not_share_them(self) -> None:
         numbers = pa.array(np.arange(500_000))
-        assert len(hashed("C3", numbers).unique()) == len(numbers)
-        one, other = (set(hashed(column, numbers[:1000]).to_pylist()) for column in ("C3", "C4"))
+        assert len(category_hash("C3", numbers).unique()) == len(numbers)
+        one, other = (set(category_hash(column, numbers[:1000]).to_pylist()) for column in ("C3", "C4"))
         assert len(one & other) < 5
 
     def test_vocabularies_grow_with_the_rows(self) -> None:

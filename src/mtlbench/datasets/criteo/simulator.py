@@ -122,13 +122,13 @@ def simulate(folder: Path, population: CriteoPopulation, *, version: int) -> Non
             chunk = population.chunk(number, min(CHUNK, population.rows - first))
             random = np.random.default_rng([population.seed, number, 2])
             clicks, chances = population.labels.draw(population.components(chunk), random)
-            chunk |= {name: hashed(name, chunk[name]) for name in CATEGORIES}
+            chunk |= {name: category_hash(name, chunk[name]) for name in CATEGORIES}
             file.write(text_lines([clicks[:, 0].astype(np.int8), *chunk.values()], "\t"))
             write_truth(chances)
     write_mark(folder, "criteo", version, population)
 
 
-def hashed(column: str, numbers: pa.Array) -> pa.Array:
+def category_hash(column: str, numbers: pa.Array) -> pa.Array:
     """The 32-bit hashes of categories as eight digits; no two categories of a column share one."""
     start = 0x85EBCA6B * (CATEGORIES.index(column) + 1) % 2**32
     mixed = numbers.fill_null(0).to_numpy().astype(np.uint32) * np.uint32(0x9E3779B1) + np.uint32(start)
