@@ -1,5 +1,6 @@
 """An exported model: the run's own numbers from the reader's own values, wherever it is opened."""
 
+import errno
 import json
 import os
 import shutil
@@ -239,6 +240,19 @@ def _artifacts_alone(run, run_folder, inputs, scoring, _example, path):  # witho
     shutil.copy(run_folder / "config.yaml", artifacts)
     inputs.save(artifacts)
     save_scoring(scoring, {}, artifacts)
+
+
+def test_a_full_disk_under_mlflows_own_copies_is_an_error_that_names_it(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: object, **__: object) -> None:
+        raise shutil.Error([("a", "b", "[Errno 28] No space left on device: 'b'")])
+
+    monkeypatch.setattr("mlflow.utils.model_utils._copy_file_or_tree", full)
+    with pytest.raises(OSError, match=r"could not write the exported model .*No space left on device") as caught:
+        export_run(run_folder, tmp_path / "a", onnx=False)
+    assert caught.value.errno == errno.ENOSPC
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_cannot_be_exported_says_why(

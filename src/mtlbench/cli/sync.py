@@ -1,5 +1,6 @@
 """``mtlbench sync``: send runs to MLflow that have not reached it."""
 
+import sys
 from pathlib import Path
 
 import click
@@ -33,5 +34,5 @@ def command(overrides: list[str]) -> int:
     report = sync(runs, tracking_uri(config.run.tracker.uri, runs), config.run.tracker.experiment)
     print(f"{len(report.sent)} runs sent, {len(report.up_to_date)} were up to date, {len(report.failed)} failed")
     for name, reason in report.failed.items():
-        print(f"  {name}: {reason}")
+        print(f"  {name}: {reason}", file=sys.stderr)
     return 1 if report.failed else 0

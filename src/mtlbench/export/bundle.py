@@ -1,5 +1,6 @@
 """Exports a finished run: an MLflow model, an ONNX graph, and example rows."""
 
+import errno
 import os
 import re
 import warnings
@@ -167,16 +168,29 @@ def _write_model(
         (artifacts / CONFIG).write_text(config, encoding="utf-8")
         inputs.save(artifacts)
         save_scoring(scoring, asdict(run.facts), artifacts)
-        mlflow.pyfunc.save_model(
-            path,
-            python_model=str(Path(__file__).with_name(SERVED)),
-            artifacts={"model": str(artifacts)},
-            code_paths=[str(Path(mtlbench.__file__).parent)],
-            signature=_signature(inputs),
-            input_example=_frame(example.slice(0, EXAMPLE_REQUEST)),
-            pip_requirements=requirements(),
-            metadata=_about(run),
-        )
+        from mlflow.exceptions import MlflowException
+
+        try:
+            mlflow.pyfunc.save_model(
+                path,
+                python_model=str(Path(__file__).with_name(SERVED)),
+                artifacts={"model": str(artifacts)},
+                code_paths=[str(Path(mtlbench.__file__).parent)],
+                signature=_signature(inputs),
+                input_example=_frame(example.slice(0, EXAMPLE_REQUEST)),
+                pip_requirements=requirements(),
+                metadata=_about(run),
+            )
+        except MlflowException as error:
+            if not isinstance(error.__cause__, OSError):
+                raise
+            # MLflow copies with shutil, whose error lists every file and has no number of its own.
+            problem = " ".join(str(error.__cause__).split())[:200]
+            raise OSError(
+                error.__cause__.errno or errno.ENOSPC,
+                f"could not write the exported model ({problem}). Free some space and run the same command again",
+                str(path),
+            ) from error
         _forget_places(path)
 
 
