@@ -33,7 +33,7 @@ from mtlbench.datasets.aliccp.layout import USUAL
 from mtlbench.ingest.workers import cores
 
 if TYPE_CHECKING:
-    from mtlbench.experiment.data import Data
+    from mtlbench.experiment.data import DataSource
 
 MB = 2**20
 
@@ -58,7 +58,7 @@ class Measured:
     features: int
 
 
-def prepare_once(data: "Data", scratch: Path) -> None:
+def prepare_once(data: "DataSource", scratch: Path) -> None:
     """Everything that `mtlbench prepare` does once the raw files are there."""
     from mtlbench.experiment.build import build
     from mtlbench.ingest.manifest import Provenance
@@ -89,7 +89,7 @@ def features(manifest: dict) -> int:
     return total
 
 
-def python_loop(data: "Data", scratch: Path) -> None:
+def python_loop(data: "DataSource", scratch: Path) -> None:
     """What public preprocessing scripts do, without their cut-off and encoding: parse, join, write one wide line."""
     for part in ("train", "test"):
         common: dict[str, dict[str, str]] = {}
@@ -152,20 +152,20 @@ def look(process: psutil.Process, busy: dict[int, float]) -> int:
     return getattr(memory, "pss", memory.rss)
 
 
-def located(name: str, raw: Path) -> "Data":
+def located(name: str, raw: Path) -> "DataSource":
     from mtlbench.cli.compose import compose
-    from mtlbench.experiment.data import locate
+    from mtlbench.experiment.data import resolve_data
 
-    return locate(compose([f"dataset={name}", f"dataset.raw={raw}"]).dataset, raw.parent)
+    return resolve_data(compose([f"dataset={name}", f"dataset.raw={raw}"]).dataset, raw.parent)
 
 
 def simulated(folder: Path, name: str, rows: int) -> Path:
     """Raw files of so many rows, written first if they are not there."""
     from mtlbench.cli.compose import compose
-    from mtlbench.experiment.data import locate, simulate
+    from mtlbench.experiment.data import resolve_data, simulate
 
     config = compose([f"dataset={name}", "dataset.source=simulated", f"dataset.simulator.rows={rows}"])
-    reader = locate(config.dataset, folder).reader
+    reader = resolve_data(config.dataset, folder).reader
     raw = folder / f"{name}-{rows}-v{reader.simulator_version}"  # pyright: ignore[reportAttributeAccessIssue]
     if not raw.exists():
         print(f"simulating {rows:,} rows of {name} in {raw}", flush=True)
@@ -176,7 +176,7 @@ def simulated(folder: Path, name: str, rows: int) -> Path:
     return raw
 
 
-def lines(data: "Data") -> int:
+def lines(data: "DataSource") -> int:
     """Lines of the raw files that hold rows."""
     paths = [file.find(data.raw) for file in data.reader.files if file.table == ROWS]
     return sum(count_lines(path) for path in paths if path is not None)

@@ -62,8 +62,8 @@ class Mutant:
 
     def source(self) -> str:
         """The mutated source."""
-        from cosmic_ray.mutating import mutate_code  # needed by this script's environment alone
-        from cosmic_ray.plugins import get_operator
+        from cosmic_ray.mutating import mutate_code  # pyright: ignore[reportMissingImports]
+        from cosmic_ray.plugins import get_operator  # pyright: ignore[reportMissingImports]
 
         mutated = mutate_code(
             path_of(self.module).read_text(encoding="utf-8"), get_operator(self.operator)(), self.occurrence
@@ -85,8 +85,8 @@ def path_of(module: str) -> Path:
 
 def all_mutants(module: str) -> Iterator[Mutant]:
     """Every mutant of a module outside of its type annotations."""
-    from cosmic_ray.ast import ast_nodes, get_ast
-    from cosmic_ray.plugins import get_operator, operator_names
+    from cosmic_ray.ast import ast_nodes, get_ast  # pyright: ignore[reportMissingImports]
+    from cosmic_ray.plugins import get_operator, operator_names  # pyright: ignore[reportMissingImports]
 
     source = path_of(module).read_text(encoding="utf-8")
     hints = list(_annotations(ast.parse(source)))

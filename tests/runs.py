@@ -6,10 +6,10 @@ from pathlib import Path
 import yaml
 
 from mtlbench.result import Parameters, Result
-from mtlbench.tracking.folder import CONFIG, Facts, begin, write_result, write_status
+from mtlbench.tracking.folder import CONFIG, RunInfo, begin, write_result, write_status
 from mtlbench.tracking.journal import Journal
 
-FACTS = Facts(identity="", model="mmoe", dataset="census", seed=0, data="d", origin="simulated", commit="c")
+FACTS = RunInfo(identity="", model="mmoe", dataset="census", seed=0, data="d", origin="simulated", commit="c")
 
 
 RESULT = Result(

@@ -15,7 +15,7 @@ from mtlbench.cli.compose import compose
 from mtlbench.cli.store import store_text
 from mtlbench.data.store import SPLITS, Store
 from mtlbench.experiment.build import build
-from mtlbench.experiment.data import Data, locate, simulated, stored
+from mtlbench.experiment.data import DataSource, open_or_prepare, resolve_data, simulated
 from mtlbench.ingest.manifest import accounts
 from mtlbench.ingest.protocol import RawError
 
@@ -51,14 +51,14 @@ def composed(name: str, folder: Path, *overrides: str) -> DictConfig:
 
 
 @pytest.fixture(scope="module", params=SIMULATED)
-def data(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Data:
+def data(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> DataSource:
     folder = tmp_path_factory.mktemp(request.param)
-    return locate(composed(request.param, folder, "dataset.source=simulated"), folder)
+    return resolve_data(composed(request.param, folder, "dataset.source=simulated"), folder)
 
 
 @pytest.fixture(scope="module")
-def store(data: Data) -> Store:
-    return stored(data)
+def store(data: DataSource) -> Store:
+    return open_or_prepare(data)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -95,11 +95,11 @@ def test_a_reader_says_where_its_files_come_from(name: str, tmp_path: Path) -> N
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(RawError) as refused:
-        locate(composed(name, tmp_path, "dataset.source=real", f"dataset.raw={empty}"), tmp_path)
+        resolve_data(composed(name, tmp_path, "dataset.source=real", f"dataset.raw={empty}"), tmp_path)
     assert reader.where in str(refused.value)
 
 
-def test_simulated_files_become_a_store_that_says_so(data: Data, store: Store) -> None:
+def test_simulated_files_become_a_store_that_says_so(data: DataSource, store: Store) -> None:
     assert store.origin == "simulated"
     assert [task.name for task in store.schema.tasks] == [task.name for task in data.reader.tasks] or data.config.get(
         "relabel"
@@ -135,11 +135,11 @@ def test_every_id_stands_in_the_range_of_its_field(store: Store) -> None:
             assert (inside | ((ids == 0) if field.width > 1 else False)).all()
 
 
-def test_the_same_knobs_write_the_same_bytes_and_another_seed_others(data: Data, tmp_path: Path) -> None:
+def test_the_same_knobs_write_the_same_bytes_and_another_seed_others(data: DataSource, tmp_path: Path) -> None:
     first = simulated(data)
     again = composed(data.config.name, tmp_path, "dataset.source=simulated")
     other = composed(data.config.name, tmp_path, "dataset.source=simulated", "dataset.simulator.seed=7")
-    same, different = (simulated(locate(dataset, tmp_path)) for dataset in (again, other))
+    same, different = (simulated(resolve_data(dataset, tmp_path)) for dataset in (again, other))
     assert same != different
     names = sorted(path.relative_to(first) for path in first.rglob("*") if path.is_file())
     assert names

@@ -21,7 +21,7 @@ from mtlbench.datasets.criteo import fast_reader, simulator
 from mtlbench.datasets.criteo.dataset import Criteo, squared_log_bucket
 from mtlbench.datasets.criteo.reference_reader import CATEGORIES, COLUMNS, NUMBERS
 from mtlbench.datasets.criteo.simulator import MISSING, RATE, CriteoPopulation, category_hash
-from mtlbench.experiment.data import locate, stored
+from mtlbench.experiment.data import open_or_prepare, resolve_data
 from mtlbench.ingest import lines as text_lines
 from mtlbench.ingest.manifest import Provenance
 from mtlbench.ingest.parse import cut_file
@@ -442,7 +442,7 @@ class TestTheConfiguration:
     SMALL = ("dataset=criteo", "dataset.source=simulated", "dataset.simulator.rows=3000")
 
     def store(self, folder: Path, *more: str) -> Store:
-        return stored(locate(compose([*self.SMALL, *more]).dataset, folder))
+        return open_or_prepare(resolve_data(compose([*self.SMALL, *more]).dataset, folder))
 
     def test_either_split_rule_is_chosen_by_name_and_the_manifest_says_which(self, tmp_path: Path) -> None:
         chance, folds = self.store(tmp_path), self.store(tmp_path, "dataset.split_rule=x4")
@@ -462,8 +462,8 @@ class TestTheConfiguration:
         )
 
     def test_stratified_folds_are_those_of_the_label(self, tmp_path: Path) -> None:
-        data = locate(compose([*self.SMALL, "dataset.split_rule=x4"]).dataset, tmp_path)
-        store = stored(data)
+        data = resolve_data(compose([*self.SMALL, "dataset.split_rule=x4"]).dataset, tmp_path)
+        store = open_or_prepare(data)
         clicks = np.array([row[1] for row in reference((data.raw / "train.txt").read_bytes())[0]], np.int8)
         candidates = SplitInput(
             test=np.zeros(len(clicks), bool), pointers={}, keys={}, columns={"click": lambda: clicks}

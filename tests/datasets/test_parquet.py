@@ -26,7 +26,7 @@ from mtlbench.data.split import at_random, by_group, by_time, halve_test
 from mtlbench.data.store import SPLITS, Store, open_store
 from mtlbench.datasets.parquet import dataset as module
 from mtlbench.datasets.parquet.dataset import ParquetFolder
-from mtlbench.experiment.data import locate
+from mtlbench.experiment.data import resolve_data
 from mtlbench.ingest.parse import cut_file
 from mtlbench.ingest.prepare import Provenance, prepare
 from mtlbench.ingest.protocol import LINE, ROWS, Block, RawError
@@ -552,7 +552,7 @@ class TestIdentity:
     def located(self, folder: Path, schema: Path | dict[str, Any], data: Path):
         config = compose(["dataset=parquet", f"dataset.raw={folder}", "dataset.split_rule=by_time"])
         config.dataset.schema = str(schema) if isinstance(schema, Path) else schema
-        return locate(config.dataset, data), config
+        return resolve_data(config.dataset, data), config
 
     def test_it_does_not_depend_on_where_files_and_schema_lie(self, tmp_path: Path) -> None:
         schema = tmp_path / "schema.yaml"

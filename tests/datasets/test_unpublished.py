@@ -17,7 +17,7 @@ from mtlbench.datasets.unpublished import dataset as unpublished
 from mtlbench.datasets.unpublished.dataset import Unpublished
 from mtlbench.datasets.unpublished.simulator import UnpublishedPopulation
 from mtlbench.experiment.build import build
-from mtlbench.experiment.data import locate
+from mtlbench.experiment.data import resolve_data
 from mtlbench.experiment.run import train
 from mtlbench.ingest.parse import cut_file
 from mtlbench.ingest.prepare import Provenance, prepare
@@ -64,7 +64,7 @@ class TestBoth:
     def test_real_is_refused(self, name: str, tmp_path: Path) -> None:
         config = compose([f"dataset={name}", "dataset.source=real"]).dataset
         with pytest.raises(RawError, match=r"Private data of .*, never published: simulated to the printed statistics"):
-            locate(config, tmp_path)
+            resolve_data(config, tmp_path)
 
     def test_a_file_that_no_simulator_wrote_is_refused(self, name: str, tmp_path: Path) -> None:
         dataset = configured(name)
@@ -166,7 +166,7 @@ def test_configurations_of_older_runs_name_the_former_class(name: str, tmp_path:
     OmegaConf.set_struct(dataset, False)
     dataset.reader._target_ = "mtlbench.datasets.private.Private"
     del dataset.reader.ceilings
-    data = locate(dataset, tmp_path)
+    data = resolve_data(dataset, tmp_path)
     assert (type(data.reader), data.origin) == (Unpublished, "simulated")
 
 

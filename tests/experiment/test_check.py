@@ -6,7 +6,7 @@ import pytest
 
 from mtlbench.cli.compose import compose
 from mtlbench.experiment.check import check_config
-from mtlbench.experiment.data import locate
+from mtlbench.experiment.data import resolve_data
 from mtlbench.experiment.errors import ConfigError
 
 RULES = r"'criteo(_r)?' has no such rule; there are: random_811, x4$"
@@ -36,7 +36,7 @@ def test_what_there_is_is_named(overrides: list[str], message: str):
         check_config(config)
     if "split" in overrides[-1]:  # other commands do not check a whole configuration, but know the data
         with pytest.raises(ConfigError, match=message):
-            locate(config.dataset, Path("nowhere"))
+            resolve_data(config.dataset, Path("nowhere"))
 
 
 @pytest.mark.parametrize("overrides", [["balancing=fixed", "profile=mpa"], ["dataset=criteo", "dataset.split_rule=x4"]])

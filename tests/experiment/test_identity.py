@@ -7,8 +7,8 @@ import pytest
 from omegaconf import DictConfig
 
 from mtlbench.cli.compose import compose
-from mtlbench.experiment.build import build, check, fill
-from mtlbench.experiment.data import SimulatedDataWarning, locate, simulated
+from mtlbench.experiment.build import build, call_checked, check_node
+from mtlbench.experiment.data import SimulatedDataWarning, resolve_data, simulated
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.identity import run_identity
 from mtlbench.ingest.protocol import RawError
@@ -19,11 +19,11 @@ BASE = ["model=mmoe", "dataset=census", "dataset.source=simulated", "dataset.sim
 
 def identity(*overrides: str, folder: Path = Path("nowhere")) -> str:
     config = compose([*BASE, *overrides])
-    return run_identity(config, locate(config.dataset, folder))
+    return run_identity(config, resolve_data(config.dataset, folder))
 
 
 def data(*overrides: str, folder: Path = Path("nowhere")) -> str:
-    return locate(compose([*BASE, *overrides]).dataset, folder).fingerprint
+    return resolve_data(compose([*BASE, *overrides]).dataset, folder).fingerprint
 
 
 @pytest.mark.parametrize(
@@ -63,12 +63,12 @@ def test_a_run_that_is_watched_is_another_for_what_its_journal_holds():
     assert identity("trainer.diagnostics=true") != identity("trainer.diagnostics=false") == identity()
     config = compose(BASE)
     del config.trainer.diagnostics  # as in the folders of older runs
-    assert run_identity(config, locate(config.dataset, Path("nowhere"))) == identity()
+    assert run_identity(config, resolve_data(config.dataset, Path("nowhere"))) == identity()
 
 
 def raw_folder(tmp_path: Path, seed: int = 0) -> Path:
     config = compose([*BASE, f"dataset.simulator.seed={seed}"])
-    return simulated(locate(config.dataset, tmp_path / f"work{seed}"))
+    return simulated(resolve_data(config.dataset, tmp_path / f"work{seed}"))
 
 
 def named(folder: Path, *more: str) -> DictConfig:
@@ -77,53 +77,53 @@ def named(folder: Path, *more: str) -> DictConfig:
 
 def test_real_files_are_known_by_their_content_not_their_place(tmp_path: Path):
     first, second, other = raw_folder(tmp_path, 0), tmp_path / "moved", raw_folder(tmp_path, 1)
-    here = locate(named(first), tmp_path).fingerprint
+    here = resolve_data(named(first), tmp_path).fingerprint
     first.rename(second)
-    assert locate(named(second), tmp_path).fingerprint == here
-    assert locate(named(other), tmp_path).fingerprint != here
-    assert locate(named(second, "dataset.simulator.rows=999"), tmp_path).fingerprint == here
+    assert resolve_data(named(second), tmp_path).fingerprint == here
+    assert resolve_data(named(other), tmp_path).fingerprint != here
+    assert resolve_data(named(second, "dataset.simulator.rows=999"), tmp_path).fingerprint == here
 
 
 def test_a_folder_of_simulated_files_is_simulated_wherever_it_stands(tmp_path: Path):
     folder = raw_folder(tmp_path)
-    assert locate(named(folder), tmp_path).origin == "simulated"
+    assert resolve_data(named(folder), tmp_path).origin == "simulated"
     (folder / "simulated.json").unlink()
-    assert locate(named(folder), tmp_path).origin == "real"
+    assert resolve_data(named(folder), tmp_path).origin == "real"
 
 
 def test_auto_takes_real_files_where_they_are_and_otherwise_warns(tmp_path: Path):
     auto = compose(["dataset=census"]).dataset
     with pytest.warns(SimulatedDataWarning, match="SIMULATED DATA: no raw files of 'census'"):
-        assert locate(auto, tmp_path).origin == "simulated"
+        assert resolve_data(auto, tmp_path).origin == "simulated"
     folder = raw_folder(tmp_path)
     (folder / "simulated.json").unlink()
     (tmp_path / "raw").mkdir()
     folder.rename(tmp_path / "raw" / "census")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert locate(auto, tmp_path).origin == "real"
+        assert resolve_data(auto, tmp_path).origin == "real"
 
 
 def test_some_files_are_not_no_files(tmp_path: Path):
     (tmp_path / "raw" / "census").mkdir(parents=True)
     (tmp_path / "raw" / "census" / "census-income.data.gz").write_bytes(b"x")
     with pytest.raises(RawError, match=r"missing or empty in .*raw/census: census-income\.test"):
-        locate(compose(["dataset=census"]).dataset, tmp_path)
+        resolve_data(compose(["dataset=census"]).dataset, tmp_path)
 
 
 @pytest.mark.parametrize("source", ["auto", "real"])
 def test_a_named_folder_without_the_files_is_an_error_under_auto_too(tmp_path: Path, source: str):
     with pytest.raises(RawError, match=r"missing or empty in .*: census-income\.data"):
-        locate(named(tmp_path, f"dataset.source={source}"), tmp_path)
+        resolve_data(named(tmp_path, f"dataset.source={source}"), tmp_path)
 
 
 def test_a_named_folder_and_simulated_contradict_each_other(tmp_path: Path):
     with pytest.raises(ConfigError, match="contradict each other"):
-        locate(named(tmp_path, "dataset.source=simulated"), tmp_path)
+        resolve_data(named(tmp_path, "dataset.source=simulated"), tmp_path)
 
 
 def test_an_interrupted_simulation_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    located = locate(compose(BASE).dataset, tmp_path)
+    located = resolve_data(compose(BASE).dataset, tmp_path)
 
     def torn(self: object, folder: str, rows: int, seed: int, relatedness: float, structure: bool) -> None:
         (Path(folder) / "census-income.data").write_text("half")
@@ -137,10 +137,10 @@ def test_an_interrupted_simulation_leaves_nothing(tmp_path: Path, monkeypatch: p
 
 def test_values_are_checked_against_signatures_without_building_anything():
     model = compose(["model=mmoe"]).model
-    check(model, "model", given={"schema"})
+    check_node(model, "model", given={"schema"})
     model.experts = "many"
     with pytest.raises(ConfigError, match=r"model\.experts: 'many' is not of type int"):
-        check(model, "model", given={"schema"})
+        check_node(model, "model", given={"schema"})
     model.experts, model.expert_layers = 3, [8, "x"]
     with pytest.raises(ConfigError, match=r"model\.expert_layers: \[8, 'x'\] is not of type"):
         build(model, "model")
@@ -148,10 +148,10 @@ def test_values_are_checked_against_signatures_without_building_anything():
 
 def test_a_settings_value_of_the_wrong_type_or_name_is_refused():
     values = dict(compose([]).trainer)
-    assert fill(Settings, values, "trainer").batch_size == values["batch_size"]
+    assert call_checked(Settings, values, "trainer").batch_size == values["batch_size"]
     with pytest.raises(ConfigError, match=r"trainer\.epoch: Settings has no such argument; did you mean 'epochs'\?"):
-        fill(Settings, {**values, "epoch": 1}, "trainer")
+        call_checked(Settings, {**values, "epoch": 1}, "trainer")
     with pytest.raises(ConfigError, match="trainer: Settings needs select"):
-        fill(Settings, {key: value for key, value in values.items() if key != "select"}, "trainer")
+        call_checked(Settings, {key: value for key, value in values.items() if key != "select"}, "trainer")
     with pytest.raises(ConfigError, match=r"trainer\.clip: True is not of type float \| None"):
-        fill(Settings, {**values, "clip": True}, "trainer")
+        call_checked(Settings, {**values, "clip": True}, "trainer")

@@ -6,7 +6,7 @@ import pytest
 
 from mtlbench.experiment.allowed import ALLOW
 from mtlbench.experiment.errors import ConfigError
-from mtlbench.experiment.targets import imported
+from mtlbench.experiment.targets import import_object
 
 REFUSED = [
     ("model", "os.system", "outside of"),
@@ -44,7 +44,7 @@ REFUSED = [
 @pytest.mark.parametrize(("where", "name", "reason"), REFUSED)
 def test_what_is_refused(where: str, name: object, reason: str):
     with pytest.raises(ConfigError, match=reason):
-        imported(name, where)
+        import_object(name, where)
 
 
 @pytest.mark.parametrize(
@@ -63,12 +63,12 @@ def test_what_is_refused(where: str, name: object, reason: str):
     ],
 )
 def test_what_is_allowed(where: str, name: str):
-    assert imported(name, where).__name__ == name.rpartition(".")[2]
+    assert import_object(name, where).__name__ == name.rpartition(".")[2]
 
 
 def test_a_weighting_of_torchjd():
     pytest.importorskip("torchjd", reason="the extra `balancing` is not installed")
-    assert imported("torchjd.aggregation.UPGradWeighting", "balancing.weighting").__name__ == "UPGradWeighting"
+    assert import_object("torchjd.aggregation.UPGradWeighting", "balancing.weighting").__name__ == "UPGradWeighting"
 
 
 def test_a_module_that_is_not_allowed_is_not_even_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -76,4 +76,4 @@ def test_a_module_that_is_not_allowed_is_not_even_imported(tmp_path: Path, monke
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv(ALLOW, "toy")
     with pytest.raises(ConfigError, match=r"add run\.allow=\[toy,evil_on_import\] to the command"):
-        imported("evil_on_import.Model", "model")
+        import_object("evil_on_import.Model", "model")

@@ -497,7 +497,7 @@ def too_many(candidates: SplitInput) -> np.ndarray:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"split": all_test}, "split 'train' has no rows"),
+        ({"split": all_test}, "split 'train' is empty"),
         ({"split": too_many}, r"too_many.*must give int8 of 0, 1, 2"),
         ({"split": partial(by_key, table="items", fraction=0.1, seed=0)}, "no dimension table 'items'; allowed: users"),
         (
@@ -510,9 +510,9 @@ def too_many(candidates: SplitInput) -> np.ndarray:
         ),
         (
             {"split": partial(by_key, table="users", fraction=1e-9, seed=0)},
-            r"split 'valid' has no rows: .*by_key gave it none of 600\. Change .*dataset\.split\.fraction=1e-09",
+            r"split 'valid' is empty: .*by_key assigned it 0 of 600 rows\. Change .*dataset\.split\.fraction=1e-09",
         ),
-        ({"split": none_test}, "split 'test' has no rows: .*Change dataset.split, or prepare more rows"),
+        ({"split": none_test}, "split 'test' is empty: .*Change dataset.split, or prepare more rows"),
         ({"min_count": 0}, "dataset.min_count is 0; allowed: 1 or more"),
         ({"on_error": "ignore"}, "on_error is 'ignore'; allowed: 'fail', 'quarantine'"),
     ],

@@ -16,7 +16,7 @@ from mtlbench.data import matrices
 from mtlbench.data.loader import Rows
 from mtlbench.data.split import TEST, SplitInput, at_random
 from mtlbench.data.store import SPLITS, Store, StoreError, open_store
-from mtlbench.experiment.data import Data, locate, stored
+from mtlbench.experiment.data import DataSource, open_or_prepare, resolve_data
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.relabel import network
 from mtlbench.relabel.calibration import Calibration, calibrate, related, unrelated
@@ -119,8 +119,8 @@ class TestCalibration:
             ConfidenceLabels(**{"relation": "related", key: value})  # pyright: ignore[reportArgumentType]
 
 
-def data_of(name: str, folder: Path, *more: str) -> Data:
-    return locate(composed(name, *more), folder)
+def data_of(name: str, folder: Path, *more: str) -> DataSource:
+    return resolve_data(composed(name, *more), folder)
 
 
 def composed(name: str, *more: str) -> DictConfig:
@@ -136,12 +136,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def stores(folder: Path) -> dict[str, Store]:
-    return {name: stored(data_of(name, folder)) for name in ("criteo_r", "criteo_ur")}
+    return {name: open_or_prepare(data_of(name, folder)) for name in ("criteo_r", "criteo_ur")}
 
 
 @pytest.fixture(scope="module")
 def base(folder: Path) -> Store:
-    return stored(data_of("criteo", folder))
+    return open_or_prepare(data_of("criteo", folder))
 
 
 def columns(store: Store, split: str) -> dict[str, np.ndarray]:
@@ -261,7 +261,7 @@ class TestWhatLabelsDependOn:
             bytes([line[0] ^ 1]) + line[1:] if where == TEST else line for line, where in zip(text, split, strict=True)
         ]
         (tmp_path / "train.txt").write_bytes(b"\n".join(flipped) + b"\n")
-        other = stored(locate(config, tmp_path))
+        other = open_or_prepare(resolve_data(config, tmp_path))
         assert (columns(other, "test")["labels"] != columns(base, "test")["labels"]).all()
         one, two = self.FEW(base), self.FEW(other)
         for name in SPLITS:
@@ -333,7 +333,7 @@ class TestIdentity:
 
     def test_tasks_are_those_of_the_labels(self, folder: Path) -> None:
         with pytest.raises(
-            ConfigError, match=r"dataset\.tasks is \['click'\]; 'criteo_r' has the tasks \['base', 'rel"
+            ConfigError, match=r"dataset\.tasks is \['click'\], but 'criteo_r' has the tasks \['base', 'rel"
         ):
             data_of("criteo_r", folder, "dataset.tasks=[click]")
         with pytest.raises(ConfigError, match=r"dataset\.relabel: epochs is 0; allowed: above 0"):
@@ -373,7 +373,7 @@ def test_real_lines_meet_both_printed_correlations(name: str, tmp_path: Path) ->
     if not (SHARED / "train.10k.txt").exists():
         pytest.skip("real rows stand beside the checkout, not in it; no shared/data/criteo here")
     (tmp_path / "train.txt").symlink_to(SHARED / "train.10k.txt")
-    store = stored(locate(compose([f"dataset={name}", f"dataset.raw={tmp_path}"]).dataset, tmp_path))
+    store = open_or_prepare(resolve_data(compose([f"dataset={name}", f"dataset.raw={tmp_path}"]).dataset, tmp_path))
     assert store.origin == "real"
     facts = json.loads((store.folder / "manifest.json").read_text())["relabel"]
     found = facts["confidence_correlations"]

@@ -12,12 +12,12 @@ from omegaconf import OmegaConf
 
 from mtlbench.cli.compose import compose
 from mtlbench.cli.launcher import launcher_of
-from mtlbench.experiment.data import locate
+from mtlbench.experiment.data import resolve_data
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.identity import run_identity
 from mtlbench.reproduce import execute as execution
 from mtlbench.reproduce.execute import execute
-from mtlbench.reproduce.launch import Ended, Launcher, attempt
+from mtlbench.reproduce.launch import Ended, Launcher, train_one
 from mtlbench.reproduce.plan import PlannedRun
 
 
@@ -40,13 +40,13 @@ def attempts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return map(ended, runs)
 
     monkeypatch.setattr(execution, "launch", launched)
-    monkeypatch.setattr(execution, "attempt", ended)
+    monkeypatch.setattr(execution, "train_one", ended)
     monkeypatch.setattr(execution, "PAUSE", 0.0)
     return made
 
 
 def prepare_with(monkeypatch: pytest.MonkeyPatch, work: Callable[[Any], None]) -> None:
-    monkeypatch.setattr(execution, "stored", work)
+    monkeypatch.setattr(execution, "open_or_prepare", work)
 
 
 def test_a_run_that_another_process_is_at_is_looked_at_again_at_the_end(
@@ -80,7 +80,7 @@ def small_run(folder: Path, seed: int) -> PlannedRun:
     places = [f"run.data={folder / 'data'}", f"run.folder={folder / 'runs'}", "run.threads=1", "tracker=none"]
     small = ["dataset.simulator.rows=3000", "trainer.epochs=1", "profile.bottom_layers=[8]", f"seed={seed}"]
     config = compose(["model=dnn", "dataset=census", "dataset.source=simulated", *small, *places])
-    data = locate(config.dataset, Path(config.run.data))
+    data = resolve_data(config.dataset, Path(config.run.data))
     identity = run_identity(config, data)
     return PlannedRun(
         row="DNN",
@@ -98,7 +98,7 @@ def test_a_lock_that_another_holds_is_no_failure(tmp_path: Path) -> None:
     run = small_run(tmp_path, 0)
     run.folder.parent.mkdir()
     with FileLock(run.folder.with_name(run.identity + ".lock")):
-        ended = attempt(run)
+        ended = train_one(run)
     assert ended.busy
     assert ended.problem == f"another process is training run {run.identity} in {run.folder}"
 

@@ -85,11 +85,11 @@ def test_the_first_seeds_are_run(
 
 def test_identities_are_those_of_the_single_runs(table: Table, overrides: list[str], plan: list[PlannedRun]) -> None:
     """What `mtlbench train` makes of the same overrides is the same run."""
-    from mtlbench.experiment.data import locate
+    from mtlbench.experiment.data import resolve_data
     from mtlbench.experiment.identity import run_identity
 
     config = compose([*table.datasets["Census"], "model=mmoe", "profile=default", *overrides, "seed=1"])
-    assert run_identity(config, locate(config.dataset, Path(config.run.data))) == plan[5].identity
+    assert run_identity(config, resolve_data(config.dataset, Path(config.run.data))) == plan[5].identity
 
 
 def test_a_run_that_fails_stops_no_other(plan: list[PlannedRun], failures: dict[str, str]) -> None:

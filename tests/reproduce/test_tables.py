@@ -13,7 +13,7 @@ from mtlbench.cli.compose import compose
 from mtlbench.experiment.build import build
 from mtlbench.experiment.check import check_config
 from mtlbench.experiment.errors import ConfigError
-from mtlbench.experiment.objects import configured_ranking
+from mtlbench.experiment.objects import build_ranking
 from mtlbench.metrics.names import metric
 from mtlbench.reproduce.claim import evaluate_claim
 from mtlbench.reproduce.table import ClaimSpec, Table, read_table, table_names
@@ -69,7 +69,7 @@ def checked(table: Table, rows: slice) -> Iterator[None]:
             check_config(config)
             reader = build(config.dataset.reader, "dataset.reader")
             tasks = config.dataset.tasks or [task.name for task in reader.tasks]  # labels may be made of others
-            top = configured_ranking(config).top
+            top = build_ranking(config).top
             for column in (column for column in table.columns if column.dataset == dataset):
                 assert column.task in (*tasks, "all")
                 known = {"auc", "logloss", *DERIVED} | ({f"precision_at_{top.n}_export"} if top else set())

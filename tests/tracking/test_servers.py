@@ -17,7 +17,7 @@ from mtlbench.tracking.find import RemoteResult, find_results
 from mtlbench.tracking.folder import CONFIG, RESULT, begin, read_result
 from mtlbench.tracking.journal import Journal
 from mtlbench.tracking.send import is_sent, send
-from mtlbench.tracking.tracker import Tracker, leave_alone, sync, unsent
+from mtlbench.tracking.tracker import Tracker, back_off, sync, unsent
 from runs import FACTS, ended_run
 
 EXPERIMENT = "tests"
@@ -88,7 +88,7 @@ def test_what_a_folder_remembers_as_sent_is_not_asked_about(runs: Path) -> None:
 
 def test_a_server_is_asked_again_after_a_while(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     uri, folder = default_uri(runs), ended_run(runs, "1a")
-    leave_alone(uri)
+    back_off(uri)
     Tracker(uri=uri, experiment=EXPERIMENT).finish(folder)
     assert not is_sent(folder, uri, EXPERIMENT)
     now = time.monotonic()

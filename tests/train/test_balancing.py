@@ -24,7 +24,7 @@ from mtlbench.balancing.protocol import AfterEpoch, AfterStep, Balancing
 from mtlbench.balancing.shared import SharedGradients
 from mtlbench.balancing.uncertainty import Uncertainty
 from mtlbench.cli.compose import compose
-from mtlbench.experiment.build import build, imported
+from mtlbench.experiment.build import build, import_object
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.models.dnn import DNN
 from mtlbench.models.mmoe import MMoE
@@ -533,7 +533,7 @@ def test_settings_that_make_no_sense_are_refused(make: partial[Balancing], messa
 
 def test_a_missing_torchjd_names_the_extra(monkeypatch: pytest.MonkeyPatch):
     target = OmegaConf.select(configured("pcgrad"), "weighting._target_")  # pyright: ignore[reportArgumentType]
-    assert imported(target, "balancing.weighting") is aggregation.PCGradWeighting
+    assert import_object(target, "balancing.weighting") is aggregation.PCGradWeighting
     monkeypatch.setitem(sys.modules, "torchjd.aggregation", None)
     with pytest.raises(ConfigError, match=r"needs torchjd.aggregation: pip install 'mtlbench\[balancing\]'"):
-        imported(target, "balancing.weighting")
+        import_object(target, "balancing.weighting")

@@ -10,7 +10,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from mtlbench.cli.compose import compose
 from mtlbench.experiment.errors import ConfigError
-from mtlbench.experiment.objects import loss_settings
+from mtlbench.experiment.objects import build_loss_settings
 from mtlbench.experiment.run import train
 from mtlbench.schema import Task
 from mtlbench.train.objective import LossSettings, TaskLosses
@@ -136,14 +136,14 @@ def test_factors_that_make_no_sense_are_refused(factor: float):
 
 
 def test_the_configuration_says_it(tmp_path: Path):
-    assert loss_settings(compose([])) == LossSettings()
-    assert loss_settings(compose(["loss=balanced"])) == LossSettings(pos_weight="balanced")
-    assert loss_settings(compose(["loss.pos_weight=[24,4584]"])) == LossSettings(pos_weight=(24.0, 4584.0))
-    assert loss_settings(compose(["profile=dcrnn"])).pos_weight == (24.0, 4584.0)
+    assert build_loss_settings(compose([])) == LossSettings()
+    assert build_loss_settings(compose(["loss=balanced"])) == LossSettings(pos_weight="balanced")
+    assert build_loss_settings(compose(["loss.pos_weight=[24,4584]"])) == LossSettings(pos_weight=(24.0, 4584.0))
+    assert build_loss_settings(compose(["profile=dcrnn"])).pos_weight == (24.0, 4584.0)
     with pytest.raises(ConfigError, match=r"loss\.pos_weight: 'even'"):
-        loss_settings(compose(["loss.pos_weight=even"]))
+        build_loss_settings(compose(["loss.pos_weight=even"]))
     with pytest.raises(ConfigError, match=r"loss\.given: 'clicks'"):
-        loss_settings(compose(["loss.given=clicks"]))
+        build_loss_settings(compose(["loss.given=clicks"]))
 
 
 @pytest.mark.parametrize("model", ["esmm", "escm2", "aitm"])

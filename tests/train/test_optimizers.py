@@ -8,7 +8,7 @@ from torch import nn
 
 from mtlbench.cli.choices import conf_folder
 from mtlbench.cli.compose import compose
-from mtlbench.experiment.build import build, check
+from mtlbench.experiment.build import build, check_node
 from mtlbench.train.optimizers import LazyAdam, build_optimizers, parameter_groups
 
 
@@ -136,7 +136,7 @@ def test_every_configured_optimizer_steps_every_parameter():
             gate=None if config.gate is None else build(config.gate, "optimizer.gate"),
             sparse=config.sparse,
         )
-        check(config.embedding, "optimizer.embedding", given={"params"})
+        check_node(config.embedding, "optimizer.embedding", given={"params"})
         rows = model.embedding(torch.arange(13))
         (model.tower(rows).sum() + (model.gate(rows) ** 2).sum()).backward()
         for optimizer in optimizers:

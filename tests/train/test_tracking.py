@@ -22,7 +22,7 @@ from mtlbench.tracking.connect import ARTIFACTS, DATABASE, TrackingError, connec
 from mtlbench.tracking.folder import (
     CONFIG,
     RESULT,
-    Facts,
+    RunInfo,
     begin,
     read_facts,
     read_status,
@@ -30,7 +30,7 @@ from mtlbench.tracking.folder import (
     write_status,
 )
 from mtlbench.tracking.journal import Journal
-from mtlbench.tracking.parameters import flatten, identifying, shorten
+from mtlbench.tracking.parameters import flatten, identity_config, shorten
 from mtlbench.tracking.send import SENT, send
 from mtlbench.tracking.tracker import Tracker, open_tracker, sync
 from mtlbench.tracking.ui import runs_page, ui
@@ -38,7 +38,7 @@ from runs import RESULT as MADE_UP
 
 CONF = Path(__file__).parents[2] / "conf" / "tracker"
 EXPERIMENT = "tests"
-FACTS = Facts(
+FACTS = RunInfo(
     identity="1f", model="mmoe", dataset="aliccp", seed=3, data="d" * 64, origin="simulated", commit="0.1.0+g2f"
 )
 
@@ -246,7 +246,7 @@ def test_a_configuration_becomes_flat_text():
 def test_only_what_makes_a_run_this_run_is_a_parameter(origin: str, raw: str | None, kept: dict[str, object]):
     dataset = {"name": "aliccp", "raw": raw, "source": "auto", "simulator": {"rows": 9}}
     config = {"seed": 3, "dataset": dataset, "run": {"device": "cpu"}, "profile": {"dropout": 0.1}, "hydra": {}}
-    assert identifying(config, origin) == {"seed": 3, "dataset": kept}
+    assert identity_config(config, origin) == {"seed": 3, "dataset": kept}
     assert dataset["raw"] == raw, "the configuration itself stays as it is"
 
 

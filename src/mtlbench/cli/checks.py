@@ -15,7 +15,7 @@ from mtlbench.data.store import StoreError, open_store
 from mtlbench.experiment.device import resolve_device
 from mtlbench.experiment.identity import code_version
 from mtlbench.tracking.connect import TrackingError, sqlite_path, tracking_uri
-from mtlbench.tracking.credentials import public
+from mtlbench.tracking.credentials import without_password
 from mtlbench.tracking.tracker import check_server
 
 PACKAGES = ("torch", "hydra-core", "omegaconf", "mlflow", "pandas", "pyarrow", "numpy", "scipy", "scikit-learn")
@@ -86,4 +86,4 @@ def _tracker(config: DictConfig) -> tuple[str, str, bool]:
         check_server(uri)
     except TrackingError as error:
         return "tracker", str(error), False
-    return "tracker", f"{public(uri)} answers", True
+    return "tracker", f"{without_password(uri)} answers", True

@@ -24,12 +24,12 @@ def command(overrides: list[str]) -> None:
     """
     from mtlbench.cli.compose import compose
     from mtlbench.cli.store import store_text
-    from mtlbench.experiment.data import locate, stored
+    from mtlbench.experiment.data import open_or_prepare, resolve_data
 
     config = compose(overrides)
-    data = locate(config.dataset, Path(config.run.data))
+    data = resolve_data(config.dataset, Path(config.run.data))
     existed = data.store.exists()
-    store = stored(data)
+    store = open_or_prepare(data)
     if existed:
         print(f"already prepared, and verified: {len(store.manifest['files'])} files are what the manifest says")
     print(store_text(store))

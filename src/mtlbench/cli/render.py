@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mtlbench.metrics.names import in_order, metric
 from mtlbench.result import Metrics
-from mtlbench.tracking.credentials import public
+from mtlbench.tracking.credentials import without_password
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -111,7 +111,7 @@ def counted(counts: Mapping[str, int]) -> str:
 def ui_command(tracker: Any, runs: Path) -> str:
     """The command, or the address, that opens the MLflow page of these runs."""
     if tracker.get("uri"):
-        uri = public(tracker.uri)
+        uri = without_password(tracker.uri)
         return uri if uri.startswith("http") else shlex.join(["mtlbench", "ui", f"run.tracker.uri={uri}"])
     if tracker.get("experiment") is None:
         return "is off (tracker=none); `mtlbench sync` sends runs later"

@@ -61,21 +61,21 @@ def _show_configuration(overrides: list[str]) -> None:
     if group == "dataset":
         print(_dataset_text(config, overrides))
     elif "_target_" in node and node._target_:
-        from mtlbench.experiment.targets import imported
+        from mtlbench.experiment.targets import import_object
 
         for part in (node, node.get("network")):  # a single-task model's own class is the network inside
             if part is not None:
-                print(inspect.getdoc(imported(part._target_, group)) or "", end="\n\n")
+                print(inspect.getdoc(import_object(part._target_, group)) or "", end="\n\n")
 
 
 def _dataset_text(config: "DictConfig", overrides: list[str]) -> str:
     from mtlbench.cli.store import store_text
     from mtlbench.data.store import open_store
-    from mtlbench.experiment.data import locate
+    from mtlbench.experiment.data import resolve_data
     from mtlbench.ingest.protocol import RawError
 
     try:
-        data = locate(config.dataset, Path(config.run.data))
+        data = resolve_data(config.dataset, Path(config.run.data))
     except RawError as error:
         return str(error)
     about = f"{inspect.getdoc(inspect.getmodule(type(data.reader)))}\n\n{inspect.getdoc(type(data.reader))}"

@@ -16,7 +16,7 @@ from mtlbench.files import checksum
 from mtlbench.schema import Schema
 
 FORMAT = 2
-"""Raised whenever a store of an earlier version can no longer be read."""
+"""Store format; incremented whenever stores of an earlier version can no longer be read."""
 
 MANIFEST = "manifest.json"
 SEAL = "sha256"
@@ -38,7 +38,7 @@ class Store:
 
     Attributes:
         folder: where it lies.
-        manifest: what is known about it; see `prepare.prepare`.
+        manifest: parsed manifest.json; see `ingest.prepare`.
     """
 
     folder: Path

@@ -19,7 +19,7 @@ from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.plain import reserved_keys
-from mtlbench.experiment.targets import imported
+from mtlbench.experiment.targets import import_object
 
 OUT_OF_RANGE = ("literal_error", "greater_than", "greater_than_equal", "less_than", "less_than_equal")
 """Kinds of validation errors that say themselves what is allowed."""
@@ -55,12 +55,12 @@ def build(node: DictConfig, where: str, **arguments: Any) -> Any:
     return built(**arguments) if arguments else built
 
 
-def check(node: DictConfig, where: str, given: set[str]) -> None:
+def check_node(node: DictConfig, where: str, given: set[str]) -> None:
     """Compare a node, and the nodes inside it, with the signatures of their targets."""
     _check(_resolved(node, where), where, given)
 
 
-def fill(target: Callable[..., Any], values: dict[str, Any], where: str) -> Any:
+def call_checked(target: Callable[..., Any], values: dict[str, Any], where: str) -> Any:
     """Call a class or function of ours with checked values."""
     checked = _checked(target, values, where, given=set(), partial=False)
     return target(**checked)
@@ -73,7 +73,7 @@ def _resolved(node: Any, where: str) -> dict[str, Any]:
 
 
 def _built(values: dict[str, Any], where: str) -> Any:
-    target = imported(values["_target_"], where)
+    target = import_object(values["_target_"], where)
     arguments = {
         key: _built(value, f"{where}.{key}") if _is_node(value) else value
         for key, value in values.items()
@@ -84,7 +84,7 @@ def _built(values: dict[str, Any], where: str) -> Any:
 
 def _check(values: dict[str, Any], where: str, given: set[str]) -> None:
     _check_instructions(values, where, given)
-    target = imported(values["_target_"], where)
+    target = import_object(values["_target_"], where)
     arguments = {key: value for key, value in values.items() if key not in INSTRUCTIONS}
     plain = {key: value for key, value in arguments.items() if not _is_node(value)}
     for key in arguments.keys() - plain.keys():
@@ -112,7 +112,7 @@ def _check_instructions(values: dict[str, Any], where: str, given: set[str]) -> 
     for key in filter(_is_instruction, values):
         if key not in INSTRUCTIONS:
             raise ConfigError(f"{where}.{key}: no such key; allowed: {', '.join(INSTRUCTIONS)}")
-        typed(values[key], INSTRUCTIONS[key], f"{where}.{key}")
+        coerce(values[key], INSTRUCTIONS[key], f"{where}.{key}")
     if given and not values.get("_partial_"):
         raise ConfigError(f"{where}._partial_ must be true: {', '.join(sorted(given))} is passed to the target later")
 
@@ -140,7 +140,7 @@ def _checked(
     ):
         raise ConfigError(f"{where}: {_name(target)} needs {', '.join(missing)}")
     hints = _hints(target)
-    return {key: typed(value, hints.get(key), f"{where}.{key}") for key, value in values.items()}
+    return {key: coerce(value, hints.get(key), f"{where}.{key}") for key, value in values.items()}
 
 
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def _hints(target: Callable[..., Any]) -> dict[str, Any]:
         return {}
 
 
-def typed(value: Any, hint: Any, where: str) -> Any:
+def coerce(value: Any, hint: Any, where: str) -> Any:
     """The value as the hinted type; whole numbers pass for floats and lists for tuples, strings for nothing else.
 
     Raises:

@@ -8,14 +8,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field
 
-from mtlbench.experiment.build import check, fill, typed
+from mtlbench.experiment.build import call_checked, check_node, coerce
 from mtlbench.experiment.data import split_rule
 from mtlbench.experiment.errors import ConfigError
-from mtlbench.experiment.objects import check_optimizers, configured_ranking, loss_settings
-from mtlbench.experiment.targets import imported
+from mtlbench.experiment.objects import build_loss_settings, build_ranking, check_optimizers
+from mtlbench.experiment.targets import import_object
 from mtlbench.train.settings import Settings
 
-PLAIN = {
+SCALAR_KEYS = {
     "seed": Annotated[int, Field(ge=0, lt=2**63)],
     "run.data": str,
     "run.folder": str,
@@ -43,20 +43,20 @@ def check_config(config: DictConfig) -> None:
     """Refuse what can be refused before any file is read: unknown arguments, wrong types, parts that do not fit."""
     split_rule(config.dataset)
     config = resolved(config)
-    check_plain(config)
-    fill(Settings, dict(config.trainer), "trainer")
-    loss_settings(config)
-    check(config.model, "model", given={"schema"})
+    check_scalars(config)
+    call_checked(Settings, dict(config.trainer), "trainer")
+    build_loss_settings(config)
+    check_node(config.model, "model", given={"schema"})
     check_weights(config)
-    check(config.balancing, "balancing", given={"tasks"})
-    check(split_rule(config.dataset), "dataset.split", given={"candidates"})
-    configured_ranking(config)
+    check_node(config.balancing, "balancing", given={"tasks"})
+    check_node(split_rule(config.dataset), "dataset.split", given={"candidates"})
+    build_ranking(config)
     check_optimizers(config)
     if config.trainer.compile and not (shutil.which("g++") or shutil.which("clang++")):
         raise ConfigError("trainer.compile=true needs a C++ compiler: apt-get install g++, or trainer.compile=false")
     if config.virtual_gradient._target_ is not None:
-        check(config.virtual_gradient, "virtual_gradient", given=set())
-        if "virtual_gradient" not in inspect.signature(imported(config.model._target_, "model")).parameters:
+        check_node(config.virtual_gradient, "virtual_gradient", given=set())
+        if "virtual_gradient" not in inspect.signature(import_object(config.model._target_, "model")).parameters:
             chosen = config.run.choices
             raise ConfigError(
                 f"virtual_gradient={chosen.virtual_gradient}: model={chosen.model} has no gates that take "
@@ -84,15 +84,15 @@ def check_weights(config: DictConfig) -> None:
         )
 
 
-def check_plain(config: DictConfig) -> None:
+def check_scalars(config: DictConfig) -> None:
     """Refuse values of the wrong type or range among those that no object takes."""
     if not isinstance(config.run.tracker, DictConfig):
         raise ConfigError(
             f"run.tracker={config.run.tracker}: the tracker is a group; choose it with tracker=mlflow|none"
         )
-    for key, hint in PLAIN.items():
+    for key, hint in SCALAR_KEYS.items():
         value = OmegaConf.select(config, key)
-        typed(OmegaConf.to_container(value) if OmegaConf.is_config(value) else value, hint, key)
+        coerce(OmegaConf.to_container(value) if OmegaConf.is_config(value) else value, hint, key)
     embedding = config.optimizer.embedding
     if config.optimizer.sparse and isinstance(embedding, DictConfig) and embedding._target_ == "torch.optim.Adam":
         raise ConfigError("optimizer.sparse=true: torch's Adam takes dense gradients only; choose optimizer=lazy_adam")

@@ -18,7 +18,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from mtlbench.data.store import Store, open_store
-from mtlbench.experiment.build import build, fill
+from mtlbench.experiment.build import build, call_checked
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.plain import refuse_interpolations, reserved_keys
 from mtlbench.experiment.schema_file import parse_schema
@@ -29,7 +29,7 @@ from mtlbench.ingest.protocol import RawDataset, RawError
 from mtlbench.locking import locked
 from mtlbench.relabel.store import Relabel, relabelled
 from mtlbench.schema import Task
-from mtlbench.tracking.parameters import PLACES
+from mtlbench.tracking.parameters import LOCATION_KEYS
 
 
 class SimulatedDataWarning(UserWarning):
@@ -37,7 +37,7 @@ class SimulatedDataWarning(UserWarning):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Data:
+class DataSource:
     """The data that a configuration means.
 
     Attributes:
@@ -58,7 +58,7 @@ class Data:
     fingerprint: str
     store: Path
     identity: dict[str, Any]
-    base: "Data | None" = None
+    base: "DataSource | None" = None
 
     @property
     def made_here(self) -> bool:
@@ -66,7 +66,7 @@ class Data:
         return self.origin == "simulated" and self.config.raw is None
 
 
-def locate(dataset: DictConfig, folder: Path) -> Data:
+def resolve_data(dataset: DictConfig, folder: Path) -> DataSource:
     """Decide between real and simulated data, and name the store.
 
     Args:
@@ -85,7 +85,7 @@ def locate(dataset: DictConfig, folder: Path) -> Data:
     reader = _reader(dataset, raw)
     _check_tasks(dataset, reader.tasks)
     plain = typing.cast(dict[str, Any], OmegaConf.to_container(dataset, resolve=True))
-    kept = {key: value for key, value in plain.items() if key not in (*PLACES, "simulator", "metrics")}
+    kept = {key: value for key, value in plain.items() if key not in (*LOCATION_KEYS, "simulator", "metrics")}
     if _resolve_source(dataset.source, reader, raw, named) == "real":
         origin = "simulated" if (raw / "simulated.json").exists() else "real"
         files = raw_identity(reader.files, raw, folder / "checksums.json")
@@ -95,7 +95,7 @@ def locate(dataset: DictConfig, folder: Path) -> Data:
         raw = folder / "simulated" / dataset.name / _digest(kept | files)
     identity = {"reader": dataset.name, "version": reader.version, "dataset": kept, "origin": origin, "raw": files}
     fingerprint = _digest(identity)
-    return Data(
+    return DataSource(
         config=dataset,
         reader=reader,
         origin=origin,
@@ -161,14 +161,14 @@ def read_schema(path: Path) -> dict[str, Any]:
     return content
 
 
-def _locate_relabelled(dataset: DictConfig, folder: Path) -> Data:
+def _locate_relabelled(dataset: DictConfig, folder: Path) -> DataSource:
     """Data that have the raw files and the inputs of another data set, the one with the reader's own name and tasks."""
     relabel: Relabel = build(dataset.relabel, "dataset.relabel")
     _check_tasks(dataset, relabel.tasks)
     reader: RawDataset = build(dataset.reader, "dataset.reader")
     plain = typing.cast(dict[str, Any], OmegaConf.to_container(dataset, resolve=True))
     made = plain.pop("relabel")
-    base = locate(
+    base = resolve_data(
         OmegaConf.create(plain | {"name": reader.name, "tasks": [task.name for task in reader.tasks]}), folder
     )
     identity = {"name": dataset.name, "base": base.identity, "relabel": made, "version": relabel.version}
@@ -181,12 +181,12 @@ def _check_tasks(dataset: DictConfig, tasks: tuple[Task, ...]) -> None:
     names = [task.name for task in tasks]
     if dataset.tasks is not None and list(dataset.tasks) != names:
         raise ConfigError(
-            f"dataset.tasks is {list(dataset.tasks)}; '{dataset.name}' has the tasks {names}, in this order, and lists "
-            "of weights go by it. Write them so"
+            f"dataset.tasks is {list(dataset.tasks)}, but '{dataset.name}' has the tasks {names}. Set dataset.tasks to "
+            "these, in this order; per-task weights use it"
         )
 
 
-def stored(data: Data) -> Store:
+def open_or_prepare(data: DataSource) -> Store:
     """The prepared store, made first (and the data simulated first) where that has not been done.
 
     Raises:
@@ -195,10 +195,10 @@ def stored(data: Data) -> Store:
     return (open_store(data.store) if data.store.exists() else _made(data)).verify()
 
 
-def _made(data: Data) -> Store:
+def _made(data: DataSource) -> Store:
     if data.base is not None:
         return relabelled(
-            stored(data.base),
+            open_or_prepare(data.base),
             data.store,
             build(data.config.relabel, "dataset.relabel"),
             name=data.config.name,
@@ -223,7 +223,7 @@ def _made(data: Data) -> Store:
     )
 
 
-def simulated(data: Data) -> Path:
+def simulated(data: DataSource) -> Path:
     """The folder of simulated raw files, written first where that has not been done; whole or not there at all."""
     if not data.raw.exists():
         simulate(data.reader, data.config.simulator, data.raw)
@@ -258,7 +258,7 @@ def _write(reader: RawDataset, knobs: DictConfig, folder: Path) -> None:
     if target is None:
         raise ConfigError(f"dataset '{reader.name}' has no simulator")
     values = typing.cast(dict[str, Any], OmegaConf.to_container(knobs, resolve=True))
-    fill(target, {"folder": str(folder), **values}, "dataset.simulator")
+    call_checked(target, {"folder": str(folder), **values}, "dataset.simulator")
 
 
 def _resolve_source(source: str, reader: RawDataset, raw: Path, named: Path | None) -> Literal["real", "simulated"]:

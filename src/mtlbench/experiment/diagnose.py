@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mtlbench.experiment.errors import ConfigError
-from mtlbench.experiment.evaluation import Opened
+from mtlbench.experiment.evaluation import TrainedRun
 from mtlbench.train.score import predict_log_odds
 from mtlbench.train.selection import TaskCheckpoints
 from mtlbench.train.step import autocast
@@ -16,7 +16,7 @@ Shown = Mapping[str, Tensor]
 
 @torch.no_grad()
 def average_diagnostics(
-    run: Opened, reduce: Callable[[Shown], Shown], *, split: str = "test", batches: int = 20
+    run: TrainedRun, reduce: Callable[[Shown], Shown], *, split: str = "test", batches: int = 20
 ) -> dict[str, Tensor]:
     """A model's diagnostics, averaged over rows batch by batch, in evaluation mode.
 
@@ -48,6 +48,6 @@ def average_diagnostics(
     return {name: total / seen for name, total in sums.items()}
 
 
-def predict(run: Opened, split: str = "test") -> Tensor:
+def predict(run: TrainedRun, split: str = "test") -> Tensor:
     """Probabilities ``[N, T]`` of all labels of a split."""
     return predict_log_odds(run.model, run.store.split(split), run.losses, run.settings, run.device).sigmoid()

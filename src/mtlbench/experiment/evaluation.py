@@ -12,16 +12,16 @@ from omegaconf import DictConfig
 from torch import nn
 
 from mtlbench.data.store import SPLITS, Store
-from mtlbench.experiment.build import fill
-from mtlbench.experiment.data import locate, stored
+from mtlbench.experiment.build import call_checked
+from mtlbench.experiment.data import open_or_prepare, resolve_data
 from mtlbench.experiment.device import resolve_device
 from mtlbench.experiment.errors import ConfigError
-from mtlbench.experiment.objects import build_losses, build_model, configured_ranking
+from mtlbench.experiment.objects import build_losses, build_model, build_ranking
 from mtlbench.experiment.plain import read_plain
 from mtlbench.experiment.sanity import SuspiciousMetricsWarning, suspicious
 from mtlbench.files import writing
 from mtlbench.result import Metrics
-from mtlbench.tracking.folder import CONFIG, RESULT, Facts, check_config, read_facts, read_result
+from mtlbench.tracking.folder import CONFIG, RESULT, RunInfo, check_config, read_facts, read_result
 from mtlbench.train.objective import TaskLosses
 from mtlbench.train.score import evaluate_split
 from mtlbench.train.selection import load_best
@@ -40,13 +40,13 @@ class OtherResultError(ArithmeticError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Opened:
+class TrainedRun:
     """A trained run, ready to score: what its folder says, its data, and its model with the selected weights.
 
     Under ``trainer.checkpoint=task`` the model is one copy for each task, see `TaskCheckpoints`.
     """
 
-    facts: Facts
+    facts: RunInfo
     config: DictConfig
     store: Store
     settings: Settings
@@ -55,7 +55,7 @@ class Opened:
     device: torch.device
 
 
-def open_run(folder: Path, device_name: str = "auto") -> Opened:
+def load_run(folder: Path, device_name: str = "auto") -> TrainedRun:
     """A run's model with its selected weights, and the data it was trained on.
 
     Raises:
@@ -68,19 +68,19 @@ def open_run(folder: Path, device_name: str = "auto") -> Opened:
         read_result(folder)  # refused where it was edited
     config = read_plain(folder / CONFIG, ("run.data", "dataset", "trainer", "model"))
     check_config(folder)
-    facts, data = read_facts(folder)[0], locate(config.dataset, Path(config.run.data))
+    facts, data = read_facts(folder)[0], resolve_data(config.dataset, Path(config.run.data))
     if data.fingerprint != facts.data:
         raise ConfigError(
             f"run {facts.identity} was trained on data {facts.data}, but its configuration now means "
             f"{data.fingerprint} ({data.origin}, {data.raw}). Put the files back where they were"
         )
-    store = stored(data)
-    settings: Settings = fill(Settings, dict(config.trainer), "trainer")
+    store = open_or_prepare(data)
+    settings: Settings = call_checked(Settings, dict(config.trainer), "trainer")
     device = resolve_device(device_name)
     model = build_model(config, store.schema).to(device)
     losses = build_losses(config, store, model)
     kept, _ = load_best(model, store.schema.tasks, settings, folder / "best.pt", facts.identity)
-    return Opened(
+    return TrainedRun(
         facts=facts,
         config=config,
         store=store,
@@ -95,16 +95,14 @@ def evaluate_run(folder: Path, split: str, device_name: str, predictions: Path |
     """Score the selected weights of a run on a split, and write the probabilities to a Parquet file if one is named.
 
     Raises:
-        ConfigError: as `open_run`, or no such split.
+        ConfigError: as `load_run`, or no such split.
         OtherResultError: on the test split of a finished run, see `check_result`.
     """
     if split not in SPLITS:
         raise ConfigError(f"split={split}; allowed: {', '.join(SPLITS)}")
-    run = open_run(folder, device_name)
+    run = load_run(folder, device_name)
     rows, tasks = run.store.split(split), run.store.schema.tasks
-    logits, metrics = evaluate_split(
-        run.model, rows, run.losses, run.settings, run.device, configured_ranking(run.config)
-    )
+    logits, metrics = evaluate_split(run.model, rows, run.losses, run.settings, run.device, build_ranking(run.config))
     if split == "test":
         check_result(folder, metrics.values, run.settings.precision)
     if found := suspicious(metrics, split):

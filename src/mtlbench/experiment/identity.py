@@ -14,10 +14,10 @@ from mtlbench.experiment.sources import own_versions
 from mtlbench.tracking.parameters import NOT_IDENTITY
 
 if typing.TYPE_CHECKING:  # the version of the code is asked for without data too, as by `mtlbench doctor`
-    from mtlbench.experiment.data import Data
+    from mtlbench.experiment.data import DataSource
 
 
-def run_identity(config: DictConfig, data: "Data") -> str:
+def run_identity(config: DictConfig, data: "DataSource") -> str:
     """Sixteen hexadecimal digits: the hash of the resolved configuration and of the data's fingerprint."""
     plain = typing.cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     kept = {key: value for key, value in plain.items() if key not in (*NOT_IDENTITY, "dataset")}

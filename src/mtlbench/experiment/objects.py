@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mtlbench.data.store import Store
-from mtlbench.experiment.build import build, fill
+from mtlbench.experiment.build import build, call_checked
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.size import check_size
 from mtlbench.metrics.ranking import Ranking, Top
@@ -55,7 +55,7 @@ def check_optimizers(config: DictConfig) -> dict[str, float]:
     return copies
 
 
-def configured_optimizers(config: DictConfig, model: nn.Module) -> list[Optimizer]:
+def build_run_optimizers(config: DictConfig, model: nn.Module) -> list[Optimizer]:
     """One optimizer for each kind of the model's parameters."""
     chosen = config.optimizer
     return build_optimizers(
@@ -67,8 +67,10 @@ def configured_optimizers(config: DictConfig, model: nn.Module) -> list[Optimize
     )
 
 
-def loss_settings(config: DictConfig) -> LossSettings:
-    return fill(LossSettings, typing.cast(dict[str, Any], OmegaConf.to_container(config.loss, resolve=True)), "loss")
+def build_loss_settings(config: DictConfig) -> LossSettings:
+    return call_checked(
+        LossSettings, typing.cast(dict[str, Any], OmegaConf.to_container(config.loss, resolve=True)), "loss"
+    )
 
 
 def build_losses(config: DictConfig, store: Store, model: nn.Module) -> TaskLosses:
@@ -77,7 +79,7 @@ def build_losses(config: DictConfig, store: Store, model: nn.Module) -> TaskLoss
     Raises:
         ConfigError: conditional learning of a model that makes joint probabilities by itself (a product, an order).
     """
-    settings, columns = loss_settings(config), store.split("train").columns
+    settings, columns = build_loss_settings(config), store.split("train").columns
     if settings.given == "conditional" and any(getattr(block, "joint", False) for block in model.modules()):
         raise ConfigError(
             f"loss.given=conditional: {type(model).__name__} itself makes the joint probability of a task and the one "
@@ -88,12 +90,12 @@ def build_losses(config: DictConfig, store: Store, model: nn.Module) -> TaskLoss
     return losses if losses.pos_weight is None else replace(losses, pos_weight=losses.pos_weight.to(device))
 
 
-def configured_ranking(config: DictConfig) -> Ranking:
+def build_ranking(config: DictConfig) -> Ranking:
     """The metrics that the data set's configuration asks for."""
     node = OmegaConf.select(config, "dataset.metrics")
     if node is not None and not isinstance(node, DictConfig):
         raise ConfigError(f"dataset.metrics is {node!r}; allowed: null, or keys of their own, such as uauc_weights")
     values = {} if node is None else typing.cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
     if isinstance(values.get("top"), dict):
-        values["top"] = fill(Top, values["top"], "dataset.metrics.top")
-    return fill(Ranking, values, "dataset.metrics")
+        values["top"] = call_checked(Top, values["top"], "dataset.metrics.top")
+    return call_checked(Ranking, values, "dataset.metrics")

@@ -13,25 +13,25 @@ from torch import nn
 
 from mtlbench.data.loader import Rows
 from mtlbench.data.store import Store
-from mtlbench.experiment.build import build, fill
+from mtlbench.experiment.build import build, call_checked
 from mtlbench.experiment.check import check_config
-from mtlbench.experiment.data import Data, locate, stored
+from mtlbench.experiment.data import DataSource, open_or_prepare, resolve_data
 from mtlbench.experiment.device import resolve_device
 from mtlbench.experiment.identity import code_version, run_identity
 from mtlbench.experiment.memory import forget_peak, peak_mb
 from mtlbench.experiment.objects import (
     build_losses,
     build_model,
+    build_ranking,
+    build_run_optimizers,
     check_model_size,
-    configured_optimizers,
-    configured_ranking,
 )
 from mtlbench.experiment.sanity import SuspiciousMetricsWarning, selected_validation, suspicious
 from mtlbench.experiment.size import memory_errors
 from mtlbench.locking import locked
 from mtlbench.result import Metrics, Parameters, Result
 from mtlbench.tracking.credentials import withheld
-from mtlbench.tracking.folder import CONFIG, FACTS, Facts, begin, read_facts, read_result, write_result, write_status
+from mtlbench.tracking.folder import CONFIG, FACTS, RunInfo, begin, read_facts, read_result, write_result, write_status
 from mtlbench.tracking.journal import Journal, write_beside
 from mtlbench.tracking.tracker import Tracker, open_tracker
 from mtlbench.train.loop import fit
@@ -78,7 +78,7 @@ def train(config: DictConfig) -> Outcome:
     device = resolve_device(config.run.device)
     if config.run.threads != "auto":
         torch.set_num_threads(config.run.threads)
-    data = locate(config.dataset, Path(config.run.data))
+    data = resolve_data(config.dataset, Path(config.run.data))
     identity = run_identity(config, data)
     folder = Path(config.run.folder) / identity
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -89,21 +89,21 @@ def train(config: DictConfig) -> Outcome:
                 _send_unsent(config, folder)  # it may have been killed after its result was written
                 return outcome
             with memory_errors():
-                return _carry_out(config, data, identity, folder, device)
+                return _run(config, data, identity, folder, device)
     except Timeout as error:
         raise BusyError(f"another process is training run {identity} in {folder}") from error
 
 
-def _carry_out(config: DictConfig, data: Data, identity: str, folder: Path, device: torch.device) -> Outcome:
+def _run(config: DictConfig, data: DataSource, identity: str, folder: Path, device: torch.device) -> Outcome:
     forget_peak()
-    settings: Settings = fill(Settings, dict(config.trainer), "trainer")
-    store = stored(data)
-    ranking = configured_ranking(config)
+    settings: Settings = call_checked(Settings, dict(config.trainer), "trainer")
+    store = open_or_prepare(data)
+    ranking = build_ranking(config)
     ranking.check(store.schema)
     check_model_size(config, store.schema)
     torch.manual_seed(config.seed)
     model = build_model(config, store.schema).to(device)
-    optimizers = configured_optimizers(config, model)
+    optimizers = build_run_optimizers(config, model)
     balance = build(config.balancing, "balancing")(tasks=store.schema.tasks).to(device)
     losses = build_losses(config, store, model)
     if config.run.fresh and folder.exists():  # only now that everything else has been found to work
@@ -116,7 +116,7 @@ def _carry_out(config: DictConfig, data: Data, identity: str, folder: Path, devi
     context = RunContext(identity=identity, folder=folder, journal=journal, device=device, seed=config.seed)
     began = time.monotonic()
     try:
-        rows = (_placed(store, "train", device, settings), _placed(store, "valid", device, settings))
+        rows = (_rows_on_device(store, "train", device, settings), _rows_on_device(store, "valid", device, settings))
         fitting = time.monotonic()
         progress = fit(
             model,
@@ -165,7 +165,7 @@ def _tracker(config: DictConfig, folder: Path) -> Tracker | None:
     return open_tracker(uri=config.run.tracker.uri, experiment=config.run.tracker.experiment, runs=folder.parent)
 
 
-def _open_folder(config: DictConfig, data: Data, identity: str, folder: Path) -> None:
+def _open_folder(config: DictConfig, data: DataSource, identity: str, folder: Path) -> None:
     """Write what the run is (configuration, data, code) where that has not been done."""
     code = versions = code_version(config)
     if (folder / FACTS).exists():
@@ -181,7 +181,7 @@ def _open_folder(config: DictConfig, data: Data, identity: str, folder: Path) ->
     write_beside(folder / CONFIG, OmegaConf.to_yaml(config, resolve=True).encode())
     begin(
         folder,
-        Facts(
+        RunInfo(
             identity=identity,
             model=config.run.choices.model,
             dataset=data.config.name,
@@ -194,7 +194,7 @@ def _open_folder(config: DictConfig, data: Data, identity: str, folder: Path) ->
     )
 
 
-def _placed(store: Store, split: str, device: torch.device, settings: Settings) -> Rows:
+def _rows_on_device(store: Store, split: str, device: torch.device, settings: Settings) -> Rows:
     """The rows of a split: on a GPU whole where half of its free memory holds them, else mapped."""
     rows = store.split("train" if settings.rows else split)
     if settings.rows:
@@ -205,7 +205,7 @@ def _placed(store: Store, split: str, device: torch.device, settings: Settings) 
 
 
 def _result(
-    facts: Facts,
+    facts: RunInfo,
     model: nn.Module,
     progress: Progress,
     best_step: dict[str, int],

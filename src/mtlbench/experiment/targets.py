@@ -66,7 +66,7 @@ KINDS = {
 """Keys that build objects, and the kind of each; a node inside such a node is of the same kind."""
 
 
-def imported(name: Any, where: str) -> type | FunctionType:
+def import_object(name: Any, where: str) -> type | FunctionType:
     """The class or function with a dotted name, if a configuration may name it at this key.
 
     Args:

@@ -22,8 +22,8 @@ import yaml
 import mtlbench
 from mtlbench.data.store import SPLITS
 from mtlbench.experiment.errors import ConfigError
-from mtlbench.experiment.evaluation import Opened, check_result, open_run
-from mtlbench.experiment.objects import configured_ranking
+from mtlbench.experiment.evaluation import TrainedRun, check_result, load_run
+from mtlbench.experiment.objects import build_ranking
 from mtlbench.export.columns import Column
 from mtlbench.export.example import raw_rows
 from mtlbench.export.hashes import write_hashes
@@ -33,7 +33,7 @@ from mtlbench.export.scorer import CONFIG, ONNX, Scoring, open_exported, save_sc
 from mtlbench.files import writing
 from mtlbench.tracking.connect import import_mlflow
 from mtlbench.tracking.folder import STATUS, read_status
-from mtlbench.tracking.parameters import portable, read_config
+from mtlbench.tracking.parameters import read_config, shareable_config
 from mtlbench.train.score import evaluate_split, predict_log_odds
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Exported:
     """
 
     folder: Path
-    run: Opened
+    run: TrainedRun
     rows: int
     differences: dict[str, float]
     rounded: float
@@ -101,8 +101,8 @@ def export_run(run_folder: Path, to: Path, *, split: str = "test", rows: int = 2
         raise ConfigError(
             f"run {run_folder.name} is {state}; only a finished run is exported. Train it to its end first"
         )
-    run = open_run(run_folder, "cpu")
-    ranking = configured_ranking(run.config)
+    run = load_run(run_folder, "cpu")
+    ranking = build_ranking(run.config)
     measured = evaluate_split(run.model, run.store.split("test"), run.losses, run.settings, run.device, ranking)[1]
     check_result(run_folder, measured.values, run.settings.precision)
     inputs, scoring = Inputs.of(run.store), Scoring(run.model, run.losses)
@@ -143,7 +143,7 @@ def requirements() -> list[str]:
     return [f"{name}=={version(name).partition('+')[0]}" for name in names]  # without +cpu: an index has no such name
 
 
-def _own(run: Opened, split: str, rows: int) -> tuple[np.ndarray, float]:
+def _own(run: TrainedRun, split: str, rows: int) -> tuple[np.ndarray, float]:
     """The run's own probabilities of the first rows in float32, and how far those in its own precision are off."""
     some = run.store.split(split).first(rows)
     own, exact = (
@@ -154,7 +154,7 @@ def _own(run: Opened, split: str, rows: int) -> tuple[np.ndarray, float]:
 
 
 def _write_model(
-    run: Opened, run_folder: Path, inputs: Inputs, scoring: Scoring, example: pa.Table, path: Path
+    run: TrainedRun, run_folder: Path, inputs: Inputs, scoring: Scoring, example: pa.Table, path: Path
 ) -> None:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # of copying files of a few kilobytes
     import_mlflow()
@@ -164,7 +164,7 @@ def _write_model(
 
         artifacts = Path(made) / "model"
         artifacts.mkdir()
-        config = yaml.safe_dump(portable(read_config(run_folder / CONFIG)), sort_keys=False)
+        config = yaml.safe_dump(shareable_config(read_config(run_folder / CONFIG)), sort_keys=False)
         (artifacts / CONFIG).write_text(config, encoding="utf-8")
         inputs.save(artifacts)
         save_scoring(scoring, asdict(run.facts), artifacts)
@@ -205,7 +205,7 @@ def _forget_places(path: Path) -> None:
     model.save(path / "MLmodel")
 
 
-def _about(run: Opened) -> dict[str, str]:
+def _about(run: TrainedRun) -> dict[str, str]:
     """Whose model it is, and what data made it."""
     facts = run.facts
     about = {name: str(value) for name, value in asdict(facts).items() if value is not None}

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from mtlbench.experiment.errors import ConfigError
-from mtlbench.tracking.connect import connect, errors_of, public, tracking_uri
+from mtlbench.tracking.connect import connect, errors_of, tracking_uri
+from mtlbench.tracking.credentials import without_password
 from mtlbench.tracking.folder import CONFIG, read_facts
 from mtlbench.tracking.parameters import read_config
 from mtlbench.tracking.send import send
@@ -37,4 +38,4 @@ def log_model(run_folder: Path, model: Path) -> str:
         client.log_model_artifacts(made.model_id, str(model))
         client.finalize_logged_model(made.model_id, "READY")
         client.log_outputs(run_id, [LoggedModelOutput(made.model_id, step=0)])
-    return f"models:/{made.model_id} in MLflow at {public(uri)}"
+    return f"models:/{made.model_id} in MLflow at {without_password(uri)}"

@@ -96,7 +96,7 @@ def onnx_probabilities(path: Path) -> Probabilities:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporter says of itself: operators of packages that are not there, folds that it leaves out."""
+    """Silences warnings of the exporter about missing operators and skipped constant folding."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     try:

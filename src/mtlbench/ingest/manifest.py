@@ -132,7 +132,7 @@ def raw(
 
 
 def accounts(manifest: Mapping[str, Any]) -> list[str]:
-    """A line per raw file that says what became of all it held, and how that compares with what is published."""
+    """One summary line per raw file: lines read, rejected, dropped, truncated; comparison with published counts."""
     return [
         f"{name}: {facts['lines']:,} lines read, {facts['rejected']:,} rejected, "
         f"{_total(facts['dropped'], 'dropped')}, "

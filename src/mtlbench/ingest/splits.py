@@ -158,7 +158,7 @@ def _column(spill: Spill, table: str, name: str) -> np.ndarray:
 
 
 def refuse_empty(split: SplitRule, assigned: np.ndarray) -> None:
-    """Refuse a division of the rows that leaves a split without any.
+    """Refuse an empty split.
 
     Raises:
         ValueError: naming the split and the keys of the rule.
@@ -169,6 +169,6 @@ def refuse_empty(split: SplitRule, assigned: np.ndarray) -> None:
             rule = manifest.rule(split)
             keys = ", ".join(f"dataset.split.{key}={rule[key]}" for key in rule if key != "rule")
             raise ValueError(
-                f"split '{name}' has no rows: {rule['rule']} gave it none of {rows.sum()}. Change "
+                f"split '{name}' is empty: {rule['rule']} assigned it 0 of {rows.sum()} rows. Change "
                 f"{keys or 'dataset.split'}, or prepare more rows (dataset.simulator.rows where the data are simulated)"
             )

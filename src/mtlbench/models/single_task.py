@@ -35,7 +35,7 @@ class SingleTask(nn.Module):
         return torch.stack([copy(batch) for copy in self.copies], dim=1)
 
     def diagnostics(self, batch: Batch) -> dict[str, Tensor]:
-        """``<task>/<name>``: what each network says of itself, nothing if it says nothing."""
+        """``<task>/<name>``: diagnostics of each network that has any."""
         found: dict[str, Tensor] = {}
         for task, copy in zip(self.names, self.copies, strict=True):
             own: dict[str, Tensor] = getattr(copy, "diagnostics", lambda _: {})(batch)

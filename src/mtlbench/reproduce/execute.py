@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from mtlbench.experiment.data import Data, stored
-from mtlbench.reproduce.launch import Ended, Launcher, attempt, launch
+from mtlbench.experiment.data import DataSource, open_or_prepare
+from mtlbench.reproduce.launch import Ended, Launcher, launch, train_one
 from mtlbench.reproduce.plan import PlannedRun
 
 PAUSE = 2.0
@@ -49,20 +49,20 @@ def execute(runs: Sequence[PlannedRun], launcher: Launcher) -> dict[str, str]:
         if taken:
             tqdm.write(f"waiting for {len(taken)} runs that other processes are at", file=sys.stderr)
         for run in taken:
-            while (ended := attempt(run)).busy:
+            while (ended := train_one(run)).busy:
                 time.sleep(PAUSE)
             note(ended)
     return failures
 
 
-def _prepare(needed: dict[Path, Data]) -> dict[Path, str]:
+def _prepare(needed: dict[Path, DataSource]) -> dict[Path, str]:
     """Make the stores that are not there, or cannot be opened; why one could not be made, by its folder."""
     problems: dict[Path, str] = {}
     for folder, data in needed.items():
         if not folder.exists():
             tqdm.write(f"preparing {data.config.name} ({data.origin})", file=sys.stderr)
         try:
-            stored(data)
+            open_or_prepare(data)
         except Exception as error:  # noqa: BLE001  # the runs of other data sets go on and the end says so
             problems[folder] = f"{data.config.name} cannot be prepared: {type(error).__name__}: {error}"
     return problems

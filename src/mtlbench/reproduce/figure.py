@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ConfigDict, with_config
 
 from mtlbench.experiment.errors import ConfigError
-from mtlbench.experiment.targets import imported
+from mtlbench.experiment.targets import import_object
 from mtlbench.reproduce.table import Paper, RowSpec, Table, parsed, read_table
 
 
@@ -128,7 +128,7 @@ def _swept(axes: list[dict[str, list[str]]]) -> list[RowSpec]:
 
 def _drawing(path: Path, name: str) -> Callable[..., Any]:
     try:
-        return imported(name, "draws")
+        return import_object(name, "draws")
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
 

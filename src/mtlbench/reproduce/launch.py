@@ -58,13 +58,13 @@ def launch(runs: Sequence[PlannedRun], launcher: Launcher) -> Iterator[Ended]:
         ConfigError: what the launcher needs is not installed.
     """
     if launcher.kind == "basic":
-        return map(attempt, runs)
+        return map(train_one, runs)
     if launcher.kind == "joblib":
         return _in_processes(runs, launcher.options["n_jobs"])
     return _as_jobs(runs, launcher)
 
 
-def attempt(run: PlannedRun) -> Ended:
+def train_one(run: PlannedRun) -> Ended:
     """Train a run in this process, from wherever it stands; whatever stops it stops nothing else."""
     return _attempt(run.identity, run.config)
 
@@ -105,7 +105,7 @@ def _in_processes(runs: Sequence[PlannedRun], processes: int) -> Iterator[Ended]
                 + (f"{processes} processes" if processes > 1 else "this one, one after another"),
                 file=sys.stderr,
             )
-    yield from map(attempt, left.values())
+    yield from map(train_one, left.values())
 
 
 def _share_cores(runs: Iterable[PlannedRun], processes: int) -> None:

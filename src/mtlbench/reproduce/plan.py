@@ -12,7 +12,7 @@ from typing import Protocol
 from omegaconf import DictConfig, OmegaConf
 
 from mtlbench.data.layout import ROWS
-from mtlbench.experiment.data import Data, locate
+from mtlbench.experiment.data import DataSource, resolve_data
 from mtlbench.experiment.identity import run_identity
 from mtlbench.ingest.protocol import RawFile
 from mtlbench.reproduce.table import RowSpec
@@ -55,7 +55,7 @@ class PlannedRun:
     dataset: str
     seed: int
     config: DictConfig
-    data: Data
+    data: DataSource
     identity: str
     folder: Path
     rows: int | None
@@ -101,7 +101,7 @@ def expand(
 
 
 def _of_cell(row: str, dataset: str, config: DictConfig, seeds: int) -> list[PlannedRun]:
-    data = locate(config.dataset, Path(config.run.data))
+    data = resolve_data(config.dataset, Path(config.run.data))
     planned: list[PlannedRun] = []
     for seed in range(seeds):
         own = config.copy()
@@ -135,7 +135,7 @@ def _published_rows(config: DictConfig) -> int:
     return _samples(build(config.dataset.reader, "dataset.reader").files) or int(config.dataset.simulator.rows)
 
 
-def _training_rows(data: Data) -> int | None:
+def _training_rows(data: DataSource) -> int | None:
     if data.store.exists():
         return json.loads((data.store / "manifest.json").read_text())["splits"]["train"]["rows"]
     if data.made_here:

@@ -8,9 +8,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mtlbench.reproduce.plan import PlannedRun
-from mtlbench.tracking.connect import TrackingError, default_uri, public, tracking_uri
+from mtlbench.tracking.connect import TrackingError, default_uri, tracking_uri
+from mtlbench.tracking.credentials import without_password
 from mtlbench.tracking.find import RemoteResult, find_results
-from mtlbench.tracking.tracker import OPERATION, check_server, leave_alone, sync, unsent
+from mtlbench.tracking.tracker import OPERATION, back_off, check_server, sync, unsent
 from mtlbench.tracking.worker import call
 
 AT_A_TIME = 64
@@ -42,10 +43,10 @@ def exchange_results(missing: Sequence[PlannedRun], *, fetch_only: bool = False)
             identities = [run.identity for run in missing[start : start + AT_A_TIME]]
             found |= call(OPERATION, find_results, uri, experiment, identities)
     except TrackingError as error:
-        leave_alone(uri)
+        back_off(uri)
         tqdm.write(
             f"{error}\nThe tables are made of what is here and nothing is sent. Later: the same command again, or "
-            + shlex.join(["mtlbench", "sync", f"run.folder={runs}", f"run.tracker.uri={public(uri)}"]),
+            + shlex.join(["mtlbench", "sync", f"run.folder={runs}", f"run.tracker.uri={without_password(uri)}"]),
             file=sys.stderr,
         )
         return {}
@@ -56,6 +57,6 @@ def _send_first(runs: Path, uri: str, experiment: str) -> None:
     if not (folders := unsent(runs, uri, experiment)):
         return
     report = sync(runs, uri, experiment, folders)
-    tqdm.write(f"{len(report.sent)} runs of {runs} were sent to {public(uri)}", file=sys.stderr)
+    tqdm.write(f"{len(report.sent)} runs of {runs} were sent to {without_password(uri)}", file=sys.stderr)
     for name, reason in report.failed.items():
         tqdm.write(f"  {name} was not: {reason}", file=sys.stderr)

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from mtlbench.locking import locked
-from mtlbench.tracking.credentials import RedactingFilter, complete, public, redacted, withheld
+from mtlbench.tracking.credentials import RedactingFilter, complete, redacted, withheld, without_password
 from mtlbench.tracking.files import DamagedFileError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def tracking_uri(configured: str | None, runs: Path) -> str:
     if configured:
         return configured
     if named := os.environ.get("MLFLOW_TRACKING_URI"):
-        _tell_of_environment(public(named))
+        _tell_of_environment(without_password(named))
         return withheld(named)
     return default_uri(runs)
 
@@ -143,7 +143,7 @@ def errors_of(uri: str) -> Iterator[None]:
     except (TrackingError, DamagedFileError):  # says it already
         raise
     except Exception as error:  # a missing driver is an ImportError, a wrong answer a KeyError
-        raise TrackingError(f"MLflow at {public(uri)}: {_shown(error, before)}") from error
+        raise TrackingError(f"MLflow at {without_password(uri)}: {_shown(error, before)}") from error
 
 
 def sqlite_path(uri: str) -> Path | None:

@@ -30,7 +30,7 @@ _PARAMETER = re.compile(r"([?&][a-z_-]*(?:passw(?:or)?d|pwd|token|secret|key)=)(
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^\s'\"]*@)?[^\s'\",}\]]*")
 
 
-def public(uri: str) -> str:
+def without_password(uri: str) -> str:
     """The address without user, password and secret parameters, to be written down or shown."""
     place, _, query = _USER.sub("", uri).partition("?")
     kept = [parameter for parameter in query.split("&") if parameter and not _PARAMETER.match(f"?{parameter}")]
@@ -65,7 +65,7 @@ class RedactingFilter(logging.Filter):
 
 
 def _withheld(found: re.Match[str]) -> str:
-    whole, shown = found.group(), public(found.group())
+    whole, shown = found.group(), without_password(found.group())
     if shown != whole:
         os.environ[KEPT] = json.dumps({**_kept(), shown: whole})
     return shown

@@ -48,7 +48,7 @@ State = Literal["running", "finished", "failed", "interrupted"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Facts:
+class RunInfo:
     """What a run is; every fact becomes a tag of the same name in MLflow.
 
     Attributes:
@@ -101,7 +101,7 @@ class Status:
     process: tuple[str, int, float]
 
 
-def begin(folder: Path, facts: Facts) -> None:
+def begin(folder: Path, facts: RunInfo) -> None:
     """Write down what the run is, and that it runs. A run that is resumed in its folder stays the same attempt.
 
     ``run.json`` holds the hash of ``config.yaml``, which has been written before.
@@ -115,7 +115,7 @@ def begin(folder: Path, facts: Facts) -> None:
     write_status(folder, "running")
 
 
-def read_facts(folder: Path) -> tuple[Facts, Attempt]:
+def read_facts(folder: Path) -> tuple[RunInfo, Attempt]:
     """Facts and attempt of a run folder.
 
     Raises:
@@ -125,7 +125,7 @@ def read_facts(folder: Path) -> tuple[Facts, Attempt]:
     values = read_json(TypeAdapter(dict[str, Any]), path, TRAIN_AGAIN)
     attempt = json.dumps(values.pop("attempt", None)).encode()
     values.pop("config", None)  # see `check_config`
-    facts = parse_json(TypeAdapter(Facts), json.dumps(values).encode(), path, TRAIN_AGAIN)
+    facts = parse_json(TypeAdapter(RunInfo), json.dumps(values).encode(), path, TRAIN_AGAIN)
     return facts, parse_json(TypeAdapter(Attempt), attempt, path, TRAIN_AGAIN)
 
 

@@ -13,7 +13,7 @@ from mtlbench.tracking.files import DamagedFileError, read_content
 NOT_IDENTITY = ("run", "profile", "hydra")
 """Where and how a run is executed; and a profile's values, which count where the model or trainer takes them up."""
 
-PLACES = ("raw", "source")
+LOCATION_KEYS = ("raw", "source")
 """Keys of a data set's configuration that say where the data are, not what they are."""
 
 LONGEST_VALUE = 6000
@@ -40,17 +40,17 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def identifying(config: Mapping[str, Any], origin: str) -> dict[str, Any]:
+def identity_config(config: Mapping[str, Any], origin: str) -> dict[str, Any]:
     """The part of a configuration that makes a run this run: all else may differ when it is resumed.
 
     A simulator's knobs are part of it where the data were simulated with them, and are without effect on data that
     are real or were found in a folder that someone named.
     """
     made_here = origin == "simulated" and (config.get("dataset") or {}).get("raw") is None
-    return _without(config, NOT_IDENTITY, dataset=PLACES if made_here else (*PLACES, "simulator"))
+    return _without(config, NOT_IDENTITY, dataset=LOCATION_KEYS if made_here else (*LOCATION_KEYS, "simulator"))
 
 
-def portable(config: Mapping[str, Any]) -> dict[str, Any]:
+def shareable_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration without what only this machine should know: its paths, and the tracker's password."""
     return _without(config, ("run",), dataset=("raw",))
 

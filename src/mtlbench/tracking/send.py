@@ -13,13 +13,13 @@ from filelock import Timeout
 from pydantic import TypeAdapter
 
 from mtlbench.locking import locked
-from mtlbench.tracking.connect import TrackingError, artifact_root, connect, errors_of, public
+from mtlbench.tracking.connect import TrackingError, artifact_root, connect, errors_of, without_password
 from mtlbench.tracking.files import read_json
 from mtlbench.tracking.folder import (
     CONFIG,
     RESULT,
     SENT,
-    Facts,
+    RunInfo,
     check_config,
     check_journal,
     read_facts,
@@ -27,7 +27,7 @@ from mtlbench.tracking.folder import (
     write_json,
 )
 from mtlbench.tracking.journal import Journal, Line
-from mtlbench.tracking.parameters import flatten, identifying, portable, read_config, shorten
+from mtlbench.tracking.parameters import flatten, identity_config, read_config, shareable_config, shorten
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -121,7 +121,7 @@ def is_sent(folder: Path, uri: str, experiment: str) -> bool:
     Raises:
         DamagedFileError: the folder is not that of a run, or a file in it is damaged.
     """
-    sent = _read_sent(folder).get(public(uri))
+    sent = _read_sent(folder).get(without_password(uri))
     if sent is None:
         return False
     journal = _digest(Journal(folder).content())
@@ -134,7 +134,7 @@ def unsent_text(folder: Path, uri: str) -> str:
     Raises:
         DamagedFileError: a file in the folder is damaged.
     """
-    sent, content = _read_sent(folder).get(public(uri)), Journal(folder).content()
+    sent, content = _read_sent(folder).get(without_password(uri)), Journal(folder).content()
     if sent is None:
         return "nothing of it is there"
     there = content[: sent.journal].count(b"\n") if _digest(content[: sent.journal]) == sent.journal_digest else 0
@@ -163,14 +163,14 @@ def _read_sent(folder: Path) -> dict[str, Sent]:
 
 def _send(folder: Path, client: "MlflowClient", uri: str, experiment: str) -> SendReport:
     memory = _read_sent(folder)
-    before = memory.get(public(uri))
+    before = memory.get(without_password(uri))
     run_id = _remembered(client, before, experiment) or _found_or_made(client, folder, uri, experiment)
     if before is None or before.run_id != run_id:
         before = Sent(experiment=experiment, run_id=run_id, journal=0, journal_digest="", description="")
 
     def note(sent: Sent) -> None:
-        if memory.get(public(uri)) != sent:
-            memory[public(uri)] = sent
+        if memory.get(without_password(uri)) != sent:
+            memory[without_password(uri)] = sent
             write_json(folder / SENT, {name: asdict(each) for name, each in memory.items()})
 
     content = Journal(folder).content()
@@ -274,7 +274,7 @@ def experiment_id_of(client: "MlflowClient", uri: str, name: str) -> str:
         assert found is not None, "an experiment that already exists can be found"
     if found.lifecycle_stage != "active":
         raise TrackingError(
-            f"MLflow at {public(uri)}: experiment '{name}' was deleted there; "
+            f"MLflow at {without_password(uri)}: experiment '{name}' was deleted there; "
             f"restore it (mlflow experiments restore -x {found.experiment_id}) or choose another name"
         )
     return found.experiment_id
@@ -306,7 +306,7 @@ def _describe(client: "MlflowClient", run_id: str, folder: Path) -> tuple[str, .
     facts, attempt = read_facts(folder)
     status = read_status(folder)
     config = read_config(folder / CONFIG)
-    parameters, shortened = shorten(flatten(identifying(config, facts.origin)))
+    parameters, shortened = shorten(flatten(identity_config(config, facts.origin)))
     there = client.get_run(run_id).data.params
     new = {name: value for name, value in parameters.items() if name not in there}
     client.log_batch(run_id, params=[Param(name, value) for name, value in new.items()])
@@ -328,12 +328,12 @@ def _describe(client: "MlflowClient", run_id: str, folder: Path) -> tuple[str, .
     client.set_terminated(run_id, MLFLOW_STATES[status.state], end_time=status.time)
     with TemporaryDirectory() as made:
         copy = Path(made) / CONFIG
-        copy.write_text(yaml.safe_dump(portable(config), sort_keys=False))
+        copy.write_text(yaml.safe_dump(shareable_config(config), sort_keys=False))
         client.log_artifact(run_id, str(copy))
     return shortened
 
 
-def _log_input(client: "MlflowClient", run_id: str, facts: Facts) -> None:
+def _log_input(client: "MlflowClient", run_id: str, facts: RunInfo) -> None:
     """The data set by name and fingerprint; nothing of it is read."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 

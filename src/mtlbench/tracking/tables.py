@@ -37,7 +37,7 @@ def send_rendered(
         members: by run folder: the label of the row that it belongs to.
         others: runs that are there and not here: by MLflow's id, identity and label.
         files: the table or figure, rendered.
-        tags: what else its run says of itself (paper, marks).
+        tags: further tags of its run (paper, banners).
 
     Returns:
         MLflow's id of its run.

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mtlbench.tracking.connect import TrackingError, check, load, public, tracking_uri
+from mtlbench.tracking.connect import TrackingError, check, load, tracking_uri, without_password
 from mtlbench.tracking.files import DamagedFileError
 from mtlbench.tracking.folder import read_status, run_folders
 from mtlbench.tracking.send import SendReport, is_sent, send, unsent_text
@@ -31,7 +31,7 @@ SHARE = 0.02
 RETRY = 60.0
 """Seconds after which a server that failed is asked again during the same run."""
 
-REST = 300.0
+COOLDOWN_SECONDS = 300.0
 """Seconds in which a server that failed a run is not asked by the next ones of this process."""
 
 _failed: dict[str, float] = {}
@@ -51,8 +51,8 @@ class Tracker:
         self.uri = uri
         self.experiment = experiment
         self._began = time.monotonic()
-        self._alone = self._began - _failed.get(uri, -REST) < REST
-        self._problem: Exception | None = TrackingError(f"MLflow at {public(uri)}: it failed a moment ago")
+        self._alone = self._began - _failed.get(uri, -COOLDOWN_SECONDS) < COOLDOWN_SECONDS
+        self._problem: Exception | None = TrackingError(f"MLflow at {without_password(uri)}: it failed a moment ago")
         self._problem = self._problem if self._alone else None
         self._asked = self._began
         self._worker: Worker | None = None
@@ -83,14 +83,14 @@ class Tracker:
         if self._problem is None:
             return
         if isinstance(self._problem, OSError) and not self._alone:  # no damaged file of the run: the server's fault
-            leave_alone(self.uri)
+            back_off(self.uri)
         _log.warning(
             "run %s was not sent: %s (%s)\nSend it later: mtlbench sync run.folder=%s run.tracker.uri=%s",
             folder.name,
             self._problem,
             _left(folder, self.uri),
             folder.parent,
-            public(self.uri),
+            without_password(self.uri),
         )
 
     def finish_unsent(self, folder: Path) -> None:
@@ -147,7 +147,7 @@ class Tracker:
 
     def _note(self, problem: Exception) -> None:
         named = isinstance(problem, NoAnswerError)
-        self._problem = TrackingError(f"MLflow at {public(self.uri)}: {problem}") if named else problem
+        self._problem = TrackingError(f"MLflow at {without_password(self.uri)}: {problem}") if named else problem
         self._stop()
 
     def _stop(self) -> None:
@@ -159,7 +159,7 @@ class Tracker:
         return time.monotonic() - self._asked
 
 
-def leave_alone(uri: str) -> None:
+def back_off(uri: str) -> None:
     """Note that a server failed; runs that begin in this process within `REST` seconds do not ask it."""
     _failed[uri] = time.monotonic()
 
@@ -185,7 +185,7 @@ def check_server(uri: str) -> None:
         call(LOADING, load, uri)
         call(WAIT, check, uri)
     except NoAnswerError as error:
-        raise TrackingError(f"MLflow at {public(uri)}: {error}") from error
+        raise TrackingError(f"MLflow at {without_password(uri)}: {error}") from error
 
 
 def send_bounded(folder: Path, uri: str, experiment: str) -> SendReport:
@@ -197,7 +197,7 @@ def send_bounded(folder: Path, uri: str, experiment: str) -> SendReport:
     try:
         return call(OPERATION, send, folder.absolute(), uri, experiment)
     except NoAnswerError as error:
-        raise TrackingError(f"MLflow at {public(uri)}: {error}; sending again goes on from there") from error
+        raise TrackingError(f"MLflow at {without_password(uri)}: {error}; sending again goes on from there") from error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,7 +5,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from mtlbench.tracking.connect import ENVIRONMENT, artifact_root, connect, public, sqlite_path, sqlite_uri
+from mtlbench.tracking.connect import ENVIRONMENT, artifact_root, connect, sqlite_path, sqlite_uri
+from mtlbench.tracking.credentials import without_password
 
 HOST = "127.0.0.1"
 
@@ -31,7 +32,9 @@ def ui(uri: str, port: int = 5000) -> Command:
     """
     path = sqlite_path(uri)
     if path is None:
-        raise ValueError(f"tracker.uri is {public(uri)}: not a SQLite file; open the server's address in a browser")
+        raise ValueError(
+            f"tracker.uri is {without_password(uri)}: not a SQLite file; open the server's address in a browser"
+        )
     if not path.exists():
         raise ValueError(f"{path} is missing: no run was sent there yet; train one, or run mtlbench sync")
     root = artifact_root(uri)

@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 
 from mtlbench.experiment.diagnose import predict
-from mtlbench.experiment.evaluation import Opened, open_run
+from mtlbench.experiment.evaluation import TrainedRun, load_run
 from mtlbench.report.figure import Curve, Lines, Panel
 from mtlbench.reproduce.illustrate import FigureContent, FigureRuns
 
@@ -27,7 +27,7 @@ def bands(runs: FigureRuns) -> FigureContent:
     orders: dict[str, dict[str, float]] = {}
     ends: dict[str, dict[str, float]] = {}
     for row in [spec.label for spec in runs.figure.rows]:
-        opened = [open_run(folder) for folder in runs.folders(row, dataset)]
+        opened = [load_run(folder) for folder in runs.folders(row, dataset)]
         if not opened:
             continue
         confidence_NT = _confidences(opened[0])
@@ -42,7 +42,7 @@ def bands(runs: FigureRuns) -> FigureContent:
     return FigureContent(panels=tuple(panels), findings=(*_compared(orders, ends),))
 
 
-def _confidences(run: Opened) -> np.ndarray:
+def _confidences(run: TrainedRun) -> np.ndarray:
     """Of the test rows, less the thresholds above which their labels are positive, ``[N, T]``."""
     thresholds = run.store.manifest["relabel"]["thresholds"]
     return np.load(run.store.folder / "confidences" / "test.npy") - np.array(

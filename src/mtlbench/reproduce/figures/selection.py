@@ -5,7 +5,7 @@ from statistics import fmean
 from torch import Tensor
 
 from mtlbench.experiment.diagnose import Shown, average_diagnostics
-from mtlbench.experiment.evaluation import open_run
+from mtlbench.experiment.evaluation import load_run
 from mtlbench.report.figure import Bars, HeatMap, Panel, Series
 from mtlbench.reproduce import statistics
 from mtlbench.reproduce.illustrate import FigureContent, FigureRuns
@@ -21,7 +21,7 @@ def shares(runs: FigureRuns) -> FigureContent:
     public: dict[str, dict[int, float]] = {}
     findings: list[str] = []
     for at, folder in enumerate(runs.folders(row, dataset)):
-        run = open_run(folder)
+        run = load_run(folder)
         shown = average_diagnostics(run, _measured)
         if at == 0:
             fields = tuple(field.name for field in run.store.schema.fields)

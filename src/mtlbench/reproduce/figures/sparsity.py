@@ -5,7 +5,7 @@ from statistics import fmean
 from torch import Tensor
 
 from mtlbench.experiment.diagnose import Shown, average_diagnostics
-from mtlbench.experiment.evaluation import open_run
+from mtlbench.experiment.evaluation import load_run
 from mtlbench.report.figure import HeatMap, Lines, Panel
 from mtlbench.report.result import Claim
 from mtlbench.reproduce.figures.curves import by_epoch, level, mean_curve
@@ -23,7 +23,7 @@ def masks(runs: FigureRuns) -> FigureContent:
     folders = runs.folders(row, dataset)
     if not folders:
         return FigureContent()
-    run = open_run(folders[0])
+    run = load_run(folders[0])
     shown = average_diagnostics(run, _measured)
     tasks = [task.name for task in run.store.schema.tasks]
     readers = [*tasks, *["shared"] * (len(shown["mask"]) - len(tasks))]
