@@ -17,7 +17,7 @@ import numpy as np
 from scipy.special import expit
 
 from mtlbench.metrics.evaluate import UndefinedError, auc
-from mtlbench.metrics.ranking import group_areas, hits_at, numbered
+from mtlbench.metrics.ranking import group_areas, group_numbers, hits_at
 
 LOOPED = 20_000
 """Groups that the loop goes through."""
@@ -35,13 +35,13 @@ def main() -> None:
     logits = random.standard_normal(arguments.rows, dtype=np.float32)
     positive = random.random(arguments.rows) < 0.1
     raw = random.integers(0, arguments.groups, arguments.rows) * 1_000_003  # as users are numbered: with gaps
-    group, export = numbered(raw), expit(logits)
+    group, export = group_numbers(raw), expit(logits)
     some = group < LOOPED
     columns, part = (logits, positive, group), (logits[some], positive[some], group[some])
     assert np.allclose(np.sort(group_areas(*part).area), np.sort(loop(*part)[0]))
     assert hits_at(TOP, *part).sum() == sum(loop(*part)[1])
     sides: dict[str, Callable[[], object]] = {
-        "numbers of groups, once for all tasks": lambda: numbered(raw),
+        "numbers of groups, once for all tasks": lambda: group_numbers(raw),
         "gAUC and uAUC": lambda: group_areas(*columns),
         f"precision at {TOP}, own": lambda: hits_at(TOP, *columns),
         f"precision at {TOP}, export": lambda: hits_at(TOP, export, positive, group),

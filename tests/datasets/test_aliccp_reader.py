@@ -15,7 +15,7 @@ import pytest
 from mtlbench.datasets.aliccp import fast_reader
 from mtlbench.datasets.aliccp.dataset import AliCCP
 from mtlbench.datasets.aliccp.fast_reader import AliCCPLines
-from mtlbench.datasets.aliccp.layout import ALL, COMMON, RAW_FIELDS, USUAL, fields_of
+from mtlbench.datasets.aliccp.layout import ALL, COMMON, RAW_FIELDS, USUAL, raw_fields_of
 from mtlbench.datasets.aliccp.reference_reader import AliCCPLine, BadLineError, read_line
 from mtlbench.ingest import lines as text_lines
 from mtlbench.ingest.protocol import LINE, ROWS, Block, RawError, Rejected, Shard
@@ -262,10 +262,10 @@ def random_line(draw: random.Random, table: str) -> bytes:
     """A good line: any fields in any order, bags with several ids, values of every accepted form."""
     codes = [
         field.code
-        for field in fields_of(table)
+        for field in raw_fields_of(table)
         for _ in range(draw.choice((0, 1, 3)) if field.bag else 1)
         if draw.random() < 0.7
-    ] or [fields_of(table)[0].code]
+    ] or [raw_fields_of(table)[0].code]
     draw.shuffle(codes)
     triples = [
         f"{code}\x02{draw.randrange(10_091_379)}\x03"

@@ -8,17 +8,17 @@ import pytest
 
 from mtlbench.data.numbers import Scale
 from mtlbench.data.vocabulary import Vocabulary
-from mtlbench.export.columns import Column, ColumnError, checked, from_python, from_text, unused
+from mtlbench.export.columns import ColumnError, ServedColumn, checked, from_python, from_text, unused
 from mtlbench.export.inputs import Inputs
 from mtlbench.schema import Field, Schema, Task
 
-ITEM = Column(name="item", kind="integer")
-CITY = Column(name="city", kind="text")
-PRICE = Column(name="price", kind="number")
-TAGS = Column(name="tags", kind="text", many=True)
-HISTORY = Column(name="history", kind="integer", many=True)
-WEIGHT = Column(name="history:weight", kind="weight", many=True, missing=False)
-PLACE = Column(name="place", kind="number", many=True, length=2)
+ITEM = ServedColumn(name="item", kind="integer")
+CITY = ServedColumn(name="city", kind="text")
+PRICE = ServedColumn(name="price", kind="number")
+TAGS = ServedColumn(name="tags", kind="text", many=True)
+HISTORY = ServedColumn(name="history", kind="integer", many=True)
+WEIGHT = ServedColumn(name="history:weight", kind="weight", many=True, missing=False)
+PLACE = ServedColumn(name="place", kind="number", many=True, length=2)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ PLACE = Column(name="place", kind="number", many=True, length=2)
         (PLACE, [[1, 2], None], [[1.0, 2.0], None]),
     ],
 )
-def test_what_python_holds_becomes_what_a_reader_gives(column: Column, given: list, expected: list):
+def test_what_python_holds_becomes_what_a_reader_gives(column: ServedColumn, given: list, expected: list):
     found = checked(from_python(given, column), column, 0)
     assert found.to_pylist() == expected
     assert found.type == checked(pa.nulls(1), column, 0).type
@@ -78,7 +78,7 @@ def test_arrow_types_that_mean_the_same_pass():
         (PLACE, [[1, 2], [1, 2, 3]], r"row 11 \(from 0\): found \[1.*3.*\]; allowed: a list of 2 finite numbers"),
     ],
 )
-def test_what_is_no_such_value_is_refused_with_its_place(column: Column, given: list, message: str):
+def test_what_is_no_such_value_is_refused_with_its_place(column: ServedColumn, given: list, message: str):
     with pytest.raises(ColumnError, match=message):
         checked(from_python(given, column, 10), column, 10)
 
@@ -101,7 +101,7 @@ def test_an_id_that_may_have_been_another_one_is_refused(kind: pa.DataType, limi
         (WEIGHT, ["[1, 0.5]"], [[1.0, 0.5]]),
     ],
 )
-def test_text_is_read_as_what_is_asked_for(column: Column, text: list, expected: list):
+def test_text_is_read_as_what_is_asked_for(column: ServedColumn, text: list, expected: list):
     assert checked(from_text(pa.array(text, pa.string()), column, 0), column, 0).to_pylist() == expected
 
 
@@ -115,7 +115,7 @@ def test_text_is_read_as_what_is_asked_for(column: Column, text: list, expected:
         (HISTORY, ["[1]", "7"], r"row 6 \(from 0\): found 7; allowed: a list of integers"),
     ],
 )
-def test_text_that_is_no_such_value_is_refused_with_its_place(column: Column, text: list, message: str):
+def test_text_that_is_no_such_value_is_refused_with_its_place(column: ServedColumn, text: list, message: str):
     with pytest.raises(ColumnError, match=message):
         checked(from_text(pa.array(text, pa.string()), column, 5), column, 5)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mtlbench.metrics.evaluate import evaluate
-from mtlbench.metrics.names import METRICS, find_metric, in_order, metric, selectable
+from mtlbench.metrics.names import METRICS, find_metric, metric, ordered_names, selectable
 from mtlbench.metrics.ranking import Ranking, Top
 from mtlbench.schema import Task
 
@@ -102,7 +102,7 @@ def test_what_can_select_weights() -> None:
 
 def test_columns_are_shown_in_the_order_of_the_entries() -> None:
     names = ["rows", "auc_on_views", "auc", "nonsense", "auc_on_clicks", "ece", "auc"]
-    assert in_order(names) == ["auc", "auc_on_clicks", "auc_on_views", "ece", "rows"]
+    assert ordered_names(names) == ["auc", "auc_on_clicks", "auc_on_views", "ece", "rows"]
 
 
 def test_names_and_results_are_known_without_torch() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from mtlbench.metrics.evaluate import evaluate
-from mtlbench.metrics.ranking import Ranking, Top, group_areas, hits_at, numbered, ordinal, rounded, sampled_lists
+from mtlbench.metrics.ranking import Ranking, Top, group_areas, group_numbers, hits_at, ordinal, rounded, sampled_lists
 from mtlbench.schema import Field, Schema, Task
 
 CLICK, BUY = Task(name="click", label="click"), Task(name="buy", label="buy", given="click")
@@ -69,7 +69,7 @@ def test_group_areas_by_hand():
 def test_group_areas_equal_the_count_of_all_pairs_of_every_group(rows: list[tuple[int, bool, int]], kind: type):
     scores, positive, group = (np.array([row[i] for row in rows]) for i in range(3))
     positive, group = positive.astype(bool), group.astype(np.int64)
-    found = group_areas(scores.astype(kind), positive, numbered(group))
+    found = group_areas(scores.astype(kind), positive, group_numbers(group))
     expected = naive_areas(scores, positive, group)
     order = list(dict.fromkeys(g for g in group.tolist() if g in expected))
     assert found.area.tolist() == pytest.approx([expected[g][0] for g in order], abs=1e-12)
@@ -80,7 +80,7 @@ def test_group_areas_equal_the_count_of_all_pairs_of_every_group(rows: list[tupl
 @pytest.mark.parametrize("distinct", [2, 1_000_000])
 def test_group_areas_equal_scikit_learn(distinct: int):
     logits, positive, group = drawn(3_001, 97, distinct)
-    found = group_areas(logits, positive, numbered(group))
+    found = group_areas(logits, positive, group_numbers(group))
     both = [g for g in dict.fromkeys(group.tolist()) if 0 < positive[group == g].sum() < (group == g).sum()]
     expected = [roc_auc_score(positive[group == g], logits[group == g]) for g in both]
     assert len(both) > 80

@@ -13,7 +13,7 @@ from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.run import check_config
 from mtlbench.reproduce.figure import Figure, figure_names, read_figure
 from mtlbench.reproduce.plan import expand
-from mtlbench.reproduce.table import read_table
+from mtlbench.reproduce.table import load_table
 
 FOLDER = conf_folder() / "figure"
 NAMES = figure_names(FOLDER)
@@ -67,14 +67,14 @@ def test_every_row_can_be_run(figure: Figure) -> None:
 
 
 def test_a_figure_of_a_table_has_its_runs() -> None:
-    figure, table = read_figure(FOLDER, "mpa_fig12"), read_table(conf_folder() / "table", "mpa_table4")
+    figure, table = read_figure(FOLDER, "mpa_fig12"), load_table(conf_folder() / "table", "mpa_table4")
     assert (figure.rows, figure.datasets, figure.seeds) == (table.rows, table.datasets, table.seeds)
     assert figure.profile == table.profile
 
 
 def test_runs_are_shared_with_tables_where_overrides_mean_the_same() -> None:
     """What a figure writes out is what the model has anyway, so nothing is trained twice."""
-    figure, table = read_figure(FOLDER, "dephn_fig5"), read_table(conf_folder() / "table", "dephn_section4c")
+    figure, table = read_figure(FOLDER, "dephn_fig5"), load_table(conf_folder() / "table", "dephn_section4c")
     alone = [
         replace(study, rows=tuple(row for row in study.rows if row.label == label))
         for study, label in ((figure, "DEPHN/add_sqrt/pearson"), (table, "DEPHN"))

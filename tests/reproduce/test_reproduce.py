@@ -10,7 +10,7 @@ from mtlbench.reproduce.execute import execute
 from mtlbench.reproduce.gather import gather
 from mtlbench.reproduce.launch import Launcher
 from mtlbench.reproduce.plan import PlannedRun, estimated_seconds, expand, measured_speeds, missing
-from mtlbench.reproduce.table import Table, read_table
+from mtlbench.reproduce.table import Table, load_table
 from mtlbench.tracking.connect import connect, default_uri
 from mtlbench.tracking.find import find_results
 from mtlbench.tracking.send import send
@@ -44,7 +44,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
     (folder / "printed").mkdir()
     (folder / "small.yaml").write_text(YAML)
     (folder / "printed" / "small.csv").write_text(PRINTED)
-    return read_table(folder, "small")
+    return load_table(folder, "small")
 
 
 @pytest.fixture(scope="module")

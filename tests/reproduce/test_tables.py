@@ -16,7 +16,7 @@ from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.objects import build_ranking
 from mtlbench.metrics.names import metric
 from mtlbench.reproduce.claim import evaluate_claim
-from mtlbench.reproduce.table import ClaimSpec, Table, read_table, table_names
+from mtlbench.reproduce.table import ClaimSpec, Table, load_table, table_names
 
 FOLDER = conf_folder() / "table"
 NAMES = table_names(FOLDER)
@@ -26,7 +26,7 @@ DERIVED = {"parameters", "logloss_sum", "logloss_weighted", "auc_gain"}
 
 @pytest.fixture(scope="module", params=NAMES)
 def table(request: pytest.FixtureRequest) -> Table:
-    return read_table(FOLDER, request.param)
+    return load_table(FOLDER, request.param)
 
 
 def test_how_many_there_are() -> None:
@@ -104,12 +104,12 @@ def test_a_table_that_contradicts_itself_is_refused(tmp_path: Path, change: Call
     assert change(text) != text
     (tmp_path / "census_mmoe.yaml").write_text(change(text))
     with pytest.raises(ConfigError, match=message):
-        read_table(tmp_path, "census_mmoe")
+        load_table(tmp_path, "census_mmoe")
 
 
 def test_an_unknown_table_is_told_which_there_are() -> None:
     with pytest.raises(ConfigError, match=r"no table 'dephn_table9'; there are: census_mmoe, .*mssm_table2"):
-        read_table(FOLDER, "dephn_table9")
+        load_table(FOLDER, "dephn_table9")
 
 
 CONTRADICTED = {
@@ -129,7 +129,7 @@ def test_claims_are_what_the_papers_numbers_show() -> None:
     """A claim that a perfect reproduction would refute is none of the paper's, unless the paper contradicts itself."""
     against: set[tuple[str, str]] = set()
     compared = 0
-    for table in (read_table(FOLDER, name) for name in NAMES):
+    for table in (load_table(FOLDER, name) for name in NAMES):
         printed = {key: {0: float(cell.text)} for key, cell in table.printed.items() if cell.text}
         for claim in table.claims:
             judged = evaluate_claim(claim, table.columns, printed, dict.fromkeys(table.datasets))
@@ -152,7 +152,7 @@ def small(folder: Path, change: Callable[[str], str] = str, printed: Callable[[s
     (folder / "census_mmoe.yaml").write_text(change((FOLDER / "census_mmoe.yaml").read_text()))
     text = (FOLDER / "printed" / "census_mmoe.csv").read_text()
     (folder / "printed" / "census_mmoe.csv").write_text(printed(text))
-    return read_table(folder, "census_mmoe")
+    return load_table(folder, "census_mmoe")
 
 
 def names(table: Table) -> list[str]:

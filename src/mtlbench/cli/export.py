@@ -28,7 +28,7 @@ def command(run: str, to: Path | None, split: str, rows: int, no_onnx: bool, log
       mtlbench export 3f2a --to exported/mmoe run.folder=/data/runs
     """
     keys = arguments.read_keys(overrides, arguments.RUNS)
-    from mtlbench.cli.render import counted, head_text
+    from mtlbench.cli.render import counts_text, head_text
     from mtlbench.export.bundle import EXAMPLE, export_run
 
     folder = arguments.find_run(run, Path(keys["run.folder"]))
@@ -42,7 +42,7 @@ def command(run: str, to: Path | None, split: str, rows: int, no_onnx: bool, log
     if done.rounded:
         print(f"  exported in float32; the run's own {done.run.settings.precision} is up to {done.rounded:.1g} away")
     if done.stand_ins:
-        print(f"  {EXAMPLE} holds stand-ins for values that are unknown: {counted(done.stand_ins)}")
+        print(f"  {EXAMPLE} holds stand-ins for values that are unknown: {counts_text(done.stand_ins)}")
     if log:
         from mtlbench.export.log import log_model
 

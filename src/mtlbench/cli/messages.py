@@ -29,16 +29,16 @@ _shown: set[str] = set()
 
 
 @dataclass
-class Status:
+class ExitStatus:
     """Exit status of a command."""
 
     code: int = 0
 
 
 @contextmanager
-def explained() -> Iterator[Status]:
+def explained() -> Iterator[ExitStatus]:
     """Turn errors that a user can fix into a message and an exit status; bugs keep their traceback."""
-    status = Status()
+    status = ExitStatus()
     with _sigint_noted() as interrupted:
         try:
             yield status

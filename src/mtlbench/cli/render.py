@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mtlbench.metrics.names import in_order, metric
+from mtlbench.metrics.names import metric, ordered_names
 from mtlbench.result import Metrics
 from mtlbench.tracking.credentials import without_password
 
@@ -52,7 +52,7 @@ def kept_text(best_step: dict[str, int]) -> str:
 
 def metrics_text(metrics: Metrics) -> str:
     """A split's metrics: a table with a line per task, those of all tasks, and why others are undefined."""
-    known = {name: metric(name) for name in in_order(metrics.names)}
+    known = {name: metric(name) for name in ordered_names(metrics.names)}
     shown = {name: entry for name, entry in known.items() if entry.per_task and entry.summary}
     rows = [[task, *(_number(metrics, name, task) for name in shown)] for task in metrics.tasks]
     overall = [
@@ -103,7 +103,7 @@ def head_text(model: str, dataset: str, seed: int, split: str, origin: str) -> s
     return f"{model} on {dataset}, seed {seed}, {split} split" + ("  SIMULATED DATA" if origin == "simulated" else "")
 
 
-def counted(counts: Mapping[str, int]) -> str:
+def counts_text(counts: Mapping[str, int]) -> str:
     """``user 1,200, item 7``."""
     return ", ".join(f"{name} {count:,}" for name, count in counts.items())
 

@@ -143,10 +143,10 @@ def _check(overrides: Sequence[str], scale: float | None) -> None:
 
 def _read(name: str) -> "Table | Figure":
     from mtlbench.reproduce.figure import read_figure
-    from mtlbench.reproduce.table import read_table
+    from mtlbench.reproduce.table import load_table
 
     if name in choices("table"):
-        return read_table(conf_folder() / "table", name)
+        return load_table(conf_folder() / "table", name)
     return read_figure(conf_folder() / "figure", name)
 
 

@@ -26,7 +26,7 @@ def command(folder: Path, rows: Path, to: Path, onnx: bool) -> None:
     Example:
       mtlbench score exported/mmoe rows.parquet --to predictions.parquet
     """
-    from mtlbench.cli.render import counted
+    from mtlbench.cli.render import counts_text
     from mtlbench.export.score import score_file
     from mtlbench.export.scorer import open_exported
 
@@ -37,6 +37,6 @@ def command(folder: Path, rows: Path, to: Path, onnx: bool) -> None:
     simulated = "  SIMULATED DATA" if scorer.facts["origin"] == "simulated" else ""
     print(f"{to}: {scored.rows:,} rows, {scored.rows / seconds:,.0f} rows/s{simulated}")
     if scorer.unknown:
-        print(f"  values that the model does not know: {counted(scorer.unknown)}")
+        print(f"  values that the model does not know: {counts_text(scorer.unknown)}")
     if scored.unused:
         print(f"  columns that the model does not ask for: {', '.join(scored.unused)}")

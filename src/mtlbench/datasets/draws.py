@@ -14,7 +14,7 @@ TRAIN, TEST = 0, 1
 
 
 @dataclass(frozen=True, slots=True)
-class Vocabulary:
+class RankedValues:
     """The values of an id, the most popular one first.
 
     Attributes:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from scipy.optimize import brentq
 from scipy.special import expit as sigmoid
 
-from mtlbench.datasets.draws import Floats, Vocabulary
+from mtlbench.datasets.draws import Floats, RankedValues
 
 SAMPLE_PIECES = 32
 """Pieces of a data set by which its label model is fitted."""
@@ -64,7 +64,7 @@ class Effects:
 
     seed: int
     tasks: int
-    vocabularies: Mapping[str, Vocabulary]
+    vocabularies: Mapping[str, RankedValues]
     numbers: tuple[str, ...] = ()
     rank: int = 1
 
@@ -145,7 +145,7 @@ class LabelModel:
         return joint
 
 
-def fit(
+def fit_label_model(
     sample: Iterable[Components],
     *,
     shares: Mapping[str, float],

@@ -21,7 +21,7 @@ from mtlbench.experiment.plain import read_plain
 from mtlbench.experiment.sanity import SuspiciousMetricsWarning, suspicious
 from mtlbench.files import writing
 from mtlbench.result import Metrics
-from mtlbench.tracking.folder import CONFIG, RESULT, RunInfo, check_config, read_facts, read_result
+from mtlbench.tracking.folder import CONFIG, RESULT, RunInfo, check_config_hash, read_facts, read_result
 from mtlbench.train.objective import TaskLosses
 from mtlbench.train.score import evaluate_split
 from mtlbench.train.selection import load_best
@@ -67,7 +67,7 @@ def load_run(folder: Path, device_name: str = "auto") -> TrainedRun:
     if (folder / RESULT).exists():
         read_result(folder)  # refused where it was edited
     config = read_plain(folder / CONFIG, ("run.data", "dataset", "trainer", "model"))
-    check_config(folder)
+    check_config_hash(folder)
     facts, data = read_facts(folder)[0], resolve_data(config.dataset, Path(config.run.data))
     if data.fingerprint != facts.data:
         raise ConfigError(

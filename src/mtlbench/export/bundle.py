@@ -24,7 +24,7 @@ from mtlbench.data.store import SPLITS
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.evaluation import TrainedRun, check_result, load_run
 from mtlbench.experiment.objects import build_ranking
-from mtlbench.export.columns import Column
+from mtlbench.export.columns import ServedColumn
 from mtlbench.export.example import raw_rows
 from mtlbench.export.hashes import write_hashes
 from mtlbench.export.inputs import Inputs
@@ -223,7 +223,7 @@ def _signature(inputs: Inputs) -> "ModelSignature":
 
     kinds = {"integer": DataType.long, "text": DataType.string, "number": DataType.double, "weight": DataType.double}
 
-    def type_of(column: Column) -> "DataType | AnyType":
+    def type_of(column: ServedColumn) -> "DataType | AnyType":
         if column.many or (column.kind == "integer" and column.missing):
             return AnyType()
         return kinds[column.kind]

@@ -31,7 +31,7 @@ class ColumnError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Column:
+class ServedColumn:
     """One raw column that a model asks for.
 
     Attributes:
@@ -58,23 +58,23 @@ class Column:
         return f"a list of {f'{self.length} ' if self.length else ''}{several[self.kind]}, or nothing where it is empty"
 
 
-def columns_of(schema: Schema, vocabularies: Mapping[str, Vocabulary]) -> tuple[Column, ...]:
+def columns_of(schema: Schema, vocabularies: Mapping[str, Vocabulary]) -> tuple[ServedColumn, ...]:
     """The raw columns that a schema asks for, in its order."""
-    found: list[Column] = []
+    found: list[ServedColumn] = []
     for field in schema.fields:
         many = field.width > 1
         if field.kind == "number":
-            found.append(Column(name=field.name, kind="number", many=many, length=field.width if many else None))
+            found.append(ServedColumn(name=field.name, kind="number", many=many, length=field.width if many else None))
             continue
         values = vocabularies[field.vocabulary_name].values
         kind: Kind = "integer" if pa.types.is_integer(values.type) else "text"
-        found.append(Column(name=field.name, kind=kind, many=many, missing=bool(values.null_count)))
+        found.append(ServedColumn(name=field.name, kind=kind, many=many, missing=bool(values.null_count)))
         if field.weighted:
-            found.append(Column(name=field.name + WEIGHT_SUFFIX, kind="weight", many=True, missing=False))
+            found.append(ServedColumn(name=field.name + WEIGHT_SUFFIX, kind="weight", many=True, missing=False))
     return tuple(found)
 
 
-def unused(names: Sequence[str], columns: Sequence[Column]) -> tuple[str, ...]:
+def unused(names: Sequence[str], columns: Sequence[ServedColumn]) -> tuple[str, ...]:
     """Columns that are there and that a model does not ask for.
 
     Raises:
@@ -92,7 +92,7 @@ def unused(names: Sequence[str], columns: Sequence[Column]) -> tuple[str, ...]:
     return tuple(name for name in names if name not in asked)
 
 
-def checked(values: pa.Array, column: Column, first_row: int) -> pa.Array:
+def checked(values: pa.Array, column: ServedColumn, first_row: int) -> pa.Array:
     """A column with the type that a reader gives it; lists stay lists, missing values null.
 
     Args:
@@ -121,7 +121,7 @@ def checked(values: pa.Array, column: Column, first_row: int) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets), entries, mask=pa.array(~there))
 
 
-def from_text(text: pa.Array, column: Column, first_row: int) -> pa.Array:
+def from_text(text: pa.Array, column: ServedColumn, first_row: int) -> pa.Array:
     """A column of a text file: empty is missing, a list is written as JSON.
 
     Raises:
@@ -138,7 +138,7 @@ def from_text(text: pa.Array, column: Column, first_row: int) -> pa.Array:
         return pa.array(_read_each(text, lambda cell: pa.scalar(cell).cast(kind).as_py(), column, first_row), kind)
 
 
-def from_python(values: Sequence[Any], column: Column, first_row: int = 0) -> pa.Array:
+def from_python(values: Sequence[Any], column: ServedColumn, first_row: int = 0) -> pa.Array:
     """A column of Python objects (or numpy arrays for lists), as pandas holds it.
 
     Raises:
@@ -155,7 +155,7 @@ def from_python(values: Sequence[Any], column: Column, first_row: int = 0) -> pa
         raise ColumnError(f"column '{column.name}': {error}; allowed: {column.allowed}") from error
 
 
-def _entries(values: pa.Array, column: Column, row_of: Callable[[int], int]) -> pa.Array:
+def _entries(values: pa.Array, column: ServedColumn, row_of: Callable[[int], int]) -> pa.Array:
     """Single values with the type of the column's kind, null where missing."""
     kind, there = values.type, values.is_valid().to_numpy(zero_copy_only=False)
     if column.kind == "text":
@@ -179,7 +179,7 @@ def _entries(values: pa.Array, column: Column, row_of: Callable[[int], int]) -> 
     return values.cast(TYPES[column.kind], safe=False)
 
 
-def _read_each(text: pa.Array, read: Callable[[str], Any], column: Column, first_row: int) -> list[Any]:
+def _read_each(text: pa.Array, read: Callable[[str], Any], column: ServedColumn, first_row: int) -> list[Any]:
     found = []
     for row, cell in enumerate(text.to_pylist()):
         try:
@@ -189,7 +189,7 @@ def _read_each(text: pa.Array, read: Callable[[str], Any], column: Column, first
     return found
 
 
-def _refuse(values: pa.Array, bad: np.ndarray, column: Column, row_of: Callable[[int], int]) -> None:
+def _refuse(values: pa.Array, bad: np.ndarray, column: ServedColumn, row_of: Callable[[int], int]) -> None:
     """Refuse the first of the bad values."""
     wrong = np.flatnonzero(bad)
     if len(wrong):
@@ -197,7 +197,7 @@ def _refuse(values: pa.Array, bad: np.ndarray, column: Column, row_of: Callable[
         raise _error(column, row_of(row), values[row].as_py())
 
 
-def _error(column: Column, row: int, value: Any) -> ColumnError:
+def _error(column: ServedColumn, row: int, value: Any) -> ColumnError:
     found = repr(value)
     shown = found if len(found) <= 80 else found[:77] + "..."
     return ColumnError(f"column '{column.name}', row {row} (from 0): found {shown}; allowed: {column.allowed}")

@@ -16,7 +16,7 @@ from mtlbench.data.layout import ROWS
 from mtlbench.data.numbers import Scale
 from mtlbench.data.store import Store
 from mtlbench.data.vocabulary import Vocabulary
-from mtlbench.export.columns import Column, ColumnError, checked, columns_of
+from mtlbench.export.columns import ColumnError, ServedColumn, checked, columns_of
 from mtlbench.ingest.encode import encode_inputs
 from mtlbench.ingest.protocol import WEIGHT_SUFFIX
 from mtlbench.schema import Schema
@@ -39,7 +39,7 @@ class Inputs:
     scales: Mapping[str, Scale]
 
     @cached_property
-    def columns(self) -> tuple[Column, ...]:
+    def columns(self) -> tuple[ServedColumn, ...]:
         """The raw columns of a row. Dimension tables are joined: their fields are columns like any other."""
         return columns_of(self.schema, self.vocabularies)
 

@@ -9,7 +9,7 @@ import pyarrow.csv as pv
 import pyarrow.parquet as pq
 
 from mtlbench.experiment.errors import ConfigError
-from mtlbench.export.columns import Column, from_text, unused
+from mtlbench.export.columns import ServedColumn, from_text, unused
 from mtlbench.export.scorer import Scorer
 from mtlbench.files import writing
 
@@ -65,7 +65,7 @@ def score_file(scorer: Scorer, rows: Path, to: Path) -> Scored:
 Chunks = tuple[tuple[str, ...], Iterator[Mapping[str, pa.Array]]]
 
 
-def _parquet(path: Path, columns: Sequence[Column], rows: int) -> Chunks:
+def _parquet(path: Path, columns: Sequence[ServedColumn], rows: int) -> Chunks:
     try:
         # Streamed through a small buffer: a row group may be the whole file.
         file = pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
@@ -77,7 +77,7 @@ def _parquet(path: Path, columns: Sequence[Column], rows: int) -> Chunks:
     return left, ({name: batch[name] for name in wanted} for batch in batches)
 
 
-def _csv(path: Path, columns: Sequence[Column], _rows: int) -> Chunks:
+def _csv(path: Path, columns: Sequence[ServedColumn], _rows: int) -> Chunks:
     with path.open("rb") as file:
         if not file.readline().strip():
             raise ConfigError(f"{path} has no header: its first line names the columns")
@@ -95,7 +95,7 @@ def _csv(path: Path, columns: Sequence[Column], _rows: int) -> Chunks:
     return left, _typed(pv.open_csv(path, read_options=reading, parse_options=parsing, convert_options=kept), columns)
 
 
-def _typed(batches: pv.CSVStreamingReader, columns: Sequence[Column]) -> Iterator[Mapping[str, pa.Array]]:
+def _typed(batches: pv.CSVStreamingReader, columns: Sequence[ServedColumn]) -> Iterator[Mapping[str, pa.Array]]:
     first_row = 0
     for batch in batches:
         yield {column.name: from_text(batch[column.name], column, first_row) for column in columns}

@@ -15,7 +15,7 @@ WHOLE = re.compile(r"([0-9]+)\.0+", re.ASCII)
 DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
 
 
-class Cell(Protocol):
+class CellType(Protocol):
     """A kind of cell.
 
     Attributes:

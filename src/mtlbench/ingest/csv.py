@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv
 
-from mtlbench.ingest.cells import Cell
+from mtlbench.ingest.cells import CellType
 from mtlbench.ingest.lines import LONGEST_LINE, read_blocks
 from mtlbench.ingest.protocol import LINE, Block, RawError, Rejected, Shard
 
@@ -44,7 +44,7 @@ class CsvColumn:
 
     name: str
     source: str
-    cell: Cell
+    cell: CellType
 
 
 def read_table(
@@ -113,7 +113,7 @@ def _at_once(
     if table.num_rows != text.count(b"\n"):  # Arrow ignores empty lines
         return None
     texts = {source: table.column(position).combine_chunks() for position, source in enumerate(sources)}
-    read: dict[tuple[str, Cell], pa.Array] = {}
+    read: dict[tuple[str, CellType], pa.Array] = {}
     for column in columns:
         if (column.source, column.cell) not in read:
             values = column.cell.read_all(texts[column.source])

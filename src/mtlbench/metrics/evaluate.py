@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import expit, xlog1py, xlogy
 from torch import Tensor
 
-from mtlbench.metrics.ranking import Ranking, Top, group_areas, hits_at, numbered, rounded, sampled_lists
+from mtlbench.metrics.ranking import Ranking, Top, group_areas, group_numbers, hits_at, rounded, sampled_lists
 from mtlbench.result import Metrics
 from mtlbench.schema import Task
 
@@ -76,7 +76,7 @@ def evaluate(
     if group is not None and group.shape != label_NT.shape[:1]:
         raise ValueError(f"group: shape is {tuple(group.shape)}; expected [rows] = {label_NT.shape[:1]}")
     ranking = Ranking() if ranking is None else ranking
-    group_N = None if group is None else numbered(_array(group))
+    group_N = None if group is None else group_numbers(_array(group))
     column = {task.name: position for position, task in enumerate(tasks)}
     metrics = Metrics()
     for t, task in enumerate(tasks):

@@ -146,7 +146,7 @@ def selectable(given: Iterable[str]) -> list[str]:
     return named + [f"auc_on_{task}s" for task in dict.fromkeys(given)]
 
 
-def in_order(names: Iterable[str]) -> list[str]:
+def ordered_names(names: Iterable[str]) -> list[str]:
     """Names of known metrics, each once, in the order of `METRICS`."""
     patterns = list(METRICS)
     places = {

@@ -168,7 +168,7 @@ def sampled_lists(rows: int, size: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).permutation(rows) // size
 
 
-def numbered(group: np.ndarray) -> np.ndarray:
+def group_numbers(group: np.ndarray) -> np.ndarray:
     """Any integers as int64 ``[N]`` from 0 on, in the order in which they first appear."""
     return pd.factorize(group)[0].astype(np.int64, copy=False)
 

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, with_config
 
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.targets import import_object
-from mtlbench.reproduce.table import Paper, RowSpec, Table, parsed, read_table
+from mtlbench.reproduce.table import Paper, RowSpec, Table, load_table, parsed
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -89,7 +89,7 @@ def read_figure(folder: Path, name: str) -> Figure:
         raise ConfigError(f"no figure '{name}'; there are: {', '.join(figure_names(folder))}")
     file = parsed(path, _File)
     rows = (*file.rows, *_swept(file.sweep))
-    table = None if file.table is None else read_table(folder.parent / "table", file.table)
+    table = None if file.table is None else load_table(folder.parent / "table", file.table)
     _check_consistency(path, file, rows)
     runs = table or file
     return Figure(

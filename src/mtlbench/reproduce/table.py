@@ -158,7 +158,7 @@ def table_names(folder: Path) -> list[str]:
     return sorted(path.stem for path in folder.glob("[!_]*.yaml"))
 
 
-def read_table(folder: Path, name: str) -> Table:
+def load_table(folder: Path, name: str) -> Table:
     """A table from ``<folder>/<name>.yaml`` and ``<folder>/printed/<name>.csv``.
 
     Raises:

@@ -76,7 +76,7 @@ def connect(uri: str) -> "MlflowClient":
         TrackingError: nobody answers, or the database is not one of this MLflow.
     """
     uri = withheld(uri)
-    load(uri)
+    load_mlflow(uri)
     from mlflow import MlflowClient
 
     with errors_of(uri), _no_stray_folder(uri):
@@ -87,7 +87,7 @@ def connect(uri: str) -> "MlflowClient":
     return client
 
 
-def load(uri: str) -> None:
+def load_mlflow(uri: str) -> None:
     """Import MLflow and make a SQLite database that is missing, which takes seconds of this machine's own time.
 
     Where a server refuses connections they are saved.

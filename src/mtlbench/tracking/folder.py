@@ -129,7 +129,7 @@ def read_facts(folder: Path) -> tuple[RunInfo, Attempt]:
     return facts, parse_json(TypeAdapter(Attempt), attempt, path, TRAIN_AGAIN)
 
 
-def check_config(folder: Path) -> None:
+def check_config_hash(folder: Path) -> None:
     """Compare ``config.yaml`` with its hash in ``run.json``; one of a version before 0.2 has none to compare.
 
     Raises:

@@ -20,7 +20,7 @@ from mtlbench.tracking.folder import (
     RESULT,
     SENT,
     RunInfo,
-    check_config,
+    check_config_hash,
     check_journal,
     read_facts,
     read_status,
@@ -101,7 +101,7 @@ def send(folder: Path, uri: str, experiment: str) -> SendReport:
     """
     facts, _ = read_facts(folder)
     read_config(folder / CONFIG)
-    check_config(folder)
+    check_config_hash(folder)
     _read_sent(folder)
     if (folder / RESULT).exists():
         check_journal(folder)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mtlbench.tracking.connect import TrackingError, check, load, tracking_uri, without_password
+from mtlbench.tracking.connect import TrackingError, check, load_mlflow, tracking_uri, without_password
 from mtlbench.tracking.files import DamagedFileError
 from mtlbench.tracking.folder import read_status, run_folders
 from mtlbench.tracking.send import SendReport, is_sent, send, unsent_text
@@ -129,7 +129,7 @@ class Tracker:
     def _ask(self, folder: Path) -> Worker:
         self._asked = time.monotonic()
         self._worker = worker = take()
-        worker.submit(load, self.uri)
+        worker.submit(load_mlflow, self.uri)
         worker.submit(send, folder.absolute(), self.uri, self.experiment)
         return worker
 
@@ -182,7 +182,7 @@ def check_server(uri: str) -> None:
         TrackingError: it does not answer as MLflow does, or not within `WAIT` seconds.
     """
     try:
-        call(LOADING, load, uri)
+        call(LOADING, load_mlflow, uri)
         call(WAIT, check, uri)
     except NoAnswerError as error:
         raise TrackingError(f"MLflow at {without_password(uri)}: {error}") from error

@@ -12,7 +12,7 @@ HOST = "127.0.0.1"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Command:
+class ServerCommand:
     """What to give `subprocess.Popen`: ``Popen(command.arguments, cwd=command.folder, env=command.environment)``."""
 
     arguments: list[str]
@@ -21,7 +21,7 @@ class Command:
     address: str
 
 
-def ui(uri: str, port: int = 5000) -> Command:
+def ui(uri: str, port: int = 5000) -> ServerCommand:
     """The command of an MLflow server that shows a SQLite database.
 
     As it comes, that server runs 15 processes and 2.6 GB, most of them for scheduled jobs that nobody here has;
@@ -45,7 +45,9 @@ def ui(uri: str, port: int = 5000) -> Command:
     arguments += ["--default-artifact-root", root]
     arguments += ["--no-serve-artifacts", "--host", HOST, "--port", str(port), "--workers", "1"]
     environment = {**ENVIRONMENT, **os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    return Command(arguments=arguments, folder=path.parent, environment=environment, address=f"http://{HOST}:{port}")
+    return ServerCommand(
+        arguments=arguments, folder=path.parent, environment=environment, address=f"http://{HOST}:{port}"
+    )
 
 
 def runs_page(address: str, uri: str, experiment: str | None) -> str:

@@ -29,13 +29,13 @@ from mtlbench.datasets.draws import (
     TRAIN,
     Floats,
     Integers,
-    Vocabulary,
+    RankedValues,
     group_sizes,
     hashed,
     hashed_uniform,
     ranks,
 )
-from mtlbench.datasets.planted import Components, Effects, LabelModel, Term, evenly, fit
+from mtlbench.datasets.planted import Components, Effects, LabelModel, Term, evenly, fit_label_model
 from mtlbench.datasets.simulated_files import check_settings
 
 PUBLISHED_ROWS = 42_300_135
@@ -173,8 +173,8 @@ class AliCCPPopulation:
         return max(20, round(USERS * min(1.0, self.rows / PUBLISHED_ROWS)))
 
     @property
-    def categories(self) -> Vocabulary:
-        return Vocabulary(self.sizes["206"], SKEW["206"])
+    def categories(self) -> RankedValues:
+        return RankedValues(self.sizes["206"], SKEW["206"])
 
     @cached_property
     def runs(self) -> dict[str, Integers]:
@@ -198,7 +198,7 @@ class AliCCPPopulation:
         """Keys ``first``, ``first + 1``, ... of a part, which have so many impressions each."""
         number = np.arange(first, first + sizes.size)
         random = np.random.default_rng([self.seed, part, first])
-        user = Vocabulary(self.users, SKEW["users"]).at(self._uniform("user", part, number))
+        user = RankedValues(self.users, SKEW["users"]).at(self._uniform("user", part, number))
         past_key, past_category, past_item = self._past(user, random)
         row_key = np.repeat(np.arange(sizes.size), sizes)
         category, item = self._shown(row_key, past_key, past_category, past_item, random)
@@ -227,7 +227,7 @@ class AliCCPPopulation:
         known = self._uniform("known", user) < PROFILE_KNOWN
         values = {}
         for code, size in PROFILE_SIZES.items():
-            value = Vocabulary(size, SKEW.get(code, 1.0)).at(self._uniform(code, user))
+            value = RankedValues(size, SKEW.get(code, 1.0)).at(self._uniform(code, user))
             here = known & (self._uniform(code + " known", user) < KNOWN_WITHIN_PROFILE.get(code, 1.0))
             values[code] = np.where(here, value, -1)
         values["122"] = np.where(known, values["121"] * PROFILE_SIZES["122"] // PROFILE_SIZES["121"], -1)
@@ -286,7 +286,7 @@ class AliCCPPopulation:
         rates = self.rates
         if rates == "auto":
             rates = "official" if self.rows >= OFFICIAL_FROM else "demo"
-        return fit(
+        return fit_label_model(
             (self.piece(*which).components for which in evenly(self.pieces(TRAIN))),
             shares=self.shares,
             rates=CLICK_AND_CONVERSION[rates],
@@ -336,13 +336,13 @@ class AliCCPPopulation:
     @cached_property
     def _effects(self) -> Effects:
         vocabularies = {
-            "121": Vocabulary(PROFILE_SIZES["121"], SKEW["121"]),
-            "124": Vocabulary(PROFILE_SIZES["124"]),
-            "125": Vocabulary(PROFILE_SIZES["125"]),
+            "121": RankedValues(PROFILE_SIZES["121"], SKEW["121"]),
+            "124": RankedValues(PROFILE_SIZES["124"]),
+            "125": RankedValues(PROFILE_SIZES["125"]),
             "206": self.categories,
-            "216": Vocabulary(int(self.runs["216"][-1])),
-            "301": Vocabulary(len(SCENARIOS) + 1),
-            "item": Vocabulary(int(self.runs["205"][-1])),
+            "216": RankedValues(int(self.runs["216"][-1])),
+            "301": RankedValues(len(SCENARIOS) + 1),
+            "item": RankedValues(int(self.runs["205"][-1])),
             "taste": self.categories,
         }
         return Effects(seed=self.seed, tasks=2, vocabularies=vocabularies, rank=2)

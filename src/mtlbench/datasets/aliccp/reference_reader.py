@@ -58,7 +58,7 @@ def read_line(text: bytes, table: str, *, ended: bool = True) -> AliCCPLine:
     )
 
 
-def value_of(token: bytes) -> float | None:
+def parse_value(token: bytes) -> float | None:
     """The value of a triple, or None where it is not a number that a 32-bit float can hold."""
     if not NUMBER.fullmatch(token):
         return None
@@ -116,7 +116,7 @@ def _triple(token: bytes, table: str) -> tuple[str, int, float]:
         raise BadLineError(f"{_shown(head)} is not a field of this file")
     if not DIGITS.fullmatch(digits) or int(digits) > LARGEST_ID:
         raise BadLineError(f"id of field {field.code} is {_shown(digits)}; expected digits, at most {LARGEST_ID}")
-    value = value_of(number)
+    value = parse_value(number)
     if value is None:
         raise BadLineError(
             f"value of field {field.code} is {_shown(number)}; expected a number that is not negative and finite"

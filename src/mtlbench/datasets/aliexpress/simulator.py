@@ -27,8 +27,8 @@ from mtlbench.datasets.aliexpress.layout import (
     PAGE_NUMBERS,
     SEARCH_ID,
 )
-from mtlbench.datasets.draws import TEST, TRAIN, Integers, Vocabulary, group_sizes
-from mtlbench.datasets.planted import Components, Effects, LabelModel, Term, evenly, fit
+from mtlbench.datasets.draws import TEST, TRAIN, Integers, RankedValues, group_sizes
+from mtlbench.datasets.planted import Components, Effects, LabelModel, Term, evenly, fit_label_model
 from mtlbench.datasets.simulated_files import check_settings, text_lines, truth_file, write_mark
 
 CLICK_AND_CONVERSION = {"sparse": (0.02, 0.04), "demo": (0.2, 0.2)}
@@ -38,7 +38,7 @@ SPARSE_FROM = 5_000_000
 MOST_ROWS = 200_000_000
 
 SIZES = (1, 4, 7, 2, 2, 5, 60, 10, 8, *[2] * 7)
-VOCABULARIES = {name: Vocabulary(size, 2.0) for name, size in zip((*PAGE_IDS, *ITEM_IDS), SIZES, strict=True)}
+VOCABULARIES = {name: RankedValues(size, 2.0) for name, size in zip((*PAGE_IDS, *ITEM_IDS), SIZES, strict=True)}
 ALWAYS_ZERO = ("numerical_58", "numerical_59", "numerical_60")
 """Numbers that are 0 in all rows at hand."""
 ZERO = 0.25
@@ -126,7 +126,7 @@ class AliExpressPopulation:
         rates = self.rates
         if rates == "auto":
             rates = "sparse" if self.rows >= SPARSE_FROM else "demo"
-        return fit(
+        return fit_label_model(
             (self.components(self.piece(*which)) for which in evenly(self.pieces(TRAIN))),
             shares=SHARES,
             rates=CLICK_AND_CONVERSION[rates],

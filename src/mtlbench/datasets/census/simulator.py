@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 
 from mtlbench.datasets.census.layout import COLLEGE, COLUMNS, INCOME, NO_COLLEGE, NOMINAL, NOT_SINGLE, NUMBERS, SINGLE
-from mtlbench.datasets.draws import Integers, Vocabulary
-from mtlbench.datasets.planted import Effects, Term, fit
+from mtlbench.datasets.draws import Integers, RankedValues
+from mtlbench.datasets.planted import Effects, Term, fit_label_model
 from mtlbench.datasets.simulated_files import check_settings, text_lines, truth_file, write_mark
 
 SKEW = 2.5
@@ -90,7 +90,7 @@ def simulate(folder: Path, config: SimulatorConfig, *, version: int) -> None:
     components = _effects(config.seed).components(
         TERMS, inputs | {name: (inputs[name] / HIGHEST[name] - 0.5) * np.sqrt(12) for name in CAUSES}
     )
-    model = fit(
+    model = fit_label_model(
         [components],
         shares={"main": 1.0},
         rates=(RATES[main], RATES["never_married"]),
@@ -114,7 +114,7 @@ def simulate(folder: Path, config: SimulatorConfig, *, version: int) -> None:
 
 def _inputs(random: np.random.Generator, rows: int) -> dict[str, Integers]:
     """Category numbers of nominal fields, frequent ones first, and the numbers themselves; int64 ``[rows]`` each."""
-    values = {name: Vocabulary(size, SKEW).at(random.random(rows)) for name, size in CATEGORIES.items()}
+    values = {name: RankedValues(size, SKEW).at(random.random(rows)) for name, size in CATEGORIES.items()}
     for name in NUMBERS:
         drawn = random.integers(0, HIGHEST[name] + 1, rows)
         values[name] = np.where(random.random(rows) < 0.95, 0, drawn) if name in MOSTLY_ZERO else drawn
@@ -122,7 +122,7 @@ def _inputs(random: np.random.Generator, rows: int) -> dict[str, Integers]:
 
 
 def _effects(seed: int) -> Effects:
-    vocabularies = {name: Vocabulary(size, SKEW) for name, size in CATEGORIES.items()}
+    vocabularies = {name: RankedValues(size, SKEW) for name, size in CATEGORIES.items()}
     return Effects(seed=seed, tasks=2, vocabularies=vocabularies, numbers=CAUSES)
 
 

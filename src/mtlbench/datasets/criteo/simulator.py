@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mtlbench.datasets.criteo.reference_reader import CATEGORIES, NUMBERS
-from mtlbench.datasets.draws import Integers, Vocabulary
-from mtlbench.datasets.planted import Components, Effects, LabelModel, Term, fit
+from mtlbench.datasets.draws import Integers, RankedValues
+from mtlbench.datasets.planted import Components, Effects, LabelModel, Term, fit_label_model
 from mtlbench.datasets.simulated_files import check_settings, hexadecimal, text_lines, truth_file, write_mark
 
 CHUNK = 1 << 16
@@ -81,10 +81,10 @@ class CriteoPopulation:
         check_settings("criteo", self, rows=(1, 2**40), seed=(0, 2**63))
 
     @cached_property
-    def vocabularies(self) -> dict[str, Vocabulary]:
+    def vocabularies(self) -> dict[str, RankedValues]:
         growth = min(1.0, (self.rows / PUBLISHED_ROWS) ** 0.5)
         sizes = (max(round(published * growth), min(published, FEWEST)) for published in DISTINCT)
-        return {name: Vocabulary(size, SKEW) for name, size in zip(CATEGORIES, sizes, strict=True)}
+        return {name: RankedValues(size, SKEW) for name, size in zip(CATEGORIES, sizes, strict=True)}
 
     def chunk(self, number: int, rows: int) -> dict[str, pa.Array]:
         """The columns of the rows of a chunk: int64, null where missing; categories count from 0."""
@@ -106,7 +106,7 @@ class CriteoPopulation:
     @cached_property
     def labels(self) -> LabelModel:
         pilot = self.components(self.chunk(PILOT, CHUNK))
-        return fit([pilot], shares=SHARES, rates=(RATE,), ceilings=(CEILING,), structure=self.structure)
+        return fit_label_model([pilot], shares=SHARES, rates=(RATE,), ceilings=(CEILING,), structure=self.structure)
 
     @cached_property
     def _effects(self) -> Effects:

@@ -45,7 +45,7 @@ class Scattered:
 
 
 @dataclass(frozen=True, slots=True)
-class Scatter:
+class BucketWriter:
     """Reads a shard of the log and writes it by bucket.
 
     Attributes:

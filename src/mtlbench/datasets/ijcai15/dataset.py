@@ -19,7 +19,7 @@ from typing import get_args
 import numpy as np
 import pyarrow as pa
 
-from mtlbench.datasets.ijcai15.bucket_log import Scatter, Scattered
+from mtlbench.datasets.ijcai15.bucket_log import BucketWriter, Scattered
 from mtlbench.datasets.ijcai15.layout import LOG, USERS, day_of_year
 from mtlbench.datasets.ijcai15.population import LAST, IJCAI15Population
 from mtlbench.datasets.ijcai15.samples import (
@@ -231,7 +231,7 @@ def _scatter(
     jobs = [(shard, folder / EVENTS / str(number)) for number, shard in enumerate(cut)]
     shards: list[Scattered] = []
     lines = 0
-    with closing(parallel_map(Scatter(user_ids, len(cut)), jobs, processes, f"reading {log.name}")) as results:
+    with closing(parallel_map(BucketWriter(user_ids, len(cut)), jobs, processes, f"reading {log.name}")) as results:
         for shard in results:
             for bad in shard.rejected:
                 refuse(log, lines + bad.line, bad.reason, bad.text)

@@ -61,7 +61,7 @@ class Past:
         order = np.flatnonzero(values != MISSING)
         order = order[np.lexsort((values[order], events.who[order]))]
         who, value = events.who[order], values[order]
-        first = runs(who, value)
+        first = runs_of_equal(who, value)
         return cls(who[first], value[first], first, events.columns["day"][order])
 
     def before(self, day: int, among: npt.NDArray[np.bool_]) -> tuple[Integers, Integers, Integers]:
@@ -80,7 +80,7 @@ class Past:
         return self.who[order], self.value[order], count[order]
 
 
-def runs(*columns: Integers) -> Integers:
+def runs_of_equal(*columns: Integers) -> Integers:
     """Where runs of equal entries begin."""
     differs = np.logical_or.reduce([column[1:] != column[:-1] for column in columns])
     return np.flatnonzero(np.concatenate((np.ones(min(len(columns[0]), 1), bool), differs)))

@@ -14,7 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
-from mtlbench.datasets.draws import Floats, Vocabulary, group_sizes
+from mtlbench.datasets.draws import Floats, RankedValues, group_sizes
 from mtlbench.datasets.ijcai15.history import Events, Past
 from mtlbench.datasets.ijcai15.layout import EVENT, MISSING, MONTH_DAYS, Integers
 from mtlbench.datasets.ijcai15.samples import LABELS
@@ -103,10 +103,10 @@ class IJCAI15Population:
         check_settings("ijcai15", self, rows=(100, most), seed=(0, 2**63), relatedness=(0, 1), history=(1, 1000))
 
     @cached_property
-    def vocabularies(self) -> dict[str, Vocabulary]:
+    def vocabularies(self) -> dict[str, RankedValues]:
         """Items, categories, sellers and brands."""
         share = min(1.0, self.rows / PUBLISHED_ROWS)
-        return {name: Vocabulary(max(50, round(size * share ** GROWTH[name])), SKEW) for name, size in SIZES.items()}
+        return {name: RankedValues(max(50, round(size * share ** GROWTH[name])), SKEW) for name, size in SIZES.items()}
 
     @cached_property
     def catalogue(self) -> dict[str, Integers]:
@@ -128,7 +128,7 @@ class IJCAI15Population:
         """Of a candidate's, a past or a profile's values."""
         vocabularies = {f"past {name}": self.vocabularies[name] for name in BAGS}
         vocabularies |= {name: self.vocabularies[name] for name in ("cat_id", "seller_id")}
-        vocabularies |= {"age": Vocabulary(AGES), "gender": Vocabulary(GENDERS)}
+        vocabularies |= {"age": RankedValues(AGES), "gender": RankedValues(GENDERS)}
         return Effects(seed=self.seed, tasks=TASKS, vocabularies=vocabularies)
 
     @cached_property

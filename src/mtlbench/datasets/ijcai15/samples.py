@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from mtlbench.datasets.ijcai15.bucket_log import Scattered
-from mtlbench.datasets.ijcai15.history import Events, Past, runs
+from mtlbench.datasets.ijcai15.history import Events, Past, runs_of_equal
 from mtlbench.datasets.ijcai15.layout import ACTIONS, EVENT, FAVOURITE, MISSING, MONTH_DAYS, PURCHASE, Integers
 from mtlbench.datasets.ijcai15.windows import OUTSIDE, Windows
 from mtlbench.ingest.encode import truth_path
@@ -141,7 +141,7 @@ def _samples(events: Events, window: Integers, sample: Sample) -> tuple[Integers
     moment = window if sample == "pair" else events.columns["day"]
     item = events.columns["item_id"]
     order = inside[np.lexsort((item[inside], moment[inside], events.who[inside]))]
-    begin = runs(events.who[order], moment[order], item[order])
+    begin = runs_of_equal(events.who[order], moment[order], item[order])
     action = events.columns["action"][order]
     labels = {name: np.logical_or.reduceat(action == positive, begin) for name, positive in LABELS.items()}
     return order[begin], labels

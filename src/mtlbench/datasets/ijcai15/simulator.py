@@ -32,7 +32,7 @@ from mtlbench.datasets.ijcai15.layout import (
 )
 from mtlbench.datasets.ijcai15.population import FIRST, LAST, SHARES, Crowd, IJCAI15Population
 from mtlbench.datasets.ijcai15.windows import OUTSIDE
-from mtlbench.datasets.planted import LabelModel, evenly, fit
+from mtlbench.datasets.planted import LabelModel, evenly, fit_label_model
 from mtlbench.datasets.simulated_files import text_lines, truth_file, write_mark
 from mtlbench.ingest.csv import CsvColumn
 
@@ -77,7 +77,7 @@ def simulate(folder: Path, population: IJCAI15Population, version: int) -> None:
 def fitted(population: IJCAI15Population) -> LabelModel:
     """Fitted to the first window of all users where they are few, else of crowds spread evenly over them."""
     crowds = (population.crowd(first) for first in evenly(population.crowds))
-    return fit(
+    return fit_label_model(
         (population.components(crowd, outside(population, crowd)[0], 0) for crowd in crowds),
         shares=SHARES,
         rates=RATES.tolist(),

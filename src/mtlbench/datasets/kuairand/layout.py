@@ -9,7 +9,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from mtlbench.ingest.cells import Cell, Id, ListOf, Number, OneOf, Text
+from mtlbench.ingest.cells import CellType, Id, ListOf, Number, OneOf, Text
 from mtlbench.ingest.csv import CsvColumn
 from mtlbench.ingest.protocol import KEY
 from mtlbench.schema import Field
@@ -38,8 +38,8 @@ FLAG = OneOf((0, 1), missing=(-124,))
 CODE = Id(optional=True, decimal=True)
 COUNT = Number(optional=True)
 
-ROW_CELLS: dict[str, Cell] = {"user_id": Id(), "video_id": Id(), "tab": Id(), "hourmin": Id()}
-USER_CELLS: dict[str, Cell] = {
+ROW_CELLS: dict[str, CellType] = {"user_id": Id(), "video_id": Id(), "tab": Id(), "hourmin": Id()}
+USER_CELLS: dict[str, CellType] = {
     "user_active_degree": Text(optional=True),
     "is_lowactive_period": FLAG,
     "is_live_streamer": FLAG,
@@ -54,7 +54,7 @@ USER_CELLS: dict[str, Cell] = {
     "register_days_range": Text(optional=True),
     **{f"onehot_feat{number}": CODE for number in range(18)},
 }
-VIDEO_CELLS: dict[str, Cell] = {
+VIDEO_CELLS: dict[str, CellType] = {
     "author_id": CODE,
     "video_type": Text(optional=True),
     "upload_dt": Text(optional=True),

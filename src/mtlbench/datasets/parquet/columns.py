@@ -27,7 +27,7 @@ WELCOME: dict[Use, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Column:
+class ParquetColumn:
     """A column of a block.
 
     Attributes:

@@ -18,7 +18,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from mtlbench.data import bags
-from mtlbench.datasets.parquet.columns import Column, Problems, family, is_list
+from mtlbench.datasets.parquet.columns import ParquetColumn, Problems, family, is_list
 from mtlbench.datasets.parquet.description import Description, described
 from mtlbench.ingest.protocol import KEY, LINE, ROWS, WEIGHT_SUFFIX, Block, RawError, RawFile, Rejected, Shard
 from mtlbench.schema import Field, Task
@@ -125,24 +125,29 @@ class ParquetFolder:
     def _described(self) -> Description:
         return described(self.description)
 
-    def _columns(self, table: str) -> list[Column]:
+    def _columns(self, table: str) -> list[ParquetColumn]:
         """Columns of the blocks of the rows, or of a dimension table."""
-        columns: list[Column] = []
+        columns: list[ParquetColumn] = []
         for entry in self._described.inputs(table):
             vocabulary = entry.field.vocabulary_name if entry.kind == "id" else None
             columns.append(
-                Column(name=entry.name, source=entry.source, use=entry.kind, width=entry.width, vocabulary=vocabulary)
+                ParquetColumn(
+                    name=entry.name, source=entry.source, use=entry.kind, width=entry.width, vocabulary=vocabulary
+                )
             )
             if entry.weights is not None:
                 name = entry.name + WEIGHT_SUFFIX
-                columns.append(Column(name=name, source=entry.weights, use="weight", width=entry.width))
+                columns.append(ParquetColumn(name=name, source=entry.weights, use="weight", width=entry.width))
         tables = self._described.tables
         if table != ROWS:
-            return [*columns, Column(name=KEY, source=tables[table].key, use="key", vocabulary=f"key of {table}")]
-        columns += [Column(name=task.label, source=task.label, use="label") for task in self.tasks]
-        columns += [Column(name=name, source=source, use=name) for name, source in self._described.extras]
+            return [
+                *columns,
+                ParquetColumn(name=KEY, source=tables[table].key, use="key", vocabulary=f"key of {table}"),
+            ]
+        columns += [ParquetColumn(name=task.label, source=task.label, use="label") for task in self.tasks]
+        columns += [ParquetColumn(name=name, source=source, use=name) for name, source in self._described.extras]
         columns += [
-            Column(name=f"{KEY}:{name}", source=other.pointer, use="key", vocabulary=f"key of {name}")
+            ParquetColumn(name=f"{KEY}:{name}", source=other.pointer, use="key", vocabulary=f"key of {name}")
             for name, other in tables.items()
         ]
         return columns
@@ -168,7 +173,7 @@ class ParquetFolder:
                     raise RawError(f"{where} holds {found}, and {there} {before}; they must be of one kind")
         return tuple(sorted(vocabulary for vocabulary, (found, _) in seen.items() if found == "text"))
 
-    def _elsewhere(self, folder: Path, table: str, column: Column) -> str:
+    def _elsewhere(self, folder: Path, table: str, column: ParquetColumn) -> str:
         """A hint at other tables whose files have a column that is missing."""
         others = {
             _called(file.table): None
@@ -209,7 +214,7 @@ class ParquetFolder:
                 values.setdefault((file.table, name), set()).update(() if text is None else (text,))
         return {place: _type_of(texts, place in numeric) for place, texts in values.items()}
 
-    def _block(self, batch: pa.RecordBatch, first: int, columns: list[Column]) -> Block:
+    def _block(self, batch: pa.RecordBatch, first: int, columns: list[ParquetColumn]) -> Block:
         converted: dict[str, pa.Array] = {}
         problems: Problems = []
         for column in columns:

@@ -72,7 +72,7 @@ class Label:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rows:
+class RowsDescription:
     """Patterns of the files that hold labelled rows, below the folder; ``test`` where a test part is given."""
 
     train: str
@@ -82,7 +82,7 @@ class Rows:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
+class TableDescription:
     """A dimension table: pattern of its files, its column of unique keys, and the column of rows that points there."""
 
     files: str
@@ -104,10 +104,10 @@ class Description:
         group, source, time: columns of the rows (a user, a scenario, a day); integers, and for ``time`` also dates.
     """
 
-    rows: Rows
+    rows: RowsDescription
     fields: tuple[Input, ...]
     tasks: tuple[Label, ...]
-    tables: Mapping[str, Table] = field(default_factory=dict)
+    tables: Mapping[str, TableDescription] = field(default_factory=dict)
     group: str | None = None
     source: str | None = None
     time: str | None = None
@@ -166,7 +166,7 @@ def _explained(error: ValidationError) -> Iterator[str]:
 
 def _keys_at(place: list[str]) -> list[str]:
     """Keys that may stand at a place of the file."""
-    kinds: dict[str, type] = {"fields": Input, "tasks": Label, "rows": Rows, "tables": Table}
+    kinds: dict[str, type] = {"fields": Input, "tasks": Label, "rows": RowsDescription, "tables": TableDescription}
     return list((kinds[place[0]] if place else Description).__dataclass_fields__)
 
 

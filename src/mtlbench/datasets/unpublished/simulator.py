@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mtlbench.datasets.draws import Integers, Vocabulary, hashed_uniform
-from mtlbench.datasets.planted import Components, Effects, LabelModel, Term, fit
+from mtlbench.datasets.draws import Integers, RankedValues, hashed_uniform
+from mtlbench.datasets.planted import Components, Effects, LabelModel, Term, fit_label_model
 from mtlbench.datasets.simulated_files import check_settings, text_lines, truth_file, write_mark
 from mtlbench.datasets.unpublished.layout import OFFER, PROFILE, Statistics
 
@@ -63,9 +63,9 @@ class UnpublishedPopulation:
         random = np.random.default_rng([self.seed, 1, first])
         inputs: dict[str, Integers] = {}
         for owner, facts in (("user", PROFILE), (self.published.item, OFFER)):
-            number = inputs[owner] = Vocabulary(self.sizes[owner], SKEW).at(random.random(count))
+            number = inputs[owner] = RankedValues(self.sizes[owner], SKEW).at(random.random(count))
             for name, size in facts.items():
-                inputs[name] = Vocabulary(size).at(hashed_uniform(self.seed, name, number))
+                inputs[name] = RankedValues(size).at(hashed_uniform(self.seed, name, number))
         return inputs
 
     def components(self, inputs: Mapping[str, Integers]) -> Components:
@@ -77,7 +77,7 @@ class UnpublishedPopulation:
         published = self.published
         first, second = published.rates
         firsts = range(0, min(CALIBRATION_ROWS, self.rows), PIECE_ROWS)
-        return fit(
+        return fit_label_model(
             (self.components(self.inputs(first, min(PIECE_ROWS, self.rows - first))) for first in firsts),
             shares=SHARES,
             rates=(first, second / first if published.chained else second),
@@ -90,7 +90,7 @@ class UnpublishedPopulation:
     @cached_property
     def _effects(self) -> Effects:
         sizes = {**PROFILE, **OFFER, "item": self.sizes[self.published.item]}
-        vocabularies = {name: Vocabulary(sizes[name], SKEW if name == "item" else 1) for name in TERMS["main"].left}
+        vocabularies = {name: RankedValues(sizes[name], SKEW if name == "item" else 1) for name in TERMS["main"].left}
         return Effects(seed=self.seed, tasks=2, vocabularies=vocabularies)
 
 

@@ -15,8 +15,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from mtlbench.datasets.draws import Floats, Integers, Vocabulary, group_sizes
-from mtlbench.datasets.planted import Components, Effects, LabelModel, Term, evenly, fit
+from mtlbench.datasets.draws import Floats, Integers, RankedValues, group_sizes
+from mtlbench.datasets.planted import Components, Effects, LabelModel, Term, evenly, fit_label_model
 from mtlbench.datasets.simulated_files import check_settings
 from mtlbench.datasets.wechat.layout import DAYS, EMBEDDING_WIDTH, POSITIVES, PUBLISHED_FEEDS, PUBLISHED_ROWS
 
@@ -126,7 +126,7 @@ class WeChatPopulation:
         identifier = np.append(0, identifier[identifier > 0])[:count]  # number 0 is a feed like any other
         authors = self._authors(count)
         author = authors.at(random.random(count))
-        any_topic = Vocabulary(TOPICS, SKEW).at(random.random(count))
+        any_topic = RankedValues(TOPICS, SKEW).at(random.random(count))
         topic = np.where(random.random(count) < LOYALTY, author % TOPICS, any_topic)
         second, share = random.integers(0, TOPICS, count), random.uniform(0.6, 1.0, count)
         topics, of_author, own = (
@@ -177,7 +177,7 @@ class WeChatPopulation:
     def labels(self) -> LabelModel:
         """Fitted to all rows where they are few, else to an even sample."""
         official = self.rates == "official" or (self.rates == "auto" and self.rows >= OFFICIAL_FROM)
-        return fit(
+        return fit_label_model(
             (self.components(self.piece(first)) for first in evenly(self.pieces)),
             shares=SHARES,
             rates=RATES["official" if official else "demo"],
@@ -189,7 +189,7 @@ class WeChatPopulation:
     def _shown(self, user: Integers, random: np.random.Generator) -> Integers:
         """A feed for each row, by popularity; one that the user was shown before is drawn once more, and may stay."""
         feeds = len(self.feeds.author)
-        popular = Vocabulary(feeds, SKEW)
+        popular = RankedValues(feeds, SKEW)
         feed = popular.at(random.random(len(user)))
         again = np.ones(len(user), bool)
         again[np.unique(user * feeds + feed, return_index=True)[1]] = False
@@ -206,14 +206,14 @@ class WeChatPopulation:
 
     @cached_property
     def _effects(self) -> Effects:
-        users = dict.fromkeys(("user", "taste", "later taste"), Vocabulary(len(self.sizes)))
+        users = dict.fromkeys(("user", "taste", "later taste"), RankedValues(len(self.sizes)))
         authors = self._authors(len(self.feeds.author))
-        vocabularies = {**users, "topic": Vocabulary(TOPICS, SKEW), "author": authors}
+        vocabularies = {**users, "topic": RankedValues(TOPICS, SKEW), "author": authors}
         return Effects(seed=self.seed, tasks=ACTIONS, vocabularies=vocabularies, numbers=("seconds",), rank=RANK)
 
     @staticmethod
-    def _authors(feeds: int) -> Vocabulary:
-        return Vocabulary(max(20, feeds * AUTHORS // PUBLISHED_FEEDS), SKEW)
+    def _authors(feeds: int) -> RankedValues:
+        return RankedValues(max(20, feeds * AUTHORS // PUBLISHED_FEEDS), SKEW)
 
     def _random(self, what: str, number: int = 0) -> np.random.Generator:
         return np.random.default_rng([self.seed, number, *what.encode()])
