@@ -62,10 +62,10 @@ def test_each_damaged_file_is_named_by_every_command_and_stops_no_other_run(
             assert f"damaged: {runs / name / file}" in err
 
     assert main(["sync", f"run.folder={runs}"]) == 1
-    told = capsys.readouterr().out
+    out, err = capsys.readouterr()
     for name, file in damaged.items():
-        assert f"  {name}: {runs / name / file}" in told
-    assert f"{len(damaged)} failed" in told
+        assert f"  {name}: {runs / name / file}" in err
+    assert f"{len(damaged)} failed" in out
 
     for name, file in damaged.items():
         if file == SENT:
@@ -87,7 +87,7 @@ def test_an_edited_metric_is_refused_by_name(runs: Path, capsys: pytest.CaptureF
     assert main(["list", "runs", f"run.folder={runs}"]) == 1
     assert refused in capsys.readouterr().err
     assert main(["sync", f"run.folder={runs}"]) == 1
-    assert refused in capsys.readouterr().out
+    assert refused in capsys.readouterr().err
     for command in ("show", "evaluate", "export"):
         assert main([command, "1a", f"run.folder={runs}"]) == 2
         err = capsys.readouterr().err

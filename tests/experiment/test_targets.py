@@ -25,7 +25,7 @@ REFUSED = [
     ("model.network", "mtlbench.data.split.by_time", "expected a subclass of torch.nn.Module"),
     ("optimizer.dense", "torch.nn.Linear", "expected a subclass of torch.optim.Optimizer"),
     ("dataset.reader", "mtlbench.tracking.journal.Journal", "expected a reader"),
-    ("dataset.split", "mtlbench.data.split.Candidates", "expected a split rule"),
+    ("dataset.split", "mtlbench.data.split.SplitInput", "expected a split rule"),
     ("dataset.split", "mtlbench.cli.main", "expected a split rule"),
     ("dataset.relabel", "mtlbench.datasets.census.Census", "expected a class with version, tasks and __call__"),
     ("virtual_gradient", "torch.nn.ReLU", "expected a VirtualGradient class"),

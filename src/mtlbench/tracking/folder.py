@@ -124,7 +124,7 @@ def read_facts(folder: Path) -> tuple[RunInfo, Attempt]:
     path = folder / FACTS
     values = read_json(TypeAdapter(dict[str, Any]), path, TRAIN_AGAIN)
     attempt = json.dumps(values.pop("attempt", None)).encode()
-    values.pop("config", None)  # see `check_config`
+    values.pop("config", None)  # see `check_config_hash`
     facts = parse_json(TypeAdapter(RunInfo), json.dumps(values).encode(), path, TRAIN_AGAIN)
     return facts, parse_json(TypeAdapter(Attempt), attempt, path, TRAIN_AGAIN)
 
