@@ -92,7 +92,7 @@ def test_a_server_is_asked_again_after_a_while(runs: Path, monkeypatch: pytest.M
     Tracker(uri=uri, experiment=EXPERIMENT).finish(folder)
     assert not is_sent(folder, uri, EXPERIMENT)
     now = time.monotonic()
-    monkeypatch.setattr("mtlbench.tracking.tracker.time.monotonic", lambda: now + tracker.REST + 1)
+    monkeypatch.setattr("mtlbench.tracking.tracker.time.monotonic", lambda: now + tracker.COOLDOWN_SECONDS + 1)
     Tracker(uri=uri, experiment=EXPERIMENT).finish(folder)
     assert is_sent(folder, uri, EXPERIMENT)
 
