@@ -17,7 +17,7 @@ from scripts.torture.configurations import drawn
 from scripts.torture.damage import BINARY, READERS, TARGETS, TEXT, _judge
 from scripts.torture.judge import LostError, Outcome, Seen, SkippedError, attempt, clean, line, same
 from scripts.torture.kills import _chain
-from scripts.torture.place import Job, RunContext, Undisturbed, tree
+from scripts.torture.place import Job, Place, Undisturbed, tree
 from scripts.torture.table import markdown
 
 ROOT = Path(__file__).parents[2]
@@ -136,7 +136,7 @@ def test_a_fork_is_a_process_of_its_own_and_bounded(tmp_path: Path) -> None:
 def test_a_planted_wrong_result_behind_a_kill_is_lost(tmp_path: Path) -> None:
     """A chain of kills whose command ends, but with other files than the undisturbed one left."""
     job = Job(name="list", words=("--version",), snapshot="raw", view=tree)
-    place = RunContext(tmp_path)
+    place = Place(tmp_path)
     (tmp_path / "snapshots" / "raw").mkdir(parents=True)
     (tmp_path / "snapshots" / "raw" / "file").write_text("as it is")
     assert _chain(place, job, signal.SIGKILL, False, random.Random(0)).line == "the same numbers"
