@@ -307,7 +307,12 @@ def test_list_and_show(workplace: Path):
 
 def test_runs_are_listed_and_shown_without_torch(workplace: Path):
     heavy = {"torch", "mlflow", "hydra", "omegaconf", "pandas", "numpy", "matplotlib", "sklearn"}
-    for words in (["list", "runs"], ["show", only_run(workplace).name], ["list", "datasets", "tables"]):
+    for words in (
+        ["list", "runs"],
+        ["list", "runs", "run.folder=runs"],
+        ["show", only_run(workplace).name],
+        ["list", "datasets", "tables"],
+    ):
         code = f"import sys; from mtlbench.cli import main; main({words}); print('slow:', *{heavy} & set(sys.modules))"
         done = subprocess.run([sys.executable, "-c", code], cwd=workplace, capture_output=True, text=True, check=True)
         assert done.stdout.splitlines()[-1].split() == ["slow:"], words

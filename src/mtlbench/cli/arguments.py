@@ -1,5 +1,6 @@
 """Arguments, options and messages that several commands share."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,10 @@ SPLITS = ("train", "valid", "test")
 
 RUNS = {"run.folder": "runs"}
 """Keys of a command that only reads finished runs, with their defaults."""
+
+
+PLAIN = re.compile(r"[A-Za-z0-9_./-]+")
+"""Values that mean themselves in Hydra's grammar, so that its import can be spared."""
 
 
 class Command(click.Command):
@@ -101,13 +106,16 @@ def read_value(word: str) -> str:
     Raises:
         ConfigError: it cannot be parsed, or is no text.
     """
+    text = word.partition("=")[2]
+    if PLAIN.fullmatch(text) and text.lower() != "null":
+        return text
     from omegaconf import OmegaConf
 
     from mtlbench.cli.compose import parse_override
 
     value = parse_override(word).value()
     if isinstance(value, bool | int | float):
-        return word.partition("=")[2]
+        return text
     if not isinstance(value, str):
         raise ConfigError(f"'{word}': expected one text")
     return OmegaConf.create({"value": value})["value"]
