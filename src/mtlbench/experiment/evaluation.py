@@ -11,6 +11,7 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
+import mtlbench
 from mtlbench.data.store import SPLITS, Store
 from mtlbench.experiment.build import call_checked
 from mtlbench.experiment.data import open_or_prepare, resolve_data
@@ -70,9 +71,15 @@ def load_run(folder: Path, device_name: str = "auto") -> TrainedRun:
     check_config_hash(folder)
     facts, data = read_facts(folder)[0], resolve_data(config.dataset, Path(config.run.data))
     if data.fingerprint != facts.data:
+        remedy = (
+            f"This version ({mtlbench.__version__}; the run is of {facts.commit.partition('+')[0]}) may simulate other "
+            "data: train the run again, or evaluate it with that version"
+            if data.made_here
+            else "Put the files back where they were"
+        )
         raise ConfigError(
             f"run {facts.identity} was trained on data {facts.data}, but its configuration now means "
-            f"{data.fingerprint} ({data.origin}, {data.raw}). Put the files back where they were"
+            f"{data.fingerprint} ({data.origin}, {data.raw}). {remedy}"
         )
     store = open_or_prepare(data)
     settings: Settings = call_checked(Settings, dict(config.trainer), "trainer")
