@@ -67,3 +67,8 @@ def test_a_table_called_like_a_split(tmp_path: Path, capsys: pytest.CaptureFixtu
     fields = "fields: [{name: item}, {name: sex, table: test}]"
     said = refusal(tmp_path, f"{fields}\n{USERS.replace('{user:', '{test:')}", capsys)
     assert "table 'test': key, line, group, source, time, rows, train, valid, test are taken" in said
+
+
+def test_a_misspelt_key_names_the_file_of_the_schema(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = refusal(tmp_path, "fields: [{name: item, rle: item}]", capsys)
+    assert f"{tmp_path / 'mine.yaml'}: dataset.schema: fields.0.rle: there is no such key" in " ".join(said.split())

@@ -83,7 +83,6 @@ def resolve_data(dataset: DictConfig, folder: Path) -> DataSource:
     named = None if dataset.raw is None else Path(dataset.raw)
     raw = named or folder / "raw" / dataset.name
     reader = _reader(dataset, raw)
-    _check_tasks(dataset, reader.tasks)
     plain = typing.cast(dict[str, Any], OmegaConf.to_container(dataset, resolve=True))
     kept = {key: value for key, value in plain.items() if key not in (*LOCATION_KEYS, "simulator", "metrics")}
     if _resolve_source(dataset.source, reader, raw, named) == "real":
@@ -132,11 +131,17 @@ def _reader(dataset: DictConfig, raw: Path) -> RawDataset:
 
     The file may lie anywhere: what it says makes the data what they are, and is what a run's folder keeps.
     """
-    if isinstance(path := dataset.get("schema"), str):
+    path = dataset.get("schema")
+    if isinstance(path, str):
         dataset.schema = read_schema(Path(path))
     reader: RawDataset = build(dataset.reader, "dataset.reader")
     if dataset.source == "simulated" and not hasattr(reader, "simulate"):
         raise ConfigError(f"dataset.source=simulated: data set '{dataset.name}' has no simulator. {reader.where}")
+    try:
+        tasks = reader.tasks  # a schema is checked when it is first used
+    except ValueError as error:  # names the key of the schema, but not the file that it stands in
+        raise ConfigError(f"{path}: {error}" if isinstance(path, str) else str(error)) from error
+    _check_tasks(dataset, tasks)
     in_folder: Callable[[Path], RawDataset] | None = getattr(reader, "in_folder", None)
     return reader if in_folder is None else in_folder(raw)
 
