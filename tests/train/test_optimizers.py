@@ -1,5 +1,6 @@
 """Lazy Adam is Adam on the rows it touches; parameters are grouped by what they are."""
 
+import inspect
 import math
 
 import pytest
@@ -143,3 +144,10 @@ def test_every_configured_optimizer_steps_every_parameter():
             optimizer.step()
         moved = [not torch.equal(p, q) for p, q in zip(before, model.parameters(), strict=True)]
         assert all(moved), f"{path.stem}: {moved}"
+
+
+def test_lazy_adam_has_the_defaults_of_adam():
+    ours, torchs = (inspect.signature(kind).parameters for kind in (LazyAdam, torch.optim.Adam))
+    assert {name: ours[name].default for name in ("lr", "betas", "eps")} == {
+        name: torchs[name].default for name in ("lr", "betas", "eps")
+    }
