@@ -10,7 +10,7 @@ from torch import nn
 from mtlbench.cli.choices import conf_folder
 from mtlbench.cli.compose import compose
 from mtlbench.experiment.build import build, check_node
-from mtlbench.train.optimizers import LazyAdam, build_optimizers, parameter_groups
+from mtlbench.train.optimizers import LazyAdam, build_optimizers, check_hyper_parameters, parameter_groups
 
 
 class Toy(nn.Module):
@@ -151,3 +151,21 @@ def test_lazy_adam_has_the_defaults_of_adam():
     assert {name: ours[name].default for name in ("lr", "betas", "eps")} == {
         name: torchs[name].default for name in ("lr", "betas", "eps")
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed", "refused"),
+    [
+        ("lr", (1e-300, 5.0), (0.0, -1.0)),
+        ("betas", ([0.0, 0.999],), ([0.9, 1.0], [-0.1, 0.9])),
+        ("momentum", (0.0, 0.99), (1.0, -0.1)),
+        ("eps", (1e-8, 1.0), (0.0, 1.5, -1e-8)),
+        ("weight_decay", (0.0, 2.0), (-0.1,)),
+    ],
+)
+def test_the_ranges_of_hyper_parameters(name: str, allowed: tuple[object, ...], refused: tuple[object, ...]):
+    for value in allowed:
+        check_hyper_parameters({name: value}, "optimizer.dense")
+    for value in refused:
+        with pytest.raises(ValueError, match=rf"optimizer\.dense\.{name} is .*; allowed: "):
+            check_hyper_parameters({name: value}, "optimizer.dense")
