@@ -34,7 +34,7 @@ class RejectLog:
             path: the quarantine file, JSON lines of file, line (from 1), reason, text; made when first needed.
             on_error: ``fail`` or ``quarantine``.
             folder: of the raw files, below which they are named.
-            quote: content of given lines of a file that is not text, see `protocol.Quoting`.
+            quote: content of given lines of a file that is not text, see `protocol.BinarySource`.
         """
         if on_error not in ("fail", "quarantine"):
             raise ValueError(f"on_error is {on_error!r}; allowed: 'fail', 'quarantine'")

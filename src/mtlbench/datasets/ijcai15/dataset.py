@@ -140,7 +140,7 @@ class IJCAI15:
         )
 
     def arrange(self, sources: Mapping[str, Path], folder: Path, refuse: Refuse, processes: int) -> Rewritten:
-        """Samples, users and behaviours out of the log; see `mtlbench.ingest.protocol.Arranging`.
+        """Samples, users and behaviours out of the log; see `mtlbench.ingest.protocol.NeedsRewrite`.
 
         The log is read once, by shards, into buckets of users about as large as a shard; then bucket by bucket becomes
         samples. A process has one shard or bucket in memory, whatever the size of the log.
