@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from fnmatch import fnmatch
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -85,9 +86,13 @@ every_model = pytest.mark.parametrize("name", NAMES)
 dynamo_looks_at_gradients = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 
 
+@cache
 def composed(*overrides: str) -> DictConfig:
+    """Composed once for all tests, none of which may change it."""
     with initialize_config_dir(str(CONF), version_base=None):
-        return compose("one_model", overrides=list(overrides))
+        config = compose("one_model", overrides=list(overrides))
+    OmegaConf.set_readonly(config, True)
+    return config
 
 
 def build(name: str, schema: Schema, *overrides: str, seed: int = 0) -> nn.Module:

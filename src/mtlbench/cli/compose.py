@@ -35,10 +35,10 @@ def compose(overrides: list[str], name: str = "train") -> DictConfig:
     return with_choices(composed, choices)
 
 
-def compose_group(group: str) -> DictConfig:
-    """Every choice of a group by name, with the default profile's values; at once, since one by one takes seconds."""
+def compose_group(group: str, profile: str = "default") -> DictConfig:
+    """Every choice of a group by name, with the values of a profile; at once, since one by one takes seconds."""
     every = [{f"{group}@all.{name}": name} for name in choices(group)]
-    defaults = [{"virtual_gradient": "none"}, {"profile": "default"}, *every, "_self_"]
+    defaults = [{"balancing": "equal"}, {"virtual_gradient": "none"}, {"profile": profile}, *every, "_self_"]
     ConfigStore.instance().store("all", {"defaults": defaults})
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
