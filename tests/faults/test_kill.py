@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from faults.command import start
+from mtlbench.cli import main
 
 RUN = [
     "train", "model=dephn", "dataset=census", "dataset.source=simulated", "dataset.simulator.rows=9000",
@@ -45,13 +46,14 @@ REMEMBERING = ("balancing=gradnorm", "trainer.conflicts=true")
         pytest.param(4, REMEMBERING, marks=pytest.mark.long),
     ],
 )
-def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path, kills: int, overrides: tuple[str, ...]):
+def test_killed_and_resumed_equals_uninterrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kills: int, overrides: tuple[str, ...]
+) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir()
     killed.mkdir()
-    process = start(whole, [*RUN, *overrides])
-    _, stderr = process.communicate(timeout=300)
-    assert process.returncode == 0, stderr
+    monkeypatch.chdir(whole)
+    assert main([*RUN, *overrides]) == 0
     moments = random.Random(0)
     resumed = 0
     for _ in range(kills):
@@ -65,9 +67,8 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path, kills: int, ove
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-    process = start(killed, [*RUN, *overrides])
-    _, stderr = process.communicate(timeout=300)
-    assert process.returncode == 0, stderr
+    monkeypatch.chdir(killed)
+    assert main([*RUN, *overrides]) == 0
     assert resumed, "no kill came after a checkpoint: this shows nothing"
     assert result(killed) == result(whole)
     assert journal(killed) == journal(whole)
