@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from mtlbench.checks import at_least, one_of
+
 if TYPE_CHECKING:  # processes that read raw files know these types and need not wait for torch
     import torch
     from torch import Tensor
@@ -47,10 +49,8 @@ class Field:
     target: str | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in ("id", "number"):
-            raise ValueError(f"field '{self.name}': kind is {self.kind!r}; allowed: 'id', 'number'")
-        if self.width < 1:
-            raise ValueError(f"field '{self.name}': width is {self.width}; allowed: 1 or more")
+        one_of(f"field '{self.name}': kind", self.kind, ("id", "number"))
+        at_least(f"field '{self.name}': width", self.width, 1)
         if self.kind == "number" and (self.cardinality or self.weighted or self.vocabulary):
             raise ValueError(f"field '{self.name}' is a number: it has no cardinality, weights or vocabulary")
         if self.target is not None and (self.kind != "id" or self.width == 1):
@@ -121,8 +121,7 @@ class Schema:
             )
         sizes: dict[str, int] = {}
         for field in self.id_fields:
-            if field.cardinality < 1:
-                raise ValueError(f"field '{field.name}': cardinality is {field.cardinality}; allowed: 1 or more")
+            at_least(f"field '{field.name}': cardinality", field.cardinality, 1)
             if sizes.setdefault(field.vocabulary_name, field.cardinality) != field.cardinality:
                 raise ValueError(
                     f"field '{field.name}' has {field.cardinality} ids, but its vocabulary "

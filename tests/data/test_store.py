@@ -38,7 +38,7 @@ def test_an_intact_store_opens(folder: Path) -> None:
     assert store.origin == "simulated"
     assert store.schema.tables == ("users",)
     assert store.schema.time
-    with pytest.raises(ValueError, match="no split 'dev'; allowed: train, valid, test"):
+    with pytest.raises(ValueError, match="split is 'dev'; allowed: train, valid, test"):
         store.split("dev")
 
 

@@ -147,7 +147,7 @@ def test_packed_and_unpacked_files_are_welcome(tmp_path: Path) -> None:
 
 
 def test_unknown_task_group() -> None:
-    with pytest.raises(ValueError, match="task_group is 'wealth'; allowed: 'income', 'education'"):
+    with pytest.raises(ValueError, match="task_group is 'wealth'; allowed: income, education"):
         Census("wealth")  # pyright: ignore[reportArgumentType]
 
 

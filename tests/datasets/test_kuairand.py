@@ -126,9 +126,12 @@ class TestGoodFiles:
     @pytest.mark.parametrize(
         ("keys", "message"),
         [
-            ({"signals": ("click", "play_time_ms")}, "tasks are click, play_time_ms; allowed: one or more of click"),
-            ({"signals": ()}, "tasks are none; allowed"),
-            ({"signals": ("like", "like")}, "none twice"),
+            (
+                {"signals": ("click", "play_time_ms")},
+                r"dataset.tasks is \['click', 'play_time_ms'\]; allowed: one or more",
+            ),
+            ({"signals": ()}, r"tasks is \[\]; allowed"),
+            ({"signals": ("like", "like")}, "each once"),
             ({"given": {"click": "long_view"}}, "task 'click' is given 'long_view'; both must be among the tasks"),
             ({"given": {"follow": "click"}}, "task 'follow' is given 'click'"),
             ({"variant": "2k"}, "variant is '2k'; allowed: pure, 1k, 27k"),

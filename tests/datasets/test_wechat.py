@@ -123,9 +123,12 @@ class TestGoodFiles:
     @pytest.mark.parametrize(
         ("keys", "message"),
         [
-            ({"actions": ("like", "play")}, "tasks are like, play; allowed: one or more of read_comment, like"),
-            ({"actions": ()}, "tasks are none; allowed"),
-            ({"actions": ("like", "like")}, "none twice"),
+            (
+                {"actions": ("like", "play")},
+                r"dataset.tasks is \['like', 'play'\]; allowed: one or more of read",
+            ),
+            ({"actions": ()}, r"tasks is \[\]; allowed"),
+            ({"actions": ("like", "like")}, "each once"),
             ({"duplicates": "first"}, "duplicates is 'first'; allowed: keep, last"),
             ({"tag_width": 1}, "tag_width is 1; allowed: 2 or more"),
         ],

@@ -514,7 +514,7 @@ def too_many(candidates: SplitInput) -> np.ndarray:
         ),
         ({"split": none_test}, "split 'test' is empty: .*Change dataset.split, or prepare more rows"),
         ({"min_count": 0}, "dataset.min_count is 0; allowed: 1 or more"),
-        ({"on_error": "ignore"}, "on_error is 'ignore'; allowed: 'fail', 'quarantine'"),
+        ({"on_error": "ignore"}, "on_error is 'ignore'; allowed: fail, quarantine"),
     ],
 )
 def test_wrong_rules_are_refused(raw: Path, tmp_path: Path, options: dict, message: str) -> None:

@@ -232,7 +232,7 @@ def test_diagnostics():
         ({"cell_width": 0}, "cell_width is 0"),
         ({"sharing": "none"}, "sharing is 'none'; allowed: per_task, per_position, shared"),
         ({"sharing": "per_position"}, "cell is 'bilstm' with sharing=per_position; allowed: rnn, gru, lstm"),
-        ({"adaptive": "multiply"}, "adaptive is 'multiply'; allowed: none, add, concat"),
+        ({"adaptive": "multiply"}, "adaptive is 'multiply'; allowed: add, concat, or none"),
         ({"adaptive_unit": "matrix"}, "adaptive_unit is 'matrix'; allowed: vector, scalar"),
         ({"adaptive": "none", "raw_first": True}, "raw_first is True .* with adaptive=none"),
         ({"adaptive": "none", "adaptive_unit": "scalar"}, "adaptive_unit is 'scalar' with adaptive=none"),

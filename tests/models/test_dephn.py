@@ -362,7 +362,9 @@ def test_equation_six_as_printed_exceeds_one():
         (dephn, {"cross_kind": "v3"}, r"cross_kind is 'v3'; allowed: v2, v1, v1\+v2"),
         (dephn, {"residual": "all"}, "residual is 'all'; allowed: layer, logit_skip, none"),
         (dephn, {"selection_scope": "task"}, "selection_scope is 'task'"),
-        (dephn, {"mappings": ["tan"]}, "mappings are"),
+        (dephn, {"mappings": ["tan"]}, "mappings is .*; allowed: one or more of identity, square"),
+        (dephn, {"mappings": []}, r"mappings is \[\]; allowed"),
+        (dephn, {"mappings": ["sin", "sin"]}, "mappings is .*, each once"),
     ],
 )
 def test_refusals(make: Any, wrong: dict[str, Any], message: str):

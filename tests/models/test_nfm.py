@@ -104,5 +104,5 @@ def test_a_batch_of_one():
 
 @pytest.mark.parametrize("dropout", [-0.1, 1.0])
 def test_refusals(dropout: float):
-    with pytest.raises(ValueError, match=r"interaction_dropout is .*; allowed: a probability"):
+    with pytest.raises(ValueError, match=r"interaction_dropout is .*; allowed: .*0 or more and below 1"):
         nfm(interaction_dropout=dropout)

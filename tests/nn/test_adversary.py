@@ -182,7 +182,7 @@ def test_refusals():
         discriminator(mode="gan")
     with pytest.raises(ValueError, match=r"these data do not say: choose data with sources \(dataset=aliccp\)"):
         discriminator(sources=0)
-    with pytest.raises(ValueError, match="cognitive is 'gan'; allowed: none, kway, binary"):
+    with pytest.raises(ValueError, match="cognitive is 'gan'; allowed: kway, binary, or none"):
         discriminator("gan")
     with pytest.raises(ValueError, match="cognitive_weight is -1; allowed: 0 or more"):
         discriminator(weight=-1)

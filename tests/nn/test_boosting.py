@@ -71,5 +71,5 @@ def test_gradients():
 
 
 def test_an_unknown_link_is_refused():
-    with pytest.raises(ValueError, match="boost is 'first'; allowed: none, last, all"):
+    with pytest.raises(ValueError, match="boost is 'first'; allowed: last, all, or none"):
         boosting(link="first")

@@ -93,5 +93,5 @@ def test_refusals():
             ValueError, match=f"interaction_heads is {heads} for experts of width 4; allowed: a divisor"
         ):
             interaction(heads)
-    with pytest.raises(ValueError, match="interaction is 'sum'; allowed: none, hadamard"):
+    with pytest.raises(ValueError, match="interaction is 'sum'; allowed: hadamard"):
         interaction(merge="sum")

@@ -95,7 +95,7 @@ def test_gates_can_be_held():
         ({"drop": 1.0}, "gate_drop is 1"),
         ({"weight": -1.0}, "sparsity_weight is -1"),
         ({"reduce": "max"}, "gate_reduce is 'max'; allowed: sum, mean"),
-        ({"force": "twos"}, "gate_force is 'twos'; allowed: null, ones, zeros"),
+        ({"force": "twos"}, "gate_force is 'twos'; allowed: ones, zeros, or null"),
     ],
 )
 def test_refusals(changes: dict[str, object], message: str):

@@ -139,5 +139,5 @@ def test_a_closed_field_is_exactly_zero_and_learns_nothing():
 def test_a_bias_opens_masks():
     torch.manual_seed(0)
     assert FieldMasks(2, 3, 5, bias=5.0).masks(X_BFD).min() > 0.5
-    with pytest.raises(ValueError, match="field_masks is 'row'; allowed: none, scalar, element, scalar_weight"):
+    with pytest.raises(ValueError, match="field_masks is 'row'; allowed: scalar, element, scalar_weight, or none"):
         FieldMasks(2, 3, 5, "row")  # pyright: ignore[reportArgumentType]

@@ -96,9 +96,9 @@ def test_dropout_acts_in_training_alone():
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match="outputs=0"):
+    with pytest.raises(ValueError, match="outputs of a stacked linear map is 0; allowed: 1 or more"):
         StackedLinear(1, 3, 0)
-    with pytest.raises(ValueError, match=r"layers are \[3, 0\]"):
+    with pytest.raises(ValueError, match=r"widths \[3, 0\] is 0; allowed: 1 or more"):
         StackedMLP(1, 3, (3, 0))
     with pytest.raises(ValueError, match=r"dropout is 1\.0"):
         StackedMLP(1, 3, (3,), dropout=1.0)

@@ -38,7 +38,7 @@ def test_refusals():
         with pytest.raises(ValueError, match=r"time_operations is .*; allowed: one or more of exp, sin"):
             TimeVector(operations)
     for window in (0.0, math.nan):
-        with pytest.raises(ValueError, match=r"time_window is .*; allowed: above 0 days"):
+        with pytest.raises(ValueError, match=r"time_window is .*; allowed: .*above 0"):
             TimeVector(window=window)
     with pytest.raises(ValueError, match="time_angular is 'turn'; allowed: raw, 2pi"):
         TimeVector(angular="turn")  # pyright: ignore[reportArgumentType]

@@ -521,7 +521,7 @@ def test_compiled_is_eager(name: str):
     [
         (partial(DynamicWeightAverage, temperature=0.0), r"balancing.temperature is 0.0; allowed: above 0"),
         (partial(GradNorm, asymmetry=-1.0, lr=0.1), r"balancing.asymmetry is -1.0"),
-        (partial(GradNorm, asymmetry=1.0, lr=-0.1), r"balancing.lr is -0.1; allowed: finite numbers from 0 up"),
+        (partial(GradNorm, asymmetry=1.0, lr=-0.1), r"balancing.lr is -0.1; allowed: 0 or more"),
         (partial(FAMO, lr=0.1, weight_decay=math.inf), r"balancing.weight_decay is inf"),
         (partial(Uncertainty, lr=math.nan), r"balancing.lr is nan"),
     ],

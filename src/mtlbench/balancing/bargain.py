@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from mtlbench.checks import at_least
+
 ITERATIONS = 200
 """Newton steps at most; about ten are taken."""
 
@@ -35,8 +37,7 @@ class Nash(nn.Module):
 
     def __init__(self, max_norm: float) -> None:
         super().__init__()
-        if not 0 <= max_norm < float("inf"):
-            raise ValueError(f"balancing.weighting.max_norm is {max_norm}; allowed: finite numbers from 0 up")
+        at_least("balancing.weighting.max_norm", max_norm, 0)
         self.max_norm = max_norm
 
     def forward(self, gramian_TT: Tensor) -> Tensor:

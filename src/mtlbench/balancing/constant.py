@@ -1,11 +1,11 @@
 """Constant task weights."""
 
-import math
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
 from mtlbench.balancing.protocol import Gramian
+from mtlbench.checks import at_least
 from mtlbench.schema import Task
 
 
@@ -40,10 +40,7 @@ class Fixed(nn.Module):
                 f"expected {len(names)}, one for each of the tasks {', '.join(names)}, in this order"
             )
         for name, weight in zip(names, weights, strict=True):
-            if not (math.isfinite(weight) and weight >= 0):
-                raise ValueError(
-                    f"balancing.weights: the weight of task '{name}' is {weight}; allowed: finite numbers from 0 up"
-                )
+            at_least(f"balancing.weights: the weight of task '{name}'", weight, 0)
         if not any(weights):
             raise ValueError(f"balancing.weights: all are 0, nothing would be learnt of {', '.join(names)}")
         self.weights = tuple(weights)

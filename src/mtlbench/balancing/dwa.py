@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlbench.balancing.protocol import Gramian
+from mtlbench.checks import in_range
 from mtlbench.schema import Task
 
 
@@ -33,8 +34,7 @@ class DynamicWeightAverage(nn.Module):
 
     def __init__(self, *, tasks: Sequence[Task], temperature: float) -> None:
         super().__init__()
-        if not temperature > 0:
-            raise ValueError(f"balancing.temperature is {temperature}; allowed: above 0")
+        in_range("balancing.temperature", temperature, gt=0)
         self.temperature = temperature
         self.register_buffer("total", torch.zeros(len(tasks), dtype=torch.float64))
         self.register_buffer("batches", torch.zeros(len(tasks), dtype=torch.int64))

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from mtlbench.balancing.learnt import Learnt
 from mtlbench.balancing.protocol import Gramian
+from mtlbench.checks import at_least
 from mtlbench.schema import Task
 
 LEAST = 1e-3
@@ -41,8 +42,7 @@ class GradNorm(nn.Module):
 
     def __init__(self, *, tasks: Sequence[Task], asymmetry: float, lr: float) -> None:
         super().__init__()
-        if not 0 <= asymmetry < float("inf"):
-            raise ValueError(f"balancing.asymmetry is {asymmetry}; allowed: finite numbers from 0 up")
+        at_least("balancing.asymmetry", asymmetry, 0)
         self.asymmetry = asymmetry
         self.weights = Learnt(torch.ones(len(tasks)), lr=lr)
         self.register_buffer("first", torch.zeros(len(tasks)))

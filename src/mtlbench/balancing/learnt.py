@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mtlbench.checks import at_least
+
 
 class Learnt(nn.Module):
     """One number per task, moved by an Adam of its own, whose moments are in the state too.
@@ -20,9 +22,8 @@ class Learnt(nn.Module):
 
     def __init__(self, initial: Tensor, *, lr: float, weight_decay: float = 0.0) -> None:
         super().__init__()
-        for name, value in (("lr", lr), ("weight_decay", weight_decay)):
-            if not 0 <= value < float("inf"):
-                raise ValueError(f"balancing.{name} is {value}; allowed: finite numbers from 0 up")
+        at_least("balancing.lr", lr, 0)
+        at_least("balancing.weight_decay", weight_decay, 0)
         self.value = nn.Parameter(initial)
         self._adam = torch.optim.Adam([self.value], lr=lr, weight_decay=weight_decay)
 

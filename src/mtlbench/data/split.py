@@ -11,6 +11,8 @@ from hashlib import blake2b
 import numpy as np
 import pyarrow as pa
 
+from mtlbench.checks import in_range
+
 TRAIN, VALID, TEST = 0, 1, 2
 """Positions in `store.SPLITS`."""
 
@@ -63,8 +65,7 @@ def by_key(candidates: SplitInput, *, table: str, fraction: float, seed: int) ->
     Raises:
         ValueError: a share that leaves nothing, or no such dimension table.
     """
-    if not 0 < fraction < 1:
-        raise ValueError(f"split by_key: dataset.split.fraction is {fraction}; allowed: above 0 and below 1")
+    in_range("split by_key: dataset.split.fraction", fraction, gt=0, lt=1)
     if table not in candidates.keys:
         raise ValueError(
             f"split by_key: the data set has no dimension table '{table}'; "
@@ -164,8 +165,7 @@ def by_train_group(candidates: SplitInput, *, valid: float, seed: int) -> np.nda
     Raises:
         ValueError: a share that leaves nothing, or rows without groups.
     """
-    if not 0 < valid < 1:
-        raise ValueError(f"split by_train_group: dataset.split.valid is {valid}; allowed: above 0 and below 1")
+    in_range("split by_train_group: dataset.split.valid", valid, gt=0, lt=1)
     chosen = splitmix64(candidates.column("group").astype(np.uint64), seed) < np.uint64(int(valid * 2**64))
     result = np.where(chosen, np.int8(VALID), np.int8(TRAIN))
     result[candidates.test] = TEST

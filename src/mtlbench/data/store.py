@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from tqdm import tqdm
 
+from mtlbench.checks import one_of
 from mtlbench.data.loader import Rows, read_rows
 from mtlbench.data.vocabulary import Vocabulary
 from mtlbench.files import checksum
@@ -55,8 +56,7 @@ class Store:
 
     def split(self, name: str) -> Rows:
         """The rows of ``train``, ``valid`` or ``test``, mapped."""
-        if name not in SPLITS:
-            raise ValueError(f"no split '{name}'; allowed: {', '.join(SPLITS)}")
+        one_of("split", name, SPLITS)
         return read_rows(
             self.schema,
             self.folder / "rows" / f"{name}.arrow",

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mtlbench.checks import in_range, one_of
 from mtlbench.datasets.draws import Floats
 from mtlbench.ingest.encode import truth_path
 
@@ -25,11 +26,11 @@ def check_settings(simulator: str, settings: Any, **allowed: tuple[float, float]
         ValueError: a value that is not allowed.
     """
     for key, limits in allowed.items():
-        value, low = getattr(settings, key), limits[0]
-        good = value in limits if isinstance(low, str) else low <= value <= limits[1]
-        if not good:
-            shown = ", ".join(limits) if isinstance(low, str) else f"{low} to {limits[1]}"  # pyright: ignore
-            raise ValueError(f"{simulator} simulator: {key} is {value!r}; allowed: {shown}")
+        name, value, low = f"{simulator} simulator: {key}", getattr(settings, key), limits[0]
+        if isinstance(low, str):
+            one_of(name, value, limits)
+        else:
+            in_range(name, value, ge=low, le=limits[1])  # pyright: ignore[reportArgumentType]
 
 
 def write_mark(folder: Path, name: str, version: int, settings: Any, **more: object) -> None:

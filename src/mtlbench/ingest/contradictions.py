@@ -4,11 +4,12 @@ ESMM, AITM and losses of conditional tasks assume that there are none.
 """
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 
+from mtlbench.checks import one_of
 from mtlbench.schema import Task
 
 Contradictions = Literal["drop", "keep", "fail"]
@@ -20,8 +21,7 @@ def check_policy(policy: str) -> None:
     Raises:
         ValueError: it is none of `Contradictions`.
     """
-    if policy not in get_args(Contradictions):
-        raise ValueError(f"dataset.contradictions is {policy!r}; allowed: {', '.join(get_args(Contradictions))}")
+    one_of("dataset.contradictions", policy, Contradictions)
 
 
 def contradictory_rows(columns: pa.RecordBatch, tasks: Sequence[Task]) -> dict[Task, np.ndarray]:

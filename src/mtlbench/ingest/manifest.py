@@ -8,6 +8,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
+from mtlbench.checks import one_of
 from mtlbench.data.numbers import Scale
 from mtlbench.data.store import SPLITS
 from mtlbench.files import checksum
@@ -40,8 +41,7 @@ def check_splits(schema: Schema, counts: Counts, one_class: Literal["fail", "not
     Raises:
         ValueError: training rows lack positives, or negatives, of a task; other rows do, and ``one_class`` is ``fail``.
     """
-    if one_class not in ("fail", "note"):
-        raise ValueError(f"dataset.one_class is {one_class!r}; allowed: 'fail', 'note'")
+    one_of("dataset.one_class", one_class, ("fail", "note"))
     notes: list[str] = []
     for split in SPLITS:
         rows = counts[split, "rows", ""]

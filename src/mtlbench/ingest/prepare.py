@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 import mtlbench
+from mtlbench.checks import at_least
 from mtlbench.data.layout import POINTER, ROWS, input_columns, row_columns, table_of
 from mtlbench.data.matrices import create
 from mtlbench.data.numbers import Scale, fit_scale
@@ -89,8 +90,7 @@ def prepare(  # noqa: PLR0913  # the rules by which a store is made, each with i
             value of a ``disjoint`` column, a ``min_count`` below 1, an unknown policy.
     """
     check_policy(contradictions)
-    if min_count < 1:
-        raise ValueError(f"dataset.min_count is {min_count}; allowed: 1 or more")
+    at_least("dataset.min_count", min_count, 1)
     if (store / MANIFEST).is_file():
         return open_store(store)
     store.parent.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
+from mtlbench.checks import one_of
 from mtlbench.ingest.protocol import RawError
 
 EXCERPT = 200
@@ -36,8 +37,7 @@ class RejectLog:
             folder: of the raw files, below which they are named.
             quote: content of given lines of a file that is not text, see `protocol.BinarySource`.
         """
-        if on_error not in ("fail", "quarantine"):
-            raise ValueError(f"on_error is {on_error!r}; allowed: 'fail', 'quarantine'")
+        one_of("on_error", on_error, ("fail", "quarantine"))
         self.path = path
         self.stop = on_error == "fail"
         self.counts: Counter[Path] = Counter()

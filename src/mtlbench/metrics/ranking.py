@@ -3,7 +3,6 @@
 Everything is a sort of integers and sums over runs of equal ones, so that a million groups cost no loop.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
+from mtlbench.checks import at_least, in_range, one_of
 from mtlbench.schema import Schema
 
 LOW = np.uint64(32)
@@ -42,11 +42,10 @@ class Top:
 
     def __post_init__(self) -> None:
         _check_weights("top.weights", self.weights)
-        if self.lists not in ("group", "sampled"):
-            raise ValueError(f"dataset.metrics.top.lists is {self.lists!r}; allowed: 'group', 'sampled'")
-        for name, least in (("n", 1), ("size", self.n), ("seed", 0)):
-            if (found := getattr(self, name)) < least:
-                raise ValueError(f"dataset.metrics.top.{name} is {found}; allowed: {least} or more")
+        one_of("dataset.metrics.top.lists", self.lists, ("group", "sampled"))
+        at_least("dataset.metrics.top.n", self.n, 1)
+        at_least("dataset.metrics.top.size", self.size, self.n)
+        at_least("dataset.metrics.top.seed", self.seed, 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,8 +69,7 @@ class Ranking:
     def __post_init__(self) -> None:
         if self.uauc_weights is not None:
             _check_weights("uauc_weights", self.uauc_weights)
-        if self.decimals is not None and not 1 <= self.decimals <= 15:
-            raise ValueError(f"dataset.metrics.decimals is {self.decimals}; allowed: 1 to 15, or null")
+        in_range("dataset.metrics.decimals", self.decimals, ge=1, le=15, also="null")
 
     def check(self, schema: Schema) -> None:
         """Refuse what a data set cannot have.
@@ -205,7 +203,7 @@ def _starts(ordered: np.ndarray) -> np.ndarray:
 
 
 def _check_weights(key: str, weights: Mapping[str, float]) -> None:
-    if wrong := {name: weight for name, weight in weights.items() if not (math.isfinite(weight) and weight >= 0)}:
-        raise ValueError(f"dataset.metrics.{key}: {wrong}; allowed: finite numbers from 0 up")
+    for name, weight in weights.items():
+        at_least(f"dataset.metrics.{key}.{name}", weight, 0)
     if not any(weights.values()):
         raise ValueError(f"dataset.metrics.{key}: {dict(weights)} gives no task a weight above 0")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mtlbench.checks import at_least, not_empty
 from mtlbench.nn.embedding import FieldEmbedding
 from mtlbench.nn.stacked import StackedLinear, StackedMLP, Towers
 from mtlbench.nn.transfer import InformationTransfer
@@ -49,10 +50,8 @@ class AITM(nn.Module):
         embedding_std: float | None = None,
     ) -> None:
         super().__init__()
-        if not layers:
-            raise ValueError("layers is empty; allowed: one or more widths of each task's perceptron")
-        if calibrator_weight < 0:
-            raise ValueError(f"calibrator_weight is {calibrator_weight}; allowed: 0 or more")
+        not_empty("layers", layers, "widths of each task's perceptron")
+        at_least("calibrator_weight", calibrator_weight, 0)
         for before, task in zip(schema.tasks, schema.tasks[1:], strict=False):
             if calibrator_weight and task.given != before.name:
                 raise ValueError(

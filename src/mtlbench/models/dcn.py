@@ -1,11 +1,12 @@
 """DCN and DCNv2: a cross network in parallel with, or below, a deep network."""
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from mtlbench.checks import one_of
 from mtlbench.nn.cross import CrossKind, CrossLayers, CrossMixture
 from mtlbench.nn.embedding import FieldEmbedding
 from mtlbench.nn.stacked import MLP, Towers
@@ -55,8 +56,7 @@ class DCN(nn.Module):
         embedding_std: float | None = None,
     ) -> None:
         super().__init__()
-        if order not in get_args(Order):
-            raise ValueError(f"order is {order!r}; allowed: {', '.join(get_args(Order))}")
+        one_of("order", order, Order)
         if cross_experts is not None and (cross_rank is None or cross_kind != "v2"):
             raise ValueError(
                 f"cross_experts is {cross_experts} with cross_kind={cross_kind} and cross_rank={cross_rank}; "

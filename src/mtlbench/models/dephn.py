@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mtlbench.checks import at_least, each_once, one_of
 from mtlbench.nn.activations import Activation
 from mtlbench.nn.attention import AttentionResidual
 from mtlbench.nn.embedding import FieldEmbedding
@@ -21,7 +22,7 @@ from mtlbench.nn.heterogeneous import (
     Structure,
     by_task,
 )
-from mtlbench.nn.mappings import checked_mappings, explicit_mappings
+from mtlbench.nn.mappings import MAPPINGS, explicit_mappings
 from mtlbench.nn.selection import Squash
 from mtlbench.nn.stacked import Towers
 from mtlbench.nn.virtual_gradient import VirtualGradient
@@ -107,20 +108,16 @@ class DEPHN(nn.Module):
         virtual_gradient: VirtualGradient | None = None,
     ) -> None:
         super().__init__()
-        for name, count in (("public_experts", public_experts), ("private_experts", private_experts)):
-            if count < 1:
-                raise ValueError(f"{name} is {count}; allowed: 1 or more")
-        for name, value, kind in (
-            ("combine", combine, Combine),
-            ("gate", gate, GateKind),
-            ("gate_start", gate_start, GateStart),
-        ):
-            if value not in get_args(kind):
-                raise ValueError(f"{name} is {value!r}; allowed: {', '.join(get_args(kind))}")
+        at_least("public_experts", public_experts, 1)
+        at_least("private_experts", private_experts, 1)
+        each_once("mappings", mappings, MAPPINGS)
+        one_of("combine", combine, Combine)
+        one_of("gate", gate, GateKind)
+        one_of("gate_start", gate_start, GateStart)
         if gate == "MG" and gate_vector:
             raise ValueError("gate_vector is true with gate=MG; allowed with gate=TVG only, mapped gates are scalars")
         tasks, inputs = len(schema.tasks), len(schema.fields) * embedding_width
-        self.mappings, self.tasks = checked_mappings(mappings), tasks
+        self.mappings, self.tasks = tuple(mappings), tasks
         self.combine: Combine = combine
         private = 2 * private_experts  # of a task: cross and field experts
         experts: dict[Structure, int] = {

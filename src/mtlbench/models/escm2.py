@@ -1,12 +1,13 @@
 """ESCM2: ESMM with counterfactual regularisation of the conversion tower (IPS or doubly robust)."""
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mtlbench.checks import at_least, in_range, one_of
 from mtlbench.nn.counterfactual import doubly_robust_risk, inverse_propensity_risk
 from mtlbench.nn.embedding import FieldEmbedding
 from mtlbench.nn.product import GivenProducts
@@ -55,14 +56,9 @@ class ESCM2(nn.Module):
         embedding_std: float | None = None,
     ) -> None:
         super().__init__()
-        if estimator not in get_args(Estimator):
-            raise ValueError(f"estimator is {estimator!r}; allowed: {', '.join(get_args(Estimator))}")
-        if counterfactual_weight < 0:
-            raise ValueError(f"counterfactual_weight is {counterfactual_weight}; allowed: 0 or more")
-        if not 0 < propensity_clip <= 1:
-            raise ValueError(
-                f"propensity_clip is {propensity_clip}; allowed: above 0 and at most 1, the least that is divided by"
-            )
+        one_of("estimator", estimator, Estimator)
+        at_least("counterfactual_weight", counterfactual_weight, 0)
+        in_range("propensity_clip", propensity_clip, gt=0, le=1)  # the least that is divided by
         self.counterfactual_weight, self.propensity_clip = counterfactual_weight, propensity_clip
         self.fields = FieldEmbedding(schema, embedding_width, embedding_std)
         self.products = GivenProducts(schema)

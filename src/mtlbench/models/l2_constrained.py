@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mtlbench.checks import at_least
 from mtlbench.nn.embedding import FieldEmbedding
 from mtlbench.nn.stacked import Towers
 from mtlbench.schema import Batch, Schema
@@ -45,8 +46,7 @@ class L2Constrained(nn.Module):
         embedding_std: float | None = None,
     ) -> None:
         super().__init__()
-        if constraint_weight < 0:
-            raise ValueError(f"constraint_weight is {constraint_weight}; allowed: 0 or more")
+        at_least("constraint_weight", constraint_weight, 0)
         self.constraint_weight = constraint_weight
         self.fields = FieldEmbedding(schema, embedding_width, embedding_std)
         self.networks = Towers(len(schema.tasks), len(schema.fields) * embedding_width, layers, dropout)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from mtlbench.checks import at_least, not_empty
 from mtlbench.nn.activations import LayerActivation
 from mtlbench.nn.embedding import FieldEmbedding
 from mtlbench.nn.gate import MappedGates, mix
@@ -58,13 +59,8 @@ class MMoE(nn.Module):
         virtual_gradient: VirtualGradient | None = None,
     ) -> None:
         super().__init__()
-        if experts < 1:
-            raise ValueError(f"experts is {experts}; allowed: 1 or more")
-        if not expert_layers:
-            raise ValueError(
-                "expert_layers is empty; allowed: one or more widths, because a mixture of experts "
-                "without layers is the input itself"
-            )
+        at_least("experts", experts, 1)
+        not_empty("expert_layers", expert_layers, "widths, because experts without layers are the input itself")
         if shared_gate and virtual_gradient is not None:
             raise ValueError(
                 "a virtual gradient needs a gate per task, but shared_gate is true: tasks that share one "

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Literal, get_args
+from typing import Literal
 
 from torch import Tensor, nn
 
+from mtlbench.checks import at_least, not_empty, one_of
 from mtlbench.nn.activations import LayerActivation
 from mtlbench.nn.adversary import Discriminator, Mode, SourceDiscriminator
 from mtlbench.nn.attention_gate import AttentionGates, FineReduce, Query, QueryNorm
@@ -123,10 +124,8 @@ class MPA(nn.Module):
         virtual_gradient: VirtualGradient | None = None,
     ) -> None:
         super().__init__()
-        if experts < 1:
-            raise ValueError(f"experts is {experts}; allowed: 1 or more")
-        if not expert_layers:
-            raise ValueError("expert_layers is empty; allowed: one or more widths of each expert's layers")
+        at_least("experts", experts, 1)
+        not_empty("expert_layers", expert_layers, "widths of each expert's layers")
         _refuse_switches(gate, gate_on, boost, interaction)
         attentive, interacting, days = gate != "mapped", interaction != "none", history_weights == "days"
         _refuse_unread(
@@ -250,9 +249,8 @@ class MPA(nn.Module):
 
 
 def _refuse_switches(gate: Gate, gate_on: GateOn, boost: str, interaction: str) -> None:
-    for name, value, kind in (("gate", gate, Gate), ("gate_on", gate_on, GateOn)):
-        if value not in get_args(kind):
-            raise ValueError(f"{name} is {value!r}; allowed: {', '.join(get_args(kind))}")
+    one_of("gate", gate, Gate)
+    one_of("gate_on", gate_on, GateOn)
     if boost != "none" and (gate == "fine" or interaction != "none"):
         raise ValueError(
             f"boost is {boost} with gate={gate} and interaction={interaction}; allowed: neither a fine gate nor an "

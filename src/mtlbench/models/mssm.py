@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from mtlbench.checks import at_least, not_empty
 from mtlbench.nn.activations import Activation, activation_of
 from mtlbench.nn.embedding import FieldEmbedding
 from mtlbench.nn.hard_concrete import Force, HardConcrete, Reduce
@@ -103,10 +104,8 @@ class MSSM(nn.Module):
         super().__init__()
         tasks, fields = len(schema.tasks), len(schema.fields)
         subnetworks = tasks + 1 if subnetworks is None else subnetworks
-        if subnetworks < 1:
-            raise ValueError(f"subnetworks is {subnetworks}; allowed: 1 or more, or null for one more than tasks")
-        if not subnetwork_layers:
-            raise ValueError("subnetwork_layers is empty; allowed: one or more widths of each sub-network's layers")
+        at_least("subnetworks", subnetworks, 1, also="null for one more than tasks")
+        not_empty("subnetwork_layers", subnetwork_layers, "widths of each sub-network's layers")
         if field_masks != "none" and subnetworks != tasks + 1:
             raise ValueError(
                 f"subnetworks is {subnetworks} for {tasks} tasks with field_masks={field_masks}; allowed: {tasks + 1}, "
@@ -119,8 +118,7 @@ class MSSM(nn.Module):
                 f"levels is {levels} with inner_layers={list(inner_layers)}; allowed: 1 or more, and layers between "
                 "levels from 2 on"
             )
-        if weight_penalty < 0:
-            raise ValueError(f"weight_penalty is {weight_penalty}; allowed: 0 or more")
+        at_least("weight_penalty", weight_penalty, 0)
         self.weight_penalty, self.penalise_embeddings = weight_penalty, penalise_embeddings
         self.fields = FieldEmbedding(schema, embedding_width, embedding_std)
         self.masks = None

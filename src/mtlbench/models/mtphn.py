@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from mtlbench.checks import at_least, one_of
 from mtlbench.nn.activations import Activation
 from mtlbench.nn.attention import AttentionResidual
 from mtlbench.nn.embedding import FieldEmbedding
@@ -112,10 +113,8 @@ class MTPHN(nn.Module):
         super().__init__()
         public = _public_experts(placement, public_experts)
         private = PLACEMENTS[placement].private
-        if private_experts < 1:
-            raise ValueError(f"private_experts is {private_experts}; allowed: 1 or more (placement=Dpub has none)")
-        if gate_input not in get_args(GateInput):
-            raise ValueError(f"gate_input is {gate_input!r}; allowed: {', '.join(get_args(GateInput))}")
+        at_least("private_experts", private_experts, 1, also="placement=Dpub, which has none")
+        one_of("gate_input", gate_input, GateInput)
         if gate_input == "deep" and selection_scope != "structure":
             raise ValueError(
                 f"gate_input=deep needs selection_scope=structure; found {selection_scope!r}, under which "
@@ -184,8 +183,7 @@ class MTPHN(nn.Module):
 
 
 def _public_experts(placement: str, experts: int) -> dict[Structure, int]:
-    if placement not in PLACEMENTS:
-        raise ValueError(f"placement is {placement!r}; allowed: {', '.join(PLACEMENTS)}")
+    one_of("placement", placement, PLACEMENTS)
     parts = PLACEMENTS[placement].public
     unit, rest = divmod(experts, sum(parts.values()))
     if unit < 1 or rest:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from mtlbench.checks import in_range
 from mtlbench.nn.embedding import FieldEmbedding
 from mtlbench.nn.pairwise import bi_interaction
 from mtlbench.nn.stacked import Towers
@@ -48,10 +49,7 @@ class NFM(nn.Module):
         embedding_std: float | None = None,
     ) -> None:
         super().__init__()
-        if not 0 <= interaction_dropout < 1:
-            raise ValueError(
-                f"interaction_dropout is {interaction_dropout}; allowed: a probability, 0 <= interaction_dropout < 1"
-            )
+        in_range("interaction_dropout", interaction_dropout, ge=0, lt=1)
         self.fields = FieldEmbedding(schema, embedding_width, embedding_std)
         self.wide = FirstOrder(schema)
         self.batch_norm = nn.BatchNorm1d(embedding_width) if interaction_batch_norm else None

@@ -1,11 +1,11 @@
 """PHN: parallel cross, field and deep branches behind soft selection gates."""
 
 from collections.abc import Sequence
-from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
+from mtlbench.checks import one_of
 from mtlbench.nn.attention import AttentionResidual, FieldAttention
 from mtlbench.nn.cross import CrossLayers
 from mtlbench.nn.embedding import FieldEmbedding
@@ -65,9 +65,8 @@ class PHN(nn.Module):
         embedding_std: float | None = None,
     ) -> None:
         super().__init__()
-        for name, value, kind in (("cross_kind", cross_kind, CrossChoice), ("residual", residual, Residual)):
-            if value not in get_args(kind):
-                raise ValueError(f"{name} is {value!r}; allowed: {', '.join(get_args(kind))}")
+        one_of("cross_kind", cross_kind, CrossChoice)
+        one_of("residual", residual, Residual)
         fields = len(schema.fields)
         inputs, trained = fields * embedding_width, residual == "layer"
         self.fields = FieldEmbedding(schema, embedding_width, embedding_std)

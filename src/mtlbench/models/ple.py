@@ -5,6 +5,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from mtlbench.checks import not_empty
 from mtlbench.nn.activations import LayerActivation
 from mtlbench.nn.embedding import FieldEmbedding
 from mtlbench.nn.extraction import Extraction
@@ -58,8 +59,7 @@ class PLE(nn.Module):
         embedding_std: float | None = None,
     ) -> None:
         super().__init__()
-        if not level_layers:
-            raise ValueError("level_layers is empty; allowed: one list of widths per level, because PLE mixes experts")
+        not_empty("level_layers", level_layers, "lists of widths, one per level, because PLE mixes experts")
         tasks = len(schema.tasks)
         self.fields = FieldEmbedding(schema, embedding_width, embedding_std)
         widths = [len(schema.fields) * embedding_width, *(layers[-1] if layers else 0 for layers in level_layers)]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mtlbench.checks import in_range
 from mtlbench.nn.embedding import FieldEmbedding
 from mtlbench.nn.tucker import TuckerLinear
 from mtlbench.schema import Batch, Schema
@@ -44,8 +45,7 @@ class TensorFactorization(nn.Module):
         embedding_std: float | None = None,
     ) -> None:
         super().__init__()
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout is {dropout}; allowed: a probability, 0 <= dropout < 1")
+        in_range("dropout", dropout, ge=0, lt=1)
         tasks, ranks = len(schema.tasks), (input_rank, output_rank, task_rank)
         widths = [len(schema.fields) * embedding_width, *layers]
         self.fields = FieldEmbedding(schema, embedding_width, embedding_std)

@@ -1,9 +1,10 @@
 """Activation functions by name."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 from torch import nn
 
+from mtlbench.checks import one_of
 from mtlbench.nn.dice import Dice
 
 Activation = Literal["relu", "none", "sigmoid", "tanh"]
@@ -17,16 +18,9 @@ def activation_of(name: Activation) -> nn.Module:
     Raises:
         ValueError: there is no activation of this name.
     """
-    match name:
-        case "relu":
-            return nn.ReLU()
-        case "none":
-            return nn.Identity()
-        case "sigmoid":
-            return nn.Sigmoid()
-        case "tanh":
-            return nn.Tanh()
-    raise ValueError(f"activation is {name!r}; allowed: {', '.join(get_args(Activation))}")
+    one_of("activation", name, Activation)
+    modules = {"relu": nn.ReLU, "none": nn.Identity, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
+    return modules[name]()
 
 
 def layer_activation_of(name: LayerActivation, stacks: int, width: int) -> nn.Module:
@@ -35,6 +29,5 @@ def layer_activation_of(name: LayerActivation, stacks: int, width: int) -> nn.Mo
     Raises:
         ValueError: there is no activation of this name.
     """
-    if name not in get_args(LayerActivation):
-        raise ValueError(f"activation is {name!r}; allowed: {', '.join(get_args(LayerActivation))}")
+    one_of("activation", name, LayerActivation)
     return Dice(stacks, width) if name == "dice" else activation_of(name)

@@ -1,9 +1,11 @@
 """Feature adaptation (Ada): one row of fields becomes a sequence of rows that differ by trained parameters."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+from mtlbench.checks import one_of
 
 AdaptiveOperation = Literal["add", "concat"]
 AdaptiveUnit = Literal["vector", "scalar"]
@@ -41,10 +43,8 @@ class FeatureAdaptation(nn.Module):
         raw_first: bool = False,
     ) -> None:
         super().__init__()
-        if operation not in get_args(AdaptiveOperation):
-            raise ValueError(f"adaptive is {operation!r}; allowed: none, {', '.join(get_args(AdaptiveOperation))}")
-        if unit not in get_args(AdaptiveUnit):
-            raise ValueError(f"adaptive_unit is {unit!r}; allowed: {', '.join(get_args(AdaptiveUnit))}")
+        one_of("adaptive", operation, AdaptiveOperation, also="none")
+        one_of("adaptive_unit", unit, AdaptiveUnit)
         if positions <= raw_first:
             raise ValueError("raw_first is true with one position in all; allowed: adaptive=none, nothing is adapted")
         size = inputs if unit == "vector" else 1

@@ -1,12 +1,13 @@
 """Source discriminator and gradient reversal (domain-adversarial training)."""
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mtlbench.checks import at_least, one_of
 from mtlbench.nn.stacked import StackedLinear, StackedMLP
 
 Discriminator = Literal["kway", "binary"]
@@ -63,17 +64,14 @@ class SourceDiscriminator(nn.Module):
         mode: Mode = "reversal",
     ) -> None:
         super().__init__()
-        if kind not in get_args(Discriminator):
-            raise ValueError(f"cognitive is {kind!r}; allowed: none, {', '.join(get_args(Discriminator))}")
+        one_of("cognitive", kind, Discriminator, also="none")
         if sources < 1:
             raise ValueError(
                 f"cognitive is {kind}, which asks from which source (scenario) a row comes, but these data do not say: "
                 "choose data with sources (dataset=aliccp), or model.cognitive=none"
             )
-        if mode not in get_args(Mode):
-            raise ValueError(f"cognitive_mode is {mode!r}; allowed: {', '.join(get_args(Mode))}")
-        if weight < 0:
-            raise ValueError(f"cognitive_weight is {weight}; allowed: 0 or more")
+        one_of("cognitive_mode", mode, Mode)
+        at_least("cognitive_weight", weight, 0)
         self.sources, self.weight, self.kind = sources, weight, kind
         networks, outputs = (1, sources) if kind == "kway" else (sources, 1)
         self.hidden = StackedMLP(networks, inputs, layers)

@@ -1,10 +1,11 @@
 """Self-attention over the fields of a row."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from mtlbench.checks import one_of
 from mtlbench.nn.stacked import StackedLinear
 
 AttentionResidual = Literal["none", "autoint"]
@@ -32,8 +33,7 @@ class FieldAttention(nn.Module):
                 f"attention_heads is {heads} at a width of {width}; allowed: a divisor of the width, "
                 "because every head reads an equal part of it"
             )
-        if residual not in get_args(AttentionResidual):
-            raise ValueError(f"attention_residual is {residual!r}; allowed: {', '.join(get_args(AttentionResidual))}")
+        one_of("attention_residual", residual, AttentionResidual)
         self.heads, self.width = heads, width
         self.query_key_value = StackedLinear(3, width, width, bias=False)
         self.output = StackedLinear(1, width, width, bias=False)

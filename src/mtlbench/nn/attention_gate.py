@@ -1,10 +1,11 @@
 """Attention gates: expert weights from a task query and the expert outputs."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from mtlbench.checks import one_of
 from mtlbench.nn.stacked import StackedLinear
 
 Query = Literal["direct", "dense", "dense_tanh", "dense_relu"]
@@ -52,13 +53,9 @@ class AttentionGates(nn.Module):
         scale: bool = False,
     ) -> None:
         super().__init__()
-        for name, value, kind in (
-            ("gate_query", query, Query),
-            ("gate_norm", norm, QueryNorm),
-            ("fine_reduce", reduce, FineReduce),
-        ):
-            if value not in get_args(kind):
-                raise ValueError(f"{name} is {value!r}; allowed: {', '.join(get_args(kind))}")
+        one_of("gate_query", query, Query)
+        one_of("gate_norm", norm, QueryNorm)
+        one_of("fine_reduce", reduce, FineReduce)
         self.unit_by_unit = fine and reduce == "none"
         self.norm: QueryNorm = norm
         self.scale = width**-0.5 if scale else 1.0

@@ -1,11 +1,12 @@
 """Chained experts: each also receives its predecessor's output."""
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from mtlbench.checks import one_of
 from mtlbench.nn.activations import LayerActivation
 from mtlbench.nn.stacked import StackedMLP
 
@@ -46,8 +47,7 @@ class BoostingExperts(nn.Module):
         activation: LayerActivation = "relu",
     ) -> None:
         super().__init__()
-        if link not in get_args(Link):
-            raise ValueError(f"boost is {link!r}; allowed: none, {', '.join(get_args(Link))}")
+        one_of("boost", link, Link, also="none")
         self.read = None if link == "all" else 1
         self.detach, self.width = detach, layers[-1]
         read = [position if link == "all" else min(position, 1) for position in range(experts)]

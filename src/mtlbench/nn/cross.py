@@ -1,11 +1,12 @@
 """Cross layers: each multiplies the running representation by the input again (DCN, DCNv2)."""
 
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from mtlbench.checks import at_least, one_of
 from mtlbench.nn.stacked import StackedLinear
 
 CrossKind = Literal["v2", "v1"]
@@ -45,10 +46,8 @@ class CrossLayers(nn.Module):
         rank: int | None = None,
     ) -> None:
         super().__init__()
-        if kind not in get_args(CrossKind):
-            raise ValueError(f"kind of cross layers is {kind!r}; allowed: {', '.join(get_args(CrossKind))}")
-        if depth < 0:
-            raise ValueError(f"cross_depth is {depth}; allowed: 0 or more layers")
+        one_of("kind of cross layers", kind, CrossKind)
+        at_least("cross_depth", depth, 0)
         if rank is not None:
             if kind != "v2":
                 raise ValueError(
@@ -98,10 +97,8 @@ class CrossMixture(nn.Module):
 
     def __init__(self, width: int, depth: int, rank: int, experts: int) -> None:
         super().__init__()
-        if depth < 0:
-            raise ValueError(f"cross_depth is {depth}; allowed: 0 or more layers")
-        if experts < 1:
-            raise ValueError(f"cross_experts is {experts}; allowed: 1 or more, or null for no mixture")
+        at_least("cross_depth", depth, 0)
+        at_least("cross_experts", experts, 1, also="null for no mixture")
         check_rank(rank, width)
         self.down, self.core, self.up, self.shares = (
             nn.ModuleList(StackedLinear(*size, bias=False) for _ in range(depth))

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mtlbench.checks import at_least, in_range
 from mtlbench.schema import PADDING, Batch, Schema
 
 NO_WEIGHT = 1e-12
@@ -42,12 +43,8 @@ class FieldEmbedding(nn.Module):
 
     def __init__(self, schema: Schema, width: int, std: float | None = None, without: Collection[str] = ()) -> None:
         super().__init__()
-        if width < 1:
-            raise ValueError(f"embedding_width is {width}; allowed: 1 or more")
-        if std is not None and std <= 0:
-            raise ValueError(
-                f"embedding_std is {std}; allowed: above 0 (equal rows stay equal), or null for uniform initial values"
-            )
+        at_least("embedding_width", width, 1)
+        in_range("embedding_std", std, gt=0, also="null for uniform initial values")  # at 0, equal rows stay equal
         self.sparse = False
         self.embedding = nn.Parameter(_initial_table(schema, width, std))
         self._has_numbers = bool(schema.number_fields)

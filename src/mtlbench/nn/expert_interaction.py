@@ -1,10 +1,11 @@
 """Self-attention over experts."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from mtlbench.checks import one_of
 from mtlbench.nn.stacked import StackedLinear
 
 Merge = Literal["hadamard", "residual", "replace", "dot"]
@@ -39,8 +40,7 @@ class ExpertInteraction(nn.Module):
                 f"interaction_heads is {heads} for experts of width {width}; allowed: a divisor of the width, "
                 "because every head gives an equal part of it"
             )
-        if merge not in get_args(Merge):
-            raise ValueError(f"interaction is {merge!r}; allowed: none, {', '.join(get_args(Merge))}")
+        one_of("interaction", merge, Merge, also="none")
         self.heads, self.merge = heads, merge
         self.scale = (width // heads) ** -0.5 if scale else 1.0
         self.query_key_value = StackedLinear(3, width, width, bias=False)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from mtlbench.checks import not_empty
 from mtlbench.nn.gate import MappedGates, mix
 from mtlbench.nn.stacked import StackedMLP
 
@@ -53,8 +54,7 @@ class Extraction(nn.Module):
                 f"task_experts is {task_experts} and shared_experts is {shared_experts}; allowed: 0 or more each, "
                 "and 1 or more together, because every task mixes some"
             )
-        if not layers:
-            raise ValueError("a level of level_layers is empty; allowed: one or more widths of its experts' layers")
+        not_empty("a level of level_layers", layers, "widths of its experts' layers")
         self.tasks, self.task_experts, self.width = tasks, task_experts, layers[-1]
         self.own = experts(tasks * task_experts, inputs, layers) if task_experts else None
         self.shared = experts(shared_experts, inputs, layers) if shared_experts else None

@@ -1,9 +1,11 @@
 """Field-aware interaction (FINT): products of field vectors, component by component."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+from mtlbench.checks import at_least, one_of
 
 ResidualStart = Literal["ones", "glorot"]
 
@@ -39,10 +41,8 @@ class FieldLayers(nn.Module):
         residual_start: ResidualStart = "ones",
     ) -> None:
         super().__init__()
-        if depth < 0:
-            raise ValueError(f"field_depth is {depth}; allowed: 0 or more layers")
-        if residual_start not in get_args(ResidualStart):
-            raise ValueError(f"residual_start is {residual_start!r}; allowed: {', '.join(get_args(ResidualStart))}")
+        at_least("field_depth", depth, 0)
+        one_of("residual_start", residual_start, ResidualStart)
         drawn = residual_start == "glorot"
         if drawn and not trained_residual:
             raise ValueError("residual_start is 'glorot' for residuals that are not trained; allowed: ones")

@@ -1,11 +1,12 @@
 """Softmax gates over experts, per row and task."""
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from mtlbench.checks import one_of
 from mtlbench.nn.stacked import StackedLinear, StackedMLP
 
 GateNorm = Literal["softmax", "none"]
@@ -45,8 +46,7 @@ class MappedGates(nn.Module):
         norm: GateNorm = "softmax",
     ) -> None:
         super().__init__()
-        if norm not in get_args(GateNorm):
-            raise ValueError(f"gate_norm is {norm!r}; allowed: {', '.join(get_args(GateNorm))}")
+        one_of("gate_norm", norm, GateNorm)
         self.norm = norm
         self.hidden = StackedMLP(gates, inputs, layers)
         self.scores = StackedLinear(gates, self.hidden.width, experts, bias)

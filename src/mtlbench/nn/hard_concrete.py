@@ -1,10 +1,12 @@
 """Hard concrete gates: stochastic gates in [0, 1] with an L0 penalty on being open."""
 
 import math
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+from mtlbench.checks import at_least, in_range, one_of
 
 Reduce = Literal["sum", "mean"]
 Force = Literal["ones", "zeros"]
@@ -52,21 +54,17 @@ class HardConcrete(nn.Module):
         force: Force | None = None,
     ) -> None:
         super().__init__()
-        if temperature <= 0:
-            raise ValueError(f"gate_temperature is {temperature}; allowed: above 0")
+        in_range("gate_temperature", temperature, gt=0)
         if low >= 0 or high <= 1:
             raise ValueError(
                 f"gate_low is {low} and gate_high is {high}; allowed: below 0 and above 1, otherwise no gate ever "
                 "closes or opens wholly"
             )
-        if not 0 < drop < 1:
-            raise ValueError(f"gate_drop is {drop}; allowed: a probability between 0 and 1, both excluded")
-        if weight < 0:
-            raise ValueError(f"sparsity_weight is {weight}; allowed: 0 or more")
-        if reduce not in get_args(Reduce):
-            raise ValueError(f"gate_reduce is {reduce!r}; allowed: {', '.join(get_args(Reduce))}")
-        if force is not None and force not in get_args(Force):
-            raise ValueError(f"gate_force is {force!r}; allowed: null, {', '.join(get_args(Force))}")
+        in_range("gate_drop", drop, gt=0, lt=1)
+        at_least("sparsity_weight", weight, 0)
+        one_of("gate_reduce", reduce, Reduce)
+        if force is not None:
+            one_of("gate_force", force, Force, also="null")
         self.temperature, self.low, self.high = temperature, low, high
         self.weight, self.reduce, self.force = weight, reduce, force
         self.log_alpha = nn.Parameter(torch.empty(shape).normal_(math.log((1 - drop) / drop), 0.01))

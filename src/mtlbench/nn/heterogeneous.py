@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from mtlbench.checks import not_empty, one_of
 from mtlbench.nn.activations import Activation, activation_of
 from mtlbench.nn.attention import AttentionResidual, FieldAttention
 from mtlbench.nn.cross import CrossKind, CrossLayers
@@ -39,18 +40,10 @@ class Interactions:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if not self.expert_layers:
-            raise ValueError(
-                "expert_layers is empty; allowed: one or more widths, because experts of all structures "
-                "end in the last of them so that they can be mixed"
-            )
-        for name, value, kind in (
-            ("cross_kind", self.cross_kind, CrossChoice),
-            ("residual", self.residual, Residual),
-            ("selection_scope", self.selection_scope, SelectionScope),
-        ):
-            if value not in get_args(kind):
-                raise ValueError(f"{name} is {value!r}; allowed: {', '.join(get_args(kind))}")
+        not_empty("expert_layers", self.expert_layers, "widths; experts of all structures end in the last, to be mixed")
+        one_of("cross_kind", self.cross_kind, CrossChoice)
+        one_of("residual", self.residual, Residual)
+        one_of("selection_scope", self.selection_scope, SelectionScope)
 
 
 def cross_kinds(choice: CrossChoice) -> tuple[CrossKind, ...]:

@@ -1,11 +1,12 @@
 """DIN attention: weighs history entries by relevance to the candidate."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from mtlbench.checks import one_of
 from mtlbench.nn.activations import LayerActivation
 from mtlbench.nn.histories import FieldsAndHistories, History
 from mtlbench.nn.stacked import Towers
@@ -122,8 +123,7 @@ class Interests(nn.Module):
         place_fields: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        if history_weights not in get_args(HistoryWeights):
-            raise ValueError(f"history_weights is {history_weights!r}; allowed: {', '.join(get_args(HistoryWeights))}")
+        one_of("history_weights", history_weights, HistoryWeights)
         for field in fields.histories:
             if history_weights in ("log", "days") and not field.weighted:
                 raise ValueError(

@@ -17,17 +17,6 @@ MAPPINGS: dict[str, Callable[[Tensor], Tensor]] = {
 """The raw mapping with further terms of a Taylor series, and trigonometric mappings with further harmonics."""
 
 
-def checked_mappings(names: Sequence[str]) -> tuple[str, ...]:
-    """The names as given.
-
-    Raises:
-        ValueError: none are given, one twice, or one that is not in `MAPPINGS`.
-    """
-    if not names or len(set(names)) < len(names) or not set(names) <= set(MAPPINGS):
-        raise ValueError(f"mappings are {list(names)}; allowed: one or more of {', '.join(MAPPINGS)}, each once")
-    return tuple(names)
-
-
 def explicit_mappings(names: Sequence[str], a: Tensor, dim: int) -> Tensor:
     """``f_1(a), ..., f_P(a)``, element-wise, stacked along a new axis.
 

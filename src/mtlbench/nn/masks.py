@@ -1,9 +1,11 @@
 """Field masks (FSCM): how much of each field a sub-network reads, per row."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+from mtlbench.checks import one_of
 
 MaskKind = Literal["scalar", "element", "scalar_weight"]
 
@@ -36,8 +38,7 @@ class FieldMasks(nn.Module):
         self, readers: int, fields: int, width: int, kind: MaskKind = "scalar", bias: float | None = None
     ) -> None:
         super().__init__()
-        if kind not in get_args(MaskKind):
-            raise ValueError(f"field_masks is {kind!r}; allowed: none, {', '.join(get_args(MaskKind))}")
+        one_of("field_masks", kind, MaskKind, also="none")
         self.kind = kind
         components = 1 if kind == "scalar_weight" else width
         self.weight = nn.Parameter(torch.empty(readers, fields, components).normal_(std=width**-0.5))

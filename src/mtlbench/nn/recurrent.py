@@ -1,11 +1,12 @@
 """Cross networks based on RNNs (CRNN): every step of a recurrent network reads the same fields once more."""
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from mtlbench.checks import at_least, one_of
 from mtlbench.nn.stacked import StackedLinear
 
 Cell = Literal["rnn", "gru", "lstm", "bigru", "bilstm"]
@@ -25,8 +26,7 @@ def task_windows(tasks: int, window: int, interval: int) -> list[range]:
     Paper: DCRNN, Algorithm 1.
     Departure: its loop "from 0 to n" excludes n, which gives the lengths of 7 and 4 that the paper states.
     """
-    if window < 1:
-        raise ValueError(f"window is {window}; allowed: 1 or more positions")
+    at_least("window", window, 1)
     if not 0 <= interval <= window:
         raise ValueError(
             f"interval is {interval}; allowed: 0 (all tasks read the same window) to the window, {window} (no two "
@@ -88,11 +88,10 @@ class WindowedRNN(nn.Module):
         readout: Readout = "last",
     ) -> None:
         super().__init__()
-        for name, word, words in (("cell", cell, Cell), ("sharing", sharing, Sharing), ("readout", readout, Readout)):
-            if word not in get_args(words):
-                raise ValueError(f"{name} is {word!r}; allowed: {', '.join(get_args(words))}")
-        if units < 1:
-            raise ValueError(f"cell_width is {units}; allowed: 1 or more")
+        one_of("cell", cell, Cell)
+        one_of("sharing", sharing, Sharing)
+        one_of("readout", readout, Readout)
+        at_least("cell_width", units, 1)
         if sharing == "per_position" and cell.startswith("bi"):
             raise ValueError(
                 f"cell is {cell!r} with sharing=per_position; allowed: rnn, gru, lstm, because a position has one "

@@ -1,11 +1,12 @@
 """Sub-network routing: sparse connections by hard concrete gates, in one or more levels."""
 
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from mtlbench.checks import one_of
 from mtlbench.nn.hard_concrete import HardConcrete
 
 Topology = Literal["full", "restricted"]
@@ -53,10 +54,8 @@ class SparseRouting(nn.Module):
         normalise: bool = False,
     ) -> None:
         super().__init__()
-        if topology not in get_args(Topology):
-            raise ValueError(f"topology is {topology!r}; allowed: {', '.join(get_args(Topology))}")
-        if axis not in get_args(GateAxis):
-            raise ValueError(f"gate_axis is {axis!r}; allowed: {', '.join(get_args(GateAxis))}")
+        one_of("topology", topology, Topology)
+        one_of("gate_axis", axis, GateAxis)
         if topology == "restricted" and sources != units + 1:
             raise ValueError(
                 f"subnetworks is {sources} for {units} tasks; allowed with topology=restricted: {units + 1}, one for "

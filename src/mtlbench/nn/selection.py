@@ -1,9 +1,11 @@
 """Soft selection gating (SSG): mixes raw and attended field vectors."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+from mtlbench.checks import in_range, one_of
 
 Squash = Literal["none", "sigmoid"]
 
@@ -28,10 +30,9 @@ class SoftSelection(nn.Module):
 
     def __init__(self, readers: int, width: int, squash: Squash = "none", start: float = 0.5) -> None:
         super().__init__()
-        if squash not in get_args(Squash):
-            raise ValueError(f"selection_squash is {squash!r}; allowed: {', '.join(get_args(Squash))}")
-        if squash == "sigmoid" and not 0 < start < 1:
-            raise ValueError(f"selection_start is {start}; allowed under a sigmoid: between 0 and 1, both excluded")
+        one_of("selection_squash", squash, Squash)
+        if squash == "sigmoid":
+            in_range("selection_start", start, gt=0, lt=1)
         self.squash = squash
         value = torch.tensor(start).logit() if squash == "sigmoid" else torch.tensor(start)
         self.weight = nn.Parameter(value.expand(readers, width).clone())

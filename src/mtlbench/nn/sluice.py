@@ -6,6 +6,7 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
+from mtlbench.checks import at_least, in_range
 from mtlbench.nn.stacked import StackedLinear
 from mtlbench.nn.stitch import Stitch
 
@@ -53,14 +54,10 @@ class SluiceMLP(nn.Module):
         width = layers[0]
         if subspaces < 1 or width % subspaces:
             raise ValueError(f"subspaces is {subspaces}; allowed: a divisor of the width of layers, {width}")
-        if last_start is not None and not 0 <= last_start <= 1:
-            raise ValueError(f"last_start is {last_start}; allowed: 0 to 1, or null for equal shares")
-        if own_start is not None and not 0 <= own_start <= 1:
-            raise ValueError(f"own_start is {own_start}; allowed: 0 to 1, or null for equal shares")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout is {dropout}; allowed: a probability, 0 <= dropout < 1")
-        if orthogonality_weight < 0:
-            raise ValueError(f"orthogonality_weight is {orthogonality_weight}; allowed: 0 or more")
+        in_range("last_start", last_start, ge=0, le=1, also="null for equal shares")
+        in_range("own_start", own_start, ge=0, le=1, also="null for equal shares")
+        in_range("dropout", dropout, ge=0, lt=1)
+        at_least("orthogonality_weight", orthogonality_weight, 0)
         self.tasks, self.subspaces, self.width = tasks, subspaces, width
         self.orthogonality_weight = orthogonality_weight
         parts = tasks * subspaces

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mtlbench.checks import at_least, in_range
 from mtlbench.nn.activations import LayerActivation, layer_activation_of
 from mtlbench.nn.dice import Dice
 
@@ -32,9 +33,9 @@ class StackedLinear(nn.Module):
 
     def __init__(self, stacks: int, inputs: int, outputs: int, bias: bool = True) -> None:
         super().__init__()
-        for name, size in (("stacks", stacks), ("inputs", inputs), ("outputs", outputs)):
-            if size < 1:
-                raise ValueError(f"a stack of linear maps has {name}={size}; allowed: 1 or more")
+        at_least("stacks of a stacked linear map", stacks, 1)
+        at_least("inputs of a stacked linear map", inputs, 1)
+        at_least("outputs of a stacked linear map", outputs, 1)
         bound = (6 / (inputs + outputs)) ** 0.5
         self.weight = nn.Parameter(torch.empty(stacks, inputs, outputs).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.zeros(stacks, outputs)) if bias else None
@@ -77,10 +78,8 @@ class StackedMLP(nn.Module):
         last_activation: LayerActivation | None = None,
     ) -> None:
         super().__init__()
-        if any(width < 1 for width in layers):
-            raise ValueError(f"layers are {list(layers)}; allowed: widths of 1 or more")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout is {dropout}; allowed: a probability, 0 <= dropout < 1")
+        at_least(f"the least of the widths {list(layers)}", min(layers, default=1), 1)
+        in_range("dropout", dropout, ge=0, lt=1)
         self.width = layers[-1] if layers else inputs
         widths = [inputs, *layers]
         self.layers = nn.ModuleList(StackedLinear(stacks, *pair) for pair in zip(widths, layers, strict=False))

@@ -1,11 +1,12 @@
 """Cross-stitch units: linear mixing of the hidden layers of several networks."""
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from mtlbench.checks import in_range, not_empty, one_of
 from mtlbench.nn.stacked import StackedLinear
 
 StitchUnit = Literal["scalar", "channel"]
@@ -31,10 +32,8 @@ class Stitch(nn.Module):
 
     def __init__(self, tasks: int, width: int, unit: StitchUnit = "scalar", start: float = 0.9) -> None:
         super().__init__()
-        if unit not in get_args(StitchUnit):
-            raise ValueError(f"stitch_unit is {unit!r}; allowed: {', '.join(get_args(StitchUnit))}")
-        if not 0 <= start <= 1:
-            raise ValueError(f"stitch_start is {start}; allowed: 0 to 1, the share that a task keeps of its own")
+        one_of("stitch_unit", unit, StitchUnit)
+        in_range("stitch_start", start, ge=0, le=1)
         alone = torch.eye(tasks)
         others = (1 - start) / max(1, tasks - 1)
         a_TT1 = (torch.where(alone > 0, start if tasks > 1 else 1.0, others))[..., None]
@@ -77,10 +76,8 @@ class StitchedMLP(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        if not layers:
-            raise ValueError("layers is empty; allowed: one or more widths, because what is stitched are layers")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout is {dropout}; allowed: a probability, 0 <= dropout < 1")
+        not_empty("layers", layers, "widths, because what is stitched are layers")
+        in_range("dropout", dropout, ge=0, lt=1)
         self.width = layers[-1]
         widths = [inputs, *layers]
         self.layers = nn.ModuleList(StackedLinear(tasks, *pair) for pair in zip(widths, layers, strict=False))

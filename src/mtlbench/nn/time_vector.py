@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+from mtlbench.checks import each_once, in_range, one_of
 
 Angular = Literal["raw", "2pi"]
 TimeUnit = Literal["window", "days"]
@@ -56,15 +58,10 @@ class TimeVector(nn.Module):
         angular: Angular = "raw",
     ) -> None:
         super().__init__()
-        if not operations or len(set(operations)) < len(operations) or not set(operations) <= set(OPERATIONS):
-            raise ValueError(
-                f"time_operations is {list(operations)}; allowed: one or more of {', '.join(OPERATIONS)}, each once"
-            )
-        if not window > 0:
-            raise ValueError(f"time_window is {window}; allowed: above 0 days")
-        for name, value, kind in (("time_unit", unit, TimeUnit), ("time_angular", angular, Angular)):
-            if value not in get_args(kind):
-                raise ValueError(f"{name} is {value!r}; allowed: {', '.join(get_args(kind))}")
+        each_once("time_operations", operations, OPERATIONS)
+        in_range("time_window", window, gt=0)
+        one_of("time_unit", unit, TimeUnit)
+        one_of("time_angular", angular, Angular)
         self.operations, self.width = tuple(operations), len(operations)
         self.window, self.unit = window, unit
         self.turn = 2 * math.pi if angular == "2pi" else 1.0

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from mtlbench.checks import at_least
+
 
 class TuckerLinear(nn.Module):
     """T linear maps ``y_t = x_t W_t + b_t`` with ``W_tio = sum_abc S_abc U_ia V_ob Z_tc``.
@@ -37,10 +39,8 @@ class TuckerLinear(nn.Module):
         super().__init__()
         sizes = {"input": inputs, "output": outputs, "task": tasks}
         for (name, size), rank in zip(sizes.items(), ranks, strict=True):
-            if size < 1 or (rank is not None and rank < 1):
-                raise ValueError(
-                    f"{name}_rank is {rank} for a size of {size}; allowed: 1 or more, or null for full rank"
-                )
+            at_least(name, size, 1)
+            at_least(f"{name}_rank", rank, 1, also="null for full rank")
         a, b, c = (size if rank is None else min(rank, size) for size, rank in zip(sizes.values(), ranks, strict=True))
         self.core = nn.Parameter(torch.empty(a, b, c).normal_(std=(2 / (inputs + outputs)) ** 0.5))
         self.inputs = nn.Parameter(torch.empty(inputs, a).normal_(std=a**-0.5))

@@ -1,10 +1,12 @@
 """Virtual gradient: scales a gate's gradient from its own task by task relatedness."""
 
 import math
-from typing import Literal, Self, get_args
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
+
+from mtlbench.checks import in_range, one_of
 
 Interaction = Literal["add", "mul"]
 Shape = Literal["sqrt", "abs", "cos", "square"]
@@ -74,22 +76,13 @@ class VirtualGradient(nn.Module):
         undefined: Undefined = "plain_gradient",
     ) -> None:
         super().__init__()
-        chosen = {
-            "interaction": (interaction, Interaction),
-            "shape": (shape, Shape),
-            "relevance": (relevance, Relevance),
-            "multiplicative": (multiplicative, Multiplicative),
-            "undefined": (undefined, Undefined),
-            "implementation": (implementation, Implementation),
-        }
-        for name, (value, kind) in chosen.items():
-            if value not in get_args(kind):
-                raise ValueError(f"virtual gradient: {name} is {value!r}; allowed: {', '.join(get_args(kind))}")
-        if not 0 <= relevance_ema < 1:
-            raise ValueError(
-                f"virtual gradient: relevance_ema is {relevance_ema}; allowed: 0 <= relevance_ema < 1 "
-                "(at 1 no batch would count)"
-            )
+        one_of("virtual_gradient.interaction", interaction, Interaction)
+        one_of("virtual_gradient.shape", shape, Shape)
+        one_of("virtual_gradient.relevance", relevance, Relevance)
+        one_of("virtual_gradient.multiplicative", multiplicative, Multiplicative)
+        one_of("virtual_gradient.undefined", undefined, Undefined)
+        one_of("virtual_gradient.implementation", implementation, Implementation)
+        in_range("virtual_gradient.relevance_ema", relevance_ema, ge=0, lt=1)  # at 1 no batch would count
         self.interaction, self.multiplicative = interaction, multiplicative
         self.shape: Shape = shape
         self.measure: Relevance = relevance

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mtlbench.checks import at_least
 from mtlbench.nn.embedding import FieldEmbedding
 from mtlbench.schema import PADDING, Batch, Schema
 
@@ -62,8 +63,7 @@ class CrossedFields(nn.Module):
 
     def __init__(self, schema: Schema, pairs: Sequence[Sequence[str]], buckets: int) -> None:
         super().__init__()
-        if buckets < 1:
-            raise ValueError(f"cross_buckets is {buckets}; allowed: 1 or more")
+        at_least("cross_buckets", buckets, 1)
         fields = {field.name: field for field in schema.id_fields if field.width == 1}
         for pair in pairs:
             if len(pair) != 2 or len(set(pair)) != 2 or not set(pair) <= set(fields):

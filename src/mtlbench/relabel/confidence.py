@@ -12,11 +12,12 @@ the labels are indicators of c ("base"), of y_r ("related") and of y_ur ("unrela
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from mtlbench.checks import in_range, one_of
 from mtlbench.data.split import splitmix64
 from mtlbench.data.store import SPLITS, Store
 from mtlbench.metrics.evaluate import auc
@@ -85,16 +86,13 @@ class ConfidenceLabels:
     version = 1
 
     def __post_init__(self) -> None:
-        choices = {"relation": Relation, "reading": Reading, "threshold": Threshold, "calibrate_on": CalibrateOn}
-        for key, allowed in choices.items():
-            if getattr(self, key) not in get_args(allowed):
-                raise ValueError(f"{key} is {getattr(self, key)!r}; allowed: {', '.join(get_args(allowed))}")
-        if self.positive_rate is not None and not 0 < self.positive_rate < 1:
-            raise ValueError(f"positive_rate is {self.positive_rate}; allowed: above 0 and below 1, or null")
-        positive = {"clip": self.clip, "epochs": self.epochs, "steps": self.steps, "batch_size": self.batch_size}
-        for key, value in positive.items():
-            if value <= 0:
-                raise ValueError(f"{key} is {value}; allowed: above 0")
+        one_of("relation", self.relation, Relation)
+        one_of("reading", self.reading, Reading)
+        one_of("threshold", self.threshold, Threshold)
+        one_of("calibrate_on", self.calibrate_on, CalibrateOn)
+        in_range("positive_rate", self.positive_rate, gt=0, lt=1, also="null")
+        for key in ("clip", "epochs", "steps", "batch_size"):
+            in_range(key, getattr(self, key), gt=0)
 
     @property
     def tasks(self) -> tuple[Task, ...]:

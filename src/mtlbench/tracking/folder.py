@@ -16,11 +16,12 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import psutil
 from pydantic import TypeAdapter
 
+from mtlbench.checks import one_of
 from mtlbench.result import Result
 from mtlbench.tracking.credentials import redacted
 from mtlbench.tracking.files import DamagedFileError, parse_json, read_content, read_json
@@ -145,8 +146,7 @@ def check_config_hash(folder: Path) -> None:
 
 def write_status(folder: Path, state: State, reason: str | None = None) -> None:
     """Say how the run stands, from the process that runs it."""
-    if state not in get_args(State):
-        raise ValueError(f"run {folder.name}: state is {state!r}; allowed: {', '.join(get_args(State))}")
+    one_of(f"run {folder.name}: state", state, State)
     process = (platform.node(), os.getpid(), psutil.Process().create_time())
     reason = None if reason is None else redacted(reason)
     status = Status(state=state, reason=reason, time=time.time_ns() // 1_000_000, process=process)

@@ -8,11 +8,12 @@ licence; take the data to be for research under the platform's terms, and pass n
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 
+from mtlbench.checks import one_of
 from mtlbench.datasets.aliccp import fast_reader, reference_reader
 from mtlbench.datasets.aliccp.fast_reader import AliCCPLines
 from mtlbench.datasets.aliccp.layout import ALL, BY_CODE, COMMON, DIN, TARGETS, USUAL, RawField
@@ -61,8 +62,7 @@ class AliCCP:
     simulator_version = 3
 
     def __post_init__(self) -> None:
-        if self.field_set not in get_args(FieldSet):
-            raise ValueError(f"aliccp: field_set is {self.field_set!r}; allowed: {', '.join(get_args(FieldSet))}")
+        one_of("aliccp: field_set", self.field_set, FieldSet)
 
     @property
     def where(self) -> str:

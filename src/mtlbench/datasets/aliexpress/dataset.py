@@ -11,11 +11,12 @@ known from a public training log.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 
+from mtlbench.checks import one_of
 from mtlbench.datasets.aliexpress.layout import (
     ITEM_COLUMNS,
     ITEM_IDS,
@@ -69,11 +70,9 @@ class AliExpress:
     simulator_version = 2
 
     def __post_init__(self) -> None:
-        for key, allowed in (("country", Country), ("form", Form), ("numbers", Numbers)):
-            if getattr(self, key) not in get_args(allowed):
-                raise ValueError(
-                    f"aliexpress: {key} is {getattr(self, key)!r}; allowed: {', '.join(get_args(allowed))}"
-                )
+        one_of("aliexpress: country", self.country, Country)
+        one_of("aliexpress: form", self.form, Form)
+        one_of("aliexpress: numbers", self.numbers, Numbers)
 
     @property
     def where(self) -> str:

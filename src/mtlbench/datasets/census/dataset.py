@@ -20,6 +20,7 @@ from typing import BinaryIO, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mtlbench.checks import one_of
 from mtlbench.datasets.census.layout import (
     COLUMNS,
     EDUCATION,
@@ -64,8 +65,7 @@ class Census:
     simulator_version = 2
 
     def __post_init__(self) -> None:
-        if self.task_group not in ("income", "education"):
-            raise ValueError(f"census: task_group is {self.task_group!r}; allowed: 'income', 'education'")
+        one_of("census: task_group", self.task_group, ("income", "education"))
 
     @property
     def fields(self) -> tuple[Field, ...]:

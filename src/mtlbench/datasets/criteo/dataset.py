@@ -14,11 +14,12 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 
+from mtlbench.checks import one_of
 from mtlbench.datasets.criteo import fast_reader, reference_reader
 from mtlbench.datasets.criteo.fast_reader import CriteoLines
 from mtlbench.datasets.criteo.reference_reader import CATEGORIES, LONGEST_NUMBER, NUMBERS, BadLineError, CriteoLine
@@ -60,8 +61,7 @@ class Criteo:
     simulator_version = 2
 
     def __post_init__(self) -> None:
-        if self.numbers not in get_args(Numbers):
-            raise ValueError(f"criteo: numbers is {self.numbers!r}; allowed: {', '.join(get_args(Numbers))}")
+        one_of("criteo: numbers", self.numbers, Numbers)
 
     @property
     def where(self) -> str:

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pyarrow as pa
 
+from mtlbench.checks import at_least, one_of
 from mtlbench.datasets.ijcai15.bucket_log import BucketWriter, Scattered
 from mtlbench.datasets.ijcai15.layout import LOG, USERS, day_of_year
 from mtlbench.datasets.ijcai15.population import LAST, IJCAI15Population
@@ -91,13 +91,10 @@ class IJCAI15:
     simulator_version = 2
 
     def __post_init__(self) -> None:
-        if self.sample not in get_args(Sample):
-            raise ValueError(f"ijcai15: sample is {self.sample!r}; allowed: {', '.join(get_args(Sample))}")
-        for key in ("windows", "window_days"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"ijcai15: {key} is {getattr(self, key)}; allowed: 1 or more")
-        if self.history_width < 2:
-            raise ValueError(f"ijcai15: history_width is {self.history_width}; allowed: 2 or more")
+        one_of("ijcai15: sample", self.sample, Sample)
+        at_least("ijcai15: windows", self.windows, 1)
+        at_least("ijcai15: window_days", self.window_days, 1)
+        at_least("ijcai15: history_width", self.history_width, 2)
         if self.last_day is not None and day_of_year(self.last_day) is None:
             raise ValueError(f"ijcai15: last_day is {self.last_day}; allowed: month and day such as 1110, or null")
 

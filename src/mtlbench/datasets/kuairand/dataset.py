@@ -8,8 +8,8 @@ and the licence with every figure. KuaiRand-Pure, -1K and -27K have one format.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
 
+from mtlbench.checks import at_least, each_once, one_of
 from mtlbench.datasets.kuairand.folder import EARLY, Logs, Variant, find
 from mtlbench.datasets.kuairand.layout import (
     EARLY_DAYS,
@@ -70,23 +70,17 @@ class KuaiRand:
     version = 1
 
     def __post_init__(self) -> None:
-        strange = [signal for signal in self.signals if signal not in SIGNALS]
-        if strange or not self.signals or len(set(self.signals)) < len(self.signals):
-            raise ValueError(
-                f"kuairand: tasks are {', '.join(self.signals) or 'none'}; allowed: one or more of "
-                f"{', '.join(SIGNALS)}, none twice"
-            )
+        each_once("kuairand: dataset.tasks", self.signals, SIGNALS)
         for task, before in (self.given or {}).items():
             if task not in self.signals or before not in self.signals[: self.signals.index(task)]:
                 raise ValueError(
                     f"kuairand: task '{task}' is given '{before}'; both must be among the tasks "
                     f"{', '.join(self.signals)}, the given one before"
                 )
-        for key, allowed in (("field_set", FieldSet), ("variant", Variant), ("logs", Logs)):
-            if getattr(self, key) not in get_args(allowed):
-                raise ValueError(f"kuairand: {key} is {getattr(self, key)!r}; allowed: {', '.join(get_args(allowed))}")
-        if self.tag_width < 2:
-            raise ValueError(f"kuairand: tag_width is {self.tag_width}; allowed: 2 or more")
+        one_of("kuairand: field_set", self.field_set, FieldSet)
+        one_of("kuairand: variant", self.variant, Variant)
+        one_of("kuairand: logs", self.logs, Logs)
+        at_least("kuairand: tag_width", self.tag_width, 2)
 
     @property
     def where(self) -> str:

@@ -9,11 +9,12 @@ described; competition data, so pass no copy on. Fourteen days of 20,000 users; 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 
+from mtlbench.checks import at_least, each_once, one_of
 from mtlbench.datasets.wechat.layout import (
     ACTION_COLUMNS,
     EMBEDDING,
@@ -72,17 +73,10 @@ class WeChat:
     simulator_version = 2
 
     def __post_init__(self) -> None:
-        strange = [action for action in self.actions if action not in POSITIVES]
-        if strange or not self.actions or len(set(self.actions)) < len(self.actions):
-            raise ValueError(
-                f"wechat: tasks are {', '.join(self.actions) or 'none'}; allowed: one or more of "
-                f"{', '.join(POSITIVES)}, none twice"
-            )
-        if self.duplicates not in get_args(Duplicates):
-            raise ValueError(f"wechat: duplicates is {self.duplicates!r}; allowed: {', '.join(get_args(Duplicates))}")
-        for key in ("keyword_width", "tag_width"):
-            if getattr(self, key) < 2:
-                raise ValueError(f"wechat: {key} is {getattr(self, key)}; allowed: 2 or more")
+        each_once("wechat: dataset.tasks", self.actions, POSITIVES)
+        one_of("wechat: duplicates", self.duplicates, Duplicates)
+        at_least("wechat: keyword_width", self.keyword_width, 2)
+        at_least("wechat: tag_width", self.tag_width, 2)
 
     @property
     def where(self) -> str:
