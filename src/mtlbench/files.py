@@ -1,6 +1,7 @@
-"""File helpers: content hashes, and file names in operating-system errors."""
+"""File helpers: atomic writes, file names in operating-system errors, content hashes."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import file_digest
@@ -23,6 +24,45 @@ def writing(path: Path) -> Iterator[None]:
         if error.errno is not None and error.filename is None:
             error.strerror, error.filename = os.strerror(error.errno), str(path)
         raise
+
+
+@contextmanager
+def atomic(path: Path, *, alone: bool = True) -> Iterator[Path]:
+    """Write a file or a folder under a temporary name beside its own, which it gets when it is whole.
+
+    Whatever fails, a reader sees what stood there before, and nothing is left behind; what a killed process left is
+    replaced by the next one.
+
+    Args:
+        path: the file, or the folder.
+        alone: whether no other process writes it at the same time; otherwise the temporary name holds a process id.
+
+    Yields:
+        The temporary path, at which there is nothing yet.
+    """
+    beside = path.with_name(f".{path.name}.part" if alone else f".{path.name}.{os.getpid()}.new")
+    _remove(beside)
+    try:
+        with writing(path):
+            yield beside
+            beside.replace(path)
+    finally:
+        _remove(beside)
+
+
+def write_beside(path: Path, content: bytes) -> None:
+    """Replace a file whole or not at all: a reader, or a crash, sees the old content or the new one."""
+    with atomic(path, alone=False) as beside, beside.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def checksum(path: Path) -> str:

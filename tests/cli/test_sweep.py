@@ -97,7 +97,7 @@ def test_a_warning_is_shown_once_in_a_command(train: Command):
 
 
 @pytest.mark.parametrize(
-    ("prepared", "size", "name"), [(False, 30_000, ".part"), (True, 100, "config.yaml"), (True, 4_000, "best.pt")]
+    ("prepared", "size", "name"), [(False, 30_000, "/simulated/"), (True, 100, "config.yaml"), (True, 4_000, "best.pt")]
 )
 def test_an_error_of_writing_names_the_file(train: Command, prepared: bool, size: int, name: str):
     """A limit on the size of files, which fails as a full disk does: while writing, with no name in the error."""

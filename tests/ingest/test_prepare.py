@@ -371,10 +371,10 @@ def test_a_full_disk_leaves_nothing(raw: Path, tmp_path: Path, monkeypatch: pyte
 
 
 def test_what_a_killed_preparation_left_is_replaced(raw: Path, tmp_path: Path, store: Store) -> None:
-    (tmp_path / ".a.partial" / "rows").mkdir(parents=True)
-    (tmp_path / ".a.partial" / "rows" / "train.arrow").write_text("half")
+    (tmp_path / ".a.part" / "rows").mkdir(parents=True)
+    (tmp_path / ".a.part" / "rows" / "train.arrow").write_text("half")
     assert files_of(build(raw, tmp_path / "a").folder) == files_of(store.folder)
-    assert not (tmp_path / ".a.partial").exists()
+    assert not (tmp_path / ".a.part").exists()
 
 
 def test_a_second_call_opens_and_does_not_work(raw: Path, tmp_path: Path) -> None:

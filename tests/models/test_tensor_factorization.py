@@ -90,7 +90,7 @@ def test_initial_weights_vary_as_those_of_xavier(ranks: tuple[int | None, int | 
 def test_refusals():
     with pytest.raises(ValueError, match="task_rank is 0; allowed: 1 or more, or null"):
         factorised(task_rank=0)
-    with pytest.raises(ValueError, match="output_rank is 32 for a size of 0"):
+    with pytest.raises(ValueError, match="output is 0; allowed: 1 or more"):
         factorised(layers=(16, 0))
     with pytest.raises(ValueError, match="dropout is 1"):
         factorised(dropout=1)

@@ -6,7 +6,6 @@ on any machine.
 
 import hashlib
 import json
-import shutil
 import typing
 import warnings
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from mtlbench.experiment.build import build, call_checked
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.plain import refuse_interpolations, reserved_keys
 from mtlbench.experiment.schema_file import parse_schema
-from mtlbench.files import writing
+from mtlbench.files import atomic
 from mtlbench.ingest.checksums import raw_identity
 from mtlbench.ingest.prepare import Provenance, prepare
 from mtlbench.ingest.protocol import RawDataset, RawError
@@ -245,16 +244,9 @@ def simulate(reader: RawDataset, knobs: DictConfig, folder: Path) -> bool:
     with locked(folder.with_name(folder.name + ".lock")):
         if folder.exists():
             return False
-        beside = folder.with_name(folder.name + ".part")
-        shutil.rmtree(beside, ignore_errors=True)
-        try:
+        with atomic(folder) as beside:
             beside.mkdir()
-            with writing(beside):
-                _write(reader, knobs, beside)
-            beside.rename(folder)
-        except BaseException:
-            shutil.rmtree(beside, ignore_errors=True)
-            raise
+            _write(reader, knobs, beside)
     return True
 
 

@@ -28,11 +28,12 @@ from mtlbench.experiment.objects import (
 )
 from mtlbench.experiment.sanity import SuspiciousMetricsWarning, selected_validation, suspicious
 from mtlbench.experiment.size import memory_errors
+from mtlbench.files import write_beside
 from mtlbench.locking import locked
 from mtlbench.result import Metrics, Parameters, Result
 from mtlbench.tracking.credentials import withheld
 from mtlbench.tracking.folder import CONFIG, FACTS, RunInfo, begin, read_facts, read_result, write_result, write_status
-from mtlbench.tracking.journal import Journal, write_beside
+from mtlbench.tracking.journal import Journal
 from mtlbench.tracking.tracker import Tracker, open_tracker
 from mtlbench.train.loop import fit
 from mtlbench.train.objective import Objective

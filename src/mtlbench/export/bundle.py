@@ -30,7 +30,7 @@ from mtlbench.export.hashes import write_hashes
 from mtlbench.export.inputs import Inputs
 from mtlbench.export.onnx_graph import require_onnx, write_onnx
 from mtlbench.export.scorer import CONFIG, ONNX, Scoring, open_exported, save_scoring
-from mtlbench.files import writing
+from mtlbench.files import atomic
 from mtlbench.tracking.connect import import_mlflow
 from mtlbench.tracking.folder import STATUS, read_status
 from mtlbench.tracking.parameters import read_config, shareable_config
@@ -109,8 +109,7 @@ def export_run(run_folder: Path, to: Path, *, split: str = "test", rows: int = 2
     example = raw_rows(run.store, inputs, split, rows)
     own, rounded = _own(run, split, rows)
     to.parent.mkdir(parents=True, exist_ok=True)
-    with writing(to), TemporaryDirectory(dir=to.parent, prefix=f".{to.name}.") as beside:
-        model = Path(beside) / "model"
+    with atomic(to) as model:
         _write_model(run, run_folder, inputs, scoring, example, model)
         named = {f"p_{task.name}": own[:, number] for number, task in enumerate(run.store.schema.tasks)}
         with_answers = pa.table({**{name: example[name] for name in example.column_names}, **named})
@@ -132,7 +131,6 @@ def export_run(run_folder: Path, to: Path, *, split: str = "test", rows: int = 2
                     f"the {way} model of run {run.facts.identity} answers otherwise than the run: probabilities of the "
                     f"first {len(own)} rows of '{split}' differ by up to {differences[way]:.2g}; allowed: {CLOSE}"
                 )
-        model.rename(to)
     return Exported(folder=to, run=run, rows=len(own), differences=differences, rounded=rounded, stand_ins=stand_ins)
 
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.export.columns import ServedColumn, from_text, unused
 from mtlbench.export.scorer import Scorer
-from mtlbench.files import writing
+from mtlbench.files import atomic
 
 CSV_BLOCK = 4 << 20
 """Bytes of text read at once."""
@@ -47,18 +47,13 @@ def score_file(scorer: Scorer, rows: Path, to: Path) -> Scored:
     names, chunks = READERS[rows.suffix](rows, scorer.inputs.columns, scorer.rows_at_once)
     kinds = pa.schema({"row": pa.int64(), **dict.fromkeys(scorer.names, pa.float32())})
     about = {name: str(scorer.facts[name]) for name in ("identity", "origin")}
-    beside = to.with_name(f".{to.name}.part")
     done = 0
-    try:
-        with writing(to), pq.ParquetWriter(beside, kinds.with_metadata(about)) as writer:
-            for raw in chunks:
-                answer = scorer(raw, done)
-                numbers = pa.array(range(done, done + len(answer)), pa.int64())
-                writer.write_batch(pa.record_batch([numbers, *map(pa.array, answer.T.copy())], schema=writer.schema))
-                done += len(answer)
-        beside.replace(to)
-    finally:
-        beside.unlink(missing_ok=True)
+    with atomic(to) as beside, pq.ParquetWriter(beside, kinds.with_metadata(about)) as writer:
+        for raw in chunks:
+            answer = scorer(raw, done)
+            numbers = pa.array(range(done, done + len(answer)), pa.int64())
+            writer.write_batch(pa.record_batch([numbers, *map(pa.array, answer.T.copy())], schema=writer.schema))
+            done += len(answer)
     return Scored(rows=done, unused=names)
 
 

@@ -1,14 +1,13 @@
 """Raw files: presence and checksums."""
 
 import json
-import os
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
 from tqdm import tqdm
 
-from mtlbench.files import writing
+from mtlbench.files import write_beside
 from mtlbench.ingest.protocol import RawDataset, RawError, RawFile
 
 READ_BYTES = 8 << 20
@@ -79,7 +78,4 @@ def _load(cache: Path) -> dict[str, dict[str, int | str]]:
 
 def _save(cache: Path, known: dict[str, dict[str, int | str]]) -> None:
     cache.parent.mkdir(parents=True, exist_ok=True)
-    beside = cache.with_name(f"{cache.name}.{os.getpid()}")
-    with writing(beside):
-        beside.write_text(json.dumps(known, indent=1, sort_keys=True), encoding="utf-8")
-    beside.replace(cache)
+    write_beside(cache, json.dumps(known, indent=1, sort_keys=True).encode())

@@ -26,7 +26,7 @@ from mtlbench.data.numbers import Scale, fit_scale
 from mtlbench.data.split import UNASSIGNED
 from mtlbench.data.store import FORMAT, MANIFEST, SPLITS, Store, StoreError, advice, open_store, write_manifest
 from mtlbench.data.vocabulary import Vocabulary
-from mtlbench.files import writing
+from mtlbench.files import atomic
 from mtlbench.ingest import manifest, splits
 from mtlbench.ingest.checksums import find_files
 from mtlbench.ingest.contradictions import Contradictions, check_policy
@@ -94,27 +94,20 @@ def prepare(  # noqa: PLR0913  # the rules by which a store is made, each with i
     if (store / MANIFEST).is_file():
         return open_store(store)
     store.parent.mkdir(parents=True, exist_ok=True)
-    partial = store.with_name(f".{store.name}.partial")
     with locked(store.with_name(f".{store.name}.lock")):
         if (store / MANIFEST).is_file():
             return open_store(store)
         if store.exists():
             raise StoreError(f"{store} exists and is no prepared data set. " + advice(store, {"dataset": dataset.name}))
-        shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
-        partial.mkdir()
-        try:
-            _refuse_names(dataset)
-            sources = find_files(dataset, raw)
-            processes = processes or _worthwhile_processes(sources)
-            plan = _Plan(
-                dataset, raw, sources, split, provenance, min_count, on_error, one_class, contradictions, disjoint,
-                processes,
-            )  # fmt: skip
-            with writing(partial):
-                _build(plan, partial)
-            partial.replace(store)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        _refuse_names(dataset)
+        sources = find_files(dataset, raw)
+        plan = _Plan(
+            dataset, raw, sources, split, provenance, min_count, on_error, one_class, contradictions, disjoint,
+            processes or _worthwhile_processes(sources),
+        )  # fmt: skip
+        with atomic(store) as partial:
+            partial.mkdir()
+            _build(plan, partial)
     return open_store(store)
 
 

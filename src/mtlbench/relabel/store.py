@@ -19,7 +19,7 @@ import mtlbench
 from mtlbench.data import matrices
 from mtlbench.data.layout import row_columns
 from mtlbench.data.store import MANIFEST, SPLITS, Store, StoreError, advice, open_store, write_manifest
-from mtlbench.files import writing
+from mtlbench.files import atomic
 from mtlbench.ingest import manifest
 from mtlbench.ingest.encode import Counts
 from mtlbench.ingest.leaks import refuse_leaks
@@ -90,26 +90,20 @@ def relabelled(
         ValueError: a field that gives a new label away, a split without positives.
     """
     store.parent.mkdir(parents=True, exist_ok=True)
-    partial = store.with_name(f".{store.name}.partial")
     with locked(store.with_name(f".{store.name}.lock")):
         if (store / MANIFEST).is_file():
             return open_store(store)
         if store.exists():
             raise StoreError(f"{store} exists and is no prepared data set. " + advice(store, {"dataset": name}))
-        shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
-        partial.mkdir()
-        try:
-            began = perf_counter()
-            labels = relabel(base)
-            with writing(partial):
-                changed = _write(base, partial, labels, relabel.tasks, one_class)
-                seconds = round(perf_counter() - began, 3)
-                own = {"dataset": name, "identity": dict(identity), "code": mtlbench.__version__, "seconds": seconds}
-                own["files"] = manifest.files(partial, processes=1)
-                write_manifest(partial, base.manifest | changed | own)
-            partial.replace(store)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        began = perf_counter()
+        labels = relabel(base)
+        with atomic(store) as partial:
+            partial.mkdir()
+            changed = _write(base, partial, labels, relabel.tasks, one_class)
+            seconds = round(perf_counter() - began, 3)
+            own = {"dataset": name, "identity": dict(identity), "code": mtlbench.__version__, "seconds": seconds}
+            own["files"] = manifest.files(partial, processes=1)
+            write_manifest(partial, base.manifest | changed | own)
     return open_store(store)
 
 

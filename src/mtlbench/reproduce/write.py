@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mtlbench.files import write_beside
 from mtlbench.report import draw, text
 from mtlbench.report.figure import FigureResult
 from mtlbench.report.result import TableResult
 from mtlbench.report.stored import stored_text
-from mtlbench.tracking.journal import write_beside
 from mtlbench.tracking.tables import send_rendered
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+from mtlbench.files import atomic
 from mtlbench.locking import locked
 from mtlbench.tracking.credentials import RedactingFilter, complete, redacted, withheld, without_password
 from mtlbench.tracking.files import DamagedFileError
@@ -177,11 +178,8 @@ def _create_database(uri: str) -> None:
             return
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-        beside = path.with_name(f"{path.name}.new")
-        beside.unlink(missing_ok=True)
-        with _no_stray_folder(sqlite_uri(beside)):
+        with atomic(path) as beside, _no_stray_folder(sqlite_uri(beside)):
             SqlAlchemyStore(sqlite_uri(beside), artifact_root(uri)).engine.dispose()
-        beside.replace(path)
 
 
 @contextmanager

@@ -22,10 +22,11 @@ import psutil
 from pydantic import TypeAdapter
 
 from mtlbench.checks import one_of
+from mtlbench.files import write_beside
 from mtlbench.result import Result
 from mtlbench.tracking.credentials import redacted
 from mtlbench.tracking.files import DamagedFileError, parse_json, read_content, read_json
-from mtlbench.tracking.journal import JOURNAL, write_beside
+from mtlbench.tracking.journal import JOURNAL
 
 FACTS = "run.json"
 STATUS = "status.json"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import FiniteFloat, TypeAdapter
 
-from mtlbench.files import writing
+from mtlbench.files import write_beside, writing
 from mtlbench.tracking.files import DamagedFileError, parse_json, read_content
 
 JOURNAL = "metrics.jsonl"
@@ -136,16 +136,3 @@ class Journal:
             if file.read(1) == b"\n":
                 return size
         return len(self.content())
-
-
-def write_beside(path: Path, content: bytes) -> None:
-    """Replace a file whole or not at all: a reader, or a crash, sees the old content or the new one."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}.new")
-    try:
-        with writing(path), beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)  # still there where the disk was full

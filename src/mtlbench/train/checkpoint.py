@@ -15,6 +15,8 @@ from typing import IO, Any
 
 import torch
 
+from mtlbench.files import atomic
+
 MARK = b"\nSHA256\n"
 TRAILER = len(MARK) + hashlib.sha256().digest_size
 
@@ -29,17 +31,14 @@ def save(path: Path, content: dict[str, Any]) -> None:
     Raises:
         OSError: nothing could be written (a full disk, say); whatever stood at `path` before still does.
     """
-    beside = path.with_name(path.name + ".part")
     try:
-        with beside.open("wb") as file:
+        with atomic(path) as beside, beside.open("wb") as file:
             hashing = _Hashing(file)
             torch.save(content, hashing)  # pyright: ignore[reportArgumentType]
             file.write(MARK + hashing.digest.digest())
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
     except (OSError, RuntimeError) as error:
-        beside.unlink(missing_ok=True)
         # torch's zip writer turns a full disk into a RuntimeError without a number.
         number = error.errno if isinstance(error, OSError) and error.errno else errno.ENOSPC
         raise OSError(
