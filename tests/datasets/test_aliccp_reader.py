@@ -16,8 +16,9 @@ from mtlbench.datasets.aliccp import fast_reader
 from mtlbench.datasets.aliccp.dataset import AliCCP
 from mtlbench.datasets.aliccp.fast_reader import AliCCPLines
 from mtlbench.datasets.aliccp.layout import ALL, COMMON, RAW_FIELDS, USUAL, raw_fields_of
-from mtlbench.datasets.aliccp.reference_reader import AliCCPLine, BadLineError, read_line
+from mtlbench.datasets.aliccp.reference_reader import AliCCPLine, read_line
 from mtlbench.ingest import lines as text_lines
+from mtlbench.ingest.lines import BadLineError
 from mtlbench.ingest.protocol import LINE, ROWS, Block, RawError, Rejected, Shard
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "aliccp"

@@ -4,6 +4,10 @@ import numpy as np
 import pyarrow as pa
 
 
+def is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+
+
 def truncate(ids: pa.Array, weights: pa.Array | None, width: int) -> tuple[pa.Array, pa.Array | None, int]:
     """Keep at most ``width`` entries per list: the heaviest, among equals the first, in their old order.
 

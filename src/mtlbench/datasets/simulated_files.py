@@ -82,11 +82,9 @@ def text_lines(columns: Iterable[npt.NDArray | pa.Array], separator: str = ",") 
 def hexadecimal(numbers: npt.NDArray[np.uint32] | npt.NDArray[np.uint64]) -> pa.Array:
     """All digits of unsigned numbers, in lower case."""
     count, width = len(numbers), 2 * numbers.itemsize
-    shifts = np.arange(4 * (width - 1), -4, -4).astype(numbers.dtype)
-    nibbles = numbers[:, None] >> shifts & numbers.dtype.type(15)
-    text = np.frombuffer(b"0123456789abcdef", np.uint8)[nibbles.astype(np.intp)]
+    text = numbers.astype(numbers.dtype.newbyteorder(">")).tobytes().hex()
     ends = np.arange(0, width * count + 1, width, dtype=np.int32)
-    return pa.StringArray.from_buffers(count, pa.py_buffer(ends), pa.py_buffer(text.tobytes()))
+    return pa.StringArray.from_buffers(count, pa.py_buffer(ends), pa.py_buffer(text.encode()))
 
 
 def joined(*parts: pa.Array | str) -> pa.Array:

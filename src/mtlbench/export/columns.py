@@ -107,7 +107,7 @@ def checked(values: pa.Array, column: ServedColumn, first_row: int) -> pa.Array:
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
     there = values.is_valid().to_numpy(zero_copy_only=False)
-    if _is_list(values.type) != column.many:
+    if bags.is_list(values.type) != column.many:
         _refuse(values, there, column, lambda row: first_row + row)
         return pa.nulls(len(values), pa.list_(TYPES[column.kind]) if column.many else TYPES[column.kind])
     if not column.many:
@@ -201,7 +201,3 @@ def _error(column: ServedColumn, row: int, value: Any) -> ColumnError:
     found = repr(value)
     shown = found if len(found) <= 80 else found[:77] + "..."
     return ColumnError(f"column '{column.name}', row {row} (from 0): found {shown}; allowed: {column.allowed}")
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)

@@ -83,13 +83,11 @@ class Text:
 
     optional: bool = False
 
+    type = pa.string()
+
     @property
     def expected(self) -> str:
         return "text" + (", or nothing" if self.optional else "")
-
-    @property
-    def type(self) -> pa.DataType:
-        return pa.string()
 
     def read(self, text: str) -> str | None:
         if not text and not self.optional:
@@ -114,14 +112,12 @@ class Id:
     optional: bool = False
     decimal: bool = False
 
+    type = pa.int64()
+
     @property
     def expected(self) -> str:
         zeros = " with or without '.0' behind them" if self.decimal else ""
         return f"digits{zeros}, at most {LARGEST_ID}" + (", or nothing" if self.optional else "")
-
-    @property
-    def type(self) -> pa.DataType:
-        return pa.int64()
 
     def read(self, text: str) -> int | None:
         if self.optional and not text:
@@ -151,13 +147,11 @@ class Number:
 
     optional: bool = False
 
+    type = pa.float32()
+
     @property
     def expected(self) -> str:
         return "a finite decimal number" + (", or nothing" if self.optional else "")
-
-    @property
-    def type(self) -> pa.DataType:
-        return pa.float32()
 
     def read(self, text: str) -> float | None:
         if self.optional and not text:

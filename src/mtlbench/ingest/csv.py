@@ -16,8 +16,16 @@ import pyarrow as pa
 from pyarrow import csv
 
 from mtlbench.ingest.cells import CellType
-from mtlbench.ingest.lines import LONGEST_LINE, read_blocks
-from mtlbench.ingest.protocol import LINE, Block, RawError, Rejected, Shard
+from mtlbench.ingest.lines import (
+    CUT_OFF,
+    LONGEST_LINE,
+    BadLineError,
+    conversion_problem,
+    read_blocks,
+    read_one_by_one,
+    shown,
+)
+from mtlbench.ingest.protocol import LINE, Block, RawError, Shard
 
 HEADER = "header"
 """Policy under which the line that names the columns is dropped: it is no row."""
@@ -27,9 +35,6 @@ ALLOWED_BYTES = bytes(range(0x20, 0x7F)) + b"\n"
 
 QUOTED = re.compile(rb'(?<![^,\n])"[^"\n]*"(?![^,\n])')
 """A whole cell in quotes."""
-
-SHOWN = 40
-"""How much of a bad cell a reason quotes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,33 +133,18 @@ def _at_once(
 def _one_by_one(
     text: bytes, first: int, *, names: list[str], columns: Sequence[CsvColumn], offset: int, quotes: bool
 ) -> Block:
-    rows: list[list[object]] = []
-    numbers: list[int] = []
-    rejected: list[Rejected] = []
-    *ended, rest = text.split(b"\n")
-    for number, line in enumerate(ended + [rest] * (rest != b""), start=first + offset):
-        try:
-            rows.append(_row(line, names, columns, ended=number - first - offset < len(ended), quotes=quotes))
-            numbers.append(number)
-        except ValueError as problem:
-            rejected.append(Rejected(line=number, reason=str(problem), text=line))
-    return Block(columns=_batch(rows, numbers, columns), lines=len(rows) + len(rejected), rejected=tuple(rejected))
+    def read(line: bytes, ended: bool) -> list[object]:
+        if not ended:
+            raise BadLineError(CUT_OFF)
+        if problem := _foreign(line, quotes=quotes):
+            raise BadLineError(problem)
+        cells = _cells(line, quotes)
+        if len(cells) != len(names):
+            raise BadLineError(f"{len(cells)} comma-separated columns; there must be {len(names)}")
+        return [_value(cells[names.index(column.source)], column) for column in columns]
 
-
-def _row(line: bytes, names: list[str], columns: Sequence[CsvColumn], *, ended: bool, quotes: bool) -> list[object]:
-    """The values of a line, one per column.
-
-    Raises:
-        ValueError: the line cannot be used; the message is the reason.
-    """
-    if not ended:
-        raise ValueError("no newline at the end of the file: the file was cut off")
-    if problem := _foreign(line, quotes=quotes):
-        raise ValueError(problem)
-    cells = _cells(line, quotes)
-    if len(cells) != len(names):
-        raise ValueError(f"{len(cells)} comma-separated columns; there must be {len(names)}")
-    return [_value(cells[names.index(column.source)], column) for column in columns]
+    rows, numbers, rejected = read_one_by_one(text, first + offset, read)
+    return Block(columns=_batch(rows, numbers, columns), lines=len(rows) + len(rejected), rejected=rejected)
 
 
 def _cells(line: bytes, quotes: bool) -> list[str]:
@@ -170,8 +160,7 @@ def _value(text: str, column: CsvColumn) -> object:
     try:
         return column.cell.read(text)
     except ValueError:
-        shown = repr(text[:SHOWN]) + ("..." if len(text) > SHOWN else "")
-        raise ValueError(f"{column.source} is {shown}; expected {column.cell.expected}") from None
+        raise BadLineError(f"{column.source} is {shown(text)}; expected {column.cell.expected}") from None
 
 
 def _foreign(line: bytes, *, quotes: bool) -> str | None:
@@ -180,11 +169,7 @@ def _foreign(line: bytes, *, quotes: bool) -> str | None:
         if _well_quoted(line, quotes):
             return None
         return "a quote that is not the first or the last character of a cell" if quotes else _byte(line, b'"')
-    if line.endswith(b"\r"):
-        return "carriage return at the end: the file was converted to another system's line ends"
-    if line.startswith(b"\xef\xbb\xbf"):
-        return "byte order mark at the start: the file was converted to another encoding"
-    return _byte(line, strange[:1])
+    return conversion_problem(line) or _byte(line, strange[:1])
 
 
 def _byte(line: bytes, strange: bytes) -> str:

@@ -1,8 +1,11 @@
 """Text files in blocks of whole lines: bulk parsing, with a line-by-line fallback where a line is bad."""
 
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
-from mtlbench.ingest.protocol import Block, RawError, Shard
+from mtlbench.ingest.protocol import Block, RawError, Rejected, Shard
+
+Row = TypeVar("Row")
 
 PIECE_BYTES = 2 << 20
 """Text read at a time: about 8,700 lines of Ali-CCP or Criteo. Arrays of this size stay in the cache and in the
@@ -13,6 +16,52 @@ LONGEST_LINE = 64 << 20
 
 SUSPECT_LINES = 256
 """A piece of at most so many lines in which something is wrong is read line by line."""
+
+CUT_OFF = "no newline at the end of the file: the file was cut off"
+
+SHOWN = 40
+"""How much of a bad cell a reason quotes."""
+
+
+class BadLineError(ValueError):
+    """The line breaks the format; the message is the reason."""
+
+
+def read_one_by_one(
+    text: bytes, first: int, read: Callable[[bytes, bool], Row]
+) -> tuple[list[Row], list[int], tuple[Rejected, ...]]:
+    """The good lines as rows, their numbers, and the bad lines.
+
+    Args:
+        text: lines, of which the last may lack its newline.
+        first: number of the first line.
+        read: makes a row of a line without its newline, told whether there was one; raises `BadLineError`.
+    """
+    rows: list[Row] = []
+    numbers: list[int] = []
+    rejected: list[Rejected] = []
+    *ended, rest = text.split(b"\n")
+    for number, line in enumerate(ended + [rest] * (rest != b""), start=first):
+        try:
+            rows.append(read(line, number < first + len(ended)))
+            numbers.append(number)
+        except BadLineError as problem:
+            rejected.append(Rejected(line=number, reason=str(problem), text=line))
+    return rows, numbers, tuple(rejected)
+
+
+def conversion_problem(line: bytes) -> str | None:
+    """What a conversion of the file has left in a line, if anything."""
+    if line.endswith(b"\r"):
+        return "carriage return at the end: the file was converted to another system's line ends"
+    if line.startswith(b"\xef\xbb\xbf"):
+        return "byte order mark at the start: the file was converted to another encoding"
+    return None
+
+
+def shown(cell: bytes | str) -> str:
+    """The beginning of a cell, in quotes."""
+    return repr(cell[:SHOWN]).removeprefix("b") + ("..." if len(cell) > SHOWN else "")
 
 
 def read_blocks(

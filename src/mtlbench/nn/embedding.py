@@ -1,6 +1,7 @@
 """Embedding layer: ids and numbers to one D-dimensional vector per field."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
+from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
@@ -102,7 +103,7 @@ class FieldEmbedding(nn.Module):
             weighted_BSD = self._gather(ids_BS) * share_BS[:, :, None]
             return torch.stack([bag.sum(dim=1) for bag in weighted_BSD.split([*map(len, self._bags)], dim=1)], dim=1)
         rows, slots = ids_BS.shape
-        starts = torch.tensor(_running_sum(len(columns) for columns in self._bags), device=ids_BS.device)
+        starts = torch.tensor([0, *accumulate(map(len, self._bags[:-1]))], device=ids_BS.device)
         offsets = torch.arange(rows, device=ids_BS.device)[:, None] * slots + starts
         pooled = F.embedding_bag(
             ids_BS.flatten(),
@@ -137,11 +138,3 @@ def _shares(ids_BS: Tensor, weights_BW: Tensor | None, columns: range | None, dt
         assert weights_BW is not None, "a schema with weighted fields came with a batch without weights"
         weight_BS = weight_BS * weights_BW[:, columns.start : columns.stop]
     return weight_BS / weight_BS.sum(dim=1, keepdim=True).clamp_min(NO_WEIGHT)
-
-
-def _running_sum(widths: Iterable[int]) -> list[int]:
-    """Sum of all widths before each one."""
-    starts = [0]
-    for width in widths:
-        starts.append(starts[-1] + width)
-    return starts[:-1]

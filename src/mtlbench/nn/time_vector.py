@@ -68,7 +68,6 @@ class TimeVector(nn.Module):
 
     def forward(self, days: Tensor) -> Tensor:
         t = (days / self.window).clamp(max=1) if self.unit == "window" else days.clamp(max=MOST_DAYS)
-        return torch.stack([OPERATIONS[name](self._argument(name, t)) for name in self.operations], dim=-1)
-
-    def _argument(self, name: str, t: Tensor) -> Tensor:
-        return self.turn * t if name in ("sin", "cos") else t
+        return torch.stack(
+            [OPERATIONS[name](self.turn * t if name in ("sin", "cos") else t) for name in self.operations], dim=-1
+        )

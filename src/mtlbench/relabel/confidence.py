@@ -11,7 +11,7 @@ the labels are indicators of c ("base"), of y_r ("related") and of y_ur ("unrela
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
 import numpy as np
@@ -108,7 +108,8 @@ class ConfidenceLabels:
         drawn = {split: standard_normal(len(logits[split]), seeds[split]) for split in SPLITS}
         calibration = self._calibrated(logits, drawn)
         exact = {split: self._maps(calibration.confidence(logits[split])) for split in SPLITS}
-        noisy = {split: _with_noise(exact[split], calibration.noise, drawn[split]) for split in SPLITS}
+        noise = {split: calibration.noise * drawn[split] for split in SPLITS}
+        noisy = {split: {**exact[split], "related": exact[split]["related"] + noise[split]} for split in SPLITS}
         thresholds = self._thresholds(noisy["train"], float(given["train"].mean()))
         labels = {split: {name: noisy[split][name] > thresholds[name] for name in thresholds} for split in SPLITS}
         truth = {split: _truth(exact[split], thresholds, calibration.noise) for split in SPLITS}
@@ -128,15 +129,7 @@ class ConfidenceLabels:
         )
 
     def _network(self) -> Network:
-        return Network(
-            embedding_width=self.embedding_width,
-            layers=self.layers,
-            epochs=self.epochs,
-            steps=self.steps,
-            batch_size=self.batch_size,
-            lr=self.lr,
-            seed=self.seed,
-        )
+        return Network(**{field.name: getattr(self, field.name) for field in fields(Network)})
 
     def _calibrated(self, logits: Mapping[str, np.ndarray], drawn: Mapping[str, np.ndarray]) -> Calibration:
         rows = SPLITS if self.calibrate_on == "all" else ("train",)
@@ -157,10 +150,6 @@ def standard_normal(rows: int, seed: int) -> np.ndarray:
     """Standard normal numbers, float64 ``[rows]``: a function of the row's number and the seed, on every machine."""
     bits = splitmix64(np.arange(rows, dtype=np.uint64), seed)
     return ndtri(((bits >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53)
-
-
-def _with_noise(exact: Mapping[str, np.ndarray], noise: float, drawn: np.ndarray) -> dict[str, np.ndarray]:
-    return {**exact, "related": exact["related"] + noise * drawn}
 
 
 def _truth(exact: Mapping[str, np.ndarray], thresholds: Mapping[str, float], noise: float) -> dict[str, np.ndarray]:

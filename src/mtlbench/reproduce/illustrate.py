@@ -94,24 +94,21 @@ def measure_figure(runs: FigureRuns, *, scale: float | None, settings: Sequence[
     if away and not content.panels:
         missing = (*missing, f"{away} runs are on other machines, which sent no more than their results")
     on_top = banners(finished, scale, settings) if figure.rows else ()
+    # The marks as a condition of claims, in the words of a table's: simulated, scaled, own settings.
+    condition = ", ".join(mark.partition(":")[0].lower().removesuffix(" data") for mark in on_top)
     return FigureResult(
         name=figure.name,
         title=figure.title,
         paper=f"{figure.paper.name}: {figure.paper.title}, {figure.paper.venue}",
         place=figure.place,
         panels=content.panels,
-        claims=tuple(replace(claim, condition=_condition(on_top)) for claim in content.claims),
+        claims=tuple(replace(claim, condition=condition) for claim in content.claims),
         findings=content.findings,
         footnotes=(*_seeds_note(runs), *figure.notes, *checkpoint_rules(finished), *origins(finished)),
         marks=on_top,
         runs=tuple(map(listed, finished)),
         missing=missing,
     )
-
-
-def _condition(on_top: Sequence[str]) -> str:
-    """The marks as a condition of claims, in the words of a table's: simulated, scaled, own settings."""
-    return ", ".join(mark.partition(":")[0].lower().removesuffix(" data") for mark in on_top)
 
 
 def _seeds_note(runs: FigureRuns) -> list[str]:

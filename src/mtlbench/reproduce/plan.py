@@ -123,16 +123,11 @@ def _of_cell(row: str, dataset: str, config: DictConfig, seeds: int) -> list[Pla
 
 
 def _scaled(config: DictConfig, scale: float) -> list[str]:
-    """Overrides that make the data simulated and small."""
-    published = _published_rows(config)
-    return ["dataset.source=simulated", f"dataset.simulator.rows={max(SMALLEST, round(scale * published))}"]
-
-
-def _published_rows(config: DictConfig) -> int:
-    """Rows of the published training part; the simulator's default where nobody says."""
+    """Overrides that make the data simulated and small: a share of the published rows, or of the simulator's."""
     from mtlbench.experiment.build import build
 
-    return _samples(build(config.dataset.reader, "dataset.reader").files) or int(config.dataset.simulator.rows)
+    rows = _samples(build(config.dataset.reader, "dataset.reader").files) or int(config.dataset.simulator.rows)
+    return ["dataset.source=simulated", f"dataset.simulator.rows={max(SMALLEST, round(scale * rows))}"]
 
 
 def _training_rows(data: DataSource) -> int | None:

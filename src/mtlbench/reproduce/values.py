@@ -1,6 +1,7 @@
 """Values of a table's columns, taken or derived from the results of finished runs."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from mtlbench.report.result import TableColumn
 from mtlbench.reproduce.finished import Finished
@@ -18,9 +19,9 @@ def measured_values(table: Table, runs: Sequence[Finished]) -> Values:
     """The value of every run in every column of its data set."""
     values: Values = {(spec.label, column): {} for spec in table.rows for column in table.columns}
     for column in table.columns:
-        of = _area_of if column.metric == "auc_gain" else value_of
+        measured = replace(column, metric="auc") if column.metric == "auc_gain" else column  # gains are made of areas
         for run in runs:
-            if run.dataset == column.dataset and (value := of(run, column)) is not None:
+            if run.dataset == column.dataset and (value := value_of(run, measured)) is not None:
                 values[run.row, column][run.seed] = value
         if column.metric == "auc_gain":
             _fill_gains(table, column, values)
@@ -51,10 +52,6 @@ def missing_reason(runs: Sequence[Finished], column: TableColumn) -> str | None:
     if reason := metrics.undefined.get(name):
         return f"test/{name} is undefined on {column.dataset}: {reason}"
     return f"{column.dataset}: runs have no test/{name}; they have {', '.join(sorted(metrics.prefixed('test').values))}"
-
-
-def _area_of(run: Finished, column: TableColumn) -> float | None:
-    return run.result.test.value("auc", column.task)
 
 
 def _fill_gains(table: Table, column: TableColumn, values: Values) -> None:

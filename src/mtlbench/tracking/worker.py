@@ -11,8 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any, ParamSpec, TypeVar, cast
@@ -117,15 +116,6 @@ def give_back(worker: Worker) -> None:
         _idle.append(worker)
 
 
-@contextmanager
-def borrowed() -> Iterator[Worker]:
-    worker = take()
-    try:
-        yield worker
-    finally:
-        give_back(worker)
-
-
 def call(
     seconds: float, function: Callable[Parameters, Answer], *args: Parameters.args, **kwargs: Parameters.kwargs
 ) -> Answer:
@@ -134,9 +124,12 @@ def call(
     Raises:
         NoAnswerError: it did not end within so many seconds, or ended its process.
     """
-    with borrowed() as worker:
+    worker = take()
+    try:
         worker.submit(function, *args, **kwargs)
         return cast(Answer, worker.answer(seconds))
+    finally:
+        give_back(worker)
 
 
 @atexit.register

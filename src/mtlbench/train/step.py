@@ -52,7 +52,8 @@ class Step:
         losses_T.retain_grad()  # only now: the probes of the Gramian would add to it
         total.backward()
         if self.settings.clip is not None:
-            _clip(self.model, self.settings.clip)
+            dense = [p for p in self.model.parameters() if p.grad is not None and not p.grad.is_sparse]
+            nn.utils.clip_grad_norm_(dense, self.settings.clip)
         for optimizer in self.optimizers:
             optimizer.step()
         if isinstance(self.objective.balance, AfterStep):
@@ -88,8 +89,3 @@ def penalties_of(model: nn.Module) -> dict[str, Callable[[], Tensor]]:
 def autocast(precision: str, device: torch.device) -> torch.autocast:
     """Automatic mixed precision for a forward pass."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
-
-
-def _clip(model: nn.Module, norm: float) -> None:
-    dense = [p for p in model.parameters() if p.grad is not None and not p.grad.is_sparse]
-    nn.utils.clip_grad_norm_(dense, norm)

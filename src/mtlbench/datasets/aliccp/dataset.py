@@ -14,14 +14,14 @@ import numpy as np
 import pyarrow as pa
 
 from mtlbench.checks import one_of
-from mtlbench.datasets.aliccp import fast_reader, reference_reader
+from mtlbench.datasets.aliccp import fast_reader
 from mtlbench.datasets.aliccp.fast_reader import AliCCPLines
 from mtlbench.datasets.aliccp.layout import ALL, BY_CODE, COMMON, DIN, TARGETS, USUAL, RawField
 from mtlbench.datasets.aliccp.population import AliCCPPopulation
-from mtlbench.datasets.aliccp.reference_reader import AliCCPLine, BadLineError
+from mtlbench.datasets.aliccp.reference_reader import AliCCPLine, read_line
 from mtlbench.datasets.aliccp.simulator import simulate
-from mtlbench.ingest.lines import read_blocks
-from mtlbench.ingest.protocol import KEY, LINE, ROWS, WEIGHT_SUFFIX, Block, RawFile, Rejected, Shard
+from mtlbench.ingest.lines import read_blocks, read_one_by_one
+from mtlbench.ingest.protocol import KEY, LINE, ROWS, WEIGHT_SUFFIX, Block, RawFile, Shard
 from mtlbench.schema import Field, Task
 
 FieldSet = Literal["usual", "all", "din"]
@@ -60,29 +60,20 @@ class AliCCP:
     name = "aliccp"
     version = 3
     simulator_version = 3
+    where = (
+        "https://tianchi.aliyun.com/dataset/408 (log in): unpack sample_train.tar.gz and sample_test.tar.gz; "
+        "or set dataset.source=simulated for synthetic data"
+    )
+    tasks = (Task(name="click", label="click"), Task(name="conversion", label="conversion", given="click"))
+    files = (
+        RawFile(name="common_features_train.csv", table=COMMON, part="train", published_rows=730_600),
+        RawFile(name="sample_skeleton_train.csv", table=ROWS, part="train", published_rows=42_300_135),
+        RawFile(name="common_features_test.csv", table=COMMON, part="test", published_rows=884_212),
+        RawFile(name="sample_skeleton_test.csv", table=ROWS, part="test", published_rows=43_016_840),
+    )
 
     def __post_init__(self) -> None:
         one_of("aliccp: field_set", self.field_set, FieldSet)
-
-    @property
-    def where(self) -> str:
-        return (
-            "https://tianchi.aliyun.com/dataset/408 (log in): unpack sample_train.tar.gz and sample_test.tar.gz; "
-            "or set dataset.source=simulated for synthetic data"
-        )
-
-    @property
-    def tasks(self) -> tuple[Task, ...]:
-        return (Task(name="click", label="click"), Task(name="conversion", label="conversion", given="click"))
-
-    @property
-    def files(self) -> tuple[RawFile, ...]:
-        return (
-            RawFile(name="common_features_train.csv", table=COMMON, part="train", published_rows=730_600),
-            RawFile(name="sample_skeleton_train.csv", table=ROWS, part="train", published_rows=42_300_135),
-            RawFile(name="common_features_test.csv", table=COMMON, part="test", published_rows=884_212),
-            RawFile(name="sample_skeleton_test.csv", table=ROWS, part="test", published_rows=43_016_840),
-        )
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -162,20 +153,9 @@ class AliCCP:
         return None if lines is None else Block(columns=self._columns(lines, table, first), lines=lines.key.size)
 
     def _one_by_one(self, text: bytes, table: str, first: int) -> Block:
-        good: list[AliCCPLine] = []
-        number: list[int] = []
-        rejected: list[Rejected] = []
-        *ended, rest = text.split(b"\n")
-        for position, line in enumerate(ended + [rest] * (rest != b"")):
-            try:
-                read = reference_reader.read_line(line, table, ended=position < len(ended))
-            except BadLineError as problem:
-                rejected.append(Rejected(line=first + position, reason=str(problem), text=line))
-            else:
-                good.append(read)
-                number.append(first + position)
-        columns = self._columns(_by_columns(good, table), table, np.array(number, np.int64))
-        return Block(columns=columns, lines=len(good) + len(rejected), rejected=tuple(rejected))
+        good, numbers, rejected = read_one_by_one(text, first, lambda line, ended: read_line(line, table, ended))
+        columns = self._columns(_by_columns(good, table), table, np.array(numbers, np.int64))
+        return Block(columns=columns, lines=len(good) + len(rejected), rejected=rejected)
 
     def _columns(self, lines: AliCCPLines, table: str, number: int | np.ndarray) -> pa.RecordBatch:
         """The record batch of these lines, of which the first (or each) has this number within the shard."""

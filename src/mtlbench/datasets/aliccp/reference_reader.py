@@ -10,17 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from mtlbench.datasets.aliccp.layout import BY_CODE, COMMAS, LARGEST_ID
+from mtlbench.ingest.lines import CUT_OFF, BadLineError, conversion_problem, shown
 from mtlbench.ingest.protocol import ROWS
 
 NUMBER = re.compile(rb"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 DIGITS = re.compile(rb"[0-9]{1,18}")
 KEY_DIGITS = re.compile(rb"[0-9a-f]{16}")
-SHOWN = 40
-"""How many bytes of a bad token a reason quotes."""
-
-
-class BadLineError(ValueError):
-    """The line breaks the format; the message is the reason."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +28,7 @@ class AliCCPLine:
     triples: tuple[tuple[str, int, float], ...]
 
 
-def read_line(text: bytes, table: str, *, ended: bool = True) -> AliCCPLine:
+def read_line(text: bytes, table: str, ended: bool = True) -> AliCCPLine:
     """Read one line.
 
     Args:
@@ -44,14 +39,17 @@ def read_line(text: bytes, table: str, *, ended: bool = True) -> AliCCPLine:
     Raises:
         BadLineError: the line breaks the format.
     """
-    _refuse_foreign_bytes(text, ended)
+    if not ended:
+        raise BadLineError(CUT_OFF)
+    if problem := conversion_problem(text) if text else "empty line":
+        raise BadLineError(problem)
     columns = text.split(b",")
     expected = COMMAS[table] + 1
     if len(columns) != expected:
         raise BadLineError(f"{len(columns)} comma-separated columns; expected {expected}")
     *labels, key, count, features = columns
     if not KEY_DIGITS.fullmatch(key):
-        raise BadLineError(f"common_feature_index is {_shown(key)}; expected 16 lower-case hexadecimal digits")
+        raise BadLineError(f"common_feature_index is {shown(key)}; expected 16 lower-case hexadecimal digits")
     click, conversion = _labels(labels) if table == ROWS else (0, 0)
     return AliCCPLine(
         click=click, conversion=conversion, key=signed(int(key, 16)), triples=_triples(features, count, table)
@@ -72,30 +70,19 @@ def signed(key: int) -> int:
     return key - (1 << 64) if key >> 63 else key
 
 
-def _refuse_foreign_bytes(text: bytes, ended: bool) -> None:
-    if not ended:
-        raise BadLineError("no newline at the end of the file: the file was cut off")
-    if not text:
-        raise BadLineError("empty line")
-    if text.endswith(b"\r"):
-        raise BadLineError("carriage return at the end: the file was converted to another system's line ends")
-    if text.startswith(b"\xef\xbb\xbf"):
-        raise BadLineError("byte order mark at the start: the file was converted to another encoding")
-
-
 def _labels(columns: list[bytes]) -> tuple[int, int]:
     sample, click, conversion = columns
     if not DIGITS.fullmatch(sample):
-        raise BadLineError(f"sample_id is {_shown(sample)}; expected digits")
+        raise BadLineError(f"sample_id is {shown(sample)}; expected digits")
     for name, label in (("click", click), ("purchase", conversion)):
         if label not in (b"0", b"1"):
-            raise BadLineError(f"{name} is {_shown(label)}; expected 0 or 1")
+            raise BadLineError(f"{name} is {shown(label)}; expected 0 or 1")
     return int(click), int(conversion)
 
 
 def _triples(features: bytes, count: bytes, table: str) -> tuple[tuple[str, int, float], ...]:
     if not DIGITS.fullmatch(count):
-        raise BadLineError(f"feature_num is {_shown(count)}; expected digits")
+        raise BadLineError(f"feature_num is {shown(count)}; expected digits")
     triples = [_triple(token, table) for token in features.split(b"\x01")]
     if int(count) != len(triples):
         raise BadLineError(f"feature_num says {int(count)} features, the list has {len(triples)}")
@@ -110,19 +97,15 @@ def _triple(token: bytes, table: str) -> tuple[str, int, float]:
     head, after_field, rest = token.partition(b"\x02")
     digits, after_id, number = rest.partition(b"\x03")
     if not (after_field and after_id):
-        raise BadLineError(f"feature {_shown(token)} is not field \\x02 id \\x03 value")
+        raise BadLineError(f"feature {shown(token)} is not field \\x02 id \\x03 value")
     field = BY_CODE.get(head.decode("latin-1"))
     if field is None or field.table != table:
-        raise BadLineError(f"{_shown(head)} is not a field of this file")
+        raise BadLineError(f"{shown(head)} is not a field of this file")
     if not DIGITS.fullmatch(digits) or int(digits) > LARGEST_ID:
-        raise BadLineError(f"id of field {field.code} is {_shown(digits)}; expected digits, at most {LARGEST_ID}")
+        raise BadLineError(f"id of field {field.code} is {shown(digits)}; expected digits, at most {LARGEST_ID}")
     value = parse_value(number)
     if value is None:
         raise BadLineError(
-            f"value of field {field.code} is {_shown(number)}; expected a number that is not negative and finite"
+            f"value of field {field.code} is {shown(number)}; expected a number that is not negative and finite"
         )
     return field.code, int(digits), value
-
-
-def _shown(token: bytes) -> str:
-    return repr(token[:SHOWN])[1:] + ("..." if len(token) > SHOWN else "")

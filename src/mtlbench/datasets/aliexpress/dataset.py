@@ -68,6 +68,7 @@ class AliExpress:
     name = "aliexpress"
     version = 2
     simulator_version = 2
+    tasks = TASKS
 
     def __post_init__(self) -> None:
         one_of("aliexpress: country", self.country, Country)
@@ -85,10 +86,6 @@ class AliExpress:
             f"https://tianchi.aliyun.com/dataset/74690 (log in): unpack aliexpress_{self.country}_datasets.zip and "
             "the four zip files in it; or set dataset.source=simulated for synthetic data"
         )
-
-    @property
-    def tasks(self) -> tuple[Task, ...]:
-        return TASKS
 
     @property
     def fields(self) -> tuple[Field, ...]:

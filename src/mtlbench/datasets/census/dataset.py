@@ -9,13 +9,12 @@ section 6.3.
 """
 
 import gzip
-import typing
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -63,6 +62,28 @@ class Census:
     name = "census"
     version = 1
     simulator_version = 2
+    where = (
+        "They are at https://archive.ics.uci.edu/dataset/117 (census.tar.gz, or the two files by themselves), "
+        "packed or unpacked; or set dataset.source=simulated for synthetic data"
+    )
+    files = (
+        RawFile(
+            name="census-income.data.gz",
+            other_names=("census-income.data",),
+            table=ROWS,
+            part="train",
+            splittable=False,
+            published_rows=199_523,
+        ),
+        RawFile(
+            name="census-income.test.gz",
+            other_names=("census-income.test",),
+            table=ROWS,
+            part="test",
+            splittable=False,
+            published_rows=99_762,
+        ),
+    )
 
     def __post_init__(self) -> None:
         one_of("census: task_group", self.task_group, ("income", "education"))
@@ -81,38 +102,10 @@ class Census:
         )
         return main, Task(name="never_married", label="never_married")
 
-    @property
-    def files(self) -> tuple[RawFile, ...]:
-        return (
-            RawFile(
-                name="census-income.data.gz",
-                other_names=("census-income.data",),
-                table=ROWS,
-                part="train",
-                splittable=False,
-                published_rows=199_523,
-            ),
-            RawFile(
-                name="census-income.test.gz",
-                other_names=("census-income.test",),
-                table=ROWS,
-                part="test",
-                splittable=False,
-                published_rows=99_762,
-            ),
-        )
-
-    @property
-    def where(self) -> str:
-        return (
-            "They are at https://archive.ics.uci.edu/dataset/117 (census.tar.gz, or the two files by themselves), "
-            "packed or unpacked; or set dataset.source=simulated for synthetic data"
-        )
-
     def read(self, shard: Shard) -> Iterator[Block]:
         """Read a file in blocks; see `mtlbench.ingest.protocol`."""
         try:
-            with _open(shard.path) as file:
+            with gzip.open(shard.path, "rb") if shard.path.suffix == ".gz" else shard.path.open("rb") as file:
                 first = 0
                 while lines := list(islice(file, BLOCK_LINES)):
                     yield self._block(lines, first)
@@ -138,7 +131,9 @@ class Census:
         by_name: dict[str, tuple[str, ...]] = dict(zip(COLUMNS, values, strict=True))
         columns: dict[str, pa.Array] = {LINE: pa.array(numbers, pa.int64())}
         # Some values have spaces around them (" Foreign born- Not a citizen of U S ").
-        columns |= {name: _trimmed(by_name[name]) for name in NOMINAL}
+        columns |= {
+            name: pc.call_function("utf8_trim_whitespace", [pa.array(by_name[name], pa.string())]) for name in NOMINAL
+        }
         columns |= {name: pa.array([float(value) for value in by_name[name]], pa.float32()) for name in NUMBERS}
         main = (
             [INCOME[value] for value in by_name["income_50k"]]
@@ -157,14 +152,6 @@ class Census:
             task_group=self.task_group, rows=rows, seed=seed, relatedness=relatedness, structure=structure
         )
         simulate(Path(folder), config, version=self.simulator_version)
-
-
-def _trimmed(values: tuple[str, ...]) -> pa.Array:
-    return pc.call_function("utf8_trim_whitespace", [pa.array(values, pa.string())])
-
-
-def _open(path: Path) -> BinaryIO:
-    return typing.cast(BinaryIO, gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
 
 
 def _values(line: bytes) -> list[str] | str:

@@ -22,16 +22,20 @@ import pyarrow as pa
 from mtlbench.checks import one_of
 from mtlbench.datasets.criteo import fast_reader, reference_reader
 from mtlbench.datasets.criteo.fast_reader import CriteoLines
-from mtlbench.datasets.criteo.reference_reader import CATEGORIES, LONGEST_NUMBER, NUMBERS, BadLineError, CriteoLine
+from mtlbench.datasets.criteo.reference_reader import CATEGORIES, LONGEST_NUMBER, NUMBERS, CriteoLine
 from mtlbench.datasets.criteo.simulator import CriteoPopulation, simulate
-from mtlbench.ingest.lines import read_blocks
-from mtlbench.ingest.protocol import LINE, ROWS, Block, RawFile, Rejected, Shard
+from mtlbench.ingest.lines import read_blocks, read_one_by_one
+from mtlbench.ingest.protocol import LINE, ROWS, Block, RawFile, Shard
 from mtlbench.schema import Field, Task
 
 Numbers = Literal["log2_bucket", "standardise"]
 
 SMALL = 2
 """The largest number that is a value of its own."""
+
+BUCKETS = range(2, int(math.log(10**LONGEST_NUMBER) ** 2) + 1)
+EDGES = np.array([math.ceil(math.exp(math.sqrt(bucket))) for bucket in BUCKETS], np.int32)
+"""The smallest number of every bucket; whole, so no rounding of a logarithm can move a number to another bucket."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,33 +63,24 @@ class Criteo:
     name = "criteo"
     version = 1
     simulator_version = 2
+    where = (
+        "train.txt is in dac.tar.gz, to be had at https://ailab.criteo.com/ressources or "
+        "https://www.kaggle.com/c/criteo-display-ad-challenge; "
+        "or set dataset.source=simulated for synthetic data"
+    )
+    tasks = (Task(name="click", label="click"),)
+    files = (
+        RawFile(
+            name="train.txt",
+            table=ROWS,
+            part="train",
+            published_rows=45_840_617,
+            published_positives={"click": 11_745_438},
+        ),
+    )
 
     def __post_init__(self) -> None:
         one_of("criteo: numbers", self.numbers, Numbers)
-
-    @property
-    def where(self) -> str:
-        return (
-            "train.txt is in dac.tar.gz, to be had at https://ailab.criteo.com/ressources or "
-            "https://www.kaggle.com/c/criteo-display-ad-challenge; "
-            "or set dataset.source=simulated for synthetic data"
-        )
-
-    @property
-    def tasks(self) -> tuple[Task, ...]:
-        return (Task(name="click", label="click"),)
-
-    @property
-    def files(self) -> tuple[RawFile, ...]:
-        return (
-            RawFile(
-                name="train.txt",
-                table=ROWS,
-                part="train",
-                published_rows=45_840_617,
-                published_positives={"click": 11_745_438},
-            ),
-        )
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -113,18 +108,9 @@ class Criteo:
         return Block(columns=self._columns(lines, np.arange(first, first + count)), lines=count)
 
     def _one_by_one(self, text: bytes, first: int) -> Block:
-        good: list[CriteoLine] = []
-        number: list[int] = []
-        rejected: list[Rejected] = []
-        *ended, rest = text.split(b"\n")
-        for position, line in enumerate(ended + [rest] * (rest != b"")):
-            try:
-                good.append(reference_reader.read_line(line, ended=position < len(ended)))
-                number.append(first + position)
-            except BadLineError as problem:
-                rejected.append(Rejected(line=first + position, reason=str(problem), text=line))
-        columns = self._columns(_by_columns(good), np.array(number, np.int64))
-        return Block(columns=columns, lines=len(good) + len(rejected), rejected=tuple(rejected))
+        good, numbers, rejected = read_one_by_one(text, first, reference_reader.read_line)
+        columns = self._columns(_by_columns(good), np.array(numbers, np.int64))
+        return Block(columns=columns, lines=len(good) + len(rejected), rejected=rejected)
 
     def _columns(self, lines: CriteoLines, number: np.ndarray) -> pa.RecordBatch:
         """The record batch of these lines with their numbers within the shard."""
@@ -149,16 +135,6 @@ def squared_log_bucket(numbers: np.ndarray) -> np.ndarray:
     return np.where(numbers > SMALL, 1 + np.searchsorted(EDGES, numbers, side="right"), numbers - SMALL - 1).astype(
         np.int32
     )
-
-
-def _edges() -> np.ndarray:
-    """The smallest number of every bucket from the second on; whole, so no rounding of a logarithm can move a number
-    to another bucket."""
-    last = int(math.log(10**LONGEST_NUMBER) ** 2)
-    return np.array([math.ceil(math.exp(math.sqrt(bucket))) for bucket in range(2, last + 1)], np.int32)
-
-
-EDGES = _edges()
 
 
 def _by_columns(lines: list[CriteoLine]) -> CriteoLines:

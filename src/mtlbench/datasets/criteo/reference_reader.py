@@ -6,6 +6,8 @@ The fast reader must give exactly this on every input, and leaves to this one ev
 import re
 from dataclasses import dataclass
 
+from mtlbench.ingest.lines import BadLineError, conversion_problem, shown
+
 NUMBERS = tuple(f"I{number}" for number in range(1, 14))
 CATEGORIES = tuple(f"C{number}" for number in range(1, 27))
 COLUMNS = ("label", *NUMBERS, *CATEGORIES)
@@ -15,12 +17,6 @@ LONGEST_NUMBER = 9
 
 WHOLE = re.compile(rb"-?[0-9]{1,9}")
 HASH = re.compile(rb"[0-9a-f]{8}")
-SHOWN = 40
-"""How many bytes of a bad value a reason quotes."""
-
-
-class BadLineError(ValueError):
-    """The line breaks the format; the message is the reason."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +28,7 @@ class CriteoLine:
     categories: tuple[int | None, ...]
 
 
-def read_line(text: bytes, *, ended: bool = True) -> CriteoLine:
+def read_line(text: bytes, ended: bool = True) -> CriteoLine:
     """Read one line.
 
     A last line without a newline is read if C26 is there, for a value of eight digits shows that it was not cut off.
@@ -44,12 +40,8 @@ def read_line(text: bytes, *, ended: bool = True) -> CriteoLine:
     Raises:
         BadLineError: the line breaks the format.
     """
-    if not text:
-        raise BadLineError("empty line")
-    if text.endswith(b"\r"):
-        raise BadLineError("carriage return at the end: the file was converted to another system's line ends")
-    if text.startswith(b"\xef\xbb\xbf"):
-        raise BadLineError("byte order mark at the start: the file was converted to another encoding")
+    if problem := conversion_problem(text) if text else "empty line":
+        raise BadLineError(problem)
     values = text.split(b"\t")
     if len(values) != len(COLUMNS):
         raise BadLineError(f"{len(values)} tab-separated columns; expected {len(COLUMNS)}")
@@ -57,7 +49,7 @@ def read_line(text: bytes, *, ended: bool = True) -> CriteoLine:
         raise BadLineError("no newline at the end of the file and no C26: the line may have been cut off")
     label, numbers, categories = values[0], values[1 : len(NUMBERS) + 1], values[len(NUMBERS) + 1 :]
     if label not in (b"0", b"1"):
-        raise BadLineError(f"label is {_shown(label)}; expected 0 or 1")
+        raise BadLineError(f"label is {shown(label)}; expected 0 or 1")
     return CriteoLine(
         click=int(label),
         numbers=tuple(_number(name, value) for name, value in zip(NUMBERS, numbers, strict=True)),
@@ -68,16 +60,12 @@ def read_line(text: bytes, *, ended: bool = True) -> CriteoLine:
 def _number(name: str, value: bytes) -> int | None:
     if value and not WHOLE.fullmatch(value):
         raise BadLineError(
-            f"{name} is {_shown(value)}; expected nothing or a whole number of up to {LONGEST_NUMBER} digits"
+            f"{name} is {shown(value)}; expected nothing or a whole number of up to {LONGEST_NUMBER} digits"
         )
     return int(value) if value else None
 
 
 def _category(name: str, value: bytes) -> int | None:
     if value and not HASH.fullmatch(value):
-        raise BadLineError(f"{name} is {_shown(value)}; expected nothing or eight lower-case hexadecimal digits")
+        raise BadLineError(f"{name} is {shown(value)}; expected nothing or eight lower-case hexadecimal digits")
     return int(value, 16) if value else None
-
-
-def _shown(value: bytes) -> str:
-    return repr(value[:SHOWN])[1:] + ("..." if len(value) > SHOWN else "")

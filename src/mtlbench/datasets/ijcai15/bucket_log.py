@@ -66,7 +66,10 @@ class BucketWriter:
             header |= HEADER in block.dropped
         events = np.concatenate(parts)
         known = events["user"] != MISSING
-        rejected += self._strangers(shard, events["line"][~known])
+        rejected += [
+            Rejected(line=line, reason=f"its user_id does not stand in {USERS}", text=text)
+            for line, text in texts(shard, events["line"][~known]).items()
+        ]
         events = events[known]
         bucket = buckets_of(self.users, self.buckets)[events["user"]]
         events[np.argsort(bucket, kind="stable")].tofile(path)
@@ -90,12 +93,6 @@ class BucketWriter:
         index = np.minimum(np.searchsorted(self.users, user), len(self.users) - 1)
         events["user"] = np.where(self.users[index] == user, index, MISSING)
         return events
-
-    def _strangers(self, shard: Shard, lines: Integers) -> list[Rejected]:
-        return [
-            Rejected(line=line, reason=f"its user_id does not stand in {USERS}", text=text)
-            for line, text in texts(shard, lines).items()
-        ]
 
 
 def buckets_of(users: Integers, buckets: int) -> npt.NDArray[np.uint16]:

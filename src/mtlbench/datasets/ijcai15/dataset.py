@@ -89,6 +89,10 @@ class IJCAI15:
     name = "ijcai15"
     version = 1
     simulator_version = 2
+    where = (
+        "https://tianchi.aliyun.com/dataset/42 (log in): unpack 'data_format1 .zip' (with that space in its name); "
+        "or set dataset.source=simulated for synthetic data"
+    )
 
     def __post_init__(self) -> None:
         one_of("ijcai15: sample", self.sample, Sample)
@@ -127,13 +131,6 @@ class IJCAI15:
         return (
             RawFile(name=USERS, table=USER, part="train", splittable=False, published_rows=424_170),
             RawFile(name=LOG, table=ROWS, part="train", published_rows=54_925_330, published_samples=MSSM_SAMPLES),
-        )
-
-    @property
-    def where(self) -> str:
-        return (
-            "https://tianchi.aliyun.com/dataset/42 (log in): unpack 'data_format1 .zip' (with that space in its name); "
-            "or set dataset.source=simulated for synthetic data"
         )
 
     def arrange(self, sources: Mapping[str, Path], folder: Path, refuse: Refuse, processes: int) -> Rewritten:

@@ -69,7 +69,7 @@ def simulate(folder: Path, population: IJCAI15Population, version: int) -> None:
             shuffled = np.random.default_rng([population.seed, 7, first]).random(len(events))
             order = np.argsort(events["user"] + shuffled)
             log.write(_log_lines(events[order], first))
-            users.write(_user_lines(crowd))
+            users.write(_lines([np.arange(first + 1, first + 1 + len(crowd.age)), crowd.age, crowd.gender]))
             write_truth(chance[order])
     write_mark(folder, "ijcai15", version, population)
 
@@ -128,10 +128,6 @@ def _log_lines(events: np.ndarray, first: int) -> bytes:
     columns = {name: events[name] for name in EVENT.names or ()}
     columns |= {"user_id": events["user"] + first + 1, "day": MONTH_DAYS[events["day"] - 1]}
     return _lines([columns[column.name] for column in LOG_COLUMNS])
-
-
-def _user_lines(crowd: Crowd) -> bytes:
-    return _lines([np.arange(crowd.first + 1, crowd.first + 1 + len(crowd.age)), crowd.age, crowd.gender])
 
 
 def _lines(columns: list[Integers]) -> bytes:

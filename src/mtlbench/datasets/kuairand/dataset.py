@@ -68,6 +68,10 @@ class KuaiRand:
 
     name = "kuairand"
     version = 1
+    where = (
+        "They are at https://zenodo.org/records/10439422 (KuaiRand-Pure, -1K and -27K, CC BY-SA 4.0): unpack the "
+        "archive and name the folder of its CSV files with dataset.raw=<folder>; there is no simulator"
+    )
 
     def __post_init__(self) -> None:
         each_once("kuairand: dataset.tasks", self.signals, SIGNALS)
@@ -81,13 +85,6 @@ class KuaiRand:
         one_of("kuairand: variant", self.variant, Variant)
         one_of("kuairand: logs", self.logs, Logs)
         at_least("kuairand: tag_width", self.tag_width, 2)
-
-    @property
-    def where(self) -> str:
-        return (
-            "They are at https://zenodo.org/records/10439422 (KuaiRand-Pure, -1K and -27K, CC BY-SA 4.0): unpack the "
-            "archive and name the folder of its CSV files with dataset.raw=<folder>; there is no simulator"
-        )
 
     @property
     def tasks(self) -> tuple[Task, ...]:

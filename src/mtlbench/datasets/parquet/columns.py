@@ -54,14 +54,14 @@ class ParquetColumn:
         if pa.types.is_null(kind):
             return "null" in WELCOME[self.use]
         if self.width > 1:
-            return is_list(kind) and family(kind.value_type) in WELCOME[self.use]
+            return bags.is_list(kind) and family(kind.value_type) in WELCOME[self.use]
         return family(kind) in WELCOME[self.use]
 
     def convert(self, values: pa.Array, text: bool) -> tuple[pa.Array, Problems]:
         """The values in the block's type, and what is wrong with some of them; those are anything in the result."""
         if self.width == 1:
             return self._entries(values, text)
-        if not is_list(values.type):  # all of them are missing
+        if not bags.is_list(values.type):  # all of them are missing
             values = pa.nulls(len(values), pa.list_(pa.null()))
         values = values.cast(pa.list_(values.type.value_type))
         lengths = bags.lengths(values)
@@ -137,10 +137,6 @@ def family(kind: pa.DataType) -> str:
     if pa.types.is_date32(kind):
         return "dates"
     return str(kind)
-
-
-def is_list(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
 
 def _rows_of(wrong: np.ndarray, lengths: np.ndarray) -> np.ndarray:

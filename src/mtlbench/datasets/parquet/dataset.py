@@ -18,7 +18,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from mtlbench.data import bags
-from mtlbench.datasets.parquet.columns import ParquetColumn, Problems, family, is_list
+from mtlbench.datasets.parquet.columns import ParquetColumn, Problems, family
 from mtlbench.datasets.parquet.description import Description, described
 from mtlbench.ingest.protocol import KEY, LINE, ROWS, WEIGHT_SUFFIX, Block, RawError, RawFile, Rejected, Shard
 from mtlbench.schema import Field, Task
@@ -62,10 +62,7 @@ class ParquetFolder:
 
     name = "parquet"
     version = 2
-
-    @property
-    def where(self) -> str:
-        return "dataset.raw names the folder, dataset.schema the YAML file that says which files there hold what"
+    where = "dataset.raw names the folder, dataset.schema the YAML file that says which files there hold what"
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -165,7 +162,7 @@ class ParquetFolder:
                 kind = kinds[column.source]
                 if not column.takes(kind):
                     raise RawError(f"{where} is of type {kind}; '{column.name}' must be {column.expected}{_hint(kind)}")
-                found = family(kind.value_type if is_list(kind) else kind)
+                found = family(kind.value_type if bags.is_list(kind) else kind)
                 if column.vocabulary is None or found == "null":
                     continue
                 before, there = seen.setdefault(column.vocabulary, (found, where))
@@ -320,7 +317,7 @@ def _shown(value: pa.Scalar) -> object:
 
 def _hint(kind: pa.DataType) -> str:
     """What to do about a type that is often a surprise."""
-    if is_list(kind):
+    if bags.is_list(kind):
         return ". (A field of several values has a width above 1)"
     if pa.types.is_floating(kind):
         return ". (pandas makes decimal numbers of whole ones where some are missing: use its type Int64)"

@@ -71,19 +71,16 @@ class WeChat:
     name = "wechat"
     version = 1
     simulator_version = 2
+    where = (
+        "They were at https://algo.weixin.qq.com/ (wechat_algo_data1, registration), whose download is closed; "
+        "set dataset.source=simulated for synthetic data"
+    )
 
     def __post_init__(self) -> None:
         each_once("wechat: dataset.tasks", self.actions, POSITIVES)
         one_of("wechat: duplicates", self.duplicates, Duplicates)
         at_least("wechat: keyword_width", self.keyword_width, 2)
         at_least("wechat: tag_width", self.tag_width, 2)
-
-    @property
-    def where(self) -> str:
-        return (
-            "They were at https://algo.weixin.qq.com/ (wechat_algo_data1, registration), whose download is closed; "
-            "set dataset.source=simulated for synthetic data"
-        )
 
     @property
     def tasks(self) -> tuple[Task, ...]:

@@ -5,9 +5,10 @@ from statistics import fmean
 
 import torch
 
+from mtlbench.metrics.names import metric
 from mtlbench.nn.virtual_gradient import Interaction, Shape, VirtualGradient
 from mtlbench.report.figure import Bars, HeatMap, Panel, Series
-from mtlbench.report.result import ALPHA, Claim
+from mtlbench.report.result import Claim
 from mtlbench.reproduce import statistics
 from mtlbench.reproduce.figure import label
 from mtlbench.reproduce.illustrate import FigureContent, FigureRuns
@@ -167,14 +168,13 @@ def improvement_claim(where: str, changes: Sequence[Mapping[str, BySeed]]) -> Cl
         {seed: change if abs(change) > statistics.ROUNDING else 0.0 for seed, change in by_seed.items()}
         for by_seed in known
     ]
-    better = sum(fmean(by_seed.values()) > 0 for by_seed in known)
-    tests = [statistics.paired(by_seed, dict.fromkeys(by_seed, 0.0)) for by_seed in known]
-    corrected = statistics.holm([p for _, p, _ in tests])
-    clear = [mean > 0 for (mean, _, _), p in zip(tests, corrected, strict=True) if p is not None and p <= ALPHA]
+    found = statistics.compare(metric("auc"), [(by_seed, dict.fromkeys(by_seed, 0.0)) for by_seed in known])
+    better = sum(difference.mean > 0 for difference in found)
+    clear = [difference.mean > 0 for difference in found if difference.significant]
     significantly_better, significantly_worse = sum(clear), len(clear) - sum(clear)
     tested = (
         f"{significantly_better} are significantly better and {significantly_worse} worse (paired t-test, Holm)"
-        if any(p is not None for p in corrected)
+        if any(difference.t_test is not None for difference in found)
         else "too few seeds to test any"
     )
     return Claim(
