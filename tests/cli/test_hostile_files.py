@@ -301,7 +301,7 @@ def test_a_table_or_figure(place: Path, capsys: pytest.CaptureFixture[str], monk
     shutil.copytree(conf_folder(), place / "conf")
     changed(place / "conf" / "figure" / "dephn_fig4.yaml", lambda figure: figure.update(draws="evil.Model"))
     changed(place / "conf" / "table" / "census_mmoe.yaml", lambda table: table.update(title="${oc.env:HOME}"))
-    monkeypatch.setattr("mtlbench.cli.reproduce.conf_folder", lambda: place / "conf")
+    monkeypatch.setattr("mtlbench.cli.reproduce.conf_file", lambda name: place / "conf" / name)
     code, text = typed(capsys, "reproduce", "dephn_fig4", "--dry-run")
     assert (code, (place / "executed").exists()) == (2, False), text
     assert "draws" in text

@@ -273,7 +273,7 @@ def test_reproduce_shows_a_column_that_the_paper_does_not_print(
     """One key of the YAML adds it; nothing is added to the printed numbers."""
     (tmp_path / "conf" / "table").mkdir(parents=True)
     small(tmp_path / "conf" / "table", lambda text: f"{text}columns: [{{metric: auc}}, {{metric: ece}}]\n")
-    monkeypatch.setattr("mtlbench.cli.reproduce.conf_folder", lambda: tmp_path / "conf")
+    monkeypatch.setattr("mtlbench.cli.reproduce.conf_file", lambda name: tmp_path / "conf" / name)
     monkeypatch.setattr("mtlbench.reproduce.execute.execute", lambda runs, launcher: {})
     places = [f"run.data={tmp_path}", f"run.folder={tmp_path / 'runs'}", "tracker=none"]
     words = ["reproduce", "census_mmoe", "--scale", "0.01", "--rows", "MMoE,Single-Task", "--to", str(tmp_path / "to")]

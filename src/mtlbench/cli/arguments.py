@@ -1,5 +1,6 @@
 """Arguments, options and messages that several commands share."""
 
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -9,6 +10,8 @@ from typing import Any
 import click
 
 from mtlbench.cli.complete import complete_overrides, complete_path, complete_run
+from mtlbench.cli.search_path import named_folders
+from mtlbench.experiment.allowed import CONF
 from mtlbench.experiment.errors import ConfigError
 
 SPLITS = ("train", "valid", "test")
@@ -22,7 +25,14 @@ PLAIN = re.compile(r"[A-Za-z0-9_./-]+")
 
 
 class Command(click.Command):
-    """A command with overrides, whose options may be written ``--key value`` or ``key=value``."""
+    """A command with overrides, whose options may be written ``--key value`` or ``key=value``, and ``--config-dir``."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        text = f"A folder of configurations and code of yours, beside mtlbench's own; or {CONF}."
+        shown = {"metavar": "PATH", "shell_complete": complete_path, "help": text}
+        early = {"is_eager": True, "expose_value": False, "callback": _search}  # before other words are completed
+        self.params.append(click.Option(["-cd", "--config-dir"], type=Path, multiple=True, **early, **shown))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
@@ -43,7 +53,10 @@ class Command(click.Command):
     def _sets_option(self, ctx: click.Context, word: str) -> bool:
         for option in self.params:
             if isinstance(option, click.Option) and f"--{word.partition('=')[0]}" in option.opts and "=" in word:
-                ctx.params[str(option.name)] = option.process_value(ctx, read_value(word))
+                text = read_value(word)
+                value = option.process_value(ctx, [text] if option.multiple else text)
+                if option.expose_value:
+                    ctx.params[str(option.name)] = value
                 return True
         return False
 
@@ -54,6 +67,12 @@ class Command(click.Command):
             return f"no such option: {word}; did you mean {bare}?"
         options = [param.opts[-1] for param in self.params if isinstance(param, click.Option)]
         return f"no such option: {name}" + (nearest(name, options) or f"; there are {', '.join(options)}")
+
+
+def _search(ctx: click.Context, option: click.Parameter, folders: tuple[Path, ...]) -> None:
+    """Put folders in front of ``MTLBENCH_CONF``; the end of the command restores it, see `mtlbench.cli.words`."""
+    if folders:
+        os.environ[CONF] = named_folders(folders)
 
 
 run = click.argument("run", metavar="RUN", shell_complete=complete_run)

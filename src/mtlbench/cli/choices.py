@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import mtlbench
+from mtlbench.cli.search_path import conf_file, conf_folder, group_files
 
 GROUPS = {
     "model": "network architecture",
@@ -23,18 +23,9 @@ INSTRUCTION = r"_\w+_"
 """Keys that are for Hydra: ``_target_``, ``_partial_``."""
 
 
-def conf_folder() -> Path:
-    """The configuration folder: inside an installed wheel, or at the top of the repository."""
-    package = Path(mtlbench.__file__).parent
-    for folder in (package / "conf", package.parents[1] / "conf"):
-        if (folder / "train.yaml").exists():
-            return folder
-    raise FileNotFoundError(f"no configuration beside {package}; install mtlbench again")
-
-
 def choices(group: str) -> dict[str, str]:
-    """Names in a group with the first comment of each file; ``_files`` are parts of others."""
-    paths = sorted((conf_folder() / group).glob("[!_]*.yaml"), key=lambda path: _by_number(path.stem))
+    """Names in a group with the first comment of each file."""
+    paths = sorted(group_files(group), key=lambda path: _by_number(path.stem))
     return {path.stem: first_comment(path) for path in paths}
 
 
@@ -45,7 +36,8 @@ def _by_number(name: str) -> list[tuple[str, int]]:
 
 def comments(group: str, name: str) -> tuple[str, str]:
     """The first two lines of a model's file: the paper, and what the model is; empty where there are fewer."""
-    lines = (conf_folder() / group / f"{name}.yaml").read_text().splitlines()[:2]
+    file = conf_file(f"{group}/{name}.yaml")
+    lines = file.read_text().splitlines()[:2] if file else []
     paper, what = (line.lstrip("# ").strip() if line.startswith("#") else "" for line in [*lines, "", ""][:2])
     return paper, what
 
@@ -84,8 +76,8 @@ def _group_values(group: str, name: str) -> dict[str, Any]:
 
 
 def _group_file(group: str, name: str) -> dict[str, Any]:
-    path = conf_folder() / group / f"{name}.yaml"
-    return _yaml(path) if path.is_file() else {}
+    path = conf_file(f"{group}/{name}.yaml")
+    return _yaml(path) if path else {}
 
 
 def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

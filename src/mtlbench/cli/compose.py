@@ -8,16 +8,33 @@ from contextlib import contextmanager
 from typing import Any
 
 import hydra
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from mtlbench.cli.choices import GROUPS, INSTRUCTION, choices, conf_folder, default_values
+from mtlbench.cli.choices import GROUPS, INSTRUCTION, choices, default_values
+from mtlbench.cli.hydra_keys import refuse_hydra_in
+from mtlbench.cli.search_path import conf_folder, other_folders
 from mtlbench.experiment.errors import ConfigError
+
+
+class _SearchPath(SearchPathPlugin):
+    """Adds the folders of packages and of the user to Hydra's search path, behind mtlbench's own."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        for folder in other_folders():
+            refuse_hydra_in(folder)
+            search_path.append("mtlbench", f"file://{folder}")
+
+
+Plugins.instance().register(_SearchPath)
 
 
 def compose(overrides: list[str], name: str = "train") -> DictConfig:

@@ -13,7 +13,6 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from mtlbench.cli.choices import conf_folder
 from mtlbench.experiment.errors import ConfigError
 
 _ALLOWED = re.compile(
@@ -23,11 +22,11 @@ _NAMED = re.compile(r"\bhydra\b")
 _PACKAGE = re.compile(r"^\s*#\s*@package\s.*\bhydra\b", re.MULTILINE)
 
 
-def check_hydra(overrides: Sequence[str], config_dir: Path | None) -> None:
-    """Refuse overrides and files of ``--config-dir`` that would have Hydra run code.
+def check_hydra(overrides: Sequence[str]) -> None:
+    """Refuse overrides that would have Hydra run code.
 
     Raises:
-        ConfigError: such a word or file, or a YAML file that cannot be read.
+        ConfigError: such a word.
     """
     for word in overrides:
         key = word.partition("=")[0]
@@ -36,11 +35,14 @@ def check_hydra(overrides: Sequence[str], config_dir: Path | None) -> None:
                 f"'{word}': of Hydra's own keys only hydra/launcher, hydra/sweeper, hydra.launcher.<key>, "
                 "hydra.sweeper.<key>, hydra.sweep.<key>, hydra.run.<key>, hydra.verbose and hydra.mode are taken"
             )
-    if config_dir is not None and config_dir.resolve() != conf_folder().resolve():
-        _refuse_hydra_in(config_dir)
 
 
-def _refuse_hydra_in(folder: Path) -> None:
+def refuse_hydra_in(folder: Path) -> None:
+    """Refuse files of a configuration folder that would have Hydra run code.
+
+    Raises:
+        ConfigError: such a file, or one that cannot be read as YAML.
+    """
     # Path.rglob does not follow links, and Hydra does
     for name in sorted(glob.glob("**/*.yaml", root_dir=folder, recursive=True, include_hidden=True)):  # noqa: PTH207
         path = folder / name
@@ -51,7 +53,7 @@ def _refuse_hydra_in(folder: Path) -> None:
             raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
         if _NAMED.search(name) or _PACKAGE.search(text) or any(map(_NAMED.search, _texts(content))):
             raise ConfigError(
-                f"{path}: files of --config-dir configure the experiment, not Hydra. Say it on the command line, as in "
+                f"{path}: files of a configuration folder configure the experiment, not Hydra. Say it on the command line, as in "
                 "hydra/launcher=joblib"
             )
 

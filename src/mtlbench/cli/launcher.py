@@ -9,7 +9,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mtlbench.cli.choices import conf_folder
+from mtlbench.cli.search_path import conf_folder
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.reproduce.launch import Kind, Launcher
 

@@ -57,13 +57,16 @@ def command(what: tuple[str, ...]) -> int:
 
 
 def parameter_counts(schema: "Schema") -> dict[str, int]:
-    """Parameters outside embedding tables of every model at the default profile."""
+    """Parameters outside embedding tables of every model at the default profile, but for code that is not allowed."""
     from mtlbench.cli.compose import compose_group
+    from mtlbench.experiment.allowed import is_allowed
     from mtlbench.experiment.build import build
     from mtlbench.train.optimizers import parameter_groups
 
     counts: dict[str, int] = {}
     for name, node in compose_group("model").items():
+        if not is_allowed(node._target_):
+            continue
         groups = parameter_groups(build(node, "model", schema=schema))
         counts[str(name)] = sum(parameter.numel() for kind in ("dense", "gate") for parameter in groups[kind])
     return counts
@@ -91,9 +94,13 @@ def _list_models() -> None:
         f"{len(schema.fields)} fields of dataset=aliccp dataset.fields=din, {len(schema.tasks)} tasks and "
         f"{schema.source} scenarios, at profile=default\n"
     )
-    for name, count in parameter_counts(schema).items():
+    counts = parameter_counts(schema)
+    for name in choices("model"):
         paper, what = comments("model", name)
-        print(f"  {name:<22}{count:>9,}  {what}\n{'':35}{paper}")
+        count = f"{counts[name]:,}" if name in counts else "run.allow"
+        print(f"  {name:<22}{count:>9}  {what}\n{'':35}{paper}")
+    if len(counts) < len(choices("model")):
+        print("\n  run.allow: code of yours, which run.allow=[PACKAGE] lets this command import and count")
 
 
 def _group(word: str) -> str:

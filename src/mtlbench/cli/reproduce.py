@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from mtlbench.cli import arguments
-from mtlbench.cli.choices import choices, conf_folder
-from mtlbench.cli.complete import starting
+from mtlbench.cli.choices import choices
+from mtlbench.cli.complete import complete_path, starting
 from mtlbench.cli.report import write_report
+from mtlbench.cli.search_path import conf_file
 from mtlbench.experiment.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,7 +43,11 @@ class _Reproduce(arguments.Command):
 
 
 @click.command(cls=_Reproduce)
-@click.argument("name", metavar="TABLE|FIGURE|all", shell_complete=lambda _, __, text: starting(text, _names("all")))
+@click.argument(
+    "name",
+    metavar="TABLE|FIGURE|STUDY.yaml|all",
+    shell_complete=lambda ctx, param, text: [*starting(text, _names("all")), *complete_path(ctx, param, text)],
+)
 @click.option("--dry-run", is_flag=True, help="Say what exists, what is missing and how long that may take.")
 @click.option("--scale", type=click.FloatRange(0, 1, min_open=True), help="Share of the published rows, to try it.")
 @click.option("--seeds", type=click.IntRange(1), help="At most so many of the seeds.")
@@ -68,6 +73,9 @@ def command(
 
     With --scale everything is small: simulated rows (that share of the published ones, at least 20,000) and one seed.
     Whatever is made with it, or with fewer seeds than the paper's, says so.
+
+    STUDY.yaml is a table of your own: rows, data sets, seeds, columns and claims, with or without printed numbers.
+    `mtlbench new study NAME` writes one to begin with.
 
     hydra/launcher=submitit_slurm hydra.launcher.partition=NAME hydra.launcher.timeout_min=600 makes every run a job of
     a Slurm cluster whose machines share the folders (extra 'slurm'); with run.tracker.uri=SERVER several machines that
@@ -126,8 +134,12 @@ def command(
 
 
 def _names(name: str) -> list[str]:
-    """Every table and figure for ``all``; else the one of that name."""
+    """Every table and figure for ``all``; else the one of that name, or the file of a study."""
     every = [*choices("table"), *choices("figure")]
+    if name.endswith(".yaml"):
+        if (known := Path(name).stem) in every and conf_file(f"table/{known}.yaml") != Path(name):
+            raise ConfigError(f"{name}: there is a table or figure '{known}' already, whose files it would replace")
+        return [name]
     if name not in ("all", *every):
         raise ConfigError(f"no table or figure '{name}'{arguments.nearest(name, every)}. There are: {', '.join(every)}")
     return every if name == "all" else [name]
@@ -145,9 +157,13 @@ def _read(name: str) -> "Table | Figure":
     from mtlbench.reproduce.figure import read_figure
     from mtlbench.reproduce.table import load_table
 
-    if name in choices("table"):
-        return load_table(conf_folder() / "table", name)
-    return read_figure(conf_folder() / "figure", name)
+    if name in choices("figure"):
+        figure = conf_file(f"figure/{name}.yaml")
+        assert figure is not None, f"{name} is one of the choices"
+        return read_figure(figure.parent, name)
+    table = Path(name) if name.endswith(".yaml") else conf_file(f"table/{name}.yaml")
+    assert table is not None, f"{name} is one of the choices"
+    return load_table(table.parent, table.stem)
 
 
 def _rendered(

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from mtlbench.cli import arguments
-from mtlbench.cli.choices import GROUPS, choices, conf_folder
+from mtlbench.cli.choices import GROUPS, choices
 from mtlbench.cli.complete import complete_overrides, complete_run
+from mtlbench.cli.search_path import conf_file
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -53,7 +54,8 @@ def _show_configuration(overrides: list[str]) -> None:
     if group not in GROUPS:
         print(OmegaConf.to_yaml(config, resolve=True), end="")
         return
-    file = conf_folder() / group / f"{choice}.yaml"
+    file = conf_file(f"{group}/{choice}.yaml")
+    assert file is not None, f"{group}={choice} was composed"
     print(f"{group}={choice}: {choices(group).get(choice, '')}\n{file.parent}\n")
     print(f"# {group}/{file.name}, as written\n{file.read_text()}\n# the same, filled in")
     node = config.run.tracker if group == "tracker" else config[group]

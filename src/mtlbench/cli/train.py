@@ -1,13 +1,13 @@
 """``mtlbench train``: one run, or with ``-m`` one run for each combination of the comma-separated values."""
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import click
 
 from mtlbench.cli import arguments
-from mtlbench.cli.choices import GROUPS, choices, conf_folder
+from mtlbench.cli.choices import GROUPS, choices
+from mtlbench.cli.search_path import conf_folder
 
 if TYPE_CHECKING:
     from hydra.conf import HydraConf
@@ -45,7 +45,6 @@ class _Train(arguments.Command):
 @click.option("--resolve", is_flag=True, help="With --cfg: references replaced by their values.")
 @click.option("-p", "--package", metavar="KEY", help="With --cfg: this part alone.")
 @click.option("-i", "--info", type=click.Choice(INFO), is_flag=False, flag_value="all", help="Print what Hydra reads.")
-@arguments.path_option("-cd", "--config-dir", help="A folder of configuration files of yours, beside mtlbench's own.")
 @arguments.overrides()
 def command(
     multirun: bool,
@@ -53,7 +52,6 @@ def command(
     resolve: bool,
     package: str | None,
     info: str | None,
-    config_dir: Path | None,
     overrides: list[str],
 ) -> None:
     """Train a model on a data set: one run, or a sweep with -m.
@@ -69,8 +67,8 @@ def command(
     """
     from mtlbench.cli.hydra_keys import check_hydra
 
-    check_hydra(overrides, config_dir)
-    given = {"--cfg": cfg, "--package": package, "--info": info, "--config-dir": config_dir}
+    check_hydra(overrides)
+    given = {"--cfg": cfg, "--package": package, "--info": info}
     options = ["--multirun"] * multirun + ["--resolve"] * resolve
     options += [word for name, value in given.items() if value for word in (name, str(value))]
     _run(options, overrides, multirun)

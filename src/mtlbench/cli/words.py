@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from mtlbench.experiment.allowed import ALLOW, own
+from mtlbench.experiment.allowed import ALLOW, CONF, own
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.tracking.credentials import KEPT, withheld
 
@@ -17,7 +17,7 @@ def private(arguments: list[str]) -> Iterator[Callable[[], list[str]]]:
 
     So no configuration holds it, no file can set it, and the processes that the command starts inherit it.
     """
-    before = {name: os.environ.get(name) for name in (ALLOW, KEPT)}
+    before = {name: os.environ.get(name) for name in (ALLOW, CONF, KEPT)}
     words = [withheld(word) if "tracker" in word.partition("=")[0] else word for word in arguments]
     try:
         yield lambda: _without_packages(words)

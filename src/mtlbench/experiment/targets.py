@@ -105,7 +105,8 @@ def _refuse_strangers(location: str, name: str, module: str) -> None:
     raise ConfigError(
         f"{location}: {name} is outside of {', '.join((*PACKAGES, *own()))}, and nothing else is imported. If you "
         f"trust the package '{package}' with running code on this machine, add "
-        f"run.allow=[{','.join((*own(), package))}] to the command; its folder must be on PYTHONPATH"
+        f"run.allow=[{','.join((*own(), package))}] to the command; its folder must be on PYTHONPATH, or be named by "
+        "--config-dir"
     )
 
 
@@ -117,4 +118,6 @@ def _found(location: str, module: str, attribute: str) -> Any:
     except ImportError as error:
         if extra := EXTRAS.get(str(error.name).partition(".")[0]):
             raise ConfigError(f"{module}.{attribute} needs {error.name}: pip install 'mtlbench[{extra}]'") from error
-        raise ConfigError(f"{location}: cannot import: {error}. Is its folder on PYTHONPATH?") from error
+        raise ConfigError(
+            f"{location}: cannot import: {error}. Is its folder on PYTHONPATH, or named by --config-dir?"
+        ) from error

@@ -47,7 +47,9 @@ def assemble(
     return TableResult(
         name=table.name,
         title=table.title,
-        paper=f"{table.paper.name}: {table.paper.title}, {table.paper.venue}",
+        paper="a study of one's own"
+        if (paper := table.paper) is None
+        else f"{paper.name}: {paper.title}, {paper.venue}",
         place=table.place,
         columns=table.columns,
         rows=tuple(rows),
@@ -194,7 +196,8 @@ def _costs(runs: Sequence[Finished]) -> tuple[Cost, ...]:
 
 
 def _general_notes(table: Table, runs: Sequence[Finished], negative: bool, notes: "_Footnotes") -> None:
-    notes.number(f"{table.seeds} seed{'s' * (table.seeds > 1)} per cell: {table.seeds_note}")
+    why = f": {table.seeds_note}" if table.seeds_note else ""
+    notes.number(f"{table.seeds} seed{'s' * (table.seeds > 1)} per cell{why}")
     if table.tolerance and any(cell.text for cell in table.printed.values()):
         used = {column.metric for column in table.columns}
         notes.number(tolerance_text({name: by for name, by in table.tolerance.items() if name in used}))

@@ -1,8 +1,9 @@
 """Tables of papers as configured: rows, columns, how each row is run, and the printed numbers."""
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -88,11 +89,12 @@ class _Keys:
     """Keys that a table and its YAML share.
 
     Attributes:
-        title, paper, place: what it shows and where it stands.
-        profile: the settings its runs share.
+        title: what it shows.
         seeds: runs per row and data set; ``seeds_note`` says why so many.
         datasets: overrides by the paper's name of a data set.
         rows: labels and overrides.
+        paper, place: where it stands; no paper has a study of one's own.
+        profile: the settings its runs share.
         tolerance: by metric, how far a measured value may be from a printed one; relative or absolute, see `Metric`.
         claims: which rows the paper says are better than which.
         twins: by row label: the row that is its single-task baseline; ``default`` stands for every other row.
@@ -101,18 +103,18 @@ class _Keys:
     """
 
     title: str
-    paper: Paper
-    place: str
-    profile: str
     seeds: int
-    seeds_note: str
     datasets: dict[str, list[str]]
     rows: tuple[RowSpec, ...]
-    tolerance: dict[str, float]
-    claims: tuple[ClaimSpec, ...]
-    twins: dict[str, str]
-    baselines: tuple[str, ...]
-    notes: tuple[str, ...]
+    paper: Paper | None = None
+    place: str = ""
+    profile: str = "default"
+    seeds_note: str = ""
+    tolerance: dict[str, float] = field(default_factory=dict)
+    claims: tuple[ClaimSpec, ...] = ()
+    twins: dict[str, str] = field(default_factory=dict)
+    baselines: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -159,23 +161,24 @@ def table_names(folder: Path) -> list[str]:
 
 
 def load_table(folder: Path, name: str) -> Table:
-    """A table from ``<folder>/<name>.yaml`` and ``<folder>/printed/<name>.csv``.
+    """A table from ``<folder>/<name>.yaml`` and, where a paper prints it, ``<folder>/printed/<name>.csv``.
 
     Raises:
-        ConfigError: no such table, or files that contradict themselves or each other.
+        ConfigError: no such table, files that contradict themselves or each other, or overrides of where runs are kept.
     """
     path = folder / f"{name}.yaml"
     if not path.is_file():
         raise ConfigError(f"no table '{name}'; there are: {', '.join(table_names(folder))}")
     file = parsed(path, _File)
     try:
-        printed = _printed(folder / "printed" / f"{name}.csv")
+        numbers = folder / "printed" / f"{name}.csv"
+        printed = _printed(numbers) if file.paper is not None or numbers.exists() else {}
         columns = _columns(file, tuple(dict.fromkeys(column for _, column in printed)))
         _check_names(file, columns, {row for row, _ in printed})
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
-    keys = {field.name: getattr(file, field.name) for field in fields(_Keys)}
-    return Table(**keys, name=name, columns=columns, printed=printed)
+    keys = {key.name: getattr(file, key.name) for key in fields(_Keys)}
+    return Table(**keys | {"place": file.place or str(path)}, name=name, columns=columns, printed=printed)
 
 
 def parsed(path: Path, keys: type[Keys]) -> Keys:
@@ -232,6 +235,8 @@ def _columns(file: _File, printed: tuple[TableColumn, ...]) -> tuple[TableColumn
         ValueError: a data set or metric is unknown, a column is named twice, or a printed one is left out.
     """
     if file.columns is None:
+        if not printed:
+            raise ValueError("no number is printed, so columns must be named: columns: [{metric: auc, tasks: [...]}]")
         return printed
     columns = [column for spec in file.columns for column in _expanded(spec, file, printed)]
     if twice := [column.name for column in dict.fromkeys(columns) if columns.count(column) > 1]:
@@ -266,6 +271,9 @@ def _check_names(file: _File, columns: Sequence[TableColumn], rows_printed: set[
         ValueError: a name is unknown, named twice, or of no use.
     """
     labels = [row.label for row in file.rows]
+    for word in (word for words in (*file.datasets.values(), *(row.overrides for row in file.rows)) for word in words):
+        if re.match(r"[+~]*(run|tracker|hydra)\b", word):
+            raise ValueError(f"'{word}': where runs are kept and sent is said on the command line, not in a table")
     named = {
         "rows of the printed numbers": rows_printed,
         "claims": {label for claim in file.claims for label in (*claim.better, *claim.than)},
@@ -279,7 +287,7 @@ def _check_names(file: _File, columns: Sequence[TableColumn], rows_printed: set[
         known = ", ".join(file.datasets)
         raise ValueError(f"no overrides for data set {', '.join(unknown)}; there are some for {known}")
     if idle := sorted(set(file.datasets) - {column.dataset for column in columns}):
-        raise ValueError(f"no number is printed of data set {', '.join(idle)}; its runs would serve nothing")
+        raise ValueError(f"no number or column is of data set {', '.join(idle)}; its runs would serve nothing")
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
         raise ValueError(f"row named more than once: {', '.join(twice)}")
     metrics = {column.metric for column in columns}
