@@ -19,6 +19,8 @@ COMMANDS = {
     "score": "Score rows of a Parquet or CSV file by an exported model.",
     "list": "List models, data sets and other choices; or the runs.",
     "show": "Show one model, data set or run in detail.",
+    "diff": "Compare two runs: settings that differ, and metrics.",
+    "clean": "Remove runs that never finished, or that are named.",
     "ui": "Open the MLflow page of the runs.",
     "sync": "Send runs to MLflow that have not reached it.",
     "doctor": "Check the installation, the device, stores and tracker.",
@@ -28,6 +30,16 @@ COMMANDS = {
 
 VARIABLE = "_MTLBENCH_COMPLETE"
 """Environment variable with which the scripts of ``mtlbench completion`` ask what can follow."""
+
+
+def set_environment() -> None:
+    """Set what mlflow, Hydra and OpenMP read when they are imported, unless the user has set it."""
+    # No telemetry unless the user wants it, warnings in one line of ours.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    # Threads that wait by spinning take the core from those that work. Where another process wants one of two cores, a
+    # training step took up to 460 ms instead of 20; on a free machine this costs nothing.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 class _Commands(click.Group):
@@ -54,13 +66,7 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> int:
         """Parse and run the chosen command; returns its exit status."""
-        # Set before anything imports mlflow: no telemetry unless the user wants it, warnings in one line of ours.
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-        # Before torch is imported: threads that wait by spinning take the core from those that work. Where another
-        # process wants one of two cores, a training step took up to 460 ms instead of 20; on a free machine this costs
-        # nothing.
-        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+        set_environment()
         from mtlbench.cli.messages import explained, quiet_warnings, redacted_output
         from mtlbench.cli.names import as_written
         from mtlbench.cli.words import private

@@ -53,8 +53,8 @@ def refuse_hydra_in(folder: Path) -> None:
             raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
         if _NAMED.search(name) or _PACKAGE.search(text) or any(map(_NAMED.search, _texts(content))):
             raise ConfigError(
-                f"{path}: files of a configuration folder configure the experiment, not Hydra. Say it on the command line, as in "
-                "hydra/launcher=joblib"
+                f"{path}: files of a configuration folder configure the experiment, not Hydra. Say it on the command "
+                "line, as in hydra/launcher=joblib"
             )
 
 

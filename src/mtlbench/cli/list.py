@@ -12,6 +12,7 @@ from mtlbench.cli.complete import complete_overrides, starting
 from mtlbench.experiment.errors import ConfigError
 
 if TYPE_CHECKING:
+    from mtlbench.cli.runs import Record
     from mtlbench.schema import Schema
 
 LISTED = GROUPS | {"table": "what `mtlbench reproduce` measures", "figure": "what `mtlbench reproduce` measures"}
@@ -28,23 +29,34 @@ PLURALS = {group + ("es" if group.endswith("s") else "s"): group for group in LI
         *complete_overrides(arguments.RUNS, ctx, param, text),
     ],
 )
-def command(what: tuple[str, ...]) -> int:
+@click.option("--sort", metavar="KEY", help="Of runs: by a metric, the best first, or by any key.")
+@click.option("--json", "as_json", is_flag=True, help="Of runs: as JSON, with their whole configuration.")
+@click.option("--csv", "as_csv", is_flag=True, help="Of runs: as CSV, with the settings that differ.")
+def command(what: tuple[str, ...], sort: str | None, as_json: bool, as_csv: bool) -> int:
     """List models, data sets and other choices; or the runs.
 
     WHAT is one or more of models, datasets, optimizers, virtual_gradients, losses, balancings, trainers, profiles,
     trackers, tables and figures; or runs. Without it, every choice of a configuration is listed.
 
+    Behind runs, KEY=VALUE keeps those with that model, data set, state or value of any key of the configuration;
+    several values, separated by commas, are alternatives. run.folder=FOLDER says where the runs are.
+
     \b
     Examples:
       mtlbench list models
       mtlbench list runs run.folder=/data/runs
+      mtlbench list runs model=mmoe,ple dataset=census --sort income/auc
     """
     names = [word for word in what if "=" not in word]
     keys = [word for word in what if "=" in word]
     if names == ["runs"]:
-        return _list_runs(Path(arguments.read_keys(keys, arguments.RUNS)["run.folder"]))
+        folder = [word for word in keys if word.startswith("run.folder=")]
+        runs = Path(arguments.read_keys(folder, arguments.RUNS)["run.folder"])
+        return _list_runs(runs, [word for word in keys if word not in folder], sort, as_json, as_csv)
     if "runs" in names:
-        raise ConfigError("list runs stands alone: mtlbench list runs [run.folder=runs]")
+        raise ConfigError("list runs stands alone: mtlbench list runs [KEY=VALUE]...")
+    if sort or as_json or as_csv:
+        raise ConfigError("--sort, --json and --csv are for `mtlbench list runs`")
     arguments.read_keys(keys, {})
     for group in [_group(word) for word in names] or GROUPS:
         print(f"{group}: {LISTED[group]}")
@@ -111,48 +123,28 @@ def _group(word: str) -> str:
     raise ConfigError(f"nothing is called '{word}'{arguments.nearest(word, there)}. There are: {', '.join(there)}.")
 
 
-def _list_runs(folder: Path) -> int:
+def _list_runs(folder: Path, filters: list[str], sort: str | None, as_json: bool, as_csv: bool) -> int:
     from mtlbench.cli.render import table
-    from mtlbench.tracking.files import DamagedFileError
-    from mtlbench.tracking.folder import run_folders
+    from mtlbench.cli.runs import find_records, print_csv, print_json
 
-    rows: list[list[str]] = []
-    damaged: list[DamagedFileError] = []
-    for run in sorted(run_folders(folder), key=_begun):
-        try:
-            rows.append(_run_cells(run))
-        except DamagedFileError as error:
-            rows.append([run.name, "", "", "", "", "damaged", ""])
-            damaged.append(error)
-    print(
-        table(["run", "model", "data set", "origin", "seed", "state", "test AUC"], rows)
-        if rows
-        else f"no runs in {folder}; `mtlbench train` makes some"
-    )
-    for error in damaged:
+    records, damaged = find_records(folder, filters, sort)
+    if as_json:
+        print_json(records)
+    elif as_csv:
+        print_csv(records)
+    elif records or damaged:
+        lost = [[run.name, "", "", "", "", "damaged", ""] for run in damaged]
+        head = ["run", "model", "data set", "origin", "seed", "state", "test AUC"]
+        print(table(head, [*map(_run_cells, records), *lost]))
+    else:
+        print(f"no runs in {folder}" + (" pass the filters" if filters else "; `mtlbench train` makes some"))
+    for error in damaged.values():
         print(f"damaged: {error}", file=sys.stderr)
     return 1 if damaged else 0
 
 
-def _run_cells(folder: Path) -> list[str]:
-    """Identity, model, data set, origin, seed, state and test AUC of a run.
-
-    Raises:
-        DamagedFileError: one of its small files is damaged.
-    """
-    from mtlbench.result import Metrics
-    from mtlbench.tracking.folder import CONFIG, RESULT, read_facts, read_result, read_status
-    from mtlbench.tracking.parameters import read_config
-
-    facts, state = read_facts(folder)[0], read_status(folder).state
-    read_config(folder / CONFIG)
-    test = read_result(folder).test if (folder / RESULT).exists() else Metrics()
-    aucs = {task: area for task in test.tasks if (area := test.value("auc", task)) is not None}
-    shown = ", ".join(f"{task} {area:.4f}" for task, area in aucs.items())
-    return [folder.name, facts.model, facts.dataset, facts.origin, str(facts.seed), state, shown]
-
-
-def _begun(folder: Path) -> float:
-    """When a run began, by the time of its ``run.json``; of its folder where that is lost."""
-    path = folder / "run.json"
-    return (path if path.exists() else folder).stat().st_mtime
+def _run_cells(record: "Record") -> list[str]:
+    """Identity, model, data set, origin, seed, state and test AUC of a run."""
+    areas = {name.removesuffix("/auc"): value for name, value in record["metrics"].items() if name.endswith("/auc")}
+    shown = ", ".join(f"{task} {area:.4f}" for task, area in areas.items())
+    return [*(str(record[name]) for name in ("run", "model", "dataset", "origin", "seed", "state")), shown]

@@ -93,6 +93,6 @@ def _refuse_twice(folders: list[Path]) -> None:
             name = file.relative_to(folder)
             if (other := found.setdefault(name, folder)) != folder:
                 raise ConfigError(
-                    f"two folders bring a configuration {name.with_suffix('')}: {other} and {folder}. Rename the file in "
-                    "one of them, leave that folder out of --config-dir and MTLBENCH_CONF, or uninstall its package"
+                    f"two folders bring a configuration {name.with_suffix('')}: {other} and {folder}. Rename the file "
+                    "in one of them, leave that folder out of --config-dir and MTLBENCH_CONF, or uninstall its package"
                 )

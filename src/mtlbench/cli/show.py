@@ -11,6 +11,7 @@ from mtlbench.cli import arguments
 from mtlbench.cli.choices import GROUPS, choices
 from mtlbench.cli.complete import complete_overrides, complete_run
 from mtlbench.cli.search_path import conf_file
+from mtlbench.experiment.errors import ConfigError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
         *complete_overrides("train", ctx, param, text),
     ],
 )
+@click.option("--json", "as_json", is_flag=True, help="Of a run: as JSON, with its whole configuration and result.")
 @arguments.overrides()
-def command(what: str, overrides: list[str]) -> None:
+def command(what: str, as_json: bool, overrides: list[str]) -> None:
     """Show one model, data set or run in detail.
 
     RUN is a run's folder, or the beginning of its name.
@@ -39,9 +41,11 @@ def command(what: str, overrides: list[str]) -> None:
       mtlbench show 3f2a run.folder=/data/runs
     """
     if "=" in what and not Path(what).is_dir():
+        if as_json:
+            raise ConfigError("--json is for a run: mtlbench show RUN --json")
         _show_configuration([what, *overrides])
     else:
-        _show_run(what, Path(arguments.read_keys(overrides, arguments.RUNS)["run.folder"]))
+        _show_run(what, Path(arguments.read_keys(overrides, arguments.RUNS)["run.folder"]), as_json)
 
 
 def _show_configuration(overrides: list[str]) -> None:
@@ -86,13 +90,18 @@ def _dataset_text(config: "DictConfig", overrides: list[str]) -> str:
     return f"{about}\n\n{store_text(open_store(data.store))}"
 
 
-def _show_run(name: str, runs: Path) -> None:
+def _show_run(name: str, runs: Path, as_json: bool) -> None:
     from mtlbench.cli.render import head_text, kept_text, metrics_text
     from mtlbench.tracking.folder import CONFIG, FACTS, RESULT, check_journal, read_facts, read_result, read_status
     from mtlbench.tracking.journal import Journal
     from mtlbench.tracking.parameters import read_config
 
     folder = arguments.find_run(name, runs)
+    if as_json:
+        from mtlbench.cli.runs import print_json, read_record
+
+        print_json(read_record(folder))
+        return
     facts, state = read_facts(folder)[0], read_status(folder).state
     read_config(folder / CONFIG)
     Journal(folder).read()

@@ -8,7 +8,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from mtlbench.export.columns import ColumnError, from_python, unused
+from mtlbench.export.columns import ColumnError
+from mtlbench.export.frame import score_frame
 from mtlbench.export.scorer import opened
 
 
@@ -21,14 +22,10 @@ class Served(PythonModel):
     def predict(  # pyright: ignore[reportIncompatibleMethodOverride]  # the base class is annotated to return nothing
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        columns = self.scorer.inputs.columns
         try:
-            unused([str(name) for name in model_input.columns], columns)
-            raw = {column.name: from_python(model_input[column.name].tolist(), column) for column in columns}
-            answer = self.scorer(raw)
+            return score_frame(self.scorer, model_input)
         except ColumnError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
-        return pd.DataFrame(answer, columns=self.scorer.names, index=model_input.index)
 
 
 set_model(Served())

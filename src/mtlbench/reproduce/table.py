@@ -174,6 +174,7 @@ def load_table(folder: Path, name: str) -> Table:
         numbers = folder / "printed" / f"{name}.csv"
         printed = _printed(numbers) if file.paper is not None or numbers.exists() else {}
         columns = _columns(file, tuple(dict.fromkeys(column for _, column in printed)))
+        _check_overrides(file)
         _check_names(file, columns, {row for row, _ in printed})
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
@@ -264,6 +265,18 @@ def _expanded(spec: ColumnSpec, file: _File, printed: Sequence[TableColumn]) -> 
     return found
 
 
+def _check_overrides(file: _File) -> None:
+    """Check that a table leaves to the user where its runs are kept and sent.
+
+    Raises:
+        ValueError: it does not.
+    """
+    for words in (*file.datasets.values(), *(row.overrides for row in file.rows)):
+        for word in words:
+            if re.match(r"[+~]*(run|tracker|hydra)\b", word):
+                raise ValueError(f"'{word}': where runs are kept and sent is said on the command line, not in a table")
+
+
 def _check_names(file: _File, columns: Sequence[TableColumn], rows_printed: set[str]) -> None:
     """Check that rows, data sets and metrics that are named exist, and that each data set is used.
 
@@ -271,9 +284,6 @@ def _check_names(file: _File, columns: Sequence[TableColumn], rows_printed: set[
         ValueError: a name is unknown, named twice, or of no use.
     """
     labels = [row.label for row in file.rows]
-    for word in (word for words in (*file.datasets.values(), *(row.overrides for row in file.rows)) for word in words):
-        if re.match(r"[+~]*(run|tracker|hydra)\b", word):
-            raise ValueError(f"'{word}': where runs are kept and sent is said on the command line, not in a table")
     named = {
         "rows of the printed numbers": rows_printed,
         "claims": {label for claim in file.claims for label in (*claim.better, *claim.than)},

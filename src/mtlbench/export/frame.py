@@ -1,0 +1,34 @@
+"""Scores a DataFrame of raw rows."""
+
+import pandas as pd
+
+from mtlbench.experiment.evaluation import TrainedRun
+from mtlbench.export.columns import from_python, unused
+from mtlbench.export.inputs import Inputs
+from mtlbench.export.scorer import Scorer, Scoring, torch_probabilities
+
+
+def run_scorer(run: TrainedRun) -> Scorer:
+    """The scorer of a run on the CPU, as its export has it, without writing one."""
+    return Scorer(
+        inputs=Inputs.of(run.store),
+        probabilities=torch_probabilities(Scoring(run.model, run.losses)),
+        facts={},
+        rows_at_once=run.settings.evaluation_batch_size,
+    )
+
+
+def score_frame(scorer: Scorer, rows: pd.DataFrame) -> pd.DataFrame:
+    """``p_<task>`` of every row, with the index of the rows.
+
+    Args:
+        scorer: of a run or an export.
+        rows: a column for each of `Inputs.columns`; others are ignored.
+
+    Raises:
+        ColumnError: a column is missing, or a row cannot be scored.
+    """
+    columns = scorer.inputs.columns
+    unused([str(name) for name in rows.columns], columns)
+    raw = {column.name: from_python(rows[column.name].tolist(), column) for column in columns}
+    return pd.DataFrame(scorer(raw), columns=scorer.names, index=rows.index)
