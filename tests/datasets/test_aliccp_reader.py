@@ -15,7 +15,7 @@ import pytest
 from mtlbench.datasets.aliccp import fast_reader
 from mtlbench.datasets.aliccp.dataset import AliCCP
 from mtlbench.datasets.aliccp.fast_reader import AliCCPLines
-from mtlbench.datasets.aliccp.layout import ALL, COMMON, RAW_FIELDS, USUAL, raw_fields_of
+from mtlbench.datasets.aliccp.layout import ALL, COMMON, RAW_FIELDS, USUAL, RawField
 from mtlbench.datasets.aliccp.reference_reader import AliCCPLine, read_line
 from mtlbench.ingest import lines as text_lines
 from mtlbench.ingest.lines import BadLineError
@@ -263,10 +263,10 @@ def random_line(draw: random.Random, table: str) -> bytes:
     """A good line: any fields in any order, bags with several ids, values of every accepted form."""
     codes = [
         field.code
-        for field in raw_fields_of(table)
+        for field in fields_of(table)
         for _ in range(draw.choice((0, 1, 3)) if field.bag else 1)
         if draw.random() < 0.7
-    ] or [raw_fields_of(table)[0].code]
+    ] or [fields_of(table)[0].code]
     draw.shuffle(codes)
     triples = [
         f"{code}\x02{draw.randrange(10_091_379)}\x03"
@@ -295,6 +295,10 @@ def mutations(draw: random.Random, table: str, count: int) -> Iterator[bytes]:
                 case _:
                     text[at], text[-at] = text[-at], text[at]
         yield bytes(text)
+
+
+def fields_of(table: str) -> list[RawField]:
+    return [field for field in RAW_FIELDS if field.table == table]
 
 
 def by_reference(text: bytes, table: str) -> list[AliCCPLine] | None:

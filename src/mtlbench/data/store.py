@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from hashlib import sha256
@@ -13,7 +14,8 @@ from tqdm import tqdm
 from mtlbench.checks import one_of
 from mtlbench.data.loader import Rows, read_rows
 from mtlbench.data.vocabulary import Vocabulary
-from mtlbench.files import checksum
+from mtlbench.files import atomic, checksum
+from mtlbench.locking import locked
 from mtlbench.schema import Schema
 
 FORMAT = 2
@@ -133,6 +135,30 @@ def _problems(folder: Path, manifest: dict[str, Any]) -> Iterator[str]:
     fingerprint = Schema.from_dict(manifest["schema"]).fingerprint
     if fingerprint != manifest["schema_fingerprint"]:
         yield f"the schema's fingerprint is {fingerprint}, {MANIFEST} says {manifest['schema_fingerprint']}"
+
+
+@contextmanager
+def made_once(store: Path, dataset: str) -> Iterator[Path | None]:
+    """A folder to make a store in, which gets the store's name when it is whole; nothing is left if that fails.
+
+    Of several processes that make one store, one works and the others wait for it.
+
+    Yields:
+        The folder; ``None`` where the store is there already.
+
+    Raises:
+        StoreError: there is something at ``store`` that is no store.
+    """
+    store.parent.mkdir(parents=True, exist_ok=True)
+    with locked(store.with_name(f".{store.name}.lock")):
+        if (store / MANIFEST).is_file():
+            yield None
+            return
+        if store.exists():
+            raise StoreError(f"{store} exists and is no prepared data set. " + advice(store, {"dataset": dataset}))
+        with atomic(store) as folder:
+            folder.mkdir()
+            yield folder
 
 
 def write_manifest(folder: Path, entries: Mapping[str, Any]) -> None:

@@ -24,9 +24,8 @@ from mtlbench.data.layout import POINTER, ROWS, input_columns, row_columns, tabl
 from mtlbench.data.matrices import create
 from mtlbench.data.numbers import Scale, fit_scale
 from mtlbench.data.split import UNASSIGNED
-from mtlbench.data.store import FORMAT, MANIFEST, SPLITS, Store, StoreError, advice, open_store, write_manifest
+from mtlbench.data.store import FORMAT, MANIFEST, SPLITS, Store, made_once, open_store, write_manifest
 from mtlbench.data.vocabulary import Vocabulary
-from mtlbench.files import atomic
 from mtlbench.ingest import manifest, splits
 from mtlbench.ingest.checksums import find_files
 from mtlbench.ingest.contradictions import Contradictions, check_policy
@@ -41,7 +40,6 @@ from mtlbench.ingest.rejects import RejectLog
 from mtlbench.ingest.splits import SplitRule
 from mtlbench.ingest.unknown import unknown_shares
 from mtlbench.ingest.workers import cores, parallel_map
-from mtlbench.locking import locked
 from mtlbench.schema import Field, Schema, in_order
 
 SMALL_BYTES = 1 << 23
@@ -93,21 +91,15 @@ def prepare(  # noqa: PLR0913  # the rules by which a store is made, each with i
     at_least("dataset.min_count", min_count, 1)
     if (store / MANIFEST).is_file():
         return open_store(store)
-    store.parent.mkdir(parents=True, exist_ok=True)
-    with locked(store.with_name(f".{store.name}.lock")):
-        if (store / MANIFEST).is_file():
-            return open_store(store)
-        if store.exists():
-            raise StoreError(f"{store} exists and is no prepared data set. " + advice(store, {"dataset": dataset.name}))
-        _refuse_names(dataset)
-        sources = find_files(dataset, raw)
-        plan = _Plan(
-            dataset, raw, sources, split, provenance, min_count, on_error, one_class, contradictions, disjoint,
-            processes or _worthwhile_processes(sources),
-        )  # fmt: skip
-        with atomic(store) as partial:
-            partial.mkdir()
-            _build(plan, partial)
+    with made_once(store, dataset.name) as folder:
+        if folder is not None:
+            _refuse_names(dataset)
+            sources = find_files(dataset, raw)
+            plan = _Plan(
+                dataset, raw, sources, split, provenance, min_count, on_error, one_class, contradictions, disjoint,
+                processes or _worthwhile_processes(sources),
+            )  # fmt: skip
+            _build(plan, folder)
     return open_store(store)
 
 

@@ -105,10 +105,9 @@ class MLP(nn.Module):
         layers: Sequence[int],
         dropout: float = 0.0,
         activation: LayerActivation = "relu",
-        last_activation: LayerActivation | None = None,
     ) -> None:
         super().__init__()
-        self.stack = StackedMLP(1, inputs, layers, dropout, activation, last_activation)
+        self.stack = StackedMLP(1, inputs, layers, dropout, activation)
         self.width = self.stack.width
 
     def forward(self, x_BI: Tensor) -> Tensor:

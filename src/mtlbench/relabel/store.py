@@ -18,12 +18,10 @@ import numpy as np
 import mtlbench
 from mtlbench.data import matrices
 from mtlbench.data.layout import row_columns
-from mtlbench.data.store import MANIFEST, SPLITS, Store, StoreError, advice, open_store, write_manifest
-from mtlbench.files import atomic
+from mtlbench.data.store import SPLITS, Store, made_once, open_store, write_manifest
 from mtlbench.ingest import manifest
 from mtlbench.ingest.encode import Counts
 from mtlbench.ingest.leaks import refuse_leaks
-from mtlbench.locking import locked
 from mtlbench.schema import Schema, Task
 
 WRITTEN_ROWS = 1 << 18
@@ -89,21 +87,14 @@ def relabelled(
         StoreError: there is something at ``store`` that is not a valid store.
         ValueError: a field that gives a new label away, a split without positives.
     """
-    store.parent.mkdir(parents=True, exist_ok=True)
-    with locked(store.with_name(f".{store.name}.lock")):
-        if (store / MANIFEST).is_file():
-            return open_store(store)
-        if store.exists():
-            raise StoreError(f"{store} exists and is no prepared data set. " + advice(store, {"dataset": name}))
-        began = perf_counter()
-        labels = relabel(base)
-        with atomic(store) as partial:
-            partial.mkdir()
-            changed = _write(base, partial, labels, relabel.tasks, one_class)
+    with made_once(store, name) as folder:
+        if folder is not None:
+            began = perf_counter()
+            changed = _write(base, folder, relabel(base), relabel.tasks, one_class)
             seconds = round(perf_counter() - began, 3)
             own = {"dataset": name, "identity": dict(identity), "code": mtlbench.__version__, "seconds": seconds}
-            own["files"] = manifest.files(partial, processes=1)
-            write_manifest(partial, base.manifest | changed | own)
+            own["files"] = manifest.files(folder, processes=1)
+            write_manifest(folder, base.manifest | changed | own)
     return open_store(store)
 
 

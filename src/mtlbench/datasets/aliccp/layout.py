@@ -95,8 +95,3 @@ DIN = tuple(code for code in ALL if BY_CODE[code].role != "cross")
 
 TARGETS = {"109_14": "206", "110_14": "207", "127_14": "216", "150_14": "210"}
 """The field of the item that each history consists of; both number the same things apart."""
-
-
-def raw_fields_of(table: str) -> tuple[RawField, ...]:
-    """Fields that may stand in a file of this table."""
-    return tuple(field for field in RAW_FIELDS if field.table == table)
