@@ -20,7 +20,7 @@ from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.objects import build_losses, build_model, build_ranking
 from mtlbench.experiment.plain import read_plain
 from mtlbench.experiment.sanity import SuspiciousMetricsWarning, suspicious
-from mtlbench.files import atomic
+from mtlbench.files import writing
 from mtlbench.result import Metrics
 from mtlbench.tracking.folder import CONFIG, RESULT, RunInfo, check_config_hash, read_facts, read_result
 from mtlbench.train.objective import TaskLosses
@@ -121,8 +121,8 @@ def evaluate_run(folder: Path, split: str, device_name: str, predictions: Path |
             columns[task.label] = pa.array(rows.columns["labels"][:, t].numpy())
             columns[f"p_{task.name}"] = pa.array(torch.sigmoid(logits[:, t]).numpy())
         about = {"run": run.facts.identity, "split": split, "origin": run.facts.origin}
-        with atomic(predictions) as beside:
-            pq.write_table(pa.table(columns).replace_schema_metadata(about), beside)
+        with writing(predictions):
+            pq.write_table(pa.table(columns).replace_schema_metadata(about), predictions)
     return metrics
 
 
