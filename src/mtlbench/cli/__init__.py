@@ -67,9 +67,10 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> int:
         """Parse and run the chosen command; returns its exit status."""
         set_environment()
-        from mtlbench.cli.messages import explained, quiet_warnings, redacted_output
+        from mtlbench.cli.messages import explained, quiet_warnings
         from mtlbench.cli.names import as_written
         from mtlbench.cli.words import private
+        from mtlbench.tracking.credentials import redacted_output
 
         quiet_warnings()
         with private(ctx.args) as words, redacted_output(), explained() as status:

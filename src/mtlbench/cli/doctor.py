@@ -18,8 +18,8 @@ def command(overrides: list[str]) -> int:
     Example:
       mtlbench doctor run.data=/data
     """
-    from mtlbench.cli.checks import checks
     from mtlbench.cli.compose import compose
+    from mtlbench.experiment.environment import checks
 
     ok = True
     for name, state, good in checks(compose(overrides)):

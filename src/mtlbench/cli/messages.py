@@ -1,22 +1,17 @@
 """Errors and warnings as one short message, without a traceback."""
 
 import os
-import signal
 import sys
 import textwrap
-import threading
-import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType, TracebackType
-from typing import Any, TextIO, cast
+from typing import TextIO
 
 import click
 
-from mtlbench.tracking.credentials import redacted
-from mtlbench.train.interrupt import Interrupted
+from mtlbench.train.interrupt import Interrupted, sigint_noted
 
 TRACEBACK = "MTLBENCH_TRACEBACK"
 """Set in the environment, it lets every error through with its traceback."""
@@ -39,7 +34,7 @@ class ExitStatus:
 def explained() -> Iterator[ExitStatus]:
     """Turn errors that a user can fix into a message and an exit status; bugs keep their traceback."""
     status = ExitStatus()
-    with _sigint_noted() as interrupted:
+    with sigint_noted() as interrupted:
         try:
             yield status
         except Interrupted:
@@ -58,64 +53,10 @@ def explained() -> Iterator[ExitStatus]:
                 status.code = 2 if isinstance(error, ValueError | click.UsageError) else 1
 
 
-@contextmanager
-def _sigint_noted() -> Iterator[Callable[[], bool]]:
-    """Gives a function that says whether Ctrl-C was pressed.
-
-    While a library is imported its KeyboardInterrupt can be lost: numpy's C extension swallows it, and the import fails
-    later with an AttributeError.
-    """
-    pressed: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        pressed.append(number)
-        raise KeyboardInterrupt
-
-    default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if not default or threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: bool(pressed)
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 def quiet_warnings() -> None:
     """Show a warning as one paragraph, once per command; those about simulated data so that no one can miss them."""
     _shown.clear()
     warnings.showwarning = _show
-
-
-@contextmanager
-def redacted_output() -> Iterator[None]:
-    """Nothing that this process prints, tracebacks among it, holds a password that is known."""
-    sys.excepthook = _print_traceback  # Python prints the traceback of a bug after the streams are those of before
-    with redirect_stdout(cast(TextIO, _Redacted(sys.stdout))), redirect_stderr(cast(TextIO, _Redacted(sys.stderr))):
-        yield
-
-
-class _Redacted:
-    """A stream whose texts are redacted, and which is in all else the stream inside."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        self._stream.write(redacted(text))
-        return len(text)
-
-    def writelines(self, lines: Iterable[str]) -> None:
-        for line in lines:
-            self.write(line)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-
-def _print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, trace))))
 
 
 def text_of(error: BaseException) -> str:

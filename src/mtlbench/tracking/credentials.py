@@ -9,7 +9,12 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator
+import sys
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from types import TracebackType
+from typing import Any, TextIO, cast
 from urllib.parse import unquote
 
 KEPT = "MTLBENCH_TRACKING_URIS"
@@ -88,3 +93,33 @@ def _parts(uri: str) -> Iterator[str]:
     if user := _USER.search(uri):
         yield user.group()[:-1].partition(":")[2]
     yield from (found.group(2) for found in _PARAMETER.finditer(uri))
+
+
+@contextmanager
+def redacted_output() -> Iterator[None]:
+    """Nothing that this process prints, tracebacks among it, holds a password that is known."""
+    sys.excepthook = _print_traceback  # Python prints the traceback of a bug after the streams are those of before
+    with redirect_stdout(cast(TextIO, _Redacted(sys.stdout))), redirect_stderr(cast(TextIO, _Redacted(sys.stderr))):
+        yield
+
+
+class _Redacted:
+    """A stream whose texts are redacted, and which is in all else the stream inside."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(redacted(text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, trace))))

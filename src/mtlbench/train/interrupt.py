@@ -2,6 +2,8 @@
 
 import signal
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Self
 
@@ -42,3 +44,27 @@ class Interrupt:
         if self._asked:
             raise KeyboardInterrupt
         self._asked = True
+
+
+@contextmanager
+def sigint_noted() -> Iterator[Callable[[], bool]]:
+    """Gives a function that says whether Ctrl-C was pressed.
+
+    While a library is imported its KeyboardInterrupt can be lost: numpy's C extension swallows it, and the import fails
+    later with an AttributeError.
+    """
+    pressed: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        pressed.append(number)
+        raise KeyboardInterrupt
+
+    default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not default or threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
