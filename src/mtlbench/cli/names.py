@@ -10,6 +10,9 @@ NAMES = ("dataset.tasks", "model.network.crosses")
 PATHS = ("dataset.raw", "dataset.schema", "run.folder", "run.data", "to", "predictions")
 """Keys whose value is a file or folder."""
 
+TEXTS = ("run.name", "run.notes")
+"""Keys whose value is free text."""
+
 _NAME = re.compile(r"(?<![^=,(\[\s])[A-Za-z0-9_.+-]+(?=\s*(?:[,)\]]|$))")
 """A whole entry without quotes."""
 
@@ -26,6 +29,8 @@ def _quoted(word: str) -> str:
     key, equals, value = word.partition("=")
     if key.lstrip("+") in NAMES:
         value = _NAME.sub(lambda name: _quote(name[0]) if _is_number(_read(name[0])) else name[0], value)
+    elif key.lstrip("+") in TEXTS and value not in ("", "null") and value[0] not in "'\"":
+        value = _quote(value)
     elif equals and key.lstrip("+") in (*PATHS, "run.tracker.uri") and value and value[0] not in "'\"":
         read = _read(value)
         value = _quote(value) if _is_number(read) or (isinstance(read, str) and read != value) else value

@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field
 
+from mtlbench.experiment.annotations import check_annotations
 from mtlbench.experiment.build import call_checked, check_node, coerce
 from mtlbench.experiment.data import split_rule
 from mtlbench.experiment.errors import ConfigError
@@ -22,6 +23,9 @@ SCALAR_KEYS = {
     "run.fresh": bool,
     "run.threads": Annotated[int, Field(ge=1, le=1024)] | Literal["auto"],
     "run.device": str,
+    "run.name": str | None,
+    "run.tags": dict[str, str | bool | int | float] | list[str] | None,
+    "run.notes": str | None,
     "run.tracker.uri": str | None,
     "run.tracker.experiment": str | None,
     "optimizer.sparse": bool,
@@ -44,6 +48,7 @@ def check_config(config: DictConfig) -> None:
     split_rule(config.dataset)
     config = resolved(config)
     check_scalars(config)
+    check_annotations(config)
     call_checked(Settings, dict(config.trainer), "trainer")
     build_loss_settings(config)
     check_node(config.model, "model", given={"schema"})

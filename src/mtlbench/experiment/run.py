@@ -13,6 +13,7 @@ from torch import nn
 
 from mtlbench.data.loader import Rows
 from mtlbench.data.store import Store
+from mtlbench.experiment.annotations import annotated
 from mtlbench.experiment.build import build, call_checked
 from mtlbench.experiment.check import check_config
 from mtlbench.experiment.data import DataSource, open_or_prepare, resolve_data
@@ -32,7 +33,17 @@ from mtlbench.files import write_beside
 from mtlbench.locking import locked
 from mtlbench.result import Metrics, Parameters, Result
 from mtlbench.tracking.credentials import withheld
-from mtlbench.tracking.folder import CONFIG, FACTS, RunInfo, begin, read_facts, read_result, write_result, write_status
+from mtlbench.tracking.folder import (
+    CONFIG,
+    FACTS,
+    RunInfo,
+    annotate,
+    begin,
+    read_facts,
+    read_result,
+    write_result,
+    write_status,
+)
 from mtlbench.tracking.journal import Journal
 from mtlbench.tracking.tracker import Tracker, open_tracker
 from mtlbench.train.loop import fit
@@ -73,9 +84,7 @@ def train(config: DictConfig) -> Outcome:
     check_config(config)
     if isinstance(config.run.tracker.uri, str):
         config.run.tracker.uri = withheld(config.run.tracker.uri)
-    for key in ("run.data", "run.folder", "dataset.raw"):  # so that a run can be opened from any folder
-        if (path := OmegaConf.select(config, key)) is not None:
-            OmegaConf.update(config, key, str(Path(path).absolute()))
+    make_paths_absolute(config)
     device = resolve_device(config.run.device)
     if config.run.threads != "auto":
         torch.set_num_threads(config.run.threads)
@@ -86,6 +95,7 @@ def train(config: DictConfig) -> Outcome:
     try:
         with locked(folder.with_name(identity + ".lock"), timeout=0):
             if (folder / "result.json").exists() and not config.run.fresh:
+                annotate(folder, annotated(read_facts(folder)[0], config))
                 outcome = Outcome(folder=folder, result=_reported(folder, code_version(config)), reused=True)
                 _send_unsent(config, folder)  # it may have been killed after its result was written
                 return outcome
@@ -93,6 +103,13 @@ def train(config: DictConfig) -> Outcome:
                 return _run(config, data, identity, folder, device)
     except Timeout as error:
         raise BusyError(f"another process is training run {identity} in {folder}") from error
+
+
+def make_paths_absolute(config: DictConfig) -> None:
+    """So that a run can be opened from any folder."""
+    for key in ("run.data", "run.folder", "dataset.raw"):
+        if (path := OmegaConf.select(config, key)) is not None:
+            OmegaConf.update(config, key, str(Path(path).absolute()))
 
 
 def _run(config: DictConfig, data: DataSource, identity: str, folder: Path, device: torch.device) -> Outcome:
@@ -169,8 +186,9 @@ def _tracker(config: DictConfig, folder: Path) -> Tracker | None:
 def _open_folder(config: DictConfig, data: DataSource, identity: str, folder: Path) -> None:
     """Write what the run is (configuration, data, code) where that has not been done."""
     code = versions = code_version(config)
-    if (folder / FACTS).exists():
-        versions = read_facts(folder)[0].commit
+    before = read_facts(folder)[0] if (folder / FACTS).exists() else None
+    if before is not None:
+        versions = before.commit
         if not versions.endswith(code):
             warnings.warn(
                 f"run {identity} was begun by other code ({versions}) and goes on with this ({code}). "
@@ -180,19 +198,19 @@ def _open_folder(config: DictConfig, data: DataSource, identity: str, folder: Pa
             )
             versions = f"{versions} then {code}"
     write_beside(folder / CONFIG, OmegaConf.to_yaml(config, resolve=True).encode())
-    begin(
-        folder,
-        RunInfo(
-            identity=identity,
-            model=config.run.choices.model,
-            dataset=data.config.name,
-            seed=config.seed,
-            data=data.fingerprint,
-            origin=data.origin,
-            commit=versions,
-            paper=None if config.run.choices.profile == "default" else config.run.choices.profile,
-        ),
+    facts = RunInfo(
+        identity=identity,
+        model=config.run.choices.model,
+        dataset=data.config.name,
+        seed=config.seed,
+        data=data.fingerprint,
+        origin=data.origin,
+        commit=versions,
+        paper=None if config.run.choices.profile == "default" else config.run.choices.profile,
+        overrides=tuple(config.run.get("overrides", ())),
+        **({"name": before.name, "tags": before.tags, "notes": before.notes} if before else {}),
     )
+    begin(folder, annotated(facts, config))
 
 
 def _rows_on_device(store: Store, split: str, device: torch.device, settings: Settings) -> Rows:

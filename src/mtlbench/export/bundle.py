@@ -206,7 +206,7 @@ def _forget_places(path: Path) -> None:
 def _about(run: TrainedRun) -> dict[str, str]:
     """Whose model it is, and what data made it."""
     facts = run.facts
-    about = {name: str(value) for name, value in asdict(facts).items() if value is not None}
+    about = {name: str(value) for name, value in asdict(facts).items() if value not in (None, (), {})}
     return about | ({"data_are": "SIMULATED DATA"} if facts.origin == "simulated" else {})
 
 

@@ -14,7 +14,7 @@ import platform
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,7 +51,7 @@ State = Literal["running", "finished", "failed", "interrupted"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunInfo:
-    """What a run is; every fact becomes a tag of the same name in MLflow.
+    """What a run is; every fact but ``name``, ``tags`` and ``notes`` becomes a tag of the same name in MLflow.
 
     Attributes:
         identity: hash of config and data; the name of the folder.
@@ -61,6 +61,8 @@ class RunInfo:
         commit: version of the code that measures; ``<version> then <version>`` where one went on with what another
             began.
         paper: whose profile the run follows, if any.
+        overrides: ``key=value`` words that chose its configuration, beside model, data set and seed.
+        name, tags, notes: free text of the user's.
     """
 
     identity: str
@@ -71,6 +73,17 @@ class RunInfo:
     origin: Literal["real", "simulated"]
     commit: str
     paper: str | None = None
+    overrides: tuple[str, ...] = ()
+    name: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+    notes: str | None = None
+
+    @property
+    def title(self) -> str:
+        """The name, or what was chosen: ``mtphn aliccp 0 placement=Dpri_CFpub``."""
+        words = (word.partition("=") for word in self.overrides)
+        said = (f"{key.rpartition('.')[2]}={value}" for key, _, value in words)
+        return self.name or " ".join([self.model, self.dataset, str(self.seed), *said])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,6 +128,13 @@ def begin(folder: Path, facts: RunInfo) -> None:
     config = hashlib.sha256(read_content(folder / CONFIG)).hexdigest() if (folder / CONFIG).exists() else None
     write_json(folder / FACTS, {**asdict(facts), "attempt": asdict(attempt), "config": config})
     write_status(folder, "running")
+
+
+def annotate(folder: Path, facts: RunInfo) -> None:
+    """Replace the facts of a run that is not under way, where they have changed."""
+    if facts != read_facts(folder)[0]:
+        written = read_json(TypeAdapter(dict[str, Any]), folder / FACTS, TRAIN_AGAIN)
+        write_json(folder / FACTS, {**written, **asdict(facts)})
 
 
 def read_facts(folder: Path) -> tuple[RunInfo, Attempt]:

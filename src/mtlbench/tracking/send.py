@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from filelock import Timeout
@@ -38,6 +38,12 @@ LINES_PER_REQUEST = 1000
 
 LONGEST_DIGEST = 36
 """Characters of a data set's digest that MLflow stores."""
+
+OWN_TAGS = ("attempt", "state", "reason", "shortened_parameters", "changed_parameters", "table", "figure", "runs")
+"""Tags that are set here, beside those of a run's facts."""
+
+LONGEST_NAME = 250
+"""Characters of a run's name that MLflow stores."""
 
 MLFLOW_STATES = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 
@@ -237,7 +243,7 @@ def _found_or_made(client: "MlflowClient", folder: Path, uri: str, experiment: s
     made = client.create_run(
         experiment_id,
         start_time=attempt.began,
-        run_name=f"{facts.model} {facts.dataset} {facts.seed}",
+        run_name=facts.title[:LONGEST_NAME],
         tags={"identity": facts.identity, "attempt": attempt.key},
     )
     return made.info.run_id
@@ -310,7 +316,11 @@ def _describe(client: "MlflowClient", run_id: str, folder: Path) -> tuple[str, .
     there = client.get_run(run_id).data.params
     new = {name: value for name, value in parameters.items() if name not in there}
     client.log_batch(run_id, params=[Param(name, value) for name, value in new.items()])
-    tags = {name: str(value) for name, value in asdict(facts).items() if value is not None}
+    if facts.name is not None:
+        client.update_run(run_id, name=facts.name)
+    tags = facts.tags | {name: str(value) for name, value in _own_facts(facts).items() if value is not None}
+    tags |= {"overrides": " ".join(facts.overrides)} if facts.overrides else {}
+    tags |= {"mlflow.note.content": facts.notes} if facts.notes else {}
     tags |= {"attempt": attempt.key, "state": status.state, "reason": status.reason or ""}
     if shortened:
         tags["shortened_parameters"] = ", ".join(shortened)
@@ -333,6 +343,11 @@ def _describe(client: "MlflowClient", run_id: str, folder: Path) -> tuple[str, .
     return shortened
 
 
+def _own_facts(facts: RunInfo) -> dict[str, Any]:
+    """All but what MLflow has places of its own for, or what is text of the user's."""
+    return {name: v for name, v in asdict(facts).items() if name not in ("overrides", "name", "tags", "notes")}
+
+
 def _log_input(client: "MlflowClient", run_id: str, facts: RunInfo) -> None:
     """The data set by name and fingerprint; nothing of it is read."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -352,7 +367,8 @@ def _description(folder: Path) -> str:
     """Changes whenever `_describe` would send something else."""
     facts, attempt = read_facts(folder)
     result = (folder / RESULT).read_bytes() if (folder / RESULT).exists() else b""
-    parts = [asdict(facts), asdict(attempt), asdict(read_status(folder)), _digest(result)]
+    said = {name: value for name in ("overrides", "name", "tags", "notes") if (value := getattr(facts, name))}
+    parts = [_own_facts(facts) | said, asdict(attempt), asdict(read_status(folder)), _digest(result)]
     return _digest(json.dumps(parts).encode())
 
 
