@@ -351,9 +351,11 @@ def test_auto_warns_that_the_data_are_simulated(tmp_path: Path):
 def test_a_sweep_goes_on_after_a_failed_run_and_reports_it(tmp_path: Path):
     done = typed("train", "-m", *SMALL, "trainer.batch_size=0,256", "seed=0,1", folder=tmp_path)
     assert done.returncode == 2
-    assert done.stderr.count("trainer.batch_size is 0") == 3  # each of the two, and at the end
+    assert done.stderr.count("trainer.batch_size is 0") == 4  # each of the two, and again at the end
     assert len(list((tmp_path / "runs").glob("*/result.json"))) == 2
-    assert "model " in done.stdout.splitlines()[-4]
+    text = done.stdout[done.stdout.index("test split  SIMULATED DATA: census") :]
+    assert "trainer.batch_size=0 (seeds 0 of 2)" in text
+    assert text.count("failed") == 2, "a cell for each task"
 
 
 def test_ctrl_c_saves_marks_the_run_and_exits_130_and_the_same_command_goes_on(tmp_path: Path):
@@ -443,8 +445,12 @@ def test_two_processes_do_not_train_the_same_run(tmp_path: Path):
 
 def test_a_sweep_over_processes_prepares_once_and_finishes(tmp_path: Path):
     pytest.importorskip("joblib")
-    words = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "run.threads=1", "seed=0,1", *SMALL]
+    words = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0,1", *SMALL, "trainer.batch_size=256,0"]
     done = mtlbench("train", "-m", *words, folder=tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 2, done.stderr
+    assert "failed: trainer.batch_size=0, census, seed 1: trainer.batch_size is 0" in done.stderr.splitlines()[-1]
+    assert done.stdout.count("shared_bottom on census, seed ") == 2, "each run is printed"
+    text = done.stdout[done.stdout.index("test split  SIMULATED DATA: census") :]
+    assert "trainer.batch_size=256 (seeds 2, " in text
     assert len(list((tmp_path / "runs").glob("*/result.json"))) == 2
     assert len(list((tmp_path / "data" / "store" / "census").glob("[!.]*"))) == 1

@@ -12,12 +12,12 @@ from omegaconf import DictConfig
 from sklearn.metrics import roc_auc_score
 
 from mtlbench.cli.compose import compose
-from mtlbench.cli.store import store_text
 from mtlbench.data.store import SPLITS, Store
 from mtlbench.experiment.build import build
 from mtlbench.experiment.data import DataSource, open_or_prepare, resolve_data, simulated
 from mtlbench.ingest.manifest import accounts
 from mtlbench.ingest.protocol import RawError
+from mtlbench.report.store import store_text
 
 CONF = Path(__file__).parents[2] / "conf" / "dataset"
 NAMES = sorted(path.stem for path in CONF.glob("[!_]*.yaml"))

@@ -23,7 +23,8 @@ from mtlbench.reproduce.plan import PlannedRun
 
 def fake(identity: str, store: str = "good") -> Any:
     data = SimpleNamespace(store=Path(store), config=SimpleNamespace(name=store), origin="real")
-    return SimpleNamespace(identity=identity, data=data)
+    config = OmegaConf.create({"run": {"fresh": False}})
+    return SimpleNamespace(identity=identity, title=identity, data=data, finished=False, config=config)
 
 
 @pytest.fixture

@@ -3,11 +3,12 @@
 import difflib
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import hydra
+from hydra._internal.hydra import Hydra
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
@@ -19,10 +20,17 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from mtlbench.cli.arguments import nearest
 from mtlbench.cli.choices import GROUPS, INSTRUCTION, choices, default_values
 from mtlbench.cli.hydra_keys import refuse_hydra_in
 from mtlbench.cli.search_path import conf_folder, other_folders
 from mtlbench.experiment.errors import ConfigError
+
+WITHOUT_EFFECT = ("run.", "tracker=", "dataset.raw=", "dataset.source=")
+"""Overrides that do not change results: locations, devices, tracking."""
+
+FACTS = ("model=", "dataset=", "seed=")
+"""Overrides that a run is called by anyway."""
 
 
 class _SearchPath(SearchPathPlugin):
@@ -37,19 +45,50 @@ class _SearchPath(SearchPathPlugin):
 Plugins.instance().register(_SearchPath)
 
 
-def compose(overrides: list[str], name: str = "train") -> DictConfig:
+def compose(overrides: list[str], name: str = "train", *, sweep: Literal[False] | None = None) -> DictConfig:
     """The configuration `name` with the given overrides.
+
+    It notes under ``run`` which file of each group was chosen, and the overrides that say more; that is how runs are
+    called.
+
+    Args:
+        overrides: ``key=value`` words without several values.
+        name: of the configuration.
+        sweep: see `readable_errors`.
 
     Raises:
         ConfigError: a group, choice, key or value does not exist or cannot be read.
     """
+    with readable_errors(overrides, name, sweep=sweep):
+        composed = compose_by_hydra(overrides, name)
+    choices = composed.hydra.runtime.choices
+    with open_dict(composed):
+        del composed["hydra"]
+    for key in ("run", "run.tracker", *GROUPS):
+        node = OmegaConf.select(composed, key)
+        if key in composed and node is not None and not isinstance(node, DictConfig):
+            raise ConfigError(f"{key}={node}: {key} is a group of keys; set one of them, {key}.<key>=<value>")
+    with open_dict(composed.run):
+        composed.run.choices = {group: choices[group] for group in GROUPS if group in choices}
+        said = [word.lstrip("+") for word in overrides if not word.lstrip("+").startswith((*WITHOUT_EFFECT, *FACTS))]
+        composed.run.overrides = [word.replace("${", r"\${") for word in said]
+    return composed
+
+
+def compose_by_hydra(overrides: list[str], name: str = "train") -> DictConfig:
+    """What Hydra composes, its own node ``hydra`` included."""
+    with started_hydra():
+        return hydra.compose(name, overrides, return_hydra_config=True)
+
+
+@contextmanager
+def started_hydra() -> Iterator[Hydra]:
+    """Hydra, ready to compose."""
     GlobalHydra.instance().clear()
-    with readable_errors(overrides, name), hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        composed = hydra.compose(name, overrides, return_hydra_config=True)
-        choices = composed.hydra.runtime.choices
-        with open_dict(composed):
-            del composed["hydra"]
-    return with_choices(composed, choices)
+    with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        started = GlobalHydra.instance().hydra
+        assert started is not None
+        yield started
 
 
 def compose_group(group: str, profile: str = "default") -> DictConfig:
@@ -57,24 +96,7 @@ def compose_group(group: str, profile: str = "default") -> DictConfig:
     every = [{f"{group}@all.{name}": name} for name in choices(group)]
     defaults = [{"balancing": "equal"}, {"virtual_gradient": "none"}, {"profile": profile}, *every, "_self_"]
     ConfigStore.instance().store("all", {"defaults": defaults})
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return hydra.compose("all")["all"]
-
-
-def with_choices(config: DictConfig, choices: Mapping[str, str]) -> DictConfig:
-    """Note under ``run.choices`` which file of each group was chosen; that is how runs are called by their model.
-
-    Raises:
-        ConfigError: a single value stands where a group of keys belongs, as after ``run=1``.
-    """
-    for name in ("run", "run.tracker", *GROUPS):
-        node = OmegaConf.select(config, name)
-        if name in config and node is not None and not isinstance(node, DictConfig):
-            raise ConfigError(f"{name}={node}: {name} is a group of keys; set one of them, {name}.<key>=<value>")
-    with open_dict(config.run):
-        config.run.choices = {group: choices[group] for group in GROUPS if group in choices}
-    return config
+    return compose_by_hydra([], "all")["all"]
 
 
 @contextmanager
@@ -106,7 +128,9 @@ def refuse_overrides(overrides: list[str], name: str = "train", *, sweep: bool |
         override = parse_override(text)
         forced = override.is_add() or override.is_force_add() or override.is_delete()
         key = override.key_or_group
-        if override.is_delete() or (forced and key not in GROUPS and not key.startswith("hydra")):
+        if re.match(r"hydra\b", key):
+            raise ConfigError(f"'{text}': Hydra's own keys choose the launcher of mtlbench train -m and reproduce")
+        if override.is_delete() or (forced and key not in GROUPS):
             keys = _keys(name, overrides)
             hint = f" Write {key}=<value>." if key in keys else _nearest(key, keys)
             raise ConfigError(f"'{text}': keys are neither added nor removed, only set." + hint)
@@ -186,13 +210,8 @@ def _no_key(key: str, overrides: list[str], name: str) -> str:
 def _no_choice(group: str, choice: str) -> str:
     if group not in GROUPS:
         return f"no such group: '{group}'." + _nearest(group, list(GROUPS))
-    names = list(choices(group))
-    close = difflib.get_close_matches(choice, names, n=1)
-    return (
-        f"{group}={choice}: no such {group.replace('_', ' ')}"
-        + (f"; did you mean {close[0]}?" if close else ".")
-        + f" There are: {', '.join(names)}."
-    )
+    hint = nearest(choice, choices(group)) or "."
+    return f"{group}={choice}: no such {group.replace('_', ' ')}{hint} There are: {', '.join(choices(group))}."
 
 
 def _nearest(key: str, candidates: list[str]) -> str:

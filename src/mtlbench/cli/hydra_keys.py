@@ -1,7 +1,7 @@
-"""Restricts overrides of Hydra's own configuration to launchers and sweep folders, so that none makes Hydra run code.
+"""Words about Hydra itself: those that choose a launcher are taken, and no others.
 
-Hydra builds its launcher, sweeper, callbacks and logging from configuration nodes, sets environment variables, and
-unpickles a job to run it again, all before a configuration of ours can be checked.
+Hydra composes configurations here and nothing else. It never starts a run by its own launchers, sweepers, callbacks or
+logging, which it would build from configuration nodes before one of ours can be checked.
 """
 
 import glob
@@ -15,26 +15,22 @@ from omegaconf import OmegaConf
 
 from mtlbench.experiment.errors import ConfigError
 
-_ALLOWED = re.compile(
-    r"\+{0,2}(hydra/(launcher|sweeper)|hydra\.(launcher|sweeper|sweep|run)\.[A-Za-z0-9_.]+|hydra\.(verbose|mode))"
-)
 _NAMED = re.compile(r"\bhydra\b")
 _PACKAGE = re.compile(r"^\s*#\s*@package\s.*\bhydra\b", re.MULTILINE)
+_TAKEN = re.compile(r"\+{0,2}(hydra/(launcher|sweeper)|hydra\.(launcher|sweeper)(\.[A-Za-z0-9_.]+)?)=")
 
 
-def check_hydra(overrides: Sequence[str]) -> None:
-    """Refuse overrides that would have Hydra run code.
+def split_hydra(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Words about Hydra's launcher or sweeper, and the others.
 
     Raises:
-        ConfigError: such a word.
+        ConfigError: a word about something else of Hydra's, or about a class.
     """
-    for word in overrides:
-        key = word.partition("=")[0]
-        if _NAMED.search(key) and (not _ALLOWED.fullmatch(key) or "_target_" in word):
-            raise ConfigError(
-                f"'{word}': of Hydra's own keys only hydra/launcher, hydra/sweeper, hydra.launcher.<key>, "
-                "hydra.sweeper.<key>, hydra.sweep.<key>, hydra.run.<key>, hydra.verbose and hydra.mode are taken"
-            )
+    named = [word for word in overrides if _NAMED.search(word.partition("=")[0])]
+    for word in named:
+        if not _TAKEN.match(word) or "_target_" in word:
+            raise ConfigError(f"'{word}': of Hydra's own keys only hydra/launcher and hydra.launcher.<key> are taken")
+    return named, [word for word in overrides if word not in named]
 
 
 def refuse_hydra_in(folder: Path) -> None:

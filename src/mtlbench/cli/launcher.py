@@ -1,15 +1,13 @@
-"""Launcher overrides (joblib, submitit) as ``mtlbench train -m`` takes them, for other commands that launch runs."""
+"""Launcher overrides (``hydra/launcher=joblib``) of the commands that start several runs."""
 
 from collections.abc import Sequence
 from typing import Any, cast, get_args
 
-import hydra
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mtlbench.cli.search_path import conf_folder
+from mtlbench.cli.compose import compose_by_hydra
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.reproduce.launch import Kind, Launcher
 
@@ -28,15 +26,18 @@ def launcher_of(words: Sequence[str], overrides: Sequence[str], processes: int |
         processes: short for joblib with so many.
 
     Raises:
-        ConfigError: no such launcher or key, or the plugin is not installed.
+        ConfigError: no such launcher or key, the plugin is not installed, or a word about something else of Hydra's.
     """
     if processes is not None:
         words = [*words, "hydra/launcher=joblib", f"hydra.launcher.n_jobs={processes}"]
-    if not words:
-        return Launcher()
     # Hydra calls it a group; `submitit` alone is that of a cluster.
     words = [word.replace("hydra.launcher=", "hydra/launcher=") for word in words]
     words = ["hydra/launcher=submitit_slurm" if word == "hydra/launcher=submitit" else word for word in words]
+    words = [word for word in words if word != "hydra/sweeper=basic"]
+    for word in words:
+        _refuse_other(word)
+    if not words:
+        return Launcher()
     kind, options = _composed([*words, *(word for word in overrides if word.startswith("run.folder="))])
     if kind == "basic":
         return Launcher()
@@ -53,18 +54,22 @@ def launcher_of(words: Sequence[str], overrides: Sequence[str], processes: int |
     return Launcher(kind=kind, options=parameters | {"folder": options["submitit_folder"]})
 
 
-def _composed(words: list[str]) -> tuple[Kind, dict[str, Any]]:
-    for word in words:
-        if word.startswith("hydra/launcher=") and word.partition("=")[2] not in get_args(Kind):
-            raise ConfigError(f"{word}: no such launcher; allowed: {', '.join(get_args(Kind))}")
-    GlobalHydra.instance().clear()
-    try:
-        with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            composed = hydra.compose("train", words, return_hydra_config=True)
-    except MissingConfigException as error:
-        extras = (
-            "joblib needs the extra 'parallel', submitit_* the extra 'slurm': pip install 'mtlbench[parallel,slurm]'"
+def _refuse_other(word: str) -> None:
+    key, _, value = word.partition("=")
+    if "sweeper" in key:
+        raise ConfigError(
+            f"{word}: a sweep is every combination of the given values, seed=0,1 or range(), choice(), glob(). "
+            "hydra.launcher.n_jobs (joblib) and hydra.launcher.array_parallelism (Slurm) limit the runs at a time"
         )
+    if key == "hydra/launcher" and value not in get_args(Kind):
+        raise ConfigError(f"{word}: no such launcher; allowed: {', '.join(get_args(Kind))}")
+
+
+def _composed(words: list[str]) -> tuple[Kind, dict[str, Any]]:
+    try:
+        composed = compose_by_hydra(words)
+    except MissingConfigException as error:
+        extras = "joblib needs the extra 'parallel', submitit_* 'slurm': pip install 'mtlbench[parallel,slurm]'"
         raise ConfigError(f"the launcher is not installed: {extras}") from error
     except (HydraException, OmegaConfBaseException) as error:
         problem = str(error).splitlines()[0]

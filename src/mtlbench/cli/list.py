@@ -1,6 +1,7 @@
 """``mtlbench list``: what there is to choose from, and the runs so far."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -133,14 +134,37 @@ def _list_runs(folder: Path, filters: list[str], sort: str | None, as_json: bool
     elif as_csv:
         print_csv(records)
     elif records or damaged:
-        lost = [[run.name, "", "", "", "", "damaged", ""] for run in damaged]
         head = ["run", "model", "data set", "origin", "seed", "state", "test AUC"]
-        print(table(head, [*map(_run_cells, records), *lost]))
+        rows = [*map(_run_cells, records), *([run.name, "", "", "", "", "damaged", ""] for run in damaged)]
+        for title, column in _told_apart(records).items():
+            if any(column):
+                head.append(title)
+                rows = [[*cells, cell] for cells, cell in zip(rows, [*column, *("" for _ in damaged)], strict=True)]
+        print(table(head, rows))
     else:
         print(f"no runs in {folder}" + (" pass the filters" if filters else "; `mtlbench train` makes some"))
     for error in damaged.values():
         print(f"damaged: {error}", file=sys.stderr)
     return 1 if damaged else 0
+
+
+def _told_apart(records: "Sequence[Record]") -> dict[str, list[str]]:
+    """Settings that tell each run apart from others of the same model and data set; names and tags, if it has any."""
+    from mtlbench.tracking.parameters import differences
+
+    alike: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        alike.setdefault((record["model"], record["dataset"]), []).append(record)
+    settings: dict[str, str] = {}
+    for group in alike.values():
+        for record, found in zip(group, differences([each["config"] for each in group]), strict=True):
+            settings[record["run"]] = " ".join(f"{key}={value}" for key, value in found.items())
+    tags = [(f"{name}={value}".removesuffix("=true") for name, value in each["tags"].items()) for each in records]
+    return {
+        "settings": [settings[record["run"]] for record in records],
+        "name": [record["name"] or "" for record in records],
+        "tags": [", ".join(each) for each in tags],
+    }
 
 
 def _run_cells(record: "Record") -> list[str]:

@@ -23,8 +23,8 @@ def command(overrides: list[str]) -> None:
       mtlbench prepare dataset=census dataset.raw=/data/census
     """
     from mtlbench.cli.compose import compose
-    from mtlbench.cli.store import store_text
     from mtlbench.experiment.data import open_or_prepare, resolve_data
+    from mtlbench.report.store import store_text
 
     config = compose(overrides)
     data = resolve_data(config.dataset, Path(config.run.data))

@@ -1,11 +1,12 @@
 """Results as text for a terminal."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtlbench.metrics.names import metric, ordered_names
+from mtlbench.report.terminal import table
 from mtlbench.result import Metrics
 from mtlbench.tracking.credentials import without_password
 
@@ -62,40 +63,6 @@ def metrics_text(metrics: Metrics) -> str:
     ]
     reasons = [f"  undefined: {name}: {reason}" for name, reason in metrics.undefined.items()]
     return "\n".join([table(["task", *(entry.title for entry in shown.values())], rows), *overall, *reasons])
-
-
-def comparison(outcomes: "Sequence[Outcome]") -> str:
-    """Test AUC of several runs, a line each."""
-    tasks = list(dict.fromkeys(task for outcome in outcomes for task in outcome.result.tasks))
-    rows = [
-        [
-            o.result.model,
-            o.result.dataset,
-            o.result.origin,
-            str(o.result.seed),
-            *(_number(o.result.test, "auc", task) for task in tasks),
-            f"{o.result.rows_per_second:,.0f}",
-            o.folder.name,
-        ]
-        for o in outcomes
-    ]
-    return "\n" + table(
-        ["model", "data set", "origin", "seed", *(f"{task} AUC" for task in tasks), "rows/s", "run"], rows
-    )
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Aligned columns: the first to the left, the others to the right."""
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    lines = [
-        "  "
-        + "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in [head, *rows]
-    ]
-    return "\n".join(line.rstrip() for line in [lines[0], "  " + "-" * (len(lines[0]) - 2), *lines[1:]])
 
 
 def head_text(model: str, dataset: str, seed: int, split: str, origin: str) -> str:

@@ -25,13 +25,8 @@ if TYPE_CHECKING:
     from mtlbench.reproduce.table import Table
     from mtlbench.tracking.find import RemoteResult
 
-LAUNCHER = ("hydra/launcher=", "hydra.launcher=", "hydra.launcher.")
-
 DECIDED = {"model": "rows", "dataset": "columns", "profile": "file", "seed": "seeds (--seeds takes fewer)"}
 """What a table or figure chooses by itself, and by what."""
-
-WITHOUT_EFFECT = ("run.", "tracker=", "dataset.raw=", "dataset.source=")
-"""Overrides that do not change results: locations, devices, tracking."""
 
 
 class _Reproduce(arguments.Command):
@@ -86,15 +81,15 @@ def command(
       mtlbench reproduce census_mmoe dataset.raw=/data/census --seeds 3
       mtlbench reproduce all --scale 0.0001 trainer.epochs=1 --processes 2
     """
-    from mtlbench.cli.compose import compose
+    from mtlbench.cli.compose import WITHOUT_EFFECT, compose
+    from mtlbench.cli.hydra_keys import split_hydra
     from mtlbench.cli.launcher import launcher_of
     from mtlbench.reproduce.execute import execute
     from mtlbench.reproduce.gather import check_finished
     from mtlbench.reproduce.plan import estimated_seconds, expand, measured_speeds, missing
     from mtlbench.reproduce.remote import exchange_results
 
-    launching = [word for word in overrides if word.startswith(LAUNCHER)]
-    overrides = [word for word in overrides if word not in launching]
+    launching, overrides = split_hydra(overrides)
     _check(overrides, scale)
     launcher = launcher_of(launching, overrides, processes)
     labels = rows.split(",") if rows else None

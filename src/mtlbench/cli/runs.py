@@ -19,7 +19,7 @@ from mtlbench.tracking.parameters import flatten, read_config
 
 Record = dict[str, Any]
 
-OF_RUN = ("model", "dataset", "origin", "seed", "state", "paper", "data", "commit", "folder")
+OF_RUN = ("model", "dataset", "origin", "seed", "state", "paper", "data", "commit", "folder", "name", "tags", "notes")
 OF_RESULT = (
     "epochs", "steps", "seconds", "rows_per_second", "peak_memory_mb", "parameters", "best_step", "best_valid",
     "checkpoint", "finished", "warnings",

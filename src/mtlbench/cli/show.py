@@ -75,10 +75,10 @@ def _show_configuration(overrides: list[str]) -> None:
 
 
 def _dataset_text(config: "DictConfig", overrides: list[str]) -> str:
-    from mtlbench.cli.store import store_text
     from mtlbench.data.store import open_store
     from mtlbench.experiment.data import resolve_data
     from mtlbench.ingest.protocol import RawError
+    from mtlbench.report.store import store_text
 
     try:
         data = resolve_data(config.dataset, Path(config.run.data))

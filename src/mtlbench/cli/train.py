@@ -1,19 +1,12 @@
 """``mtlbench train``: one run, or with ``-m`` one run for each combination of the comma-separated values."""
 
 import sys
-from typing import TYPE_CHECKING, cast
 
 import click
 
 from mtlbench.cli import arguments
 from mtlbench.cli.choices import GROUPS, choices
-from mtlbench.cli.search_path import conf_folder
-
-if TYPE_CHECKING:
-    from hydra.conf import HydraConf
-    from omegaconf import DictConfig, ListConfig
-
-    from mtlbench.experiment.run import Outcome
+from mtlbench.experiment.errors import ConfigError
 
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
@@ -26,6 +19,7 @@ Keys: `mtlbench show model=NAME` and `mtlbench show dataset=NAME` explain theirs
   dataset.raw=null           folder of the real files     dataset.source=auto (or real, simulated)
   run.fresh=false            true: start over where the run exists
   run.device=auto            auto, cpu, cuda, cuda:<n>    run.folder=runs  run.data=data
+  run.name=TEXT              in lists and MLflow          run.tags=[TAG,...]  run.notes=TEXT
 """
 
 
@@ -53,7 +47,7 @@ def command(
     package: str | None,
     info: str | None,
     overrides: list[str],
-) -> None:
+) -> int:
     """Train a model on a data set: one run, or a sweep with -m.
 
     The runs of a sweep follow one another (hydra/launcher=joblib spreads them over processes). A run that is finished
@@ -65,90 +59,38 @@ def command(
       mtlbench train -m model=mmoe,dephn 'seed=range(5)'
       mtlbench train model=my --config-dir mine run.allow=[mypackage]
     """
-    from mtlbench.cli.hydra_keys import check_hydra
+    from mtlbench.cli.compose import readable_errors, started_hydra
+    from mtlbench.cli.hydra_keys import split_hydra
 
-    check_hydra(overrides)
-    given = {"--cfg": cfg, "--package": package, "--info": info}
-    options = ["--multirun"] * multirun + ["--resolve"] * resolve
-    options += [word for name, value in given.items() if value for word in (name, str(value))]
-    _run(options, overrides, multirun)
+    launching, overrides = split_hydra(overrides)
+    if cfg or info:
+        with readable_errors(overrides, sweep=multirun), started_hydra() as hydra:
+            if cfg:
+                hydra.show_cfg("train", [*launching, *overrides], cfg, package, resolve)
+            else:
+                hydra.show_info(str(info), "train", [*launching, *overrides])
+        return 0
+    if resolve or package:
+        raise ConfigError(f"{'--resolve' if resolve else '--package'} says what --cfg prints; give --cfg too")
+    if multirun:
+        from mtlbench.cli.launcher import launcher_of
+        from mtlbench.cli.sweep import sweep
 
-
-def _run(options: list[str], overrides: list[str], sweep: bool) -> None:
-    """Hand options and overrides to Hydra, which composes each run's configuration and calls `job`."""
-    import hydra
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-
-    from mtlbench.cli.compose import readable_errors, with_choices
-    from mtlbench.cli.effect import without_effect
-    from mtlbench.cli.messages import REPORTED, text_of
-
-    outcomes: list[Outcome] = []
-    failures: list[Exception] = []
-
-    def job(config: "DictConfig") -> None:
-        hydra_config = HydraConfig.get()
-        try:
-            with_choices(config, hydra_config.runtime.choices)
-            print(
-                f"model={config.run.choices.model} dataset={config.run.choices.dataset} seed={config.seed}",
-                file=sys.stderr,
-            )
-            for key, reason in without_effect(config, _written(hydra_config)):
-                print(f"mtlbench: note: {key} has no effect: {reason}", file=sys.stderr)
-            outcomes.append(_train(config))
-        except REPORTED as error:
-            if hydra_config.mode == RunMode.MULTIRUN:
-                print(f"mtlbench: {hydra_config.job.override_dirname}: {text_of(error)}", file=sys.stderr)
-            failures.append(error)
-            if not hydra_config.launcher._target_.endswith("BasicLauncher"):
-                raise  # in a process of its own, where nobody reads our list
-
-    argv = sys.argv
-    try:
-        with readable_errors(overrides, sweep=sweep):
-            sys.argv = ["mtlbench", *options, *(checked_per_run(overrides) if sweep else overrides)]
-            hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")(job)()
-    finally:
-        sys.argv = argv
-    if len(outcomes) > 1:
-        from mtlbench.cli.render import comparison
-
-        print(comparison(outcomes))
-    if failures:
-        raise failures[0]
+        return sweep(overrides, launcher_of(launching, overrides))
+    if launching:
+        raise ConfigError(f"{' '.join(launching)}: a launcher starts the runs of a sweep, mtlbench train -m")
+    return _train(overrides)
 
 
-def _written(hydra_config: "HydraConf") -> list[str]:
-    """The run's overrides as text; references in them (``${seed}``) are for the run's configuration, not Hydra's."""
-    from omegaconf import OmegaConf
-
-    return cast(list[str], OmegaConf.to_container(cast("ListConfig", hydra_config.overrides.task), resolve=False))
-
-
-def _train(config: "DictConfig") -> "Outcome":
+def _train(overrides: list[str]) -> int:
+    from mtlbench.cli.compose import compose
     from mtlbench.cli.render import outcome_text
+    from mtlbench.experiment.effect import without_effect
     from mtlbench.experiment.run import train
 
-    outcome = train(config)
-    print(outcome_text(outcome, config), flush=True)
-    return outcome
-
-
-def checked_per_run(overrides: list[str]) -> list[str]:
-    """Overrides of a sweep, such that Hydra sets a key only where runs are composed.
-
-    Hydra also composes the defaults with every key that has one value, and a key of one model (``model.mask_bias``) is
-    none of the default model. A key with a choice of one value is left to the runs.
-    """
-    from mtlbench.cli.compose import parse_override
-
-    words = []
-    for text in overrides:
-        override = parse_override(text)
-        group, dot, _ = override.key_or_group.partition(".")
-        key, _, value = text.partition("=")
-        alone = dot and group in GROUPS and value and not override.is_sweep_override()
-        words.append(f"{key}=choice({value})" if alone else text)
-    return words
+    config = compose(overrides, sweep=False)
+    print(f"model={config.run.choices.model} dataset={config.run.choices.dataset} seed={config.seed}", file=sys.stderr)
+    for key, reason in without_effect(config, overrides):
+        print(f"mtlbench: note: {key} has no effect: {reason}", file=sys.stderr)
+    print(outcome_text(train(config), config), flush=True)
+    return 0

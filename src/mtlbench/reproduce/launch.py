@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -22,11 +23,14 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from mtlbench.experiment.errors import ConfigError
-from mtlbench.experiment.run import BusyError, train
+from mtlbench.experiment.run import BusyError, Outcome, train
 from mtlbench.ingest.workers import cores
 from mtlbench.reproduce.plan import PlannedRun
 
 Kind = Literal["basic", "joblib", "submitit_local", "submitit_slurm"]
+
+EXPECTED = (ValueError, OSError, ArithmeticError, MemoryError)
+"""Errors that a user can mend; any other is a bug, and keeps its traceback."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,9 +48,10 @@ class Launcher:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ended:
-    """How an attempt at a run ended: well, or with a problem; ``busy`` if another process has the run."""
+    """How an attempt at a run ended: with an outcome, or with a problem; ``busy`` if another process has the run."""
 
     identity: str
+    outcome: Outcome | None = None
     problem: str | None = None
     busy: bool = False
 
@@ -57,7 +62,7 @@ def launch(runs: Sequence[PlannedRun], launcher: Launcher) -> Iterator[Ended]:
     Raises:
         ConfigError: what the launcher needs is not installed.
     """
-    if launcher.kind == "basic":
+    if launcher.kind == "basic" or not runs:
         return map(train_one, runs)
     if launcher.kind == "joblib":
         return _in_processes(runs, launcher.options["n_jobs"])
@@ -66,17 +71,19 @@ def launch(runs: Sequence[PlannedRun], launcher: Launcher) -> Iterator[Ended]:
 
 def train_one(run: PlannedRun) -> Ended:
     """Train a run in this process, from wherever it stands; whatever stops it stops nothing else."""
-    return _attempt(run.identity, run.config)
+    return _attempt(run.identity, run.title, run.config)
 
 
-def _attempt(identity: str, config: DictConfig) -> Ended:
+def _attempt(identity: str, title: str, config: DictConfig) -> Ended:
+    tqdm.write(title, file=sys.stderr)
     try:
-        train(config)
+        return Ended(identity=identity, outcome=train(config))
     except BusyError as error:
         return Ended(identity=identity, problem=str(error), busy=True)
     except Exception as error:  # noqa: BLE001  # whatever it is, the other runs go on and the end says so
+        if not isinstance(error, EXPECTED):
+            traceback.print_exc()
         return Ended(identity=identity, problem=f"{type(error).__name__}: {error}")
-    return Ended(identity=identity)
 
 
 def _in_processes(runs: Sequence[PlannedRun], processes: int) -> Iterator[Ended]:
@@ -91,7 +98,9 @@ def _in_processes(runs: Sequence[PlannedRun], processes: int) -> Iterator[Ended]
     while processes > 1:
         _share_cores(left.values(), processes)
         pool: Any = Parallel(n_jobs=processes, batch_size=1, return_as="generator_unordered")  # pyright: ignore[reportArgumentType]
-        jobs = (delayed(_attempt_apart)(run.identity, run.config, os.getpid()) for run in list(left.values()))
+        jobs = (
+            delayed(_attempt_apart)(run.identity, run.title, run.config, os.getpid()) for run in list(left.values())
+        )
         try:
             for ended in pool(jobs):
                 assert isinstance(ended, Ended)
@@ -114,12 +123,12 @@ def _share_cores(runs: Iterable[PlannedRun], processes: int) -> None:
             run.config.run.threads = max(1, cores() // processes)
 
 
-def _attempt_apart(identity: str, config: DictConfig, parent: int) -> Ended:
+def _attempt_apart(identity: str, title: str, config: DictConfig, parent: int) -> Ended:
     """`_attempt` in a process of a pool: it draws no progress bars, and does not outlive the process it works for."""
     _stop_with(parent)
     try:
         with redirect_stderr(_NoTerminal(sys.stderr)):
-            return _attempt(identity, config)
+            return _attempt(identity, title, config)
     except KeyboardInterrupt as error:  # meant for this process alone, or for all, and then nobody reads this
         return Ended(identity=identity, problem=str(error) or "interrupted")
     finally:
@@ -155,13 +164,13 @@ class _NoTerminal(io.TextIOBase):
 class _Job:
     """What a job of a cluster does; one that is cut off by its time limit is submitted again, and goes on."""
 
-    def __call__(self, identity: str, config: DictConfig) -> Ended:
-        return _attempt(identity, config)
+    def __call__(self, identity: str, title: str, config: DictConfig) -> Ended:
+        return _attempt(identity, title, config)
 
-    def checkpoint(self, identity: str, config: DictConfig) -> Any:
+    def checkpoint(self, identity: str, title: str, config: DictConfig) -> Any:
         from submitit.helpers import DelayedSubmission
 
-        return DelayedSubmission(self, identity, config)
+        return DelayedSubmission(self, identity, title, config)
 
 
 def _as_jobs(runs: Sequence[PlannedRun], launcher: Launcher) -> Iterator[Ended]:
@@ -179,7 +188,7 @@ def _as_jobs(runs: Sequence[PlannedRun], launcher: Launcher) -> Iterator[Ended]:
         some = runs[start : start + at_once]
         if local:
             _share_cores(some, at_once)
-        jobs = executor.map_array(_Job(), [run.identity for run in some], [run.config for run in some])
+        jobs = executor.map_array(_Job(), *zip(*((run.identity, run.title, run.config) for run in some), strict=True))
         identities = {job.job_id: run.identity for job, run in zip(jobs, some, strict=True)}
         try:
             for job in as_completed(jobs, poll_frequency=1 if local else 10):

@@ -40,7 +40,7 @@ class Study(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedRun:
-    """One run of a table or a figure.
+    """One run of a table, a figure or a sweep.
 
     Attributes:
         row, dataset, seed: where in it the run belongs.
@@ -63,6 +63,19 @@ class PlannedRun:
     @property
     def finished(self) -> bool:
         return (self.folder / "result.json").exists()
+
+    @property
+    def title(self) -> str:
+        return f"{self.row}, {self.dataset}, seed {self.seed}"
+
+
+def plan_run(row: str, dataset: str, config: DictConfig) -> PlannedRun:
+    """The run that a configuration means.
+
+    Raises:
+        ConfigError, RawError: the configuration or the raw files cannot be used.
+    """
+    return _of_data(row, dataset, config, resolve_data(config.dataset, Path(config.run.data)))
 
 
 def expand(
@@ -102,24 +115,28 @@ def expand(
 
 def _of_cell(row: str, dataset: str, config: DictConfig, seeds: int) -> list[PlannedRun]:
     data = resolve_data(config.dataset, Path(config.run.data))
-    planned: list[PlannedRun] = []
-    for seed in range(seeds):
-        own = config.copy()
-        own.seed = seed  # nothing else depends on it, and composing once is enough
-        identity = run_identity(own, data)
-        planned.append(
-            PlannedRun(
-                row=row,
-                dataset=dataset,
-                seed=seed,
-                config=own,
-                data=data,
-                identity=identity,
-                folder=Path(config.run.folder) / identity,
-                rows=_training_rows(data),
-            )
-        )
-    return planned
+    return [_of_data(row, dataset, with_seed(config, seed), data) for seed in range(seeds)]
+
+
+def with_seed(config: DictConfig, seed: int) -> DictConfig:
+    """A copy with another seed; nothing else depends on it, and composing once is enough."""
+    own = config.copy()
+    own.seed = seed
+    return own
+
+
+def _of_data(row: str, dataset: str, config: DictConfig, data: DataSource) -> PlannedRun:
+    identity = run_identity(config, data)
+    return PlannedRun(
+        row=row,
+        dataset=dataset,
+        seed=config.seed,
+        config=config,
+        data=data,
+        identity=identity,
+        folder=Path(config.run.folder) / identity,
+        rows=_training_rows(data),
+    )
 
 
 def _scaled(config: DictConfig, scale: float) -> list[str]:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,41 @@ def identity_config(config: Mapping[str, Any], origin: str) -> dict[str, Any]:
 def shareable_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration without what only this machine should know: its paths, and the tracker's password."""
     return _without(config, ("run",), dataset=("raw",))
+
+
+def differences(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """What differs between the configurations of several runs, by flat name; the seed left out.
+
+    The keys of a group count where they differ between runs of the same choices; ``optimizer=sgd`` says all that
+    follows from it. Of keys that hold the same values in every run (a reference and what it refers to), the shortest
+    stands for all.
+    """
+    chosen = [_choices(config) for config in configs]
+    flat = [flatten(_without(config, (*NOT_IDENTITY, "seed"), dataset=LOCATION_KEYS)) for config in configs]
+    alike: dict[str, list[dict[str, str]]] = {}
+    for choices, values in zip(chosen, flat, strict=True):
+        alike.setdefault(json.dumps(choices, sort_keys=True), []).append(values)
+    keys = {key for runs in alike.values() for key in runs[0] if _differs(key, runs)}
+    groups = {group for choices in chosen for group in choices if len({each.get(group) for each in chosen}) > 1}
+    columns: dict[tuple[str | None, ...], str] = {}
+    for name in [*sorted(groups), *sorted(keys, key=lambda key: (len(key), key))]:
+        columns.setdefault(tuple(run.get(name) for run in (chosen if name in groups else flat)), name)
+    return [
+        {name: value for values, name in columns.items() if (value := values[at]) is not None}
+        for at in range(len(configs))
+    ]
+
+
+def _choices(config: Mapping[str, Any]) -> dict[str, str]:
+    """The file that was chosen of each group that counts in a run's identity."""
+    run = config.get("run")
+    choices = run.get("choices") if isinstance(run, Mapping) else None
+    return {str(g): str(name) for g, name in choices.items() if g != "tracker"} if isinstance(choices, Mapping) else {}
+
+
+def _differs(key: str, runs: Sequence[Mapping[str, str]]) -> bool:
+    """Whether the value differs between runs that all have one; a key that is new in a version is in some only."""
+    return all(key in run for run in runs) and len({run[key] for run in runs}) > 1
 
 
 def flatten(config: Mapping[str, Any]) -> dict[str, str]:

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from mtlbench.cli.render import table
 from mtlbench.data.store import SPLITS, Store
 from mtlbench.ingest.manifest import accounts
 from mtlbench.ingest.unknown import warnings_about
+from mtlbench.report.terminal import table
 from mtlbench.tracking.parameters import flatten
 
 

@@ -1,0 +1,121 @@
+"""Tables for a terminal: aligned columns, and the one that closes a sweep."""
+
+import shutil
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
+
+from mtlbench.metrics.names import metric
+from mtlbench.result import Result
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Aligned columns: the first ones to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    lines = [
+        "  "
+        + "  ".join(
+            cell.ljust(width) if column < left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in [head, *rows]
+    ]
+    return "\n".join(line.rstrip() for line in [lines[0], "  " + "-" * (len(lines[0]) - 2), *lines[1:]])
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """Runs of one configuration: the values of the keys that name it, and each seed's result, if there is one."""
+
+    labels: dict[str, str]
+    results: list[Result | None]
+
+    @property
+    def finished(self) -> list[Result]:
+        return [result for result in self.results if result is not None]
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """How many seeds there are, or which run it is; and its speed."""
+        there, several = self.finished, len(self.results)
+        seeds = f"{len(there)} of {several}" if len(there) < several else str(several)
+        run = {"seeds": seeds} if several > 1 else {"run": there[0].identity if there else ""}
+        return run | {"rows/s": f"{mean(result.rows_per_second for result in there):,.0f}" if there else ""}
+
+    def values(self, name: str, task: str) -> list[float]:
+        """A metric of every seed; empty where one of them has no value."""
+        found = [result.test.value(name, task) for result in self.finished]
+        return [value for value in found if value is not None] if None not in found else []
+
+    def cell(self, name: str, task: str) -> str:
+        if values := self.values(name, task):
+            deviation = f" ± {metric(name).text(stdev(values))}" if len(values) > 1 else ""
+            return metric(name).text(mean(values)) + deviation
+        undefined = any(result.test.reason(name, task) for result in self.finished)
+        return "failed" if not self.finished else "undefined" if undefined else ""
+
+
+def comparison(
+    labels: Sequence[Mapping[str, str]], results: Sequence[Result | None], names: Sequence[str], width: int = 0
+) -> str:
+    """Test metrics of the configurations of a sweep.
+
+    Args:
+        labels: of each run: the values of the keys that differ, ``seed`` among them.
+        results: of each run; ``None`` where it failed.
+        names: of the metrics to show.
+        width: of the terminal in characters, by default what it says itself; tasks become rows where it is exceeded.
+    """
+    rows = _rows(labels, results)
+    finished = [result for result in results if result is not None]
+    tasks = list(dict.fromkeys(task for result in finished for task in result.tasks))
+    cells = {(name, task): _marked(rows, name, task) for task in tasks for name in names}
+    heads = [*rows[0].labels, *(f"{task} {metric(name).title}" for name, task in cells), *rows[0].facts]
+    wide = [
+        [*row.labels.values(), *(column[at] for column in cells.values()), *row.facts.values()]
+        for at, row in enumerate(rows)
+    ]
+    text = table(heads, wide, left=len(rows[0].labels))
+    width = width or shutil.get_terminal_size().columns
+    if max(map(len, text.splitlines())) > width:
+        text = _by_task(rows, tasks, cells, width)
+    simulated = sorted({result.dataset for result in finished if result.origin == "simulated"})
+    caption = "test split" + f"  SIMULATED DATA: {', '.join(simulated)}" * bool(simulated)
+    notes = ["* best configuration"] * (len(rows) > 1)
+    notes += ["mean ± standard deviation over seeds"] * any(len(row.finished) > 1 for row in rows)
+    return "\n".join(["", caption, "", text, *([f"  {'; '.join(notes)}"] if notes else [])])
+
+
+def _rows(labels: Sequence[Mapping[str, str]], results: Sequence[Result | None]) -> list[_Row]:
+    rows: dict[tuple[str, ...], _Row] = {}
+    for label, result in zip(labels, results, strict=True):
+        own = {key: value for key, value in label.items() if key != "seed"}
+        rows.setdefault(tuple(own.values()), _Row(own, [])).results.append(result)
+    return list(rows.values())
+
+
+def _marked(rows: Sequence[_Row], name: str, task: str) -> list[str]:
+    """A column; the best of several means, by the metric's direction, has an asterisk."""
+    scores = [metric(name).score(mean(values)) if (values := row.values(name, task)) else None for row in rows]
+    best = max((score for score in scores if score is not None), default=None)
+    return [
+        row.cell(name, task) + ("" if len(rows) == 1 else "*" if score is not None and score == best else " ")
+        for row, score in zip(rows, scores, strict=True)
+    ]
+
+
+def _by_task(rows: Sequence[_Row], tasks: Sequence[str], cells: Mapping[tuple[str, str], list[str]], width: int) -> str:
+    """The same with tasks as rows, below a paragraph for each configuration."""
+    names = list(dict.fromkeys(name for name, _ in cells))
+    body = [[f"  {task}", *(cells[name, task][at] for name in names)] for at in range(len(rows)) for task in tasks]
+    head, rule, *lines = table(["task", *(metric(name).title for name in names)], body).splitlines()
+    text = [head, rule]
+    for at, row in enumerate(rows):
+        labels = " ".join(f"{key}={value}" for key, value in row.labels.items())
+        facts = ", ".join(f"{name} {value}" for name, value in row.facts.items() if value)
+        text += textwrap.wrap(
+            f"{labels} ({facts})", width, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False
+        )
+        text += lines[at * len(tasks) : (at + 1) * len(tasks)]
+    return "\n".join(text)
