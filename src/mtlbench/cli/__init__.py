@@ -21,6 +21,7 @@ COMMANDS = {
     "show": "Show one model, data set or run in detail.",
     "diff": "Compare two runs: settings that differ, and metrics.",
     "clean": "Remove runs that never finished, or that are named.",
+    "new": "Write a model, data set or study of your own to begin with.",
     "ui": "Open the MLflow page of the runs.",
     "sync": "Send runs to MLflow that have not reached it.",
     "doctor": "Check the installation, the device, stores and tracker.",

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from mtlbench.data.store import Store
 from mtlbench.experiment.build import build, call_checked
 from mtlbench.experiment.errors import ConfigError
+from mtlbench.experiment.own_model import mistakes
 from mtlbench.experiment.size import check_size
 from mtlbench.metrics.ranking import Ranking, Top
 from mtlbench.schema import Schema
@@ -23,7 +24,9 @@ def build_model(config: DictConfig, schema: Schema) -> nn.Module:
     arguments: dict[str, Any] = {"schema": schema}
     if config.virtual_gradient._target_ is not None:
         arguments["virtual_gradient"] = build(config.virtual_gradient, "virtual_gradient")()
-    return build(config.model, "model")(**arguments)
+    factory = build(config.model, "model")
+    with mistakes(f"model {config.model._target_}(schema, ...)"):
+        return factory(**arguments)
 
 
 def check_model_size(config: DictConfig, schema: Schema) -> None:

@@ -27,6 +27,7 @@ from mtlbench.experiment.objects import (
     build_run_optimizers,
     check_model_size,
 )
+from mtlbench.experiment.own_model import check_forward
 from mtlbench.experiment.sanity import SuspiciousMetricsWarning, selected_validation, suspicious
 from mtlbench.experiment.size import memory_errors
 from mtlbench.files import write_beside
@@ -120,7 +121,7 @@ def _run(config: DictConfig, data: DataSource, identity: str, folder: Path, devi
     ranking.check(store.schema)
     check_model_size(config, store.schema)
     torch.manual_seed(config.seed)
-    model = build_model(config, store.schema).to(device)
+    model = _model(config, store, device)
     optimizers = build_run_optimizers(config, model)
     balance = build(config.balancing, "balancing")(tasks=store.schema.tasks).to(device)
     losses = build_losses(config, store, model)
@@ -167,6 +168,13 @@ def _run(config: DictConfig, data: DataSource, identity: str, folder: Path, devi
         if tracker is not None:
             tracker.finish(folder)
     return Outcome(folder=folder, result=result, reused=False)
+
+
+def _model(config: DictConfig, store: Store, device: torch.device) -> nn.Module:
+    """The model with its initial weights on the device; one of the user's own is tried on a few rows."""
+    model = build_model(config, store.schema).to(device)
+    check_forward(model, store.split("train"), device)
+    return model
 
 
 def _start_over(config: DictConfig, folder: Path) -> None:

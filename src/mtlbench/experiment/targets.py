@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from mtlbench.experiment.allowed import PACKAGES, is_allowed, own
 from mtlbench.experiment.errors import ConfigError
+from mtlbench.experiment.own_model import mistakes
 from mtlbench.nn.virtual_gradient import VirtualGradient
 
 EXTRAS = {"torchjd": "balancing"}
@@ -112,7 +113,9 @@ def _refuse_strangers(location: str, name: str, module: str) -> None:
 
 def _found(location: str, module: str, attribute: str) -> Any:
     try:
-        return getattr(importlib.import_module(module), attribute)
+        with mistakes(f"{location}: import of {module}"):
+            found = importlib.import_module(module)
+        return getattr(found, attribute)
     except AttributeError as error:
         raise ConfigError(f"{location}: module {module} has no '{attribute}'") from error
     except ImportError as error:

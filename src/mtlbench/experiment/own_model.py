@@ -1,0 +1,71 @@
+"""Code of the user's own: its mistakes as one message each, before anything is trained."""
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from mtlbench.data.loader import Rows
+from mtlbench.experiment.allowed import PACKAGES, is_inside, own
+from mtlbench.experiment.errors import ConfigError
+
+TRIAL_ROWS = 3
+"""Rows of the trial: few, and a number that is hardly ever one of tasks or fields."""
+
+
+def is_own(model: nn.Module) -> bool:
+    """Whether any part of a model is of a class outside of mtlbench and torch."""
+    return any(not is_inside(type(part).__module__, PACKAGES) for part in model.modules())
+
+
+def check_forward(model: nn.Module, rows: Rows, device: torch.device) -> None:
+    """Try a model of the user's own on a few rows, in evaluation mode; neither it nor any random number moves.
+
+    Raises:
+        ConfigError: it fails, or returns something else than finite logits ``[B, T]``.
+    """
+    if not is_own(model):
+        return
+    name, some = f"model {type(model).__name__}", rows.first(TRIAL_ROWS)
+    batch = some.gather(torch.arange(len(some), device=some.device)).to(device).unlabelled()
+    expected = (len(some), len(rows.schema.tasks))
+    training = model.training
+    forked = torch.random.fork_rng([device] if device.type == "cuda" else [])
+    with forked, torch.no_grad(), mistakes(f"{name}: forward(batch)", whoever=True):
+        logits = model.eval()(batch)
+    model.train(training)
+    wanted = f"logits [B, T] are expected, here {list(expected)} for {expected[0]} rows and {expected[1]} tasks"
+    if not isinstance(logits, Tensor):
+        raise ConfigError(f"{name}: forward(batch) returned {type(logits).__name__}; {wanted}")
+    if tuple(logits.shape) != expected or not logits.is_floating_point():
+        found = f"{list(logits.shape)} of {str(logits.dtype).removeprefix('torch.')}"
+        raise ConfigError(f"{name}: forward(batch) returned {found}; floating-point {wanted}")
+    if not torch.isfinite(logits).all():
+        raise ConfigError(f"{name}: forward(batch) returned NaN or infinity with its initial weights; {wanted}")
+
+
+@contextmanager
+def mistakes(what: str, *, whoever: bool = False) -> Iterator[None]:
+    """Turn an exception out of the user's own code into a `ConfigError` that names the line; others pass.
+
+    Args:
+        what: was being done, the beginning of the message.
+        whoever: whether errors that were raised elsewhere are the user's too, such as that of a wrong signature.
+    """
+    try:
+        yield
+    except (ConfigError, MemoryError, ImportError):
+        raise
+    except Exception as error:
+        frames = traceback.walk_tb(error.__traceback__)
+        lines = [(f.f_code.co_filename, n) for f, n in frames if is_inside(f.f_globals.get("__name__", ""), own())]
+        if isinstance(error, SyntaxError) and error.filename:
+            lines.append((error.filename, error.lineno or 0))
+        if not (lines or whoever):
+            raise
+        place = f" ({lines[-1][0]}, line {lines[-1][1]})" if lines else ""
+        raise ConfigError(
+            f"{what} failed: {type(error).__name__}: {error}{place}. MTLBENCH_TRACEBACK=1 shows the whole traceback"
+        ) from error
