@@ -24,7 +24,8 @@ def complete_overrides(
     key, equals, value = incomplete.partition("=")
     if equals:
         return [f"{key}={text}" for text in _values(key, value, isinstance(values.get(key), bool))]
-    own = [option.opts[0][2:] for option in ctx.command.params if isinstance(option, click.Option)]
+    options = [option.opts[0] for option in ctx.command.params if isinstance(option, click.Option)]
+    own = [name[2:] for name in options if name.startswith("--")]
     groups = list(GROUPS) if isinstance(keys, str) else []
     return sorted({_next_level(name, incomplete) for name in [*groups, *values, *own] if name.startswith(incomplete)})
 

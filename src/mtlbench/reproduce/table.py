@@ -179,7 +179,8 @@ def load_table(folder: Path, name: str) -> Table:
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
     keys = {key.name: getattr(file, key.name) for key in fields(_Keys)}
-    return Table(**keys | {"place": file.place or str(path)}, name=name, columns=columns, printed=printed)
+    keys["place"] = file.place or str(path)
+    return Table(**keys, name=name, columns=columns, printed=printed)
 
 
 def parsed(path: Path, keys: type[Keys]) -> Keys:
