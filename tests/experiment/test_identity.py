@@ -66,6 +66,15 @@ def test_a_run_that_is_watched_is_another_for_what_its_journal_holds():
     assert run_identity(config, resolve_data(config.dataset, Path("nowhere"))) == identity()
 
 
+def test_later_keys_of_the_trainer_count_only_where_they_are_set() -> None:
+    """Runs of 0.3.0 stay finished."""
+    config = compose(BASE)
+    for key in ("diagnostics", "steps", "evaluate_every"):
+        delattr(config.trainer, key)
+    assert run_identity(config, resolve_data(config.dataset, Path("nowhere"))) == identity()
+    assert len({identity(), identity("trainer.steps=9"), identity("trainer.evaluate_every=9")}) == 3
+
+
 def raw_folder(tmp_path: Path, seed: int = 0) -> Path:
     config = compose([*BASE, f"dataset.simulator.seed={seed}"])
     return simulated(resolve_data(config.dataset, tmp_path / f"work{seed}"))

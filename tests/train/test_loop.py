@@ -21,10 +21,11 @@ from mtlbench.metrics.evaluate import evaluate
 from mtlbench.schema import Batch, Schema
 from mtlbench.tracking.journal import Journal
 from mtlbench.train import checkpoint
+from mtlbench.train.budget import batch_bounds
 from mtlbench.train.checkpoint import CheckpointError
 from mtlbench.train.interrupt import Interrupted
 from mtlbench.train.log import NonFiniteLossError
-from mtlbench.train.loop import batch_bounds, fit
+from mtlbench.train.loop import fit
 from mtlbench.train.objective import Objective, TaskLosses
 from mtlbench.train.optimizers import LazyAdam
 from mtlbench.train.progress import Progress, RunContext
@@ -364,10 +365,10 @@ def test_training_goes_on_until_no_task_gets_better_where_each_is_kept_by_itself
 
 
 def test_a_score_that_is_higher_by_rounding_alone_is_no_better():
-    from mtlbench.train.selection import Selected, select
+    from mtlbench.train.selection import Selected, Term, select
 
     progress, where = Progress(step=2, best={"model": 0.3}, best_step={"model": 1}, stale={"model": 0}), None
-    unit = Selected(name="model", tasks=("task0",), metric="auc")
+    unit = Selected(name="model", terms=(Term(metric="auc", tasks=("task0",)),))
     select(nn.Module(), (unit,), {"task0/auc": 0.1 + 0.2}, progress, where)  # pyright: ignore[reportArgumentType]
     assert (progress.best_step, progress.stale) == ({"model": 1}, {"model": 1})
 

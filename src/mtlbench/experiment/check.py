@@ -9,12 +9,11 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field
 
 from mtlbench.experiment.annotations import check_annotations
-from mtlbench.experiment.build import call_checked, check_node, coerce
+from mtlbench.experiment.build import check_node, coerce
 from mtlbench.experiment.data import split_rule
 from mtlbench.experiment.errors import ConfigError
-from mtlbench.experiment.objects import build_loss_settings, build_ranking, check_optimizers
+from mtlbench.experiment.objects import build_loss_settings, build_ranking, build_settings, check_optimizers
 from mtlbench.experiment.targets import import_object
-from mtlbench.train.settings import Settings
 
 SCALAR_KEYS = {
     "seed": Annotated[int, Field(ge=0, lt=2**63)],
@@ -49,7 +48,7 @@ def check_config(config: DictConfig) -> None:
     config = resolved(config)
     check_scalars(config)
     check_annotations(config)
-    call_checked(Settings, dict(config.trainer), "trainer")
+    build_settings(config)
     build_loss_settings(config)
     check_node(config.model, "model", given={"schema"})
     check_weights(config)

@@ -13,11 +13,10 @@ from torch import nn
 
 import mtlbench
 from mtlbench.data.store import SPLITS, Store
-from mtlbench.experiment.build import call_checked
 from mtlbench.experiment.data import open_or_prepare, resolve_data
 from mtlbench.experiment.device import resolve_device
 from mtlbench.experiment.errors import ConfigError
-from mtlbench.experiment.objects import build_losses, build_model, build_ranking
+from mtlbench.experiment.objects import build_losses, build_model, build_ranking, build_settings
 from mtlbench.experiment.plain import read_plain
 from mtlbench.experiment.sanity import SuspiciousMetricsWarning, suspicious
 from mtlbench.files import writing
@@ -82,7 +81,7 @@ def load_run(folder: Path, device_name: str = "auto") -> TrainedRun:
             f"{data.fingerprint} ({data.origin}, {data.raw}). {remedy}"
         )
     store = open_or_prepare(data)
-    settings: Settings = call_checked(Settings, dict(config.trainer), "trainer")
+    settings = build_settings(config)
     device = resolve_device(device_name)
     model = build_model(config, store.schema).to(device)
     losses = build_losses(config, store, model)

@@ -17,14 +17,17 @@ if typing.TYPE_CHECKING:  # the version of the code is asked for without data to
     from mtlbench.experiment.data import DataSource
 
 
+LATER_KEYS = (("diagnostics", False), ("steps", None), ("evaluate_every", None))
+"""Keys of the trainer that came later, and their defaults, under which a run is the one that it was without them."""
+
+
 def run_identity(config: DictConfig, data: "DataSource") -> str:
     """Sixteen hexadecimal digits: the hash of the resolved configuration and of the data's fingerprint."""
     plain = typing.cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     kept = {key: value for key, value in plain.items() if key not in (*NOT_IDENTITY, "dataset")}
     if (metrics := plain["dataset"].get("metrics")) is not None:  # no part of the data, but of the result
         kept["metrics"] = metrics
-    if not kept["trainer"].get("diagnostics"):  # one that nobody watches is the run that it was before one could
-        kept["trainer"] = {key: value for key, value in kept["trainer"].items() if key != "diagnostics"}
+    kept["trainer"] = {key: value for key, value in kept["trainer"].items() if (key, value) not in LATER_KEYS}
     return hashlib.sha256(json.dumps(kept | {"data": data.fingerprint}, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -17,6 +17,7 @@ from mtlbench.metrics.ranking import Ranking, Top
 from mtlbench.schema import Schema
 from mtlbench.train.objective import LossSettings, TaskLosses
 from mtlbench.train.optimizers import build_optimizers, check_hyper_parameters, trial_step
+from mtlbench.train.settings import Settings
 
 
 def build_model(config: DictConfig, schema: Schema) -> nn.Module:
@@ -67,6 +68,12 @@ def build_run_optimizers(config: DictConfig, model: nn.Module) -> list[Optimizer
         dense=build(chosen.dense, "optimizer.dense"),
         gate=None if chosen.gate is None else build(chosen.gate, "optimizer.gate"),
         sparse=chosen.sparse,
+    )
+
+
+def build_settings(config: DictConfig) -> Settings:
+    return call_checked(
+        Settings, typing.cast(dict[str, Any], OmegaConf.to_container(config.trainer, resolve=True)), "trainer"
     )
 
 

@@ -14,7 +14,7 @@ from torch import nn
 from mtlbench.data.loader import Rows
 from mtlbench.data.store import Store
 from mtlbench.experiment.annotations import annotated
-from mtlbench.experiment.build import build, call_checked
+from mtlbench.experiment.build import build
 from mtlbench.experiment.check import check_config
 from mtlbench.experiment.data import DataSource, open_or_prepare, resolve_data
 from mtlbench.experiment.device import resolve_device
@@ -25,6 +25,7 @@ from mtlbench.experiment.objects import (
     build_model,
     build_ranking,
     build_run_optimizers,
+    build_settings,
     check_model_size,
 )
 from mtlbench.experiment.own_model import check_forward
@@ -115,7 +116,7 @@ def make_paths_absolute(config: DictConfig) -> None:
 
 def _run(config: DictConfig, data: DataSource, identity: str, folder: Path, device: torch.device) -> Outcome:
     forget_peak()
-    settings: Settings = call_checked(Settings, dict(config.trainer), "trainer")
+    settings = build_settings(config)
     store = open_or_prepare(data)
     ranking = build_ranking(config)
     ranking.check(store.schema)
@@ -145,7 +146,7 @@ def _run(config: DictConfig, data: DataSource, identity: str, folder: Path, devi
             store.schema.tasks,
             settings,
             context,
-            after_epoch=lambda: tracker.update(folder) if tracker else None,
+            after_evaluation=lambda: tracker.update(folder) if tracker else None,
         )
         fitted = time.monotonic()
         kept, best_step = load_best(model, store.schema.tasks, settings, context.best, identity)

@@ -1,5 +1,6 @@
 """Training losses, task weights, penalties and gradient cosines, written to the journal."""
 
+import logging
 import math
 from itertools import combinations
 
@@ -11,6 +12,8 @@ from mtlbench.tracking.journal import Journal
 from mtlbench.train.progress import Progress
 
 NOTHING = Metrics()
+
+_log = logging.getLogger(__name__)
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -32,6 +35,11 @@ def log_losses(progress: Progress, terms: list[str], journal: Journal, conflicts
             "Try a lower optimizer.lr, trainer.clip=1.0 or trainer.precision=fp32."
         )
     means = window_LN.mean(dim=0).tolist()
+    steps = len(progress.window)
+    sums = progress.sums or [0.0] * len(terms)
+    progress.sums = [total + steps * mean for total, mean in zip(sums, means, strict=True)]
+    progress.summed += steps
+    _log.debug("step %d: %s", progress.step, ", ".join(f"{t} {m:.4g}" for t, m in zip(terms, means, strict=True)))
     values = {f"train/{term}": mean for term, mean in zip(terms, means, strict=True)}
     journal.append(
         step=progress.step, epoch=progress.epoch, values=values | conflicts.values, undefined=conflicts.undefined

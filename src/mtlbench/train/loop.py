@@ -1,13 +1,13 @@
 """The training loop, on one page; it knows no model, data set or balancing method by name."""
 
+import logging
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
-from tqdm import tqdm
 
 from mtlbench.balancing.protocol import AfterEpoch
 from mtlbench.balancing.shared import SharedGradients
@@ -15,6 +15,7 @@ from mtlbench.data.loader import Rows, order
 from mtlbench.metrics.evaluate import evaluate
 from mtlbench.result import Metrics
 from mtlbench.schema import Task
+from mtlbench.train.budget import Budget
 from mtlbench.train.diagnostics import has_diagnostics, journal_diagnostics
 from mtlbench.train.interrupt import Interrupt, Interrupted
 from mtlbench.train.log import gradient_cosines, log_losses
@@ -25,7 +26,10 @@ from mtlbench.train.resume import Checkpointer
 from mtlbench.train.score import predict_log_odds
 from mtlbench.train.selection import out_of_patience, select, selection_units
 from mtlbench.train.settings import Settings
+from mtlbench.train.status_line import progress_bar, running_losses, status_line
 from mtlbench.train.step import Step, penalties_of
+
+_log = logging.getLogger(__name__)
 
 
 class EqualScoresWarning(UserWarning):
@@ -40,7 +44,7 @@ def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
     tasks: tuple[Task, ...],
     settings: Settings,
     context: RunContext,
-    after_epoch: Callable[[], None] = lambda: None,
+    after_evaluation: Callable[[], None] = lambda: None,
 ) -> Progress:
     """Train a model, keeping the weights of the best validation score; goes on from a checkpoint if there is one.
 
@@ -52,7 +56,7 @@ def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
         tasks: names for journal and messages.
         settings: see `Settings`.
         context: see `RunContext`; ``last.pt`` and ``best.pt`` are written there.
-        after_epoch: called when the journal has an epoch's validation metrics.
+        after_evaluation: called when the journal has the validation metrics of an evaluation.
 
     Raises:
         ValueError: conflicts between the gradients of tasks are asked for where there is one task.
@@ -62,7 +66,7 @@ def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
     train, valid = rows
     diagnosed = settings.diagnostics and has_diagnostics(model)
     units = selection_units(tasks, settings)
-    bounds = batch_bounds(len(train), settings.batch_size)
+    budget = Budget.of(settings, len(train))
     names, penalties = [task.name for task in tasks], penalties_of(model)
     terms = [f"{name}/{what}" for what in ("loss", "weight") for name in names] + [f"penalty/{at}" for at in penalties]
     shared, balance = _shared_gradients(model, tasks, settings), objective.balance
@@ -82,36 +86,45 @@ def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
     saved = time.monotonic()
     with Interrupt() as interrupt:
         try:
-            while progress.epoch < settings.epochs and not out_of_patience(progress, units, settings.patience):
+            while progress.evaluated < budget.total and not out_of_patience(progress, units, settings.patience):
                 model.train()
                 permutation = order(len(train), context.seed, progress.epoch).to(train.device)
-                for start, stop in _remaining(bounds, progress, settings):
-                    interrupt.check()
-                    began = time.perf_counter()
-                    batch = train.gather(permutation[start:stop]).to(context.device)
-                    logs = (progress.step + 1) % settings.log_steps == 0
-                    terms_N, cosine_TT = move(batch, compare=logs and settings.conflicts)
-                    progress.window.append(terms_N)
-                    progress.step += 1
-                    progress.position += 1
-                    if logs:
-                        log_losses(progress, terms, context.journal, gradient_cosines(cosine_TT, names))
-                    progress.seconds += time.perf_counter() - began
-                    if time.monotonic() - saved > 60 * settings.checkpoint_minutes:
-                        checkpointer.save(progress)
-                        saved = time.monotonic()
-                log_losses(progress, terms, context.journal)
+                with progress_bar(budget, progress, settings) as bar:
+                    for start, stop in bar:
+                        interrupt.check()
+                        began = time.perf_counter()
+                        batch = train.gather(permutation[start:stop]).to(context.device)
+                        logs = (progress.step + 1) % settings.log_steps == 0
+                        terms_N, cosine_TT = move(batch, compare=logs and settings.conflicts)
+                        progress.window.append(terms_N)
+                        progress.step += 1
+                        progress.position += 1
+                        if logs:
+                            log_losses(progress, terms, context.journal, gradient_cosines(cosine_TT, names))
+                            bar.set_postfix_str(f"loss {' '.join(running_losses(progress, len(tasks)))}", refresh=False)
+                        progress.seconds += time.perf_counter() - began
+                        if time.monotonic() - saved > 60 * settings.checkpoint_minutes:
+                            checkpointer.save(progress)
+                            saved = time.monotonic()
+                evaluates = progress.step == budget.evaluation_after(progress.evaluated)
+                if evaluates:
+                    log_losses(progress, terms, context.journal)
+                if progress.position == len(budget.bounds):
+                    progress.epoch, progress.position = progress.epoch + 1, 0
+                    if isinstance(balance, AfterEpoch):
+                        balance.after_epoch()
+                if not evaluates:
+                    continue
                 logits = predict_log_odds(model, valid, objective.losses, settings, context.device, interrupt)
                 columns = valid.columns
                 measured = evaluate(
                     logits, columns["labels"], columns.get("observed"), tasks, group=columns.get("group")
                 )
-                _warn_of_equal_scores(measured, progress)
+                _warn_of_equal_scores(measured, budget.epoch(progress.step))
                 select(model, units, measured.values, progress, context)
-                if isinstance(balance, AfterEpoch):
-                    balance.after_epoch()
-                progress.rows_per_second.append(len(train) / progress.seconds)
-                progress.epoch, progress.position, progress.seconds = progress.epoch + 1, 0, 0.0
+                trained = budget.rows(progress.step) - budget.rows(progress.evaluated)
+                progress.rows_per_second.append(trained / progress.seconds)
+                progress.evaluated, progress.seconds = progress.step, 0.0
                 named = measured.prefixed("valid")
                 shown = journal_diagnostics(model, valid, settings, context.device) if diagnosed else Metrics()
                 context.journal.append(
@@ -120,48 +133,26 @@ def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
                     undefined=named.undefined | shown.undefined,
                     values=named.values | shown.values | {"train/rows_per_second": progress.rows_per_second[-1]},
                 )
+                text = status_line(progress, budget, settings, units, measured, checkpointer.elapsed)
+                _log.info(text, extra={"run": context.identity})
+                progress.sums, progress.summed = [], 0
                 checkpointer.save(progress)
                 saved = time.monotonic()
-                after_epoch()
+                after_evaluation()
         except Interrupted:
             checkpointer.save(progress)
             raise
     return progress
 
 
-def _warn_of_equal_scores(measured: Metrics, progress: Progress) -> None:
+def _warn_of_equal_scores(measured: Metrics, epoch: int) -> None:
     if equal := [task for task in measured.tasks if measured.value("equal_scores", task)]:
         warnings.warn(
-            f"epoch {progress.epoch + 1}: all validation scores of {', '.join(equal)} are equal, so an AUC of exactly "
+            f"epoch {epoch}: all validation scores of {', '.join(equal)} are equal, so an AUC of exactly "
             "0.5 says that nothing was ranked",
             EqualScoresWarning,
             stacklevel=3,
         )
-
-
-def batch_bounds(rows: int, batch_size: int) -> list[tuple[int, int]]:
-    """First and last-plus-one position of each batch of an epoch.
-
-    A single row left over joins the batch before it: statistics of a batch of one are not defined.
-    """
-    bounds = [(start, min(start + batch_size, rows)) for start in range(0, rows, batch_size)]
-    if len(bounds) > 1 and bounds[-1][1] - bounds[-1][0] == 1:
-        bounds[-2:] = [(bounds[-2][0], rows)]
-    return bounds
-
-
-def _remaining(bounds: list[tuple[int, int]], progress: Progress, settings: Settings) -> Iterator[tuple[int, int]]:
-    label = f"epoch {progress.epoch + 1}/{settings.epochs}"
-    yield from tqdm(
-        bounds[progress.position :],
-        desc=label,
-        unit="batch",
-        initial=progress.position,
-        total=len(bounds),
-        disable=None,
-        delay=2,
-        leave=False,
-    )
 
 
 def _shared_gradients(model: nn.Module, tasks: tuple[Task, ...], settings: Settings) -> SharedGradients:

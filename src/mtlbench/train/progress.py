@@ -33,24 +33,29 @@ class Progress:
     """Training progress; saved in the checkpoint.
 
     Attributes:
-        epoch: epochs finished, validation included.
+        epoch: epochs whose batches are all done.
         position: batches of the current epoch done.
         step: batches done in all.
-        seconds: spent in the current epoch's training steps.
+        evaluated: step of the last evaluation on validation rows.
+        seconds: spent in training steps since the last evaluation.
         spent: seconds that training and validation took up to the last checkpoint, in all sessions of the run.
         best, best_step, stale: for what is selected (``model``, or each task) its best score, the step it was reached
-            in, and the epochs since.
+            in, and the evaluations since.
         window: losses of the tasks, their weights, then penalties, of each step since the last line in the journal.
-        rows_per_second: training throughput of each finished epoch.
+        sums: of the same, over the ``summed`` steps since the last evaluation that are in the journal.
+        rows_per_second: training throughput between evaluations.
     """
 
     epoch: int = 0
     position: int = 0
     step: int = 0
+    evaluated: int = 0
     seconds: float = 0.0
     spent: float = 0.0
     best: dict[str, float] = field(default_factory=dict)
     best_step: dict[str, int] = field(default_factory=dict)
     stale: dict[str, int] = field(default_factory=dict)
     window: list[Tensor] = field(default_factory=list)
+    sums: list[float] = field(default_factory=list)
+    summed: int = 0
     rows_per_second: list[float] = field(default_factory=list)

@@ -36,9 +36,14 @@ class Checkpointer:
     context: RunContext
     began: float = field(default_factory=time.monotonic)
 
+    @property
+    def elapsed(self) -> float:
+        """Seconds of training and validation so far, in all sessions of the run."""
+        return time.monotonic() - self.began
+
     def save(self, progress: Progress) -> None:
         """Write a checkpoint."""
-        progress.spent = time.monotonic() - self.began
+        progress.spent = self.elapsed
         state: dict[str, Any] = asdict(progress)
         checkpoint.save(
             self.context.last,
@@ -77,6 +82,8 @@ class Checkpointer:
         if last["random_cuda"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all(last["random_cuda"])
         context.journal.truncate(last["journal"])
-        progress = Progress(**last["progress"])
+        state: dict[str, Any] = last["progress"]
+        state.setdefault("evaluated", state["step"] - state["position"])  # before 0.4 at the end of each epoch
+        progress = Progress(**state)
         self.began = time.monotonic() - progress.spent
         return progress

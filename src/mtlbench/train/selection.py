@@ -1,6 +1,8 @@
 """Model selection: keep the weights with the best validation score, one step for all tasks or one per task."""
 
 import copy
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,31 +15,55 @@ from mtlbench.result import metric_name
 from mtlbench.schema import Batch, Task
 from mtlbench.train import checkpoint
 from mtlbench.train.progress import Progress, RunContext
-from mtlbench.train.settings import Settings
+from mtlbench.train.settings import Select, Settings
 
 ROUNDING = 1e-12
 """Share of a score by which a later one must be better: less is rounding."""
 
 
 @dataclass(frozen=True, kw_only=True)
+class Term:
+    """A metric in a selection score.
+
+    Attributes:
+        metric: its name, without a task.
+        tasks: names of the tasks over which it is averaged, where it is defined.
+        weight: factor on the score (`Metric.score`: higher is better), above 0.
+    """
+
+    metric: str
+    tasks: tuple[str, ...]
+    weight: float = 1.0
+
+    def score(self, metrics: Mapping[str, float]) -> float | None:
+        """Weighted mean of the scores; ``None`` where the metric is defined for none of the tasks."""
+        names = [metric_name(self.metric, task) for task in self.tasks]
+        scores = [metric(self.metric).score(metrics[name]) for name in names if name in metrics]
+        return self.weight * (sum(scores) / len(scores)) if scores else None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Selected:
-    """Weights of the whole model that are selected on the mean of one metric over some tasks.
+    """Weights of the whole model that are selected by one score, the sum of its terms.
 
     Attributes:
         name: ``model``, or the name of the one task that they are kept for.
-        tasks: names of the tasks that count.
-        metric: name of the metric, without a task.
+        terms: what is added up.
     """
 
     name: str
-    tasks: tuple[str, ...]
-    metric: str
+    terms: tuple[Term, ...]
 
-    def score(self, metrics: dict[str, float]) -> float | None:
-        """Mean over the tasks where the metric is defined, higher is better (`Metric.score`); ``None`` if nowhere."""
-        names = [metric_name(self.metric, task) for task in self.tasks]
-        scores = [metric(self.metric).score(metrics[name]) for name in names if name in metrics]
-        return sum(scores) / len(scores) if scores else None
+    def score(self, metrics: Mapping[str, float]) -> float | None:
+        """Higher is better; ``None`` where a term is undefined."""
+        scores = [term.score(metrics) for term in self.terms]
+        defined = [score for score in scores if score is not None]
+        return sum(defined) if len(defined) == len(scores) else None
+
+    def text(self, score: float) -> str:
+        """A score as it is shown: of a single metric as the metric itself (or its distance from 1)."""
+        only = metric(self.terms[0].metric)
+        return only.text(abs(score)) if len(self.terms) == 1 else f"{score:.4f}"
 
 
 class TaskCheckpoints(nn.Module):
@@ -60,25 +86,61 @@ def selection_units(tasks: tuple[Task, ...], settings: Settings) -> tuple[Select
     """What is selected by itself: the model as a whole, or its weights for each task.
 
     Raises:
-        ValueError: ``trainer.select`` names no task that there is, no metric that can select (see `selectable`), or one
-            task where each has its own.
+        ValueError: ``trainer.select`` names no task that there is, no metric that can select (see `selectable`), one
+            task where each has its own, or a weight of the wrong sign.
     """
-    task, _, name = settings.select.rpartition("/")
-    names = tuple(t.name for t in tasks)
-    allowed = selectable(t.given for t in tasks if t.given is not None)
-    if name not in allowed or (task and task not in names):
-        raise ValueError(
-            f"trainer.select is {settings.select!r}{did_you_mean(name, allowed) if name not in allowed else ''}; "
-            f"allowed: <metric> or <task>/<metric> with a metric of {allowed} and a task of {list(names)}"
+    names = tuple(task.name for task in tasks)
+    allowed = selectable(task.given for task in tasks if task.given is not None)
+    weights = selection_weights(settings.select)
+    for term, weight in weights.items():
+        task, _, name = term.rpartition("/")
+        if name not in allowed or (task and task not in names):
+            raise ValueError(
+                f"trainer.select is {settings.select!r}{did_you_mean(name, allowed) if name not in allowed else ''}; "
+                f"allowed: <metric> or <task>/<metric> with a metric of {allowed} and a task of {list(names)}"
+            )
+        if task and settings.checkpoint == "task":
+            raise ValueError(
+                f"trainer.select is {settings.select!r}, but with trainer.checkpoint=task each task is selected by its "
+                f"own metric. Name the metric alone, trainer.select={name}, or choose trainer.checkpoint=run"
+            )
+        sign = 1 if metric(name).better == "higher" else -1
+        if not 0 < abs(weight) < math.inf or (isinstance(settings.select, dict) and sign * weight < 0):
+            raise ValueError(
+                f"trainer.select is {settings.select!r}: the weight of {term} is {weight:g}; allowed: "
+                + (f"above 0, for higher {name} is better" if sign > 0 else f"below 0, for {_smaller(name)} is better")
+            )
+    if not weights:
+        raise ValueError(f"trainer.select is {settings.select!r}; allowed: at least one metric")
+    return named_units(names, settings)
+
+
+def named_units(tasks: tuple[str, ...], settings: Settings) -> tuple[Selected, ...]:
+    """`selection_units` of tasks by name, for settings that were checked when the run began."""
+
+    def unit(name: str, of: tuple[str, ...]) -> Selected:
+        parts = [
+            (*term.rpartition("/")[::2], abs(weight)) for term, weight in selection_weights(settings.select).items()
+        ]
+        return Selected(
+            name=name,
+            terms=tuple(Term(metric=what, tasks=(task,) if task else of, weight=w) for task, what, w in parts),
         )
+
     if settings.checkpoint == "run":
-        return (Selected(name="model", tasks=(task,) if task else names, metric=name),)
-    if task:
-        raise ValueError(
-            f"trainer.select is {settings.select!r}, but with trainer.checkpoint=task each task is selected by its own "
-            f"metric. Name the metric alone, trainer.select={name}, or choose trainer.checkpoint=run"
-        )
-    return tuple(Selected(name=each, tasks=(each,), metric=name) for each in names)
+        return (unit("model", tasks),)
+    return tuple(unit(task, (task,)) for task in tasks)
+
+
+def selection_weights(select: Select) -> dict[str, float]:
+    """Weights of ``<metric>`` or ``<task>/<metric>``; 1 where none are stated."""
+    if isinstance(select, dict):
+        return select
+    return dict.fromkeys([select] if isinstance(select, str) else select, 1.0)
+
+
+def _smaller(name: str) -> str:
+    return f"lower {name}" if metric(name).better == "lower" else f"{name} nearer to 1"
 
 
 def select(
@@ -87,18 +149,18 @@ def select(
     """Note each unit's validation score, and save the model's weights for those that have a new best.
 
     Raises:
-        ValueError: the metric is defined for none of a unit's tasks.
+        ValueError: a metric is defined for none of its tasks.
     """
     better: list[str] = []
     for unit in units:
         value = unit.score(metrics)
         if value is None:
+            term = next(term for term in unit.terms if term.score(metrics) is None)
             raise ValueError(
-                f"no validation {unit.metric} is defined for {', '.join(unit.tasks)}: nothing to select "
+                f"no validation {term.metric} is defined for {', '.join(term.tasks)}: nothing to select "
                 "weights by. Choose trainer.select=logloss, or a larger validation split."
             )
-        best = progress.best.get(unit.name)
-        if best is None or value - best > ROUNDING * abs(best):
+        if is_better(value, progress.best.get(unit.name)):
             progress.best[unit.name], progress.best_step[unit.name] = value, progress.step
             progress.stale[unit.name] = 0
             better.append(unit.name)
@@ -116,8 +178,13 @@ def select(
         )
 
 
+def is_better(score: float, best: float | None) -> bool:
+    """Whether a score is higher than the best so far by more than rounding."""
+    return best is None or score - best > ROUNDING * abs(best)
+
+
 def out_of_patience(progress: Progress, units: tuple[Selected, ...], patience: int | None) -> bool:
-    """Early stopping: whether no unit has had a better score for so many epochs."""
+    """Early stopping: whether no unit has had a better score for so many evaluations."""
     return patience is not None and all(progress.stale.get(unit.name, 0) >= patience for unit in units)
 
 

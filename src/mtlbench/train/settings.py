@@ -6,37 +6,47 @@ from typing import Literal
 MOST_EPOCHS = 1_000_000
 """Each epoch adds a line to the journal and a number to the checkpoint: some 100 MB at this many."""
 
+MOST_STEPS = 10**12
+"""Far beyond any budget: a larger number is a slip."""
+
+Select = str | tuple[str, ...] | dict[str, float]
+"""A validation score as it is configured, see `Settings`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Training-loop settings.
 
     Attributes:
-        epochs: passes over the training rows at most.
+        epochs: passes over the training rows at most; ``None`` where `steps` alone limits training.
+        steps: optimizer steps at most; ``None``: as many as the epochs have.
+        evaluate_every: steps between two evaluations on validation rows, each followed by a checkpoint; ``None``: one
+            evaluation at the end of each epoch. The last step of the budget is always evaluated.
         batch_size: training rows per step.
         evaluation_batch_size: rows per forward pass when scoring; changes nothing but speed and memory.
-        patience: early stopping: epochs without a better validation score after which training ends; under
-            ``checkpoint=task``, epochs in which no task has a better one. ``None``: always all epochs.
-        select: validation metric that decides which weights are kept, ``<metric>`` (its mean over the tasks under
-            ``checkpoint=run``) or ``<task>/<metric>``.
+        patience: early stopping: evaluations without a better validation score after which training ends; under
+            ``checkpoint=task``, evaluations in which no task has a better one. ``None``: the whole budget.
+        select: validation score that decides which weights are kept: ``<metric>`` (its mean over the tasks under
+            ``checkpoint=run``), ``<task>/<metric>``, a list of these, whose scores are added, or a mapping of these to
+            weights. A weight has the sign of the metric's direction: ``{click/auc: 1, like/logloss: -1}``.
         checkpoint: ``run`` keeps the weights of one step for all tasks. ``task`` keeps for each task the weights of the
             whole model at the step that is best for it, as many models as tasks; each task is scored by its own.
         precision: ``bf16`` computes the forward pass under autocast; weights, losses and metrics stay float32.
         compile: run full batches through `torch.compile`.
         clip: largest norm of the gradient of all parameters that receive dense gradients, or ``None``.
         log_steps: steps between two lines of training losses in the journal.
-        checkpoint_minutes: minutes between checkpoints inside an epoch; each epoch ends with one anyway.
+        checkpoint_minutes: minutes between checkpoints inside an epoch; each evaluation ends with one anyway.
         conflicts: whether the journal gets the cosine between the gradients of every two tasks on what they share,
             taken in the last step before each line of training losses.
-        diagnostics: whether the journal gets the model's diagnostics after each epoch, see `journal_diagnostics`.
+        diagnostics: whether the journal gets the model's diagnostics after each evaluation, see `journal_diagnostics`.
         rows: train and validate on the first N training rows only (to overfit them on purpose); ``None``: all rows.
     """
 
-    epochs: int
+    epochs: int | None
     batch_size: int
     evaluation_batch_size: int
     patience: int | None
-    select: str
+    select: Select
     precision: Literal["fp32", "bf16"]
     compile: bool
     clip: float | None
@@ -46,14 +56,15 @@ class Settings:
     conflicts: bool = False
     diagnostics: bool = False
     rows: int | None = None
+    steps: int | None = None
+    evaluate_every: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "evaluation_batch_size", "log_steps"):
+        for name in ("batch_size", "evaluation_batch_size", "log_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"trainer.{name} is {getattr(self, name)}; allowed: 1 or more")
-        if self.epochs > MOST_EPOCHS:
-            raise ValueError(f"trainer.epochs is {self.epochs}; allowed: {MOST_EPOCHS:,} at most")
-        for name in ("patience", "rows"):
+        self._check_budget()
+        for name in ("patience", "rows", "steps", "evaluate_every"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"trainer.{name} is {value}; allowed: 1 or more, or null")
         if self.clip is not None and not 0 < self.clip < float("inf"):
@@ -64,3 +75,12 @@ class Settings:
             raise ValueError(f"trainer.checkpoint is {self.checkpoint!r}; allowed: 'run', 'task'")
         if self.precision not in ("fp32", "bf16"):
             raise ValueError(f"trainer.precision is {self.precision!r}; allowed: 'fp32', 'bf16'")
+
+    def _check_budget(self) -> None:
+        if self.epochs is None and self.steps is None:
+            raise ValueError("trainer.epochs and trainer.steps are null, so training would never end; set one of them")
+        if self.epochs is not None and self.epochs < 1:
+            raise ValueError(f"trainer.epochs is {self.epochs}; allowed: 1 or more, or null beside trainer.steps")
+        for name, most in (("epochs", MOST_EPOCHS), ("steps", MOST_STEPS)):
+            if (value := getattr(self, name)) is not None and value > most:
+                raise ValueError(f"trainer.{name} is {value}; allowed: {most:,} at most")
