@@ -5,6 +5,9 @@ from typing import Literal
 
 from pydantic import FiniteFloat
 
+LEAST_STEPS = 100
+"""Steps without improvement that convergence takes at least: fewer hardly move a weight, so they show nothing."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Metrics:
@@ -71,6 +74,45 @@ class Parameters:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Convergence:
+    """Whether validation had stopped improving when training ended; see `mtlbench.train.convergence`.
+
+    Attributes:
+        converged: whether it had, by the rule there.
+        evaluations: on validation rows, in all.
+        needed: evaluations without a better score that the rule asks for.
+        evaluations_since_best, steps_since_best: behind the best score, by task or ``model`` for all tasks.
+        behind_best: the score of each of the last ``needed`` evaluations less the best (0 or below), likewise.
+    """
+
+    converged: bool
+    evaluations: int
+    needed: int
+    evaluations_since_best: dict[str, int]
+    steps_since_best: dict[str, int]
+    behind_best: dict[str, tuple[FiniteFloat, ...]]
+
+    @property
+    def text(self) -> str:
+        """A sentence with the numbers that decide it, of the part whose best is the latest."""
+        unit = min(self.steps_since_best, key=lambda name: self.steps_since_best[name])
+        name = "" if unit == "model" else f" of {unit}"
+        since, steps = self.evaluations_since_best[unit], self.steps_since_best[unit]
+        if since == 0:
+            found = f"the last of {self.evaluations} validation scores{name} is the best"
+        else:
+            found = (
+                f"no better validation score{name} in the last {since} of {self.evaluations} evaluations "
+                f"({steps:,} steps), the last {-self.behind_best[unit][-1]:.4g} below the best"
+            )
+        if self.converged:
+            return f"converged: {found}"
+        return (
+            f"NOT CONVERGED: {found}; that takes {self.needed} evaluations and {LEAST_STEPS} steps without a better one"
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
     """What a finished run measured; the fields are the keys of ``result.json``.
 
@@ -91,6 +133,7 @@ class Result:
         checkpoint: the rule by which weights were selected; ``None`` in files of versions before 0.2.
         warnings: what is suspicious about the scores.
         journal: SHA-256 of the journal; ``None`` before it is stored, and in files of versions before 0.2.
+        convergence: whether validation had stopped improving; ``None`` (not known) in files of versions before 0.4.
     """
 
     identity: str
@@ -114,6 +157,7 @@ class Result:
     checkpoint: Literal["run", "task"] | None = None
     warnings: tuple[str, ...] = ()
     journal: str | None = None
+    convergence: Convergence | None = None
 
     def split(self, name: str) -> Metrics:
         """The metrics of a split."""

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
+from mtlbench.result import Convergence
 from mtlbench.tracking.connect import ARTIFACTS, DATABASE, TrackingError, connect, default_uri, errors_of
 from mtlbench.tracking.folder import (
     CONFIG,
@@ -25,6 +26,7 @@ from mtlbench.tracking.folder import (
     RunInfo,
     begin,
     read_facts,
+    read_result,
     read_status,
     write_result,
     write_status,
@@ -260,7 +262,10 @@ def test_long_values_are_shortened_and_named():
 def test_everything_arrives(runs: Path):
     folder = make_run(runs)
     measure(folder, range(25))
-    write_result(folder, MADE_UP)
+    counts = {"evaluations": 3, "needed": 2, "evaluations_since_best": {"model": 0}, "steps_since_best": {"model": 0}}
+    result = replace(MADE_UP, convergence=Convergence(converged=False, behind_best={"model": (-0.1, 0.0)}, **counts))
+    write_result(folder, result)
+    assert read_result(folder).convergence == result.convergence
     write_status(folder, "finished")
     report = send(folder, default_uri(runs), EXPERIMENT)
     assert (report.points, report.described, report.shortened) == (50, True, ())
@@ -271,7 +276,7 @@ def test_everything_arrives(runs: Path):
     assert run.data.params == expected | {"dataset.name": "aliccp", "dataset.simulator.rows": "9"}
     expected = {"identity": "1f", "model": "mmoe", "dataset": "aliccp", "seed": "3", "data": "d" * 64}
     expected |= {"origin": "simulated", "commit": "0.1.0+g2f", "state": "finished", "reason": ""}
-    expected |= {"attempt": read_facts(folder)[1].key, "mlflow.runName": "mmoe aliccp 3"}
+    expected |= {"attempt": read_facts(folder)[1].key, "mlflow.runName": "mmoe aliccp 3", "converged": "no"}
     expected |= {"undefined/valid/conversion/auc": "step 19: all 19 labels are 0"}
     assert run.data.tags == expected
     assert run.info.status == "FINISHED"

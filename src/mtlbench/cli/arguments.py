@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,25 @@ def path_option(*names: str, help: str, default: str | None = None) -> Callable[
     """An option whose value is a file or folder."""
     shown = {"metavar": "PATH", "show_default": default is not None, "shell_complete": complete_path, "help": help}
     return click.option(*names, type=Path, default=default, **shown)
+
+
+def verbosity(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--quiet`` and ``--verbose`` of a command that trains."""
+
+    @click.option("-v", "--verbose", is_flag=True, help="Also the training losses every trainer.log_steps steps.")
+    @click.option("-q", "--quiet", is_flag=True, help="Warnings and results only: no line per evaluation, no bars.")
+    @wraps(command)
+    def shown(*args: Any, quiet: bool, verbose: bool, **options: Any) -> Any:
+        import logging
+
+        from mtlbench.experiment.console import show_progress
+
+        if quiet and verbose:
+            raise click.UsageError("--quiet and --verbose contradict each other", click.get_current_context())
+        show_progress(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
+        return command(*args, **options)
+
+    return shown
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str:

@@ -1,13 +1,14 @@
 """Results as text for a terminal."""
 
 import shlex
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtlbench.metrics.names import metric, ordered_names
 from mtlbench.report.terminal import table
-from mtlbench.result import Metrics
+from mtlbench.result import Metrics, Result
 from mtlbench.tracking.credentials import without_password
 
 if TYPE_CHECKING:
@@ -15,16 +16,15 @@ if TYPE_CHECKING:
 
     from mtlbench.experiment.run import Outcome
 
+WIDTH = 80
+"""Columns of a terminal."""
+
 
 def outcome_text(outcome: "Outcome", config: "DictConfig") -> str:
     """A run's test metrics per task, its cost, and where it is kept."""
     result = outcome.result
     head = head_text(result.model, result.dataset, result.seed, "test", result.origin)
-    state = (
-        "finished before, nothing was trained"
-        if outcome.reused
-        else (f"{result.epochs} epochs, {result.steps:,} steps, {kept_text(result.best_step)}")
-    )
+    trained = f"{result.epochs} epochs, {result.steps:,} steps, {kept_text(result.best_step)}"
     return "\n".join(
         [
             "",
@@ -32,16 +32,26 @@ def outcome_text(outcome: "Outcome", config: "DictConfig") -> str:
             "",
             metrics_text(result.test),
             "",
-            f"  {result.rows_per_second:,.0f} rows/s in training, {result.parameters.dense:,} dense and "
-            f"{result.parameters.embedding:,} embedding parameters, peak memory of the process "
-            f"{result.peak_memory_mb:,.0f} MB",
-            f"  {state}",
-            *(f"  ! {text}" for text in result.warnings),
+            *_paragraph(
+                f"{result.rows_per_second:,.0f} rows/s in training, {result.parameters.dense:,} dense and "
+                f"{result.parameters.embedding:,} embedding parameters, peak memory of the process "
+                f"{result.peak_memory_mb:,.0f} MB"
+            ),
+            *_paragraph("finished before, nothing was trained" if outcome.reused else trained),
+            *convergence_lines(result),
+            *(line for text in result.warnings for line in _paragraph(text, "! ")),
             f"  run     {outcome.folder}",
             "  compare " + ui_command(config.run.tracker, outcome.folder.parent),
             "",
         ]
     )
+
+
+def convergence_lines(result: Result) -> list[str]:
+    """Whether a run converged, as lines; none where that is not known."""
+    if result.convergence is None:
+        return []
+    return _paragraph(result.convergence.text, "" if result.convergence.converged else "! ")
 
 
 def kept_text(best_step: dict[str, int]) -> str:
@@ -52,17 +62,51 @@ def kept_text(best_step: dict[str, int]) -> str:
 
 
 def metrics_text(metrics: Metrics) -> str:
-    """A split's metrics: a table with a line per task, those of all tasks, and why others are undefined."""
+    """A split's metrics: a table, those of all tasks, and why others are undefined.
+
+    The table has a line per task; where that is wider than a terminal, a line per metric.
+    """
     known = {name: metric(name) for name in ordered_names(metrics.names)}
     shown = {name: entry for name, entry in known.items() if entry.per_task and entry.summary}
-    rows = [[task, *(_number(metrics, name, task) for name in shown)] for task in metrics.tasks]
+    cells = [[_number(metrics, name, task) for name in shown] for task in metrics.tasks]
+    by_task = table(
+        ["task", *(entry.title for entry in shown.values())],
+        [[task, *own] for task, own in zip(metrics.tasks, cells, strict=True)],
+    )
+    if max(map(len, by_task.splitlines())) > WIDTH:
+        by_task = _by_metric([entry.title for entry in shown.values()], metrics.tasks, cells)
     overall = [
         f"  {entry.title}: {entry.text(value)}"
         for name, entry in known.items()
         if not entry.per_task and (value := metrics.value(name)) is not None
     ]
     reasons = [f"  undefined: {name}: {reason}" for name, reason in metrics.undefined.items()]
-    return "\n".join([table(["task", *(entry.title for entry in shown.values())], rows), *overall, *reasons])
+    return "\n".join([by_task, *overall, *reasons])
+
+
+def _by_metric(titles: Sequence[str], tasks: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    """A line per metric and a column per task, in as many tables below each other as the width of a terminal asks."""
+    fitting = len(tasks)
+    while True:
+        blocks = [range(start, min(start + fitting, len(tasks))) for start in range(0, len(tasks), fitting)]
+        tables = [
+            table(
+                ["metric", *(tasks[at] for at in block)],
+                [[title, *(cells[at][row] for at in block)] for row, title in enumerate(titles)],
+            )
+            for block in blocks
+        ]
+        if fitting == 1 or max(len(line) for text in tables for line in text.splitlines()) <= WIDTH:
+            return "\n\n".join(tables)
+        fitting -= 1
+
+
+def _paragraph(text: str, mark: str = "") -> list[str]:
+    """Lines of a text that fit a terminal, indented; the mark begins each."""
+    indent = f"  {mark}"
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def head_text(model: str, dataset: str, seed: int, split: str, origin: str) -> str:

@@ -50,6 +50,7 @@ class _Reproduce(arguments.Command):
 @click.option("--processes", type=click.IntRange(1), help="Runs side by side, short for hydra/launcher=joblib.")
 @arguments.path_option("--to", default="tables", help="Folder of what is rendered.")
 @arguments.overrides()
+@arguments.verbosity
 def command(
     name: str,
     dry_run: bool,

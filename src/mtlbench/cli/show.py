@@ -91,7 +91,7 @@ def _dataset_text(config: "DictConfig", overrides: list[str]) -> str:
 
 
 def _show_run(name: str, runs: Path, as_json: bool) -> None:
-    from mtlbench.cli.render import head_text, kept_text, metrics_text
+    from mtlbench.cli.render import convergence_lines, head_text, kept_text, metrics_text
     from mtlbench.tracking.folder import CONFIG, FACTS, RESULT, check_journal, read_facts, read_result, read_status
     from mtlbench.tracking.journal import Journal
     from mtlbench.tracking.parameters import read_config
@@ -113,7 +113,7 @@ def _show_run(name: str, runs: Path, as_json: bool) -> None:
     print((folder / FACTS).read_text())
     if result is not None:
         print(metrics_text(result.test))
-        print(f"\n  {kept_text(result.best_step)}")
+        print("\n".join(["", f"  {kept_text(result.best_step)}", *convergence_lines(result)]))
         print("".join(f"  ! {text}\n" for text in result.warnings), end="")
     else:
         print("no result yet: the run was not finished")

@@ -40,6 +40,7 @@ class _Train(arguments.Command):
 @click.option("-p", "--package", metavar="KEY", help="With --cfg: this part alone.")
 @click.option("-i", "--info", type=click.Choice(INFO), is_flag=False, flag_value="all", help="Print what Hydra reads.")
 @arguments.overrides()
+@arguments.verbosity
 def command(
     multirun: bool,
     cfg: str | None,

@@ -48,12 +48,13 @@ from mtlbench.tracking.folder import (
 )
 from mtlbench.tracking.journal import Journal
 from mtlbench.tracking.tracker import Tracker, open_tracker
+from mtlbench.train.convergence import convergence
 from mtlbench.train.loop import fit
 from mtlbench.train.objective import Objective
 from mtlbench.train.optimizers import parameter_groups
 from mtlbench.train.progress import Progress, RunContext
 from mtlbench.train.score import evaluate_split
-from mtlbench.train.selection import load_best
+from mtlbench.train.selection import load_best, selection_units
 from mtlbench.train.settings import Settings
 
 
@@ -158,6 +159,7 @@ def _run(config: DictConfig, data: DataSource, identity: str, folder: Path, devi
             seconds=(fitting - began) + progress.spent + (time.monotonic() - fitted),
             checkpoint=settings.checkpoint,
             warnings=tuple(_warnings(identity, journal, best_step, measured)),
+            convergence=convergence(selection_units(store.schema.tasks, settings), journal.read(), settings.patience),
         )
         write_result(folder, result)
         write_status(folder, "finished")

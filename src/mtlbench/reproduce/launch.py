@@ -5,6 +5,7 @@ configurations, says nothing before the last run has ended, and stops at the fir
 """
 
 import io
+import logging
 import os
 import signal
 import sys
@@ -22,10 +23,13 @@ from typing import Any, Literal
 from omegaconf import DictConfig
 from tqdm import tqdm
 
+from mtlbench.experiment.console import show_progress
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.run import BusyError, Outcome, train
 from mtlbench.ingest.workers import cores
 from mtlbench.reproduce.plan import PlannedRun
+
+_log = logging.getLogger(__name__)
 
 Kind = Literal["basic", "joblib", "submitit_local", "submitit_slurm"]
 
@@ -75,7 +79,7 @@ def train_one(run: PlannedRun) -> Ended:
 
 
 def _attempt(identity: str, title: str, config: DictConfig) -> Ended:
-    tqdm.write(title, file=sys.stderr)
+    _log.info(title, extra={"run": identity})
     try:
         return Ended(identity=identity, outcome=train(config))
     except BusyError as error:
@@ -126,6 +130,7 @@ def _share_cores(runs: Iterable[PlannedRun], processes: int) -> None:
 def _attempt_apart(identity: str, title: str, config: DictConfig, parent: int) -> Ended:
     """`_attempt` in a process of a pool: it draws no progress bars, and does not outlive the process it works for."""
     _stop_with(parent)
+    show_progress(named=True)
     try:
         with redirect_stderr(_NoTerminal(sys.stderr)):
             return _attempt(identity, title, config)
@@ -165,6 +170,7 @@ class _Job:
     """What a job of a cluster does; one that is cut off by its time limit is submitted again, and goes on."""
 
     def __call__(self, identity: str, title: str, config: DictConfig) -> Ended:
+        show_progress()
         return _attempt(identity, title, config)
 
     def checkpoint(self, identity: str, title: str, config: DictConfig) -> Any:

@@ -193,6 +193,8 @@ def read_status(folder: Path) -> Status:
 def write_result(folder: Path, result: Result) -> None:
     """Write ``result.json`` with the hashes of the journal, which is complete by now, and of its own content."""
     values = asdict(replace(result, journal=hashlib.sha256(read_content(folder / JOURNAL)).hexdigest()))
+    if result.convergence is None:
+        del values["convergence"]
     write_json(folder / RESULT, {**values, HASH: content_hash(values)})
 
 

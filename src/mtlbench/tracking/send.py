@@ -23,6 +23,7 @@ from mtlbench.tracking.folder import (
     check_config_hash,
     check_journal,
     read_facts,
+    read_result,
     read_status,
     write_json,
 )
@@ -322,6 +323,8 @@ def _describe(client: "MlflowClient", run_id: str, folder: Path) -> tuple[str, .
     tags |= {"overrides": " ".join(facts.overrides)} if facts.overrides else {}
     tags |= {"mlflow.note.content": facts.notes} if facts.notes else {}
     tags |= {"attempt": attempt.key, "state": status.state, "reason": status.reason or ""}
+    if (folder / RESULT).exists() and (found := read_result(folder).convergence) is not None:
+        tags["converged"] = "yes" if found.converged else "no"
     if shortened:
         tags["shortened_parameters"] = ", ".join(shortened)
     # MLflow never changes a parameter, and refuses all others beside one that differs.

@@ -39,8 +39,8 @@ def log_losses(progress: Progress, terms: list[str], journal: Journal, conflicts
     sums = progress.sums or [0.0] * len(terms)
     progress.sums = [total + steps * mean for total, mean in zip(sums, means, strict=True)]
     progress.summed += steps
-    _log.debug("step %d: %s", progress.step, ", ".join(f"{t} {m:.4g}" for t, m in zip(terms, means, strict=True)))
     values = {f"train/{term}": mean for term, mean in zip(terms, means, strict=True)}
+    _log.debug("step %d: %s", progress.step, ", ".join(f"{name} {value:.4g}" for name, value in values.items()))
     journal.append(
         step=progress.step, epoch=progress.epoch, values=values | conflicts.values, undefined=conflicts.undefined
     )

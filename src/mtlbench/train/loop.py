@@ -83,7 +83,7 @@ def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
         penalties=penalties,
         settings=settings,
     )
-    saved = time.monotonic()
+    saved, about = time.monotonic(), {"run": context.identity}  # the run's name, for several that log at once
     with Interrupt() as interrupt:
         try:
             while progress.evaluated < budget.total and not out_of_patience(progress, units, settings.patience):
@@ -134,7 +134,7 @@ def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
                     values=named.values | shown.values | {"train/rows_per_second": progress.rows_per_second[-1]},
                 )
                 text = status_line(progress, budget, settings, units, measured, checkpointer.elapsed)
-                _log.info(text, extra={"run": context.identity})
+                _log.info(text, extra=about)
                 progress.sums, progress.summed = [], 0
                 checkpointer.save(progress)
                 saved = time.monotonic()
