@@ -46,16 +46,19 @@ class _Reproduce(arguments.Command):
 @click.option("--dry-run", is_flag=True, help="Say what exists, what is missing and how long that may take.")
 @click.option("--scale", type=click.FloatRange(0, 1, min_open=True), help="Share of the published rows, to try it.")
 @click.option("--seeds", type=click.IntRange(1), help="At most so many of the seeds.")
+@click.option("--same-steps", is_flag=True, help="On simulated rows, train as many steps as the published ones make.")
 @click.option("--rows", metavar="LABEL,...", help="Run only these rows; the table keeps what the others have.")
 @click.option("--processes", type=click.IntRange(1), help="Runs side by side, short for hydra/launcher=joblib.")
 @arguments.path_option("--to", default="tables", help="Folder of what is rendered.")
 @arguments.overrides()
 @arguments.verbosity
-def command(
+def command(  # noqa: PLR0913  an argument for each option
     name: str,
+    *,
     dry_run: bool,
     scale: float | None,
     seeds: int | None,
+    same_steps: bool,
     rows: str | None,
     processes: int | None,
     to: Path,
@@ -68,7 +71,8 @@ def command(
     start it again at any point: finished runs are kept, and a run under way goes on from its checkpoint.
 
     With --scale everything is small: simulated rows (that share of the published ones, at least 20,000) and one seed.
-    Whatever is made with it, or with fewer seeds than the paper's, says so.
+    Whatever is made with it, or with fewer seeds than the paper's, says so. Nothing is concluded from runs that did not
+    converge; --same-steps gives them the steps of the paper's setting, as far as its rows are known.
 
     STUDY.yaml is a table of your own: rows, data sets, seeds, columns and claims, with or without printed numbers.
     `mtlbench new study NAME` writes one to begin with.
@@ -87,7 +91,7 @@ def command(
     from mtlbench.cli.launcher import launcher_of
     from mtlbench.reproduce.execute import execute
     from mtlbench.reproduce.gather import check_finished
-    from mtlbench.reproduce.plan import estimated_seconds, expand, measured_speeds, missing
+    from mtlbench.reproduce.plan import estimated_seconds, expand, measured_speeds, missing, other_data
     from mtlbench.reproduce.remote import exchange_results
 
     launching, overrides = split_hydra(overrides)
@@ -98,7 +102,7 @@ def command(
     for study in studies if labels else ():
         if strange := sorted(set(labels or ()) - {row.label for row in study.rows}):
             raise ConfigError(f"{study.name} has no row {', '.join(strange)}; {', '.join(r.label for r in study.rows)}")
-    plans = [expand(study, compose, overrides, scale=scale, seeds=seeds) for study in studies]
+    plans = [expand(study, compose, overrides, scale=scale, seeds=seeds, same_steps=same_steps) for study in studies]
     planned = [run for plan in plans for run in plan]
     check_finished(planned)
     elsewhere = exchange_results(missing(planned), fetch_only=dry_run)
@@ -109,6 +113,8 @@ def command(
         others = len(runs & set(elsewhere))
         summary = f"{len(runs) - len(missing(plan))} finished" + f", {others} by other machines" * bool(others)
         print(f"{study.name}: {len(runs)} runs, {summary}", file=sys.stderr)
+        for text in other_data(plan):
+            print(f"! {study.name}: {text}", file=sys.stderr)
     if lacking:
         seconds = estimated_seconds(lacking, measured_speeds(lacking[0].folder.parent))
         time = "unknown time: nothing was measured here yet" if seconds is None else f"at most about {_clock(seconds)}"

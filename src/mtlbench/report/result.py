@@ -17,13 +17,14 @@ Verdict = Literal[
     "not comparable: private data",
     "not comparable: scaled",
     "not comparable: mixed data",
+    "not comparable: not converged",
 ]
 ALPHA = 0.05
 """Significance of a test, as in MSSM's Table 1."""
 
 Statistic = Literal["mean", "best"]
 
-ClaimVerdict = Literal["holds", "fails", "undecided", "not run"]
+ClaimVerdict = Literal["holds", "fails", "undecided", "not run", "withheld: not converged"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,6 +125,7 @@ class Cell:
         negative_transfer: whether it is worse than that twin: a paired t-test by seed, Holm-corrected within the
             column; never where nothing can be tested.
         footnotes: places in `TableResult.footnotes`.
+        converged: whether all of its runs did; ``None`` where none is known not to, and some are not known to.
     """
 
     printed: str | None
@@ -134,6 +136,7 @@ class Cell:
     gain: float | None = None
     negative_transfer: bool = False
     footnotes: tuple[int, ...] = ()
+    converged: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

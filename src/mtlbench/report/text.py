@@ -9,6 +9,8 @@ from mtlbench.report.result import ALPHA, Cell, Claim, Row, TableColumn, TableRe
 NOTHING = "-"
 INCOMPARABLE = "†"
 """Stands at every number that must not be compared with the printed one beside it."""
+UNCONVERGED = "‡"
+"""Stands at every number of runs that did not converge."""
 COMPARED = ("within", "above", "below")
 """Verdicts on a number that can be held against the printed one."""
 HEADER = (
@@ -20,7 +22,7 @@ MARKDOWN = str.maketrans({"\\": r"\\", "|": r"\|", "\n": " "})
 LATEX = str.maketrans(
     {c: f"\\{c}" for c in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    | {"±": r"$\pm$", INCOMPARABLE: r"$^\dagger$"}
+    | {"±": r"$\pm$", INCOMPARABLE: r"$^\dagger$", UNCONVERGED: r"$^\ddagger$"}
 )
 
 
@@ -82,11 +84,13 @@ def value_text(cell: Cell, column: TableColumn) -> str:
 
 
 def signs(cell: Cell) -> str:
-    """Signs behind our number: not comparable with the printed one; significantly better than the best baseline."""
+    """Signs behind our number: not comparable with the printed one, not converged, significantly better than the best
+    baseline."""
     comparison = cell.comparison
     p = comparison.t_test if comparison is not None and comparison.better else None
     significant = p is not None and p <= ALPHA
-    return INCOMPARABLE * cell.verdict.startswith("not comparable") + "*" * significant
+    incomparable = INCOMPARABLE * cell.verdict.startswith("not comparable")
+    return incomparable + UNCONVERGED * (cell.converged is False) + "*" * significant
 
 
 def claim_lines(claims: Sequence[Claim]) -> list[str]:
@@ -122,6 +126,8 @@ def _footnotes(result: TableResult) -> list[str]:
     signs = [f"\\* better than the best baseline, p <= {ALPHA} (paired t-test by seed, Holm)"]
     reasons = {cell.verdict for row in result.rows for cell in row.cells if cell.verdict.startswith("not comparable")}
     signs += [f"{INCOMPARABLE} {reason}" for reason in sorted(reasons)]
+    if any(cell.converged is False for row in result.rows for cell in row.cells):
+        signs.append(f"{UNCONVERGED} not converged: validation still improved when a run's budget ended")
     return ["## Notes", "", *(f"{sign}  " for sign in signs), "", *lines]
 
 

@@ -9,7 +9,8 @@ from mtlbench.metrics.names import metric
 from mtlbench.report.result import ALPHA, Cell, Comparison, Cost, Measured, Row, TableColumn, TableResult, Verdict
 from mtlbench.reproduce import statistics
 from mtlbench.reproduce.claim import MIXED, evaluate_claim
-from mtlbench.reproduce.finished import Finished, banners, checkpoint_rules, listed, origins
+from mtlbench.reproduce.converged import UNCONVERGED, all_converged, compared_runs, convergence_notes, withheld
+from mtlbench.reproduce.finished import Finished, banners, carried_over, checkpoint_rules, listed, origins
 from mtlbench.reproduce.table import Table, distinct
 from mtlbench.reproduce.values import Values, measured_values, missing_reason
 from mtlbench.reproduce.verdict import cell_verdict, tolerance_text
@@ -53,7 +54,10 @@ def assemble(
         place=table.place,
         columns=table.columns,
         rows=tuple(rows),
-        claims=tuple(evaluate_claim(claim, table.columns, values, found.obstacles) for claim in table.claims),
+        claims=tuple(
+            withheld(evaluate_claim(claim, table.columns, values, found.obstacles), compared_runs(claim, runs))
+            for claim in table.claims
+        ),
         agreement={column.name: _agreement(table, column, found.spreads) for column in table.columns},
         ranks=_ranks(table, found.spreads),
         footnotes=tuple(notes.texts),
@@ -86,17 +90,18 @@ def _cell(
     gain = None
     if measured is not None and baseline is not None and column.about.better is not None:
         gain = statistics.gain(*(column.about.score(each.for_column(column)) for each in (measured, baseline)))
+    converged = all_converged(own) if own else None
+    obstacle = found.obstacles[column.dataset] or (UNCONVERGED if converged is False else None)
     return Cell(
         printed=printed.text if printed is not None and printed.text else None,
         bold=None if printed is None else printed.bold,
         measured=measured,
-        verdict=cell_verdict(
-            column, printed, measured, table.tolerance, found.obstacles[column.dataset], ran=bool(own)
-        ),
+        verdict=cell_verdict(column, printed, measured, table.tolerance, obstacle, ran=bool(own)),
         comparison=found.comparisons[column].get(label),
         gain=gain,
         negative_transfer=label in found.negative[column],
         footnotes=tuple(notes.number(text) for text in own_notes),
+        converged=converged,
     )
 
 
@@ -203,7 +208,8 @@ def _general_notes(table: Table, runs: Sequence[Finished], negative: bool, notes
         notes.number(tolerance_text({name: by for name, by in table.tolerance.items() if name in used}))
     for text in table.notes:
         notes.number(text)
-    for text in (*checkpoint_rules(runs), *origins(runs)):
+    unconverged, unknown = convergence_notes(runs)
+    for text in (*checkpoint_rules(runs), *origins(runs), *carried_over(runs), *unconverged, *unknown):
         notes.number(text)
     if negative:
         notes.number(

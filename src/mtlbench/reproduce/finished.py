@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from mtlbench.experiment.identity import code_version
 from mtlbench.report.result import Run
+from mtlbench.reproduce.carry_over import FEWER
 from mtlbench.reproduce.plan import SMALLEST
 from mtlbench.result import Result
 
@@ -20,6 +21,7 @@ class Finished:
         code: version of the code that would make it now.
         weights: of the tasks in the training loss, by task, for the weighted log loss.
         link, curve: see `Run`.
+        paper_steps, carried_over: see `PlannedRun`.
     """
 
     row: str
@@ -31,6 +33,8 @@ class Finished:
     code: str = field(default_factory=code_version)
     link: str | None = None
     curve: tuple[float, ...] = ()
+    paper_steps: int | None = None
+    carried_over: tuple[str, ...] = ()
 
 
 def listed(run: Finished) -> Run:
@@ -46,7 +50,7 @@ def listed(run: Finished) -> Run:
 
 
 def banners(runs: Sequence[Finished], scale: float | None, settings: Sequence[str]) -> tuple[str, ...]:
-    """Banners above everything that is made of these runs: simulated, scaled, or run with own settings.
+    """Banners above everything that is made of these runs: simulated, scaled, short of steps, or run with own settings.
 
     Args:
         runs: finished ones.
@@ -56,7 +60,21 @@ def banners(runs: Sequence[Finished], scale: float | None, settings: Sequence[st
     simulated = sorted({run.dataset for run in runs if run.result.origin == "simulated"})
     first = [f"SIMULATED DATA: {', '.join(simulated)}"] if simulated else []
     scaled = [f"SCALED: {scale:g} of the published rows, at least {SMALLEST:,}"] if scale is not None else []
-    return (*first, *scaled, *([f"OWN SETTINGS: {', '.join(settings)}"] if settings else []))
+    return (*first, *scaled, *_fewer_steps(runs), *([f"OWN SETTINGS: {', '.join(settings)}"] if settings else []))
+
+
+def _fewer_steps(runs: Sequence[Finished]) -> list[str]:
+    """A banner where budgets in epochs are short of the steps that the paper's rows make."""
+    found: dict[str, str] = {}
+    for run in runs:
+        if run.paper_steps is not None and run.result.steps < FEWER * run.paper_steps:
+            found.setdefault(run.dataset, f"{run.dataset} {run.result.steps:,} for the paper's {run.paper_steps:,}")
+    return [f"FEWER STEPS: {', '.join(found.values())}"] if found else []
+
+
+def carried_over(runs: Sequence[Finished]) -> list[str]:
+    """Footnotes on settings that were carried over to other data than the paper's."""
+    return list(dict.fromkeys(f"{run.dataset}: {note}" for run in runs for note in run.carried_over))
 
 
 def checkpoint_rules(runs: Sequence[Finished]) -> list[str]:

@@ -6,6 +6,7 @@ from statistics import fmean
 from omegaconf import OmegaConf
 
 from mtlbench.experiment.identity import code_version
+from mtlbench.reproduce.converged import with_convergence
 from mtlbench.reproduce.finished import Finished
 from mtlbench.reproduce.plan import PlannedRun
 from mtlbench.result import Metrics
@@ -45,6 +46,7 @@ def gather(planned: Sequence[PlannedRun], elsewhere: Mapping[str, RemoteResult])
         if not run.finished and run.identity not in elsewhere:
             continue
         result = read_result(run.folder) if run.finished else elsewhere[run.identity].result
+        lines = Journal(run.folder).read()
         weights = OmegaConf.select(run.config, "balancing.weights")
         finished.append(
             Finished(
@@ -52,11 +54,13 @@ def gather(planned: Sequence[PlannedRun], elsewhere: Mapping[str, RemoteResult])
                 dataset=run.dataset,
                 seed=run.seed,
                 choice=run.config.run.choices.dataset,
-                result=result,
+                result=with_convergence(result, run.config, lines),
                 code=code_version(run.config),
                 weights=dict(zip(result.tasks, weights or [1.0] * len(result.tasks), strict=True)),
                 link=link_of(run.folder),
-                curve=_curve(Journal(run.folder).read()),
+                curve=_curve(lines),
+                paper_steps=run.paper_steps,
+                carried_over=run.carried_over,
             )
         )
     return finished

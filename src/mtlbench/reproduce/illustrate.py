@@ -6,8 +6,9 @@ from pathlib import Path
 
 from mtlbench.report.figure import FigureResult, Panel
 from mtlbench.report.result import Claim
+from mtlbench.reproduce.converged import convergence_notes, withheld
 from mtlbench.reproduce.figure import Figure
-from mtlbench.reproduce.finished import Finished, banners, checkpoint_rules, listed, origins
+from mtlbench.reproduce.finished import Finished, banners, carried_over, checkpoint_rules, listed, origins
 from mtlbench.reproduce.gather import gather
 from mtlbench.reproduce.plan import PlannedRun
 from mtlbench.tracking.find import RemoteResult
@@ -93,6 +94,8 @@ def measure_figure(runs: FigureRuns, *, scale: float | None, settings: Sequence[
     away = sum(member.folder is None for member in runs.members)
     if away and not content.panels:
         missing = (*missing, f"{away} runs are on other machines, which sent no more than their results")
+    unconverged, unknown = convergence_notes(finished)
+    notes = (*carried_over(finished), *unconverged, *unknown)
     on_top = banners(finished, scale, settings) if figure.rows else ()
     # The marks as a condition of claims, in the words of a table's: simulated, scaled, own settings.
     condition = ", ".join(mark.partition(":")[0].lower().removesuffix(" data") for mark in on_top)
@@ -102,9 +105,9 @@ def measure_figure(runs: FigureRuns, *, scale: float | None, settings: Sequence[
         paper=f"{figure.paper.name}: {figure.paper.title}, {figure.paper.venue}",
         place=figure.place,
         panels=content.panels,
-        claims=tuple(replace(claim, condition=condition) for claim in content.claims),
+        claims=tuple(withheld(replace(claim, condition=condition), finished) for claim in content.claims),
         findings=content.findings,
-        footnotes=(*_seeds_note(runs), *figure.notes, *checkpoint_rules(finished), *origins(finished)),
+        footnotes=(*_seeds_note(runs), *figure.notes, *checkpoint_rules(finished), *origins(finished), *notes),
         marks=on_top,
         runs=tuple(map(listed, finished)),
         missing=missing,

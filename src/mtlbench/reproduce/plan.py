@@ -3,7 +3,7 @@
 import json
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from statistics import median
@@ -15,6 +15,7 @@ from mtlbench.data.layout import ROWS
 from mtlbench.experiment.data import DataSource, resolve_data
 from mtlbench.experiment.identity import run_identity
 from mtlbench.ingest.protocol import RawFile
+from mtlbench.reproduce.carry_over import FEWER, CarriedOver, carry_over
 from mtlbench.reproduce.table import RowSpec
 from mtlbench.tracking.files import DamagedFileError
 from mtlbench.tracking.folder import read_result
@@ -49,6 +50,8 @@ class PlannedRun:
         identity: of the run.
         folder: where it is or will be.
         rows: training rows that it will see in an epoch, as far as that is known before they are prepared.
+        paper_steps: that its setting makes of the published rows, where it makes fewer, see `CarriedOver`.
+        carried_over: settings that were changed for other data than the paper's, as sentences.
     """
 
     row: str
@@ -59,6 +62,8 @@ class PlannedRun:
     identity: str
     folder: Path
     rows: int | None
+    paper_steps: int | None = None
+    carried_over: tuple[str, ...] = ()
 
     @property
     def finished(self) -> bool:
@@ -85,6 +90,7 @@ def expand(
     *,
     scale: float | None,
     seeds: int | None = None,
+    same_steps: bool = False,
 ) -> list[PlannedRun]:
     """All runs of a table or a figure: rows by data sets by seeds.
 
@@ -96,6 +102,7 @@ def expand(
         overrides: the user's, stronger than its own.
         scale: share of the published rows to simulate; ``None`` runs all there are.
         seeds: how many of its seeds at most, from the first; default: all, and one where it is scaled.
+        same_steps: on simulated data, train as many steps as the published rows make, see `carry_over`.
     """
     several = min(study.seeds, seeds or (study.seeds if scale is None else 1))
 
@@ -109,13 +116,18 @@ def expand(
             of_data = [word for word in spec.overrides if word.startswith("dataset")]
             size = smaller(f"profile={study.profile}", *words, *of_data)
             said = [f"profile={study.profile}", *words, *spec.overrides, *size, *overrides]
-            planned += _of_cell(spec.label, dataset, compose(said), several)
+            config = compose(said)
+            data = resolve_data(config.dataset, Path(config.run.data))
+            stated = [*words, *spec.overrides, *overrides]
+            published = _samples(data.reader.files) if data.origin == "simulated" else 0
+            carried = carry_over(config, data, published, stated, same_steps=same_steps)
+            planned += _of_cell(spec.label, dataset, carried, data, several)
     return planned
 
 
-def _of_cell(row: str, dataset: str, config: DictConfig, seeds: int) -> list[PlannedRun]:
-    data = resolve_data(config.dataset, Path(config.run.data))
-    return [_of_data(row, dataset, with_seed(config, seed), data) for seed in range(seeds)]
+def _of_cell(row: str, dataset: str, carried: CarriedOver, data: DataSource, seeds: int) -> list[PlannedRun]:
+    runs = [_of_data(row, dataset, with_seed(carried.config, seed), data) for seed in range(seeds)]
+    return [replace(run, paper_steps=carried.steps, carried_over=carried.notes) for run in runs]
 
 
 def with_seed(config: DictConfig, seed: int) -> DictConfig:
@@ -160,6 +172,20 @@ def _samples(files: Iterable[RawFile]) -> int:
     return sum(f.published_samples or f.published_rows or 0 for f in files if f.table == ROWS and f.part == "train")
 
 
+def other_data(planned: Sequence[PlannedRun]) -> list[str]:
+    """What became of settings of a paper on data that are not the paper's: carried over, or short of steps."""
+    texts: list[str] = []
+    for run in planned:
+        texts += [f"{run.dataset}: {note}" for note in run.carried_over]
+        steps = -(-_rows_at_most(run) // run.config.trainer.batch_size)
+        if run.paper_steps is not None and steps < FEWER * run.paper_steps:
+            texts.append(
+                f"{run.dataset}: about {steps:,.0f} steps a run; the paper's setting makes {run.paper_steps:,} of the "
+                "published rows (--same-steps)"
+            )
+    return list(dict.fromkeys(texts))
+
+
 def missing(planned: Iterable[PlannedRun]) -> list[PlannedRun]:
     """Runs that are not finished, each identity once."""
     return list({run.identity: run for run in planned if not run.finished}.values())
@@ -178,7 +204,7 @@ def measured_speeds(folder: Path) -> dict[str, float]:
 
 
 def estimated_seconds(runs: Sequence[PlannedRun], speeds: dict[str, float]) -> float | None:
-    """How long runs may take at most (all epochs), by the speeds measured so far; ``None`` if nothing was measured.
+    """How long runs may take at most (their whole budget), by the speeds measured so far; ``None`` if there are none.
 
     A model that was never run is taken to be as fast as the median of the others.
     """
@@ -188,5 +214,13 @@ def estimated_seconds(runs: Sequence[PlannedRun], speeds: dict[str, float]) -> f
     total = 0.0
     for run in runs:
         model = typing.cast(str, OmegaConf.select(run.config, "run.choices.model"))
-        total += (run.rows or SMALLEST) * run.config.trainer.epochs / speeds.get(model, usual)
+        total += _rows_at_most(run) / speeds.get(model, usual)
     return total
+
+
+def _rows_at_most(run: PlannedRun) -> float:
+    """Training rows of the whole budget."""
+    trainer = run.config.trainer
+    by_epochs = None if trainer.epochs is None else (run.rows or SMALLEST) * trainer.epochs
+    by_steps = None if trainer.steps is None else trainer.steps * trainer.batch_size
+    return min(rows for rows in (by_epochs, by_steps) if rows is not None)

@@ -1,0 +1,82 @@
+"""Runs of a table or figure that did not converge: nothing is concluded from them."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from omegaconf import DictConfig
+
+from mtlbench.experiment.objects import build_settings
+from mtlbench.report.result import Claim, Verdict
+from mtlbench.reproduce.finished import Finished
+from mtlbench.reproduce.table import ClaimSpec
+from mtlbench.result import Result
+from mtlbench.tracking.journal import Line
+from mtlbench.train.convergence import convergence
+from mtlbench.train.selection import named_units
+
+UNCONVERGED: Verdict = "not comparable: not converged"
+
+
+def with_convergence(result: Result, config: DictConfig, lines: Sequence[Line]) -> Result:
+    """The result of a run; one of a version that did not record convergence has it from the journal.
+
+    Args:
+        result: of the run.
+        config: of the run.
+        lines: of its journal; none where that lies on another machine, and convergence is not known then.
+    """
+    if result.convergence is not None:
+        return result
+    settings = build_settings(config)
+    found = convergence(named_units(tuple(result.tasks), settings), lines, settings.patience)
+    return replace(result, convergence=found)
+
+
+def all_converged(runs: Sequence[Finished]) -> bool | None:
+    """Whether all runs did; ``None`` if none is known not to, and some are not known to."""
+    found = {None if run.result.convergence is None else run.result.convergence.converged for run in runs}
+    return False if False in found else None if None in found else True
+
+
+def withheld(claim: Claim, runs: Sequence[Finished]) -> Claim:
+    """A claim about runs, without a verdict where one of them did not converge.
+
+    Args:
+        claim: as it was judged.
+        runs: that it compares.
+    """
+    notes = convergence_notes(runs)[0]
+    if not notes or claim.verdict == "not run":
+        return claim
+    return replace(claim, verdict="withheld: not converged", evidence=(*notes, *claim.evidence))
+
+
+def compared_runs(claim: ClaimSpec, runs: Sequence[Finished]) -> list[Finished]:
+    """The runs that a claim of a table compares."""
+    rows, datasets = {*claim.better, *claim.than}, claim.datasets
+    return [run for run in runs if run.row in rows and (datasets is None or run.dataset in datasets)]
+
+
+def convergence_notes(runs: Sequence[Finished]) -> tuple[list[str], list[str]]:
+    """Notes by data set on rows with runs that did not converge, and on rows of which it is not known."""
+    return (
+        [f"{text}: not converged" for text in _counted(runs, False)],
+        [f"{text}: whether they converged is not known" for text in _counted(runs, None)],
+    )
+
+
+def _counted(runs: Sequence[Finished], state: bool | None) -> list[str]:
+    """``Ali-CCP: MMoE (2 of 3 runs), PLE (1 of 3 runs)`` of the rows with runs in a state."""
+    texts: list[str] = []
+    for dataset in dict.fromkeys(run.dataset for run in runs):
+        rows: dict[str, list[bool]] = {}
+        for run in runs:
+            if run.dataset == dataset:
+                rows.setdefault(run.row, []).append(all_converged([run]) is state)
+        if named := [f"{row} ({_share(found)})" for row, found in rows.items() if any(found)]:
+            texts.append(f"{dataset}: {', '.join(named)}")
+    return texts
+
+
+def _share(found: Collection[bool]) -> str:
+    return f"{sum(found)} of {len(found)} run{'s' * (len(found) > 1)}"
