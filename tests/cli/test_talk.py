@@ -79,3 +79,12 @@ def test_budgets_in_steps_and_a_combined_score_from_the_command_line(train, tmp_
     assert json.loads(result.read_text())["steps"] == 9
     status, _, err = train("trainer.select={income/auc:-1}")
     assert (status, "the weight of income/auc is -1; allowed: above 0" in err) == (2, True)
+
+
+def test_class_weights_of_other_data_are_said(train) -> None:
+    """Income has about 15 negatives for each positive, never_married about one."""
+    status, out, _ = train("loss.pos_weight=[24,4584]")
+    said = " ".join(out.replace("\n  !", "").split())
+    assert (status, "loss.pos_weight of 'never_married' is 4,584, but there are 1" in said) == (0, True), out
+    assert "loss.pos_weight of 'income'" not in said
+    assert "loss.pos_weight of" not in train("loss.pos_weight=[2,2]")[1]

@@ -54,8 +54,7 @@ def sweep(overrides: list[str], launcher: Launcher) -> int:
     failures = execute(list(runs.values()), launcher, show)
     if len(jobs) > 1 and outcomes:
         results = [outcomes[run.identity].result if run and run.identity in outcomes else None for run in planned]
-        metrics = dict.fromkeys(["auc", *(config.trainer.select.rpartition("/")[2] for config in configs)])
-        print(comparison(labels, results, list(metrics)))
+        print(comparison(labels, results, _metrics(configs)))
     texts = refused + [f"{runs[identity].title} ({identity}): {reason}" for identity, reason in failures.items()]
     for text in texts if runs else ():
         print(f"failed: {text}", file=sys.stderr)
@@ -97,3 +96,10 @@ def _labels(job: Sequence[str], jobs: Sequence[list[str]], config: DictConfig) -
     words = [word.lstrip("+").partition("=") for word, differs in zip(job, differing, strict=True) if differs]
     labels = {key: value for key, _, value in words}
     return labels if labels.keys() - {"seed"} else {"model": config.run.choices.model, **labels}
+
+
+def _metrics(configs: Sequence[DictConfig]) -> list[str]:
+    """AUC, and what weights were selected by: one metric, a list, or a mapping to weights."""
+    selects = [config.trainer.select for config in configs]
+    terms = [term for select in selects for term in ([select] if isinstance(select, str) else select)]
+    return list(dict.fromkeys(["auc", *(term.rpartition("/")[2] for term in terms)]))

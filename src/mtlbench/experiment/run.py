@@ -21,6 +21,7 @@ from mtlbench.experiment.device import resolve_device
 from mtlbench.experiment.identity import code_version, run_identity
 from mtlbench.experiment.memory import forget_peak, peak_mb
 from mtlbench.experiment.objects import (
+    build_loss_settings,
     build_losses,
     build_model,
     build_ranking,
@@ -29,7 +30,7 @@ from mtlbench.experiment.objects import (
     check_model_size,
 )
 from mtlbench.experiment.own_model import check_forward
-from mtlbench.experiment.sanity import SuspiciousMetricsWarning, selected_validation, suspicious
+from mtlbench.experiment.sanity import SuspiciousMetricsWarning, overweighted, selected_validation, suspicious
 from mtlbench.experiment.size import memory_errors
 from mtlbench.files import write_beside
 from mtlbench.locking import locked
@@ -158,7 +159,7 @@ def _run(config: DictConfig, data: DataSource, identity: str, folder: Path, devi
             _result(read_facts(folder)[0], model, progress, best_step, named),
             seconds=(fitting - began) + progress.spent + (time.monotonic() - fitted),
             checkpoint=settings.checkpoint,
-            warnings=tuple(_warnings(identity, journal, best_step, measured)),
+            warnings=(*_warnings(identity, journal, best_step, measured), *_overweighted(config, store)),
             convergence=convergence(selection_units(store.schema.tasks, settings), journal.read(), settings.patience),
         )
         write_result(folder, result)
@@ -272,6 +273,11 @@ def _warnings(identity: str, journal: Journal, best_step: dict[str, int], metric
         text = f"suspicious scores of run {identity}: {'; '.join(found)}"
         warnings.warn(text, SuspiciousMetricsWarning, stacklevel=3)
     return found
+
+
+def _overweighted(config: DictConfig, store: Store) -> list[str]:
+    columns = store.split("train").columns
+    return overweighted(build_loss_settings(config), store.schema.tasks, columns["labels"], columns.get("observed"))
 
 
 def _reported(folder: Path, code: str) -> Result:

@@ -40,8 +40,8 @@ class DCRNN(nn.Module):
 
     Paper: Zhou, Yu: DCRNN: A Deep Cross approach based on RNN for Partial Parameter Sharing in Multi-task Learning. Li
     et al.'s DCRNN (2018), of traffic, is another.
-    Departure: none but those of the blocks. Without adaptation and with sharing=per_task, tasks share embeddings
-    alone, whatever the interval.
+    Departure: those of the blocks; the last state is read out and A_p is a vector, since the paper prints neither.
+    Without adaptation and with sharing=per_task, tasks share embeddings alone, whatever the interval.
     """
 
     def __init__(

@@ -82,7 +82,9 @@ class MTPHN(nn.Module):
 
     Paper: DEPHN III-A and IV-B, Table I.
     Departure: number of experts, widths, heads, initial values and towers are not printed. Towers with hidden layers
-    treat the public and the private part each by themselves, so that the parts of Fig. 3(b) always exist.
+    treat the public and the private part each by themselves, so that the parts of Fig. 3(b) always exist. The bias b_t
+    belongs to neither part in the paper; it is added to the public one, and counts there in Fig. 3(b). Selection gates
+    and cross layers are read as in `mtlbench.models.dephn.DEPHN`.
     """
 
     def __init__(

@@ -30,7 +30,8 @@ class FeatureAdaptation(nn.Module):
         ValueError: an unknown word, or no position that is adapted.
 
     Paper: Zhou, Yu: DCRNN, Algorithm 2.
-    Departure: the sign is read as the "simple addition" of the text. Initial values, normal with standard deviation
+    Departure: the sign is read as the "simple addition" of the text. The shape of A_p is not printed: a vector as wide
+    as x, not one number (``unit``). Initial values, normal with standard deviation
     0.01, are ours. Algorithm 2 adapts X_0 too, Eq. 7 does not: raw_first.
     """
 

@@ -69,9 +69,10 @@ class WindowedRNN(nn.Module):
         ValueError: an unknown word, a width below 1, or both directions of a position's one cell.
 
     Paper: Zhou, Yu: DCRNN, Eqs. 5 to 7.
-    Departure: initial values are those of Keras (Xavier for W, orthogonal for W_h, 1 for the bias of a forget gate),
-    biases those of PyTorch, two for each map. The equations index W alone by position, not W_h: ``per_position`` goes
-    further, and ``per_task`` is the text's "separately for each task".
+    Departure: what of the states reaches the towers is not printed: the last one, of each direction (``readout``).
+    Initial values are those of Keras (Xavier for W, orthogonal for W_h, 1 for the bias of a forget gate), biases those
+    of PyTorch, two for each map. The equations index W alone by position, not W_h: ``per_position`` goes further, and
+    ``per_task`` is the text's "separately for each task".
     """
 
     positions: Tensor
