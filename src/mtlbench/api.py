@@ -2,7 +2,7 @@
 
 >>> import mtlbench
 >>> run = mtlbench.train("model=mmoe", "dataset=census", "dataset.source=simulated", "dataset.simulator.rows=900",
-...                      "trainer.epochs=1", seed=0)
+...                      "trainer.epochs=1", "tracker=none", seed=0)
 >>> 0 < run.metrics["income/auc"] < 1
 True
 >>> len(run.curves["valid/income/auc"].dropna())
