@@ -10,6 +10,7 @@ import pytest
 
 from mtlbench.report.inline import VARIABLES
 from mtlbench.report.page import page
+from mtlbench.report.result import Claim
 from report.browser import CHROMIUM, Browser, browser
 from report.drawings import drawing
 from report.tables import EVIL, MARKS, example
@@ -145,6 +146,17 @@ def test_drawings_have_no_style_of_their_own(elements: Elements) -> None:
     assert {"var(--text)", "var(--soft)", "var(--raised)", "var(--warning)", "var(--c0)", "#ffffff"} <= fills
     assert not {colour for colour in fills if colour in VARIABLES}
     assert not [a for _, a in elements.found if "font-family" in a]
+
+
+def test_what_did_not_converge_is_marked_and_its_claim_withheld() -> None:
+    result = example()
+    first = result.rows[0]
+    cells = (replace(first.cells[0], converged=False), *first.cells[1:])
+    claim = Claim(text="x", verdict="withheld: not converged", evidence=("why",))
+    shown = page([replace(result, rows=(replace(first, cells=cells), *result.rows[1:]), claims=(claim,))])
+    assert '<span class="badge claim withheld">withheld: not converged</span> x' in shown
+    assert "†‡</span>" in shown
+    assert "†‡</span>" not in page([result])
 
 
 def test_real_data_bear_no_mark() -> None:

@@ -15,7 +15,7 @@ from mtlbench.report.figure import FigureResult
 from mtlbench.report.inline import inline_svg
 from mtlbench.report.result import ALPHA, Cell, ClaimVerdict, Run, TableColumn, TableResult
 from mtlbench.report.table_figure import CAPTION, table_figure
-from mtlbench.report.text import INCOMPARABLE, NOTHING, signs, value_text
+from mtlbench.report.text import INCOMPARABLE, NOTHING, UNCONVERGED, signs, value_text
 
 DIRECTIONS = {
     "higher": "↑ higher is better",
@@ -60,6 +60,7 @@ def page(results: Sequence[TableResult | FigureResult]) -> str:
     return environment.get_template("page.html").render(
         results=results,
         incomparable=INCOMPARABLE,
+        unconverged=UNCONVERGED,
         marked=sum(bool(result.marks) for result in results),
         style=Markup(style),
         script=Markup(script),
