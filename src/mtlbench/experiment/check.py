@@ -25,6 +25,7 @@ SCALAR_KEYS = {
     "run.name": str | None,
     "run.tags": dict[str, str | bool | int | float] | list[str] | None,
     "run.notes": str | None,
+    "run.keep_scores": bool | Literal["auto"],
     "run.tracker.uri": str | None,
     "run.tracker.experiment": str | None,
     "optimizer.sparse": bool,

@@ -22,6 +22,7 @@ from mtlbench.experiment.sanity import SuspiciousMetricsWarning, suspicious
 from mtlbench.files import writing
 from mtlbench.result import Metrics
 from mtlbench.tracking.folder import CONFIG, RESULT, RunInfo, check_config_hash, read_facts, read_result
+from mtlbench.tracking.scores import write_scores
 from mtlbench.train.objective import TaskLosses
 from mtlbench.train.score import evaluate_split
 from mtlbench.train.selection import load_best
@@ -123,6 +124,20 @@ def evaluate_run(folder: Path, split: str, device_name: str, predictions: Path |
         with writing(predictions):
             pq.write_table(pa.table(columns).replace_schema_metadata(about), predictions)
     return metrics
+
+
+def restore_scores(folder: Path, device_name: str = "auto") -> None:
+    """Score the test rows of a finished run that has not kept its scores, and write them into its folder.
+
+    Raises:
+        ConfigError: as `load_run`.
+        OtherResultError: see `check_result`.
+    """
+    run = load_run(folder, device_name)
+    rows, ranking = run.store.split("test"), build_ranking(run.config)
+    log_odds, metrics = evaluate_split(run.model, rows, run.losses, run.settings, run.device, ranking)
+    check_result(folder, metrics.values, run.settings.precision)
+    write_scores(folder, run.facts.identity, [task.name for task in run.store.schema.tasks], log_odds.numpy())
 
 
 def check_result(folder: Path, metrics: Mapping[str, float], precision: str) -> None:

@@ -48,6 +48,7 @@ from mtlbench.tracking.folder import (
     write_status,
 )
 from mtlbench.tracking.journal import Journal
+from mtlbench.tracking.scores import keeps_scores, write_scores
 from mtlbench.tracking.tracker import Tracker, open_tracker
 from mtlbench.train.convergence import convergence
 from mtlbench.train.loop import fit
@@ -152,7 +153,9 @@ def _run(config: DictConfig, data: DataSource, identity: str, folder: Path, devi
         )
         fitted = time.monotonic()
         kept, best_step = load_best(model, store.schema.tasks, settings, context.best, identity)
-        measured = evaluate_split(kept, store.split("test"), losses, settings, device, ranking)[1]
+        log_odds, measured = evaluate_split(kept, store.split("test"), losses, settings, device, ranking)
+        if keeps_scores(config.run.keep_scores, len(log_odds)):
+            write_scores(folder, identity, [task.name for task in store.schema.tasks], log_odds.numpy())
         named = measured.prefixed("test")
         journal.append(step=progress.step, epoch=progress.epoch, values=named.values, undefined=named.undefined)
         result = replace(
