@@ -79,7 +79,7 @@ def test_scores_that_were_changed_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DamagedFileError, match="its sha256 is"):
         read_scores(tmp_path, "a")
     (tmp_path / SCORES).write_bytes(b"PAR1")
-    with pytest.raises(DamagedFileError, match="run.keep_scores=true computes it again"):
+    with pytest.raises(DamagedFileError, match=r"run\.keep_scores=true computes it again"):
         read_scores(tmp_path, "a")
 
 

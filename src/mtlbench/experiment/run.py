@@ -34,6 +34,7 @@ from mtlbench.experiment.sanity import SuspiciousMetricsWarning, overweighted, s
 from mtlbench.experiment.size import memory_errors
 from mtlbench.files import write_beside
 from mtlbench.locking import locked
+from mtlbench.metrics.ranking import Ranking
 from mtlbench.result import Metrics, Parameters, Result
 from mtlbench.tracking.credentials import withheld
 from mtlbench.tracking.folder import (
@@ -52,7 +53,7 @@ from mtlbench.tracking.scores import keeps_scores, write_scores
 from mtlbench.tracking.tracker import Tracker, open_tracker
 from mtlbench.train.convergence import convergence
 from mtlbench.train.loop import fit
-from mtlbench.train.objective import Objective
+from mtlbench.train.objective import Objective, TaskLosses
 from mtlbench.train.optimizers import parameter_groups
 from mtlbench.train.progress import Progress, RunContext
 from mtlbench.train.score import evaluate_split
@@ -153,9 +154,7 @@ def _run(config: DictConfig, data: DataSource, identity: str, folder: Path, devi
         )
         fitted = time.monotonic()
         kept, best_step = load_best(model, store.schema.tasks, settings, context.best, identity)
-        log_odds, measured = evaluate_split(kept, store.split("test"), losses, settings, device, ranking)
-        if keeps_scores(config.run.keep_scores, len(log_odds)):
-            write_scores(folder, identity, [task.name for task in store.schema.tasks], log_odds.numpy())
+        measured = _evaluate_test(config, folder, store, kept, losses, settings, device, ranking)
         named = measured.prefixed("test")
         journal.append(step=progress.step, epoch=progress.epoch, values=named.values, undefined=named.undefined)
         result = replace(
@@ -182,6 +181,23 @@ def _model(config: DictConfig, store: Store, device: torch.device) -> nn.Module:
     model = build_model(config, store.schema).to(device)
     check_forward(model, store.split("train"), device)
     return model
+
+
+def _evaluate_test(
+    config: DictConfig,
+    folder: Path,
+    store: Store,
+    model: nn.Module,
+    losses: TaskLosses,
+    settings: Settings,
+    device: torch.device,
+    ranking: Ranking,
+) -> Metrics:
+    """Metrics of the test split; its log-odds are kept for a paired bootstrap where ``run.keep_scores`` says so."""
+    log_odds, metrics = evaluate_split(model, store.split("test"), losses, settings, device, ranking)
+    if keeps_scores(config.run.keep_scores, len(log_odds)):
+        write_scores(folder, folder.name, [task.name for task in store.schema.tasks], log_odds.numpy())
+    return metrics
 
 
 def _start_over(config: DictConfig, folder: Path) -> None:
