@@ -3,13 +3,15 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mtlbench.report.result import Cell, TableColumn, TableResult
 from mtlbench.reproduce.assemble import assemble
 from mtlbench.reproduce.finished import Finished
+from mtlbench.reproduce.sampling import Resampled
 from mtlbench.reproduce.table import ClaimSpec, Paper, Printed, RowSpec, Table
-from mtlbench.result import Parameters
+from mtlbench.result import Metrics, Parameters
 from runs import RESULT
 
 AUC = TableColumn(dataset="D", task="click", metric="auc")
@@ -106,14 +108,14 @@ def test_gain_over_the_mean_of_the_baselines() -> None:
 
 def test_verdicts_follow_the_rule() -> None:
     result = assembled()
-    assert cell(result, "single", AUC).verdict == "within"  # 0.7030 against 0.7000
-    assert cell(result, "old", AUC).verdict == "below"  # 0.6950 against 0.7100
+    assert cell(result, "single", AUC).verdict == "undecided"  # 0.7030 +- 0.0015 against 0.7000 +- 0.005: p = 0.16
+    assert cell(result, "old", AUC).verdict == "below"  # 0.6950 +- 0.0029 against 0.7050: p = 0.037
     assert cell(result, "new", AUC).verdict == "above"
     assert cell(result, "new", LOSS).verdict == "within"
     assert cell(result, "old", LOSS).verdict == "nothing printed"
     assert cell(result, "new", BEST).verdict == "nothing printed"
     assert cell(result, "never run", AUC).verdict == "not run"
-    assert result.summary == "18 of 24 cells were run; 2 of 4 are within tolerance of the paper"
+    assert result.summary == "18 of 24 cells were run; 1 of 4 are within tolerance of the paper, 1 undecided"
 
 
 @pytest.mark.parametrize(
@@ -198,6 +200,57 @@ def test_new_rows_are_compared_with_the_best_baseline() -> None:
     assert cell(assembled(), "old", AUC).comparison is None
 
 
+def test_the_best_baseline_is_chosen_on_validation() -> None:
+    """`single` is the best baseline on test (0.703), `old` on validation: the row is compared with `old`."""
+    by_score = [
+        replace(one, result=replace(one.result, best_valid={"model": 0.8 if one.row == "old" else 0.7})) for one in RUNS
+    ]
+    by_metric = [replace(one, valid=Metrics(values={"click/auc": 0.8 if one.row == "old" else 0.7})) for one in RUNS]
+    for runs in (by_score, by_metric):
+        comparison = cell(assembled(runs), "new", AUC).comparison
+        assert comparison is not None
+        assert comparison.against == "old"
+
+
+def test_a_row_that_lacks_a_run_is_out_of_the_ranking() -> None:
+    """Two of the three seeds of `new` are the best of all; its third run failed."""
+    result = assembled([one for one in RUNS if (one.row, one.seed) != ("new", 0)])
+    assert result.ranks == {"single": 1.0, "old": 2.0}
+    assert "out of the average rank, for want of runs: new (D: 2 of 3)" in result.footnotes
+    assert not [text for text in assembled().footnotes if "out of the average rank" in text]
+
+
+def test_a_best_of_few_runs_is_no_best_of_many() -> None:
+    """A best of 400 runs says nothing about the best of 3; one of 2 is compared with the expected best of 2."""
+    printed = {**TABLE.printed, ("new", BEST): Printed(text="0.7540", bold=None, note="")}
+    for best_of, verdict in ((400, "not comparable: fewer runs"), (2, "within"), (None, "above")):
+        table = replace(TABLE, printed=printed, best_of=best_of, tolerance={"auc": 0.001})
+        result = assemble(table, RUNS, scale=None, settings=(), private=())
+        assert cell(result, "new", BEST).verdict == verdict, "2: (0.7525 + 2 * 0.7555) / 3 = 0.7545; 3: 0.7555"
+
+
+def test_a_gain_of_bests_is_over_as_many_runs() -> None:
+    """The best two of `single`'s three subsets of two are 0.706, of the third 0.702; `old` has two runs."""
+    result = assembled([one for one in RUNS if (one.row, one.seed) != ("old", 2)])
+    assert cell(result, "old", BEST).gain == pytest.approx(100 * (0.70 / ((2 * 0.706 + 0.702) / 3) - 1))
+
+
+def test_tests_count_the_drawing_of_test_users_where_scores_were_kept() -> None:
+    def kept(one: Finished, spread: float) -> Finished:
+        wide = 1.0 if one.row == "new" else 0.0
+        areas = one.result.metrics["test/click/auc"] + wide * spread * np.array([-1.0, 1.0] * 50)
+        return replace(one, resampled=Resampled(aucs={"click": areas}, units=500, kind="groups"))
+
+    narrow, wide = (assembled([kept(one, spread) for one in RUNS]) for spread in (0.001, 0.1))
+    for result, verdict in ((narrow, "holds"), (wide, "undecided")):
+        assert result.claims[0].verdict == verdict
+        assert "(3 seeds, 500 test groups, p = " in result.claims[0].evidence[0]
+        assert "tests of AUCs count the spread over D: seeds and 500 test groups" in result.footnotes
+    assert "the test split is too small" in wide.claims[0].evidence[-1]
+    assert cell(wide, "new", AUC).verdict == "undecided"
+    assert "tests of AUCs count the spread over D: seeds only" in assembled().footnotes
+
+
 def test_a_loss_is_better_where_it_is_lower() -> None:
     worse = [one if one.row != "new" else run("new", one.seed, 0.75, (0.9, 0.9)) for one in RUNS]
     comparison = cell(assembled(worse), "new", LOSS).comparison
@@ -216,7 +269,9 @@ def test_a_gain_is_between_the_numbers_that_are_shown() -> None:
 def test_claims() -> None:
     (claim,) = assembled().claims
     assert claim.verdict == "holds"
-    assert len(claim.evidence) == 2
+    assert len(claim.evidence) == 4
+    assert claim.evidence[2].startswith("a difference of 0.011 would be found with a probability of 0.8")
+    assert claim.evidence[3].startswith("seeds only: ")
     assert "new - single, D: click auc: +0.0500 (3 seeds, p = " in claim.evidence[0]
     close = [one if one.row != "new" else run("new", one.seed, AREAS["single"][one.seed] + 1e-5) for one in RUNS]
     assert "new - single, D: click auc: +1.0e-05 (" in assembled(close).claims[0].evidence[0]
@@ -229,7 +284,7 @@ def test_claims() -> None:
     ]
     assert assembled(lower).claims[0].verdict == "fails"
     (claim,) = assembled([one for one in RUNS if one.row != "old"]).claims
-    assert (claim.verdict, claim.evidence[1:]) == ("not run", ("D: not run: old",))
+    assert (claim.verdict, claim.evidence[1]) == ("not run", "D: not run: old")
     apart = [one for one in RUNS if (one.row == "new") == (one.seed == 0)]
     assert assembled(apart).claims[0].evidence == ("D: no seed in common: new and single, new and old",)
 
@@ -262,7 +317,7 @@ def test_a_number_that_is_no_target_is_shown_and_not_held_against_ours() -> None
     assert cell(result, "old", AUC).verdict == "not comparable: no target"
     assert cell(result, "old", AUC).printed == "0.7100"
     assert cell(result, "new", AUC).verdict == "above"
-    assert result.summary == "18 of 24 cells were run; 2 of 3 are within tolerance of the paper"
+    assert result.summary == "18 of 24 cells were run; 1 of 3 are within tolerance of the paper, 1 undecided"
 
 
 def test_a_sum_of_losses_needs_them_all() -> None:
@@ -292,7 +347,8 @@ def test_the_best_and_the_mean_of_one_metric_are_one_rank() -> None:
 
 
 def test_the_rule_of_the_verdicts_is_a_footnote() -> None:
-    assert "within: at most 0.005 (auc), 2 % (logloss_sum) from the printed number" in assembled().footnotes
+    rule = "within: at most 0.005 (auc), 2 % (logloss_sum) from the printed number, p <= 0.05 (two one-sided tests); "
+    assert any(text.startswith(rule) for text in assembled().footnotes)
 
 
 def test_ranks_agreement_costs_and_footnotes() -> None:

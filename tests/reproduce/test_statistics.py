@@ -5,11 +5,27 @@ import math
 import pytest
 
 from mtlbench.metrics.names import metric
-from mtlbench.reproduce.statistics import agreement, average_ranks, compare, gain, holm, paired, spread
+from mtlbench.reproduce.statistics import (
+    BySeed,
+    Pair,
+    agreement,
+    average_ranks,
+    compare,
+    difference,
+    expected_best,
+    gain,
+    holm,
+    paired,
+    spread,
+)
 
 
 def by_seed(*values: float) -> dict[int, float]:
     return dict(enumerate(values))
+
+
+def pair(ours: BySeed, theirs: BySeed) -> list[Pair]:
+    return [Pair(ours=ours, theirs=theirs)]
 
 
 def test_spread_by_hand() -> None:
@@ -120,7 +136,8 @@ def test_a_gain_of_rounding_is_none() -> None:
 
 def test_rows_are_compared_in_the_direction_of_the_metric() -> None:
     """Differences 1, 2, 3 have p = 0.0742; -0.1, -0.12, -0.18 have t = 5.547 and p = 0.0310, which Holm doubles."""
-    wide, clear = (by_seed(2, 4, 6), by_seed(1, 2, 3)), (by_seed(0.1, 0.2, 0.3), by_seed(0.2, 0.32, 0.48))
+    wide = pair(by_seed(2, 4, 6), by_seed(1, 2, 3))
+    clear = pair(by_seed(0.1, 0.2, 0.3), by_seed(0.2, 0.32, 0.48))
     first, second = compare(metric("auc"), [wide, clear])
     assert (first.mean, first.better, first.seeds, first.wilcoxon) == (2, 2, 3, None)
     assert first.t_test == pytest.approx(0.0742, abs=1e-4)
@@ -132,22 +149,58 @@ def test_rows_are_compared_in_the_direction_of_the_metric() -> None:
 
 
 def test_what_is_the_same_for_every_seed_needs_no_test() -> None:
-    [smaller] = compare(metric("parameters"), [({0: 10.0}, {0: 12.0, 1: 12.0})])
+    [smaller] = compare(metric("parameters"), [pair({0: 10.0}, {0: 12.0, 1: 12.0})])
     assert (smaller.mean, smaller.better, smaller.t_test, smaller.seeds) == (-2, 2, None, 1)
     assert smaller.significant
-    assert not compare(metric("logloss"), [({0: 10.0}, {0: 12.0})])[0].significant
+    assert (smaller.p_better(), smaller.p_worse()) == (0.0, 1.0)
+    assert not compare(metric("logloss"), [pair({0: 10.0}, {0: 12.0})])[0].significant
 
 
 def test_a_p_value_at_the_level_is_significant(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mtlbench.reproduce.statistics.paired", lambda ours, theirs: (0.5, 0.05, None))
-    assert compare(metric("auc"), [({0: 1.0}, {0: 0.5})])[0].significant
+    monkeypatch.setattr("mtlbench.reproduce.statistics.Estimate.unequal", lambda _: 0.05)
+    assert compare(metric("auc"), [pair({0: 1.0}, {0: 0.5})])[0].significant
 
 
 def test_distances_from_one_are_compared_where_one_is_best() -> None:
-    [closer] = compare(metric("pcoc"), [(by_seed(0.75, 1.25), by_seed(1.5, 2.0))])
+    [closer] = compare(metric("pcoc"), [pair(by_seed(0.75, 1.25), by_seed(1.5, 2.0))])
     assert (closer.mean, closer.better) == (-0.5, 0.5)
 
 
 def test_a_gain_over_a_baseline_of_zero_is_none() -> None:
     assert gain(0.1, 0.0) is None
     assert gain(0.0, 0.0) == 0.0
+
+
+def test_worlds_are_the_replicates_and_seeds_lie_in_them() -> None:
+    """World means 1, 2, 3: t = 2 / (1 / sqrt 3) with two degrees of freedom, whatever the seeds do within.
+
+    Variance between the seeds of a world: 2 (values m - 1, m + 1). Between worlds: 1 - 2 / 2 = 0; with values m - 0.1,
+    m + 0.1, it is 0.02 and 1 - 0.02 / 2.
+    """
+    for apart, worlds, seeds in ((1.0, 0.0, 2**0.5), (0.1, 0.99**0.5, 0.02**0.5)):
+        found = difference(
+            metric("auc"),
+            [Pair(ours=by_seed(m - apart, m + apart), theirs=by_seed(0.0, 0.0)) for m in (1.0, 2.0, 3.0)],
+        )
+        assert (found.better, found.worlds, found.seeds) == (pytest.approx(2), 3, 2)
+        t = 2 * math.sqrt(3)
+        assert found.p_better() == pytest.approx((1 - t / math.sqrt(t * t + 2)) / 2)
+        assert found.between_worlds == pytest.approx(worlds, abs=1e-7)
+        assert found.between_seeds == pytest.approx(seeds)
+
+
+def test_worlds_are_balanced_by_their_common_seeds() -> None:
+    first, second = Pair(ours={0: 1.0, 1: 9.0}, theirs={0: 0.0, 1: 0.0}), Pair(ours={0: 3.0}, theirs={0: 0.0})
+    assert (difference(metric("auc"), [first, second]).mean, difference(metric("auc"), [first, second]).seeds) == (2, 1)
+    with pytest.raises(ValueError, match="no seed that all rows and worlds have"):
+        difference(metric("auc"), [first, Pair(ours={7: 1.0}, theirs={7: 0.0})])
+
+
+def test_expected_best_by_hand() -> None:
+    """Of 1, 2, 4 the best of two is 2, 4, 4; of losses, 1, 1, 2."""
+    assert expected_best([4, 1, 2], 2, metric("auc")) == pytest.approx(10 / 3)
+    assert expected_best([4, 1, 2], 2, metric("logloss")) == pytest.approx(4 / 3)
+    assert expected_best([4, 1, 2], 1, metric("auc")) == pytest.approx(7 / 3)
+    assert expected_best([4, 1, 2], 3, metric("auc")) == 4
+    with pytest.raises(ValueError, match="expected best of 4 runs cannot be told from 3"):
+        expected_best([4, 1, 2], 4, metric("auc"))

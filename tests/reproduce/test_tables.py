@@ -132,7 +132,7 @@ def test_claims_are_what_the_papers_numbers_show() -> None:
     for table in (load_table(FOLDER, name) for name in NAMES):
         printed = {key: {0: float(cell.text)} for key, cell in table.printed.items() if cell.text}
         for claim in table.claims:
-            judged = evaluate_claim(claim, table.columns, printed, dict.fromkeys(table.datasets))
+            judged = evaluate_claim(claim, table, printed, {}, dict.fromkeys(table.datasets))
             for line in judged.evidence:
                 if ": not run: " in line:
                     continue
@@ -260,7 +260,7 @@ def test_a_claim_on_pcoc_is_about_the_distance_from_one(tmp_path: Path) -> None:
     column = table.columns[0]
     claim = ClaimSpec(text="", better=["MMoE"], than=["OMoE"], metric="pcoc", tasks=["income"])
     closer = {("MMoE", column): {0: 0.98, 1: 1.03, 2: 1.01}, ("OMoE", column): {0: 1.2, 1: 0.79, 2: 1.22}}
-    judged = evaluate_claim(claim, table.columns, closer, {"Census-Income": None})
+    judged = evaluate_claim(claim, table, closer, {}, {"Census-Income": None})
     assert judged.verdict == "holds"
     assert judged.evidence[0].startswith(
         "MMoE - OMoE, Census-Income: income pcoc: -0.1900 of the distance from 1 (3 seeds"

@@ -78,7 +78,8 @@ def badge(cell: Cell, column: TableColumn) -> tuple[str, str]:
         return kind, f"{cell.verdict}: {kind}"
     if cell.verdict.startswith("not comparable: "):
         return "incomparable", cell.verdict.removeprefix("not comparable: ")
-    return {"within": "within", "not run": "absent", "undefined": "absent"}.get(cell.verdict, "plain"), cell.verdict
+    kinds = {"within": "within", "undecided": "undecided", "not run": "absent", "undefined": "absent"}
+    return kinds.get(cell.verdict, "plain"), cell.verdict
 
 
 def remarks(cell: Cell, column: TableColumn) -> list[str]:
@@ -122,11 +123,10 @@ def counts(result: TableResult) -> dict[str, str]:
     pairs = [pair for row in result.rows for pair in zip(row.cells, result.columns, strict=True)]
     kinds = Counter(badge(cell, column)[0] for cell, column in pairs)
     ran = sum(cell.verdict != "not run" for cell, _ in pairs)
-    compared = kinds["within"] + kinds["better"] + kinds["worse"]
-    verdicts = [f"{kinds[kind]} {kind}" for kind in ("within", "better", "worse") if kinds[kind]]
+    verdicts = [f"{kinds[kind]} {kind}" for kind in ("within", "better", "worse", "undecided") if kinds[kind]]
     return {
         "cells": f"{ran} of {len(pairs)}",
-        "verdicts": ", ".join(verdicts) if compared else "none comparable" if ran else NOTHING,
+        "verdicts": ", ".join(verdicts) if verdicts else "none comparable" if ran else NOTHING,
     }
 
 

@@ -9,6 +9,7 @@ Verdict = Literal[
     "within",
     "above",
     "below",
+    "undecided",
     "nothing printed",
     "not run",
     "undefined",
@@ -18,7 +19,11 @@ Verdict = Literal[
     "not comparable: scaled",
     "not comparable: mixed data",
     "not comparable: not converged",
+    "not comparable: fewer runs",
 ]
+COMPARED = ("within", "above", "below", "undecided")
+"""Verdicts on a number that can be held against the printed one."""
+
 ALPHA = 0.05
 """Significance of a test, as in MSSM's Table 1."""
 
@@ -94,12 +99,13 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """A row against the best baseline of a column, seed by seed.
+    """A row against the best baseline of a column by validation, seed by seed.
 
     Attributes:
         against: label of the baseline.
         difference: mean of (row - baseline), in the units of the metric.
-        t_test: two-sided paired p-value, Holm-corrected within the column; ``None`` below two common seeds.
+        t_test: two-sided paired p-value, Holm-corrected within the column, counting the drawing of test users where
+            that is known; ``None`` below two common seeds.
         wilcoxon: the same of Wilcoxon's signed-rank test; ``None`` below six common seeds.
         better: whether the row is better in the mean.
     """
@@ -198,18 +204,25 @@ class Claim:
 
     Attributes:
         text: the claim in our words.
-        verdict: ``holds`` if every comparison points that way and is significant after Holm's correction, ``fails`` if
-            one points the other way and is significant, ``not run`` if one is missing, else ``undecided``. Counts are
-            not tested: they have no spread.
+        verdict: ``holds``, ``fails``, ``undecided``, or ``not run`` if a comparison is missing; see
+            `mtlbench.reproduce.claim`. Counts are not tested: they have no spread.
         evidence: a line per comparison, and one for each reason why others are missing on a data set.
         condition: what the runs were that it was judged on, where that is not what the paper speaks of, such as
             ``simulated``.
+        detectable: smallest true difference that every comparison would find with 80 % power, in the units of the
+            metric; for a claim of no effect, the margin that all would be found to lie within if there is none.
+            ``None`` if nothing could be tested, and in files of versions before 0.4.
+        deciding: how many seeds (worlds, where there are several) would decide the claim with 80 % power for each
+            comparison, if the differences are those found, or the smallest effect of interest where they are below it;
+            ``None`` if no number up to 1,000 would, or nothing could be tested.
     """
 
     text: str
     verdict: ClaimVerdict
     evidence: tuple[str, ...]
     condition: str = ""
+    detectable: float | None = None
+    deciding: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

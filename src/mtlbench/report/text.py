@@ -4,15 +4,13 @@ import csv
 import io
 from collections.abc import Sequence
 
-from mtlbench.report.result import ALPHA, Cell, Claim, Row, TableColumn, TableResult
+from mtlbench.report.result import ALPHA, COMPARED, Cell, Claim, Row, TableColumn, TableResult
 
 NOTHING = "-"
 INCOMPARABLE = "†"
 """Stands at every number that must not be compared with the printed one beside it."""
 UNCONVERGED = "‡"
 """Stands at every number of runs that did not converge."""
-COMPARED = ("within", "above", "below")
-"""Verdicts on a number that can be held against the printed one."""
 HEADER = (
     "row,group,dataset,task,metric,statistic,printed,mean,deviation,low,high,best,seeds,verdict,against,difference,"
     "p_t,p_wilcoxon,gain_percent,marks"
@@ -123,7 +121,7 @@ def _agreement(result: TableResult) -> list[str]:
 
 def _footnotes(result: TableResult) -> list[str]:
     lines = [f"{number}. {text}" for number, text in enumerate(result.footnotes, start=1)]
-    signs = [f"\\* better than the best baseline, p <= {ALPHA} (paired t-test by seed, Holm)"]
+    signs = [f"\\* better than the best baseline, p <= {ALPHA} (paired t-test, Holm)"]
     reasons = {cell.verdict for row in result.rows for cell in row.cells if cell.verdict.startswith("not comparable")}
     signs += [f"{INCOMPARABLE} {reason}" for reason in sorted(reasons)]
     if any(cell.converged is False for row in result.rows for cell in row.cells):

@@ -1,18 +1,29 @@
 """Assembles a table from finished runs: numbers beside printed ones, comparisons, verdicts, footnotes."""
 
-import typing
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import fmean, median
 
 from mtlbench.metrics.names import metric
-from mtlbench.report.result import ALPHA, Cell, Comparison, Cost, Measured, Row, TableColumn, TableResult, Verdict
+from mtlbench.report.result import (
+    ALPHA,
+    COMPARED,
+    Cell,
+    Comparison,
+    Cost,
+    Measured,
+    Row,
+    TableColumn,
+    TableResult,
+    Verdict,
+)
 from mtlbench.reproduce import statistics
-from mtlbench.reproduce.claim import MIXED, evaluate_claim
+from mtlbench.reproduce.claim import MIXED, evaluate_claim, paired_runs
 from mtlbench.reproduce.converged import UNCONVERGED, all_converged, compared_runs, convergence_notes, withheld
 from mtlbench.reproduce.finished import Finished, banners, carried_over, checkpoint_rules, listed, origins
+from mtlbench.reproduce.sampling import sampling_of
 from mtlbench.reproduce.table import Table, distinct
-from mtlbench.reproduce.values import Values, measured_values, missing_reason
+from mtlbench.reproduce.values import Draws, Values, measured_values, missing_reason, resampled_runs
 from mtlbench.reproduce.verdict import cell_verdict, tolerance_text
 
 Spreads = Mapping[tuple[str, TableColumn], Measured]
@@ -29,12 +40,13 @@ def assemble(
         scale, settings: see `banners`.
         private: choices of data sets that were never published.
     """
-    values = measured_values(table, runs)
+    values, draws = measured_values(table, runs), resampled_runs(table, runs)
     found = _Found(
         spreads={key: statistics.spread(by_seed, key[1].about) for key, by_seed in values.items() if by_seed},
         obstacles={dataset: _obstacle(dataset, runs, scale, private) for dataset in table.datasets},
-        comparisons={column: _comparisons(table, column, values) for column in table.columns},
-        negative={column: _negative_transfers(table, column, values) for column in table.columns},
+        draws=draws,
+        comparisons={column: _comparisons(table, column, values, draws, runs) for column in table.columns},
+        negative={column: _negative_transfers(table, column, values, draws) for column in table.columns},
     )
     notes = _Footnotes()
     rows: list[Row] = []
@@ -45,6 +57,11 @@ def assemble(
             Row(label=spec.label, group=spec.group, cells=cells, runs=tuple(map(listed, own)), costs=_costs(own))
         )
     _general_notes(table, runs, any(cell.negative_transfer for row in rows for cell in row.cells), notes)
+    ranked, left_out = _ranked(table, found.spreads)
+    if left_out:
+        notes.number(f"out of the average rank, for want of runs: {', '.join(left_out)}")
+    if said := _sampling_note(table, values, draws):
+        notes.number(said)
     return TableResult(
         name=table.name,
         title=table.title,
@@ -55,11 +72,11 @@ def assemble(
         columns=table.columns,
         rows=tuple(rows),
         claims=tuple(
-            withheld(evaluate_claim(claim, table.columns, values, found.obstacles), compared_runs(claim, runs))
+            withheld(evaluate_claim(claim, table, values, draws, found.obstacles), compared_runs(claim, runs))
             for claim in table.claims
         ),
         agreement={column.name: _agreement(table, column, found.spreads) for column in table.columns},
-        ranks=_ranks(table, found.spreads),
+        ranks=statistics.average_ranks(ranked),
         footnotes=tuple(notes.texts),
         marks=banners(runs, scale, settings),
         summary=_summary(rows),
@@ -72,6 +89,7 @@ class _Found:
 
     spreads: Spreads
     obstacles: Mapping[str, Verdict | None]
+    draws: Draws
     comparisons: Mapping[TableColumn, Mapping[str, Comparison]]
     negative: Mapping[TableColumn, Collection[str]]
 
@@ -87,32 +105,57 @@ def _cell(
     if measured is None and (lack := missing_reason(own, column)) is not None:
         own_notes.append(lack)
     baseline = found.spreads.get((table.single_task_baseline(label) or "", column))
-    gain = None
-    if measured is not None and baseline is not None and column.about.better is not None:
-        gain = statistics.gain(*(column.about.score(each.for_column(column)) for each in (measured, baseline)))
+    drawn = found.draws.get((label, column), {})
+    seeds = () if measured is None else measured.seeds
     converged = all_converged(own) if own else None
     obstacle = found.obstacles[column.dataset] or (UNCONVERGED if converged is False else None)
     return Cell(
         printed=printed.text if printed is not None and printed.text else None,
         bold=None if printed is None else printed.bold,
         measured=measured,
-        verdict=cell_verdict(column, printed, measured, table.tolerance, obstacle, ran=bool(own)),
+        verdict=cell_verdict(
+            column,
+            printed,
+            measured,
+            table.tolerance,
+            obstacle,
+            ran=bool(own),
+            sampling=sampling_of(column.task, [drawn.get(seed) for seed in seeds]),
+            best_of=table.best_of or table.seeds,
+        ),
         comparison=found.comparisons[column].get(label),
-        gain=gain,
+        gain=_gain(column, measured, baseline),
         negative_transfer=label in found.negative[column],
         footnotes=tuple(notes.number(text) for text in own_notes),
         converged=converged,
     )
 
 
-def _comparisons(table: Table, column: TableColumn, values: Values) -> dict[str, Comparison]:
-    """Every row that is no baseline against the best baseline, Holm-corrected within the column."""
+def _gain(column: TableColumn, measured: Measured | None, baseline: Measured | None) -> float | None:
+    """Relative gain over the single-task twin in per cent; of bests, over as many runs on either side."""
+    if measured is None or baseline is None or column.about.better is None:
+        return None
+    both = (measured, baseline)
+    numbers = [each.mean for each in both]
+    if column.statistic == "best":
+        runs = min(len(each.values) for each in both)
+        numbers = [statistics.expected_best(each.values, runs, column.about) for each in both]
+    return statistics.gain(*map(column.about.score, numbers))
+
+
+def _comparisons(
+    table: Table, column: TableColumn, values: Values, draws: Draws, runs: Sequence[Finished]
+) -> dict[str, Comparison]:
+    """Every row that is no baseline against the best baseline by validation, Holm-corrected within the column.
+
+    The best by the test split would be the luckiest there, and harder to beat than it should be.
+    """
     if column.about.better is None:
         return {}
     scores = {
-        label: sum(map(column.about.score, by_seed.values())) / len(by_seed)
+        label: fmean(run.validation_score(column.metric, column.only_task) for run in own)
         for label in table.baselines
-        if (by_seed := values[label, column])
+        if values[label, column] and (own := [run for run in runs if (run.row, run.dataset) == (label, column.dataset)])
     }
     if not scores:
         return {}
@@ -122,28 +165,41 @@ def _comparisons(table: Table, column: TableColumn, values: Values) -> dict[str,
         label: Comparison(
             against=best, difference=found.mean, t_test=found.t_test, wilcoxon=found.wilcoxon, better=found.better > 0
         )
-        for label, found in _compared(column, others, values).items()
+        for label, found in _compared(column, others, values, draws).items()
     }
 
 
-def _negative_transfers(table: Table, column: TableColumn, values: Values) -> set[str]:
+def _negative_transfers(table: Table, column: TableColumn, values: Values, draws: Draws) -> set[str]:
     """Rows that are worse than their single-task baselines by a paired test, Holm-corrected within the column."""
     if column.about.better is None or column.about.constant:
         return set()
     baselines = {spec.label: table.single_task_baseline(spec.label) for spec in table.rows}
     pairs = {label: baseline for label, baseline in baselines.items() if baseline is not None}
-    found = _compared(column, pairs, values)
+    found = _compared(column, pairs, values, draws)
     return {label for label, each in found.items() if each.significant and each.better < 0}
 
 
-def _compared(column: TableColumn, against: Mapping[str, str], values: Values) -> dict[str, statistics.Difference]:
+def _compared(
+    column: TableColumn, against: Mapping[str, str], values: Values, draws: Draws
+) -> dict[str, statistics.Difference]:
     """Rows compared with others in a column, where the two have a seed in common."""
-    pairs = {
-        label: (ours, theirs)
-        for label, other in against.items()
-        if set(ours := values[label, column]) & set(theirs := values[other, column])
-    }
-    return dict(zip(pairs, statistics.compare(column.about, list(pairs.values())), strict=True))
+    pairs = {label: paired_runs(label, other, column, values, draws) for label, other in against.items()}
+    pairs = {label: pair for label, pair in pairs.items() if pair.common}
+    return dict(zip(pairs, statistics.compare(column.about, [[pair] for pair in pairs.values()]), strict=True))
+
+
+def _sampling_note(table: Table, values: Values, draws: Draws) -> str | None:
+    """Whether the tests of AUCs count the drawing of test users, by data set."""
+    units: dict[str, str | None] = {}
+    for (label, column), by_seed in values.items():
+        if column.metric == "auc" and by_seed:
+            kept = [draws[label, column].get(seed) for seed in by_seed]
+            found = sampling_of(column.task, kept)
+            units[column.dataset] = None if found is None else units.get(column.dataset, found.units)
+    if not units:
+        return None
+    said = [f"{dataset}: {'seeds only' if of is None else f'seeds and {of}'}" for dataset, of in units.items()]
+    return f"tests of AUCs count the spread over {'; '.join(said)}"
 
 
 def _obstacle(dataset: str, runs: Sequence[Finished], scale: float | None, private: Sequence[str]) -> Verdict | None:
@@ -170,15 +226,26 @@ def _agreement(table: Table, column: TableColumn, spreads: Spreads) -> float | N
     return statistics.agreement(ours, printed)
 
 
-def _ranks(table: Table, spreads: Spreads) -> dict[str, float]:
-    """Average rank over the AUC columns, or over all if there are none; a mean and a best of one AUC count once."""
+def _ranked(table: Table, spreads: Spreads) -> tuple[list[dict[str, float]], list[str]]:
+    """Scores by row in the columns that ranks are averaged over, and the rows left out for want of runs.
+
+    The columns are those of AUCs, or all if there are none; a mean and a best of one AUC count once. A row that was run
+    is left out if it lacks a seed that another row has in one of them: a mean over the runs that did not fail would
+    flatter it.
+    """
     directed = [column for column in distinct(table.columns) if column.about.better is not None]
     columns = [column for column in directed if column.metric == "auc"] or directed
     scores: dict[TableColumn, dict[str, float]] = {column: {} for column in columns}
-    for (label, column), measured in spreads.items():
-        if column in scores:
-            scores[column][label] = column.about.score(measured.for_column(column))
-    return statistics.average_ranks(list(scores.values()))
+    left_out: dict[str, str] = {}
+    for column in columns:
+        own = {label: measured for (label, other), measured in spreads.items() if other == column}
+        wanted = {seed for measured in own.values() for seed in measured.seeds}
+        for label, measured in own.items():
+            if lacking := wanted - set(measured.seeds):
+                left_out.setdefault(label, f"{label} ({column.dataset}: {len(wanted) - len(lacking)} of {len(wanted)})")
+            else:
+                scores[column][label] = column.about.score(measured.for_column(column))
+    return list(scores.values()), list(left_out.values())
 
 
 def _costs(runs: Sequence[Finished]) -> tuple[Cost, ...]:
@@ -213,8 +280,8 @@ def _general_notes(table: Table, runs: Sequence[Finished], negative: bool, notes
         notes.number(text)
     if negative:
         notes.number(
-            f"negative transfer: worse than the single-task twin, p <= {ALPHA} (paired t-test by seed, Holm-corrected "
-            "within the column)"
+            f"negative transfer: worse than the single-task twin, p <= {ALPHA} (paired t-test, Holm-corrected within "
+            "the column)"
         )
     for better, text in (("lower", "lower is better"), ("near one", "near 1 is better; distances are compared")):
         if names := sorted({column.metric for column in table.columns if metric(column.metric).better == better}):
@@ -224,14 +291,15 @@ def _general_notes(table: Table, runs: Sequence[Finished], negative: bool, notes
 def _summary(rows: Sequence[Row]) -> str:
     cells = [cell for row in rows for cell in row.cells]
     ran = [cell for cell in cells if cell.verdict != "not run"]
-    compared = [cell for cell in ran if cell.verdict in typing.get_args(Verdict)[:3]]
-    within = sum(cell.verdict == "within" for cell in compared)
+    compared = [cell for cell in ran if cell.verdict in COMPARED]
+    within, undecided = (sum(cell.verdict == kind for cell in compared) for kind in ("within", "undecided"))
     if not ran:
         return f"none of {len(cells)} cells was run"
     text = f"{len(ran)} of {len(cells)} cells were run"
     if not compared:
         return f"{text}; none is comparable"
-    return f"{text}; {within} of {len(compared)} are within tolerance of the paper"
+    text = f"{text}; {within} of {len(compared)} are within tolerance of the paper"
+    return f"{text}, {undecided} undecided" if undecided else text
 
 
 class _Footnotes:

@@ -1,11 +1,27 @@
-"""Tests a paper's claims of which rows beat which others on what was measured."""
+"""Tests a paper's claims of which rows beat which others on what was measured.
+
+Each comparison of two rows (in a data set and task) has one-sided p-values of being better and of being worse.
+
+- *Better than each* holds if every comparison is significantly better at `ALPHA`. That is an intersection-union test
+  (Berger, Multiparameter Hypothesis Testing and Acceptance Sampling, Technometrics 1982): the claim as a whole has this
+  level without a correction, since a claim that is wrong is wrong in one comparison at least, which then has it. It
+  fails if one comparison is significantly worse; any of several suffices for that, so Holm corrects for their number.
+- *Better than one* is the reverse: it holds by Holm, and fails if every comparison is significantly worse.
+- *No effect* holds if every difference is significantly within the smallest effect of interest (two one-sided tests,
+  again for all of them together), and fails if one is significantly outside, by Holm.
+"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
 
 from mtlbench.metrics.names import metric
-from mtlbench.report.result import Claim, ClaimVerdict, TableColumn, Verdict
-from mtlbench.reproduce.statistics import BySeed, Difference, compare
-from mtlbench.reproduce.table import ClaimSpec, distinct
+from mtlbench.report.result import ALPHA, Claim, ClaimVerdict, TableColumn, Verdict
+from mtlbench.reproduce.estimate import POWER
+from mtlbench.reproduce.sampling import sampling_of
+from mtlbench.reproduce.statistics import Difference, Pair, compare, holm
+from mtlbench.reproduce.table import ClaimSpec, Table, distinct
+from mtlbench.reproduce.values import Draws, Values
 
 MIXED: Verdict = "not comparable: mixed data"
 
@@ -13,68 +29,214 @@ Obstacles = Mapping[str, Verdict | None]
 """By data set: why measured numbers cannot be compared with printed ones, if they cannot."""
 
 
-def evaluate_claim(
-    claim: ClaimSpec,
-    columns: Sequence[TableColumn],
-    values: Mapping[tuple[str, TableColumn], BySeed],
-    obstacles: Obstacles,
-) -> Claim:
-    """Whether a claim holds in what was measured; see `mtlbench.report.result.Claim`.
+def evaluate_claim(claim: ClaimSpec, table: Table, values: Values, draws: Draws, obstacles: Obstacles) -> Claim:
+    """Whether a claim holds in what was measured.
 
     Args:
         claim: which rows are better than which.
-        columns: of the table.
+        table: that the claim is about.
         values: by row label and column, the values by seed.
+        draws: bootstrap draws of the test users, likewise, where there are some.
         obstacles: see `Obstacles`; models that saw different data are not compared.
     """
-    columns = [
-        column
-        for column in distinct(columns)
-        if column.metric == claim.metric
-        and column.dataset in (claim.datasets or [column.dataset])
-        and column.task in (claim.tasks or [column.task])
-    ]
-    pairs: dict[tuple[str, TableColumn], tuple[BySeed, BySeed]] = {}
+    groups = _columns(claim, table)
+    pairs: dict[tuple[str, TableColumn], list[Pair]] = {}
     missing: dict[str, dict[str, None]] = {}  # by reason, the rows in their order
-    for column, ours, theirs in ((c, ours, theirs) for c in columns for ours in claim.better for theirs in claim.than):
-        pair = values.get((ours, column), {}), values.get((theirs, column), {})
-        if absent := [label for label, by_seed in zip((ours, theirs), pair, strict=True) if not by_seed]:
-            missing.setdefault(f"{column.dataset}: not run", {}).update(dict.fromkeys(absent))
-        elif not set(pair[0]) & set(pair[1]):
-            missing.setdefault(f"{column.dataset}: no seed in common", {})[f"{ours} and {theirs}"] = None
-        elif obstacles[column.dataset] == MIXED:
-            missing.setdefault(f"{column.dataset}: runs saw different data", {})[f"{ours} and {theirs}"] = None
-        else:
-            pairs[f"{ours} - {theirs}, {column.name}", column] = pair
+    for (place, columns), ours, theirs in product(groups.items(), claim.better, claim.than):
+        worlds = [paired_runs(ours, theirs, column, values, draws) for column in columns]
+        lacks = [_lack((ours, theirs), column, values, obstacles) for column in columns]
+        if not any(lacks) and not set.intersection(*(set(pair.common) for pair in worlds)):
+            lacks = [("no seed that all worlds have", [f"{ours} and {theirs}"])]
+        for reason, rows in filter(None, lacks):
+            missing.setdefault(reason, {}).update(dict.fromkeys(rows))
+        if not any(lacks):
+            pairs[f"{ours} - {theirs}, {place}", columns[0]] = worlds
     found = compare(metric(claim.metric), list(pairs.values()))
-    conditions = dict.fromkeys(obstacle for column in columns if (obstacle := obstacles[column.dataset]) is not None)
+    tests = _Tests(claim=claim, margin=table.margin(claim.metric), found=found)
+    verdict = tests.verdict(bool(missing))
+    used = [column for columns in groups.values() for column in columns]
+    conditions = dict.fromkeys(obstacle for column in used if (obstacle := obstacles[column.dataset]) is not None)
+    evidence = [
+        _evidence(name, column, each, p) for (name, column), each, p in zip(pairs, found, tests.holds, strict=True)
+    ]
+    evidence += [f"{reason}: {', '.join(rows)}" for reason, rows in missing.items()]
+    detectable, deciding = tests.detectable(), tests.deciding()
+    if detectable is not None and evidence:
+        evidence.append(_power(tests, verdict, detectable, deciding))
+        if claim.metric == "auc" and any(each.worlds == 1 and each.estimate.sampling is None for each in found):
+            evidence.append("seeds only: not every run has kept its scores, so the test split is taken as it is")
     return Claim(
         text=claim.text,
-        verdict=_verdict(found, bool(missing)),
-        evidence=(
-            *(_evidence(name, column, difference) for (name, column), difference in zip(pairs, found, strict=True)),
-            *(f"{reason}: {', '.join(rows)}" for reason, rows in missing.items()),
-        ),
+        verdict=verdict,
+        evidence=tuple(evidence),
         condition=", ".join(obstacle.removeprefix("not comparable: ") for obstacle in conditions),
+        detectable=detectable,
+        deciding=deciding,
     )
 
 
-def _evidence(name: str, column: TableColumn, found: Difference) -> str:
-    """One comparison as text: the difference, the number of seeds, and the p-value."""
+def _lack(
+    labels: tuple[str, str], column: TableColumn, values: Values, obstacles: Obstacles
+) -> tuple[str, list[str]] | None:
+    """Why two rows cannot be compared in a column, and which rows that is about; ``None`` if they can."""
+    ours, theirs = (values.get((label, column)) or {} for label in labels)
+    if not ours or not theirs:
+        absent = [label for label, by_seed in zip(labels, (ours, theirs), strict=True) if not by_seed]
+        return f"{column.dataset}: not run", absent
+    both = " and ".join(labels)
+    if not set(ours) & set(theirs):
+        return f"{column.dataset}: no seed in common", [both]
+    return (f"{column.dataset}: runs saw different data", [both]) if obstacles[column.dataset] == MIXED else None
+
+
+def paired_runs(ours: str, theirs: str, column: TableColumn, values: Values, draws: Draws) -> Pair:
+    """Two rows in a column, with the sampling variance of their difference where both have kept their scores."""
+    pair = Pair(ours=values.get((ours, column), {}), theirs=values.get((theirs, column), {}))
+    if not pair.common or column.metric != "auc":
+        return pair
+    kept = [[draws.get((label, column), {}).get(seed) for seed in pair.common] for label in (ours, theirs)]
+    return Pair(ours=pair.ours, theirs=pair.theirs, sampling=sampling_of(column.task, *kept))
+
+
+def _columns(claim: ClaimSpec, table: Table) -> dict[str, list[TableColumn]]:
+    """The columns that a claim is about, by data set and task; the worlds of a data set together."""
+    found: dict[str, list[TableColumn]] = {}
+    for column in distinct(table.columns):
+        dataset = table.without_world(column.dataset)
+        chosen = dataset in (claim.datasets or [dataset]) or column.dataset in (claim.datasets or ())
+        if column.metric != claim.metric or not chosen or column.task not in (claim.tasks or [column.task]):
+            continue
+        alone = column.dataset in (claim.datasets or ()) or dataset == column.dataset
+        found.setdefault(column.name if alone else column.name.replace(column.dataset, dataset, 1), []).append(column)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Tests:
+    """The tests of a claim on the differences found; `margin` is the smallest effect of interest, if there is one."""
+
+    claim: ClaimSpec
+    margin: float | None
+    found: Sequence[Difference]
+
+    @property
+    def equivalence(self) -> bool:
+        return self.claim.says == "no effect"
+
+    @property
+    def holds(self) -> list[float | None]:
+        """P-values for what the claim says, comparison by comparison."""
+        if not self.equivalence:
+            return [each.p_better() for each in self.found]
+        assert self.margin is not None, "a claim of no effect in a metric without a smallest effect is refused"
+        return [each.estimate.within(-self.margin, self.margin) for each in self.found]
+
+    @property
+    def fails(self) -> list[float | None]:
+        """P-values against it."""
+        if not self.equivalence:
+            return [each.p_worse() for each in self.found]
+        assert self.margin is not None
+        return [each.estimate.outside(-self.margin, self.margin) for each in self.found]
+
+    def verdict(self, missing: bool) -> ClaimVerdict:
+        holds, fails = self.holds, self.fails
+        if self.claim.enough == "one":
+            if _any(holds):
+                return "holds"
+            if missing or not holds:
+                return "not run"
+            return "fails" if _all(fails) else "undecided"
+        if _any(fails):
+            return "fails"
+        if missing or not holds:
+            return "not run"
+        return "holds" if _all(holds) else "undecided"
+
+    @property
+    def level(self) -> float:
+        """Level of the hardest single test on the way to *holds*."""
+        return ALPHA / len(self.found) if self.claim.enough == "one" else ALPHA
+
+    @property
+    def power(self) -> float:
+        """Of one of the one-sided tests: both of two must succeed for equivalence."""
+        return 1 - (1 - POWER) / 2 if self.equivalence else POWER
+
+    def detectable(self) -> float | None:
+        """See `Claim.detectable`."""
+        known = [each.estimate.detectable(self.level, self.power) for each in self.found if not each.constant]
+        return None if not known or None in known else max(shift for shift in known if shift is not None)
+
+    def deciding(self) -> int | None:
+        """See `Claim.deciding`."""
+        if not self.found or any(each.constant for each in self.found):
+            return None
+        if self.equivalence:
+            return _largest(
+                [each.estimate.replicates_to_detect(self.margin or 0.0, ALPHA, self.power) for each in self.found]
+            )
+        corrected, smallest = ALPHA / len(self.found), self.margin or 0.0
+        better = [each for each in self.found if each.better > 0]
+        worse = [each for each in self.found if each.better <= 0]
+        one, every = (better, worse) if self.claim.enough == "one" else (worse, better)
+
+        def needed(each: Difference, level: float) -> int | None:
+            return each.estimate.replicates_to_detect(max(abs(each.better), smallest), level)
+
+        if one:  # a single comparison decides
+            return min((n for each in one if (n := needed(each, corrected)) is not None), default=None)
+        return _largest([needed(each, ALPHA) for each in every])
+
+
+def _any(p_values: Sequence[float | None]) -> bool:
+    """Whether one of several is significant, by Holm."""
+    return any(p is not None and p <= ALPHA for p in holm(p_values))
+
+
+def _all(p_values: Sequence[float | None]) -> bool:
+    """Whether each is significant (intersection-union)."""
+    return all(p is not None and p <= ALPHA for p in p_values)
+
+
+def _largest(numbers: Sequence[int | None]) -> int | None:
+    return None if None in numbers else max((n for n in numbers if n is not None), default=None)
+
+
+def _evidence(name: str, column: TableColumn, found: Difference, p: float | None) -> str:
+    """One comparison as text: the difference, what it was measured on, and the p-value of what the claim says."""
     if column.about.constant:
         return f"{name}: {found.mean:+,.0f}"
-    digits = max(column.digits, 4)
-    shown = f"{found.mean:+.{digits}f}" if abs(found.mean) >= 10**-digits else f"{found.mean:+.1e}"
-    untested = "n too small to test" if found.seeds == 1 else "all differences alike: no test"
-    test = untested if found.t_test is None else f"p = {found.t_test:.3g}"
+    shown = _number(found.mean, column)
+    untested = "n too small to test" if found.estimate.replicates == 1 else "all differences alike: no test"
+    test = untested if p is None else f"p = {p:.3g}"
     distance = " of the distance from 1" * (column.about.better == "near one")
-    return f"{name}: {shown}{distance} ({found.seeds} seed{'s' * (found.seeds > 1)}, {test})"
+    seeds = f"{found.seeds} seed{'s' * (found.seeds > 1)}"
+    if found.worlds > 1:
+        spreads = f"sd {found.between_worlds:.2g} between worlds"
+        spreads += "" if found.between_seeds is None else f", {found.between_seeds:.2g} between seeds"
+        return f"{name}: {shown}{distance} ({found.worlds} worlds of {seeds}, {spreads}, {test})"
+    users = "" if found.estimate.sampling is None else f", {found.estimate.sampling.units}"
+    return f"{name}: {shown}{distance} ({seeds}{users}, {test})"
 
 
-def _verdict(found: Sequence[Difference], missing: bool) -> ClaimVerdict:
-    if any(difference.significant and difference.better < 0 for difference in found):
-        return "fails"
-    if missing or not found:
-        return "not run"
-    holds = all(difference.significant and difference.better > 0 for difference in found)
-    return "holds" if holds else "undecided"
+def _number(value: float, column: TableColumn) -> str:
+    digits = max(column.digits, 4)
+    return f"{value:+.{digits}f}" if abs(value) >= 10**-digits else f"{value:+.1e}"
+
+
+def _power(tests: _Tests, verdict: ClaimVerdict, detectable: float, deciding: int | None) -> str:
+    """What could have been found, and what would decide."""
+    of = "worlds" if tests.found[0].worlds > 1 else "seeds"
+    said = (
+        f"no effect would be seen within {detectable:.2g}, "
+        if tests.equivalence
+        else f"a difference of {detectable:.2g} would be found "
+    )
+    said += f"with a probability of {POWER:g}"
+    if verdict != "undecided":
+        return said
+    if deciding is not None:
+        return f"{said}; {deciding} {of} would decide"
+    limited = any(each.estimate.sampling is not None for each in tests.found)
+    return f"{said}; no number of {of} up to 1,000 would decide" + ", the test split is too small" * limited

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 
 from mtlbench.experiment.identity import code_version
+from mtlbench.metrics.names import metric
 from mtlbench.report.result import Run
 from mtlbench.reproduce.carry_over import FEWER
 from mtlbench.reproduce.plan import SMALLEST
-from mtlbench.result import Result
+from mtlbench.reproduce.sampling import Resampled
+from mtlbench.result import Metrics, Result
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,6 +25,8 @@ class Finished:
         weights: of the tasks in the training loss, by task, for the weighted log loss.
         link, curve: see `Run`.
         paper_steps, carried_over: see `PlannedRun`.
+        valid: validation metrics of the selected weights, as far as the journal is here.
+        resampled: its AUCs on bootstrap draws of the test users, where it has kept its scores.
     """
 
     row: str
@@ -35,6 +40,19 @@ class Finished:
     curve: tuple[float, ...] = ()
     paper_steps: int | None = None
     carried_over: tuple[str, ...] = ()
+    valid: Metrics = field(default_factory=Metrics)
+    resampled: Resampled | None = None
+
+    def validation_score(self, metric_name: str, task: str | None) -> float:
+        """Validation score of the selected weights, higher is better.
+
+        That of the metric and task; where those were not measured on validation, that by which weights were selected.
+        """
+        value = self.valid.value(metric_name, task)
+        if value is not None:
+            return metric(metric_name).score(value)
+        scores = self.result.best_valid
+        return scores[task] if task in scores else fmean(scores.values())
 
 
 def listed(run: Finished) -> Run:

@@ -1,14 +1,17 @@
 """Reads the finished runs of a plan from their folders."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from statistics import fmean
 
 from omegaconf import OmegaConf
 
 from mtlbench.experiment.identity import code_version
 from mtlbench.reproduce.converged import with_convergence
+from mtlbench.experiment.sanity import selected_validation
 from mtlbench.reproduce.finished import Finished
 from mtlbench.reproduce.plan import PlannedRun
+from mtlbench.reproduce.sampling import Resampled, resample, restore_missing
 from mtlbench.result import Metrics
 from mtlbench.tracking.files import DamagedFileError
 from mtlbench.tracking.find import RemoteResult
@@ -41,6 +44,7 @@ def gather(planned: Sequence[PlannedRun], elsewhere: Mapping[str, RemoteResult])
         planned: runs of a table.
         elsewhere: results of runs that other machines finished, by identity.
     """
+    resampled = _resampled(planned)
     finished: list[Finished] = []
     for run in planned:
         if not run.finished and run.identity not in elsewhere:
@@ -61,9 +65,21 @@ def gather(planned: Sequence[PlannedRun], elsewhere: Mapping[str, RemoteResult])
                 curve=_curve(lines),
                 paper_steps=run.paper_steps,
                 carried_over=run.carried_over,
+                valid=selected_validation(lines, result.best_step),
+                resampled=resampled.get(run.identity),
             )
         )
     return finished
+
+
+def _resampled(planned: Sequence[PlannedRun]) -> dict[str, Resampled]:
+    """Bootstrap draws of the finished runs that have kept their scores, by identity."""
+    finished = {run.identity: run for run in planned if run.finished}
+    restore_missing(run.folder for run in finished.values() if OmegaConf.select(run.config, "run.keep_scores") is True)
+    folders: dict[Path, list[Path]] = {}
+    for run in finished.values():
+        folders.setdefault(run.data.store, []).append(run.folder)
+    return {identity: found for store, own in folders.items() for identity, found in resample(store, own).items()}
 
 
 def _curve(lines: Sequence[Line]) -> tuple[float, ...]:

@@ -5,13 +5,15 @@ Numbers that differ by rounding alone (see `ROUNDING`) are equal here: ties, no 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import comb
 
 import numpy as np
 from scipy import stats
 
 from mtlbench.metrics.names import Metric
 from mtlbench.report.result import ALPHA, Measured
+from mtlbench.reproduce.estimate import Estimate, Sampling
 
 BySeed = Mapping[int, float]
 
@@ -53,22 +55,37 @@ def paired(ours: BySeed, theirs: BySeed) -> tuple[float, float | None, float | N
     Raises:
         ValueError: no common seed.
     """
+    values = _differences(ours, theirs)
+    mean = float(values.mean())
+    if len(values) < 2:
+        return mean, None, None
+    if np.ptp(values) == 0:
+        return mean, None if values.any() else 1.0, _wilcoxon(values)
+    t_test = float(stats.ttest_1samp(values, 0.0).pvalue)  # pyright: ignore[reportAttributeAccessIssue]
+    return mean, t_test, _wilcoxon(values)
+
+
+def _differences(ours: BySeed, theirs: BySeed) -> np.ndarray:
+    """Ours less theirs by common seed; those that differ by rounding alone are equal.
+
+    Raises:
+        ValueError: no common seed.
+    """
     common = sorted(set(ours) & set(theirs))
     if not common:
         raise ValueError(f"no common seed: {sorted(ours)} and {sorted(theirs)}")
     grain = rounding(*(values[seed] for values in (ours, theirs) for seed in common))
-    difference = np.array([ours[seed] - theirs[seed] for seed in common])
-    difference = np.copysign(_merged(np.abs(difference), grain), difference)
-    mean = float(difference.mean())
-    if len(common) < 2:
-        return mean, None, None
-    if np.ptp(difference) == 0:
-        alike = None if difference.any() else 1.0
-        return mean, alike, alike if len(common) >= WILCOXON_FROM else None
-    t_test = float(stats.ttest_1samp(difference, 0.0).pvalue)  # pyright: ignore[reportAttributeAccessIssue]
-    if len(common) < WILCOXON_FROM:
-        return mean, t_test, None
-    return mean, t_test, float(stats.wilcoxon(difference).pvalue)  # pyright: ignore[reportAttributeAccessIssue]
+    found = np.array([ours[seed] - theirs[seed] for seed in common])
+    return np.copysign(_merged(np.abs(found), grain), found)
+
+
+def _wilcoxon(values: np.ndarray) -> float | None:
+    """Two-sided p-value of Wilcoxon's signed-rank test, where it is defined (see `paired`)."""
+    if len(values) < WILCOXON_FROM:
+        return None
+    if np.ptp(values) == 0:
+        return None if values.any() else 1.0
+    return float(stats.wilcoxon(values).pvalue)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _merged(values: np.ndarray, grain: float) -> np.ndarray:
@@ -93,42 +110,153 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Pair:
+    """Two rows in one column, with what drawing other test users would change in their difference.
+
+    Attributes:
+        ours, theirs: values by seed, in one world or in several (see `difference`).
+        sampling: of the test users; ``None`` where it is not known.
+    """
+
+    ours: BySeed
+    theirs: BySeed
+    sampling: Sampling | None = None
+
+    @property
+    def common(self) -> list[int]:
+        """The seeds of both."""
+        return sorted(set(self.ours) & set(self.theirs))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
     """Runs of one row less those of another, over their common seeds.
 
     Attributes:
         mean: in the units of the metric, of distances from 1 where those are compared (`Metric.compared`).
-        better: the same with a sign such that positive means that the first row is better.
-        t_test, wilcoxon: two-sided paired p-values, Holm-corrected; ``None`` where `paired` gives none.
-        seeds: how many common ones.
-        significant: p of the t-test at most `ALPHA`; what is the same for every seed needs no test.
+        estimate: the same with a sign such that positive means that the first row is better.
+        t_test, wilcoxon: two-sided paired p-values, Holm-corrected; ``None`` where nothing can be tested. The t-test
+            counts the drawing of test users where that is known, Wilcoxon's does not.
+        seeds: how many common ones, in each world.
+        constant: whether it is the same for every seed, so that it needs no test.
+        worlds: how many; from two on, the replicates of the estimate are worlds and not seeds.
+        between_worlds, between_seeds: standard deviations, where there are several worlds; of seeds, within a world.
     """
 
     mean: float
-    better: float
+    estimate: Estimate
     t_test: float | None
     wilcoxon: float | None
     seeds: int
-    significant: bool
+    constant: bool = False
+    worlds: int = 1
+    between_worlds: float | None = None
+    between_seeds: float | None = None
+
+    @property
+    def better(self) -> float:
+        """By how much the first row is better."""
+        return self.estimate.value
+
+    @property
+    def significant(self) -> bool:
+        """P of the t-test at most `ALPHA`; what is the same for every seed needs no test."""
+        return self.constant or (self.t_test is not None and self.t_test <= ALPHA)
+
+    def p_better(self) -> float | None:
+        """One-sided p-value of being better: the chance of such a difference if there is none, or a worse one."""
+        return float(self.better <= 0) if self.constant else self.estimate.above()
+
+    def p_worse(self) -> float | None:
+        """One-sided p-value of being worse."""
+        return float(self.better >= 0) if self.constant else self.estimate.below()
 
 
-def compare(metric: Metric, pairs: Sequence[tuple[BySeed, BySeed]]) -> list[Difference]:
-    """Differences of pairs of rows in a metric with a direction, corrected for all of these pairs together."""
-    compared = [[{seed: metric.compared(v) for seed, v in values.items()} for values in pair] for pair in pairs]
-    tests = [paired(ours, theirs) for ours, theirs in compared]
-    t_tests, wilcoxons = holm([t for _, t, _ in tests]), holm([w for _, _, w in tests])
-    sign = 1 if metric.better == "higher" else -1
-    return [
-        Difference(
-            mean=mean,
-            better=sign * mean,
-            t_test=t,
-            wilcoxon=w,
-            seeds=len(set(ours) & set(theirs)),
-            significant=metric.constant or (t is not None and t <= ALPHA),
-        )
-        for (mean, _, _), t, w, (ours, theirs) in zip(tests, t_tests, wilcoxons, pairs, strict=True)
+def compare(metric: Metric, pairs: Sequence[Sequence[Pair]]) -> list[Difference]:
+    """Differences of pairs of rows in a metric with a direction; two-sided p-values are corrected for all together.
+
+    Args:
+        metric: what was measured.
+        pairs: for each comparison, the two rows in each world; one where there is one world.
+    """
+    found = [difference(metric, worlds) for worlds in pairs]
+    t_tests, wilcoxons = holm([each.t_test for each in found]), holm([each.wilcoxon for each in found])
+    return [replace(each, t_test=t, wilcoxon=w) for each, t, w in zip(found, t_tests, wilcoxons, strict=True)]
+
+
+def difference(metric: Metric, worlds: Sequence[Pair]) -> Difference:
+    """The difference of two rows, not corrected for others.
+
+    In one world, seeds are the replicates. In several (simulated worlds, or splits), worlds are: seeds are nested in
+    them, and the variance of the mean is that of the W world means / W with W - 1 degrees of freedom, which is exact
+    in the balanced case whatever the seeds contribute. Only seeds that all worlds have count, so that it is balanced.
+    Worlds have test users of their own, whose drawing is part of the variance between them.
+
+    Raises:
+        ValueError: no common seed.
+
+    Paper: nested analysis of variance: Snedecor and Cochran, Statistical Methods, 8th edition, section 13.
+    """
+    common = sorted(set.intersection(*(set(pair.common) for pair in worlds)))
+    if not common:
+        raise ValueError(f"no seed that all rows and worlds have: {[pair.common for pair in worlds]}")
+    pairs = [
+        [{seed: metric.compared(values[seed]) for seed in common} for values in (pair.ours, pair.theirs)]
+        for pair in worlds
     ]
+    sign = 1.0 if metric.better == "higher" else -1.0
+    if len(worlds) == 1:
+        [(ours, theirs)] = pairs
+        values = _differences(ours, theirs)
+        components = (None, None)
+    else:
+        inner = [_differences(ours, theirs) for ours, theirs in pairs]
+        values = np.array([each.mean() for each in inner])
+        components = _components(np.stack(inner))
+    mean = float(values.mean())
+    estimate = Estimate(
+        value=sign * mean,
+        replicates=len(values),
+        between=float(values.var(ddof=1)) if len(values) > 1 else None,
+        sampling=worlds[0].sampling if len(worlds) == 1 else None,
+    )
+    return Difference(
+        mean=mean,
+        estimate=estimate,
+        t_test=estimate.unequal(),
+        wilcoxon=_wilcoxon(values),
+        seeds=len(common),
+        constant=metric.constant,
+        worlds=len(worlds),
+        between_worlds=components[0],
+        between_seeds=components[1],
+    )
+
+
+def _components(values_WS: np.ndarray) -> tuple[float, float | None]:
+    """Standard deviations between worlds and between the seeds of a world, by the mean squares; at least 0."""
+    worlds = float(values_WS.mean(axis=1).var(ddof=1))
+    if (seeds := values_WS.shape[1]) == 1:
+        return worlds**0.5, None
+    within = float(values_WS.var(axis=1, ddof=1).mean())
+    return max(0.0, worlds - within / seeds) ** 0.5, within**0.5
+
+
+def expected_best(values: Sequence[float], n: int, metric: Metric) -> float:
+    """Expected best of n of these runs, drawn without replacement: what a best of n can be compared with.
+
+    The i-th worst of m values is the best of C(i - 1, n - 1) of the C(m, n) subsets.
+
+    Raises:
+        ValueError: there are fewer than n runs, from which no best of n can be told.
+
+    Paper: Dodge et al., Show Your Work: Improved Reporting of Experimental Results, EMNLP 2019, there with replacement.
+    """
+    if not 1 <= n <= len(values):
+        raise ValueError(f"the expected best of {n} runs cannot be told from {len(values)}")
+    ordered = sorted(values, key=metric.score)
+    shares = [comb(rank, n - 1) / comb(len(values), n) for rank in range(len(values))]
+    return float(sum(share * value for share, value in zip(shares, ordered, strict=True)))
 
 
 def average_ranks(columns: Sequence[Mapping[str, float]]) -> dict[str, float]:

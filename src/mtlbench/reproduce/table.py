@@ -3,9 +3,9 @@
 import csv
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Literal, TypeVar, cast
 
 from omegaconf import OmegaConf
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
@@ -16,6 +16,9 @@ from mtlbench.metrics.names import metric
 from mtlbench.report.result import Statistic, TableColumn
 
 Keys = TypeVar("Keys")
+
+SMALLEST_EFFECT = {"auc": 0.001}
+"""By metric: the smallest difference of interest, where a table names none."""
 
 PRIVATE = ("alipay", "xiaomi")
 """Data sets that were never published; under these names, simulated data are run."""
@@ -34,12 +37,18 @@ class RowSpec:
 @with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClaimSpec:
-    """A paper's claim: rows that are better than others in one metric, on some data sets and tasks (default: all)."""
+    """A paper's claim: rows that are better than others in one metric, on some data sets and tasks (default: all).
+
+    ``says: no effect`` claims that they are no better and no worse, up to the smallest effect of interest.
+    ``enough: one`` claims that some comparison is better (a row, another, a data set, a task), not each of them.
+    """
 
     text: str
     better: list[str]
     than: list[str]
     metric: str
+    says: Literal["better", "no effect"] = "better"
+    enough: Literal["each", "one"] = "each"
     datasets: list[str] | None = None
     tasks: list[str] | None = None
 
@@ -100,6 +109,10 @@ class _Keys:
         twins: by row label: the row that is its single-task baseline; ``default`` stands for every other row.
         baselines: labels that new methods are compared with.
         notes: what else a reader must know.
+        smallest_effect: by metric, the smallest difference of interest; others are as good as none.
+        best_of: runs that the paper took the best of; default: as many as ours.
+        worlds: by name: overrides that make a draw of each data set (a split of a log, a simulated world). Every row
+            runs in all of them, and claims are about their mean.
     """
 
     title: str
@@ -115,6 +128,18 @@ class _Keys:
     twins: dict[str, str] = field(default_factory=dict)
     baselines: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    smallest_effect: dict[str, float] = field(default_factory=dict)
+    best_of: int | None = None
+    worlds: dict[str, list[str]] = field(default_factory=dict)
+
+    def without_world(self, dataset: str) -> str:
+        """The data set that a name of `datasets` is a world of, or the name itself."""
+        name, comma, world = dataset.rpartition(", ")
+        return name if comma and world in self.worlds else dataset
+
+    def margin(self, metric_name: str) -> float | None:
+        """The smallest difference of interest in a metric, if one is stated."""
+        return (SMALLEST_EFFECT | self.smallest_effect).get(metric_name)
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -169,7 +194,7 @@ def load_table(folder: Path, name: str) -> Table:
     path = folder / f"{name}.yaml"
     if not path.is_file():
         raise ConfigError(f"no table '{name}'; there are: {', '.join(table_names(folder))}")
-    file = parsed(path, _File)
+    file = _in_worlds(parsed(path, _File))
     try:
         numbers = folder / "printed" / f"{name}.csv"
         printed = _printed(numbers) if file.paper is not None or numbers.exists() else {}
@@ -181,6 +206,25 @@ def load_table(folder: Path, name: str) -> Table:
     keys = {key.name: getattr(file, key.name) for key in fields(_Keys)}
     keys["place"] = file.place or str(path)
     return Table(**keys, name=name, columns=columns, printed=printed)
+
+
+def _in_worlds(file: _File) -> _File:
+    """A file whose data sets are each split into the worlds that it names, ``<data set>, <world>``."""
+    if not file.worlds:
+        return file
+    names = {name: [f"{name}, {world}" for world in file.worlds] for name in file.datasets}
+    columns = file.columns and tuple(
+        replace(spec, datasets=[each for name in spec.datasets for each in names.get(name, [name])])
+        if spec.datasets
+        else spec
+        for spec in file.columns
+    )
+    datasets = {
+        f"{name}, {world}": [*words, *own]
+        for name, words in file.datasets.items()
+        for world, own in file.worlds.items()
+    }
+    return replace(file, columns=columns, datasets=datasets)
 
 
 def parsed(path: Path, keys: type[Keys]) -> Keys:
@@ -306,5 +350,26 @@ def _check_names(file: _File, columns: Sequence[TableColumn], rows_printed: set[
         raise ValueError(f"claims name metric {', '.join(unknown)}; columns have {', '.join(sorted(metrics))}")
     if neutral := sorted({claim.metric for claim in file.claims if metric(claim.metric).better is None}):
         raise ValueError(f"claims name metric {', '.join(neutral)}, which describes the data: no row is better in it")
-    for name in file.tolerance:
+    for name in (*file.tolerance, *file.smallest_effect):
         metric(name)
+    _check_statistics(file)
+
+
+def _check_statistics(file: _File) -> None:
+    """Check the keys that tests depend on.
+
+    Raises:
+        ValueError: a value out of range, or one that a claim needs is missing.
+    """
+    if wrong := {name: by for name, by in file.smallest_effect.items() if not 0 < by < float("inf")}:
+        raise ValueError(f"smallest_effect is {wrong}; allowed: finite numbers above 0")
+    for claim in file.claims:
+        if claim.says == "no effect" and file.margin(claim.metric) is None:
+            raise ValueError(
+                f"a claim of no effect in {claim.metric} needs a smallest effect of interest; add "
+                f"smallest_effect: {{{claim.metric}: <difference>}}"
+            )
+    if file.best_of is not None and file.best_of < 1:
+        raise ValueError(f"best_of is {file.best_of}; allowed: 1 or more")
+    if len(file.worlds) == 1:
+        raise ValueError(f"worlds has {next(iter(file.worlds))} alone; allowed: two or more, or none")

@@ -1,10 +1,11 @@
 """Values of a table's columns, taken or derived from the results of finished runs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from mtlbench.report.result import TableColumn
 from mtlbench.reproduce.finished import Finished
+from mtlbench.reproduce.sampling import Resampled
 from mtlbench.reproduce.table import Table
 from mtlbench.result import metric_name
 
@@ -13,6 +14,9 @@ SUMS = ("logloss_sum", "logloss_weighted")
 
 Values = dict[tuple[str, TableColumn], dict[int, float]]
 """By row label and column: the value of every seed that defines the metric."""
+
+Draws = Mapping[tuple[str, TableColumn], Mapping[int, Resampled]]
+"""By row label and column: the bootstrap draws of every seed that has some."""
 
 
 def measured_values(table: Table, runs: Sequence[Finished]) -> Values:
@@ -26,6 +30,20 @@ def measured_values(table: Table, runs: Sequence[Finished]) -> Values:
         if column.metric == "auc_gain":
             _fill_gains(table, column, values)
     return values
+
+
+def resampled_runs(table: Table, runs: Sequence[Finished]) -> Draws:
+    """The bootstrap draws of every run that has some, in the columns that they are of: AUCs of a task."""
+    return {
+        (spec.label, column): {
+            run.seed: run.resampled
+            for run in runs
+            if (run.row, run.dataset) == (spec.label, column.dataset) and run.resampled is not None
+        }
+        for spec in table.rows
+        for column in table.columns
+        if column.metric == "auc"
+    }
 
 
 def value_of(run: Finished, column: TableColumn) -> float | None:

@@ -1,10 +1,11 @@
-"""Verdict on a cell: whether the measured number is within tolerance of the printed one."""
+"""Verdict on a cell: whether the measured number is within tolerance of the printed one, by tests of equivalence."""
 
 from collections.abc import Mapping
 
 from mtlbench.metrics.names import metric
-from mtlbench.report.result import Measured, TableColumn, Verdict
-from mtlbench.reproduce.statistics import rounding
+from mtlbench.report.result import ALPHA, Measured, TableColumn, Verdict
+from mtlbench.reproduce.estimate import Estimate, Sampling
+from mtlbench.reproduce.statistics import expected_best, rounding
 from mtlbench.reproduce.table import Printed
 
 
@@ -16,8 +17,14 @@ def cell_verdict(
     obstacle: Verdict | None,
     *,
     ran: bool,
+    sampling: Sampling | None = None,
+    best_of: int | None = None,
 ) -> Verdict:
-    """The rule: within the table's tolerance of the printed value (and what rounding adds), or above or below it.
+    """The rule: significantly within the table's tolerance of the printed value, or significantly above or below that.
+
+    *within* is a test of equivalence (`Estimate.within`), *above* and *below* are one-sided tests against the ends of
+    the tolerance, all at `ALPHA`; where none is significant, the cell is undecided. What is the same for every seed is
+    compared as it is. A best of n runs has no test: the expected best of n of ours is compared as it is.
 
     Args:
         column: of the cell.
@@ -26,18 +33,56 @@ def cell_verdict(
         tolerance: by metric, absolute or relative as `Metric.tolerance` says; 0 where it names none.
         obstacle: why the two are not comparable, if they are not.
         ran: whether there are runs, which may all leave the metric undefined.
+        sampling: what drawing other test users would change in our number, where that is known.
+        best_of: runs that the paper took the best of.
     """
+    if (reason := _reason(printed, measured, obstacle, ran=ran)) is not None:
+        return reason
+    assert printed is not None, "a cell without a printed number has a reason"
+    assert measured is not None, "and so has one without runs"
+    best_of = best_of or len(measured.values)
+    if column.statistic == "best" and best_of > len(measured.values):
+        return "not comparable: fewer runs"
+    target = float(printed.text)
+    allowed = tolerance.get(column.metric, 0.0) * (abs(target) if column.about.tolerance == "relative" else 1.0)
+    if column.statistic == "best":
+        return _as_it_is(expected_best(measured.values, best_of, column.about), target, allowed)
+    if column.about.constant or measured.deviation == 0:
+        return _as_it_is(measured.mean, target, allowed)
+    return _by_test(measured, target, allowed, sampling)
+
+
+def _reason(
+    printed: Printed | None, measured: Measured | None, obstacle: Verdict | None, *, ran: bool
+) -> Verdict | None:
+    """Why a cell has no two numbers to compare, if it has not."""
     if measured is None:
         return "not run" if not ran else "undefined" if printed is not None and printed.text else "nothing printed"
     if obstacle is not None:
         return obstacle
     if printed is None or not printed.text:
         return "nothing printed"
-    if not printed.target:
-        return "not comparable: no target"
-    target = float(printed.text)
-    allowed = tolerance.get(column.metric, 0.0) * (abs(target) if column.about.tolerance == "relative" else 1.0)
-    value = measured.for_column(column)
+    return None if printed.target else "not comparable: no target"
+
+
+def _by_test(measured: Measured, target: float, allowed: float, sampling: Sampling | None) -> Verdict:
+    """The verdict on a mean: what is significant, if anything is."""
+    estimate = Estimate(
+        value=measured.mean,
+        replicates=len(measured.values),
+        between=None if measured.deviation is None else measured.deviation**2,
+        sampling=sampling,
+    )
+    tests: dict[Verdict, float | None] = {
+        "within": estimate.within(target - allowed, target + allowed),
+        "above": estimate.above(target + allowed),
+        "below": estimate.below(target - allowed),
+    }
+    return next((verdict for verdict, p in tests.items() if p is not None and p <= ALPHA), "undecided")
+
+
+def _as_it_is(value: float, target: float, allowed: float) -> Verdict:
+    """The verdict on a number without spread."""
     if abs(value - target) <= allowed + rounding(value, target):
         return "within"
     return "above" if value > target else "below"
@@ -49,4 +94,7 @@ def tolerance_text(tolerance: Mapping[str, float]) -> str:
         f"{100 * allowed:g} % ({name})" if metric(name).tolerance == "relative" else f"{allowed:g} ({name})"
         for name, allowed in tolerance.items()
     ]
-    return f"within: at most {', '.join(parts)} from the printed number"
+    return (
+        f"within: at most {', '.join(parts)} from the printed number, p <= {ALPHA} (two one-sided tests); above and "
+        "below: beyond that, by the same level; undecided: neither"
+    )
