@@ -11,10 +11,11 @@ from pydantic import TypeAdapter, ValidationError
 from mtlbench.report.figure import FigureResult
 from mtlbench.report.result import TableResult
 
-FORMAT = 3
+FORMAT = 4
 """Of the files; it rises when a reader of today could misunderstand what is written tomorrow. Since 2: a kind. Since 3:
-a column's direction is that of its metric (`mtlbench.metrics.names`) and no key of its own."""
-READABLE = (2, FORMAT)
+a column's direction is that of its metric (`mtlbench.metrics.names`) and no key of its own. Since 4: *within*, *above*
+and *below* are significant, and a cell may be undecided."""
+READABLE = (2, 3, FORMAT)
 KINDS: dict[str, type[TableResult] | type[FigureResult]] = {"table": TableResult, "figure": FigureResult}
 
 

@@ -5,6 +5,7 @@ variances add up, and degrees of freedom are Satterthwaite's.
 """
 
 from dataclasses import dataclass, replace
+from typing import cast
 
 from scipy import optimize, stats
 
@@ -106,9 +107,8 @@ class Estimate:
         degrees = self.degrees
         threshold = float(stats.t.isf(level, degrees))
         highest = threshold + float(stats.t.isf((1 - power) / 2, degrees)) + 10.0
-        return float(optimize.brentq(lambda shift: _power(shift, threshold, degrees) - power, 0.0, highest)) * (
-            variance**0.5
-        )
+        shift = optimize.brentq(lambda shift: _power(shift, threshold, degrees) - power, 0.0, highest)
+        return cast(float, shift) * variance**0.5
 
     def replicates_to_detect(self, difference: float, level: float, power: float = POWER) -> int | None:
         """How many replicates find a true difference with this power, as far as they vary like these.

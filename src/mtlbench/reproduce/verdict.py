@@ -73,12 +73,13 @@ def _by_test(measured: Measured, target: float, allowed: float, sampling: Sampli
         between=None if measured.deviation is None else measured.deviation**2,
         sampling=sampling,
     )
-    tests: dict[Verdict, float | None] = {
-        "within": estimate.within(target - allowed, target + allowed),
-        "above": estimate.above(target + allowed),
-        "below": estimate.below(target - allowed),
-    }
-    return next((verdict for verdict, p in tests.items() if p is not None and p <= ALPHA), "undecided")
+    tests: list[tuple[Verdict, float | None]] = [
+        ("within", estimate.within(target - allowed, target + allowed)),
+        ("above", estimate.above(target + allowed)),
+        ("below", estimate.below(target - allowed)),
+    ]
+    significant = [verdict for verdict, p in tests if p is not None and p <= ALPHA]
+    return significant[0] if significant else "undecided"
 
 
 def _as_it_is(value: float, target: float, allowed: float) -> Verdict:
