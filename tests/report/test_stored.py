@@ -29,11 +29,20 @@ def test_a_table_of_the_format_before_is_read(tmp_path: Path) -> None:
     assert read_stored(tmp_path / "old.json") == example()
 
 
+def test_a_table_whose_claims_do_not_say_what_would_decide_is_read(tmp_path: Path) -> None:
+    """Of format 3, before claims said what they could have found."""
+    content = json.loads(stored_text(example()))
+    for claim in content["claims"]:
+        del claim["detectable"], claim["deciding"]
+    (tmp_path / "old.json").write_text(json.dumps({**content, "format": 3}))
+    assert read_stored(tmp_path / "old.json") == example()
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
         ("{", "no JSON"),
-        ("[]", "no table or figure of format 3"),
+        ("[]", "no table or figure of format 4"),
         ('{"format": 1}', "found: 1"),
         ('{"format": 2, "kind": "table", "name": "x"}', "title: "),
         ('{"format": 2, "name": "x"}', "its kind is None; known: table, figure"),
@@ -93,7 +102,7 @@ def test_the_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["report", "made_up", "--from", str(tmp_path), "--to", str(target)]) == 0
     assert "Made up &amp;" in target.read_text(encoding="utf-8")
     assert "1 table: " in capsys.readouterr().err
-    assert json.loads((tmp_path / "made_up.json").read_text())["format"] == 3
+    assert json.loads((tmp_path / "made_up.json").read_text())["format"] == 4
 
 
 def test_reproduce_stores_its_tables_and_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

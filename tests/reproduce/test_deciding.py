@@ -49,26 +49,36 @@ def written(folder: Path, text: str) -> Path:
 
 @pytest.fixture
 def reproduced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    def run(text: str, *overrides: str) -> str:
+    def run(text: str, *overrides: str, fails: bool = False) -> str:
         written(tmp_path / "conf" / "table", text)
         monkeypatch.setattr("mtlbench.cli.reproduce.conf_folder", lambda: tmp_path / "conf")
         monkeypatch.setattr("mtlbench.cli.reproduce.choices", lambda group: ["study"] if group == "table" else [])
         places = [f"run.data={tmp_path}/data", f"run.folder={tmp_path}/runs", "--to", f"{tmp_path}/to"]
-        assert main(["reproduce", "study", *places, *SMALL, *overrides]) == 0
-        return capsys.readouterr().out
+        assert (main(["reproduce", "study", *places, *SMALL, *overrides]) != 0) == fails
+        captured = capsys.readouterr()
+        return captured.err if fails else captured.out
 
     return run
 
 
-def test_test_rows_are_drawn_where_scores_were_kept_and_restored_on_demand(reproduced, tmp_path: Path) -> None:
+def test_test_rows_are_drawn_where_scores_were_kept(reproduced, tmp_path: Path) -> None:
     out = reproduced(STUDY)
     assert "Shared - DNN, Census: income auc: " in out
     assert "(2 seeds, 500 test rows, p = " in out
     assert "tests of AUCs count the spread over Census: seeds and 500 test rows" in out
     assert "no effect would be seen within " in out
-    for path in (tmp_path / "runs").glob(f"*/{SCORES}"):
-        path.unlink()
-    assert reproduced(STUDY, "run.keep_scores=true") == out
+    kept = list((tmp_path / "runs").glob(f"*/{SCORES}"))
+    assert len(kept) == 4
+    kept[0].write_bytes(kept[1].read_bytes())
+    assert f"{kept[0]} is damaged: its run is {kept[1].parent.name}" in reproduced(STUDY, fails=True)
+
+
+@pytest.mark.long
+def test_scores_that_were_not_kept_are_computed_on_demand(reproduced, tmp_path: Path) -> None:
+    seeds_only = reproduced(STUDY, "run.keep_scores=false")
+    assert "seeds only: not every run has kept its scores" in seeds_only
+    assert not list((tmp_path / "runs").glob(f"*/{SCORES}"))
+    assert "(2 seeds, 500 test rows, p = " in reproduced(STUDY, "run.keep_scores=true")
 
 
 def test_a_study_in_two_worlds_is_decided_by_worlds(reproduced) -> None:

@@ -17,6 +17,7 @@ from mtlbench.tracking.files import DamagedFileError
 from mtlbench.tracking.find import RemoteResult
 from mtlbench.tracking.folder import check_journal, read_result
 from mtlbench.tracking.journal import Journal, Line
+from mtlbench.tracking.scores import read_scores
 from mtlbench.tracking.send import link_of
 
 
@@ -31,6 +32,7 @@ def check_finished(planned: Sequence[PlannedRun]) -> None:
         try:
             check_journal(folder)
             link_of(folder)
+            read_scores(folder, folder.name)
         except DamagedFileError as problem:
             problems.append(str(problem))
     if problems:

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from tqdm import tqdm
 
-from mtlbench.data.store import open_store
+from mtlbench.data.store import MANIFEST, StoreError, open_store
 from mtlbench.experiment.evaluation import restore_scores
 from mtlbench.metrics.ranking import group_numbers
 from mtlbench.metrics.resampled import affordable_draws, resampled_aucs
@@ -44,9 +44,13 @@ def resample(store: Path, folders: Iterable[Path]) -> dict[str, Resampled]:
         DamagedFileError: scores that are damaged, or are not those of the store's test rows.
     """
     scores = {folder: found for folder in folders if (found := read_scores(folder, folder.name)) is not None}
-    if not scores or not (store / "manifest.json").exists():
+    if not scores or not (store / MANIFEST).exists():
         return {}
-    rows = open_store(store).split("test")
+    try:
+        rows = open_store(store).split("test")
+    except StoreError as error:  # which finished runs can do without
+        tqdm.write(f"{error}\nTests on these data count seeds only", file=sys.stderr)
+        return {}
     for folder, by_task in scores.items():
         if any(len(column) != len(rows) for column in by_task.values()):
             raise DamagedFileError(f"{folder / SCORES} has not the {len(rows):,} test rows of {store}. {REMEDY}")

@@ -78,8 +78,10 @@ def _by_test(measured: Measured, target: float, allowed: float, sampling: Sampli
         ("above", estimate.above(target + allowed)),
         ("below", estimate.below(target - allowed)),
     ]
-    significant = [verdict for verdict, p in tests if p is not None and p <= ALPHA]
-    return significant[0] if significant else "undecided"
+    for verdict, p in tests:
+        if p is not None and p <= ALPHA:
+            return verdict
+    return "undecided"
 
 
 def _as_it_is(value: float, target: float, allowed: float) -> Verdict:
