@@ -11,26 +11,18 @@ from mtlbench.tracking.scores import SCORES
 
 STUDY = """
 title: Two models
-paper: {name: P, title: A paper, venue: V}
-place: Table 9
-profile: default
 seeds: 2
-seeds_note: ours
 datasets: {Census: [dataset=census, dataset.source=simulated]}
 rows:
   - {label: DNN, overrides: [model=dnn]}
   - {label: Shared, overrides: [model=shared_bottom]}
 columns: [{metric: auc, tasks: [income]}]
 baselines: [DNN]
-twins: {}
-tolerance: {}
 claims:
   - {text: Sharing helps, better: [Shared], than: [DNN], metric: auc}
   - {text: Sharing changes nothing, says: no effect, better: [Shared], than: [DNN], metric: auc}
-notes: []
 """
 WORLDS = "worlds: {first: [dataset.simulator.seed=1], second: [dataset.simulator.seed=2]}\n"
-HEADER = "row,dataset,task,metric,statistic,value,bold,note\n"
 SMALL = [
     "dataset.simulator.rows=3000",
     "trainer.epochs=1",
@@ -41,20 +33,17 @@ SMALL = [
 
 
 def written(folder: Path, text: str) -> Path:
-    (folder / "printed").mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     (folder / "study.yaml").write_text(text)
-    (folder / "printed" / "study.csv").write_text(HEADER)
     return folder
 
 
 @pytest.fixture
-def reproduced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def reproduced(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     def run(text: str, *overrides: str, fails: bool = False) -> str:
-        written(tmp_path / "conf" / "table", text)
-        monkeypatch.setattr("mtlbench.cli.reproduce.conf_folder", lambda: tmp_path / "conf")
-        monkeypatch.setattr("mtlbench.cli.reproduce.choices", lambda group: ["study"] if group == "table" else [])
+        study = written(tmp_path / "studies", text) / "study.yaml"
         places = [f"run.data={tmp_path}/data", f"run.folder={tmp_path}/runs", "--to", f"{tmp_path}/to"]
-        assert (main(["reproduce", "study", *places, *SMALL, *overrides]) != 0) == fails
+        assert (main(["reproduce", str(study), *places, *SMALL, *overrides]) != 0) == fails
         captured = capsys.readouterr()
         return captured.err if fails else captured.out
 
