@@ -72,7 +72,7 @@ def assemble(
         columns=table.columns,
         rows=tuple(rows),
         claims=tuple(
-            withheld(evaluate_claim(claim, table, values, draws, found.obstacles), compared_runs(claim, runs))
+            withheld(evaluate_claim(claim, table, values, draws, found.obstacles), compared_runs(claim, table, runs))
             for claim in table.claims
         ),
         agreement={column.name: _agreement(table, column, found.spreads) for column in table.columns},

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from mtlbench.experiment.objects import build_settings
 from mtlbench.report.result import Claim, Verdict
 from mtlbench.reproduce.finished import Finished
-from mtlbench.reproduce.table import ClaimSpec
+from mtlbench.reproduce.table import ClaimSpec, Table
 from mtlbench.result import Result
 from mtlbench.tracking.journal import Line
 from mtlbench.train.convergence import convergence
@@ -51,10 +51,14 @@ def withheld(claim: Claim, runs: Sequence[Finished]) -> Claim:
     return replace(claim, verdict="withheld: not converged", evidence=(*notes, *claim.evidence))
 
 
-def compared_runs(claim: ClaimSpec, runs: Sequence[Finished]) -> list[Finished]:
-    """The runs that a claim of a table compares."""
+def compared_runs(claim: ClaimSpec, table: Table, runs: Sequence[Finished]) -> list[Finished]:
+    """The runs that a claim of a table compares; a data set that the claim names stands for all of its worlds."""
     rows, datasets = {*claim.better, *claim.than}, claim.datasets
-    return [run for run in runs if run.row in rows and (datasets is None or run.dataset in datasets)]
+    return [
+        run
+        for run in runs
+        if run.row in rows and (datasets is None or {run.dataset, table.without_world(run.dataset)} & set(datasets))
+    ]
 
 
 def convergence_notes(runs: Sequence[Finished]) -> tuple[list[str], list[str]]:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 from omegaconf import OmegaConf
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
@@ -203,9 +203,8 @@ def load_table(folder: Path, name: str) -> Table:
         _check_names(file, columns, {row for row, _ in printed})
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
-    keys = {key.name: getattr(file, key.name) for key in fields(_Keys)}
-    keys["place"] = file.place or str(path)
-    return Table(**keys, name=name, columns=columns, printed=printed)
+    keys: dict[str, Any] = {key.name: getattr(file, key.name) for key in fields(_Keys)}
+    return Table(**keys | {"place": file.place or str(path)}, name=name, columns=columns, printed=printed)
 
 
 def _in_worlds(file: _File) -> _File:

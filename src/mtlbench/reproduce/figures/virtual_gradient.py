@@ -168,7 +168,8 @@ def improvement_claim(where: str, changes: Sequence[Mapping[str, BySeed]]) -> Cl
         {seed: change if abs(change) > statistics.ROUNDING else 0.0 for seed, change in by_seed.items()}
         for by_seed in known
     ]
-    found = statistics.compare(metric("auc"), [(by_seed, dict.fromkeys(by_seed, 0.0)) for by_seed in known])
+    pairs = [statistics.Pair(ours=by_seed, theirs=dict.fromkeys(by_seed, 0.0)) for by_seed in known]
+    found = statistics.compare(metric("auc"), [[pair] for pair in pairs])
     better = sum(difference.mean > 0 for difference in found)
     clear = [difference.mean > 0 for difference in found if difference.significant]
     significantly_better, significantly_worse = sum(clear), len(clear) - sum(clear)
