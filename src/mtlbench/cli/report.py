@@ -34,9 +34,9 @@ def command(names: tuple[str, ...], folder: Path, to: Path) -> int:
 
 def write_report(folder: Path, page_file: Path, names: list[str]) -> bool:
     """Write the page of a folder's tables and figures, and say where it is; whether all of them could be read."""
+    from mtlbench.files import write_beside
     from mtlbench.report.page import counted, page
     from mtlbench.report.stored import find_stored
-    from mtlbench.files import write_beside
 
     results, problems = find_stored(folder, names)
     page_file.parent.mkdir(parents=True, exist_ok=True)

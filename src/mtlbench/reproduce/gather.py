@@ -7,8 +7,8 @@ from statistics import fmean
 from omegaconf import OmegaConf
 
 from mtlbench.experiment.identity import code_version
-from mtlbench.reproduce.converged import with_convergence
 from mtlbench.experiment.sanity import selected_validation
+from mtlbench.reproduce.converged import with_convergence
 from mtlbench.reproduce.finished import Finished
 from mtlbench.reproduce.plan import PlannedRun
 from mtlbench.reproduce.sampling import Resampled, resample, restore_missing
