@@ -168,7 +168,7 @@ def test_an_unknown_figure_is_told_which_there_are() -> None:
         (["all", "model=mmoe"], "'model=mmoe': a table or figure decides that by its rows; `mtlbench train` takes any"),
         (
             ["dephn_fig6", "--figures"],
-            "no such option: --figures; there are --dry-run, --scale, --seeds, --rows, --processes, --to",
+            "no such option: --figures; there are --dry-run, --scale",
         ),
     ],
 )
