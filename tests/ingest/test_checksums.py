@@ -32,8 +32,27 @@ def test_checksums_are_cached_by_size_and_time(tmp_path: Path, monkeypatch: pyte
     os.utime(tmp_path / "b", ns=(0, 1))
     assert raw_identity(FILES, tmp_path, cache)["b"] == sha256(b"sekond").hexdigest()
     assert hashed == ["b"]
-    cache.write_text("no json")
-    assert raw_identity(FILES, tmp_path, cache)["a.gz"] == wanted["a.gz"]
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        "no json", "[1]", "null", '"text"', "[" * 100_000, b"\xff\xfe",
+        '{"%s": "text"}', '{"%s": {"bytes": 5}}', '{"%s": {"bytes": 5, "modified": %d, "sha256": "0"}}',
+    ],
+)  # fmt: skip
+def test_a_damaged_cache_costs_time_and_nothing_else(tmp_path: Path, damaged: str | bytes) -> None:
+    (tmp_path / "a").write_bytes(b"first")
+    (tmp_path / "b").write_bytes(b"second")
+    cache, path = tmp_path / "checksums.json", (tmp_path / "a").resolve()
+    if isinstance(damaged, str) and "%d" in damaged:
+        damaged %= (path, path.stat().st_mtime_ns)
+    elif isinstance(damaged, str) and "%s" in damaged:
+        damaged %= path
+    cache.write_bytes(damaged.encode() if isinstance(damaged, str) else damaged)
+    wanted = {"a.gz": sha256(b"first").hexdigest(), "b": sha256(b"second").hexdigest()}
+    assert raw_identity(FILES, tmp_path, cache) == wanted
+    assert raw_identity(FILES, tmp_path, cache) == wanted
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:

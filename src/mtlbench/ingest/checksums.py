@@ -1,16 +1,30 @@
 """Raw files: presence and checksums."""
 
-import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import StringConstraints, TypeAdapter
 from tqdm import tqdm
 
 from mtlbench.files import write_beside
 from mtlbench.ingest.protocol import RawDataset, RawError, RawFile
 
 READ_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Checksum:
+    """A remembered checksum, and the size and time of modification of the file that it is of."""
+
+    bytes: int
+    modified: int
+    sha256: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+
+
+_Cache = TypeAdapter(dict[str, _Checksum])
 
 
 def find_files(dataset: RawDataset, folder: Path) -> list[Path]:
@@ -43,13 +57,12 @@ def raw_identity(files: Sequence[RawFile], folder: Path, cache: Path) -> dict[st
         if path is None:
             raise RawError(f"{folder / file.name} is missing or empty")
         facts = path.stat()
-        stamp = {"bytes": facts.st_size, "modified": facts.st_mtime_ns}
-        entry = known.get(str(path.resolve()), {})
-        if {name: entry.get(name) for name in stamp} != stamp:
-            entry = {**stamp, "sha256": _hash(path, facts.st_size)}
+        entry = known.get(str(path.resolve()))
+        if entry is None or (entry.bytes, entry.modified) != (facts.st_size, facts.st_mtime_ns):
+            entry = _Checksum(bytes=facts.st_size, modified=facts.st_mtime_ns, sha256=_hash(path, facts.st_size))
             known[str(path.resolve())] = entry
             _save(cache, known)
-        identity[file.name] = str(entry["sha256"])
+        identity[file.name] = entry.sha256
     return identity
 
 
@@ -67,15 +80,15 @@ def _hash(path: Path, size: int) -> str:
     return digest.hexdigest()
 
 
-def _load(cache: Path) -> dict[str, dict[str, int | str]]:
+def _load(cache: Path) -> dict[str, _Checksum]:
     if not cache.is_file():
         return {}
     try:
-        return json.loads(cache.read_text(encoding="utf-8"))
+        return _Cache.validate_json(cache.read_bytes())
     except ValueError:
         return {}  # a cache that cannot be read costs time, nothing else
 
 
-def _save(cache: Path, known: dict[str, dict[str, int | str]]) -> None:
+def _save(cache: Path, known: dict[str, _Checksum]) -> None:
     cache.parent.mkdir(parents=True, exist_ok=True)
-    write_beside(cache, json.dumps(known, indent=1, sort_keys=True).encode())
+    write_beside(cache, _Cache.dump_json(dict(sorted(known.items())), indent=1))
