@@ -8,6 +8,7 @@ import pytest
 
 from mtlbench.report.result import Cell, TableColumn, TableResult
 from mtlbench.reproduce.assemble import assemble
+from mtlbench.reproduce.converged import compared_runs
 from mtlbench.reproduce.finished import Finished
 from mtlbench.reproduce.sampling import Resampled
 from mtlbench.reproduce.table import ClaimSpec, Paper, Printed, RowSpec, Table
@@ -412,3 +413,12 @@ def test_a_gain_over_nothing_is_none() -> None:
         replace(TABLE, columns=(column,), printed={}, claims=()), runs, scale=None, settings=(), private=()
     )
     assert cell(result, "new", column).gain is None
+
+
+def test_a_claim_compares_the_runs_of_all_worlds_of_a_data_set() -> None:
+    """Those that did not converge withhold it, whichever world they are of."""
+    table = replace(TABLE, worlds={"a": [], "b": []})
+    runs = [replace(run("new", 0, 0.7), dataset=name) for name in ("D, a", "D, b", "E, a")]
+    claim = replace(TABLE.claims[0], datasets=["D"])
+    assert [one.dataset for one in compared_runs(claim, table, runs)] == ["D, a", "D, b"]
+    assert [one.dataset for one in compared_runs(replace(claim, datasets=["D, b"]), table, runs)] == ["D, b"]
