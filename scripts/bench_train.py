@@ -110,7 +110,7 @@ def mtlbench_side(optimizer: str, precision: str, batch: int, seconds: float, de
     from mtlbench.tracking.journal import Journal
     from mtlbench.train.loop import fit
     from mtlbench.train.objective import Objective, TaskLosses
-    from mtlbench.train.optimizers import LazyAdam, build_optimizers
+    from mtlbench.train.optimizers import DEFERRED_ROWS, LazyAdam, build_optimizers
     from mtlbench.train.progress import RunContext
     from mtlbench.train.settings import Settings
 
@@ -128,6 +128,7 @@ def mtlbench_side(optimizer: str, precision: str, batch: int, seconds: float, de
         dense=adam,
         gate=None,
         sparse=optimizer == "lazy_adam",
+        deferred_rows=DEFERRED_ROWS,
     )
 
     def rows(count: int) -> Rows:

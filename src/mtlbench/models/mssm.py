@@ -59,6 +59,9 @@ class MSSM(nn.Module):
 
     Shape: `Batch` of B rows -> logits ``[B, T]``.
 
+    Attributes:
+        reads_whole_tables: whether the penalty reads every row of the embedding table in each step.
+
     Raises:
         ValueError: an argument that is not among those allowed, or does not go with another.
 
@@ -120,6 +123,7 @@ class MSSM(nn.Module):
             )
         at_least("weight_penalty", weight_penalty, 0)
         self.weight_penalty, self.penalise_embeddings = weight_penalty, penalise_embeddings
+        self.reads_whole_tables = penalise_embeddings and weight_penalty > 0
         self.fields = FieldEmbedding(schema, embedding_width, embedding_std)
         self.masks = None
         if field_masks != "none":

@@ -84,6 +84,10 @@ class FieldEmbedding(nn.Module):
         x_BFD = torch.cat(parts, dim=1)
         return x_BFD if self._ordered else x_BFD.index_select(1, self._place)
 
+    def rows(self, batch: Batch) -> Tensor:
+        """Rows of the table that a batch reads, padding among them."""
+        return batch.ids
+
     def entries(self, batch: Batch, name: str) -> Tensor:
         """The embeddings ``[B, S, D]`` of all S ids of one field, zero where there is nothing."""
         slots = self._slots[name]

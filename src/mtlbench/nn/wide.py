@@ -85,11 +85,15 @@ class CrossedFields(nn.Module):
     def _register(self, name: str, numbers: list[int] | list[list[int]]) -> None:
         self.register_buffer(name, torch.tensor(numbers, dtype=torch.int64), persistent=False)
 
-    # As in `FieldEmbedding`: sparse gradients inside a compiled graph fail in inductor.
-    @torch.compiler.disable
-    def forward(self, batch: Batch) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def rows(self, batch: Batch) -> Tensor:
+        """Rows ``[B, P]`` of the table that a batch reads, padding among them."""
         ids_BP2 = batch.ids[:, self._slots]
         place_BP2 = ids_BP2 - self._first
         pair_BP = (place_BP2[..., 0] * self._columns + place_BP2[..., 1]) % self._rows + self._starts
-        row_BP = torch.where((ids_BP2 == PADDING).any(dim=-1), PADDING, pair_BP)
-        return F.embedding(row_BP, self.embedding, padding_idx=PADDING, sparse=self.sparse).sum(dim=(1, 2))
+        return torch.where((ids_BP2 == PADDING).any(dim=-1), PADDING, pair_BP)
+
+    # As in `FieldEmbedding`: sparse gradients inside a compiled graph fail in inductor.
+    @torch.compiler.disable
+    def forward(self, batch: Batch) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        embedded_BPD = F.embedding(self.rows(batch), self.embedding, padding_idx=PADDING, sparse=self.sparse)
+        return embedded_BPD.sum(dim=(1, 2))

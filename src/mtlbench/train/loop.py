@@ -23,6 +23,7 @@ from mtlbench.train.objective import Objective
 from mtlbench.train.optimizers import parameter_groups
 from mtlbench.train.progress import Progress, RunContext
 from mtlbench.train.resume import Checkpointer
+from mtlbench.train.schedule import Schedule, SchedulerFactory
 from mtlbench.train.score import predict_log_odds
 from mtlbench.train.selection import out_of_patience, select, selection_units
 from mtlbench.train.settings import Settings
@@ -36,7 +37,7 @@ class EqualScoresWarning(UserWarning):
     """All validation scores of a task are one number: its AUC of 0.5 is no result of ranking."""
 
 
-def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
+def fit(  # noqa: PLR0913, PLR0915  the loop is meant to be read from top to bottom
     model: nn.Module,
     optimizers: list[Optimizer],
     objective: Objective,
@@ -44,6 +45,8 @@ def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
     tasks: tuple[Task, ...],
     settings: Settings,
     context: RunContext,
+    *,
+    scheduler: SchedulerFactory | None = None,
     after_evaluation: Callable[[], None] = lambda: None,
 ) -> Progress:
     """Train a model, keeping the weights of the best validation score; goes on from a checkpoint if there is one.
@@ -56,6 +59,7 @@ def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
         tasks: names for journal and messages.
         settings: see `Settings`.
         context: see `RunContext`; ``last.pt`` and ``best.pt`` are written there.
+        scheduler: makes the learning-rate schedule; ``None``: learning rates stay as they are.
         after_evaluation: called when the journal has the validation metrics of an evaluation.
 
     Raises:
@@ -70,9 +74,9 @@ def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
     names, penalties = [task.name for task in tasks], penalties_of(model)
     terms = [f"{name}/{what}" for what in ("loss", "weight") for name in names] + [f"penalty/{at}" for at in penalties]
     shared, balance = _shared_gradients(model, tasks, settings), objective.balance
-    checkpointer = Checkpointer(
-        stateful={"model": model, "balancing": balance, "shared": shared}, optimizers=optimizers, context=context
-    )
+    schedule = Schedule(scheduler, optimizers, budget.total)
+    stateful = {"model": model, "balancing": balance, "shared": shared} | ({"schedule": schedule} if schedule else {})
+    checkpointer = Checkpointer(stateful=stateful, optimizers=optimizers, context=context)
     progress = checkpointer.resume()
     move = Step(
         model=model,
@@ -96,6 +100,7 @@ def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
                         batch = train.gather(permutation[start:stop]).to(context.device)
                         logs = (progress.step + 1) % settings.log_steps == 0
                         terms_N, cosine_TT = move(batch, compare=logs and settings.conflicts)
+                        schedule.after_step()
                         progress.window.append(terms_N)
                         progress.step += 1
                         progress.position += 1
@@ -115,6 +120,7 @@ def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
                         balance.after_epoch()
                 if not evaluates:
                     continue
+                move.finish()
                 logits = predict_log_odds(model, valid, objective.losses, settings, context.device, interrupt)
                 columns = valid.columns
                 measured = evaluate(
@@ -122,6 +128,7 @@ def fit(  # noqa: PLR0915  the loop is meant to be read from top to bottom
                 )
                 _warn_of_equal_scores(measured, budget.epoch(progress.step))
                 select(model, units, measured.values, progress, context)
+                schedule.after_evaluation([unit.score(measured.values) for unit in units])
                 trained = budget.rows(progress.step) - budget.rows(progress.evaluated)
                 progress.rows_per_second.append(trained / progress.seconds)
                 progress.evaluated, progress.seconds = progress.step, 0.0

@@ -1,15 +1,20 @@
 """Optimizers by kind of parameter: embeddings, gates, and all that is dense besides."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from fnmatch import fnmatch
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import Adam, AdamW, Optimizer
+
+from mtlbench.train.deferred_adam import DeferredAdam, can_defer
 
 EMBEDDING_PATTERN = "*embedding*"
 GATE_PATTERN = "*gate*"
+
+DEFERRED_ROWS = 1 << 17
+"""Rows of a table from which on deferred steps of Adam are faster than dense ones: W1 of `scripts/bench_train.py`."""
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 
@@ -28,8 +33,12 @@ RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
 """Hyper-parameters of optimizers by name, and what is allowed; torch's own classes accept more, infinity included."""
 
 
-def parameter_groups(model: nn.Module) -> dict[str, list[nn.Parameter]]:
+def parameter_groups(model: nn.Module, *, frozen: bool = False) -> dict[str, list[nn.Parameter]]:
     """Trainable parameters of a model by kind, which their names tell.
+
+    Args:
+        model: any.
+        frozen: whether frozen parameters are among them.
 
     Returns:
         ``embedding``, ``gate`` and ``dense``, each parameter in exactly one of them.
@@ -39,9 +48,9 @@ def parameter_groups(model: nn.Module) -> dict[str, list[nn.Parameter]]:
     """
     groups: dict[str, list[nn.Parameter]] = {"embedding": [], "gate": [], "dense": []}
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
+        if parameter.requires_grad or frozen:
             groups[_kind(name)].append(parameter)
-    if not groups["embedding"]:
+    if not any(_kind(name) == "embedding" for name, _ in model.named_parameters()):
         raise ValueError(
             f"no parameter of {type(model).__name__} is named like {EMBEDDING_PATTERN!r}; found "
             f"{[name for name, _ in model.named_parameters()]}"
@@ -55,6 +64,31 @@ def _kind(name: str) -> str:
     return "gate" if fnmatch(name, GATE_PATTERN) else "dense"
 
 
+def freeze_parameters(model: nn.Module, kinds: Collection[str]) -> None:
+    """Let parameters of some kinds keep their initial values: the control for a claim about what they learn.
+
+    Raises:
+        ValueError: the model has no parameter of a kind, or nothing is left to train.
+    """
+    if not kinds:
+        return
+    named = [(_kind(name), parameter) for name, parameter in model.named_parameters()]
+    found = sorted({kind for kind, _ in named})
+    for kind in kinds:
+        if kind not in found:
+            raise ValueError(
+                f"optimizer.freeze has {kind!r}, and {type(model).__name__} has no such parameters; it has {found}"
+            )
+    for kind, parameter in named:
+        if kind in kinds:
+            parameter.requires_grad_(False)
+    if not any(parameter.requires_grad for _, parameter in named):
+        raise ValueError(
+            f"optimizer.freeze={list(kinds)} leaves nothing to train: {type(model).__name__} has {found}. "
+            "Leave out a kind"
+        )
+
+
 def build_optimizers(
     model: nn.Module,
     *,
@@ -62,8 +96,9 @@ def build_optimizers(
     dense: OptimizerFactory,
     gate: OptimizerFactory | None,
     sparse: bool,
+    deferred_rows: int | None = None,
 ) -> list[Optimizer]:
-    """One optimizer for each kind of parameter that the model has.
+    """One optimizer for each kind of parameter that the model has and trains.
 
     Args:
         model: its embedding blocks are set to give sparse gradients or not.
@@ -72,6 +107,8 @@ def build_optimizers(
         gate: makes the optimizer of gates; ``None``: they are dense parameters like all others. Adam cancels a constant
             factor on a gradient, so the virtual gradient acts more directly under SGD (models of DEPHN, III-C).
         sparse: whether embedding tables receive gradients only for the rows of a batch.
+        deferred_rows: rows of a table from which on the steps of `torch.optim.Adam` are deferred, see `DeferredAdam`;
+            ``None``: of no table.
     """
     # torch warns unless this is set explicitly; its own sparse gradients satisfy the invariants.
     torch.sparse.check_sparse_tensor_invariants.disable()
@@ -82,7 +119,25 @@ def build_optimizers(
     if gate is None:
         groups["dense"] += groups.pop("gate")
     factories = {"embedding": embedding, "dense": dense, "gate": gate}
-    return [factory(groups[kind]) for kind in groups if groups[kind] and (factory := factories[kind]) is not None]
+    optimizers = {kind: factories[kind](groups[kind]) for kind in groups if groups[kind]}  # pyright: ignore[reportOptionalCall]
+    if deferred_rows is not None and not sparse and "embedding" in optimizers:
+        optimizers["embedding"] = _deferred(model, optimizers["embedding"], deferred_rows)
+    return list(optimizers.values())
+
+
+def _deferred(model: nn.Module, optimizer: Optimizer, deferred_rows: int) -> Optimizer:
+    """The same Adam with deferred steps of large tables; or the given optimizer, where it, or the model, has none.
+
+    Only blocks that say which of their rows a batch reads (a method ``rows``) are asked for sparse gradients.
+    """
+    blocks = [block for block in model.modules() if hasattr(block, "rows") and hasattr(block, "sparse")]
+    tables: list[Any] = [block for block in blocks if len(block.embedding) >= deferred_rows]  # pyright: ignore[reportArgumentType]
+    whole = any(getattr(block, "reads_whole_tables", False) for block in model.modules())
+    if whole or not tables or type(optimizer) not in (Adam, AdamW) or not can_defer(optimizer.defaults):
+        return optimizer
+    for table in tables:
+        table.sparse = True
+    return DeferredAdam(optimizer.param_groups[0]["params"], tables, **optimizer.defaults)
 
 
 def check_hyper_parameters(values: Mapping[str, Any], where: str) -> None:

@@ -1,6 +1,6 @@
 """One optimizer step: forward pass, task losses, gradients, update."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 
@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from mtlbench.balancing.protocol import AfterStep
 from mtlbench.balancing.shared import SharedGradients, cosines
 from mtlbench.schema import Batch
+from mtlbench.train.deferred_adam import DeferredAdam
 from mtlbench.train.objective import Objective
 from mtlbench.train.settings import Settings
 
@@ -52,8 +53,7 @@ class Step:
         losses_T.retain_grad()  # only now: the probes of the Gramian would add to it
         total.backward()
         if self.settings.clip is not None:
-            dense = [p for p in self.model.parameters() if p.grad is not None and not p.grad.is_sparse]
-            nn.utils.clip_grad_norm_(dense, self.settings.clip)
+            _clip(self.model, self.settings.clip, self._deferred)
         for optimizer in self.optimizers:
             optimizer.step()
         if isinstance(self.objective.balance, AfterStep):
@@ -64,6 +64,8 @@ class Step:
 
     def losses(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
         """Task losses ``[T]`` and penalties of a forward pass."""
+        for optimizer in self._deferred:
+            optimizer.prepare(batch)
         # The last, shorter batch of an epoch runs eagerly: it is not worth a compilation of its own.
         forward = self.compiled if len(batch) == self.settings.batch_size else self.model
         with autocast(self.settings.precision, batch.ids.device):
@@ -71,6 +73,15 @@ class Step:
         assert batch.labels is not None
         losses_T = self.objective.losses(logits_BT, batch.labels, batch.observed)
         return losses_T, [penalty() for penalty in self.penalties.values()]
+
+    def finish(self) -> None:
+        """Bring all rows of embedding tables up to date; called before the model is used outside of a step."""
+        for optimizer in self._deferred:
+            optimizer.finish()
+
+    @property
+    def _deferred(self) -> list[DeferredAdam]:
+        return [optimizer for optimizer in self.optimizers if isinstance(optimizer, DeferredAdam)]
 
     @torch.no_grad()
     def _losses_without_graph(self, batch: Batch) -> Tensor:
@@ -89,3 +100,15 @@ def penalties_of(model: nn.Module) -> dict[str, Callable[[], Tensor]]:
 def autocast(precision: str, device: torch.device) -> torch.autocast:
     """Automatic mixed precision for a forward pass."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def _clip(model: nn.Module, norm: float, deferred: Sequence[DeferredAdam] = ()) -> None:
+    """Clip the norm of all dense gradients, and of the sparse ones that stand for dense ones (`DeferredAdam`)."""
+    clipped = [p for p in model.parameters() if p.grad is not None and not p.grad.is_sparse]
+    for parameter in (parameter for optimizer in deferred for parameter in optimizer.tables):
+        if parameter.grad is not None and parameter.grad.is_sparse:
+            parameter.grad = parameter.grad.coalesce()
+            values = nn.Parameter(parameter.grad._values())
+            values.grad = values.detach()  # one memory: what is clipped is the gradient itself
+            clipped.append(values)
+    nn.utils.clip_grad_norm_(clipped, norm)
