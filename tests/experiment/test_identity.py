@@ -41,11 +41,26 @@ OTHER = [
     "seed=1", "model.experts=5", "profile.embedding_width=5", "trainer.epochs=3", "optimizer=lazy_adam",
     "optimizer.lr=0.1", "virtual_gradient=add_cos", "model=omoe", "dataset.split_seed=1", "dataset.simulator.seed=1",
     "dataset.simulator.rows=900", "dataset.min_count=2", "dataset.task_group=education", "trainer.precision=bf16",
+    "optimizer.gate_lr=0.1", "optimizer.freeze=[gate]", "optimizer.weight_decay.gate=0.1", "optimizer=adamw",
+    "optimizer=momentum", "optimizer.deferred_rows=null", "scheduler=cosine", "scheduler=linear",
 ]  # fmt: skip
 
 
 def test_everything_that_can_move_a_number_counts_and_no_two_runs_share_a_folder():
     assert len({identity(), *(identity(other) for other in OTHER)}) == len(OTHER) + 1
+
+
+@pytest.mark.parametrize(
+    ("words", "known"),
+    [
+        ([], "06bc835bceb3b4af"),
+        (["optimizer=lazy_adam"], "2510206d0aaaedbb"),
+        (["optimizer=sgd"], "1e778b92101c1621"),
+        (["optimizer=adam_sgd_gates", "optimizer.lr=0.1"], "dd6d10e62548c4c1"),
+    ],
+)
+def test_runs_of_version_0_3_0_are_known_by_the_same_name(words: list[str], known: str):
+    assert identity(*words) == known
 
 
 def test_the_seed_of_a_run_is_not_part_of_its_data():

@@ -11,6 +11,7 @@ GROUPS = {
     "model": "network architecture",
     "dataset": "data to train and measure on",
     "optimizer": "optimizer and learning rates",
+    "scheduler": "learning-rate schedule",
     "virtual_gradient": "label relevance in the gradient of gates",
     "loss": "loss function of each task",
     "balancing": "how the losses of the tasks are combined",

@@ -12,7 +12,13 @@ from mtlbench.experiment.annotations import check_annotations
 from mtlbench.experiment.build import check_node, coerce
 from mtlbench.experiment.data import split_rule
 from mtlbench.experiment.errors import ConfigError
-from mtlbench.experiment.objects import build_loss_settings, build_ranking, build_settings, check_optimizers
+from mtlbench.experiment.objects import (
+    build_loss_settings,
+    build_ranking,
+    build_settings,
+    check_optimizers,
+    check_scheduler,
+)
 from mtlbench.experiment.targets import import_object
 
 SCALAR_KEYS = {
@@ -29,6 +35,10 @@ SCALAR_KEYS = {
     "run.tracker.uri": str | None,
     "run.tracker.experiment": str | None,
     "optimizer.sparse": bool,
+    "optimizer.deferred_rows": Annotated[int | None, Field(ge=1)],
+    "optimizer.gate_lr": float | None,
+    "optimizer.weight_decay": float | dict[Literal["embedding", "dense", "gate"], float | None] | None,
+    "optimizer.freeze": list[Literal["embedding", "gate", "dense"]] | None,
     "dataset.name": str,
     "dataset.tasks": list[str] | None,
     "dataset.disjoint": list[Literal["group", "time"]],
@@ -57,6 +67,7 @@ def check_config(config: DictConfig) -> None:
     check_node(split_rule(config.dataset), "dataset.split", given={"candidates"})
     build_ranking(config)
     check_optimizers(config)
+    check_scheduler(config)
     if config.trainer.compile and not (shutil.which("g++") or shutil.which("clang++")):
         raise ConfigError("trainer.compile=true needs a C++ compiler: apt-get install g++, or trainer.compile=false")
     if config.virtual_gradient._target_ is not None:

@@ -11,6 +11,9 @@ from omegaconf.errors import OmegaConfBaseException
 NEVER = "\0"
 """A value that no key has."""
 
+REFERRED_TO = ("optimizer.lr", "optimizer.momentum", "dataset.split_seed")
+"""Keys beside those of a profile and of splits that others refer to."""
+
 
 def without_effect(config: DictConfig, overrides: Iterable[str]) -> list[tuple[str, str]]:
     """Keys that others refer to, where none of those that are used does; each with the reason.
@@ -35,12 +38,12 @@ def without_effect(config: DictConfig, overrides: Iterable[str]) -> list[tuple[s
 
 def _only_referred_to(key: str) -> bool:
     """Whether a key is there to be referred to, and has no meaning of its own."""
-    return key.startswith(("profile.", "dataset.splits.")) or key in ("optimizer.lr", "dataset.split_seed")
+    return key.startswith(("profile.", "dataset.splits.")) or key in REFERRED_TO
 
 
 def _used(config: DictConfig) -> dict[str, Any]:
     plain = typing.cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     del plain["profile"]
-    for group, keys in (("optimizer", ("lr",)), ("dataset", ("splits", "split_seed"))):
+    for group, keys in (("optimizer", ("lr", "momentum")), ("dataset", ("splits", "split_seed"))):
         plain[group] = {key: value for key, value in plain[group].items() if key not in keys}
     return plain

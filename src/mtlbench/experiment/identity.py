@@ -17,8 +17,16 @@ if typing.TYPE_CHECKING:  # the version of the code is asked for without data to
     from mtlbench.experiment.data import DataSource
 
 
-LATER_KEYS = (("diagnostics", False), ("steps", None), ("evaluate_every", None))
-"""Keys of the trainer that came later, and their defaults, under which a run is the one that it was without them."""
+LATER_KEYS: dict[str, dict[str, Any]] = {
+    "trainer": {"diagnostics": False, "steps": None, "evaluate_every": None},
+    "optimizer": {
+        "gate_lr": None,
+        "weight_decay": {"embedding": None, "dense": None, "gate": None},
+        "freeze": [],
+        "deferred_rows": 131_072,
+    },
+}
+"""Keys of groups that came later, and their defaults, under which a run is the one that it was without them."""
 
 
 def run_identity(config: DictConfig, data: "DataSource") -> str:
@@ -27,7 +35,10 @@ def run_identity(config: DictConfig, data: "DataSource") -> str:
     kept = {key: value for key, value in plain.items() if key not in (*NOT_IDENTITY, "dataset")}
     if (metrics := plain["dataset"].get("metrics")) is not None:  # no part of the data, but of the result
         kept["metrics"] = metrics
-    kept["trainer"] = {key: value for key, value in kept["trainer"].items() if (key, value) not in LATER_KEYS}
+    for group, later in LATER_KEYS.items():
+        kept[group] = {key: value for key, value in kept[group].items() if key not in later or value != later[key]}
+    if (kept.get("scheduler") or {}).get("_target_") is None:  # learning rates stay as they are, as they always did
+        kept.pop("scheduler", None)
     return hashlib.sha256(json.dumps(kept | {"data": data.fingerprint}, sort_keys=True).encode()).hexdigest()[:16]
 
 

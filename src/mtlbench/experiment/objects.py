@@ -4,9 +4,11 @@ import typing
 from dataclasses import replace
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from mtlbench.data.store import Store
 from mtlbench.experiment.build import build, call_checked
@@ -16,7 +18,8 @@ from mtlbench.experiment.size import check_size
 from mtlbench.metrics.ranking import Ranking, Top
 from mtlbench.schema import Schema
 from mtlbench.train.objective import LossSettings, TaskLosses
-from mtlbench.train.optimizers import build_optimizers, check_hyper_parameters, trial_step
+from mtlbench.train.optimizers import build_optimizers, check_hyper_parameters, freeze_parameters, trial_step
+from mtlbench.train.schedule import Schedule, SchedulerFactory
 from mtlbench.train.settings import Settings
 
 
@@ -49,11 +52,9 @@ def check_optimizers(config: DictConfig) -> dict[str, float]:
         The size of each optimizer's state in copies of its parameters, by kind: embedding, dense, gate.
     """
     copies: dict[str, float] = {}
-    for kind in ("embedding", "dense", "gate"):
-        node, where = config.optimizer[kind], f"optimizer.{kind}"
-        if node is None and kind == "gate":
-            continue
-        factory = build(typing.cast(DictConfig, node), where)
+    for kind, node in _optimizer_nodes(config).items():
+        where = f"optimizer.{kind}"
+        factory = build(node, where)
         check_hyper_parameters(typing.cast(dict[str, Any], OmegaConf.to_container(node, resolve=True)), where)
         copies[kind] = trial_step(factory, where, sparse=kind == "embedding" and config.optimizer.sparse)
     return copies
@@ -61,14 +62,69 @@ def check_optimizers(config: DictConfig) -> dict[str, float]:
 
 def build_run_optimizers(config: DictConfig, model: nn.Module) -> list[Optimizer]:
     """One optimizer for each kind of the model's parameters."""
-    chosen = config.optimizer
+    factories = {kind: build(node, f"optimizer.{kind}") for kind, node in _optimizer_nodes(config).items()}
+    freeze_parameters(model, config.optimizer.get("freeze") or ())
     return build_optimizers(
         model,
-        embedding=build(chosen.embedding, "optimizer.embedding"),
-        dense=build(chosen.dense, "optimizer.dense"),
-        gate=None if chosen.gate is None else build(chosen.gate, "optimizer.gate"),
-        sparse=chosen.sparse,
+        embedding=factories["embedding"],
+        dense=factories["dense"],
+        gate=factories.get("gate"),
+        sparse=config.optimizer.sparse,
+        deferred_rows=config.optimizer.get("deferred_rows"),
     )
+
+
+def _optimizer_nodes(config: DictConfig) -> dict[str, DictConfig]:
+    """Optimizers by kind, with what ``optimizer.gate_lr`` and ``optimizer.weight_decay`` set; no gate: as dense."""
+    chosen, decays = config.optimizer, config.optimizer.get("weight_decay") or {}
+    if not isinstance(decays, DictConfig | dict):  # one number for all
+        decays = dict.fromkeys(
+            ("embedding", "dense") if chosen.gate is None else ("embedding", "dense", "gate"), decays
+        )
+    nodes = {kind: _with(chosen[kind], weight_decay=decays.get(kind)) for kind in ("embedding", "dense")}
+    gate = {"lr": chosen.get("gate_lr"), "weight_decay": decays.get("gate")}
+    if chosen.gate is not None:
+        nodes["gate"] = _with(chosen.gate, **gate)
+    elif any(value is not None for value in gate.values()):
+        nodes["gate"] = _with(nodes["dense"], **gate)
+    return nodes
+
+
+def _with(node: DictConfig, **values: float | None) -> DictConfig:
+    """A node with those of the values that are set."""
+    stated = {key: value for key, value in values.items() if value is not None}
+    if not stated or not isinstance(node, DictConfig):
+        return node
+    return OmegaConf.create(typing.cast(dict[str, Any], OmegaConf.to_container(node, resolve=True)) | stated)
+
+
+def build_scheduler(config: DictConfig) -> SchedulerFactory | None:
+    """The configured schedule of learning rates; ``steps`` as a value becomes the run's number of steps."""
+    node = OmegaConf.select(config, "scheduler")
+    if node is None or node._target_ is None:
+        return None
+
+    def factory(optimizer: Optimizer, steps: int) -> LRScheduler:
+        stated = {key: steps if value == "steps" else value for key, value in node.items()}
+        return build(OmegaConf.create(stated), "scheduler", optimizer=optimizer)
+
+    return factory
+
+
+def check_scheduler(config: DictConfig) -> None:
+    """Refuse a schedule that cannot be made, or that would lower learning rates when the score rises."""
+    if (factory := build_scheduler(config)) is None:
+        return
+    if "mode" in config.scheduler and config.scheduler.mode != "max":
+        raise ConfigError(
+            f"scheduler.mode={config.scheduler.mode}; allowed: max. The score that selects weights rises as it gets "
+            "better, log loss too (it is negated)"
+        )
+    try:
+        dense = build(_optimizer_nodes(config)["dense"], "optimizer.dense")
+        Schedule(factory, [dense([nn.Parameter(torch.zeros(1))])], steps=1000)
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        raise ConfigError(f"scheduler: {error}") from error
 
 
 def build_settings(config: DictConfig) -> Settings:

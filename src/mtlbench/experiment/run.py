@@ -26,6 +26,7 @@ from mtlbench.experiment.objects import (
     build_model,
     build_ranking,
     build_run_optimizers,
+    build_scheduler,
     build_settings,
     check_model_size,
 )
@@ -150,6 +151,7 @@ def _run(config: DictConfig, data: DataSource, identity: str, folder: Path, devi
             store.schema.tasks,
             settings,
             context,
+            scheduler=build_scheduler(config),
             after_evaluation=lambda: tracker.update(folder) if tracker else None,
         )
         fitted = time.monotonic()
@@ -261,7 +263,7 @@ def _result(
     best_step: dict[str, int],
     metrics: Metrics,
 ) -> Result:
-    sizes = {kind: sum(p.numel() for p in group) for kind, group in parameter_groups(model).items()}
+    sizes = {kind: sum(p.numel() for p in group) for kind, group in parameter_groups(model, frozen=True).items()}
     throughput = sorted(progress.rows_per_second)
     return Result(
         identity=facts.identity,

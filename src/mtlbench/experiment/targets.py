@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from mtlbench.experiment.allowed import PACKAGES, is_allowed, own
 from mtlbench.experiment.errors import ConfigError
@@ -56,6 +57,7 @@ KINDS = {
     "balancing": MODULE,
     "virtual_gradient": Kind("a VirtualGradient class", _subclass_of(VirtualGradient)),
     "optimizer": Kind("a subclass of torch.optim.Optimizer", _subclass_of(Optimizer)),
+    "scheduler": Kind("a subclass of torch.optim.lr_scheduler.LRScheduler", _subclass_of(LRScheduler)),
     "dataset.reader": Kind(
         "a reader: a class with fields, tasks, files and read",
         _class_with("fields", "tasks", "files", "read"),
