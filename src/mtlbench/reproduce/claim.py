@@ -236,6 +236,9 @@ def _power(tests: _Tests, verdict: ClaimVerdict, detectable: float, deciding: in
     said += f"with a probability of {POWER:g}"
     if verdict != "undecided":
         return said
+    have = min(max(each.seeds, 1) if each.worlds == 1 else each.worlds for each in tests.found)
+    if deciding is not None and deciding <= have:
+        return f"{said}; {have} {of} are enough for the smallest effect of interest, and what was found is below it"
     if deciding is not None:
         return f"{said}; {deciding} {of} would decide"
     limited = any(each.estimate.sampling is not None for each in tests.found)
