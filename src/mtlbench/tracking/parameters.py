@@ -19,6 +19,9 @@ LOCATION_KEYS = ("raw", "source")
 LONGEST_VALUE = 6000
 """Characters of a parameter's value that MLflow stores."""
 
+DEEPEST = 2000
+"""Levels of nesting that libyaml's loader is given at most."""
+
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_\-. ]*")
 
 
@@ -31,13 +34,24 @@ def read_config(path: Path) -> dict[str, Any]:
     remedy = "Restore it, or train the run again with run.fresh=true"
     content = read_content(path, remedy)
     try:
-        config = yaml.safe_load(content)
+        config = yaml.load(content, _loader(content))  # a safe loader of either kind
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that is none, bytes no UTF-8
         problem = " ".join(str(error).split())  # in one line
         raise DamagedFileError(f"{path} is damaged: {problem}. {remedy}") from error
     if not isinstance(config, dict):
         raise DamagedFileError(f"{path} is damaged: it holds {type(config).__name__}, expected a mapping. {remedy}")
     return config
+
+
+def _loader(content: bytes) -> Any:
+    """libyaml's safe loader, eight times as fast as Python's, where the file cannot nest deeply.
+
+    It overflows the stack at some ten thousand levels. A level takes a sign of its own or, in block style, a line that
+    is indented further, so that n levels take n²/2 bytes.
+    """
+    signs = sum(content.count(sign) for sign in (b"[", b"{", b"-", b"?"))
+    shallow = signs <= DEEPEST and len(content) <= DEEPEST**2 // 2
+    return yaml.CSafeLoader if shallow and yaml.__with_libyaml__ else yaml.SafeLoader
 
 
 def identity_config(config: Mapping[str, Any], origin: str) -> dict[str, Any]:
