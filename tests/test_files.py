@@ -55,3 +55,22 @@ def test_content_is_written_beside_under_a_name_of_the_process(tmp_path: Path, m
         write_beside(tmp_path / "a", b"content")
     assert len(set(names)) == 2
     assert (tmp_path / "a").read_bytes() == b"content"
+
+
+def test_two_processes_that_make_one_folder_do_not_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The first is kept whole, and the second is told."""
+    target = tmp_path / "a"
+
+    def make() -> None:
+        with atomic(target, alone=False) as late:
+            late.mkdir()
+            (late / "late").touch()
+            monkeypatch.setattr("os.getpid", lambda: 1)
+            with atomic(target, alone=False) as first:
+                first.mkdir()
+                (first / "first").touch()
+
+    with pytest.raises(FileExistsError, match="another process made this folder meanwhile") as caught:
+        make()
+    assert caught.value.filename == str(target)
+    assert [path.name for path in sorted(tmp_path.rglob("*"))] == ["a", "first"]

@@ -125,7 +125,7 @@ def same(found: Any, expected: Any, what: str) -> None:
 def line(ran: Ran) -> str:
     """The line of standard error that a user reads first, without places and numbers that differ by case."""
     lines = [text.strip() for text in ran.err.splitlines() if text.strip()]
-    own = [text for text in lines if text.startswith("mtlbench:")]
+    own = [text for text in lines if text.startswith("mtlbench:") and not text.startswith("mtlbench: note:")]
     told = own or [text for text in lines if not text.startswith("model=")]
     if not told:
         return "nothing: the same numbers" if ran.code == 0 else f"nothing: exit status {ran.code}"

@@ -1,5 +1,6 @@
 """File helpers: atomic writes, file names in operating-system errors, content hashes."""
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -39,13 +40,21 @@ def atomic(path: Path, *, alone: bool = True) -> Iterator[Path]:
 
     Yields:
         The temporary path, at which there is nothing yet.
+
+    Raises:
+        FileExistsError: another process made a folder of that name meanwhile.
     """
     beside = path.with_name(f".{path.name}.part" if alone else f".{path.name}.{os.getpid()}.new")
     _remove(beside)
     try:
         with writing(path):
             yield beside
-            beside.replace(path)
+            try:
+                beside.replace(path)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                raise FileExistsError(error.errno, "another process made this folder meanwhile", str(path)) from error
     finally:
         _remove(beside)
 

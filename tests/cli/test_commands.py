@@ -210,7 +210,10 @@ WRONG = [
     ("show model=mmoe --json", "--json is for a run"),
     ("list models run.folder=runs", "unknown 'run.folder=runs'; allowed: no overrides"),
     ("list runs models", "list runs stands alone"),
-    ("list bogus", "nothing is called 'bogus'. There are: models, datasets, optimizers, schedulers, virtual_gradients,"),
+    (
+        "list bogus",
+        "nothing is called 'bogus'. There are: models, datasets, optimizers, schedulers, virtual_gradients",
+    ),
     ("list losss", "nothing is called 'losss'; did you mean losses?"),
     ("show abc --split valid", "no such option: --split"),
     ("show abc valid", "unknown 'valid'"),

@@ -109,7 +109,7 @@ def export_run(run_folder: Path, to: Path, *, split: str = "test", rows: int = 2
     example = raw_rows(run.store, inputs, split, rows)
     own, rounded = _own(run, split, rows)
     to.parent.mkdir(parents=True, exist_ok=True)
-    with atomic(to) as model:
+    with atomic(to, alone=False) as model:
         _write_model(run, run_folder, inputs, scoring, example, model)
         named = {f"p_{task.name}": own[:, number] for number, task in enumerate(run.store.schema.tasks)}
         with_answers = pa.table({**{name: example[name] for name in example.column_names}, **named})

@@ -48,7 +48,7 @@ def score_file(scorer: Scorer, rows: Path, to: Path) -> Scored:
     kinds = pa.schema({"row": pa.int64(), **dict.fromkeys(scorer.names, pa.float32())})
     about = {name: str(scorer.facts[name]) for name in ("identity", "origin")}
     done = 0
-    with atomic(to) as beside, pq.ParquetWriter(beside, kinds.with_metadata(about)) as writer:
+    with atomic(to, alone=False) as beside, pq.ParquetWriter(beside, kinds.with_metadata(about)) as writer:
         for raw in chunks:
             answer = scorer(raw, done)
             numbers = pa.array(range(done, done + len(answer)), pa.int64())
