@@ -135,13 +135,14 @@ def reproduce(
         ValueError: there is no such table, or its configuration cannot be used.
     """
     with _words(overrides, allow, config_dir) as words:
+        import click
+
         from mtlbench.cli.reproduce import command
         from mtlbench.report.stored import find_stored
 
-        assert command.callback is not None
-        failed = command.callback(
+        failed = click.Context(command).invoke(  # which sets the options that are not named
+            command,
             name=os.fspath(name),
-            dry_run=False,
             scale=scale,
             seeds=seeds,
             rows=",".join(rows) or None,
