@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mtlbench.cli import main
+from synthetic import rich_schema
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +53,10 @@ def test_a_model(place: Path, capsys: pytest.CaptureFixture[str]):
     }
     assert "mtlbench train model=mynet dataset=census --config-dir mine run.allow=[mynet]" in text
     own_test("mynet", place / "elsewhere")
+    schema = rich_schema()
+    model = runpy.run_path("mine/mynet.py")["Mynet"](schema, embedding_width=3, layers=[5], tower_layers=[2])
+    assert schema.number_fields  # their weights are no embedding
+    assert [name for name, _ in model.named_parameters() if "embedding" in name] == ["fields.embedding"]
     code, text = typed(capsys, "list", "models", "--config-dir", "mine", "run.allow=[mynet]")
     assert code == 0
     assert "mynet: whose model it is, and where it was published" in text
@@ -64,6 +69,24 @@ def test_a_data_set(place: Path, capsys: pytest.CaptureFixture[str]):
     code, text = typed(capsys, "prepare", "dataset=mydata", "--config-dir", "mine")
     assert code == 0, text
     assert "purchase" in text
+
+
+def test_rows_in_a_csv_file_are_refused_with_what_to_do(capsys: pytest.CaptureFixture[str]):
+    assert typed(capsys, "new", "dataset", "mydata")[0] == 0
+    configuration = Path("mine/dataset/mydata.yaml")
+    configuration.write_text(configuration.read_text().replace("rows.parquet", "rows.csv"))
+    Path("mine/mydata").mkdir()
+    Path("mine/mydata/rows.csv").write_text("user,item,price,day,click,purchase\n1,2,3.5,1,1,0\n")
+    code, text = typed(capsys, "prepare", "dataset=mydata", "--config-dir", "mine")
+    assert (code, "rows.csv is no Parquet file" in text, "pandas.read_csv(...).to_parquet(...)" in text) == (2, 1, 1)
+
+
+@pytest.mark.parametrize("command", ["train", "prepare"])
+def test_a_data_set_that_leaves_out_keys_is_refused_with_their_names(command: str, capsys: pytest.CaptureFixture[str]):
+    assert typed(capsys, "new", "dataset", "mydata")[0] == 0
+    Path("mine/dataset/mydata.yaml").write_text(LACKING)
+    code, text = typed(capsys, command, "dataset=mydata", "--config-dir", "mine")
+    assert (code, "data set 'mydata' lacks source, disjoint, one_class, min_count." in text) == (2, True), text
 
 
 def test_a_study(place: Path, capsys: pytest.CaptureFixture[str]):
@@ -97,6 +120,15 @@ def test_nothing_is_overwritten(capsys: pytest.CaptureFixture[str]):
     assert [str(path) for path in Path("mine").rglob("*")] == ["mine/test_mynet.py"]
 
 
+LACKING = """# A data set of my own
+name: mydata
+reader: {_target_: mtlbench.datasets.census.Census, _convert_: all}
+split: {_target_: mtlbench.data.split.halve_test, _partial_: true, seed: 0}
+tasks: null
+raw: mine/mydata
+on_error: fail
+metrics: null
+"""
 TINY = ["dataset=census", "dataset.source=simulated", "dataset.simulator.rows=600", "trainer.epochs=1", "tracker=none"]
 FORWARD = "return self.towers(self.shared(fields_BFD.flatten(1))[None])"
 

@@ -14,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 from mtlbench.cli.compose import compose
 from mtlbench.data.store import SPLITS, Store
 from mtlbench.experiment.build import build
+from mtlbench.experiment.check import check_dataset_keys
 from mtlbench.experiment.data import DataSource, open_or_prepare, resolve_data, simulated
 from mtlbench.ingest.manifest import accounts
 from mtlbench.ingest.protocol import RawError
@@ -35,8 +36,6 @@ def has_simulator(name: str) -> bool:
 SIMULATED = [name for name in NAMES if has_simulator(name)]
 PRIVATE = ("alipay", "xiaomi")  # never published
 ROWS = 20_000
-KEYS = {"name", "reader", "raw", "source", "on_error", "split", "min_count", "tasks", "disjoint", "one_class"}
-KEYS |= {"metrics"}
 
 
 def test_how_many_there_are() -> None:
@@ -70,7 +69,7 @@ def test_a_configuration_has_every_key(name: str) -> None:
     if name == "parquet":
         return
     dataset = composed(name, Path("unused"))
-    assert set(dataset) >= KEYS
+    check_dataset_keys(dataset)
     assert ("simulator" in dataset) == (name in SIMULATED)
     if name not in SIMULATED:
         assert dataset.source == "real"
@@ -90,8 +89,10 @@ def test_a_reader_says_where_its_files_come_from(name: str, tmp_path: Path) -> N
         assert "SIMULATED" in module
         assert "published" in reader.where
     else:
-        assert "Source:" in module
-        assert "Terms:" in module
+        assert "Source:" in module, (
+            f"the module docstring of {name}'s reader says where files are from: 'Source: ...'"
+        )
+        assert "Terms:" in module, f"the module docstring of {name}'s reader says under which licence: 'Terms: ...'"
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(RawError) as refused:

@@ -165,8 +165,8 @@ def test_everything_is_found():
 @every_model
 def test_first_comment_says_what_it_is(name: str):
     first = (CONF / "model" / f"{name}.yaml").read_text().splitlines()[0]
-    assert first.startswith("# ")
-    assert len(first) > 20
+    assert first.startswith("# "), f"conf/model/{name}.yaml begins with '# ', then title, authors, venue and page"
+    assert len(first) > 20, f"the first comment of conf/model/{name}.yaml is too short for a title and authors: {first}"
 
 
 @every_model

@@ -23,10 +23,12 @@ def command(overrides: list[str]) -> None:
       mtlbench prepare dataset=census dataset.raw=/data/census
     """
     from mtlbench.cli.compose import compose
+    from mtlbench.experiment.check import check_dataset_keys
     from mtlbench.experiment.data import open_or_prepare, resolve_data
     from mtlbench.report.store import store_text
 
     config = compose(overrides)
+    check_dataset_keys(config.dataset)
     data = resolve_data(config.dataset, Path(config.run.data))
     existed = data.store.exists()
     store = open_or_prepare(data)

@@ -52,9 +52,15 @@ SCALAR_KEYS = {
 }
 """Keys that belong to no object whose signature could check them."""
 
+DATASET_KEYS = (
+    "name", "reader", "tasks", "raw", "source", "on_error", "split", "disjoint", "one_class", "min_count", "metrics",
+)  # fmt: skip
+"""Keys that the file of every data set sets."""
+
 
 def check_config(config: DictConfig) -> None:
     """Refuse what can be refused before any file is read: unknown arguments, wrong types, parts that do not fit."""
+    check_dataset_keys(config.dataset)
     split_rule(config.dataset)
     config = resolved(config)
     check_scalars(config)
@@ -78,6 +84,15 @@ def check_config(config: DictConfig) -> None:
                 f"virtual_gradient={chosen.virtual_gradient}: model={chosen.model} has no gates that take "
                 "it. Choose virtual_gradient=none, or a model of gates, such as mmoe, mtphn, dephn or mpa_coarse."
             )
+
+
+def check_dataset_keys(dataset: DictConfig) -> None:
+    """Refuse a data set whose file leaves out keys that nothing else sets."""
+    if lacking := [key for key in DATASET_KEYS if key not in dataset]:
+        raise ConfigError(
+            f"the configuration of data set '{dataset.get('name')}' lacks {', '.join(lacking)}. Every data set "
+            "sets these; `mtlbench show dataset=census` says what each means"
+        )
 
 
 def resolved(config: DictConfig) -> DictConfig:

@@ -188,7 +188,8 @@ class ParquetFolder:
             schema = parquet.read_schema(path)
             names = schema.names
         except UNREADABLE as error:
-            raise RawError(f"{path} is no Parquet file, or is damaged: {error}") from error
+            how = ". Convert CSV by pandas.read_csv(...).to_parquet(...)" if ".csv" in path.suffixes else ""
+            raise RawError(f"{path} is no Parquet file, or is damaged: {error}{how}") from error
         if twice := [name for name in names if names.count(name) > 1]:
             raise RawError(f"{path}: column '{twice[0]}' stands there twice")
         named = {name: value.type for name, value in self._folder_values(file).items()}
