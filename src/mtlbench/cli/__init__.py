@@ -90,6 +90,8 @@ def commands() -> None:
     \b
       run.allow=[PACKAGE,...]   packages of yours whose classes a configuration
                                 may name; or MTLBENCH_ALLOW=PACKAGE,...
+      --config-dir FOLDER       configurations and code of yours, as
+                                `mtlbench new` writes them; or MTLBENCH_CONF
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""Words about Hydra itself: those that choose a launcher are taken, and no others.
+"""Overrides of Hydra's own keys: those of its launcher or sweeper are accepted, all others are refused.
 
 Hydra composes configurations here and nothing else. It never starts a run by its own launchers, sweepers, callbacks or
 logging, which it would build from configuration nodes before one of ours can be checked.

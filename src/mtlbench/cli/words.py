@@ -1,4 +1,4 @@
-"""What is taken off the command line before any command sees it: allowed packages, and passwords in addresses."""
+"""Takes allowed packages (``run.allow=``) and passwords in addresses off the command line, into the environment."""
 
 import os
 from collections.abc import Callable, Iterator
