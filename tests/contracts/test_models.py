@@ -58,6 +58,7 @@ ENTANGLED: dict[str, str] = {
     "mssm_a": "own and shared sub-networks are one stack of T + 1; isolation is tested with the model",
     "ple": "the shared state of a level carries what every task's experts say",
     "sluice": "every layer mixes the tasks",
+    "stem": "a task's gate mixes the experts of every task",
 }
 """Models in which a task's own parameters rightly reach another task's logit, with the reason."""
 ASKS: dict[str, dict[str, int]] = {
@@ -157,7 +158,7 @@ def _tensors(name: str, value: object) -> Iterator[tuple[str, Tensor]]:
 
 
 def test_everything_is_found():
-    assert len(NAMES) >= 39
+    assert len(NAMES) >= 40
     assert len(VIRTUAL_GRADIENTS) == 9
     assert {"mmoe", "mtphn", "dephn"} <= set(GATED)
     assert set(ENTANGLED) <= set(NAMES)
