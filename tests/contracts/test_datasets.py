@@ -89,9 +89,7 @@ def test_a_reader_says_where_its_files_come_from(name: str, tmp_path: Path) -> N
         assert "SIMULATED" in module
         assert "published" in reader.where
     else:
-        assert "Source:" in module, (
-            f"the module docstring of {name}'s reader says where files are from: 'Source: ...'"
-        )
+        assert "Source:" in module, f"the module docstring of {name}'s reader says where files are from: 'Source: ...'"
         assert "Terms:" in module, f"the module docstring of {name}'s reader says under which licence: 'Terms: ...'"
     empty = tmp_path / "empty"
     empty.mkdir()
