@@ -108,7 +108,10 @@ def test_runs_are_rows(run: mtlbench.Run):
         (["model._target_=os.system"], {}, "add run.allow=[os]"),
     ],
 )
-def test_errors_are_those_of_the_command_line(words: list[str], keys: dict[str, int], problem: str):
+def test_errors_are_those_of_the_command_line(
+    words: list[str], keys: dict[str, int], problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MTLBENCH_ALLOW", raising=False)
     with pytest.raises(ValueError, match=r".") as caught:
         mtlbench.train(*words, *TINY, **keys)
     assert problem in str(caught.value)

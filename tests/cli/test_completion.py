@@ -143,9 +143,9 @@ def answers(line: str, folder: Path) -> tuple[list[str], list[str]]:
     ("line", "expected"),
     [
         ("mtlbench ", list(COMMANDS)),
-        ("mtlbench train trainer.e", ["trainer.epochs=", "trainer.evaluation_batch_size="]),
+        ("mtlbench train trainer.e", ["trainer.epochs=", "trainer.evaluate_every=", "trainer.evaluation_batch_size="]),
         ("mtlbench train tr", ["tracker=", "trainer.", "trainer="]),
-        ("mtlbench train run.t", ["run.threads=", "run.tracker."]),
+        ("mtlbench train run.t", ["run.tags=", "run.threads=", "run.tracker."]),
         ("mtlbench train 'dataset.raw=raw one/epoch=", ["dataset.raw=raw one/epoch=3/"]),
         ('mtlbench train dataset.raw="raw one/epoch=', ["raw one/epoch=3/"]),
         ("mtlbench evaluate run.folder=elsewhere 9", []),  # a run's name comes first
@@ -177,5 +177,6 @@ def test_the_keys_that_are_completed_are_those_that_can_be_set(config: str, chos
                     yield from flat(inner, f"{prefix}{key}.")
 
     composed = compose([f"{group}={name}" for group, name in chosen.items()], config)
-    keys = {key for key in flat(composed) if not key.startswith("run.choices")} - {*GROUPS, "run.tracker"}
+    made = ("run.choices", "run.overrides")  # by the command itself
+    keys = {key for key in flat(composed) if not key.startswith(made)} - {*GROUPS, "run.tracker"}
     assert keys == set(default_values(config, chosen))

@@ -102,7 +102,7 @@ def test_a_server_that_never_answers_well_costs_the_wait_at_the_end_once(
     with socket_server(handle) as uri:
         folder = train(tmp_path / "runs", data, f"run.tracker.uri={uri}")
         train(tmp_path / "others", data, f"run.tracker.uri={uri}")
-    assert waited[0] < 15, "and not until the server has answered"
+    assert waited[0] < 30, "and not until the server has answered"
     assert waited[1] < 0.5, "a server that failed a run a moment ago is left alone"
     assert "failed a moment ago" in caplog.text
     assert read_result(folder).seconds < 30
