@@ -1,6 +1,7 @@
 """What a run measured: metrics by split and task, and what they cost. `mtlbench.tracking.folder` stores it."""
 
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Literal
 
 from pydantic import FiniteFloat
@@ -167,6 +168,11 @@ class Result:
     def test(self) -> Metrics:
         """The metrics of the test split, which every finished run has."""
         return self.split("test")
+
+    @property
+    def validation_score(self) -> float:
+        """What a search maximises: the validation score of the kept weights, its mean where tasks have their own."""
+        return fmean(self.best_valid.values())
 
     @property
     def tasks(self) -> list[str]:

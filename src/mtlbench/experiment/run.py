@@ -3,6 +3,7 @@
 import shutil
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -79,8 +80,13 @@ class Outcome:
     reused: bool
 
 
-def train(config: DictConfig) -> Outcome:
+def train(config: DictConfig, *, after_evaluation: Callable[[Path], None] = lambda folder: None) -> Outcome:
     """Carry out the run that a configuration means, from wherever it stands: nothing, a checkpoint, or the result.
+
+    Args:
+        config: composed.
+        after_evaluation: called with the run's folder after each evaluation on validation rows, when its journal and
+            checkpoint are written. An `Interrupted` that it raises stops the run there.
 
     Raises:
         ConfigError, RawError: the configuration or the raw files cannot be used.
@@ -107,7 +113,7 @@ def train(config: DictConfig) -> Outcome:
                 _send_unsent(config, folder)  # it may have been killed after its result was written
                 return outcome
             with memory_errors():
-                return _run(config, data, identity, folder, device)
+                return _run(config, data, identity, folder, device, after_evaluation)
     except Timeout as error:
         raise BusyError(f"another process is training run {identity} in {folder}") from error
 
@@ -119,7 +125,14 @@ def make_paths_absolute(config: DictConfig) -> None:
             OmegaConf.update(config, key, str(Path(path).absolute()))
 
 
-def _run(config: DictConfig, data: DataSource, identity: str, folder: Path, device: torch.device) -> Outcome:
+def _run(
+    config: DictConfig,
+    data: DataSource,
+    identity: str,
+    folder: Path,
+    device: torch.device,
+    after_evaluation: Callable[[Path], None],
+) -> Outcome:
     forget_peak()
     settings = build_settings(config)
     store = open_or_prepare(data)
@@ -152,7 +165,7 @@ def _run(config: DictConfig, data: DataSource, identity: str, folder: Path, devi
             settings,
             context,
             scheduler=build_scheduler(config),
-            after_evaluation=lambda: tracker.update(folder) if tracker else None,
+            after_evaluation=_sent_and(after_evaluation, tracker, folder),
         )
         fitted = time.monotonic()
         kept, best_step = load_best(model, store.schema.tasks, settings, context.best, identity)
@@ -176,6 +189,17 @@ def _run(config: DictConfig, data: DataSource, identity: str, folder: Path, devi
         if tracker is not None:
             tracker.finish(folder)
     return Outcome(folder=folder, result=result, reused=False)
+
+
+def _sent_and(hook: Callable[[Path], None], tracker: Tracker | None, folder: Path) -> Callable[[], None]:
+    """Sends what was measured to the tracker, if there is one, and calls the hook."""
+
+    def evaluated() -> None:
+        if tracker:
+            tracker.update(folder)
+        hook(folder)
+
+    return evaluated
 
 
 def _model(config: DictConfig, store: Store, device: torch.device) -> nn.Module:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean
 
 from mtlbench.experiment.identity import code_version
 from mtlbench.metrics.names import metric
@@ -52,7 +51,7 @@ class Finished:
         if value is not None:
             return metric(metric_name).score(value)
         scores = self.result.best_valid
-        return scores[task] if task in scores else fmean(scores.values())
+        return scores.get(task or "", self.result.validation_score)
 
 
 def listed(run: Finished) -> Run:

@@ -34,12 +34,9 @@ def convergence(units: Sequence[Selected], lines: Sequence[Line], patience: int 
     Returns:
         ``None`` for a journal without evaluations that define the score.
     """
-    curves: dict[str, list[tuple[int, float]]] = {}
-    for unit in units:
-        scored = [(line.step, unit.score(Metrics(values=line.values).of_split("valid").values)) for line in lines]
-        curves[unit.name] = [(step, score) for step, score in scored if score is not None]
-        if not curves[unit.name]:
-            return None
+    curves = validation_curves(units, lines)
+    if not all(curves.values()):
+        return None
     count = len(next(iter(curves.values())))
     asked = patience or math.ceil(SHARE * count)
     bests = {name: _best(curve) for name, curve in curves.items()}
@@ -55,6 +52,15 @@ def convergence(units: Sequence[Selected], lines: Sequence[Line], patience: int 
             name: tuple(score - curve[bests[name]][1] for _, score in curve[-asked:]) for name, curve in curves.items()
         },
     )
+
+
+def validation_curves(units: Sequence[Selected], lines: Sequence[Line]) -> dict[str, list[tuple[int, float]]]:
+    """Step and score of each evaluation that defines the score, by name of what is selected."""
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for unit in units:
+        scored = [(line.step, unit.score(Metrics(values=line.values).of_split("valid").values)) for line in lines]
+        curves[unit.name] = [(step, score) for step, score in scored if score is not None]
+    return curves
 
 
 def _best(curve: Sequence[tuple[int, float]]) -> int:
