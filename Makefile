@@ -36,7 +36,7 @@ test-lowest: .lowest/.ready  ## all tests but the long ones with the lowest vers
 	$(PYTHON) -m venv .lowest
 	.lowest/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	.lowest/bin/python scripts/lowest_versions.py > .lowest/constraints.txt
-	.lowest/bin/python -m pip install --quiet --disable-pip-version-check -c .lowest/constraints.txt -e ".[dev,export,parallel,balancing]"
+	.lowest/bin/python -m pip install --quiet --disable-pip-version-check -c .lowest/constraints.txt -e ".[dev,export,parallel,balancing,tune]"
 	@touch $@
 
 test-peers: .peers/.ready  ## models beside those of deepctr-torch and torch-rechub: same weights, same outputs and gradients
@@ -78,7 +78,7 @@ bench-ingest: setup  ## raw files of six data sets to prepared stores: rows/s an
 lock:  ## write requirements.lock anew from the ranges in pyproject.toml
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet torch==2.13.0
-	build/lock/bin/python -m pip install --quiet ".[dev,export,parallel,slurm,balancing]"
+	build/lock/bin/python -m pip install --quiet ".[dev,export,parallel,slurm,balancing,tune]"
 	build/lock/bin/python -m pip freeze --exclude mtlbench | sed 's/+cpu//' > requirements.lock
 	rm -rf build/lock
 

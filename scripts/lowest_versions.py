@@ -10,7 +10,9 @@ from pathlib import Path
 REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9_.-]+)(\[[^]]*\])?(>=|==)(?P<version>[0-9.]+)")
 
 
-def lowest(project: dict[str, object], extras: tuple[str, ...] = ("export", "parallel", "balancing")) -> list[str]:
+def lowest(
+    project: dict[str, object], extras: tuple[str, ...] = ("export", "parallel", "balancing", "tune")
+) -> list[str]:
     """``name==version`` of each dependency, and of those of some extras."""
     optional = project["optional-dependencies"]
     assert isinstance(optional, dict)

@@ -229,7 +229,7 @@ def test_a_run_that_another_process_trains_is_waited_for(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["-m", "seed=0,1", "hydra/sweeper=optuna"], "a sweep is every combination of the given values"),
+        (["-m", "seed=0,1", "hydra/sweeper=optuna"], "`mtlbench tune` searches settings by their validation score"),
         (["-m", "seed=0,1", "hydra.sweeper.max_batch_size=2"], "hydra.launcher.n_jobs (joblib) and"),
         (["-m", "seed=0,1", "hydra/launcher=ray"], "no such launcher; allowed: basic, joblib"),
         (["-m", "seed=0,1", "hydra.sweep.dir=x"], "only hydra/launcher and hydra.launcher.<key> are taken"),

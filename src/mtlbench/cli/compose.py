@@ -23,10 +23,10 @@ from omegaconf.errors import OmegaConfBaseException
 from mtlbench.cli.arguments import nearest
 from mtlbench.cli.choices import GROUPS, INSTRUCTION, choices, default_values
 from mtlbench.cli.hydra_keys import refuse_hydra_in
-from mtlbench.cli.search_path import conf_folder, other_folders
+from mtlbench.cli.search_path import conf_folder, other_folders, tuned_folders
 from mtlbench.experiment.errors import ConfigError
 
-WITHOUT_EFFECT = ("run.", "tracker=", "dataset.raw=", "dataset.source=")
+WITHOUT_EFFECT = ("run.", "tracker=", "tuned=", "dataset.raw=", "dataset.source=")
 """Overrides that do not change results: locations, devices, tracking."""
 
 FACTS = ("model=", "dataset=", "seed=")
@@ -60,7 +60,27 @@ def compose(overrides: list[str], name: str = "train", *, sweep: Literal[False] 
         ConfigError: a group, choice, key or value does not exist or cannot be read.
     """
     with readable_errors(overrides, name, sweep=sweep):
-        composed = compose_by_hydra(overrides, name)
+        composed = _noted(_with_tuned(overrides, name), overrides)
+    if composed.get("tuned") is True:
+        from mtlbench.experiment.tuned import tuned_overrides  # imports what reads data
+
+        words = [*tuned_overrides(composed.copy(), tuned_folders()), *overrides]
+        with readable_errors(words, name, sweep=sweep):
+            composed = _noted(_with_tuned(words, name), words)
+    return composed
+
+
+def _with_tuned(overrides: list[str], name: str) -> DictConfig:
+    """`compose_by_hydra`, but for the key ``tuned``: beside a folder ``tuned/`` Hydra would take it for a group."""
+    said = [word for word in overrides if name == "train" and word.startswith("tuned=")]
+    composed = compose_by_hydra([word for word in overrides if word not in said], name)
+    for word in said:
+        composed.tuned = parse_override(word).value()
+    return composed
+
+
+def _noted(composed: DictConfig, overrides: list[str]) -> DictConfig:
+    """The configuration without Hydra's node, and with notes of the choices and of the overrides that say more."""
     choices = composed.hydra.runtime.choices
     with open_dict(composed):
         del composed["hydra"]

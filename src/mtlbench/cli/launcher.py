@@ -59,6 +59,7 @@ def _refuse_other(word: str) -> None:
     if "sweeper" in key:
         raise ConfigError(
             f"{word}: a sweep is every combination of the given values, seed=0,1 or range(), choice(), glob(). "
+            "`mtlbench tune` searches settings by their validation score. "
             "hydra.launcher.n_jobs (joblib) and hydra.launcher.array_parallelism (Slurm) limit the runs at a time"
         )
     if key == "hydra/launcher" and value not in get_args(Kind):

@@ -126,7 +126,7 @@ def command(  # noqa: PLR0913  an argument for each option
     results = [
         _rendered(study, plan, elsewhere, scale, settings, to) for study, plan in zip(studies, plans, strict=True)
     ]
-    _send(results, plans, elsewhere, compose(overrides).run)
+    _send(results, plans, elsewhere, planned[0].config.run)
     by_identity = {run.identity: run for run in lacking}
     for identity, reason in failures.items():
         failed = by_identity[identity]

@@ -29,7 +29,7 @@ def other_folders() -> list[Path]:
     Raises:
         ConfigError: one is not there, or two folders bring a configuration of the same name.
     """
-    named = [Path(text).absolute() for text in os.environ.get(CONF, "").split(os.pathsep) if text]
+    named = _named()
     for folder in named:
         if not folder.is_dir():
             raise ConfigError(f"{folder}: no such folder; --config-dir and {CONF} name folders of configurations")
@@ -51,6 +51,25 @@ def group_files(group: str) -> list[Path]:
     return [path for folder in (conf_folder(), *other_folders()) for path in (folder / group).glob("[!_]*.yaml")]
 
 
+def tuned_folders() -> list[Path]:
+    """Where tuned settings are looked for: folders that the user names, the current one, then mtlbench's own."""
+    return [*_named(), Path.cwd(), conf_folder()]
+
+
+def tuned_folder() -> Path:
+    """Where tuned settings are written: the first folder that the user names, else the current one.
+
+    Raises:
+        ConfigError: it is not there, or is inside the installed package.
+    """
+    folder = next(iter(_named()), Path.cwd())
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: no such folder; --config-dir and {CONF} name folders of configurations")
+    if folder.resolve().is_relative_to(Path(mtlbench.__file__).resolve().parent):
+        raise ConfigError(f"{folder} is inside the installed package; name a folder of yours with --config-dir")
+    return folder
+
+
 def named_folders(folders: tuple[Path, ...]) -> str:
     """The value of ``MTLBENCH_CONF`` with further folders in front.
 
@@ -62,6 +81,10 @@ def named_folders(folders: tuple[Path, ...]) -> str:
             raise ConfigError(f"--config-dir {folder}: the name of this folder must not hold '{os.pathsep}'")
     before = os.environ.get(CONF)
     return os.pathsep.join([*(str(folder.absolute()) for folder in folders), *([before] if before else [])])
+
+
+def _named() -> list[Path]:
+    return [Path(text).absolute() for text in os.environ.get(CONF, "").split(os.pathsep) if text]
 
 
 def _of_packages() -> Iterator[Path]:

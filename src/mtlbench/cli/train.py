@@ -17,6 +17,7 @@ Keys: `mtlbench show model=NAME` and `mtlbench show dataset=NAME` explain theirs
   trainer.precision=fp32     bf16: under autocast         trainer.compile=false
   optimizer.lr=0.001         learning rate of all parameters whose group names none of its own
   dataset.raw=null           folder of the real files     dataset.source=auto (or real, simulated)
+  tuned=false                true: first what mtlbench tune found for this model
   run.fresh=false            true: start over where the run exists
   run.device=auto            auto, cpu, cuda, cuda:<n>    run.folder=runs  run.data=data
   run.name=TEXT              in lists and MLflow          run.tags=[TAG,...]  run.notes=TEXT
@@ -65,6 +66,10 @@ def command(
 
     launching, overrides = split_hydra(overrides)
     if cfg or info:
+        if tuned := [word for word in overrides if word.startswith("tuned=")]:
+            raise ConfigError(
+                f"{tuned[0]}: --cfg and --info show what Hydra reads, and tuned settings are not among it"
+            )
         with readable_errors(overrides, sweep=multirun), started_hydra() as hydra:
             if cfg:
                 hydra.show_cfg("train", [*launching, *overrides], cfg, package, resolve)

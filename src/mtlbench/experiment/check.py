@@ -23,6 +23,7 @@ from mtlbench.experiment.targets import import_object
 
 SCALAR_KEYS = {
     "seed": Annotated[int, Field(ge=0, lt=2**63)],
+    "tuned": bool | None,
     "run.data": str,
     "run.folder": str,
     "run.fresh": bool,

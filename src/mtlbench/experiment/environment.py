@@ -24,6 +24,7 @@ EXTRAS = {
     "parallel": "hydra-joblib-launcher",
     "slurm": "hydra-submitit-launcher",
     "balancing": "torchjd",
+    "tune": "optuna",
     "bench": "torch-rechub",
 }
 """A distribution that each extra installs."""

@@ -10,8 +10,8 @@ import yaml
 
 from mtlbench.tracking.files import DamagedFileError, read_content
 
-NOT_IDENTITY = ("run", "profile", "hydra")
-"""Where and how a run is executed; and a profile's values, which count where the model or trainer takes them up."""
+NOT_IDENTITY = ("run", "profile", "tuned", "hydra")
+"""Where and how a run is executed; and profile and tuned settings, which count where model or trainer take them up."""
 
 LOCATION_KEYS = ("raw", "source")
 """Keys of a data set's configuration that say where the data are, not what they are."""

@@ -1,0 +1,135 @@
+"""``mtlbench tune``: searches hyperparameters of models on validation data, and writes the best to a file."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mtlbench.cli import arguments
+from mtlbench.cli.search_path import conf_file, tuned_folder
+from mtlbench.experiment.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mtlbench.tuning.search import Search
+    from mtlbench.tuning.summary import Summary
+    from mtlbench.tuning.trials import Method, Trial
+
+SEVERAL = ("model", "dataset")
+"""Keys that may have several values, each combination of which is a search of its own."""
+
+
+@click.command(cls=arguments.Command)
+@click.option("--trials", type=click.IntRange(1), default=24, show_default=True, help="As many for each model.")
+@click.option("--sampler", type=click.Choice(["tpe", "random"]), default="tpe", show_default=True, help="Of settings.")
+@click.option(
+    "--pruner",
+    type=click.Choice(["median", "halving", "none"]),
+    default="median",
+    show_default=True,
+    help="Stops a trial after an evaluation that is poor beside earlier trials'.",
+)
+@arguments.path_option("--space", help="A search space of yours instead of conf/space.")
+@arguments.overrides()
+@arguments.verbosity
+def command(trials: int, sampler: str, pruner: str, space: Path | None, overrides: list[str]) -> int:
+    """Search hyperparameters of models on validation data.
+
+    Every trial is a run of its own, which is trained, tracked and kept as by `mtlbench train`; seed= is its seed, and
+    that of the search. What the command line sets is the same in all trials: budget, data, and any other key, which is
+    then not searched. Scores of test data are never looked at. Interrupt it and start it again at any point: it goes on
+    to the same best trial; more trials go on from those that there are. Trials follow one another; other models may be
+    searched by another command at the same time.
+
+    The best settings are written to tuned/<dataset>/<model>.yaml, with a summary beside it, in the first folder of
+    --config-dir, or else in the current folder. From there `mtlbench train tuned=true` takes them, on the same data.
+
+    The space of a model is conf/space/default.yaml and conf/space/<model>.yaml. Studies are in optuna.db beside the
+    runs. Needs the extra 'tune'.
+
+    \b
+    Examples:
+      mtlbench tune model=mmoe,ple dataset=kuairand trials=24
+      mtlbench train model=mmoe dataset=kuairand tuned=true
+    """
+    _require_optuna()
+    from mtlbench.cli.compose import compose
+    from mtlbench.cli.messages import text_of
+    from mtlbench.experiment.tuned import write_tuned
+    from mtlbench.tuning.search import NothingFoundError, search
+    from mtlbench.tuning.summary import summarize, terminal_table, write_summary
+
+    folder = tuned_folder()
+    plans = _plans(overrides, sampler, pruner, space)
+    found: list[Summary] = []
+    failures: list[str] = []
+    for plan in plans:
+        print(f"{plan.name}: {trials} trials of {', '.join(plan.space)}", file=sys.stderr)
+        record = search(plan, trials, compose, _show)
+        try:
+            found.append(summarize(plan, record))
+        except NothingFoundError as error:
+            failures.append(text_of(error))
+            continue
+        written = write_tuned(folder, found[-1].tuned)
+        print(f"{written} and its summary are written", file=sys.stderr)
+        write_summary(found[-1], written)
+    if found:
+        print(terminal_table(found))
+    for text in failures:
+        print(f"mtlbench: {text}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _require_optuna() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("optuna") is None:
+        raise ConfigError("mtlbench tune needs the extra 'tune': pip install 'mtlbench[tune]'")
+
+
+def _plans(overrides: list[str], sampler: str, pruner: str, space: Path | None) -> "list[Search]":
+    """A search for each model and data set; whatever is wrong with one is said before any begins."""
+    from mtlbench.cli.compose import compose, parse_override
+    from mtlbench.cli.sweep import combinations
+    from mtlbench.tuning.search import plan_search
+    from mtlbench.tuning.space import model_space
+
+    for word in overrides:
+        override = parse_override(word)
+        if override.is_sweep_override() and override.key_or_group not in SEVERAL:
+            raise ConfigError(
+                f"'{word}': several values of {override.key_or_group} are no search; only {' and '.join(SEVERAL)} may "
+                "have several. --space FILE says which keys are searched, {choice: [...]} which values"
+            )
+        if override.key_or_group == "tuned":
+            raise ConfigError(f"'{word}': a search begins from the settings of the command line")
+    plans: dict[str, Search] = {}
+    for words in combinations(overrides):
+        config = compose(words)
+        model = config.run.choices.model
+        default = None if space else conf_file("space/default.yaml")
+        own = space or conf_file(f"space/{model}.yaml")
+        fixed = [word for word in words if not word.startswith(("model=", "dataset="))]
+        searched = model_space(config, default, own, fixed)
+        plan = plan_search(words, config, searched, _method(sampler, pruner, config.seed))
+        plans.setdefault(plan.name, plan)
+    return list(plans.values())
+
+
+def _method(sampler: str, pruner: str, seed: int) -> "Method":
+    from pydantic import TypeAdapter
+
+    from mtlbench.tuning.trials import Method
+
+    return TypeAdapter(Method).validate_python({"sampler": sampler, "pruner": pruner, "seed": seed})
+
+
+def _show(trial: "Trial") -> None:
+    print(_text(trial), file=sys.stderr)
+
+
+def _text(trial: "Trial") -> str:
+    if trial.score is None:
+        return f"trial {trial.number} failed: {trial.reason}"
+    return f"trial {trial.number} {trial.state}: {trial.score:.4f} after {trial.steps:,} steps, run {trial.run}"

@@ -1,0 +1,197 @@
+"""Searches: trials of a study one after another, each an ordinary run that validation data judge."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from pathlib import Path
+from statistics import fmean
+
+from filelock import Timeout
+from omegaconf import DictConfig
+
+from mtlbench.experiment.annotations import tags_of
+from mtlbench.experiment.check import check_config
+from mtlbench.experiment.data import open_or_prepare
+from mtlbench.experiment.objects import build_settings
+from mtlbench.experiment.run import BusyError, make_paths_absolute, train
+from mtlbench.experiment.tuned import may_be_tuned
+from mtlbench.locking import locked
+from mtlbench.reproduce.plan import Compose, PlannedRun, plan_run
+from mtlbench.result import Metrics
+from mtlbench.tracking.files import DamagedFileError
+from mtlbench.tracking.folder import RESULT, read_result
+from mtlbench.tracking.journal import Journal
+from mtlbench.train import checkpoint
+from mtlbench.train.convergence import validation_curves
+from mtlbench.train.interrupt import Interrupted
+from mtlbench.train.selection import named_units
+from mtlbench.tuning.space import Space, as_words
+from mtlbench.tuning.trials import DATABASE, Method, Record, Suggestion, Trial
+
+_log = logging.getLogger(__name__)
+
+FAILURES = (ValueError, ArithmeticError, MemoryError)
+"""Errors by which a trial fails: settings that do not fit together, a loss that is not finite, a model too large."""
+
+
+class PrunedError(Interrupted):
+    """The pruner stopped a trial; its run could go on from its checkpoint."""
+
+
+class NothingFoundError(ArithmeticError):
+    """All trials of a study failed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Search:
+    """A model and a data set, and how its settings are searched.
+
+    Attributes:
+        words: overrides of all trials.
+        base: the run of these alone, without any tuned setting.
+        space, method: see there.
+        name: of the study: what is searched, and a hash of everything that its trials depend on.
+    """
+
+    words: tuple[str, ...]
+    base: PlannedRun
+    space: Space
+    method: Method
+    name: str
+
+    @property
+    def model(self) -> str:
+        return self.base.config.run.choices.model
+
+    @property
+    def runs(self) -> Path:
+        """Folder of the runs."""
+        return self.base.folder.parent
+
+    @property
+    def fixed(self) -> list[str]:
+        """Overrides of the user's that count in a tuned file."""
+        return [word for word in self.words if may_be_tuned(word)]
+
+
+def plan_search(words: Sequence[str], config: DictConfig, space: Space, method: Method) -> Search:
+    """A search over a configuration that has been composed of the words.
+
+    The number of trials is no part of the study, so that a search goes on when more are asked for.
+
+    Raises:
+        ConfigError, RawError: the configuration or the raw files cannot be used.
+    """
+    check_config(config)
+    make_paths_absolute(config)
+    base = plan_run("tuning", config.run.choices.dataset, config)
+    content = {
+        "run": base.identity,
+        "space": {key: values.model_dump(mode="json") for key, values in sorted(space.items())},
+        "method": [method.sampler, method.pruner, method.seed],
+    }
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+    name = f"{base.dataset}-{config.run.choices.model}-{digest}"
+    return Search(words=tuple(words), base=base, space=space, method=method, name=name)
+
+
+def search(plan: Search, trials: int, compose: Compose, show: Callable[[Trial], None]) -> Record:
+    """Carry out the trials that a study lacks; those that have ended before are kept.
+
+    Args:
+        plan: what is searched.
+        trials: how many there are to be in all.
+        compose: makes a configuration of overrides.
+        show: called with each trial that ends.
+
+    Raises:
+        BusyError: another process is at this study.
+        OSError: a disk or a file failed; the trial is tried again the next time.
+        Interrupted: likewise, from its checkpoint.
+    """
+    plan.runs.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(plan.runs / f"{plan.name}.lock", timeout=0):
+            open_or_prepare(plan.base.data)  # what is wrong with the data is no failure of a trial
+            record = Record(plan.runs, plan.name)
+            while len(record.history) < trials:
+                suggestion = Suggestion(record.history, plan.space, plan.method)
+                trial = _carried_out(plan, suggestion, compose)
+                record.add(suggestion.ended(trial))
+                show(trial)
+            return record
+    except Timeout as error:
+        raise BusyError(f"another process is searching {plan.name} in {plan.runs / DATABASE}") from error
+
+
+def _carried_out(plan: Search, suggestion: Suggestion, compose: Compose) -> Trial:
+    words = as_words(suggestion.params)
+    ended = Trial(number=suggestion.number, state="failed", words=tuple(words))
+    _log.info(f"trial {ended.number}: {' '.join(words)}")
+    try:
+        config = compose([*plan.words, *words])
+        config.run.tags = {**tags_of(config), "study": plan.name, "trial": str(ended.number)}
+        make_paths_absolute(config)
+        run = plan_run(f"trial {ended.number}", plan.base.dataset, config)
+        ended = replace(ended, run=run.identity)
+        pruned = _trained(run, suggestion)
+        curve = best_so_far(run.folder, config)
+    except (DamagedFileError, checkpoint.CheckpointError):  # of files, and no matter of settings
+        raise
+    except FAILURES as error:
+        return replace(ended, reason=f"{type(error).__name__}: {error}")
+    evaluations = pruned or len(curve)
+    step, score = curve[evaluations - 1]
+    return replace(
+        ended,
+        state="complete" if pruned is None else "pruned",
+        score=score,
+        evaluations=evaluations,
+        steps=step,
+        seconds=_seconds(run.folder),
+    )
+
+
+def _trained(run: PlannedRun, suggestion: Suggestion) -> int | None:
+    """After how many evaluations a trial was pruned; ``None``: its run has finished.
+
+    Decided from the run's journal, evaluation by evaluation. So it does not matter whether the run was killed between
+    an evaluation and the decision, or had been finished before.
+    """
+
+    def judged(folder: Path) -> int | None:
+        return suggestion.pruned_after([score for _, score in best_so_far(folder, run.config)])
+
+    def stop(folder: Path) -> None:
+        if evaluations := judged(folder):
+            raise PrunedError(f"pruned after {evaluations} evaluations, trial {suggestion.number} of a search")
+
+    with suppress(PrunedError):
+        train(run.config, after_evaluation=stop)
+    return judged(run.folder)
+
+
+def best_so_far(folder: Path, config: DictConfig) -> list[tuple[int, float]]:
+    """Step and best validation score until then for each evaluation of a run; the mean over tasks that have their own.
+
+    Args:
+        folder: of the run.
+        config: of the run.
+    """
+    lines = Journal(folder).read()
+    names = dict.fromkeys(task for line in lines for task in Metrics(values=line.values).of_split("valid").tasks)
+    curves = validation_curves(named_units(tuple(names), build_settings(config)), lines)
+    steps = [step for step, _ in next(iter(curves.values()))]
+    bests = [accumulate((score for _, score in curve), max) for curve in curves.values()]
+    return [(step, fmean(scores)) for step, *scores in zip(steps, *bests, strict=True)]
+
+
+def _seconds(folder: Path) -> float:
+    """What a run has cost: in all where it has finished, else up to its last checkpoint."""
+    if (folder / RESULT).exists():
+        return read_result(folder).seconds
+    return checkpoint.load(folder / "last.pt", identity=folder.name)["progress"]["spent"]

@@ -1,0 +1,213 @@
+"""What a search has found: the winner, scores against the number of trials, importance of parameters, cost."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import accumulate
+from pathlib import Path
+
+from mtlbench.experiment.tuned import Tuned
+from mtlbench.files import write_beside
+from mtlbench.metrics.names import Metric
+from mtlbench.report.terminal import table
+from mtlbench.reproduce.statistics import expected_best
+from mtlbench.tracking.folder import read_result
+from mtlbench.tuning.search import NothingFoundError, Search
+from mtlbench.tuning.trials import Record, Trial
+
+SCORE = Metric(title="validation score", better="higher")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Summary:
+    """What a search has found; the fields are the keys of its JSON file.
+
+    Attributes:
+        study, model, dataset, data, origin: what was searched, on which data.
+        search: sampler, pruner and seed, in words.
+        select: what weights were selected by, the score of the trials.
+        settings: of all trials.
+        best: the complete trial of the highest score, the first of equal ones.
+        convergence: whether its run had converged, as a sentence.
+        best_so_far: highest score of a complete trial after each trial, in their order; ``None`` before the first.
+        expected_best: expected highest score of n of the trials with a score, drawn at random, for n = 1, 2, ...
+        importance: of each key, by PED-ANOVA; empty where too few trials were complete.
+        seconds, steps: of all trials.
+        trials: each of them.
+    """
+
+    study: str
+    model: str
+    dataset: str
+    data: str
+    origin: str
+    search: str
+    select: str
+    settings: list[str]
+    best: Trial
+    convergence: str | None
+    best_so_far: list[float | None]
+    expected_best: list[float]
+    importance: dict[str, float]
+    seconds: float
+    steps: int
+    trials: list[Trial]
+
+    def count(self, state: str) -> int:
+        """How many trials ended so."""
+        return sum(trial.state == state for trial in self.trials)
+
+    @property
+    def tuned(self) -> Tuned:
+        """The winner, to be written to a file."""
+        return Tuned(
+            model=self.model,
+            dataset=self.dataset,
+            data=self.data,
+            overrides=[*self.settings, *self.best.words],
+            score=self.best.score or 0.0,
+            run=self.best.run,
+            trials=len(self.trials),
+            search=self.search,
+        )
+
+
+def summarize(plan: Search, record: Record) -> Summary:
+    """Sum up a search.
+
+    Raises:
+        NothingFoundError: all trials failed.
+    """
+    trials = record.trials
+    complete = [trial for trial in trials if trial.state == "complete"]
+    if not complete:
+        reasons = dict.fromkeys(str(trial.reason) for trial in trials)
+        raise NothingFoundError(
+            f"model={plan.model} dataset={plan.base.dataset}: all {len(trials)} trials failed: "
+            f"{'; '.join(reasons)}. Narrow the search space (--space FILE), or mend the settings"
+        )
+    best = max(complete, key=_score)
+    scores = [_score(trial) for trial in trials if trial.score is not None]
+    so_far = accumulate((trial.score if trial.state == "complete" else None for trial in trials), _higher)
+    convergence = read_result(plan.runs / best.run).convergence
+    method = plan.method
+    return Summary(
+        study=plan.name,
+        model=plan.model,
+        dataset=plan.base.dataset,
+        data=plan.base.data.fingerprint,
+        origin=plan.base.data.origin,
+        search=f"{method.sampler}, pruner {method.pruner}, seed {method.seed}",
+        select=str(plan.base.config.trainer.select),
+        settings=plan.fixed,
+        best=best,
+        convergence=None if convergence is None else convergence.text,
+        best_so_far=list(so_far),
+        expected_best=[expected_best(scores, n, SCORE) for n in range(1, len(scores) + 1)],
+        importance=record.importances(),
+        seconds=sum(trial.seconds for trial in trials),
+        steps=sum(trial.steps for trial in trials),
+        trials=trials,
+    )
+
+
+def _score(trial: Trial) -> float:
+    assert trial.score is not None, "failed trials have none, and are not compared"
+    return trial.score
+
+
+def _higher(best: float | None, score: float | None) -> float | None:
+    return best if score is None or (best is not None and best >= score) else score
+
+
+def write_summary(summary: Summary, beside: Path) -> list[Path]:
+    """Write Markdown and JSON files beside a tuned file, with its name."""
+    files = [beside.with_suffix(ending) for ending in (".md", ".json")]
+    write_beside(files[0], markdown(summary).encode())
+    write_beside(files[1], (json.dumps(asdict(summary), indent=1) + "\n").encode())
+    return files
+
+
+def terminal_table(summaries: Sequence[Summary]) -> str:
+    """A line for each search, and what it needs to be read."""
+    rows = [
+        [
+            f"{each.model} on {each.dataset}",
+            SCORE.text(_score(each.best)),
+            str(each.best.number),
+            str(len(each.trials)),
+            str(each.count("pruned")),
+            str(each.count("failed")),
+            f"{each.steps:,}",
+            f"{each.seconds:,.0f}",
+        ]
+        for each in summaries
+    ]
+    simulated = dict.fromkeys(each.dataset for each in summaries if each.origin == "simulated")
+    caption = "best validation score" + f"  SIMULATED DATA: {', '.join(simulated)}" * bool(simulated)
+    head = ["", "score", "trial", "trials", "pruned", "failed", "steps", "seconds"]
+    return "\n".join(["", caption, "", table(head, rows), "", *(_findings(each) for each in summaries)])
+
+
+def _findings(summary: Summary) -> str:
+    """The winner's settings, its convergence, and what mattered, for a terminal."""
+    lines = [f"  {summary.model} on {summary.dataset}: {' '.join(summary.best.words)}"]
+    if summary.convergence:
+        lines.append(f"    {summary.convergence}")
+    if summary.importance:
+        shares = ", ".join(f"{key} {share:.0%}" for key, share in list(summary.importance.items())[:4])
+        lines.append(f"    importance: {shares}")
+    lines += [f"    trial {trial.number} failed: {trial.reason}" for trial in summary.trials if trial.state == "failed"]
+    return "\n".join(lines)
+
+
+def markdown(summary: Summary) -> str:
+    """The whole summary for people."""
+    marks = ["", "**SIMULATED DATA**"] if summary.origin == "simulated" else []
+    importance = [f"| {key} | {share:.1%} |" for key, share in summary.importance.items()]
+    curve = [
+        f"| {n} | {value:.4f} | {'' if (so_far := summary.best_so_far[n - 1]) is None else f'{so_far:.4f}'} |"
+        for n, value in enumerate(summary.expected_best, start=1)
+    ]
+    listed = [
+        f"| {trial.number} | {trial.state} | {'' if trial.score is None else f'{trial.score:.4f}'} | {trial.steps:,} | "
+        f"{trial.run} | {_cell(' '.join(trial.words))}{_cell(f': {trial.reason}' if trial.reason else '')} |"
+        for trial in summary.trials
+    ]
+    return "\n".join(
+        [
+            f"# {summary.model} on {summary.dataset}, tuned",
+            *marks,
+            "",
+            f"Search: {summary.search}. Score: validation {summary.select}, higher is better; no trial was judged by "
+            "test data.",
+            f"Best: trial {summary.best.number}, {_score(summary.best):.4f}, run {summary.best.run}: "
+            f"`{' '.join(summary.best.words)}`",
+            f"Settings of all trials: `{' '.join(summary.settings) or 'none'}`",
+            *([f"The best run: {summary.convergence}"] if summary.convergence else []),
+            f"Cost: {len(summary.trials)} trials ({summary.count('pruned')} pruned, {summary.count('failed')} failed), "
+            f"{summary.steps:,} steps, {summary.seconds:,.0f} seconds",
+            "",
+            "Expected best of n trials drawn at random from those with a score (a pruned one has its score so far), "
+            "and the best so far in the order of the search:",
+            "",
+            "| n | expected best | best so far |",
+            "|---|---|---|",
+            *curve,
+            "",
+            *(
+                ["| parameter | importance (PED-ANOVA) |", "|---|---|", *importance]
+                if importance
+                else ["Importance of parameters: too few complete trials to tell."]
+            ),
+            "",
+            "| trial | state | score | steps | run | settings |",
+            "|---|---|---|---|---|---|",
+            *listed,
+            "",
+        ]
+    )
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
