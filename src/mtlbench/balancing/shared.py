@@ -56,7 +56,7 @@ class SharedGradients(nn.Module):
             shared |= common_P.any()
             moved_T |= here_TP.any(dim=-1)
         if not self._found:
-            self._found = self._check(bool(shared), bool(moved_T.all()))
+            self._found = self._check(*torch.stack([shared, moved_T.all()]).tolist())
         return total_TT
 
     def _check(self, shared: bool, all_moved: bool) -> bool:

@@ -39,6 +39,7 @@ class FieldEmbedding(nn.Module):
     """
 
     _single_slots: Tensor
+    _bag_starts: Tensor
     _place: Tensor
     _number_blocks: Tensor
 
@@ -62,6 +63,7 @@ class FieldEmbedding(nn.Module):
         self._all_are_single = len(singles) == len(schema.fields)
         self._register("_single_slots", [schema.slots[name].start for name in singles])
         self._bags = [schema.slots[name] for name in bags]
+        self._register("_bag_starts", [*accumulate(map(len, self._bags[:-1]), initial=0)])
         self._bag_weights = [schema.weight_columns.get(name) for name in bags]
         # Where id fields do not stand as "all single ones, then all bags", this brings the rows back into order.
         place = [(singles + bags).index(field.name) for field in rows]
@@ -107,8 +109,7 @@ class FieldEmbedding(nn.Module):
             weighted_BSD = self._gather(ids_BS) * share_BS[:, :, None]
             return torch.stack([bag.sum(dim=1) for bag in weighted_BSD.split([*map(len, self._bags)], dim=1)], dim=1)
         rows, slots = ids_BS.shape
-        starts = torch.tensor([0, *accumulate(map(len, self._bags[:-1]))], device=ids_BS.device)
-        offsets = torch.arange(rows, device=ids_BS.device)[:, None] * slots + starts
+        offsets = torch.arange(rows, device=ids_BS.device)[:, None] * slots + self._bag_starts
         pooled = F.embedding_bag(
             ids_BS.flatten(),
             self.embedding,

@@ -76,10 +76,12 @@ class ActivationUnit(nn.Module):
 def _looked_at(present_BL: Tensor) -> tuple[Tensor, Tensor]:
     """Which of the B * L places are scored, int64 ``[N]``, and which of those count: the entries, and no padding.
 
-    A compiled or exported graph scores all places, since its shapes cannot depend on the data.
+    Leaving padding out pays on the CPU, but its shapes depend on the data. A compiled or exported graph cannot have
+    them, and any other device would have to tell the host how many entries there are before it goes on; both score all
+    places.
     """
     present_N = present_BL.flatten()
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or present_N.device.type != "cpu":
         return torch.arange(present_N.shape[0], device=present_N.device), present_N
     at_N = present_N.nonzero()[:, 0]
     return at_N, torch.ones_like(at_N, dtype=torch.bool)
@@ -113,6 +115,8 @@ class Interests(nn.Module):
     beside each entry for both the entry's and the candidate's.
     """
 
+    _places: Tensor
+
     def __init__(
         self,
         fields: FieldsAndHistories,
@@ -137,9 +141,10 @@ class Interests(nn.Module):
         self.names = [field.name for field in fields.histories]
         self.history_weights: HistoryWeights = history_weights
         self.time = (time or TimeVector()) if history_weights == "days" else None
-        self.places = [singles[name] for name in place_fields]
+        places = torch.tensor([singles[name] for name in place_fields], dtype=torch.int64)
+        self.register_buffer("_places", places, persistent=False)
         extras = [self._extras(field.weighted) for field in fields.histories]
-        context = len(self.places) * embedding_width
+        context = len(places) * embedding_width
         self.units = nn.ModuleList(units(embedding_width, extra, context) for extra in extras)
         self.width = (len(fields.rows) + len(extras)) * embedding_width + sum(extras)
 
@@ -160,7 +165,7 @@ class Interests(nn.Module):
 
     def _context(self, x_BFD: Tensor) -> Tensor:
         """What is known of the row ``[B, C]``: its place."""
-        return x_BFD[:, self.places].flatten(1)
+        return x_BFD.index_select(1, self._places).flatten(1)
 
     def _extra(self, history: History) -> Tensor:
         """What is known of each entry beside its embedding ``[B, L, X]``."""

@@ -1,5 +1,7 @@
 """Tucker-factorised linear layers of several tasks; the factors are shared."""
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
 
@@ -50,7 +52,7 @@ class TuckerLinear(nn.Module):
 
     def weight(self) -> Tensor:
         """W, ``[T, in, out]``, in the precision of its factors also where autocast would round them."""
-        with torch.autocast(self.core.device.type, enabled=False):
+        with nullcontext() if self.core.is_meta else torch.autocast(self.core.device.type, enabled=False):
             return torch.einsum("abc,ia,ob,tc->tio", self.core, self.inputs, self.outputs, self.tasks)
 
     def forward(self, x_TBI: Tensor) -> Tensor:

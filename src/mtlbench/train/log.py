@@ -52,8 +52,9 @@ def gradient_cosines(cosine_TT: Tensor | None, tasks: list[str]) -> Metrics:
     found = Metrics()
     if cosine_TT is None:
         return found
+    cosines = cosine_TT.tolist()  # all at once: every read waits for the device
     for (a, first), (b, second) in combinations(enumerate(tasks), 2):
-        name, cosine = f"train/conflict/{first}_{second}", cosine_TT[a, b].item()
+        name, cosine = f"train/conflict/{first}_{second}", cosines[a][b]
         if math.isfinite(cosine):
             found.values[name] = cosine
         else:

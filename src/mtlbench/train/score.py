@@ -35,8 +35,9 @@ def predict_log_odds(
             interrupt.check()
         index = torch.arange(start, min(start + settings.evaluation_batch_size, len(rows)), device=rows.device)
         with autocast(settings.precision, device):
-            logits.append(model(rows.gather(index).to(device).unlabelled()).float().cpu())
-    return losses.log_odds(torch.cat(logits))
+            logits.append(model(rows.gather(index).to(device).unlabelled()).float())
+    # Moved at once: a copy of each batch would make the device wait for the host to gather the next one.
+    return losses.log_odds(torch.cat(logits).cpu())
 
 
 def evaluate_split(

@@ -1,8 +1,10 @@
 """One optimizer step: forward pass, task losses, gradients, update."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -97,9 +99,9 @@ def penalties_of(model: nn.Module) -> dict[str, Callable[[], Tensor]]:
     }
 
 
-def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """Automatic mixed precision for a forward pass."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+    """Automatic mixed precision for a forward pass; nothing for ``fp32``, on a device without autocast either."""
+    return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
 def _clip(model: nn.Module, norm: float, deferred: Sequence[DeferredAdam] = ()) -> None:
