@@ -86,7 +86,7 @@ def command(  # noqa: PLR0913  an argument for each option
       mtlbench reproduce census_mmoe dataset.raw=/data/census --seeds 3
       mtlbench reproduce all --scale 0.0001 trainer.epochs=1 --processes 2
     """
-    from mtlbench.cli.compose import WITHOUT_EFFECT, compose, composing_many
+    from mtlbench.cli.compose import WITHOUT_EFFECT, composing_many
     from mtlbench.cli.hydra_keys import split_hydra
     from mtlbench.cli.launcher import launcher_of
     from mtlbench.reproduce.execute import execute
