@@ -204,7 +204,8 @@ def load_table(folder: Path, name: str) -> Table:
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
     keys: dict[str, Any] = {key.name: getattr(file, key.name) for key in fields(_Keys)}
-    return Table(**keys | {"place": file.place or str(path)}, name=name, columns=columns, printed=printed)
+    keys["place"] = file.place or str(path)
+    return Table(**keys, name=name, columns=columns, printed=printed)
 
 
 def _in_worlds(file: _File) -> _File:
