@@ -136,7 +136,12 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, data: Path) -> dict[
 
 
 @pytest.mark.parametrize(
-    ("moment", "at"), [("before training", 2), ("after an evaluation", 1), ("before it is recorded", 0)]
+    ("moment", "at"),
+    [
+        pytest.param("before training", 2, marks=pytest.mark.long),
+        ("after an evaluation", 1),
+        pytest.param("before it is recorded", 0, marks=pytest.mark.long),
+    ],
 )
 def test_a_search_that_was_interrupted_finds_the_same(
     mtlbench: Command, uninterrupted: dict[str, Any], monkeypatch: pytest.MonkeyPatch, moment: str, at: int

@@ -186,6 +186,7 @@ def test_what_the_host_reads_is_listed_and_what_is_listed_is_read():
     assert found == set(HOST_READS)
 
 
+@pytest.mark.long
 @every_model
 def test_no_model_makes_the_host_read(name: str):
     schema = rich_schema(3)

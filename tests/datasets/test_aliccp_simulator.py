@@ -206,7 +206,8 @@ class TestLabels:
 
     @pytest.mark.parametrize("rates", ["official", "demo"])
     @pytest.mark.parametrize(
-        ("rows", "structure", "tolerance"), [(200_000, True, 1e-6), (200_000, False, 1e-6), (1_200_000, True, 0.05)]
+        ("rows", "structure", "tolerance"),
+        [(200_000, True, 1e-6), (200_000, False, 1e-6), pytest.param(1_200_000, True, 0.05, marks=pytest.mark.long)],
     )
     def test_rates_are_hit(
         self, rates: Literal["official", "demo"], rows: int, structure: bool, tolerance: float

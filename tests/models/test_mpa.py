@@ -239,7 +239,7 @@ def test_options_reach_their_blocks():
     met = mpa(interaction="residual", interaction_heads=4, interaction_scale=True).interaction
     assert (met.merge, met.heads, met.scale) == ("residual", 4, 2**-0.5)
     front = mpa(SEEN, sequence=True, attention_softmax=True, history_weights="none", place_fields=("id2",)).interests
-    assert (front.units[0].softmax, front.history_weights, front.places) == (True, "none", [2])
+    assert (front.units[0].softmax, front.history_weights, front._places.tolist()) == (True, "none", [2])
     rare = {"dropout": 0.25}
     dropped = {m.p for m in mpa(SEEN, **COMBINED, **rare, mapping_layers=(5,)).modules() if isinstance(m, nn.Dropout)}
     assert dropped == {0.0, 0.25}, "attention and discriminator have none"

@@ -83,7 +83,9 @@ def test_a_tracker_that_cannot_be_used_is_a_message(
     assert "secret" not in caplog.text + "".join(capfd.readouterr())
 
 
-@pytest.mark.parametrize("handle", [silent, trickling, wrong])
+@pytest.mark.parametrize(
+    "handle", [pytest.param(silent, marks=pytest.mark.long), trickling, pytest.param(wrong, marks=pytest.mark.long)]
+)
 def test_a_server_that_never_answers_well_costs_the_wait_at_the_end_once(
     tmp_path: Path, data: str, handle: Callable[..., None], caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
@@ -204,7 +206,10 @@ def test_the_server_that_the_environment_names_is_used_and_told(
     assert not (folder.parent / DATABASE).exists()
 
 
-@pytest.mark.parametrize("name", ["a%20b", "what?", "c#1", "100%"])
+@pytest.mark.parametrize(
+    "name",
+    ["a%20b", "what?", pytest.param("c#1", marks=pytest.mark.long), pytest.param("100%", marks=pytest.mark.long)],
+)
 def test_the_database_is_beside_the_runs_whatever_the_folder_is_called(
     tmp_path: Path, data: str, name: str, monkeypatch: pytest.MonkeyPatch, empty_database: Path
 ) -> None:

@@ -98,7 +98,7 @@ def cycles(step: int) -> float:
     ("kind", "rate"),
     [
         (partial(Adam, lr=1e-3), None),
-        (partial(AdamW, lr=1e-3, weight_decay=0.1), cycles),
+        pytest.param(partial(AdamW, lr=1e-3, weight_decay=0.1), cycles, marks=pytest.mark.long),
     ],
 )
 def test_equals_dense_steps_after_2000_steps(kind: Callable[..., Optimizer], rate: Callable[[int], float] | None):
