@@ -21,7 +21,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -76,7 +76,7 @@ def prepare_once(data: "DataSource", scratch: Path) -> None:
     (scratch / "features").write_text(str(features(store.manifest)))
 
 
-def features(manifest: dict) -> int:
+def features(manifest: dict[str, Any]) -> int:
     """Ids and numbers in the store, each dimension table counted once."""
     rows = {name: facts["rows"] for name, facts in manifest["splits"].items()} | manifest["tables"]
     total = 0

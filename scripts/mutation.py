@@ -175,7 +175,7 @@ def main() -> int:
     chosen = parser.parse_args()
     os.chdir(ROOT)
     os.environ |= {"OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    import scipy.stats  # noqa: F401  # what takes long to import is imported once, before the forks
+    import scipy.stats  # noqa: F401  # pyright: ignore[reportUnusedImport]  # what takes long to import is imported once, before the forks
     import torch
 
     torch.set_num_threads(1)

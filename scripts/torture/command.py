@@ -162,7 +162,7 @@ def _child(
     finally:  # what an interpreter does at its end; the parent's clean-up is none of the child's business
         with contextlib.suppress(BaseException):
             threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue]
-            atexit._run_exitfuncs()
+            atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage]
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)

@@ -4,7 +4,7 @@ import contextlib
 import random
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 from scripts.torture.command import run
@@ -66,7 +66,7 @@ def _case(place: Place, job: Job, kind: str, draw: random.Random) -> Seen:
 
 
 @contextlib.contextmanager
-def mounted(folder: Path) -> Iterator[None]:
+def mounted(folder: Path) -> Generator[None]:
     """A tmpfs on a folder.
 
     Raises:

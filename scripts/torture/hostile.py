@@ -46,7 +46,7 @@ class Pickled:
     """Runs a command as it is unpickled."""
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
-        return os.system, (f"touch {MARK}",)
+        return os.system, (f"touch {MARK}",)  # pyright: ignore[reportDeprecated]
 
 
 @dataclass(frozen=True, kw_only=True)

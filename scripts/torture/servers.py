@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 from scripts.torture.command import ENVIRONMENT, run, start
@@ -131,7 +131,7 @@ def _cost(seconds: float, without: float) -> float:
 
 
 @contextlib.contextmanager
-def real_server(folder: Path) -> Iterator[int]:
+def real_server(folder: Path) -> Generator[int]:
     """An MLflow server with a database of its own; its port."""
     folder.mkdir(parents=True, exist_ok=True)
     with socket.create_server(("127.0.0.1", 0)) as free:

@@ -18,7 +18,7 @@ needed.
 import json
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -282,7 +282,7 @@ class Reproduced:
 @contextmanager
 def _words(
     overrides: Sequence[str], allow: Sequence[str], config_dir: str | os.PathLike[str] | None
-) -> Iterator[list[str]]:
+) -> Generator[list[str]]:
     """The words for a command, while what the user allows holds; neither it nor Hydra's state outlives the call."""
     from hydra.core.global_hydra import GlobalHydra
 
@@ -293,7 +293,7 @@ def _words(
     from mtlbench.experiment.allowed import CONF
     from mtlbench.experiment.errors import ConfigError
 
-    if strange := [word for word in overrides if not isinstance(word, str)]:
+    if strange := [word for word in overrides if not isinstance(word, str)]:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ConfigError(f"{strange[0]!r}: overrides are text, as in 'model=mmoe'")
     set_environment()
     outer = GlobalHydra.instance().hydra

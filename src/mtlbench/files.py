@@ -3,14 +3,14 @@
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from hashlib import file_digest
 from pathlib import Path
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Generator[None]:
     """Give an error that names no file the name of the one being written.
 
     The operating system knows the name where a file is opened, and not where a write to it fails: on a full disk, over
@@ -28,7 +28,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def atomic(path: Path, *, alone: bool = True) -> Iterator[Path]:
+def atomic(path: Path, *, alone: bool = True) -> Generator[Path]:
     """Write a file or a folder under a temporary name beside its own, which it gets when it is whole.
 
     Whatever fails, a reader sees what stood there before, and nothing is left behind; what a killed process left is

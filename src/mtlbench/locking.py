@@ -1,6 +1,6 @@
 """A lock between processes whose file is gone once it is released."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from filelock import FileLock
 
 
 @contextmanager
-def locked(path: Path, timeout: float = -1) -> Iterator[None]:
+def locked(path: Path, timeout: float = -1) -> Generator[None]:
     """Hold the lock of a file, made for this purpose and deleted afterwards.
 
     The file is deleted while the lock is held: a process that waits for it then gets the lock of a deleted file,

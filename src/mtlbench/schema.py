@@ -193,13 +193,10 @@ class Schema:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Inverse of `as_dict` (lists are welcome in place of tuples, as JSON gives them)."""
-        return cls(
-            **{
-                **values,
-                "fields": tuple(Field(**field) for field in values["fields"]),
-                "tasks": tuple(Task(**task) for task in values["tasks"]),
-            }
-        )
+        known: dict[str, Any] = dict(values)
+        known["fields"] = tuple(Field(**field) for field in values["fields"])
+        known["tasks"] = tuple(Task(**task) for task in values["tasks"])
+        return cls(**known)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

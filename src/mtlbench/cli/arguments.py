@@ -30,8 +30,9 @@ class Command(click.Command):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         text = f"A folder of configurations and code of yours, beside mtlbench's own; or {CONF}."
-        shown = {"metavar": "PATH", "shell_complete": complete_path, "help": text}
-        early = {"is_eager": True, "expose_value": False, "callback": _search}  # before other words are completed
+        shown: dict[str, Any] = {"metavar": "PATH", "shell_complete": complete_path, "help": text}
+        # eager: before other words are completed
+        early: dict[str, Any] = {"is_eager": True, "expose_value": False, "callback": _search}
         self.params.append(click.Option(["-cd", "--config-dir"], type=Path, multiple=True, **early, **shown))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -91,8 +92,10 @@ def overrides(keys: str | Mapping[str, str] = "train") -> Callable[[Any], Any]:
 
 def path_option(*names: str, help: str, default: str | None = None) -> Callable[[Any], Any]:  # noqa: A002
     """An option whose value is a file or folder."""
-    shown = {"metavar": "PATH", "show_default": default is not None, "shell_complete": complete_path, "help": help}
-    return click.option(*names, type=Path, default=default, **shown)
+    given = default is not None
+    return click.option(
+        *names, metavar="PATH", type=Path, default=default, show_default=given, shell_complete=complete_path, help=help
+    )
 
 
 def verbosity(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -4,7 +4,7 @@ import copy
 import difflib
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import cache, partial
 from typing import Any, Literal
@@ -129,7 +129,7 @@ def composing_many() -> Callable[[list[str]], DictConfig]:
         values = [parsed(word) for word in overrides if word not in groups]
         try:
             composed = copy.deepcopy(choosing(*groups))
-            ConfigLoaderImpl._apply_overrides_to_config(values, composed)
+            ConfigLoaderImpl._apply_overrides_to_config(values, composed)  # pyright: ignore[reportPrivateUsage]
         except HydraException:  # it names all words in its errors
             return compose_by_hydra(overrides, name)
         return composed
@@ -138,7 +138,7 @@ def composing_many() -> Callable[[list[str]], DictConfig]:
 
 
 @contextmanager
-def started_hydra() -> Iterator[Hydra]:
+def started_hydra() -> Generator[Hydra]:
     """Hydra, ready to compose."""
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
@@ -156,7 +156,7 @@ def compose_group(group: str, profile: str = "default") -> DictConfig:
 
 
 @contextmanager
-def readable_errors(overrides: list[str], name: str = "train", *, sweep: bool | None = None) -> Iterator[None]:
+def readable_errors(overrides: list[str], name: str = "train", *, sweep: bool | None = None) -> Generator[None]:
     """Check overrides as far as that is possible before composing, and translate what Hydra says afterwards.
 
     Args:

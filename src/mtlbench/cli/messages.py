@@ -4,7 +4,7 @@ import os
 import sys
 import textwrap
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TextIO
@@ -31,7 +31,7 @@ class ExitStatus:
 
 
 @contextmanager
-def explained() -> Iterator[ExitStatus]:
+def explained() -> Generator[ExitStatus]:
     """Turn errors that a user can fix into a message and an exit status; bugs keep their traceback."""
     status = ExitStatus()
     with sigint_noted() as interrupted:

@@ -1,7 +1,7 @@
 """Takes allowed packages (``run.allow=``) and passwords in addresses off the command line, into the environment."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from mtlbench.experiment.allowed import ALLOW, CONF, own
@@ -12,7 +12,7 @@ KEY = "run.allow="
 
 
 @contextmanager
-def private(arguments: list[str]) -> Iterator[Callable[[], list[str]]]:
+def private(arguments: list[str]) -> Generator[Callable[[], list[str]]]:
     """Gives a function for the other words; what was taken off stands in the environment until the end of the command.
 
     So no configuration holds it, no file can set it, and the processes that the command starts inherit it.

@@ -5,7 +5,7 @@ holes where the values belong (a sparse file, made at once whatever its size), a
 to its rows. Nothing is written twice, and a full disk is an ordinary `OSError`, which a mapping would make a crash.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedWriter
@@ -76,7 +76,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
 
 
 @contextmanager
-def zeros_on_disk(size: int) -> Iterator[np.ndarray]:
+def zeros_on_disk(size: int) -> Generator[np.ndarray]:
     """``size`` zero bytes that take neither memory nor disk while nobody reads them."""
     with TemporaryFile() as file:
         file.truncate(max(size, 1))

@@ -1,7 +1,7 @@
 """Prepared data set on disk: manifest, schema, splits, content hashes."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -138,7 +138,7 @@ def _problems(folder: Path, manifest: dict[str, Any]) -> Iterator[str]:
 
 
 @contextmanager
-def made_once(store: Path, dataset: str) -> Iterator[Path | None]:
+def made_once(store: Path, dataset: str) -> Generator[Path | None]:
     """A folder to make a store in, which gets the store's name when it is whole; nothing is left if that fails.
 
     Of several processes that make one store, one works and the others wait for it.

@@ -15,7 +15,7 @@ probabilities), whatever the other settings are.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,8 @@ from scipy.optimize import brentq
 from scipy.special import expit as sigmoid
 
 from mtlbench.datasets.draws import Floats, RankedValues
+
+Piece = TypeVar("Piece")
 
 SAMPLE_PIECES = 32
 """Pieces of a data set by which its label model is fitted."""
@@ -136,7 +138,7 @@ class LabelModel:
         chances = sigmoid(self.log_odds(components))
         return self._joint(random.random(chances.shape) < chances), self._joint(chances)
 
-    def _joint(self, conditional: npt.NDArray) -> npt.NDArray:
+    def _joint(self, conditional: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Probabilities or labels of tasks given their parents, times those of the parents."""
         joint = conditional.copy()
         for task, parent in enumerate(self.parents):
@@ -208,7 +210,7 @@ def expected_auc(chances: Floats, weight: Floats | None = None) -> float:
     return float((positives * below).sum() / (positives.sum() * negatives.sum()))
 
 
-def evenly(pieces: Sequence) -> Sequence:
+def evenly(pieces: Sequence[Piece]) -> Sequence[Piece]:
     """All of few pieces, else about `SAMPLE_PIECES` of them, evenly spread."""
     return pieces[:: max(1, len(pieces) // SAMPLE_PIECES)]
 

@@ -1,7 +1,7 @@
 """What all simulators write alike: delimited lines, the true probabilities beside them, and ``simulated.json``."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -40,7 +40,7 @@ def write_mark(folder: Path, name: str, version: int, settings: Any, **more: obj
 
 
 @contextmanager
-def truth_file(path: Path, tasks: int, *, header: bool = False) -> Iterator[Callable[[Floats], None]]:
+def truth_file(path: Path, tasks: int, *, header: bool = False) -> Generator[Callable[[Floats], None]]:
     """Write the true probabilities of a file's labels beside it, piece by piece.
 
     Args:
@@ -73,7 +73,7 @@ def truth_file(path: Path, tasks: int, *, header: bool = False) -> Iterator[Call
         assert write_shape() == begin
 
 
-def text_lines(columns: Iterable[npt.NDArray | pa.Array], separator: str = ",") -> bytes:
+def text_lines(columns: Iterable[npt.NDArray[Any] | pa.Array], separator: str = ",") -> bytes:
     """The rows of some columns as lines, nulls as empty cells, each line ended by a newline."""
     *others, last = (pa.array(column).cast(pa.string()) for column in columns)
     return joined(*others, joined(last, "\n", ""), separator).buffers()[2].to_pybytes()

@@ -90,7 +90,7 @@ def _optimizer_nodes(config: DictConfig) -> dict[str, DictConfig]:
     return nodes
 
 
-def _with(node: DictConfig, **values: float | None) -> DictConfig:
+def _with(node: Any, **values: float | None) -> DictConfig:
     """A node with those of the values that are set."""
     stated = {key: value for key, value in values.items() if value is not None}
     if not stated or not isinstance(node, DictConfig):

@@ -1,7 +1,7 @@
 """Code of the user's own: its mistakes as one message each, before anything is trained."""
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
@@ -47,7 +47,7 @@ def check_forward(model: nn.Module, rows: Rows, device: torch.device) -> None:
 
 
 @contextmanager
-def mistakes(what: str, *, whoever: bool = False) -> Iterator[None]:
+def mistakes(what: str, *, whoever: bool = False) -> Generator[None]:
     """Turn an exception out of the user's own code into a `ConfigError` that names the line; others pass.
 
     Args:

@@ -265,8 +265,9 @@ def _open_folder(config: DictConfig, data: DataSource, identity: str, folder: Pa
         commit=versions,
         paper=None if config.run.choices.profile == "default" else config.run.choices.profile,
         overrides=tuple(config.run.get("overrides", ())),
-        **({"name": before.name, "tags": before.tags, "notes": before.notes} if before else {}),
     )
+    if before:
+        facts = replace(facts, name=before.name, tags=before.tags, notes=before.notes)
     begin(folder, annotated(facts, config))
 
 

@@ -1,6 +1,6 @@
 """Estimates the memory of training a model before any of it is allocated."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -100,7 +100,7 @@ def check_size(make: Callable[[], nn.Module], where: str, *, embedding_copies: f
 
 
 @contextmanager
-def memory_errors() -> Iterator[None]:
+def memory_errors() -> Generator[None]:
     """Turn an allocation that torch could not make into a `MemoryError` with what to do; it raises a RuntimeError.
 
     Raises:

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -80,7 +80,7 @@ def _context(work: object) -> multiprocessing.context.BaseContext:
 
 
 @contextmanager
-def _sigint_blocked() -> Iterator[None]:
+def _sigint_blocked() -> Generator[None]:
     """Blocks SIGINT while processes are started, the fork server among them; only the parent handles Ctrl-C.
 
     They inherit the blocked signal from before their first import. This process handles one that came meanwhile

@@ -66,4 +66,5 @@ class ExpertInteraction(nn.Module):
                 return high_EBH
             case "dot":
                 return torch.softmax((y_EBH * high_EBH).sum(dim=-1, keepdim=True), dim=0) * y_EBH
-        return y_EBH * high_EBH
+            case _:
+                return y_EBH * high_EBH

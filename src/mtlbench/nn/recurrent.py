@@ -133,11 +133,10 @@ class WindowedRNN(nn.Module):
             kept_NBO = torch.baddbmm(self.keep.bias[cells_N][:, None], h_NBH, self.keep.weight[cells_N])
             h_NBH, c_NBH = _step(self.kind, read_NBO, kept_NBO, h_NBH, c_NBH)
             states.append(h_NBH)
-        match self.readout:
-            case "mean":
-                h_NBH = torch.stack(states).mean(dim=0)
-            case "concat":
-                h_NBH = torch.cat(states, dim=2)
+        if self.readout == "mean":
+            h_NBH = torch.stack(states).mean(dim=0)
+        elif self.readout == "concat":
+            h_NBH = torch.cat(states, dim=2)
         return h_NBH.unflatten(0, (-1, self.directions)).transpose(1, 2).flatten(2)
 
 

@@ -161,7 +161,8 @@ class VirtualGradient(nn.Module):
                 return 2 * (u - 1).abs()
             case "square":
                 return 2 * (u - 1).square()
-        return 2 * (u - 1).abs().clamp(min=least).sqrt()
+            case "sqrt":
+                return 2 * (u - 1).abs().clamp(min=least).sqrt()
 
 
 def label_relevance(labels_BT: Tensor, observed_BT: Tensor | None, measure: Relevance) -> Tensor:

@@ -5,7 +5,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
-from typing import get_args
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
@@ -35,27 +35,28 @@ def page(results: Sequence[TableResult | FigureResult]) -> str:
     environment = Environment(
         loader=FunctionLoader(_part), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals.update(
-        badge=badge,
-        caption=CAPTION,
-        claim_counts=claim_counts,
-        contents=contents,
-        counts=counts,
-        groups=groups,
-        inline=lambda result: Markup(inline_svg(result)),
-        is_figure=lambda result: isinstance(result, FigureResult),
-        is_link=is_link,
-        directions=DIRECTIONS,
-        level=ALPHA,
-        nothing=NOTHING,
-        remarks=remarks,
-        runs=runs,
-        several=_several,
-        signs=signs,
-        sort_value=sort_value,
-        table_figure=table_figure,
-        value_text=value_text,
-    )
+    known: dict[str, Any] = {
+        "badge": badge,
+        "caption": CAPTION,
+        "claim_counts": claim_counts,
+        "contents": contents,
+        "counts": counts,
+        "groups": groups,
+        "inline": lambda result: Markup(inline_svg(result)),
+        "is_figure": lambda result: isinstance(result, FigureResult),
+        "is_link": is_link,
+        "directions": DIRECTIONS,
+        "level": ALPHA,
+        "nothing": NOTHING,
+        "remarks": remarks,
+        "runs": runs,
+        "several": _several,
+        "signs": signs,
+        "sort_value": sort_value,
+        "table_figure": table_figure,
+        "value_text": value_text,
+    }
+    environment.globals.update(known)
     style, script = _part("page.css"), _part("page.js")
     return environment.get_template("page.html").render(
         results=results,

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar
 
 from omegaconf import OmegaConf
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
@@ -256,7 +256,7 @@ def _printed(path: Path) -> dict[tuple[str, TableColumn], Printed]:
         dataset, task, name, statistic = key
         if statistic not in ("mean", "best"):
             raise ValueError(f"{path.name}: statistic is '{statistic}'; allowed: mean, best")
-        column = _column(dataset, task, name, cast(Statistic, statistic), digits.get(key))
+        column = _column(dataset, task, name, statistic, digits.get(key))
         if (line["row"], column) in printed:
             raise ValueError(f"{path.name}: row '{line['row']}' has two numbers under '{column.name}'")
         bold = {"1": True, "0": False, "": None}[line["bold"]]

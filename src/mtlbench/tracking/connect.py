@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
@@ -136,7 +136,7 @@ def import_mlflow() -> None:
 
 
 @contextmanager
-def errors_of(uri: str) -> Iterator[None]:
+def errors_of(uri: str) -> Generator[None]:
     """Turn whatever MLflow, its database, its drivers or its connection raises into one error that names the server."""
     before = sys.exc_info()[1]  # what stopped the run, where a run that failed is being sent
     try:
@@ -183,7 +183,7 @@ def _create_database(uri: str) -> None:
 
 
 @contextmanager
-def _no_stray_folder(uri: str) -> Iterator[None]:
+def _no_stray_folder(uri: str) -> Generator[None]:
     """Remove the folders that MLflow 3.17 makes by mistake: it takes the quoted path of a database for its path."""
     path = Path(uri.removeprefix("sqlite:///")).parent
     made = [folder for folder in (path, *path.parents) if "%" in str(folder) and not folder.exists()]

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from types import TracebackType
 from typing import Any, TextIO, cast
@@ -96,7 +96,7 @@ def _parts(uri: str) -> Iterator[str]:
 
 
 @contextmanager
-def redacted_output() -> Iterator[None]:
+def redacted_output() -> Generator[None]:
     """Nothing that this process prints, tracebacks among it, holds a password that is known."""
     sys.excepthook = _print_traceback  # Python prints the traceback of a bug after the streams are those of before
     with redirect_stdout(cast(TextIO, _Redacted(sys.stdout))), redirect_stderr(cast(TextIO, _Redacted(sys.stderr))):

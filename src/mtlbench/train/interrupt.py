@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Self
@@ -47,7 +47,7 @@ class Interrupt:
 
 
 @contextmanager
-def sigint_noted() -> Iterator[Callable[[], bool]]:
+def sigint_noted() -> Generator[Callable[[], bool]]:
     """Gives a function that says whether Ctrl-C was pressed.
 
     While a library is imported its KeyboardInterrupt can be lost: numpy's C extension swallows it, and the import fails

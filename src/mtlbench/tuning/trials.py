@@ -173,7 +173,8 @@ class Record:
 
 
 def _restored(values: dict[str, Any]) -> Trial:
-    return Trial(**{**values, "words": tuple(values["words"])})
+    words: Any = tuple(values["words"])
+    return Trial(**(values | {"words": words}))
 
 
 def _sampler(method: Method, seed: int) -> optuna.samplers.BaseSampler:

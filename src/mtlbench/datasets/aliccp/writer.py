@@ -1,6 +1,7 @@
 """Simulated impressions and common features as lines of text: every triple at once, by Arrow's string kernels."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -107,7 +108,7 @@ def _present(code: str, number: Integers) -> Triples:
 
 
 def _lines(
-    header: list[npt.NDArray | pa.Array], triples: list[Triples], lines: int, random: np.random.Generator
+    header: list[npt.NDArray[Any] | pa.Array], triples: list[Triples], lines: int, random: np.random.Generator
 ) -> bytes:
     """Join each line's triples, in random order, behind its header and their count."""
     line = np.concatenate([part.line for part in triples])

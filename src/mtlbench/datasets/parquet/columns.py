@@ -148,6 +148,7 @@ def _rows_of(wrong: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 
 def _is_text(value: bytes | None) -> bool:
     try:
-        return value is None or value.decode() is not None
+        (value or b"").decode()
     except UnicodeDecodeError:
         return False
+    return True

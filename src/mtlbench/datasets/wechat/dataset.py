@@ -9,7 +9,7 @@ described; competition data, so pass no copy on. Fourteen days of 20,000 users; 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -102,8 +102,8 @@ class WeChat:
 
     @property
     def fields(self) -> tuple[Field, ...]:
-        keywords = {"table": FEED, "width": self.keyword_width, "vocabulary": "keyword", "role": "item"}
-        tags = {"table": FEED, "width": self.tag_width, "vocabulary": "tag", "role": "item"}
+        keywords: dict[str, Any] = {"table": FEED, "width": self.keyword_width, "vocabulary": "keyword", "role": "item"}
+        tags: dict[str, Any] = {"table": FEED, "width": self.tag_width, "vocabulary": "tag", "role": "item"}
         fields = (
             Field(name="userid", role="user"),
             Field(name="feedid", role="item"),
