@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mtlbench.tracking.send import link_of
+from mtlbench.tracking.sent import link_of
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from mtlbench.tracking.files import DamagedFileError
 from mtlbench.tracking.find import RemoteResult, find_results
 from mtlbench.tracking.folder import CONFIG, RESULT, begin, read_result
 from mtlbench.tracking.journal import Journal
-from mtlbench.tracking.send import is_sent, send
+from mtlbench.tracking.send import send
+from mtlbench.tracking.sent import is_sent
 from mtlbench.tracking.tracker import Tracker, back_off, sync, unsent
 from runs import FACTS, ended_run
 

@@ -23,6 +23,7 @@ from mtlbench.tracking.connect import ARTIFACTS, DATABASE, TrackingError, connec
 from mtlbench.tracking.folder import (
     CONFIG,
     RESULT,
+    SENT,
     RunInfo,
     begin,
     read_facts,
@@ -33,7 +34,7 @@ from mtlbench.tracking.folder import (
 )
 from mtlbench.tracking.journal import Journal
 from mtlbench.tracking.parameters import flatten, identity_config, shorten
-from mtlbench.tracking.send import SENT, send
+from mtlbench.tracking.send import send
 from mtlbench.tracking.tracker import Tracker, open_tracker, sync
 from mtlbench.tracking.ui import runs_page, ui
 from runs import RESULT as MADE_UP

@@ -18,7 +18,7 @@ from mtlbench.tracking.find import RemoteResult
 from mtlbench.tracking.folder import check_journal, read_result
 from mtlbench.tracking.journal import Journal, Line
 from mtlbench.tracking.scores import read_scores
-from mtlbench.tracking.send import link_of
+from mtlbench.tracking.sent import link_of
 
 
 def check_finished(planned: Sequence[PlannedRun]) -> None:

@@ -4,7 +4,7 @@
 ``status.json``  running, finished, failed or interrupted, and why
 ``config.yaml``  its resolved configuration (`mtlbench.tracking.parameters.read_config`)
 ``result.json``  its metrics and costs, with a content hash, written last
-``mlflow.json``  what was already sent where (`mtlbench.tracking.send`)
+``mlflow.json``  what was already sent where (`mtlbench.tracking.sent`)
 """
 
 import hashlib

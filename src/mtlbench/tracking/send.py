@@ -1,20 +1,17 @@
 """Sends a run folder to a tracking server: idempotent, only what is missing."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
 from filelock import Timeout
-from pydantic import TypeAdapter
 
 from mtlbench.locking import locked
 from mtlbench.tracking.connect import TrackingError, artifact_root, connect, errors_of, without_password
-from mtlbench.tracking.files import read_json
 from mtlbench.tracking.folder import (
     CONFIG,
     RESULT,
@@ -29,6 +26,7 @@ from mtlbench.tracking.folder import (
 )
 from mtlbench.tracking.journal import Journal, Line
 from mtlbench.tracking.parameters import flatten, identity_config, read_config, shareable_config, shorten
+from mtlbench.tracking.sent import Sent, description_digest, digest, own_facts, read_sent
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -71,23 +69,6 @@ class SendReport:
         return not self.points and not self.described
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Sent:
-    """What a server is known to have of a run folder; kept in ``mlflow.json``, per server.
-
-    Attributes:
-        experiment, run_id: where it is.
-        journal: how many bytes of the journal were sent, and ``journal_digest``, their SHA-256.
-        description: SHA-256 of everything else that is sent.
-    """
-
-    experiment: str
-    run_id: str
-    journal: int
-    journal_digest: str
-    description: str
-
-
 def send(folder: Path, uri: str, experiment: str) -> SendReport:
     """Send what the server does not have yet: parameters, tags, metrics, input data, state, artifacts.
 
@@ -109,7 +90,7 @@ def send(folder: Path, uri: str, experiment: str) -> SendReport:
     facts, _ = read_facts(folder)
     read_config(folder / CONFIG)
     check_config_hash(folder)
-    _read_sent(folder)
+    read_sent(folder)
     if (folder / RESULT).exists():
         check_journal(folder)
     Journal(folder).read()
@@ -122,54 +103,8 @@ def send(folder: Path, uri: str, experiment: str) -> SendReport:
         raise TrackingError(f"run {facts.identity} is being sent by another process") from error
 
 
-def is_sent(folder: Path, uri: str, experiment: str) -> bool:
-    """Whether, as far as the run's folder remembers, the server has all of it; nobody is asked.
-
-    Raises:
-        DamagedFileError: the folder is not that of a run, or a file in it is damaged.
-    """
-    sent = _read_sent(folder).get(without_password(uri))
-    if sent is None:
-        return False
-    journal = _digest(Journal(folder).content())
-    return (sent.experiment, sent.journal_digest, sent.description) == (experiment, journal, _description(folder))
-
-
-def unsent_text(folder: Path, uri: str) -> str:
-    """What the server does not have of a run, as far as its folder remembers.
-
-    Raises:
-        DamagedFileError: a file in the folder is damaged.
-    """
-    sent, content = _read_sent(folder).get(without_password(uri)), Journal(folder).content()
-    if sent is None:
-        return "nothing of it is there"
-    there = content[: sent.journal].count(b"\n") if _digest(content[: sent.journal]) == sent.journal_digest else 0
-    lines = content.count(b"\n")
-    state = " and its state and result" if sent.description != _description(folder) else ""
-    return f"not there: {lines - there} of {lines} lines of the journal{state}"
-
-
-def link_of(folder: Path) -> str | None:
-    """A run's page at the tracking server that it was sent to; a database file has none until ``mtlbench ui`` runs.
-
-    Raises:
-        DamagedFileError: ``mlflow.json`` is damaged.
-    """
-    servers = {uri: sent.run_id for uri, sent in _read_sent(folder).items() if uri.startswith("http")}
-    return next((f"{uri.rstrip('/')}/#/runs/{run_id}" for uri, run_id in servers.items()), None)
-
-
-def _read_sent(folder: Path) -> dict[str, Sent]:
-    """What was sent, by the public URI of the server."""
-    path = folder / SENT
-    if not path.exists():
-        return {}
-    return read_json(TypeAdapter(dict[str, Sent]), path, "Remove it: the run is found at the server by its tags")
-
-
 def _send(folder: Path, client: "MlflowClient", uri: str, experiment: str) -> SendReport:
-    memory = _read_sent(folder)
+    memory = read_sent(folder)
     before = memory.get(without_password(uri))
     run_id = _remembered(client, before, experiment) or _found_or_made(client, folder, uri, experiment)
     if before is None or before.run_id != run_id:
@@ -188,15 +123,15 @@ def _send(folder: Path, client: "MlflowClient", uri: str, experiment: str) -> Se
         if undefined:
             set_tags(client, run_id, {f"undefined/{name}": reason for name, reason in undefined.items()})
         points, described = points + len(metrics), described + len(undefined)
-        sent = replace(sent, journal=size, journal_digest=_digest(content[:size]))
+        sent = replace(sent, journal=size, journal_digest=digest(content[:size]))
         note(sent)
 
-    description, shortened = _description(folder), ()
+    description, shortened = description_digest(folder), ()
     if description != before.description:
         _close_orphans(client, folder, run_id)
         shortened = _describe(client, run_id, folder)
         described += 1
-    note(replace(sent, journal=len(content), journal_digest=_digest(content), description=description))
+    note(replace(sent, journal=len(content), journal_digest=digest(content), description=description))
     return SendReport(run_id=run_id, points=points, described=bool(described), shortened=shortened)
 
 
@@ -205,7 +140,7 @@ def _batches(
 ) -> "Iterator[tuple[list[Metric], dict[str, str], int]]":
     """Points that the server lacks, reasons of undefined metrics, and the bytes of the journal up to there."""
     journal = Journal(folder)
-    if _digest(content[: before.journal]) != before.journal_digest:
+    if digest(content[: before.journal]) != before.journal_digest:
         lines = journal.parse(content)
         reasons = {name: f"step {line.step}: {reason}" for line in lines for name, reason in line.undefined.items()}
         yield _missing(client, before.run_id, lines), reasons, len(content)
@@ -319,7 +254,7 @@ def _describe(client: "MlflowClient", run_id: str, folder: Path) -> tuple[str, .
     client.log_batch(run_id, params=[Param(name, value) for name, value in new.items()])
     if facts.name is not None:
         client.update_run(run_id, name=facts.name)
-    tags = facts.tags | {name: str(value) for name, value in _own_facts(facts).items() if value is not None}
+    tags = facts.tags | {name: str(value) for name, value in own_facts(facts).items() if value is not None}
     tags |= {"overrides": " ".join(facts.overrides)} if facts.overrides else {}
     tags |= {"mlflow.note.content": facts.notes} if facts.notes else {}
     tags |= {"attempt": attempt.key, "state": status.state, "reason": status.reason or ""}
@@ -346,11 +281,6 @@ def _describe(client: "MlflowClient", run_id: str, folder: Path) -> tuple[str, .
     return shortened
 
 
-def _own_facts(facts: RunInfo) -> dict[str, Any]:
-    """All but what MLflow has places of its own for, or what is text of the user's."""
-    return {name: v for name, v in asdict(facts).items() if name not in ("overrides", "name", "tags", "notes")}
-
-
 def _log_input(client: "MlflowClient", run_id: str, facts: RunInfo) -> None:
     """The data set by name and fingerprint; nothing of it is read."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -364,16 +294,3 @@ def set_tags(client: "MlflowClient", run_id: str, tags: dict[str, str]) -> None:
     from mlflow.entities import RunTag
 
     client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
-
-
-def _description(folder: Path) -> str:
-    """Changes whenever `_describe` would send something else."""
-    facts, attempt = read_facts(folder)
-    result = (folder / RESULT).read_bytes() if (folder / RESULT).exists() else b""
-    said = {name: value for name in ("overrides", "name", "tags", "notes") if (value := getattr(facts, name))}
-    parts = [_own_facts(facts) | said, asdict(attempt), asdict(read_status(folder)), _digest(result)]
-    return _digest(json.dumps(parts).encode())
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -13,7 +13,8 @@ from pathlib import Path
 from mtlbench.tracking.connect import TrackingError, check, load_mlflow, tracking_uri, without_password
 from mtlbench.tracking.files import DamagedFileError
 from mtlbench.tracking.folder import read_status, run_folders
-from mtlbench.tracking.send import SendReport, is_sent, send, unsent_text
+from mtlbench.tracking.send import SendReport, send
+from mtlbench.tracking.sent import is_sent, unsent_text
 from mtlbench.tracking.worker import NoAnswerError, Worker, call, give_back, take
 
 LOADING = 60.0

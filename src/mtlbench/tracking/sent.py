@@ -1,0 +1,100 @@
+"""What each tracking server is known to have of a run, read from ``mlflow.json`` in its folder; no server is asked."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from mtlbench.tracking.connect import without_password
+from mtlbench.tracking.files import read_json
+from mtlbench.tracking.folder import RESULT, SENT, RunInfo, read_facts, read_status
+from mtlbench.tracking.journal import Journal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sent:
+    """What one server is known to have of a run folder.
+
+    Attributes:
+        experiment, run_id: where it is.
+        journal: how many bytes of the journal were sent, and ``journal_digest``, their SHA-256.
+        description: SHA-256 of everything else that is sent.
+    """
+
+    experiment: str
+    run_id: str
+    journal: int
+    journal_digest: str
+    description: str
+
+
+def read_sent(folder: Path) -> dict[str, Sent]:
+    """What was sent, by the URI of the server without a password.
+
+    Raises:
+        DamagedFileError: ``mlflow.json`` is damaged.
+    """
+    path = folder / SENT
+    if not path.exists():
+        return {}
+    return read_json(TypeAdapter(dict[str, Sent]), path, "Remove it: the run is found at the server by its tags")
+
+
+def is_sent(folder: Path, uri: str, experiment: str) -> bool:
+    """Whether, as far as the run's folder remembers, the server has all of it; nobody is asked.
+
+    Raises:
+        DamagedFileError: the folder is not that of a run, or a file in it is damaged.
+    """
+    sent = read_sent(folder).get(without_password(uri))
+    if sent is None:
+        return False
+    journal = digest(Journal(folder).content())
+    return (sent.experiment, sent.journal_digest, sent.description) == (experiment, journal, description_digest(folder))
+
+
+def unsent_text(folder: Path, uri: str) -> str:
+    """What the server does not have of a run, as far as its folder remembers.
+
+    Raises:
+        DamagedFileError: a file in the folder is damaged.
+    """
+    sent, content = read_sent(folder).get(without_password(uri)), Journal(folder).content()
+    if sent is None:
+        return "nothing of it is there"
+    there = content[: sent.journal].count(b"\n") if digest(content[: sent.journal]) == sent.journal_digest else 0
+    lines = content.count(b"\n")
+    state = " and its state and result" if sent.description != description_digest(folder) else ""
+    return f"not there: {lines - there} of {lines} lines of the journal{state}"
+
+
+def link_of(folder: Path) -> str | None:
+    """A run's page at the tracking server that it was sent to; a database file has none until ``mtlbench ui`` runs.
+
+    Raises:
+        DamagedFileError: ``mlflow.json`` is damaged.
+    """
+    servers = {uri: sent.run_id for uri, sent in read_sent(folder).items() if uri.startswith("http")}
+    return next((f"{uri.rstrip('/')}/#/runs/{run_id}" for uri, run_id in servers.items()), None)
+
+
+def description_digest(folder: Path) -> str:
+    """SHA-256 of all that is sent besides metrics; it changes whenever something else would be sent."""
+    facts, attempt = read_facts(folder)
+    result = (folder / RESULT).read_bytes() if (folder / RESULT).exists() else b""
+    said = {name: value for name in ("overrides", "name", "tags", "notes") if (value := getattr(facts, name))}
+    parts = [own_facts(facts) | said, asdict(attempt), asdict(read_status(folder)), digest(result)]
+    return digest(json.dumps(parts).encode())
+
+
+def own_facts(facts: RunInfo) -> dict[str, Any]:
+    """All but what MLflow has places of its own for, or what is text of the user's."""
+    return {name: v for name, v in asdict(facts).items() if name not in ("overrides", "name", "tags", "notes")}
+
+
+def digest(content: bytes) -> str:
+    """SHA-256 in hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
