@@ -51,6 +51,18 @@ TESTS: dict[str, tuple[str, ...]] = {
 }
 """The tests that a mutant of a module must fail, by module below `mtlbench`."""
 
+SLOW_TO_IMPORT = (
+    "scipy.stats",
+    "torch._dynamo",
+    "pandas",
+    "sklearn.metrics",
+    "hypothesis",
+    "hydra",
+    "torchjd",
+    "pytest",
+)
+"""What tests import besides the mutated package: imported once, before the forks, which saves some 4 s a mutant."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mutant:
@@ -175,9 +187,10 @@ def main() -> int:
     chosen = parser.parse_args()
     os.chdir(ROOT)
     os.environ |= {"OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    import scipy.stats  # noqa: F401  # pyright: ignore[reportUnusedImport]  # what takes long to import is imported once, before the forks
     import torch
 
+    for name in SLOW_TO_IMPORT:
+        importlib.import_module(name)
     torch.set_num_threads(1)
     modules = [module for module in TESTS if module.startswith(chosen.only)]
     found = [mutant for module in modules for mutant in all_mutants(module)]

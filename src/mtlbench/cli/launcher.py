@@ -16,6 +16,9 @@ OF_ALL_EXECUTORS = (
 )  # fmt: skip
 """Parameters that submitit knows without the name of the executor in front."""
 
+TIME_LIMITS = 20
+"""Times that a job is submitted again at its time limit, unless ``hydra.launcher.max_num_timeout`` says how often."""
+
 
 def launcher_of(words: Sequence[str], overrides: Sequence[str], processes: int | None = None) -> Launcher:
     """The launcher that words such as ``hydra/launcher=submitit_slurm hydra.launcher.partition=gpu`` name.
@@ -46,6 +49,8 @@ def launcher_of(words: Sequence[str], overrides: Sequence[str], processes: int |
             raise ConfigError(f"{', '.join(others)}: of joblib's options only hydra.launcher.n_jobs counts here")
         return Launcher(kind="joblib", options={"n_jobs": options["n_jobs"]})
     executor = kind.removeprefix("submitit_")
+    if "max_num_timeout" in options and not any(word.startswith("hydra.launcher.max_num_timeout=") for word in words):
+        options["max_num_timeout"] = TIME_LIMITS  # the launcher's own default is never, though a run can go on
     parameters = {
         name if name in OF_ALL_EXECUTORS else f"{executor}_{name}": value
         for name, value in options.items()

@@ -7,17 +7,19 @@ configurations, says nothing before the last run has ended, and stops at the fir
 import io
 import logging
 import os
+import re
 import signal
 import sys
 import threading
 import time
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import redirect_stderr
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from functools import cache
+from types import FrameType
 from typing import Any, Literal
 
 from omegaconf import DictConfig
@@ -28,6 +30,7 @@ from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.run import BusyError, Outcome, train
 from mtlbench.ingest.workers import cores
 from mtlbench.reproduce.plan import PlannedRun
+from mtlbench.train.interrupt import Interrupted
 
 _log = logging.getLogger(__name__)
 
@@ -167,11 +170,28 @@ class _NoTerminal(io.TextIOBase):
 
 
 class _Job:
-    """What a job of a cluster does; one that is cut off by its time limit is submitted again, and goes on."""
+    """What a job of a cluster does; at its time limit it saves a checkpoint, is submitted again, and goes on."""
 
     def __call__(self, identity: str, title: str, config: DictConfig) -> Ended:
         show_progress()
-        return _attempt(identity, title, config)
+        submit_again, ignore = signal.getsignal(signal.SIGUSR2), signal.getsignal(signal.SIGTERM)  # of submitit
+        out_of_time = False
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            nonlocal out_of_time
+            stop_training = signal.getsignal(signal.SIGTERM)
+            out_of_time = stop_training != ignore
+            handle: Any = stop_training if out_of_time else submit_again
+            handle(number, frame)
+
+        if callable(submit_again):
+            signal.signal(signal.SIGUSR2, stop)
+        try:
+            return _attempt(identity, title, config)
+        except Interrupted:
+            if out_of_time and callable(submit_again):
+                submit_again(signal.SIGUSR2, None)  # leaves this process
+            raise
 
     def checkpoint(self, identity: str, title: str, config: DictConfig) -> Any:
         from submitit.helpers import DelayedSubmission
@@ -187,14 +207,17 @@ def _as_jobs(runs: Sequence[PlannedRun], launcher: Launcher) -> Iterator[Ended]:
         raise ConfigError("jobs of a cluster need the extra 'slurm': pip install 'mtlbench[slurm]'") from error
     local = launcher.kind == "submitit_local"
     made = {name: value for name, value in launcher.options.items() if name in ("folder", "slurm_max_num_timeout")}
-    executor = submitit.AutoExecutor(cluster="local" if local else "slurm", **made)
+    with _refusals_told():
+        executor = submitit.AutoExecutor(cluster="local" if local else "slurm", **made)
     executor.update_parameters(**{name: value for name, value in launcher.options.items() if name not in made})
     at_once = cores() if local else len(runs)  # Slurm has a queue, this machine has none
     for start in range(0, len(runs), at_once):
         some = runs[start : start + at_once]
         if local:
             _share_cores(some, at_once)
-        jobs = executor.map_array(_Job(), *zip(*((run.identity, run.title, run.config) for run in some), strict=True))
+        arguments = zip(*((run.identity, run.title, run.config) for run in some), strict=True)
+        with _refusals_told():
+            jobs = executor.map_array(_Job(), *arguments)
         identities = {job.job_id: run.identity for job, run in zip(jobs, some, strict=True)}
         try:
             for job in as_completed(jobs, poll_frequency=1 if local else 10):
@@ -205,9 +228,29 @@ def _as_jobs(runs: Sequence[PlannedRun], launcher: Launcher) -> Iterator[Ended]:
                     job.cancel(check=False)
 
 
+@contextmanager
+def _refusals_told() -> Generator[None]:
+    """An error of ``sbatch`` as one of the configuration, which is most of what it refuses.
+
+    Raises:
+        ConfigError: submitit could not submit; with the last line of what ``sbatch`` said.
+    """
+    try:
+        yield
+    except RuntimeError as error:  # submitit's errors of submission are plain RuntimeErrors and kinds of them
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise ConfigError(f"no job could be submitted: {said[-1]}") from error
+
+
 def _end_of(job: Any, identity: str) -> Ended:
     try:
         return job.result()
     except Exception as error:  # noqa: BLE001  # of submitit, whose kinds say nothing more: the job left no result
-        last = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-        return Ended(identity=identity, problem=f"its job ended without a result: {last[0]} (log: {job.paths.stderr})")
+        problem = f"its job ended without a result ({_job_failure(job, str(error))}; log: {job.paths.stderr})"
+        return Ended(identity=identity, problem=problem)
+
+
+def _job_failure(job: Any, text: str) -> str:
+    """Why a job ended: the last line of its traceback, or else its state in Slurm's accounting."""
+    trace = re.search(r"with trace:\n-+\n(.*?)\n-+\n", text, re.DOTALL)
+    return trace[1].strip().splitlines()[-1] if trace else f"state {job.state}"
