@@ -1,4 +1,4 @@
-"""Sweeps and tables as jobs of a real Slurm, through the user's commands: the numbers of serial runs, whatever ends a job.
+"""Sweeps and tables as jobs of a real Slurm, by the user's commands: the numbers of serial runs, whatever ends a job.
 
 Needs root and Slurm's daemons (see `cluster.slurm`); each job takes seconds to import, so all of these are long tests.
 """
@@ -121,9 +121,9 @@ def test_a_cancelled_job_is_told_and_the_same_command_goes_on(
 
 
 def test_a_job_goes_on_after_its_time_limit(cluster: Slurm, tmp_path: Path, whole: dict[str, float]) -> None:
-    limit = ["hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=40", "trainer.checkpoint_minutes=60"]
-    process, job = in_training(cluster, tmp_path, [*LONG_RUN, *limit])
-    cluster.ask("scancel", "--signal=USR2", job)  # what Slurm sends when the limit is near, which takes a minute
+    limit = ["hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=15", "trainer.checkpoint_minutes=60"]
+    process = start(tmp_path, [*LONG_RUN, *SLURM, *limit])
+    wait_until(lambda: cluster.release() or metrics(tmp_path), process)
     assert process.wait() == 0, process.communicate()
     assert metrics(tmp_path) == [whole]
     log = "".join(path.read_text() for path in tmp_path.glob("runs/.submitit/*/*_log.out"))
@@ -135,6 +135,7 @@ def test_a_job_goes_on_after_its_node_was_down(cluster: Slurm, tmp_path: Path, w
     cluster.ask("scontrol", "update", f"nodename={NODE}", "state=down", "reason=a test")
     wait_until(lambda: not cluster.running(), process)
     cluster.ask("scontrol", "update", f"nodename={NODE}", "state=resume")
+    wait_until(lambda: cluster.release() or metrics(tmp_path), process)
     assert process.wait() == 0, process.communicate()
     assert metrics(tmp_path) == [whole]
 
