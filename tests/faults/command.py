@@ -12,3 +12,9 @@ def start(folder: Path, words: Sequence[str]) -> subprocess.Popen[str]:
         [sys.executable, "-m", "mtlbench", *words], cwd=folder, text=True, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"}, start_new_session=True,
     )  # fmt: skip
+
+
+def succeeds(process: subprocess.Popen[str]) -> None:
+    """Wait for a process, which must end with status 0; its output is the reason if not."""
+    output = process.communicate()
+    assert process.returncode == 0, output

@@ -284,10 +284,15 @@ def _describe(client: "MlflowClient", run_id: str, folder: Path) -> tuple[str, .
 def _log_input(client: "MlflowClient", run_id: str, facts: RunInfo) -> None:
     """The data set by name and fingerprint; nothing of it is read."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
+    from mlflow.exceptions import MlflowException
 
     source = json.dumps({"tags": {"origin": facts.origin, "fingerprint": facts.data}})
     data = Dataset(name=facts.dataset, digest=facts.data[:LONGEST_DIGEST], source_type="code", source=source)
-    client.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
+    inputs = [DatasetInput(data, [InputTag("mlflow.data.context", "training")])]
+    try:
+        client.log_inputs(run_id, inputs)
+    except MlflowException:  # two processes added one data set at once: MLflow looks first, and its database refuses
+        client.log_inputs(run_id, inputs)
 
 
 def set_tags(client: "MlflowClient", run_id: str, tags: dict[str, str]) -> None:
