@@ -51,7 +51,7 @@ TESTS: dict[str, tuple[str, ...]] = {
 }
 """The tests that a mutant of a module must fail, by module below `mtlbench`."""
 
-SLOW_TO_IMPORT = ("scipy.stats", "torch._dynamo", "pandas", "sklearn.metrics", "hydra", "torchjd")
+SLOW_TO_IMPORT = ("scipy.stats", "torch._dynamo", "pandas", "sklearn.metrics", "torchjd")
 """What tests import besides the mutated package: imported once, before the forks, which saves some 4 s a mutant."""
 
 
