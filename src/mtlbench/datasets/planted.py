@@ -8,8 +8,8 @@ weighs it by its share of the variance, and sums::
     log-odds_t = b_t + spread_t sum_s L_ts score_s                         of task t, or of t given its parent task
 
 Scores are whitened over a sample of rows and L is a Cholesky factor, so that the log-odds of any two tasks have the
-stated correlation (relatedness). Intercepts and spreads give the stated rates and ceilings (AUCs of the true
-probabilities), whatever the other settings are.
+stated correlation (relatedness); where none is stated they keep that of their scores. Intercepts and spreads give the
+stated rates and ceilings (AUCs of the true probabilities), whatever the other settings are.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -153,7 +153,7 @@ def fit_label_model(
     shares: Mapping[str, float],
     rates: Sequence[float],
     ceilings: Sequence[float],
-    relatedness: float = 0.0,
+    relatedness: float | None = 0.0,
     structure: bool = True,
     parents: tuple[int | None, ...] | None = None,
 ) -> LabelModel:
@@ -164,7 +164,7 @@ def fit_label_model(
         shares: see `LabelModel`.
         rates: of each task; of one with a parent, among the positive rows of the parent.
         ceilings: AUC of the true probabilities of each task, likewise.
-        relatedness: correlation of any two tasks' log-odds, 0 to 1.
+        relatedness: correlation of any two tasks' log-odds, 0 to 1; None: that of their scores.
         structure: False makes labels independent of every input, at the same rates.
         parents: see `LabelModel`; None: no task has one.
     """
@@ -183,8 +183,11 @@ def fit_label_model(
     scores = model.log_odds(components)
     # Both matrices may be singular but for the last term: few rows, a relatedness of 1.
     covariance = np.atleast_2d(np.cov(scores.T)) + 1e-12 * np.eye(tasks)
-    correlation = np.full((tasks, tasks), relatedness) + (1 - relatedness + 1e-12) * np.eye(tasks)
-    mixing = np.linalg.cholesky(correlation) @ np.linalg.inv(np.linalg.cholesky(covariance))
+    if relatedness is None:
+        mixing = np.diag(1 / np.sqrt(np.diag(covariance)))
+    else:
+        correlation = np.full((tasks, tasks), relatedness) + (1 - relatedness + 1e-12) * np.eye(tasks)
+        mixing = np.linalg.cholesky(correlation) @ np.linalg.inv(np.linalg.cholesky(covariance))
     chances = np.empty_like(scores)
     spreads, intercepts = np.zeros(tasks), np.zeros(tasks)
     for task, (score, parent) in enumerate(zip(mixing @ scores.T, model.parents, strict=True)):
