@@ -8,7 +8,7 @@ rates and ceilings are the same in both.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -24,6 +24,8 @@ SOURCE_SHARES = (0.45, 0.45, 0.1)
 """Of the training rows; test rows are of the last source."""
 SOURCE_SHIFTS = (0.8, -0.8, 0.0)
 """What a source adds to the standardised log-odds, where sources differ."""
+CONTEXTS = 16
+"""Values of the field that routes depend on."""
 DECAY = 0.8
 """Weight of a history's entry, relative to the one before it."""
 
@@ -61,11 +63,11 @@ class World:
         """Sub-functions of several groups of fields, ``[R, K]``."""
         return np.stack([self.function(ids, names, latents) for names in groups], axis=1)
 
-    def routes(self, contexts: int, functions: int) -> Integers:
-        """Which function two sets of routes take in each context, ``[2, contexts]``; never the same one."""
+    def routes(self) -> Integers:
+        """Which sub-function two sets of routes take in each context, ``[2, contexts]``; never the same one."""
         random = np.random.default_rng([self.seed, 1 << 33])
-        first = random.permutation(np.arange(contexts) % functions)
-        return np.stack([first, (first + random.integers(1, functions, contexts)) % functions])
+        first = random.permutation(np.arange(CONTEXTS) % len(RING))
+        return np.stack([first, (first + random.integers(1, len(RING), CONTEXTS)) % len(RING)])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,12 +104,12 @@ def numbered(count: int, prefix: str = "field") -> tuple[str, ...]:
     return tuple(f"{prefix}_{number}" for number in range(1, count + 1))
 
 
-FIELDS = numbered(12)
-RING = tuple((FIELDS[at], FIELDS[(at + 1) % 12]) for at in range(12))
-"""Pairs of neighbours, twelve in all."""
+FIELDS = numbered(8)
+RING = tuple((FIELDS[at], FIELDS[(at + 1) % 8]) for at in range(8))
+"""Pairs of neighbours, eight in all."""
 PAIRS = RING[::2]
-"""Pairs without a common field, six in all."""
-COMMON, FIRST, SECOND, USELESS = (numbered(count, name) for count, name in ((4, "both"), (4, "first"), (4, "second"), (2, "id")))
+"""Pairs without a common field, four in all."""
+COMMON, FIRST, SECOND, USELESS = (numbered(2, name) for name in ("both", "first", "second", "id"))
 
 
 def task_fields(world: World, ids: Ids) -> Floats:
@@ -127,7 +129,7 @@ def task_fields(world: World, ids: Ids) -> Floats:
 
 
 def shared_subfunctions(world: World, ids: Ids) -> Floats:
-    """A third of the twelve sub-functions is common to the tasks, the others are a task's own. Removed: all are common."""
+    """Three of eight sub-functions are common to the tasks, the others are a task's own. Removed: all are common."""
     common = world.functions(ids, RING[::3]).sum(axis=1)
     others = [pair for at, pair in enumerate(RING) if at % 3]
     return np.stack(
@@ -136,22 +138,22 @@ def shared_subfunctions(world: World, ids: Ids) -> Floats:
 
 
 def conflict(world: World, ids: Ids) -> Floats:
-    """Twelve sub-functions that both tasks need, every other one with opposite signs. Removed: with equal signs."""
-    signs = np.ones((2, 12))
+    """Eight sub-functions that both tasks need, every other one with opposite signs. Removed: with equal signs."""
+    signs = np.ones((2, 8))
     if world.planted:
         signs[1, ::2] = -1
     return world.functions(ids, RING) @ signs.T
 
 
 def routing(world: World, ids: Ids) -> Floats:
-    """The context says which of four sub-functions counts, and it does so differently for each task.
+    """The context says which of eight sub-functions counts, and it does so differently for each task.
 
-    Removed: whatever the context, two count for the one task and the other two for the other.
+    Removed: whatever the context, four count for the one task and the other four for the other.
     """
-    functions = world.functions(ids, PAIRS[:4])
+    functions = world.functions(ids, RING)
     if not world.planted:
-        return np.stack([functions[:, :2].sum(axis=1), functions[:, 2:].sum(axis=1)], axis=1)
-    return np.stack([_routed(functions, route[ids["context"]]) for route in world.routes(8, 4)], axis=1)
+        return np.stack([functions[:, ::2].sum(axis=1), functions[:, 1::2].sum(axis=1)], axis=1)
+    return np.stack([_routed(functions, route[ids["context"]]) for route in world.routes()], axis=1)
 
 
 def label_relevance(world: World, ids: Ids) -> Floats:
@@ -159,21 +161,21 @@ def label_relevance(world: World, ids: Ids) -> Floats:
 
     Planted, the third task needs other routes to the same sub-functions; removed, it needs the same routes to its own.
     """
-    mine, other = (route[ids["context"]] for route in world.routes(8, 4))
-    common, second, third = (world.functions(ids, PAIRS[:4], latents) for latents in range(3))
+    mine, other = (route[ids["context"]] for route in world.routes())
+    common, second, third = (world.functions(ids, RING, latents) for latents in range(3))
     base = _routed(common, mine)
     related = 0.9 * base + np.sqrt(1 - 0.9**2) * _routed(second, mine)
     return np.stack([base, related, _routed(common, other) if world.planted else _routed(third, mine)], axis=1)
 
 
 def window_order(world: World, ids: Ids) -> Floats:
-    """Products of three consecutive windows of three fields, of which two are common to the tasks.
+    """Products of three consecutive windows of two fields, of which two are common to the tasks.
 
     Removed: their sum.
     """
     windows = [
-        np.sum([world.latent(name, ids[name])[:, 0] for name in FIELDS[at : at + 3]], axis=0) / np.sqrt(3)
-        for at in range(0, 12, 3)
+        np.sum([world.latent(name, ids[name])[:, 0] for name in FIELDS[at : at + 2]], axis=0) / np.sqrt(2)
+        for at in range(0, 8, 2)
     ]
     join = interaction if world.planted else sum
     return np.stack([join(windows[task : task + 3]) for task in (0, 1)], axis=1)
@@ -181,7 +183,7 @@ def window_order(world: World, ids: Ids) -> Floats:
 
 def high_order(world: World, ids: Ids) -> Floats:
     """Interactions of three and four fields. Removed: main effects of the same fields."""
-    groups = (FIELDS[:3], FIELDS[3:7], FIELDS[7:10], (*FIELDS[10:], *FIELDS[:2]))
+    groups = (FIELDS[:3], FIELDS[3:6], FIELDS[4:])
     used = groups if world.planted else [(name,) for group in groups for name in group]
     return np.stack([world.functions(ids, used, task).sum(axis=1) for task in (0, 1)], axis=1)
 
@@ -218,7 +220,7 @@ def task_neighbours(world: World, ids: Ids) -> Floats:
         own = {name: (ids[name] % 2) * (task if world.planted else 0) for name in names}
         return interaction([world.latent(name, ids[name], own[name])[:, 0] for name in names])
 
-    return np.stack([sum(function(names, task) for names in PAIRS[:4]) for task in (1, 2)], axis=1)
+    return np.stack([sum(function(names, task) for names in PAIRS) for task in (1, 2)], axis=1)
 
 
 def _routed(functions: Floats, route: Integers) -> Floats:
@@ -226,22 +228,22 @@ def _routed(functions: Floats, route: Integers) -> Floats:
     return np.take_along_axis(functions, route[:, None], axis=1)[:, 0]
 
 
-TWELVE = dict.fromkeys(FIELDS, 30)
-ROUTED = {"context": 8, **dict.fromkeys(FIELDS[:8], 30)}
+EIGHT = dict.fromkeys(FIELDS, 30)
+ROUTED = {"context": CONTEXTS, **EIGHT}
 
 MECHANISMS = {
     "task_fields": Mechanism(
         log_odds=task_fields,
         fields={**dict.fromkeys((*COMMON, *FIRST, *SECOND), 30), **dict.fromkeys(USELESS, 5000)},
     ),
-    "shared_subfunctions": Mechanism(log_odds=shared_subfunctions, fields=TWELVE),
-    "conflict": Mechanism(log_odds=conflict, fields=TWELVE),
+    "shared_subfunctions": Mechanism(log_odds=shared_subfunctions, fields=EIGHT),
+    "conflict": Mechanism(log_odds=conflict, fields=EIGHT),
     "routing": Mechanism(log_odds=routing, fields=ROUTED),
     "label_relevance": Mechanism(log_odds=label_relevance, fields=ROUTED, tasks=3),
-    "window_order": Mechanism(log_odds=window_order, fields=TWELVE),
-    "high_order": Mechanism(log_odds=high_order, fields=TWELVE),
-    "scenario_shift": Mechanism(log_odds=scenario_shift, fields=TWELVE, shifting=FIELDS[::2]),
+    "window_order": Mechanism(log_odds=window_order, fields=EIGHT),
+    "high_order": Mechanism(log_odds=high_order, fields=EIGHT),
+    "scenario_shift": Mechanism(log_odds=scenario_shift, fields=EIGHT, shifting=FIELDS[::2]),
     "histories": Mechanism(log_odds=histories, fields={"item": 60, **dict.fromkeys(FIELDS[:4], 30)}, history=8),
-    "task_neighbours": Mechanism(log_odds=task_neighbours, fields=dict.fromkeys(FIELDS[:8], 60)),
+    "task_neighbours": Mechanism(log_odds=task_neighbours, fields=dict.fromkeys(FIELDS, 60)),
 }
 """By name."""
