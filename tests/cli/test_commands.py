@@ -104,9 +104,8 @@ def test_help_of_train_names_every_choice_of_every_group_and_says_what_it_is(tmp
             assert f"  {name:<22}{comment}" in text
             found += 1
     assert found >= 31
-    assert {path.name for path in conf_folder().iterdir() if path.is_dir()} - {"table", "figure", "space"} <= set(
-        GROUPS
-    )
+    others = {"table", "figure", "space", "study", "tuned"}
+    assert {path.name for path in conf_folder().iterdir() if path.is_dir()} - others <= set(GROUPS)
 
 
 WRONG = [

@@ -3,12 +3,12 @@
 import json
 from pathlib import Path
 
-import mtlbench
 import numpy as np
 import numpy.typing as npt
 import pytest
 from sklearn.metrics import roc_auc_score
 
+import mtlbench
 from mtlbench import cli
 from mtlbench.datasets.draws import TEST, TRAIN
 from mtlbench.datasets.mechanism.dataset import MechanismWorld
@@ -120,7 +120,7 @@ class TestEachMechanism:
         world = World("label_relevance", planted)
         assert world.correlation(0, 1) == pytest.approx(0.9, abs=0.05)
         assert abs(world.correlation(0, 2)) < 0.3
-        mine = world.population._world.routes()[0]
+        mine = world.population.world.routes()[0]
         for context in range(3):
             rows = world.ids["context"] == context
             off_route = set(FIELDS) - set(RING[mine[context]])
@@ -182,7 +182,9 @@ class TestTheCommand:
         assert mark["knobs"]["planted"] is False
         assert len(Path("world/train.csv").read_text().splitlines()) == 201
 
-    @pytest.mark.parametrize(("mechanism", "model"), [("histories", "mpa_sequence"), ("scenario_shift", "mpa_cognitive")])
+    @pytest.mark.parametrize(
+        ("mechanism", "model"), [("histories", "mpa_sequence"), ("scenario_shift", "mpa_cognitive")]
+    )
     def test_models_that_need_histories_or_sources_train(self, mechanism: str, model: str, tmp_path: Path) -> None:
         run = mtlbench.train(
             "dataset=mechanism", f"dataset.mechanism={mechanism}", "dataset.simulator.rows=600", f"model={model}",

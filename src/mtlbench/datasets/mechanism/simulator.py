@@ -69,7 +69,7 @@ class MechanismPopulation:
         return ids
 
     def components(self, ids: dict[str, Integers]) -> Components:
-        return {"log_odds": self.kind.log_odds(self._world, ids)}
+        return {"log_odds": self.kind.log_odds(self.world, ids)}
 
     @cached_property
     def labels(self) -> LabelModel:
@@ -89,7 +89,7 @@ class MechanismPopulation:
         return self.labels.draw(self.components(ids), np.random.default_rng([self.seed, 2, part, first]))
 
     @cached_property
-    def _world(self) -> World:
+    def world(self) -> World:
         return World(fields=self.kind.vocabularies, planted=self.planted, seed=self.seed)
 
     def _popular(self, name: str) -> Integers:
