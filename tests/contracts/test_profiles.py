@@ -59,7 +59,7 @@ def keys(node: DictConfig) -> set[str]:
 
 
 def test_every_profile_is_found():
-    assert set(PROFILES) == {"default", *PRINTED}
+    assert set(PROFILES) == {"default", "mechanism", *PRINTED}
 
 
 @pytest.mark.parametrize("profile", PROFILES)
