@@ -1,8 +1,16 @@
-"""Task losses of a batch, from logits."""
+"""Task losses of a batch, and predictions, from logits."""
+
+from collections.abc import Collection, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from mtlbench.schema import Task
+
+Error = Literal["squared", "absolute"]
+"""Loss of a regression task, element by element."""
 
 
 def task_losses(
@@ -10,20 +18,28 @@ def task_losses(
     labels: Tensor,
     observed: Tensor | None = None,
     pos_weight: Tensor | None = None,
+    *,
+    regression: Collection[int] = (),
+    error: Error = "squared",
 ) -> Tensor:
-    """Mean binary cross-entropy of each task over its observed labels, in nats; B rows, T tasks.
+    """Mean loss of each task over its observed labels; B rows, T tasks.
 
-    loss_t = sum over observed b of BCE(logit_bt, label_bt) / observed labels of t
+    loss_t = sum over observed b of l(logit_bt, label_bt) / observed labels of t
+
+    where l is the binary cross-entropy, in nats, and of a regression task the squared (or absolute) difference of two
+    standardised numbers: the best constant has a squared error of about 1 on training rows.
 
     Computed in float32 even under autocast (in float64 if the logits are). A task without any observed label has
     loss 0 and gradient 0; what stands at an unobserved place, NaN included, has no effect.
 
     Args:
-        logits: ``[B, T]``, log-odds that the label is 1.
-        labels: ``[B, T]``, 0 or 1 wherever observed.
+        logits: ``[B, T]``, log-odds that the label is 1; of a regression task, the standardised prediction.
+        labels: ``[B, T]``, 0 or 1 wherever observed; of a regression task, standardised.
         observed: bool ``[B, T]``, or ``None`` if all are.
         pos_weight: ``[T]``, factor on the loss of positive labels. It shifts what is learnt: predictions estimate
             the log-odds plus ``ln pos_weight``, to be subtracted before a log loss is reported.
+        regression: columns of the regression tasks.
+        error: their loss.
 
     Returns:
         ``[T]``.
@@ -48,6 +64,24 @@ def task_losses(
         # Both are replaced before the loss, not only masked after it: 0 * NaN is NaN, in the gradient too.
         logits, labels = logits.where(observed, 0.0), labels.where(observed, 0.0)
     loss_BT = functional.binary_cross_entropy_with_logits(logits, labels, pos_weight=pos_weight, reduction="none")
+    if regression:
+        apart_BT = logits - labels
+        error_BT = apart_BT.square() if error == "squared" else apart_BT.abs()
+        chosen = [error_BT if task in regression else loss_BT for task in range(logits.shape[1])]
+        loss_BT = torch.stack([each[:, task] for task, each in enumerate(chosen)], dim=1)
     if observed is not None:
         loss_BT = loss_BT.where(observed, 0.0)
     return loss_BT.sum(dim=0) / (max(len(logits), 1) if observed is None else observed.sum(dim=0).clamp(min=1))
+
+
+def predicted_labels(logits: Tensor, tasks: Sequence[Task]) -> Tensor:
+    """What corrected logits predict: probabilities, and of a regression task numbers in the units of its label.
+
+    Shape: ``[N, T]`` -> ``[N, T]``.
+    """
+    if all(task.kind == "binary" for task in tasks):
+        return torch.sigmoid(logits)
+    columns = zip(tasks, logits.unbind(dim=1), strict=True)
+    return torch.stack(
+        [torch.sigmoid(z) if task.kind == "binary" else z * task.deviation + task.mean for task, z in columns], dim=1
+    )

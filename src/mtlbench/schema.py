@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -19,6 +20,10 @@ if TYPE_CHECKING:  # processes that read raw files know these types and need not
 
 PADDING = 0
 """The one row of the embedding table that stands for "nothing here"; it is zero and never trained."""
+
+
+LATER = ("kind", "mean", "deviation")
+"""Attributes of a task that schemas of earlier versions have not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,17 +73,36 @@ class Field:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """One binary label to predict.
+    """One label to predict.
 
     Attributes:
         name: the task's name in metrics and tables.
         label: column of the raw data that holds the label.
         given: task whose positive makes this label observable (a conversion, given a click), if there is one.
+        kind: ``binary``, a label of 0 and 1; ``regression``, a number (a watch time, a rating).
+        mean, deviation: of a regression task's label over the training rows, by which labels and predictions are
+            standardised; 0 and 1 until `prepare` has seen them.
     """
 
     name: str
     label: str
     given: str | None = None
+    kind: Literal["binary", "regression"] = "binary"
+    mean: float = 0.0
+    deviation: float = 1.0
+
+    def __post_init__(self) -> None:
+        one_of(f"task '{self.name}': kind", self.kind, ("binary", "regression"))
+        if self.kind == "regression" and self.given is not None:
+            raise ValueError(
+                f"task '{self.name}' is given '{self.given}', which multiplies probabilities, but it is a regression "
+                "task. Take its `given` away"
+            )
+
+    @property
+    def answer(self) -> str:
+        """Column of its predictions: probabilities of a binary task, numbers in the label's units of another."""
+        return f"p_{self.name}" if self.kind == "binary" else f"predicted_{self.name}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +136,10 @@ class Schema:
         for position, task in enumerate(self.tasks):
             if task.given is not None and task.given not in names[:position]:
                 raise ValueError(f"task '{task.name}' is given '{task.given}', which is not a task before it: {names}")
+            if task.given is not None and self.tasks[names.index(task.given)].kind == "regression":
+                raise ValueError(
+                    f"task '{task.name}' is given '{task.given}', a regression task, which has no positives"
+                )
 
     def _check_fields(self) -> None:
         if tuple(in_order(self.fields)) != self.fields:
@@ -188,7 +216,14 @@ class Schema:
         return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()[:16]
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Plain values; of a task without those of `LATER` that have their defaults, so that fingerprints stay."""
+        values = asdict(self)
+        defaults = asdict(Task(name="", label=""))
+        values["tasks"] = tuple(
+            {key: value for key, value in task.items() if key not in LATER or value != defaults[key]}
+            for task in values["tasks"]
+        )
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -207,7 +242,8 @@ class Batch:
         ids: int32 ``[B, S]``, rows of the embedding table (offsets applied; `PADDING` where there is nothing).
         numbers: float32 ``[B, N]``, standardised on training rows.
         weights: float32 ``[B, W]`` for the slots of weighted fields, or ``None`` if no field is weighted.
-        labels: float32 ``[B, T]``, or ``None`` when a model only scores.
+        labels: float32 ``[B, T]``, 0 or 1 of a binary task, standardised on training rows of a regression task; or
+            ``None`` when a model only scores.
         observed: bool ``[B, T]``, which labels count; ``None`` if all do.
         group, source, time: int64 ``[B]`` where the schema has them, else ``None``; sources count from 0.
         row: int64 ``[B]``, row numbers within the split.
@@ -238,6 +274,21 @@ class Batch:
     def unlabelled(self) -> Self:
         """The same batch as a model sees it when it only scores."""
         return replace(self, labels=None, observed=None)
+
+
+def refuse_regression(tasks: Iterable[Task], why: str, remedy: str = "Leave it out, or choose another model") -> None:
+    """Refuse regression tasks where the mathematics is binary.
+
+    Args:
+        tasks: of the data set.
+        why: what the mathematics is about, the beginning of the message.
+        remedy: what to do, its end.
+
+    Raises:
+        ValueError: naming them.
+    """
+    if found := [task.name for task in tasks if task.kind == "regression"]:
+        raise ValueError(f"{why}; {', '.join(found)} is a regression task. {remedy}")
 
 
 def in_order(unordered: tuple[Field, ...]) -> list[Field]:

@@ -25,6 +25,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
+from mtlbench.losses import task_losses
 from mtlbench.nn.dice import Dice
 from mtlbench.nn.embedding import FieldEmbedding
 from mtlbench.nn.hard_concrete import HardConcrete
@@ -68,6 +69,8 @@ ASKS: dict[str, dict[str, int]] = {
     "mpa_sequence": {"history": 5},
 }
 """What a model asks for beside single ids; see `plain_schema`."""
+BINARY = {"aitm": "calibrator", "escm2": "product of probabilities", "esmm": "product of probabilities"}
+"""Models whose mathematics is that of probabilities, and how their refusal of a regression task begins."""
 ADVERSARY = "*discriminator*"
 """Parameters that reach no logit: they learn from a penalty alone."""
 
@@ -101,7 +104,10 @@ def build(name: str, schema: Schema, *overrides: str, seed: int = 0) -> nn.Modul
     """The model as configured, for tasks each of which is given the one before it: there are models that ask for it."""
     config = composed(f"model={name}", *SMALL, *DIVIDING.get(name, ()), *overrides)
     names = [None, *(task.name for task in schema.tasks)]
-    tasks = tuple(replace(task, given=given) for task, given in zip(schema.tasks, names, strict=False))
+    tasks = tuple(
+        task if task.kind == "regression" else replace(task, given=given)
+        for task, given in zip(schema.tasks, names, strict=False)
+    )
     torch.manual_seed(seed)
     arguments: dict[str, Any] = {"schema": replace(schema, tasks=tasks)}
     if config.virtual_gradient._target_ is not None:
@@ -248,6 +254,35 @@ def test_every_parameter_is_registered_and_learns(name: str):
         assert parameter.grad is not None, parameter_name
         assert parameter.grad.isfinite().all(), parameter_name
         assert parameter.grad.count_nonzero(), parameter_name
+
+
+@every_model
+def test_a_step_on_tasks_of_both_kinds(name: str):
+    """A binary and a regression task, masked labels among them, or the reason why there is none."""
+    schema = rich_schema(2)
+    schema = replace(schema, tasks=(schema.tasks[0], replace(schema.tasks[1], kind="regression")))
+    without = ("virtual_gradient=none",) * (name in GATED)
+    if name in BINARY:
+        with pytest.raises(Exception, match=f"{BINARY[name]}.*task1 is a regression task"):
+            build(name, schema)
+        return
+    model = build(name, schema, *without).train()
+    batch = random_batch(schema, 31)
+    assert batch.labels is not None
+    numbers = torch.stack([batch.labels[:, 0], torch.linspace(-2, 2, 31)], dim=1)
+    observed = torch.rand(31, 2, generator=torch.Generator().manual_seed(1)) < 0.8
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+
+    def losses() -> Tensor:
+        return task_losses(model(_with_labels(batch, numbers)), numbers, observed, regression=(1,))
+
+    before = losses()
+    (before.sum() + penalties_of(model)).backward()
+    learning = [p for n, p in model.named_parameters() if not fnmatch(n, ADVERSARY)]
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in learning)
+    optimizer.step()
+    assert losses().isfinite().all()
+    assert before[1] > 0.1, "labels of deviation 1 are not known before training"
 
 
 @every_model

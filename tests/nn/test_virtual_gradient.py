@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mtlbench.nn.virtual_gradient import Interaction, Shape, VirtualGradient, label_relevance
+from synthetic import plain_schema
 
 SHAPES: tuple[Shape, ...] = ("cos", "abs", "square", "sqrt")
 INTERACTIONS: tuple[Interaction, ...] = ("add", "mul")
@@ -147,7 +148,7 @@ def test_relevance_is_exact_under_autocast():
 
 @every_function
 def test_forward_is_untouched_and_the_gradient_is_multiplied(interaction: Interaction, shape: Shape):
-    virtual_gradient = VirtualGradient(interaction=interaction, shape=shape).between(3)
+    virtual_gradient = VirtualGradient(interaction=interaction, shape=shape).between(plain_schema(tasks=3).tasks)
     gates, y = torch.randn(3, 5, 2), labels()
     assert torch.equal(virtual_gradient(gates, y, None), gates)
     plain, scaled = bent(virtual_gradient, gates, y)
@@ -163,7 +164,7 @@ def test_forward_is_untouched_and_the_gradient_is_multiplied(interaction: Intera
 
 
 def test_gates_of_each_row_have_coefficients_of_their_own():
-    virtual_gradient = VirtualGradient().between(2)
+    virtual_gradient = VirtualGradient().between(plain_schema(tasks=2).tasks)
     gates, y = torch.rand(2, 101, 3), labels(tasks=2)
     factor = virtual_gradient.coefficients(gates, y, None)
     relevance = label_relevance(y, None, "pearson")[0, 1].float()
@@ -172,19 +173,21 @@ def test_gates_of_each_row_have_coefficients_of_their_own():
 
 
 def test_one_task_has_no_one_to_be_bent_by():
-    plain, scaled = bent(VirtualGradient().between(1), torch.rand(1, 4), labels(tasks=1))
+    plain, scaled = bent(VirtualGradient().between(plain_schema(tasks=1).tasks), torch.rand(1, 4), labels(tasks=1))
     assert torch.equal(plain, scaled)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_equal_tasks_with_equal_gates_never_part(shape: Shape):
     y = labels(tasks=1).expand(-1, 2)
-    factor = VirtualGradient(shape=shape).between(2).coefficients(torch.full((2, 3), 0.7), y, None)
+    factor = (
+        VirtualGradient(shape=shape).between(plain_schema(tasks=2).tasks).coefficients(torch.full((2, 3), 0.7), y, None)
+    )
     torch.testing.assert_close(factor, torch.zeros(2, 3), atol=1e-3, rtol=0)
 
 
 def test_differences_above_one_count_as_one():
-    virtual_gradient = VirtualGradient().between(2)
+    virtual_gradient = VirtualGradient().between(plain_schema(tasks=2).tasks)
     near, far = torch.tensor([[0.0], [1.0]]), torch.tensor([[0.0], [17.0]])
     y = labels(tasks=2)
     assert torch.equal(virtual_gradient.coefficients(near, y, None), virtual_gradient.coefficients(far, y, None))
@@ -194,7 +197,7 @@ def test_only_the_literal_ratio_sends_gradient_through_the_coefficient():
     gates = torch.tensor([[0.2], [0.5]], dtype=torch.float64, requires_grad=True)
     y = labels(tasks=2)
     surrogate, literal = (
-        VirtualGradient(shape="square", implementation=implementation).double().between(2)
+        VirtualGradient(shape="square", implementation=implementation).double().between(plain_schema(tasks=2).tasks)
         for implementation in ("surrogate", "literal_ratio")
     )
     (to_other,) = torch.autograd.grad(surrogate(gates, y, None)[0].sum(), gates)
@@ -211,7 +214,9 @@ def test_only_the_literal_ratio_sends_gradient_through_the_coefficient():
 
 @every_function
 def test_the_literal_ratio_leaves_values_to_rounding_and_gradients_finite(interaction: Interaction, shape: Shape):
-    virtual_gradient = VirtualGradient(interaction=interaction, shape=shape, implementation="literal_ratio").between(2)
+    virtual_gradient = VirtualGradient(interaction=interaction, shape=shape, implementation="literal_ratio").between(
+        plain_schema(tasks=2).tasks
+    )
     gates = torch.tensor([[0.3, 0.0, 0.7], [0.3, 1.0, 0.2]])
     y = labels(tasks=1).expand(-1, 2)  # relevance 1: u is 1 at the first gate
     torch.testing.assert_close(virtual_gradient(gates, y, None), gates, rtol=1e-6, atol=0)
@@ -219,7 +224,7 @@ def test_the_literal_ratio_leaves_values_to_rounding_and_gradients_finite(intera
 
 
 def test_without_labels_or_in_evaluation_nothing_happens():
-    virtual_gradient = VirtualGradient().between(3)
+    virtual_gradient = VirtualGradient().between(plain_schema(tasks=3).tasks)
     gates = torch.rand(3, 4, requires_grad=True)
     assert virtual_gradient(gates, None, None) is gates
     assert virtual_gradient.eval()(gates, labels(), None) is gates
@@ -231,7 +236,7 @@ def test_without_labels_or_in_evaluation_nothing_happens():
 
 def test_an_undefined_relevance_leaves_the_plain_gradient_and_is_counted():
     y = torch.cat([labels(tasks=2), torch.zeros(101, 1)], dim=1)
-    virtual_gradient = VirtualGradient().between(3)
+    virtual_gradient = VirtualGradient().between(plain_schema(tasks=3).tasks)
     factor = virtual_gradient.coefficients(torch.rand(3, 4), y, None)
     assert torch.equal(factor[2], torch.ones(4))
     assert torch.equal(factor[0], factor[1])
@@ -244,7 +249,7 @@ def test_an_undefined_relevance_leaves_the_plain_gradient_and_is_counted():
 
 def test_an_undefined_relevance_may_count_as_none():
     y = torch.cat([labels(tasks=1), torch.zeros(101, 1)], dim=1)
-    virtual_gradient = VirtualGradient(shape="abs", undefined="irrelevant").between(2)
+    virtual_gradient = VirtualGradient(shape="abs", undefined="irrelevant").between(plain_schema(tasks=2).tasks)
     factor = virtual_gradient.coefficients(torch.tensor([[0.0], [0.25]]), y, None)
     assert factor.flatten().tolist() == [1.5, 1.5]
     virtual_gradient(torch.rand(2, 4), y, None)
@@ -252,7 +257,7 @@ def test_an_undefined_relevance_may_count_as_none():
 
 
 def test_running_relevance_by_hand():
-    virtual_gradient = VirtualGradient(relevance_ema=0.75).between(2)
+    virtual_gradient = VirtualGradient(relevance_ema=0.75).between(plain_schema(tasks=2).tasks)
     first, second = labels(tasks=2, seed=1), labels(tasks=2, seed=2)
     a, b = (label_relevance(y, None, "pearson")[0, 1].item() for y in (first, second))
     empty = torch.zeros(101, 2)
@@ -266,17 +271,17 @@ def test_running_relevance_by_hand():
     # an empty batch takes the running value, once there is one
     expected = virtual_gradient.gamma(torch.tensor(mean), (gates[0] - gates[1]).abs())
     torch.testing.assert_close(virtual_gradient.coefficients(gates, empty, None)[0], expected)
-    fresh = VirtualGradient(relevance_ema=0.75).between(2)
+    fresh = VirtualGradient(relevance_ema=0.75).between(plain_schema(tasks=2).tasks)
     assert torch.equal(fresh.coefficients(gates, empty, None), torch.ones(2, 4))
 
 
 def test_resumed_is_uninterrupted():
-    whole, first = (VirtualGradient(relevance_ema=0.9).between(3) for _ in range(2))
+    whole, first = (VirtualGradient(relevance_ema=0.9).between(plain_schema(tasks=3).tasks) for _ in range(2))
     gates = torch.rand(3, 4)
     for seed in range(3):
         whole(gates, labels(seed=seed), None)
         first(gates, labels(seed=seed), None)
-    resumed = VirtualGradient(relevance_ema=0.9).between(3)
+    resumed = VirtualGradient(relevance_ema=0.9).between(plain_schema(tasks=3).tasks)
     resumed.load_state_dict(first.state_dict())
     for seed in range(3, 6):
         _, expected = bent(whole, gates, labels(seed=seed))
@@ -285,7 +290,7 @@ def test_resumed_is_uninterrupted():
 
 
 def test_diagnostics():
-    virtual_gradient = VirtualGradient().between(3)
+    virtual_gradient = VirtualGradient().between(plain_schema(tasks=3).tasks)
     gates = torch.rand(3, 4)
     y = torch.cat([labels(tasks=2), torch.zeros(101, 1)], dim=1)
     virtual_gradient(gates, labels(), None)

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mtlbench.balancing.constant import Equal, Fixed
-from mtlbench.losses import task_losses
+from mtlbench.losses import predicted_labels, task_losses
 from mtlbench.schema import Task
 
 TASKS = (Task(name="click", label="click"), Task(name="conversion", label="buy", given="click"))
@@ -111,3 +111,41 @@ def test_equal_is_fixed_with_ones_and_weights_scale_each_gradient():
 def test_weights_that_make_no_sense_are_refused(weights: list[float], message: str):
     with pytest.raises(ValueError, match=message):
         Fixed(tasks=TASKS, weights=weights)
+
+
+@pytest.mark.parametrize("error", ["squared", "absolute"])
+def test_a_regression_loss_has_the_gradient_of_a_masked_mean(error: str):
+    """Beside binary tasks, row by row; what is not observed may be NaN."""
+    logits, labels, observed = draw(dtype=torch.float64)
+    labels[:, 1] = torch.linspace(-2, 2, len(labels), dtype=torch.float64)
+    reference = logits.detach().clone().requires_grad_()
+    losses = []
+    for t in range(3):
+        rows = [b for b in range(len(labels)) if observed[b, t]]
+        if t == 1:
+            apart = [reference[b, t] - labels[b, t] for b in rows]
+            each = [x * x if error == "squared" else x.abs() for x in apart]
+        else:
+            each = [functional.binary_cross_entropy_with_logits(reference[b, t], labels[b, t]) for b in rows]
+        losses.append(sum(each, torch.zeros((), dtype=torch.float64)) / len(rows))
+    hidden = labels.where(observed, torch.nan)
+    found = task_losses(logits, hidden, observed, regression=(1,), error=error)  # pyright: ignore[reportArgumentType]
+    torch.testing.assert_close(found, torch.stack(losses))
+    weights = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
+    (found * weights).sum().backward()
+    (torch.stack(losses) * weights).sum().backward()
+    torch.testing.assert_close(logits.grad, reference.grad)
+
+
+def test_binary_losses_do_not_move_beside_a_regression_task():
+    logits, labels, observed = draw()
+    alone = task_losses(logits, labels, observed)
+    beside = task_losses(logits, labels, observed, regression=(1,))
+    assert torch.equal(alone[[0, 2]], beside[[0, 2]])
+    assert not torch.equal(alone[1], beside[1])
+
+
+def test_predictions_are_probabilities_or_in_the_units_of_the_label():
+    tasks = (TASKS[0], Task(name="watch", label="seconds", kind="regression", mean=100.0, deviation=20.0))
+    found = predicted_labels(torch.tensor([[0.0, 0.0], [math.log(3), -1.5]]), tasks)
+    torch.testing.assert_close(found, torch.tensor([[0.5, 100.0], [0.75, 70.0]]))

@@ -18,6 +18,7 @@ if typing.TYPE_CHECKING:  # the version of the code is asked for without data to
 
 
 LATER_KEYS: dict[str, dict[str, Any]] = {
+    "loss": {"regression": "squared"},
     "trainer": {"diagnostics": False, "steps": None, "evaluate_every": None},
     "optimizer": {
         "gate_lr": None,

@@ -9,7 +9,7 @@ from mtlbench.checks import at_least, not_empty
 from mtlbench.nn.embedding import FieldEmbedding
 from mtlbench.nn.stacked import StackedLinear, StackedMLP, Towers
 from mtlbench.nn.transfer import InformationTransfer
-from mtlbench.schema import Batch, Schema
+from mtlbench.schema import Batch, Schema, refuse_regression
 
 
 class AITM(nn.Module):
@@ -30,7 +30,8 @@ class AITM(nn.Module):
     Shape: `Batch` of B rows -> logits ``[B, T]``.
 
     Raises:
-        ValueError: no layers; a negative weight; a calibrator between tasks that do not follow from each other.
+        ValueError: no layers; a negative weight; a calibrator between tasks that do not follow from each other, or of
+            a regression task.
 
     Paper: Xi, Chen, Yan, Zhang, Zhu, Zhuang, Chen: Modeling the Sequential Dependence among Audience Multi-step
     Conversions with Multi-task Learning in Targeted Display Advertising (AITM), KDD 2021. The calibrator's weight: the
@@ -52,6 +53,12 @@ class AITM(nn.Module):
         super().__init__()
         not_empty("layers", layers, "widths of each task's perceptron")
         at_least("calibrator_weight", calibrator_weight, 0)
+        if calibrator_weight:
+            refuse_regression(
+                schema.tasks,
+                f"calibrator_weight is {calibrator_weight}, but the calibrator holds probabilities to an order",
+                "Set model.calibrator_weight=0, or leave the task out",
+            )
         for before, task in zip(schema.tasks, schema.tasks[1:], strict=False):
             if calibrator_weight and task.given != before.name:
                 raise ValueError(

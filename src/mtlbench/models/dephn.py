@@ -26,7 +26,7 @@ from mtlbench.nn.mappings import MAPPINGS, explicit_mappings
 from mtlbench.nn.selection import Squash
 from mtlbench.nn.stacked import Towers
 from mtlbench.nn.virtual_gradient import VirtualGradient
-from mtlbench.schema import Batch, Schema
+from mtlbench.schema import Batch, Schema, refuse_regression
 
 Combine = Literal["logit_sum", "prob_mean", "prob_sum_clamped"]
 GateKind = Literal["TVG", "MG"]
@@ -115,6 +115,10 @@ class DEPHN(nn.Module):
         at_least("private_experts", private_experts, 1)
         each_once("mappings", mappings, MAPPINGS)
         one_of("combine", combine, Combine)
+        if combine != "logit_sum":
+            refuse_regression(
+                schema.tasks, f"model.combine={combine} adds probabilities", "Choose model.combine=logit_sum"
+            )
         one_of("gate", gate, GateKind)
         one_of("gate_start", gate_start, GateStart)
         if gate == "MG" and gate_vector:
@@ -156,7 +160,7 @@ class DEPHN(nn.Module):
             self.gate: nn.Parameter | MappedGates = nn.Parameter(_initial_gates(shape, gate_start))
         else:
             self.gate = MappedGates(tasks, inputs, public_experts * maps, norm=gate_norm)
-        self.virtual_gradient = None if virtual_gradient is None else virtual_gradient.between(tasks)
+        self.virtual_gradient = None if virtual_gradient is None else virtual_gradient.between(schema.tasks)
         self.public_towers = Towers(tasks, public_experts * maps * width, tower_layers, dropout)
         self.private_towers = Towers(tasks, private * width, tower_layers, dropout, bias=combine != "logit_sum")
         self.skip = Towers(tasks, inputs, (), bias=False) if residual == "logit_skip" else None

@@ -36,7 +36,8 @@ class ESCM2(nn.Module):
     Shape: `Batch` of B rows -> logits ``[B, T]``, the log-odds of the products.
 
     Raises:
-        ValueError: an unknown estimator, a weight or clip out of range; several tasks, none of which is given another.
+        ValueError: an unknown estimator, a weight or clip out of range; several tasks, none of which is given another;
+            a regression task.
 
     Paper: Wang, Chang, Liu, Huang, Chen, Yu, Li, Chu: ESCM2: Entire Space Counterfactual Multi-Task Model, SIGIR 2022.
     Departure: any number of tasks. Imputed losses are softplus of a tower, so that none is negative. The weight of the

@@ -73,7 +73,7 @@ class MMoE(nn.Module):
         self.gates = MappedGates(
             1 if shared_gate else tasks, inputs, experts, layers=gate_layers, bias=gate_bias, dropout=gate_dropout
         )
-        self.virtual_gradient = None if virtual_gradient is None else virtual_gradient.between(tasks)
+        self.virtual_gradient = None if virtual_gradient is None else virtual_gradient.between(schema.tasks)
         self.towers = Towers(tasks, self.experts.width, tower_layers, dropout, activation=activation)
 
     def forward(self, batch: Batch) -> Tensor:

@@ -195,7 +195,7 @@ class MPA(nn.Module):
                 scale=gate_scale,
             )
         self.gate_on: GateOn = gate_on
-        self.virtual_gradient = None if virtual_gradient is None else virtual_gradient.between(tasks)
+        self.virtual_gradient = None if virtual_gradient is None else virtual_gradient.between(schema.tasks)
         self.towers = Towers(tasks, width, tower_layers, dropout, activation=activation)
 
     def forward(self, batch: Batch) -> Tensor:

@@ -146,7 +146,7 @@ class MTPHN(nn.Module):
             ),
         )
         self.gates = MappedGates(tasks, inputs, public_experts)
-        self.virtual_gradient = None if virtual_gradient is None else virtual_gradient.between(tasks)
+        self.virtual_gradient = None if virtual_gradient is None else virtual_gradient.between(schema.tasks)
         self.public_towers = Towers(tasks, self.experts.width, tower_layers, dropout)
         width = len(private) * private_experts * self.experts.width
         self.private_towers = Towers(tasks, width, tower_layers, dropout, bias=False) if private else None

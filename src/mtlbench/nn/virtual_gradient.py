@@ -1,12 +1,14 @@
 """Virtual gradient: scales a gate's gradient from its own task by task relatedness."""
 
 import math
+from collections.abc import Sequence
 from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 from mtlbench.checks import in_range, one_of
+from mtlbench.schema import Task, refuse_regression
 
 Interaction = Literal["add", "mul"]
 Shape = Literal["sqrt", "abs", "cos", "square"]
@@ -89,10 +91,18 @@ class VirtualGradient(nn.Module):
         self.relevance_ema = relevance_ema
         self.implementation, self.undefined_rule = implementation, undefined
 
-    def between(self, tasks: int) -> Self:
-        """This module, ready for a number of tasks, which its configuration does not know. A model calls it once."""
-        self.register_buffer("relevance", torch.zeros(tasks, tasks))
-        self.register_buffer("undefined", torch.zeros(tasks, tasks, dtype=torch.int64))
+    def between(self, tasks: Sequence[Task]) -> Self:
+        """This module, ready for the tasks, which its configuration does not know. A model calls it once.
+
+        Raises:
+            ValueError: a regression task.
+        """
+        refuse_regression(
+            tasks, "a virtual gradient is made of the relevance of labels of 0 and 1", "Choose virtual_gradient=none"
+        )
+        pairs = len(tasks), len(tasks)
+        self.register_buffer("relevance", torch.zeros(pairs))
+        self.register_buffer("undefined", torch.zeros(pairs, dtype=torch.int64))
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
         return self
 

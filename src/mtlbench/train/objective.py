@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mtlbench.balancing.protocol import Balancing
-from mtlbench.losses import task_losses
+from mtlbench.losses import Error, task_losses
 from mtlbench.nn.product import log_odds_of_product
 from mtlbench.schema import Task
 
@@ -23,6 +23,7 @@ class LossSettings:
             of the training rows, so that both classes weigh the same; ``sqrt_balanced``, the root of it; ``None``, 1.
         given: how a task with a parent task is learnt (a conversion, given a click). ``joint``: on all rows, where
             its label is 1 if both happen. ``conditional``: on rows whose parent label is 1.
+        regression: loss of regression tasks on standardised labels: ``squared`` or ``absolute`` error.
 
     Raises:
         ValueError: a factor that is not a finite number above 0.
@@ -30,6 +31,7 @@ class LossSettings:
 
     pos_weight: tuple[float, ...] | Literal["balanced", "sqrt_balanced"] | None = None
     given: Literal["joint", "conditional"] = "joint"
+    regression: Error = "squared"
 
     def __post_init__(self) -> None:
         if isinstance(self.pos_weight, tuple) and not all(0 < q < math.inf for q in self.pos_weight):
@@ -44,10 +46,16 @@ class LossSettings:
             observed: bool ``[N, T]``, or ``None`` if all are.
 
         Raises:
-            ValueError: not one factor per task; a task without one of the classes has no balance; no task is given
-                another.
+            ValueError: not one factor per task; a task without one of the classes has no balance; a factor on the
+                positives of a regression task; no task is given another; an error is chosen for no regression task.
         """
         names = [task.name for task in tasks]
+        regression = tuple(t for t, task in enumerate(tasks) if task.kind == "regression")
+        if self.regression != "squared" and not regression:
+            raise ValueError(
+                f"loss.regression={self.regression}, but none of the tasks {', '.join(names)} is a regression task. "
+                "Choose loss.regression=squared"
+            )
         given = tuple(None if task.given is None else names.index(task.given) for task in tasks)
         if self.given == "joint":
             given = (None,) * len(tasks)
@@ -57,17 +65,31 @@ class LossSettings:
                 "Choose loss.given=joint"
             )
         mask = TaskLosses(pos_weight=None, given=given).label_mask(labels, observed)
-        return TaskLosses(pos_weight=self._factors(names, labels, mask), given=given)
+        factors = self._factors(names, labels, mask, [names[t] for t in regression])
+        return TaskLosses(pos_weight=factors, given=given, regression=regression, error=self.regression)
 
-    def _factors(self, names: list[str], labels: Tensor, mask: Tensor | None) -> Tensor | None:
+    def _factors(
+        self, names: list[str], labels: Tensor, mask: Tensor | None, regression: Sequence[str]
+    ) -> Tensor | None:
         if self.pos_weight is None:
             return None
+        if regression and not isinstance(self.pos_weight, tuple):
+            raise ValueError(
+                f"loss.pos_weight={self.pos_weight} balances positives and negatives, and {', '.join(regression)} has "
+                f"none: it is a regression task. State a factor for each of {', '.join(names)}, 1 for a regression task"
+            )
         if isinstance(self.pos_weight, tuple):
             if len(self.pos_weight) != len(names):
                 raise ValueError(
                     f"loss.pos_weight: found {len(self.pos_weight)} factors {list(self.pos_weight)}; expected "
                     f"{len(names)}, one for each of the tasks {', '.join(names)}, in this order"
                 )
+            for name, factor in zip(names, self.pos_weight, strict=True):
+                if name in regression and factor != 1:
+                    raise ValueError(
+                        f"loss.pos_weight of '{name}' is {factor:g}, a factor on positives, but it is a regression "
+                        "task and has none; allowed: 1"
+                    )
             return torch.tensor(self.pos_weight)
         positive = labels == 1 if mask is None else (labels == 1) & mask
         positives_T = positive.sum(dim=0)
@@ -84,19 +106,24 @@ class LossSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskLosses:
-    """The losses of all tasks, and the log-odds that their logits stand for.
+    """The losses of all tasks, and the log-odds (or standardised numbers) that their logits stand for.
 
     Attributes:
         pos_weight: float32 ``[T]``, factor q_t on the loss of positive labels; ``None``: 1.
         given: for each task that is learnt on the positives of its parent: the parent's column, an earlier one.
+        regression: columns of the regression tasks; no factor other than 1 and no parent is theirs.
+        error: loss of these.
     """
 
     pos_weight: Tensor | None
     given: tuple[int | None, ...]
+    regression: tuple[int, ...] = ()
+    error: Error = "squared"
 
     def __call__(self, logits: Tensor, labels: Tensor, observed: Tensor | None) -> Tensor:
         """Losses ``[T]`` of a batch, see `task_losses`."""
-        return task_losses(logits, labels, self.label_mask(labels, observed), self.pos_weight)
+        mask = self.label_mask(labels, observed)
+        return task_losses(logits, labels, mask, self.pos_weight, regression=self.regression, error=self.error)
 
     def label_mask(self, labels: Tensor, observed: Tensor | None) -> Tensor | None:
         """Mask of the labels that a loss is computed on: bool ``[B, T]``, or ``None`` for all."""
@@ -110,6 +137,8 @@ class TaskLosses:
 
     def log_odds(self, logits: Tensor) -> Tensor:
         """Log-odds ``[N, T]`` that the stored labels are 1, from logits as they were trained.
+
+        Standardised predictions of regression tasks are left as they are.
 
         The weighted loss is least at the log-odds plus ln q_t, which is taken off. (A model that holds its tasks to an
         order, as a product does, can only reach that if the order holds for the weighted log-odds too.) The probability
