@@ -12,18 +12,22 @@ from mtlbench.metrics.names import METRICS, find_metric, metric, ordered_names, 
 from mtlbench.metrics.ranking import Ranking, Top
 from mtlbench.schema import Task
 
-TASKS = (Task(name="click", label="click"), Task(name="buy", label="buy", given="click"))
+TASKS = (
+    Task(name="click", label="click"),
+    Task(name="buy", label="buy", given="click"),
+    Task(name="watch", label="seconds", kind="regression"),
+)
 
 
 def everything() -> set[str]:
     """Names of all metrics that a split with groups, true probabilities and ranking settings has."""
     rng = np.random.default_rng(0)
-    labels = rng.integers(0, 2, (60, 2))
+    labels = rng.integers(0, 2, (60, 3))
     names: set[str] = set()
     for lists in ("group", "sampled"):
         top = Top(n=2, weights={"click": 1.0}, lists=lists, size=10)
         measured = evaluate(
-            rng.normal(size=(60, 2)).astype(np.float32), labels, None, TASKS, np.full((60, 2), 0.5),
+            rng.normal(size=(60, 3)).astype(np.float32), labels, None, TASKS, np.full((60, 3), 0.5),
             group=rng.integers(0, 6, 60), ranking=Ranking(uauc_weights={"click": 1.0}, top=top),
         )  # fmt: skip
         names |= {name.rpartition("/")[2] for name in (*measured.values, *measured.undefined)}
@@ -54,6 +58,10 @@ def test_every_measured_metric_has_an_entry_and_every_entry_is_measured() -> Non
         ("ceiling_logloss", None),
         ("ceiling_auc", None),
         ("positives", None),
+        ("xauc", "higher"),
+        ("rmse", "lower"),
+        ("mae", "lower"),
+        ("rmse_constant", None),
     ],
 )
 def test_directions(name: str, better: str | None) -> None:
@@ -67,7 +75,7 @@ def test_an_unknown_metric_is_refused_with_the_closest() -> None:
         metric("loglos")
     with pytest.raises(ValueError, match=r"unknown metric 'brier'\. Known: "):
         metric("brier")
-    for name in ("auc_on_s", "precision_at_2", "precision_at_x_own", "xauc", "auc_"):
+    for name in ("auc_on_s", "precision_at_2", "precision_at_x_own", "uxauc", "auc_"):
         assert find_metric(name) is None
 
 
@@ -95,7 +103,7 @@ def test_values_are_shown_with_the_metrics_digits() -> None:
 
 
 def test_what_can_select_weights() -> None:
-    assert selectable([]) == ["auc", "gauc", "uauc", "logloss", "ne", "pcoc", "ece"]
+    assert selectable([]) == ["auc", "xauc", "gauc", "uauc", "logloss", "ne", "pcoc", "ece", "rmse", "mae"]
     assert selectable(["click", "click"])[-1] == "auc_on_clicks"
     assert selectable(["click", "click"]).count("auc_on_clicks") == 1
 

@@ -262,9 +262,9 @@ def test_a_ranking_that_the_data_cannot_have_is_refused():
     Ranking(uauc_weights={"click": 1}, top=Top(weights={"buy": 1})).check(schema(group=True))
     tops("sampled").check(schema(group=False))
     Ranking().check(schema(group=False))
-    with pytest.raises(ValueError, match=r"uauc_weights: no task like; there are: click, buy"):
+    with pytest.raises(ValueError, match=r"uauc_weights: no binary task like; there are: click, buy"):
         Ranking(uauc_weights={"click": 1, "like": 3}).check(schema(group=True))
-    with pytest.raises(ValueError, match=r"top\.weights: no task like; there are: click, buy"):
+    with pytest.raises(ValueError, match=r"top\.weights: no binary task like; there are: click, buy"):
         Ranking(top=Top(weights={"like": 3})).check(schema(group=True))
     with pytest.raises(ValueError, match="carry no group, so there is no uAUC"):
         Ranking(uauc_weights={"click": 1}).check(schema(group=False))

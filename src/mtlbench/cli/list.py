@@ -169,6 +169,10 @@ def _told_apart(records: "Sequence[Record]") -> dict[str, list[str]]:
 
 def _run_cells(record: "Record") -> list[str]:
     """Identity, model, data set, origin, seed, state and test AUC of a run."""
-    areas = {name.removesuffix("/auc"): value for name, value in record["metrics"].items() if name.endswith("/auc")}
-    shown = ", ".join(f"{task} {area:.4f}" for task, area in areas.items())
+    areas = [(*name.rsplit("/", 1), value) for name, value in record["metrics"].items()]
+    shown = ", ".join(
+        f"{task} {value:.4f}" + " (XAUC)" * (metric == "xauc")
+        for task, metric, value in areas
+        if metric in ("auc", "xauc")
+    )
     return [*(str(record[name]) for name in ("run", "model", "dataset", "origin", "seed", "state")), shown]

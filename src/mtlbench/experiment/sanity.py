@@ -34,6 +34,9 @@ def suspicious(metrics: Metrics, split: str) -> list[str]:
             found.append(f"{where}: all scores are equal, so they rank nothing (AUC 0.5)")
         elif loss is not None and constant is not None and loss > constant:
             found.append(f"{where}: log loss {loss:.4f} is above that of a constant prediction, {constant:.4f}")
+        error, deviation = (metrics.value(name, task) for name in ("rmse", "rmse_constant"))
+        if error is not None and deviation is not None and error > deviation:
+            found.append(f"{where}: RMSE {error:.4g} is above that of a constant prediction, {deviation:.4g}")
         if pcoc is not None and not CALIBRATED[0] <= pcoc <= CALIBRATED[1]:
             found.append(f"{where}: PCOC {pcoc:.2f} (predicted over observed rate) is outside {list(CALIBRATED)}")
     return found

@@ -4,6 +4,7 @@ A metric that has no value (one class only, no rows, a logit that is not finite)
 reason; it is never NaN, never left out and never invented.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
@@ -47,14 +48,17 @@ def evaluate(
     weighted by their rows (Zhu et al., Optimized Cost per Click in Taobao Display Advertising, KDD 2017) and unweighted
     (WeChat Big Data Challenge 2021); ``groups``, how many there are, and ``one_class_groups``, those left out.
 
+    A regression task has ``rows``, ``equal_scores``, ``xauc``, and in the units of its label ``rmse``, ``mae`` and
+    ``rmse_constant`` (of the best constant on this split), and nothing of what is said of the others.
+
     Where `ranking` asks for it: ``weighted_uauc``, the weighted mean of the tasks' ``uauc``; and the mean share of
     positives among the N best rows of a list, ``precision_at_<N>_export`` ranked by the weighted sum of the tasks'
     probabilities and ``precision_at_<N>_own`` by the task's own logits, with ``lists_at_<N>``, how many lists count
     (see `hits_at`). Where lists are sampled, ``at_<N>_of_<size>`` stands in the place of ``at_<N>``.
 
     Args:
-        logits: ``[N, T]``, log-odds that the stored label is 1.
-        labels: ``[N, T]``, 0 or 1 wherever observed.
+        logits: ``[N, T]``, log-odds that the stored label is 1; of a regression task, standardised predictions.
+        labels: ``[N, T]``, 0 or 1 wherever observed; of a regression task, standardised.
         observed: bool ``[N, T]``, or ``None`` if all are.
         tasks: the T tasks, in the order of the columns.
         truth: ``[N, T]``, true probabilities of the stored labels, where they are known (simulated data).
@@ -67,12 +71,7 @@ def evaluate(
     score_NT, label_NT = _array(logits), _array(labels)
     observed_NT = np.ones(label_NT.shape, dtype=bool) if observed is None else _array(observed).astype(bool)
     truth_NT = None if truth is None else _array(truth)
-    for what, array in (("logits", score_NT), ("labels", label_NT), ("observed", observed_NT), ("truth", truth_NT)):
-        if array is not None and (array.shape != label_NT.shape or array.shape[1:] != (len(tasks),)):
-            raise ValueError(
-                f"{what}: shape is {array.shape}; expected [rows, tasks] = "
-                f"{(len(label_NT), len(tasks))} for tasks {[task.name for task in tasks]}"
-            )
+    _check_shapes({"logits": score_NT, "labels": label_NT, "observed": observed_NT, "truth": truth_NT}, tasks)
     if group is not None and group.shape != label_NT.shape[:1]:
         raise ValueError(f"group: shape is {tuple(group.shape)}; expected [rows] = {label_NT.shape[:1]}")
     ranking = Ranking() if ranking is None else ranking
@@ -81,6 +80,9 @@ def evaluate(
     metrics = Metrics()
     for t, task in enumerate(tasks):
         rows = observed_NT[:, t]
+        if task.kind == "regression":
+            _measure_regression(metrics, task, score_NT[rows, t], label_NT[rows, t])
+            continue
         label = _binary(label_NT[rows, t], task.name)
         _measure_task(metrics, task.name, score_NT[rows, t], label)
         if task.given is not None:
@@ -216,6 +218,88 @@ def _measure_task(metrics: Metrics, name: str, score: np.ndarray, positive: np.n
         _enter(metrics, f"{name}/{metric}", partial(function, score, positive))
 
 
+def root_mean_square(predicted: np.ndarray, label: np.ndarray) -> float:
+    """RMSE: root of the mean squared error, in the units of the label.
+
+    Args:
+        predicted, label: floats ``[N]``.
+
+    Raises:
+        UndefinedError: no rows, or predictions that are not finite.
+    """
+    _require_finite(predicted)
+    return float(np.sqrt(np.mean((predicted - label) ** 2)))
+
+
+def mean_absolute(predicted: np.ndarray, label: np.ndarray) -> float:
+    """MAE: mean absolute error, in the units of the label.
+
+    Raises:
+        UndefinedError: no rows, or predictions that are not finite.
+    """
+    _require_finite(predicted)
+    return float(np.mean(np.abs(predicted - label)))
+
+
+def xauc(predicted: np.ndarray, label: np.ndarray) -> float:
+    """Share of the pairs of rows with different labels whose predictions stand in the same order; ties count one half.
+
+    The area under the curve of a task whose label is a number: of labels 0 and 1 it is the AUC. Exact, over all pairs:
+    (1 + (C - D) / pairs) / 2 with C concordant and D discordant pairs, which Kendall's tau-b holds; 1 s for a million
+    rows on one core.
+
+    Raises:
+        UndefinedError: no rows, equal labels, or predictions that are not finite.
+
+    Paper: Zhan et al., Deconfounding Duration Bias in Watch-time Prediction for Video Recommendation, KDD 2022.
+    Departure: all pairs of rows, where the paper draws some.
+    """
+    from scipy.stats import kendalltau  # takes half a second to import
+
+    _require_finite(predicted)
+    ties_x, ties_y = _pairs(predicted), _pairs(label)
+    every = len(label) * (len(label) - 1) // 2
+    if ties_y == every:
+        raise UndefinedError(f"all {len(label):,} labels are equal")
+    if ties_x == every:
+        return 0.5
+    tau = float(kendalltau(predicted, label)[0])
+    return (1 + tau * math.sqrt((every - ties_x) / (every - ties_y))) / 2
+
+
+def deviation_of_labels(_predicted: np.ndarray, label: np.ndarray) -> float:
+    """RMSE of predicting the mean of these very rows.
+
+    Raises:
+        UndefinedError: no rows.
+    """
+    _require_rows(label)
+    return float(label.std())
+
+
+REGRESSION_METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    "equal_scores": equal_scores,
+    "xauc": xauc,
+    "rmse": root_mean_square,
+    "rmse_constant": deviation_of_labels,
+    "mae": mean_absolute,
+}
+"""Metrics of a regression task's predictions and observed labels, both in the units of the label."""
+
+
+def _measure_regression(metrics: Metrics, task: Task, score: np.ndarray, label: np.ndarray) -> None:
+    predicted, label = (values.astype(np.float64) * task.deviation + task.mean for values in (score, label))
+    metrics.values[f"{task.name}/rows"] = float(len(label))
+    for metric, function in REGRESSION_METRICS.items():
+        _enter(metrics, f"{task.name}/{metric}", partial(function, predicted, label))
+
+
+def _pairs(values: np.ndarray) -> int:
+    """Pairs of equal values."""
+    counts = np.unique(values, return_counts=True)[1]
+    return int((counts * (counts - 1) // 2).sum())
+
+
 def _enter(metrics: Metrics, name: str, metric: Callable[[], float]) -> None:
     """Enter what `metric` returns under `name`, or the reason why it is undefined."""
     try:
@@ -294,9 +378,10 @@ def _measure_top(
         list_N, at = group_N, f"at_{top.n}"
     else:
         raise ValueError("top.lists is 'group', but there is no group")
+    binary = [(t, task) for t, task in enumerate(tasks) if task.kind == "binary"]
     weight_T = np.array([top.weights.get(task.name, 0.0) for task in tasks])
     export_N = (expit(score_NT.astype(np.float64)) @ weight_T).astype(np.float32)  # as fine as the logits themselves
-    for t, task in enumerate(tasks):
+    for t, task in binary:
         rows = observed_NT[:, t]
         for which, score_N in (("export", export_N), ("own", score_NT[:, t])):
             hits = hits_at(top.n, score_N[rows], positive_NT[rows, t], list_N[rows])
@@ -309,6 +394,30 @@ def _precision(hits: np.ndarray, n: int, score: np.ndarray) -> float:
     if not len(hits):
         raise UndefinedError(f"no list holds {n:,} rows and a positive")
     return float(hits.mean() / n)
+
+
+def _check_shapes(arrays: Mapping[str, np.ndarray | None], tasks: Sequence[Task]) -> None:
+    """Refuse arrays that have not a row for each label row and a column for each task."""
+    labels = arrays["labels"]
+    assert labels is not None
+    for what, array in arrays.items():
+        if array is not None and (array.shape != labels.shape or array.shape[1:] != (len(tasks),)):
+            raise ValueError(
+                f"{what}: shape is {array.shape}; expected [rows, tasks] = "
+                f"{(len(labels), len(tasks))} for tasks {[task.name for task in tasks]}"
+            )
+
+
+def _check_shapes(arrays: Mapping[str, np.ndarray | None], tasks: Sequence[Task]) -> None:
+    """Refuse arrays that have not a row for each label row and a column for each task."""
+    labels = arrays["labels"]
+    assert labels is not None
+    for what, array in arrays.items():
+        if array is not None and (array.shape != labels.shape or array.shape[1:] != (len(tasks),)):
+            raise ValueError(
+                f"{what}: shape is {array.shape}; expected [rows, tasks] = "
+                f"{(len(labels), len(tasks))} for tasks {[task.name for task in tasks]}"
+            )
 
 
 def _array(values: Tensor | np.ndarray) -> np.ndarray:

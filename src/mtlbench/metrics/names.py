@@ -28,6 +28,8 @@ class Metric:
             it; or derived from other numbers when a ``table`` is made.
         constant: the same for every seed, so there is nothing to test.
         summary: whether it is shown where a run is shown.
+        kind: of the tasks that have it; ``None``: of both.
+        counterpart: metric of a regression task that takes its place in a mean over tasks of both kinds.
     """
 
     title: str
@@ -40,6 +42,8 @@ class Metric:
     measured: Literal["validation", "test", "table"] = "validation"
     constant: bool = False
     summary: bool = True
+    kind: Literal["binary", "regression"] | None = "binary"
+    counterpart: str | None = None
 
     def compared(self, value: float) -> float:
         """The number by which two values are compared: the value, or its distance from 1 if that should be small."""
@@ -61,9 +65,13 @@ class Metric:
 
 
 COUNT = Metric(title="count", better=None, digits=0, tolerance="relative", constant=True)
+ERROR = Metric(title="error", better="lower", tolerance="relative", kind="regression")
 
 METRICS: dict[str, Metric] = {
-    "auc": Metric(title="AUC", better="higher"),
+    "auc": Metric(title="AUC", better="higher", counterpart="xauc"),
+    "xauc": Metric(
+        title="XAUC", better="higher", rows="pairs of observed rows with different labels", kind="regression"
+    ),
     "gauc": Metric(title="gAUC", better="higher", rows="groups with both classes, weighted by their rows"),
     "uauc": Metric(title="uAUC", better="higher", rows="groups with both classes", summary=False),
     "weighted_uauc": Metric(
@@ -82,9 +90,12 @@ METRICS: dict[str, Metric] = {
     "ne": Metric(title="NE", better="lower", summary=False),
     "pcoc": Metric(title="PCOC", better="near one"),
     "ece": Metric(title="ECE", better="lower"),
-    "equal_scores": Metric(title="equal scores", better=None, digits=0, summary=False),
+    "rmse": replace(ERROR, title="RMSE"),
+    "rmse_constant": replace(ERROR, title="RMSE of a constant", better=None),
+    "mae": replace(ERROR, title="MAE"),
+    "equal_scores": Metric(title="equal scores", better=None, digits=0, summary=False, kind=None),
     "positives": replace(COUNT, title="positives"),
-    "rows": replace(COUNT, title="rows"),
+    "rows": replace(COUNT, title="rows", kind=None),
     "groups": replace(COUNT, title="groups", summary=False),
     "one_class_groups": replace(COUNT, title="groups of one class", summary=False),
     "logloss_sum": Metric(
@@ -94,7 +105,9 @@ METRICS: dict[str, Metric] = {
         title="weighted sum of log losses", better="lower", tolerance="relative", per_task=False, measured="table"
     ),
     "auc_gain": Metric(title="AUC over the baselines' mean (%)", better="higher", measured="table"),
-    "parameters": replace(COUNT, title="parameters", better="lower", rows="no rows", per_task=False, measured="table"),
+    "parameters": replace(
+        COUNT, title="parameters", better="lower", rows="no rows", per_task=False, measured="table", kind=None
+    ),
 }
 """By name, or by a pattern for a family of names; in the order in which columns are shown."""
 

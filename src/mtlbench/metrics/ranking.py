@@ -75,12 +75,14 @@ class Ranking:
         """Refuse what a data set cannot have.
 
         Raises:
-            ValueError: a weight of a task that it lacks, or a metric of groups where rows carry none.
+            ValueError: a weight of a task that it lacks or that is no binary one, or a metric of groups where rows
+                carry none.
         """
-        names = [task.name for task in schema.tasks]
+        names = [task.name for task in schema.tasks if task.kind == "binary"]
         for key, weights in (("uauc_weights", self.uauc_weights), ("top.weights", self.top and self.top.weights)):
             if unknown := [name for name in weights or () if name not in names]:
-                raise ValueError(f"dataset.metrics.{key}: no task {', '.join(unknown)}; there are: {', '.join(names)}")
+                there = ", ".join(names) or "none"
+                raise ValueError(f"dataset.metrics.{key}: no binary task {', '.join(unknown)}; there are: {there}")
         if schema.group:
             return
         if self.uauc_weights is not None or self.decimals is not None:

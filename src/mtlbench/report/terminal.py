@@ -64,13 +64,14 @@ def comparison(
     Args:
         labels: of each run: the values of the keys that differ, ``seed`` among them.
         results: of each run; ``None`` where it failed.
-        names: of the metrics to show.
+        names: of the metrics to show; regression tasks have their counterparts.
         width: of the terminal in characters, by default what it says itself; tasks become rows where it is exceeded.
     """
     rows = _rows(labels, results)
     finished = [result for result in results if result is not None]
     tasks = list(dict.fromkeys(task for result in finished for task in result.tasks))
-    cells = {(name, task): _marked(rows, name, task) for task in tasks for name in names}
+    several = {(name, task): _marked(rows, name, task) for task in tasks for name in _with_counterparts(names)}
+    cells = {place: column for place, column in several.items() if any(cell.strip(" *") for cell in column)}
     heads = [*rows[0].labels, *(f"{task} {metric(name).title}" for name, task in cells), *rows[0].facts]
     wide = [
         [*row.labels.values(), *(column[at] for column in cells.values()), *row.facts.values()]
@@ -85,6 +86,10 @@ def comparison(
     notes = ["* best configuration"] * (len(rows) > 1)
     notes += ["mean ± standard deviation over seeds"] * any(len(row.finished) > 1 for row in rows)
     return "\n".join(["", caption, "", text, *([f"  {'; '.join(notes)}"] if notes else [])])
+
+
+def _with_counterparts(names: Sequence[str]) -> list[str]:
+    return [each for name in names for each in (name, metric(name).counterpart) if each is not None]
 
 
 def _rows(labels: Sequence[Mapping[str, str]], results: Sequence[Result | None]) -> list[_Row]:
@@ -108,7 +113,11 @@ def _marked(rows: Sequence[_Row], name: str, task: str) -> list[str]:
 def _by_task(rows: Sequence[_Row], tasks: Sequence[str], cells: Mapping[tuple[str, str], list[str]], width: int) -> str:
     """The same with tasks as rows, below a paragraph for each configuration."""
     names = list(dict.fromkeys(name for name, _ in cells))
-    body = [[f"  {task}", *(cells[name, task][at] for name in names)] for at in range(len(rows)) for task in tasks]
+    body = [
+        [f"  {task}", *(cells[name, task][at] if (name, task) in cells else "" for name in names)]
+        for at in range(len(rows))
+        for task in tasks
+    ]
     head, rule, *lines = table(["task", *(metric(name).title for name in names)], body).splitlines()
     text = [head, rule]
     for at, row in enumerate(rows):

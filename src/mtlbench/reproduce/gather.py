@@ -85,7 +85,10 @@ def _resampled(planned: Sequence[PlannedRun]) -> dict[str, Resampled]:
 
 
 def _curve(lines: Sequence[Line]) -> tuple[float, ...]:
-    """Mean validation AUC of the tasks, by epoch."""
+    """Mean validation AUC (XAUC of regression tasks), by epoch."""
     epochs = [Metrics(values=line.values).of_split("valid") for line in lines]
-    areas = [[area for task in valid.tasks if (area := valid.value("auc", task)) is not None] for valid in epochs]
+    areas = [
+        [area for task in valid.tasks for name in ("auc", "xauc") if (area := valid.value(name, task)) is not None]
+        for valid in epochs
+    ]
     return tuple(fmean(some) for some in areas if some)

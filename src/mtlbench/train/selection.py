@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -37,9 +37,14 @@ class Term:
 
     def score(self, metrics: Mapping[str, float]) -> float | None:
         """Weighted mean of the scores; ``None`` where the metric is defined for none of the tasks."""
-        names = [metric_name(self.metric, task) for task in self.tasks]
-        scores = [metric(self.metric).score(metrics[name]) for name in names if name in metrics]
+        named = [(name, metric_name(name, task)) for task in self.tasks if (name := self.metric_of(task, metrics))]
+        scores = [metric(name).score(metrics[full]) for name, full in named]
         return self.weight * (sum(scores) / len(scores)) if scores else None
+
+    def metric_of(self, task: str, metrics: Mapping[str, float]) -> str | None:
+        """The metric, or its counterpart where the task has that one; ``None`` where it has neither."""
+        names = (self.metric, metric(self.metric).counterpart)
+        return next((name for name in names if name is not None and metric_name(name, task) in metrics), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +92,7 @@ def selection_units(tasks: tuple[Task, ...], settings: Settings) -> tuple[Select
 
     Raises:
         ValueError: ``trainer.select`` names no task that there is, no metric that can select (see `selectable`), one
-            task where each has its own, or a weight of the wrong sign.
+            that a task of this kind has not, one task where each has its own, or a weight of the wrong sign.
     """
     names = tuple(task.name for task in tasks)
     allowed = selectable(task.given for task in tasks if task.given is not None)
@@ -99,6 +104,8 @@ def selection_units(tasks: tuple[Task, ...], settings: Settings) -> tuple[Select
                 f"trainer.select is {settings.select!r}{did_you_mean(name, allowed) if name not in allowed else ''}; "
                 f"allowed: <metric> or <task>/<metric> with a metric of {allowed} and a task of {list(names)}"
             )
+        asked = [each for each in tasks if task in ("", each.name)]
+        _check_kinds(settings, name, asked, bool(task))
         if task and settings.checkpoint == "task":
             raise ValueError(
                 f"trainer.select is {settings.select!r}, but with trainer.checkpoint=task each task is selected by its "
@@ -113,6 +120,20 @@ def selection_units(tasks: tuple[Task, ...], settings: Settings) -> tuple[Select
     if not weights:
         raise ValueError(f"trainer.select is {settings.select!r}; allowed: at least one metric")
     return named_units(names, settings)
+
+
+def _check_kinds(settings: Settings, name: str, tasks: Sequence[Task], named: bool) -> None:
+    """Refuse a metric that a task has not: a named one, one that is selected by itself, or all of them."""
+    about = metric(name)
+    lacking = [task for task in tasks if about.kind not in (None, task.kind) and (named or about.counterpart is None)]
+    if lacking and (named or settings.checkpoint == "task" or len(lacking) == len(tasks)):
+        task = lacking[0]
+        others = [other for other in selectable(()) if metric(other).kind == task.kind]
+        raise ValueError(
+            f"trainer.select is {settings.select!r}, but '{task.name}' is a {task.kind} task, which has no {name}. "
+            f"It has {', '.join(others)}; name metrics by task where tasks are of two kinds, "
+            "trainer.select={click/auc: 1, watch/rmse: -0.1}"
+        )
 
 
 def named_units(tasks: tuple[str, ...], settings: Settings) -> tuple[Selected, ...]:

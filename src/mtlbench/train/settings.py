@@ -28,7 +28,8 @@ class Settings:
             ``checkpoint=task``, evaluations in which no task has a better one. ``None``: the whole budget.
         select: validation score that decides which weights are kept: ``<metric>`` (its mean over the tasks under
             ``checkpoint=run``), ``<task>/<metric>``, a list of these, whose scores are added, or a mapping of these to
-            weights. A weight has the sign of the metric's direction: ``{click/auc: 1, like/logloss: -1}``.
+            weights. A weight has the sign of the metric's direction: ``{click/auc: 1, like/logloss: -1}``. In a mean
+            over tasks, ``auc`` of a regression task is its ``xauc``.
         checkpoint: ``run`` keeps the weights of one step for all tasks. ``task`` keeps for each task the weights of the
             whole model at the step that is best for it, as many models as tasks; each task is scored by its own.
         precision: ``bf16`` computes the forward pass under autocast; weights, losses and metrics stay float32.

@@ -5,7 +5,7 @@ import logging
 from tqdm import tqdm
 
 from mtlbench.metrics.names import metric
-from mtlbench.result import Metrics
+from mtlbench.result import Metrics, metric_name
 from mtlbench.train.budget import Budget
 from mtlbench.train.progress import Progress
 from mtlbench.train.selection import Selected
@@ -53,8 +53,8 @@ def status_line(
     losses = running_losses(progress, len(measured.tasks)) or ["unknown"] * len(measured.tasks)
     for name, loss in zip(measured.tasks, losses, strict=True):
         terms = [term for unit in units for term in unit.terms if name in term.tasks]
-        values = {term.metric: measured.value(term.metric, name) for term in terms}
-        shown = [f"{key} {metric(key).text(value)}" for key, value in values.items() if value is not None]
+        keys = dict.fromkeys(key for term in terms if (key := term.metric_of(name, measured.values)))
+        shown = [f"{key} {metric(key).text(measured.values[metric_name(key, name)])}" for key in keys]
         parts.append(" ".join([name, f"loss {loss}", *shown]))
     parts.append("best " + ", ".join(_best(unit, progress) for unit in units))
     if settings.patience is not None:
