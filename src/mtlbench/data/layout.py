@@ -41,9 +41,10 @@ def input_columns(schema: Schema, table: str) -> dict[str, MatrixColumn]:
 def row_columns(schema: Schema, truth: bool) -> dict[str, MatrixColumn]:
     """All matrices of labelled rows."""
     tasks = len(schema.tasks)
+    binary = all(task.kind == "binary" for task in schema.tasks)
     return {
         **input_columns(schema, ROWS),
-        "labels": MatrixColumn(np.int8, tasks),
+        "labels": MatrixColumn(np.int8 if binary else np.float32, tasks),
         **{POINTER + table: MatrixColumn(np.int32) for table in schema.tables},
         **{name: MatrixColumn(np.int64) for name in SIDE_COLUMNS if getattr(schema, name)},
         **({"truth": MatrixColumn(np.float32, tasks)} if truth else {}),

@@ -26,8 +26,9 @@ class Rows:
     Attributes:
         schema: what the columns mean.
         columns: by name: ``ids`` int32 ``[n, S of the rows]``, ``numbers`` and ``weights`` float32, ``labels`` int8
-            ``[n, T]``, ``observed`` bool ``[n, T]``, ``truth`` float32 ``[n, T]`` (true probabilities, where labels
-            were drawn from known ones), ``group``, ``source``, ``time`` int64 ``[n]``; each where there is one.
+            ``[n, T]`` (float32 where there are regression tasks, whose labels are standardised), ``observed`` bool
+            ``[n, T]``, ``truth`` float32 ``[n, T]`` (true probabilities, where labels were drawn from known ones),
+            ``group``, ``source``, ``time`` int64 ``[n]``; each where there is one.
         tables: by dimension table: its ``ids``, ``numbers``, ``weights``.
         pointers: by dimension table: int32 ``[n]``, the table row that each row points at.
     """

@@ -28,7 +28,8 @@ class SplitInput:
         test: bool ``[R]``, whether the publisher put the row into its test part.
         pointers: by dimension table: int32 ``[R]``, the table row that each row points at.
         keys: by dimension table: the key of each table row.
-        columns: what gives, when a rule asks, a label (int8) or ``group``, ``source``, ``time`` (int64) of the rows.
+        columns: what gives, when a rule asks, a label (int8, or float64 of a regression task) or ``group``,
+            ``source``, ``time`` (int64) of the rows.
     """
 
     test: np.ndarray
@@ -197,6 +198,8 @@ def stratified(candidates: SplitInput, *, label: str, folds: int, seed: int) -> 
 
     _refuse_test_part("stratified", candidates)
     labels = candidates.column(label)
+    if labels.dtype != np.int8:
+        raise ValueError(f"split stratified: '{label}' is {labels.dtype}; allowed: a label of 0 and 1")
     if folds < 3 or np.bincount(labels, minlength=2).min() < folds:
         raise ValueError(
             f"split stratified: dataset.split.folds is {folds}, and the rarer value of '{label}' stands in "

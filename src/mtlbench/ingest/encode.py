@@ -16,7 +16,7 @@ from mtlbench.data.numbers import Scale, allowed, number_matrix
 from mtlbench.data.vocabulary import UNKNOWN, Vocabulary, merge, tally
 from mtlbench.ingest.parse import Chunk, line_numbers
 from mtlbench.ingest.protocol import WEIGHT_SUFFIX
-from mtlbench.schema import Field, Schema
+from mtlbench.schema import Field, Schema, Task
 
 EXTRA = "extra:"
 """Prefix of the array that holds, for each row, the ``group``, ``source`` or ``time`` of a dimension table's row."""
@@ -101,7 +101,7 @@ class Encoder:
         schema: of the store.
         table: whose chunks these are.
         vocabularies: by name.
-        scales: of the number fields, by name.
+        scales: of the number fields, and of the labels of regression tasks, by name.
         sources: the distinct sources, ascending; the first is written as 0.
         scratch: for `ROWS`: int8 ``split``, int32 ``pointer:<table>`` for each dimension table, and int64
             ``extra:<column>`` for what rows inherit.
@@ -153,16 +153,24 @@ class Encoder:
 
     def _labels(self, batch: pa.RecordBatch, target: np.ndarray, counts: Counts, chunk: Chunk) -> dict[str, np.ndarray]:
         """What only labelled rows have: labels, extra columns, true probabilities."""
-        labels = np.stack([batch[task.label].to_numpy() for task in self.schema.tasks], axis=1)
-        for column, task in enumerate(self.schema.tasks):
-            self._count(counts, "positives", task.name, target[labels[:, column] > 0])
-        for (one, first), (two, second) in combinations(zip(self.schema.tasks, labels.T, strict=True), 2):
+        labels = np.stack([self._label(task, batch[task.label]) for task in self.schema.tasks], axis=1)
+        binary = [(t, labels[:, at]) for at, t in enumerate(self.schema.tasks) if t.kind == "binary"]
+        for task, label in binary:
+            self._count(counts, "positives", task.name, target[label > 0])
+        for (one, first), (two, second) in combinations(binary, 2):
             self._count(counts, "together", f"{one.name} and {two.name}", target[(first > 0) & (second > 0)])
         more = {name: batch[name].to_numpy() for name in SIDE_COLUMNS if name in batch.schema.names}
         if "truth" in next(iter(self.files.values())).columns:
             truth = np.load(truth_path(chunk.source), mmap_mode="r")
             more["truth"] = truth[chunk.first_line + line_numbers(batch)]
         return {"labels": labels, **more}
+
+    def _label(self, task: Task, column: pa.Array) -> np.ndarray:
+        """0 and 1 as int8, or numbers standardised to float32; ``[R]``."""
+        values = column.to_numpy()
+        if task.kind == "binary":
+            return values
+        return self.scales[task.label].apply(values[:, None], np.zeros((len(values), 1), bool))[:, 0]
 
     def _inherited(self, chunk: Chunk) -> list[str]:
         """Columns that the rows of a chunk take from a dimension table."""

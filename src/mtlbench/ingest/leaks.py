@@ -40,6 +40,14 @@ def refuse_leaks(schema: Schema, store: Path) -> None:
         values = _values(schema, field, rows, tables)
         tells = _determines if field.kind == "id" else _equals
         for task, label in zip(schema.tasks, rows["labels"].T, strict=True):
+            if task.kind == "regression":
+                if field.kind == "number" and len(label) >= MIN_POSITIVES and _copies(values, label):
+                    raise ValueError(
+                        f"field '{field.name}' is label '{task.label}' of task '{task.name}', but for a factor and a "
+                        f"constant, on {len(label)} training rows; a model would read the answer. Take it out of the "
+                        "data set's fields"
+                    )
+                continue
             if min(label.sum(), (1 - label).sum()) >= MIN_POSITIVES and tells(values, label):
                 verb = "settles" if field.kind == "id" else "equals"
                 raise ValueError(
@@ -47,6 +55,12 @@ def refuse_leaks(schema: Schema, store: Path) -> None:
                     "training rows; a model would read the answer. "
                     "Take it out of the data set's fields"
                 )
+
+
+def _copies(values: np.ndarray, label: np.ndarray) -> bool:
+    """Whether a number is a label, both standardised, up to its sign and rounding."""
+    sign = 1 if values[0] * label[0] >= 0 else -1
+    return bool(np.allclose(sign * values, label, rtol=1e-5, atol=1e-5))
 
 
 def _values(schema: Schema, field: Field, rows: Matrices, tables: Mapping[str, Matrices]) -> np.ndarray:

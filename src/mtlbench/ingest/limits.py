@@ -12,7 +12,15 @@ from mtlbench.ingest.encode import ScratchColumns, with_slices
 from mtlbench.ingest.join import uses
 from mtlbench.ingest.parse import Chunk, Spill, line_numbers
 from mtlbench.ingest.rejects import RejectLog
-from mtlbench.schema import Field
+from mtlbench.schema import Field, Task
+
+LABEL = "label"
+"""Role of the number field that stands for the label of a regression task."""
+
+
+def label_fields(tasks: Sequence[Task]) -> tuple[Field, ...]:
+    """Labels of regression tasks as number fields of the rows, so that they are scaled and checked alike."""
+    return tuple(Field(name=task.label, kind="number", role=LABEL) for task in tasks if task.kind == "regression")
 
 
 def refuse_unfit(
@@ -28,7 +36,7 @@ def refuse_unfit(
     A row of a dimension table that no kept row points at is not looked at.
 
     Args:
-        fields: of the data set.
+        fields: of the data set, and `label_fields`.
         scales: of the number fields, by name; `Scale.unfitted` before they are known.
         spill, scratch: the parsed rows; ``scratch`` holds ``pointer:<table>``.
         rejects: receives every refused row.
@@ -77,8 +85,9 @@ def _unfit(
                 values, missing = number_matrix(field, batch[field.name])
                 unfit = scale.unfit(values) & ~missing & looked_at[at][:, None]
                 for component in np.flatnonzero(unfit.any(axis=0)).tolist():
+                    kind = "label" if field.role == LABEL else "number field"
                     what = f"'{field.name}'" if field.width == 1 else f"entry {component + 1} of '{field.name}'"
-                    reason = f"number field {what} is too large or too small; allowed: {allowed(scale, component)}"
+                    reason = f"{kind} {what} is too large or too small; allowed: {allowed(scale, component)}"
                     found.setdefault(reason, np.zeros(len(looked_at), bool))[at[unfit[:, component]]] = True
     return found
 

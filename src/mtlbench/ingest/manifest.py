@@ -17,7 +17,7 @@ from mtlbench.ingest.encode import Counts
 from mtlbench.ingest.parse import Spill
 from mtlbench.ingest.protocol import RawFile, Rewritten
 from mtlbench.ingest.workers import parallel_map
-from mtlbench.schema import Schema
+from mtlbench.schema import Schema, Task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +45,7 @@ def check_splits(schema: Schema, counts: Counts, one_class: Literal["fail", "not
     notes: list[str] = []
     for split in SPLITS:
         rows = counts[split, "rows", ""]
-        for task in schema.tasks:
+        for task in _binary(schema):
             positives = counts[split, "positives", task.name]
             if 0 < positives < rows:
                 continue
@@ -63,15 +63,19 @@ def check_splits(schema: Schema, counts: Counts, one_class: Literal["fail", "not
 
 def splits(schema: Schema, counts: Counts) -> dict[str, Any]:
     """Rows and positives of each split, and rows that are positive for two tasks."""
-    pairs = [f"{one.name} and {two.name}" for one, two in combinations(schema.tasks, 2)]
+    pairs = [f"{one.name} and {two.name}" for one, two in combinations(_binary(schema), 2)]
     return {
         split: {
             "rows": counts[split, "rows", ""],
-            "positives": {task.name: counts[split, "positives", task.name] for task in schema.tasks},
+            "positives": {task.name: counts[split, "positives", task.name] for task in _binary(schema)},
             "together": {pair: counts[split, "together", pair] for pair in pairs},
         }
         for split in SPLITS
     }
+
+
+def _binary(schema: Schema) -> list[Task]:
+    return [task for task in schema.tasks if task.kind == "binary"]
 
 
 def fields(

@@ -99,7 +99,8 @@ class Parser:
         result = ShardResult()
         own = [f for f in self.dataset.fields if table_of(f) == shard.file.table]
         bag_fields = [f for f in own if f.kind == "id" and f.width > 1]
-        labels = [task.label for task in self.dataset.tasks] if shard.file.table == ROWS else []
+        labels = [task.label for task in self.dataset.tasks if task.kind == "binary"]
+        of_rows = shard.file.table == ROWS
         writer: pa.RecordBatchFileWriter | None = None
         try:
             for block in self.dataset.read(shard):
@@ -107,10 +108,10 @@ class Parser:
                 result.rejected += block.rejected
                 result.lines += block.lines
                 result.dropped.update(block.dropped)
-                columns = self._consistent(block.columns, result) if labels else block.columns
+                columns = self._consistent(block.columns, result) if of_rows else block.columns
                 if self.stop and (result.rejected or result.contradictory):
                     break
-                result.positives.update({label: int(columns[label].to_numpy().sum()) for label in labels})
+                result.positives.update({label: int(columns[label].to_numpy().sum()) for label in labels if of_rows})
                 batch = _cut(columns, bag_fields, result.cut)
                 writer = writer or pa.ipc.new_file(str(path), batch.schema)
                 if batch.num_rows:
@@ -237,7 +238,7 @@ def cut_file(path: Path, file: RawFile) -> list[Shard]:
 
 
 def check_block(block: Block, dataset: RawDataset, file: RawFile, first: int) -> None:
-    """Hold a reader to its protocol: every line accounted for, the columns it owes, labels of 0 and 1.
+    """Hold a reader to its protocol: every line accounted for, the columns it owes, labels of the kind of their task.
 
     Args:
         block: what it gave.
@@ -268,6 +269,10 @@ def check_block(block: Block, dataset: RawDataset, file: RawFile, first: int) ->
     assert not keyless, f"{where}: {', '.join(keyless)} is null somewhere; such a line must be rejected"
     for task in dataset.tasks if file.table == ROWS else ():
         label = columns[task.label]
+        if task.kind == "regression":
+            number = label.type == pa.float64() and not label.null_count and np.isfinite(label.to_numpy()).all()
+            assert number, f"{where}: label '{task.label}' is not float64 of finite numbers"
+            continue
         binary = label.type == pa.int8() and not label.null_count and not set(label.unique().to_pylist()) - {0, 1}
         assert binary, f"{where}: label '{task.label}' is not int8 of 0 and 1"
 

@@ -32,15 +32,15 @@ from mtlbench.ingest.contradictions import Contradictions, check_policy
 from mtlbench.ingest.encode import Counts, Encoder, ScratchColumns, Tallier, fit_vocabularies, truth_path, with_slices
 from mtlbench.ingest.join import point, pointing, table_keys
 from mtlbench.ingest.leaks import refuse_leaks
-from mtlbench.ingest.limits import refuse_unfit
+from mtlbench.ingest.limits import label_fields, refuse_unfit
 from mtlbench.ingest.manifest import Provenance
-from mtlbench.ingest.parse import Chunk, Spill, spill_all
+from mtlbench.ingest.parse import Chunk, Spill, line_numbers, spill_all
 from mtlbench.ingest.protocol import RawDataset, RawFile, Rewritten
 from mtlbench.ingest.rejects import RejectLog
 from mtlbench.ingest.splits import SplitRule
 from mtlbench.ingest.unknown import unknown_shares
 from mtlbench.ingest.workers import cores, parallel_map
-from mtlbench.schema import Field, Schema, in_order
+from mtlbench.schema import Field, Schema, Task, in_order
 
 SMALL_BYTES = 1 << 23
 """Size of raw files that one process reads sooner (about 2 s) than a pool of processes starts (2 to 4 s)."""
@@ -222,8 +222,9 @@ def _within_limits(
 ) -> np.ndarray:
     """Rows whose keys were found and whose numbers can be summed and squared, bool ``[R]``; others are refused."""
     kept = pointing((scratch.map(POINTER + table, np.int32) for table in keys), spill.rows(ROWS))
-    scales = {f.name: Scale.unfitted(f.width) for f in plan.dataset.fields if f.kind == "number"}
-    return refuse_unfit(plan.dataset.fields, scales, spill, scratch, rejects, kept)
+    numbers = (*(f for f in plan.dataset.fields if f.kind == "number"), *label_fields(plan.dataset.tasks))
+    scales = {f.name: Scale.unfitted(f.width) for f in numbers}
+    return refuse_unfit(numbers, scales, spill, scratch, rejects, kept)
 
 
 def _within_scales(
@@ -235,7 +236,8 @@ def _within_scales(
     deviations (Samuelson's inequality).
     """
     kept = assigned != UNASSIGNED
-    still = refuse_unfit(fitted.schema.fields, fitted.scales, spill, scratch, rejects, kept)
+    numbers = (*fitted.schema.number_fields, *label_fields(fitted.schema.tasks))
+    still = refuse_unfit(numbers, fitted.scales, spill, scratch, rejects, kept)
     if (still == kept).all():
         return assigned
     assigned = np.where(still, assigned, np.int8(UNASSIGNED))
@@ -264,7 +266,7 @@ def _fit(plan: _Plan, spill: Spill, scratch: ScratchColumns) -> _Fitted:
     scales = {
         f.name: fit_scale(f, _parts(f, spill.chunks[table], scratch))
         for table, own in by_table.items()
-        for f in own
+        for f in (*own, *(label_fields(plan.dataset.tasks) if table == ROWS else ()))
         if f.kind == "number"
     }
     fields = tuple(
@@ -273,12 +275,32 @@ def _fit(plan: _Plan, spill: Spill, scratch: ScratchColumns) -> _Fitted:
     sources = splits.sources(spill)
     schema = Schema(
         fields=fields,
-        tasks=tuple(plan.dataset.tasks),
+        tasks=tuple(_scaled(task, scales, spill, scratch) for task in plan.dataset.tasks),
         group="group" in spill.extras,
         source=len(sources),
         time="time" in spill.extras,
     )
     return _Fitted(schema, vocabularies, scales, sources)
+
+
+def _scaled(task: Task, scales: Mapping[str, Scale], spill: Spill, scratch: ScratchColumns) -> Task:
+    """A task with the mean and deviation of its label over training rows, where it is a regression task.
+
+    Raises:
+        ValueError: all these labels are equal.
+    """
+    if task.kind == "binary":
+        return task
+    mean, deviation = (float(part[0]) for part in (scales[task.label].mean, scales[task.label].deviation))
+    if deviation == 0:
+        chunk = next(c for c in spill.chunks[ROWS] if scratch.read(f"uses:{ROWS}", np.int32, c).any())
+        row = int(np.flatnonzero(scratch.read(f"uses:{ROWS}", np.int32, chunk))[0])
+        line = chunk.first_line + int(np.concatenate([line_numbers(batch) for batch in chunk.read()])[row])
+        raise ValueError(
+            f"label '{task.label}' of regression task '{task.name}' is {mean:g} in all training rows, in {chunk.source}"
+            f" from line {line + 1} on: there is nothing to learn. Take the task out, or choose another dataset.split"
+        )
+    return replace(task, mean=mean, deviation=deviation)
 
 
 def _encode(

@@ -1,11 +1,13 @@
 """A prepared data set as text for a terminal."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from mtlbench.data.store import SPLITS, Store
 from mtlbench.ingest.manifest import accounts
 from mtlbench.ingest.unknown import warnings_about
 from mtlbench.report.terminal import table
+from mtlbench.schema import Task
 from mtlbench.tracking.parameters import flatten
 
 
@@ -13,7 +15,7 @@ def store_text(store: Store) -> str:
     """What a store holds: splits with positives and overlaps, fields with cardinalities, what was left out."""
     manifest = store.manifest
     simulated = "  SIMULATED DATA" if store.origin == "simulated" else ""
-    tasks = [task.name for task in store.schema.tasks]
+    tasks = [task.name for task in store.schema.tasks if task.kind == "binary"]
     splits = [[name, *_split_cells(manifest, name, tasks)] for name in SPLITS]
     fields = [
         [
@@ -33,6 +35,7 @@ def store_text(store: Store) -> str:
             "",
             table(["split", "rows", *(f"{task} positives" for task in tasks)], splits),
             "",
+            *_regression_lines(store.schema.tasks),
             *_together_lines(manifest),
             *_overlap_lines(manifest),
             *_relabel_lines(manifest),
@@ -52,6 +55,12 @@ def _unknown_cells(facts: dict[str, Any]) -> list[str]:
     """Share of unknown values by split; blank for a number, or where an earlier version did not note it."""
     shares = facts.get("unknown", {})
     return [f"{shares[name]:.1%}" if name in shares else "" for name in SPLITS]
+
+
+def _regression_lines(tasks: Sequence[Task]) -> list[str]:
+    """Mean and deviation of the labels of regression tasks, by which they are standardised."""
+    rows = [[t.name, f"{t.mean:,.6g}", f"{t.deviation:,.6g}"] for t in tasks if t.kind == "regression"]
+    return [table(["regression task", "mean in train", "deviation"], rows), ""] if rows else []
 
 
 def _relabel_lines(manifest: dict[str, Any]) -> list[str]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 from mtlbench.data import bags
 from mtlbench.data.numbers import LARGEST
 
-Use = Literal["id", "number", "weight", "label", "key", "group", "source", "time"]
+Use = Literal["id", "number", "weight", "label", "target", "key", "group", "source", "time"]
 Problems = list[tuple[np.ndarray, str]]
 """Rows (bool) and what is wrong with them."""
 
@@ -18,6 +18,7 @@ WELCOME: dict[Use, tuple[str, ...]] = {
     "number": ("whole numbers", "decimal numbers", "null"),
     "weight": ("whole numbers", "decimal numbers"),
     "label": ("whole numbers", "decimal numbers"),
+    "target": ("whole numbers", "decimal numbers"),
     "key": ("whole numbers", "text"),
     "group": ("whole numbers",),
     "source": ("whole numbers",),
@@ -33,7 +34,7 @@ class ParquetColumn:
     Attributes:
         name: in the block.
         source: in the file.
-        use: what it is for.
+        use: what it is for; a ``label`` is 0 or 1, a ``target`` the number of a regression task.
         width: of a field; above 1 the file holds lists.
         vocabulary: columns that name the same one must all be text or all be whole numbers; ids and keys have one.
     """
@@ -80,7 +81,7 @@ class ParquetColumn:
         if pa.types.is_dictionary(values.type):
             values = values.dictionary_decode()
         missing = values.is_null().to_numpy(zero_copy_only=False)
-        if self.use in ("number", "weight", "label"):
+        if self.use in ("number", "weight", "label", "target"):
             converted, problems = self._numbers(values, missing)
         elif text:
             converted, problems = self._texts(values)
@@ -94,6 +95,9 @@ class ParquetColumn:
         exact = values.cast(pa.float64(), safe=False).fill_null(0).to_numpy(zero_copy_only=False)
         if self.use == "number":
             return pa.array(exact, mask=missing), [(~np.isfinite(exact), f"column '{self.source}' is not finite")]
+        if self.use == "target":
+            wrong = ~np.isfinite(exact)
+            return pa.array(np.where(wrong, 0, exact)), [(wrong, f"label '{self.source}' is not finite")]
         if self.use == "label":
             other = (exact != 0) & (exact != 1)
             return pa.array((exact == 1).astype(np.int8)), [(other, f"label '{self.source}' is neither 0 nor 1")]

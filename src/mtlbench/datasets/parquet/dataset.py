@@ -46,8 +46,9 @@ class ParquetFolder:
     read back as it was written (``01``) stays text.
 
     Null is a missing value of an id or a number, and an empty list. Rows are refused, each with its file, number and
-    content, where a label is neither 0 nor 1, a number is NaN or infinite, a list of numbers has not as many entries as
-    its field is wide, ids and their weights differ in number, an entry of a list of ids is null, a weight is negative,
+    content, where a label is neither 0 nor 1 (of a regression task: not finite), a number is NaN or infinite, a list of
+    numbers has not as many entries as its field is wide, ids and their weights differ in number, an entry of a list of
+    ids is null, a weight is negative,
     or a key or ``group``, ``source`` or ``time`` is null.
 
     Attributes:
@@ -141,7 +142,10 @@ class ParquetFolder:
                 *columns,
                 ParquetColumn(name=KEY, source=tables[table].key, use="key", vocabulary=f"key of {table}"),
             ]
-        columns += [ParquetColumn(name=task.label, source=task.label, use="label") for task in self.tasks]
+        columns += [
+            ParquetColumn(name=task.label, source=task.label, use="label" if task.kind == "binary" else "target")
+            for task in self.tasks
+        ]
         columns += [ParquetColumn(name=name, source=source, use=name) for name, source in self._described.extras]
         columns += [
             ParquetColumn(name=f"{KEY}:{name}", source=other.pointer, use="key", vocabulary=f"key of {name}")

@@ -62,11 +62,12 @@ class Input:
 
 @dataclass(frozen=True, kw_only=True)
 class Label:
-    """A task (see `mtlbench.schema.Task`); the label is a column of 0 and 1."""
+    """A task (see `mtlbench.schema.Task`); the label is a column of 0 and 1, or of numbers for ``kind: regression``."""
 
     name: str
     label: str
     given: str | None = None
+    kind: Literal["binary", "regression"] = "binary"
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
 
@@ -121,7 +122,7 @@ class Description:
 
     @property
     def labels(self) -> tuple[Task, ...]:
-        return tuple(Task(name=task.name, label=task.label, given=task.given) for task in self.tasks)
+        return tuple(Task(name=task.name, label=task.label, given=task.given, kind=task.kind) for task in self.tasks)
 
     def inputs(self, table: str) -> Iterator[Input]:
         """Fields of the rows, or of one dimension table."""
@@ -172,9 +173,12 @@ def _keys_at(place: list[str]) -> list[str]:
 
 def _check(description: Description) -> None:
     _check_names(description)
-    labels = {task.label for task in description.tasks}
+    labels = {task.label: task.kind for task in description.tasks}
+    for task in description.tasks:
+        if task.kind != labels[task.label]:
+            raise ValueError(f"label '{task.label}' is that of a binary and of a regression task; write it twice")
     for entry in description.inputs(ROWS):
-        if answers := {entry.source, entry.name, entry.weights} & labels:
+        if answers := {entry.source, entry.name, entry.weights} & labels.keys():
             raise ValueError(f"field '{entry.name}' reads the label '{answers.pop()}'; a model could read the answer")
     for entry in description.fields:
         if entry.table is not None and entry.table not in description.tables:
