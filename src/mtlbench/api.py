@@ -220,7 +220,7 @@ class Run:
         return self._trained.model.eval()
 
     def predict(self, rows: "pd.DataFrame") -> "pd.DataFrame":
-        """Probabilities ``p_<task>`` of raw rows, with their index.
+        """Predictions of raw rows, with their index: probabilities ``p_<task>``, numbers ``predicted_<task>``.
 
         Args:
             rows: a column for each field, with raw values as the data set's reader gives them: dimension tables

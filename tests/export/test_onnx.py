@@ -10,11 +10,11 @@ from hydra.utils import instantiate
 from torch import Tensor
 
 from mtlbench.experiment.errors import ConfigError
-from mtlbench.export.onnx_graph import OPSET, onnx_probabilities, write_onnx
-from mtlbench.export.scorer import Scoring, torch_probabilities
+from mtlbench.export.onnx_graph import OPSET, onnx_predictions, write_onnx
+from mtlbench.export.scorer import Scoring, torch_predictions
 from mtlbench.schema import Batch, Schema
 from mtlbench.train.objective import TaskLosses
-from synthetic import random_batch, rich_schema
+from synthetic import plain_schema, random_batch, rich_schema
 
 CONF = Path(__file__).parents[2] / "conf"
 NAMES = sorted(path.stem for path in (CONF / "model").glob("[!_]*.yaml"))
@@ -37,7 +37,7 @@ def scoring_of(name: str, schema: Schema) -> Scoring:
     model = instantiate(config.model)(schema=schema)
     for parameter in model.parameters():  # zeros and ones of the beginning would hide what they multiply
         parameter.data += 0.1 * torch.randn_like(parameter)
-    return Scoring(model, TaskLosses(pos_weight=torch.tensor([2.0, 5.0]), given=(None, None)))
+    return Scoring(model, TaskLosses(pos_weight=torch.tensor([2.0, 5.0]), given=(None, None)), schema.tasks)
 
 
 def given_schema() -> Schema:
@@ -53,7 +53,7 @@ def test_the_graph_computes_what_the_model_does(name: str, tmp_path: Path):
     schema = given_schema()
     scoring = scoring_of(name, schema)
     write_onnx(scoring, matrices(random_batch(schema, 5)), {"identity": "abc"}, tmp_path / "m.onnx")
-    by_torch, by_onnx = torch_probabilities(scoring), onnx_probabilities(tmp_path / "m.onnx")
+    by_torch, by_onnx = torch_predictions(scoring), onnx_predictions(tmp_path / "m.onnx")
     for rows in (1, 5, 97):
         batch = matrices(random_batch(schema, rows, seed=rows))
         own = by_torch(batch)
@@ -87,7 +87,7 @@ class Fickle(torch.nn.Module):
 
 
 def test_a_model_that_no_graph_holds_is_refused_with_the_reason(tmp_path: Path):
-    scoring = Scoring(Fickle(), TaskLosses(pos_weight=None, given=(None,)))
+    scoring = Scoring(Fickle(), TaskLosses(pos_weight=None, given=(None,)), plain_schema(tasks=1).tasks)
     with pytest.raises(ConfigError, match=r"Fickle cannot be written as an ONNX graph: .*data-dependent.*--no-onnx"):
         write_onnx(scoring, matrices(random_batch(given_schema(), 3)), {}, tmp_path / "m.onnx")
     assert not (tmp_path / "m.onnx").exists()
@@ -95,4 +95,4 @@ def test_a_model_that_no_graph_holds_is_refused_with_the_reason(tmp_path: Path):
 
 def test_a_missing_graph_is_said(tmp_path: Path):
     with pytest.raises(ConfigError, match="exported without ONNX"):
-        onnx_probabilities(tmp_path / "m.onnx")
+        onnx_predictions(tmp_path / "m.onnx")

@@ -14,7 +14,7 @@ KEYS = arguments.RUNS | {"run.device": "auto"}
 @arguments.split
 @arguments.path_option(
     "--predictions",
-    help="Parquet file to write, one row per scored row: its number in the split, each task's label and probability.",
+    help="Parquet file to write, one row per scored row: its number in the split, each task's label and prediction.",
 )
 @arguments.overrides(KEYS)
 def command(run: str, split: str, predictions: Path | None, overrides: list[str]) -> None:

@@ -19,9 +19,9 @@ def command(run: str, to: Path | None, split: str, rows: int, no_onnx: bool, log
     """Write a run as an MLflow model and an ONNX graph.
 
     RUN is a run's folder, or the beginning of its name. The written folder needs neither this machine nor mtlbench: an
-    MLflow model (raw columns in, a probability per task out; vocabularies, scales and code inside, no pickle) and an
-    ONNX graph of the network (ids in; needs the extra `export`). Both must give the run's own probabilities on the
-    rows of example.parquet (raw rows of the split, beside the run's own probabilities), otherwise nothing is written.
+    MLflow model (raw columns in, a prediction per task out; vocabularies, scales and code inside, no pickle) and an
+    ONNX graph of the network (ids in; needs the extra `export`). Both must give the run's own predictions on the
+    rows of example.parquet (raw rows of the split, beside the run's own predictions), otherwise nothing is written.
 
     \b
     Example:
@@ -38,7 +38,7 @@ def command(run: str, to: Path | None, split: str, rows: int, no_onnx: bool, log
     print(head_text(facts.model, facts.dataset, facts.seed, split, facts.origin))
     print(f"  {done.folder}")
     for way, difference in done.differences.items():
-        print(f"  {way}: within {difference:.1g} of the run's probabilities on {done.rows} rows")
+        print(f"  {way}: within {difference:.1g} of the run's predictions on {done.rows} rows")
     if done.rounded:
         print(f"  exported in float32; the run's own {done.run.settings.precision} is up to {done.rounded:.1g} away")
     if done.stand_ins:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.evaluation import TrainedRun
+from mtlbench.losses import predicted_labels
 from mtlbench.train.score import predict_log_odds
 from mtlbench.train.selection import TaskCheckpoints
 from mtlbench.train.step import autocast
@@ -49,5 +50,6 @@ def average_diagnostics(
 
 
 def predict(run: TrainedRun, split: str = "test") -> Tensor:
-    """Probabilities ``[N, T]`` of all labels of a split."""
-    return predict_log_odds(run.model, run.store.split(split), run.losses, run.settings, run.device).sigmoid()
+    """Predictions ``[N, T]`` of all labels of a split."""
+    rows = run.store.split(split)
+    return predicted_labels(predict_log_odds(run.model, rows, run.losses, run.settings, run.device), rows.schema.tasks)

@@ -20,6 +20,7 @@ from mtlbench.experiment.objects import build_losses, build_model, build_ranking
 from mtlbench.experiment.plain import read_plain
 from mtlbench.experiment.sanity import SuspiciousMetricsWarning, suspicious
 from mtlbench.files import writing
+from mtlbench.losses import predicted_labels
 from mtlbench.result import Metrics
 from mtlbench.tracking.folder import CONFIG, RESULT, RunInfo, check_config_hash, read_facts, read_result
 from mtlbench.tracking.scores import write_scores
@@ -99,7 +100,7 @@ def load_run(folder: Path, device_name: str = "auto") -> TrainedRun:
 
 
 def evaluate_run(folder: Path, split: str, device_name: str, predictions: Path | None) -> Metrics:
-    """Score the selected weights of a run on a split, and write the probabilities to a Parquet file if one is named.
+    """Score the selected weights of a run on a split, and write the predictions to a Parquet file if one is named.
 
     Raises:
         ConfigError: as `load_run`, or no such split.
@@ -117,9 +118,12 @@ def evaluate_run(folder: Path, split: str, device_name: str, predictions: Path |
         warnings.warn(text, SuspiciousMetricsWarning, stacklevel=2)
     if predictions is not None:
         columns: dict[str, pa.Array] = {"row": pa.array(range(len(rows)), pa.int64())}
+        predicted_NT = predicted_labels(logits, tasks)
         for t, task in enumerate(tasks):
-            columns[task.label] = pa.array(rows.columns["labels"][:, t].numpy())
-            columns[f"p_{task.name}"] = pa.array(torch.sigmoid(logits[:, t]).numpy())
+            label_N = rows.columns["labels"][:, t]
+            in_units = label_N.to(torch.int8) if task.kind == "binary" else label_N * task.deviation + task.mean
+            columns[task.label] = pa.array(in_units.numpy())
+            columns[task.answer] = pa.array(predicted_NT[:, t].numpy())
         about = {"run": run.facts.identity, "split": split, "origin": run.facts.origin}
         with writing(predictions):
             pq.write_table(pa.table(columns).replace_schema_metadata(about), predictions)

@@ -31,6 +31,7 @@ from mtlbench.export.inputs import Inputs
 from mtlbench.export.onnx_graph import require_onnx, write_onnx
 from mtlbench.export.scorer import CONFIG, ONNX, Scoring, open_exported, save_scoring
 from mtlbench.files import atomic
+from mtlbench.losses import predicted_labels
 from mtlbench.tracking.connect import import_mlflow
 from mtlbench.tracking.folder import STATUS, read_status
 from mtlbench.tracking.parameters import read_config, shareable_config
@@ -61,7 +62,8 @@ class Exported:
         folder: where it is.
         run: whose model it holds.
         rows: of the example.
-        differences: by way of scoring, the largest distance between its probabilities and the run's own.
+        differences: by way of scoring, the largest distance between its predictions and the run's own; of a regression
+            task as a share of the label's deviation.
         rounded: the same for what the run itself computes in its own, lower precision; 0 where that is float32.
         stand_ins: by field, how many values of the example are stand-ins, since the vocabulary does not know them.
     """
@@ -105,13 +107,14 @@ def export_run(run_folder: Path, to: Path, *, split: str = "test", rows: int = 2
     ranking = build_ranking(run.config)
     measured = evaluate_split(run.model, run.store.split("test"), run.losses, run.settings, run.device, ranking)[1]
     check_result(run_folder, measured.values, run.settings.precision)
-    inputs, scoring = Inputs.of(run.store), Scoring(run.model, run.losses)
+    tasks = run.store.schema.tasks
+    inputs, scoring = Inputs.of(run.store), Scoring(run.model, run.losses, tasks)
     example = raw_rows(run.store, inputs, split, rows)
     own, rounded = _own(run, split, rows)
     to.parent.mkdir(parents=True, exist_ok=True)
     with atomic(to, alone=False) as model:
         _write_model(run, run_folder, inputs, scoring, example, model)
-        named = {f"p_{task.name}": own[:, number] for number, task in enumerate(run.store.schema.tasks)}
+        named = {task.answer: own[:, number] for number, task in enumerate(tasks)}
         with_answers = pa.table({**{name: example[name] for name in example.column_names}, **named})
         pq.write_table(with_answers.replace_schema_metadata(_about(run)), model / EXAMPLE)
         ways = {"MLflow": False}
@@ -124,11 +127,12 @@ def export_run(run_folder: Path, to: Path, *, split: str = "test", rows: int = 2
         differences: dict[str, float] = {}
         for way, by_onnx in ways.items():
             scorer = open_exported(model, by_onnx)
-            differences[way] = float(np.abs(scorer(_columns(example)) - own).max(initial=0))
+            apart = np.abs(scorer(_columns(example)) - own) / [task.deviation for task in tasks]
+            differences[way] = float(apart.max(initial=0))
             stand_ins = scorer.unknown
             if not differences[way] <= CLOSE:
                 raise ExportError(
-                    f"the {way} model of run {run.facts.identity} answers otherwise than the run: probabilities of the "
+                    f"the {way} model of run {run.facts.identity} answers otherwise than the run: predictions of the "
                     f"first {len(own)} rows of '{split}' differ by up to {differences[way]:.2g}; allowed: {CLOSE}"
                 )
     return Exported(folder=to, run=run, rows=len(own), differences=differences, rounded=rounded, stand_ins=stand_ins)
@@ -142,13 +146,15 @@ def requirements() -> list[str]:
 
 
 def _own(run: TrainedRun, split: str, rows: int) -> tuple[np.ndarray, float]:
-    """The run's own probabilities of the first rows in float32, and how far those in its own precision are off."""
+    """The run's own predictions of the first rows in float32, and how far those in its own precision are off."""
+    tasks = run.store.schema.tasks
     some = run.store.split(split).first(rows)
     own, exact = (
-        torch.sigmoid(predict_log_odds(run.model, some, run.losses, settings, run.device))
+        predicted_labels(predict_log_odds(run.model, some, run.losses, settings, run.device), tasks)
         for settings in (run.settings, replace(run.settings, precision="fp32"))
     )
-    return exact.numpy(), float((own - exact).abs().max())
+    apart = (own - exact).abs() / torch.tensor([task.deviation for task in tasks])
+    return exact.numpy(), float(apart.max())
 
 
 def _write_model(
@@ -227,7 +233,7 @@ def _signature(inputs: Inputs) -> "ModelSignature":
         return kinds[column.kind]
 
     given: list[ColSpec | TensorSpec] = [ColSpec(type_of(column), column.name) for column in inputs.columns]
-    answers: list[ColSpec | TensorSpec] = [ColSpec(DataType.float, f"p_{task.name}") for task in inputs.schema.tasks]
+    answers: list[ColSpec | TensorSpec] = [ColSpec(DataType.float, task.answer) for task in inputs.schema.tasks]
     return ModelSignature(inputs=Schema(given), outputs=Schema(answers))
 
 

@@ -5,21 +5,21 @@ import pandas as pd
 from mtlbench.experiment.evaluation import TrainedRun
 from mtlbench.export.columns import from_python, unused
 from mtlbench.export.inputs import Inputs
-from mtlbench.export.scorer import Scorer, Scoring, torch_probabilities
+from mtlbench.export.scorer import Scorer, Scoring, torch_predictions
 
 
 def run_scorer(run: TrainedRun) -> Scorer:
     """The scorer of a run on the CPU, as its export has it, without writing one."""
     return Scorer(
         inputs=Inputs.of(run.store),
-        probabilities=torch_probabilities(Scoring(run.model, run.losses)),
+        predictions=torch_predictions(Scoring(run.model, run.losses, run.store.schema.tasks)),
         facts={},
         rows_at_once=run.settings.evaluation_batch_size,
     )
 
 
 def score_frame(scorer: Scorer, rows: pd.DataFrame) -> pd.DataFrame:
-    """``p_<task>`` of every row, with the index of the rows.
+    """Predictions of every row (`Scorer.names`), with the index of the rows.
 
     Args:
         scorer: of a run or an export.

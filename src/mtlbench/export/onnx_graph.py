@@ -13,12 +13,11 @@ import numpy as np
 import torch
 
 from mtlbench.experiment.errors import ConfigError
-from mtlbench.export.scorer import Probabilities, Scoring
+from mtlbench.export.scorer import Predictions, Scoring
 
 OPSET = 20
 """Version of ONNX's operators that the graph is written in."""
 
-OUTPUT = "probabilities"
 LARGEST = 1 << 30
 """Bytes of weights that the graph's own file holds (protobuf ends at 2 GiB); more go into ``model.onnx.data``."""
 
@@ -53,13 +52,14 @@ def write_onnx(scoring: Scoring, matrices: Mapping[str, np.ndarray], facts: Mapp
     require_onnx()
     arguments = {name: torch.from_numpy(matrix) for name, matrix in matrices.items()}
     rows = torch.export.Dim("rows", min=1)
+    output = "probabilities" if all(task.kind == "binary" for task in scoring.tasks) else "predictions"
     with _quiet(), torch.no_grad():
         try:
             graph = torch.export.export(
                 scoring, (), kwargs=arguments, dynamic_shapes={name: {0: rows} for name in arguments}, strict=False
             )
             program = torch.onnx.export(
-                graph, (), kwargs=arguments, dynamo=True, opset_version=OPSET, output_names=[OUTPUT], verbose=False
+                graph, (), kwargs=arguments, dynamo=True, opset_version=OPSET, output_names=[output], verbose=False
             )
         except Exception as error:
             reason = str(error).strip().partition("\n")[0]
@@ -75,8 +75,8 @@ def write_onnx(scoring: Scoring, matrices: Mapping[str, np.ndarray], facts: Mapp
         program.save(path, external_data=size > LARGEST)
 
 
-def onnx_probabilities(path: Path) -> Probabilities:
-    """Matrices to probabilities by ONNX Runtime on the CPU.
+def onnx_predictions(path: Path) -> Predictions:
+    """Matrices to predictions by ONNX Runtime on the CPU.
 
     Raises:
         ConfigError: the file or the extra is missing.
@@ -88,10 +88,10 @@ def onnx_probabilities(path: Path) -> Probabilities:
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [given.name for given in session.get_inputs()]
 
-    def probabilities(matrices: Mapping[str, np.ndarray]) -> np.ndarray:
-        return session.run([OUTPUT], {name: matrices[name] for name in names})[0]
+    def predicted(matrices: Mapping[str, np.ndarray]) -> np.ndarray:
+        return session.run(None, {name: matrices[name] for name in names})[0]
 
-    return probabilities
+    return predicted
 
 
 @contextmanager

@@ -26,7 +26,7 @@ class Scored:
 
 
 def score_file(scorer: Scorer, rows: Path, to: Path) -> Scored:
-    """Write ``row`` (from 0) and ``p_<task>`` of every row, in order; whole, or not at all.
+    """Write ``row`` (from 0) and the predictions (`Scorer.names`) of every row, in order; whole, or not at all.
 
     Args:
         scorer: an exported model.

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from mtlbench.experiment.objects import build_model
 from mtlbench.experiment.plain import read_plain
 from mtlbench.export.hashes import check_hashes
 from mtlbench.export.inputs import Inputs
-from mtlbench.schema import Batch
+from mtlbench.losses import predicted_labels
+from mtlbench.schema import Batch, Task
 from mtlbench.train.objective import TaskLosses
 from mtlbench.train.selection import kept_model
 
@@ -30,19 +31,19 @@ WEIGHTS = "weights.npz"
 FACTS = "facts.json"
 ONNX = "model.onnx"
 
-Probabilities = Callable[[Mapping[str, np.ndarray]], np.ndarray]
+Predictions = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 
 
 class Scoring(nn.Module):
     """A trained model and what its losses make of its logits, in evaluation mode and in float32.
 
     Shape: ids int32 ``[B, S]``, numbers ``[B, N]``, weights ``[B, W]``, each where the schema has such columns
-    -> probabilities ``[B, T]`` that the labels are 1.
+    -> predictions ``[B, T]``: probabilities that the labels are 1, or numbers in the units of the labels.
     """
 
-    def __init__(self, model: nn.Module, losses: TaskLosses) -> None:
+    def __init__(self, model: nn.Module, losses: TaskLosses, tasks: Sequence[Task]) -> None:
         super().__init__()
-        self.model, self.losses = model, losses
+        self.model, self.losses, self.tasks = model, losses, tuple(tasks)
         self.eval()
 
     def forward(
@@ -62,34 +63,34 @@ class Scoring(nn.Module):
             time=None,
             row=torch.arange(rows, device=some.device),
         )
-        return torch.sigmoid(self.losses.log_odds(self.model(batch).float()))
+        return predicted_labels(self.losses.log_odds(self.model(batch).float()), self.tasks)
 
 
 @dataclass
 class Scorer:
-    """Raw rows to probabilities.
+    """Raw rows to predictions.
 
     Attributes:
         inputs: how raw columns become matrices.
-        probabilities: how matrices become float32 ``[B, T]``.
+        predictions: how matrices become float32 ``[B, T]``.
         facts: of the run, as its folder says them.
         rows_at_once: so many as one forward pass takes.
         unknown: by field, how many values the vocabulary did not know, of all that was scored so far.
     """
 
     inputs: Inputs
-    probabilities: Probabilities
+    predictions: Predictions
     facts: dict[str, Any]
     rows_at_once: int
     unknown: Counter[str] = field(default_factory=Counter)
 
     @property
     def names(self) -> list[str]:
-        """Columns of the answer: ``p_<task>``."""
-        return [f"p_{task.name}" for task in self.inputs.schema.tasks]
+        """Columns of the answer, see `Task.answer`."""
+        return [task.answer for task in self.inputs.schema.tasks]
 
     def __call__(self, raw: Mapping[str, pa.Array], first_row: int = 0) -> np.ndarray:
-        """Probabilities ``[B, T]`` of rows.
+        """Predictions ``[B, T]`` of rows.
 
         Args:
             raw: by name, a column for each of `Inputs.columns`.
@@ -99,7 +100,7 @@ class Scorer:
         parts = [np.zeros((0, len(self.names)), np.float32)]
         for start in range(0, rows, self.rows_at_once):
             some = {name: values.slice(start, self.rows_at_once) for name, values in raw.items()}
-            parts.append(self.probabilities(self.inputs.encode(some, first_row + start, self.unknown)))
+            parts.append(self.predictions(self.inputs.encode(some, first_row + start, self.unknown)))
         return np.concatenate(parts)
 
 
@@ -116,15 +117,15 @@ def open_exported(folder: Path, onnx: bool = False) -> Scorer:
             f"{folder} is no exported model: {ARTIFACTS / FACTS} is missing. `mtlbench export` writes one"
         )
     if onnx:
-        from mtlbench.export.onnx_graph import onnx_probabilities
+        from mtlbench.export.onnx_graph import onnx_predictions
 
         check_hashes(folder, [Path(ONNX), Path(f"{ONNX}.data")])
-        return opened(artifacts, onnx_probabilities(folder / ONNX))
+        return opened(artifacts, onnx_predictions(folder / ONNX))
     return opened(artifacts, None)
 
 
-def opened(artifacts: Path, probabilities: Probabilities | None) -> Scorer:
-    """The scorer of a folder of artifacts; by torch, unless another way from matrices to probabilities is given.
+def opened(artifacts: Path, predicted: Predictions | None) -> Scorer:
+    """The scorer of a folder of artifacts; by torch, unless another way from matrices to predictions is given.
 
     Raises:
         ConfigError: a file is damaged.
@@ -134,18 +135,18 @@ def opened(artifacts: Path, probabilities: Probabilities | None) -> Scorer:
     facts, inputs = json.loads((artifacts / FACTS).read_text(encoding="utf-8")), Inputs.load(artifacts)
     return Scorer(
         inputs=inputs,
-        probabilities=probabilities or torch_probabilities(_scoring(artifacts, config, inputs, facts)),
+        predictions=predicted or torch_predictions(_scoring(artifacts, config, inputs, facts)),
         facts=facts["run"],
         rows_at_once=config.trainer.evaluation_batch_size,
     )
 
 
-def torch_probabilities(scoring: Scoring) -> Probabilities:
-    def probabilities(matrices: Mapping[str, np.ndarray]) -> np.ndarray:
+def torch_predictions(scoring: Scoring) -> Predictions:
+    def predicted(matrices: Mapping[str, np.ndarray]) -> np.ndarray:
         with torch.inference_mode():
             return scoring(**{name: torch.from_numpy(matrix) for name, matrix in matrices.items()}).numpy()
 
-    return probabilities
+    return predicted
 
 
 def save_scoring(scoring: Scoring, facts: Mapping[str, Any], artifacts: Path) -> None:
@@ -167,4 +168,4 @@ def _scoring(artifacts: Path, config: DictConfig, inputs: Inputs, facts: Mapping
     losses = TaskLosses(
         pos_weight=None if factors is None else torch.tensor(factors), given=tuple(facts["losses"]["given"])
     )
-    return Scoring(model, losses)
+    return Scoring(model, losses, inputs.schema.tasks)

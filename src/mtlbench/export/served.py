@@ -14,7 +14,7 @@ from mtlbench.export.scorer import opened
 
 
 class Served(PythonModel):
-    """Raw columns in, a probability per task out."""
+    """Raw columns in, a prediction per task out."""
 
     def load_context(self, context: PythonModelContext) -> None:
         self.scorer = opened(Path(context.artifacts["model"]), None)
