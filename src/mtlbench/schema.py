@@ -22,7 +22,7 @@ PADDING = 0
 """The one row of the embedding table that stands for "nothing here"; it is zero and never trained."""
 
 
-LATER = ("kind", "mean", "deviation")
+LATER = ("kind", "mean", "deviation", "missing")
 """Attributes of a task that schemas of earlier versions have not."""
 
 
@@ -82,6 +82,7 @@ class Task:
         kind: ``binary``, a label of 0 and 1; ``regression``, a number (a watch time, a rating).
         mean, deviation: of a regression task's label over the training rows, by which labels and predictions are
             standardised; 0 and 1 until `prepare` has seen them.
+        missing: whether some rows have no label of it; they are masked (``Batch.observed``).
     """
 
     name: str
@@ -90,6 +91,7 @@ class Task:
     kind: Literal["binary", "regression"] = "binary"
     mean: float = 0.0
     deviation: float = 1.0
+    missing: bool = False
 
     def __post_init__(self) -> None:
         one_of(f"task '{self.name}': kind", self.kind, ("binary", "regression"))
@@ -289,6 +291,21 @@ def refuse_regression(tasks: Iterable[Task], why: str, remedy: str = "Leave it o
     """
     if found := [task.name for task in tasks if task.kind == "regression"]:
         raise ValueError(f"{why}; {', '.join(found)} is a regression task. {remedy}")
+
+
+def refuse_missing(tasks: Iterable[Task], why: str, remedy: str = "Choose another model") -> None:
+    """Refuse tasks that some rows have no label of, where the mathematics needs all of them.
+
+    Args:
+        tasks: of the data set.
+        why: what needs them, the beginning of the message.
+        remedy: what to do, its end.
+
+    Raises:
+        ValueError: naming them.
+    """
+    if found := [task.name for task in tasks if task.missing]:
+        raise ValueError(f"{why}; some rows have no label of {', '.join(found)}. {remedy}, or leave these rows out")
 
 
 def in_order(unordered: tuple[Field, ...]) -> list[Field]:

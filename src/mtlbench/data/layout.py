@@ -45,6 +45,7 @@ def row_columns(schema: Schema, truth: bool) -> dict[str, MatrixColumn]:
     return {
         **input_columns(schema, ROWS),
         "labels": MatrixColumn(np.int8 if binary else np.float32, tasks),
+        **({"observed": MatrixColumn(np.uint8, tasks)} if any(task.missing for task in schema.tasks) else {}),
         **{POINTER + table: MatrixColumn(np.int32) for table in schema.tables},
         **{name: MatrixColumn(np.int64) for name in SIDE_COLUMNS if getattr(schema, name)},
         **({"truth": MatrixColumn(np.float32, tasks)} if truth else {}),

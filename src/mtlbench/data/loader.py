@@ -110,6 +110,8 @@ def read_rows(schema: Schema, rows: Path, tables: Mapping[str, Path]) -> Rows:
         tables: file of each dimension table.
     """
     columns = _tensors(rows)
+    if "observed" in columns:  # a byte each in the file: Arrow would pack bits
+        columns["observed"] = columns["observed"].view(torch.bool)
     pointers = {table: columns.pop(POINTER + table) for table in schema.tables}
     return Rows(
         schema=schema,

@@ -118,11 +118,12 @@ def evaluate_run(folder: Path, split: str, device_name: str, predictions: Path |
         warnings.warn(text, SuspiciousMetricsWarning, stacklevel=2)
     if predictions is not None:
         columns: dict[str, pa.Array] = {"row": pa.array(range(len(rows)), pa.int64())}
+        unknown = ~rows.columns["observed"] if "observed" in rows.columns else None
         predicted_NT = predicted_labels(logits, tasks)
         for t, task in enumerate(tasks):
             label_N = rows.columns["labels"][:, t]
             in_units = label_N.to(torch.int8) if task.kind == "binary" else label_N * task.deviation + task.mean
-            columns[task.label] = pa.array(in_units.numpy())
+            columns[task.label] = pa.array(in_units.numpy(), mask=None if unknown is None else unknown[:, t].numpy())
             columns[task.answer] = pa.array(predicted_NT[:, t].numpy())
         about = {"run": run.facts.identity, "split": split, "origin": run.facts.origin}
         with writing(predictions):

@@ -28,7 +28,7 @@ def contradictory_rows(columns: pa.RecordBatch, tasks: Sequence[Task]) -> dict[T
     """The rows that contradict each task with a ``given``, bool ``[R]``; a row counts for the first such task alone.
 
     Args:
-        columns: of R rows, with an int8 label of 0 and 1 per task.
+        columns: of R rows, with an int8 label of 0 and 1 per binary task, null where it is missing.
         tasks: all tasks.
     """
     by_name = {task.name: task for task in tasks}
@@ -36,7 +36,9 @@ def contradictory_rows(columns: pa.RecordBatch, tasks: Sequence[Task]) -> dict[T
     found: dict[Task, np.ndarray] = {}
     for task in tasks:
         if task.given is not None:
-            label, given = (columns[name].to_numpy() for name in (task.label, by_name[task.given].label))
+            # A label that is missing contradicts none.
+            label = columns[task.label].fill_null(0).to_numpy()
+            given = columns[by_name[task.given].label].fill_null(1).to_numpy()
             found[task] = (label > given) & ~counted
             counted |= found[task]
     return found

@@ -25,8 +25,8 @@ MERGE_ABOVE = 4 << 20
 """Distinct values that may wait, counted chunk by chunk, before they are merged."""
 
 Counts = Counter[tuple[str, str, str]]
-"""By (split or table, what, field or task); what: ``rows``, ``values``, ``unknown``, ``missing``, ``positives``,
-``together`` (rows that are positive for two tasks)."""
+"""By (split or table, what, field or task); what: ``rows``, ``values``, ``unknown``, ``missing``, ``labelled``,
+``positives``, ``together`` (rows that are positive for two tasks)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +154,12 @@ class Encoder:
     def _labels(self, batch: pa.RecordBatch, target: np.ndarray, counts: Counts, chunk: Chunk) -> dict[str, np.ndarray]:
         """What only labelled rows have: labels, extra columns, true probabilities."""
         labels = np.stack([self._label(task, batch[task.label]) for task in self.schema.tasks], axis=1)
+        masks: dict[str, np.ndarray] = {}
+        if any(task.missing for task in self.schema.tasks):
+            columns = [batch[task.label].is_valid().to_numpy(zero_copy_only=False) for task in self.schema.tasks]
+            masks["observed"] = np.stack(columns, axis=1).astype(np.uint8)
+            for task, labelled in zip(self.schema.tasks, columns, strict=True):
+                self._count(counts, "labelled", task.name, target[labelled])
         binary = [(t, labels[:, at]) for at, t in enumerate(self.schema.tasks) if t.kind == "binary"]
         for task, label in binary:
             self._count(counts, "positives", task.name, target[label > 0])
@@ -163,14 +169,15 @@ class Encoder:
         if "truth" in next(iter(self.files.values())).columns:
             truth = np.load(truth_path(chunk.source), mmap_mode="r")
             more["truth"] = truth[chunk.first_line + line_numbers(batch)]
-        return {"labels": labels, **more}
+        return {"labels": labels, **masks, **more}
 
     def _label(self, task: Task, column: pa.Array) -> np.ndarray:
-        """0 and 1 as int8, or numbers standardised to float32; ``[R]``."""
-        values = column.to_numpy()
+        """0 and 1 as int8, or numbers standardised to float32; 0 where the label is missing; ``[R]``."""
+        values = column.fill_null(0).to_numpy()
         if task.kind == "binary":
             return values
-        return self.scales[task.label].apply(values[:, None], np.zeros((len(values), 1), bool))[:, 0]
+        missing = column.is_null().to_numpy(zero_copy_only=False)
+        return self.scales[task.label].apply(values[:, None], missing[:, None])[:, 0]
 
     def _inherited(self, chunk: Chunk) -> list[str]:
         """Columns that the rows of a chunk take from a dimension table."""

@@ -37,9 +37,11 @@ def refuse_leaks(schema: Schema, store: Path) -> None:
     rows = {name: matrix[:MAX_ROWS] for name, matrix in matrices.read(store / "rows" / "train.arrow").items()}
     tables = {table: matrices.read(store / "tables" / f"{table}.arrow") for table in schema.tables}
     for field in (field for field in schema.fields if field.width == 1):
-        values = _values(schema, field, rows, tables)
+        of_rows = _values(schema, field, rows, tables)
         tells = _determines if field.kind == "id" else _equals
-        for task, label in zip(schema.tasks, rows["labels"].T, strict=True):
+        for at, task in enumerate(schema.tasks):
+            labelled = rows["observed"][:, at] > 0 if "observed" in rows else slice(None)
+            values, label = of_rows[labelled], rows["labels"][labelled, at]
             if task.kind == "regression":
                 if field.kind == "number" and len(label) >= MIN_POSITIVES and _copies(values, label):
                     raise ValueError(

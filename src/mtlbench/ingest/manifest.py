@@ -44,12 +44,13 @@ def check_splits(schema: Schema, counts: Counts, one_class: Literal["fail", "not
     one_of("dataset.one_class", one_class, ("fail", "note"))
     notes: list[str] = []
     for split in SPLITS:
-        rows = counts[split, "rows", ""]
-        for task in _binary(schema):
+        for task in schema.tasks:
+            rows = counts[split, "labelled", task.name] if task.missing else counts[split, "rows", ""]
             positives = counts[split, "positives", task.name]
-            if 0 < positives < rows:
+            if 0 < positives < rows or (task.kind == "regression" and rows):
                 continue
-            found = f"split '{split}' has {rows} rows, {positives} of them positive for task '{task.name}'"
+            what = f"{rows} labels of task '{task.name}'" if task.missing else f"{rows} rows"
+            found = f"split '{split}' has {what}, {positives} of them positive for task '{task.name}'"
             if split == "train":
                 raise ValueError(f"{found}: there is nothing to learn")
             if one_class == "fail":
@@ -62,13 +63,18 @@ def check_splits(schema: Schema, counts: Counts, one_class: Literal["fail", "not
 
 
 def splits(schema: Schema, counts: Counts) -> dict[str, Any]:
-    """Rows and positives of each split, and rows that are positive for two tasks."""
+    """Rows and positives of each split, rows that are positive for two tasks, and labels where some are missing."""
     pairs = [f"{one.name} and {two.name}" for one, two in combinations(_binary(schema), 2)]
     return {
         split: {
             "rows": counts[split, "rows", ""],
             "positives": {task.name: counts[split, "positives", task.name] for task in _binary(schema)},
             "together": {pair: counts[split, "together", pair] for pair in pairs},
+            **(
+                {"labelled": {task.name: counts[split, "labelled", task.name] for task in schema.tasks}}
+                if any(task.missing for task in schema.tasks)
+                else {}
+            ),
         }
         for split in SPLITS
     }

@@ -68,6 +68,7 @@ class ShardResult:
         kept: lines whose labels contradict each other and that are kept, by name.
         cut: by bag field: entries beyond its width.
         positives: by label.
+        unlabelled: rows without a label, by label.
     """
 
     lines: int = 0
@@ -78,6 +79,7 @@ class ShardResult:
     kept: Counter[str] = field(default_factory=Counter)
     cut: dict[str, int] = field(default_factory=dict)
     positives: Counter[str] = field(default_factory=Counter)
+    unlabelled: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,6 @@ class Parser:
         result = ShardResult()
         own = [f for f in self.dataset.fields if table_of(f) == shard.file.table]
         bag_fields = [f for f in own if f.kind == "id" and f.width > 1]
-        labels = [task.label for task in self.dataset.tasks if task.kind == "binary"]
         of_rows = shard.file.table == ROWS
         writer: pa.RecordBatchFileWriter | None = None
         try:
@@ -111,7 +112,8 @@ class Parser:
                 columns = self._consistent(block.columns, result) if of_rows else block.columns
                 if self.stop and (result.rejected or result.contradictory):
                     break
-                result.positives.update({label: int(columns[label].to_numpy().sum()) for label in labels if of_rows})
+                if of_rows:
+                    self._count_labels(columns, result)
                 batch = _cut(columns, bag_fields, result.cut)
                 writer = writer or pa.ipc.new_file(str(path), batch.schema)
                 if batch.num_rows:
@@ -121,6 +123,13 @@ class Parser:
             if writer is not None:
                 writer.close()
         return result
+
+    def _count_labels(self, columns: pa.RecordBatch, result: ShardResult) -> None:
+        for task in self.dataset.tasks:
+            label = columns[task.label]
+            result.unlabelled[task.label] += label.null_count
+            if task.kind == "binary":
+                result.positives[task.label] += int(label.fill_null(0).to_numpy().sum())
 
     def _consistent(self, columns: pa.RecordBatch, result: ShardResult) -> pa.RecordBatch:
         """The rows whose labels do not contradict each other, or all if such rows are kept; the others are counted."""
@@ -147,6 +156,7 @@ class Spill:
     Attributes:
         chunks: by table, in file order.
         lines, dropped, kept, cut, positives: what `ShardResult` says, by raw file.
+        unlabelled: rows without a label in all files, by label.
         extras: for each of the columns `SIDE_COLUMNS` that there is: the table that has it.
     """
 
@@ -156,6 +166,7 @@ class Spill:
     kept: dict[Path, Counter[str]] = field(default_factory=dict)
     cut: dict[Path, Counter[str]] = field(default_factory=dict)
     positives: dict[Path, Counter[str]] = field(default_factory=dict)
+    unlabelled: Counter[str] = field(default_factory=Counter)
     extras: dict[str, str] = field(default_factory=dict)
 
     def rows(self, table: str) -> int:
@@ -179,6 +190,7 @@ class Spill:
         self.kept.setdefault(source, Counter()).update(result.kept)
         self.cut.setdefault(source, Counter()).update(result.cut)
         self.positives.setdefault(source, Counter()).update(result.positives)
+        self.unlabelled.update(result.unlabelled)
 
 
 def spill_all(  # what is read, where to, and the three things that decide how
@@ -270,10 +282,10 @@ def check_block(block: Block, dataset: RawDataset, file: RawFile, first: int) ->
     for task in dataset.tasks if file.table == ROWS else ():
         label = columns[task.label]
         if task.kind == "regression":
-            number = label.type == pa.float64() and not label.null_count and np.isfinite(label.to_numpy()).all()
+            number = label.type == pa.float64() and np.isfinite(label.fill_null(0).to_numpy()).all()
             assert number, f"{where}: label '{task.label}' is not float64 of finite numbers"
             continue
-        binary = label.type == pa.int8() and not label.null_count and not set(label.unique().to_pylist()) - {0, 1}
+        binary = label.type == pa.int8() and not set(label.unique().to_pylist()) - {0, 1, None}
         assert binary, f"{where}: label '{task.label}' is not int8 of 0 and 1"
 
 

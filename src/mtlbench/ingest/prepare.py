@@ -275,7 +275,7 @@ def _fit(plan: _Plan, spill: Spill, scratch: ScratchColumns) -> _Fitted:
     sources = splits.sources(spill)
     schema = Schema(
         fields=fields,
-        tasks=tuple(_scaled(task, scales, spill, scratch) for task in plan.dataset.tasks),
+        tasks=tuple(_fitted_task(task, scales, spill, scratch) for task in plan.dataset.tasks),
         group="group" in spill.extras,
         source=len(sources),
         time="time" in spill.extras,
@@ -283,24 +283,35 @@ def _fit(plan: _Plan, spill: Spill, scratch: ScratchColumns) -> _Fitted:
     return _Fitted(schema, vocabularies, scales, sources)
 
 
-def _scaled(task: Task, scales: Mapping[str, Scale], spill: Spill, scratch: ScratchColumns) -> Task:
-    """A task with the mean and deviation of its label over training rows, where it is a regression task.
+def _fitted_task(task: Task, scales: Mapping[str, Scale], spill: Spill, scratch: ScratchColumns) -> Task:
+    """A task, with whether labels of it are missing, and the moments of a regression task's over training rows.
 
     Raises:
-        ValueError: all these labels are equal.
+        ValueError: all these labels of a regression task are equal.
     """
+    task = replace(task, missing=spill.unlabelled[task.label] > 0)
     if task.kind == "binary":
         return task
     mean, deviation = (float(part[0]) for part in (scales[task.label].mean, scales[task.label].deviation))
     if deviation == 0:
-        chunk = next(c for c in spill.chunks[ROWS] if scratch.read(f"uses:{ROWS}", np.int32, c).any())
-        row = int(np.flatnonzero(scratch.read(f"uses:{ROWS}", np.int32, chunk))[0])
-        line = chunk.first_line + int(np.concatenate([line_numbers(batch) for batch in chunk.read()])[row])
+        place = _first_labelled(task, spill, scratch)
+        found = f"is {mean:g} in all training rows, in {place}" if place else "stands in no training row"
         raise ValueError(
-            f"label '{task.label}' of regression task '{task.name}' is {mean:g} in all training rows, in {chunk.source}"
-            f" from line {line + 1} on: there is nothing to learn. Take the task out, or choose another dataset.split"
+            f"label '{task.label}' of regression task '{task.name}' {found}: there is nothing to learn. Take the task "
+            "out, or choose another dataset.split"
         )
     return replace(task, mean=mean, deviation=deviation)
+
+
+def _first_labelled(task: Task, spill: Spill, scratch: ScratchColumns) -> str | None:
+    """File and line of the first training row that has a label of a task."""
+    for chunk in spill.chunks[ROWS]:
+        for batch, used in with_slices(chunk, scratch.read(f"uses:{ROWS}", np.int32, chunk)):
+            labelled = batch[task.label].is_valid().to_numpy(zero_copy_only=False) & (used > 0)
+            if labelled.any():
+                line = chunk.first_line + int(line_numbers(batch)[labelled.argmax()])
+                return f"{chunk.source} from line {line + 1} on"
+    return None
 
 
 def _encode(

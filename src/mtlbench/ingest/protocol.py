@@ -84,9 +84,9 @@ class Block:
             field: integers or strings, null where missing; of ``width > 1``: lists of them, and for a weighted field
             ``<name>:weight``, lists of float32 of the same lengths. A number field: floats, null where missing.
             `ROWS` also has one int8 column of 0 and 1 per task, named by its label (finite float64 for a regression
-            task), and for each dimension table ``key:<table>``. A dimension table has its `KEY`. Where the data set has
-            them, int64 ``group``, ``source``, ``time``, each either of the rows, or of a dimension table and then of
-            the rows that point there.
+            task), null where the label is missing, and for each dimension table ``key:<table>``. A dimension table has
+            its `KEY`. Where the data set has them, int64 ``group``, ``source``, ``time``, each either of the rows, or
+            of a dimension table and then of the rows that point there.
         lines: how many lines the block covers, rejected and dropped ones included.
         rejected: lines that break the format.
         dropped: lines that are well-formed and left out by a named policy: how many, by name.

@@ -152,7 +152,13 @@ def _of_rows(spill: Spill, scratch: ScratchColumns, name: str) -> np.ndarray:
 
 
 def _column(spill: Spill, table: str, name: str) -> np.ndarray:
-    """A column of a table, all of its rows."""
+    """A column of a table, all of its rows.
+
+    Raises:
+        ValueError: a label that some rows have not.
+    """
+    if table == ROWS and spill.unlabelled[name]:
+        raise ValueError(f"the split asks for label '{name}', which {spill.unlabelled[name]:,} rows have not")
     parts = [batch[name].to_numpy() for chunk in spill.chunks.get(table, []) for batch in chunk.read()]
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 

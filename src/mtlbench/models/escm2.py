@@ -37,7 +37,7 @@ class ESCM2(nn.Module):
 
     Raises:
         ValueError: an unknown estimator, a weight or clip out of range; several tasks, none of which is given another;
-            a regression task.
+            a regression task; labels that are missing.
 
     Paper: Wang, Chang, Liu, Huang, Chen, Yu, Li, Chu: ESCM2: Entire Space Counterfactual Multi-Task Model, SIGIR 2022.
     Departure: any number of tasks. Imputed losses are softplus of a tower, so that none is negative. The weight of the

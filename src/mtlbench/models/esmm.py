@@ -28,7 +28,7 @@ class ESMM(nn.Module):
     Shape: `Batch` of B rows -> logits ``[B, T]``, the log-odds of the products.
 
     Raises:
-        ValueError: several tasks, none of which is given another; a regression task.
+        ValueError: several tasks, none of which is given another; a regression task; labels that are missing.
 
     Paper: Ma, Zhao, Huang, Wang, Hu, Zhu, Gai: Entire Space Multi-Task Model, SIGIR 2018.
     Departure: any number of tasks, along `Task.given`; a task given none is its tower alone.

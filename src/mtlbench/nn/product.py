@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from mtlbench.schema import Schema, refuse_regression
+from mtlbench.schema import Schema, refuse_missing, refuse_regression
 
 
 def log_odds_of_product(a: Tensor, b: Tensor) -> Tensor:
@@ -29,7 +29,7 @@ class GivenProducts(nn.Module):
         joint: says that logits are of joint probabilities by construction: no loss may take them as conditional.
 
     Raises:
-        ValueError: several tasks, none of which is given another; a regression task.
+        ValueError: several tasks, none of which is given another; a regression task; labels that are missing.
 
     Paper: Ma et al.: ESMM, SIGIR 2018.
     Departure: any number of tasks.
@@ -40,6 +40,9 @@ class GivenProducts(nn.Module):
     def __init__(self, schema: Schema) -> None:
         super().__init__()
         refuse_regression(schema.tasks, "a product of probabilities is made of binary tasks")
+        refuse_missing(
+            schema.tasks, "a product of probabilities is learnt over the entire space, from labels of every row"
+        )
         names = [task.name for task in schema.tasks]
         self.given = [None if task.given is None else names.index(task.given) for task in schema.tasks]
         if len(names) > 1 and not any(task.given for task in schema.tasks):

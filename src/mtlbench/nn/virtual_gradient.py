@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlbench.checks import in_range, one_of
-from mtlbench.schema import Task, refuse_regression
+from mtlbench.schema import Task, refuse_missing, refuse_regression
 
 Interaction = Literal["add", "mul"]
 Shape = Literal["sqrt", "abs", "cos", "square"]
@@ -95,10 +95,14 @@ class VirtualGradient(nn.Module):
         """This module, ready for the tasks, which its configuration does not know. A model calls it once.
 
         Raises:
-            ValueError: a regression task.
+            ValueError: a regression task, or labels that are missing: of tasks that are labelled on different rows,
+                the relevance would say how these rows differ.
         """
         refuse_regression(
             tasks, "a virtual gradient is made of the relevance of labels of 0 and 1", "Choose virtual_gradient=none"
+        )
+        refuse_missing(
+            tasks, "a virtual gradient compares the labels of all tasks row by row", "Choose virtual_gradient=none"
         )
         pairs = len(tasks), len(tasks)
         self.register_buffer("relevance", torch.zeros(pairs))

@@ -16,7 +16,8 @@ def store_text(store: Store) -> str:
     manifest = store.manifest
     simulated = "  SIMULATED DATA" if store.origin == "simulated" else ""
     tasks = [task.name for task in store.schema.tasks if task.kind == "binary"]
-    splits = [[name, *_split_cells(manifest, name, tasks)] for name in SPLITS]
+    masked = [task.name for task in store.schema.tasks if task.missing]
+    splits = [[name, *_split_cells(manifest, name, tasks, masked)] for name in SPLITS]
     fields = [
         [
             field.name,
@@ -33,7 +34,10 @@ def store_text(store: Store) -> str:
         [
             f"{store.folder}{simulated}",
             "",
-            table(["split", "rows", *(f"{task} positives" for task in tasks)], splits),
+            table(
+                ["split", "rows", *(f"{task} positives" for task in tasks), *(f"{task} labels" for task in masked)],
+                splits,
+            ),
             "",
             *_regression_lines(store.schema.tasks),
             *_together_lines(manifest),
@@ -70,13 +74,15 @@ def _relabel_lines(manifest: dict[str, Any]) -> list[str]:
 
 
 def _together_lines(manifest: dict[str, Any]) -> list[str]:
-    """Rows that are positive for two tasks, and the correlation of the two labels, by split."""
+    """Rows that are positive for two tasks, and the correlation of the two labels if none is missing, by split."""
     rows = [
         [
             name,
             pair,
             f"{both:,}",
-            _correlation(split["rows"], [split["positives"][task] for task in pair.split(" and ")], both),
+            ""
+            if "labelled" in split
+            else _correlation(split["rows"], [split["positives"][task] for task in pair.split(" and ")], both),
         ]
         for name, split in manifest["splits"].items()
         for pair, both in split["together"].items()
@@ -107,6 +113,7 @@ def _overlap_lines(manifest: dict[str, Any]) -> list[str]:
     return [table(["distinct", *facts["distinct"], *(f"both {pair}" for pair in facts["shared"])], rows), ""]
 
 
-def _split_cells(manifest: dict[str, Any], name: str, tasks: list[str]) -> list[str]:
+def _split_cells(manifest: dict[str, Any], name: str, tasks: list[str], masked: list[str]) -> list[str]:
     split = manifest["splits"][name]
-    return [f"{split['rows']:,}", *(f"{split['positives'][task]:,}" for task in tasks)]
+    labelled = [count for task, count in split.get("labelled", {}).items() if task in masked]
+    return [f"{split['rows']:,}", *(f"{split['positives'][task]:,}" for task in tasks), *(f"{n:,}" for n in labelled)]

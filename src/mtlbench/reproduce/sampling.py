@@ -23,7 +23,7 @@ class Resampled:
     """A run's AUCs on bootstrap draws of the test split, which are the same for all runs on the same data.
 
     Attributes:
-        aucs: by task: float64 ``[R]``, NaN for a draw of one class.
+        aucs: by binary task: float64 ``[R]``, NaN for a draw of one class.
         units: how many were drawn from.
         kind: what was drawn: groups (users) where the split has them, else rows.
     """
@@ -57,8 +57,8 @@ def resample(store: Path, folders: Iterable[Path]) -> dict[str, Resampled]:
     grouped = "group" in rows.columns
     unit = group_numbers(rows.columns["group"].numpy()) if grouped else np.arange(len(rows))
     aucs: dict[Path, dict[str, np.ndarray]] = {folder: {} for folder in scores}
-    tasks = [task.name for task in rows.schema.tasks]
-    for t, task in enumerate(tqdm(tasks, desc="bootstrap", unit="task", disable=None, delay=2, file=sys.stderr)):
+    binary = [(t, task.name) for t, task in enumerate(rows.schema.tasks) if task.kind == "binary"]
+    for t, task in tqdm(binary, desc="bootstrap", unit="task", disable=None, delay=2, file=sys.stderr):
         seen = rows.columns["observed"][:, t].numpy() if "observed" in rows.columns else slice(None)
         positive = rows.columns["labels"][:, t].numpy()[seen] == 1
         of_task = [by_task[task][seen] for by_task in scores.values()]

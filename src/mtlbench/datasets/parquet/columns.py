@@ -17,8 +17,8 @@ WELCOME: dict[Use, tuple[str, ...]] = {
     "id": ("whole numbers", "text", "null"),
     "number": ("whole numbers", "decimal numbers", "null"),
     "weight": ("whole numbers", "decimal numbers"),
-    "label": ("whole numbers", "decimal numbers"),
-    "target": ("whole numbers", "decimal numbers"),
+    "label": ("whole numbers", "decimal numbers", "null"),
+    "target": ("whole numbers", "decimal numbers", "null"),
     "key": ("whole numbers", "text"),
     "group": ("whole numbers",),
     "source": ("whole numbers",),
@@ -87,7 +87,7 @@ class ParquetColumn:
             converted, problems = self._texts(values)
         else:
             converted, problems = self._whole(values)
-        if self.use not in ("id", "number"):
+        if self.use not in ("id", "number", "label", "target"):
             problems.append((missing, f"column '{self.source}' is null"))
         return converted, [(wrong, what) for wrong, what in problems if wrong.any()]
 
@@ -95,12 +95,17 @@ class ParquetColumn:
         exact = values.cast(pa.float64(), safe=False).fill_null(0).to_numpy(zero_copy_only=False)
         if self.use == "number":
             return pa.array(exact, mask=missing), [(~np.isfinite(exact), f"column '{self.source}' is not finite")]
+        if self.use in ("label", "target"):  # NaN is how some write a missing one
+            missing = missing | np.isnan(exact)
+            exact = np.where(missing, 0, exact)
         if self.use == "target":
-            wrong = ~np.isfinite(exact)
-            return pa.array(np.where(wrong, 0, exact)), [(wrong, f"label '{self.source}' is not finite")]
+            wrong = np.isinf(exact)
+            return pa.array(np.where(wrong, 0, exact), mask=missing), [(wrong, f"label '{self.source}' is not finite")]
         if self.use == "label":
             other = (exact != 0) & (exact != 1)
-            return pa.array((exact == 1).astype(np.int8)), [(other, f"label '{self.source}' is neither 0 nor 1")]
+            return pa.array((exact == 1).astype(np.int8), mask=missing), [
+                (other, f"label '{self.source}' is neither 0 nor 1")
+            ]
         most = LARGEST / self.width  # so that the weights of a bag have a sum
         wrong = ~((exact >= 0) & (exact <= most))
         problem = f"column '{self.source}' is negative, not finite or above {most:.6g}"

@@ -45,7 +45,8 @@ class ParquetFolder:
     (``day=1/part-0.parquet``), where text that is a whole number, or a date, in all of them is one; an id that does not
     read back as it was written (``01``) stays text.
 
-    Null is a missing value of an id or a number, and an empty list. Rows are refused, each with its file, number and
+    Null is a missing value of an id or a number, and an empty list. A label that is null or NaN is missing: the row
+    takes no part in the loss and the metrics of that task. Rows are refused, each with its file, number and
     content, where a label is neither 0 nor 1 (of a regression task: not finite), a number is NaN or infinite, a list of
     numbers has not as many entries as its field is wide, ids and their weights differ in number, an entry of a list of
     ids is null, a weight is negative,

@@ -62,7 +62,10 @@ class Input:
 
 @dataclass(frozen=True, kw_only=True)
 class Label:
-    """A task (see `mtlbench.schema.Task`); the label is a column of 0 and 1, or of numbers for ``kind: regression``."""
+    """A task (see `mtlbench.schema.Task`); the label is a column of 0 and 1, or of numbers for ``kind: regression``.
+
+    Null and NaN are missing labels.
+    """
 
     name: str
     label: str
