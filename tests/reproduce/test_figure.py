@@ -23,6 +23,7 @@ RUNS_OF_A_SEED = {
     "dephn_fig5": 2 * (2 + 2 * 8 * 2),  # data sets; without, and models by functions by measures
     "dephn_fig6": 4,
     "dephn_fig7": 2,
+    "mmoe_fig4": 9,
     "mpa_fig9": 8,
     "mpa_fig10": 2,
     "mpa_fig11": 5,

@@ -163,6 +163,37 @@ def ali(row: str, click: float, conversion: float, **other: float) -> FigureRun:
     return member(row, "Ali-CCP", {"click/auc": click, "conversion/auc": conversion, **named})
 
 
+def test_errors_on_related_tasks_are_compared_run_by_run() -> None:
+    """Shares of the best constant's squared error, the mean of two tasks; seeds share their data."""
+
+    def of(row: str, p: str, seed: int, first: float, second: float) -> FigureRun:
+        errors = {"first/rmse": first, "first/rmse_constant": 2.0, "second/rmse": second, "second/rmse_constant": 1.0}
+        return member(row, p, errors, seed=seed)
+
+    members = [
+        run
+        for seed in range(5)
+        for run in (
+            of("Shared-Bottom", "p = 0.5", seed, 0.8 + seed / 100, 0.4),
+            of("MMoE", "p = 0.5", seed, 0.4 + seed / 100, 0.2 + seed / 1000),
+            of("MMoE", "p = 1", seed, 0.2, 0.1 + seed / 10),
+        )
+    ]
+    result = drawn("mmoe_fig4", members)
+    (panel,) = result.panels
+    assert isinstance(panel, Lines)
+    bottom, gates = panel.curves
+    assert (bottom.label, bottom.x, bottom.y) == ("Shared-Bottom", (0.5,), (pytest.approx((0.41**2 + 0.16) / 2),))
+    assert (gates.label, gates.x) == ("MMoE", (0.5, 1.0))
+    assert gates.y[1] == pytest.approx((0.01 + 0.3**2) / 2)
+    assert gates.high is not None
+    assert gates.high[1] == pytest.approx((0.01 + 0.4**2) / 2), "the third quartile"
+    assert any(text.startswith("p = 1, MMoE: quantiles 10%, 25%, 50%, 75%, 90%") for text in result.findings)
+    below, beside = result.claims
+    assert (below.verdict, beside.verdict) == ("holds", "not run")
+    assert "over 5 runs (p = " in below.evidence[0]
+
+
 def test_widths_are_places_on_a_logarithmic_axis() -> None:
     result = drawn("mpa_fig9", [ali("8", 0.6, 0.6), ali("32", 0.62, 0.66), ali("1024", 0.61, 0.63)])
     [panel] = result.panels

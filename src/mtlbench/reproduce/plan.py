@@ -126,12 +126,19 @@ def expand(
 
 
 def _of_cell(row: str, dataset: str, carried: CarriedOver, data: DataSource, seeds: int) -> list[PlannedRun]:
-    runs = [_of_data(row, dataset, with_seed(carried.config, seed), data) for seed in range(seeds)]
+    configs = [with_seed(carried.config, seed) for seed in range(seeds)]
+    runs = [_of_data(row, dataset, config, _own_data(config, carried.config, data)) for config in configs]
     return [replace(run, paper_steps=carried.steps, carried_over=carried.notes) for run in runs]
 
 
+def _own_data(config: DictConfig, other: DictConfig, data: DataSource) -> DataSource:
+    """The data of another seed, or data of a seed's own where the data set's configuration refers to it."""
+    own, known = (OmegaConf.to_container(each.dataset, resolve=True) for each in (config, other))
+    return data if own == known else resolve_data(config.dataset, Path(config.run.data))
+
+
 def with_seed(config: DictConfig, seed: int) -> DictConfig:
-    """A copy with another seed; nothing else depends on it, and composing once is enough."""
+    """A copy with another seed; composing once is enough."""
     own = config.copy()
     own.seed = seed
     return own
