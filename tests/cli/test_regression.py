@@ -200,3 +200,29 @@ def test_tasks_that_contradict_themselves_are_refused(
 ) -> None:
     assert main(["prepare", *write(tmp_path, frame(20), tasks=tasks)]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_table_has_columns_and_claims_of_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two learning rates, one of which learns nothing; lower errors are better, higher XAUC is."""
+    words = write(tmp_path, frame(300))
+    study = {
+        "title": "Does learning pay?", "seeds": 2,
+        "datasets": {"Mine": words[:3]},
+        "rows": [
+            {"label": "fast", "overrides": ["model=shared_bottom", "optimizer.lr=0.02"]},
+            {"label": "slow", "overrides": ["model=shared_bottom", "optimizer.lr=0.000001"]},
+        ],
+        "columns": [{"metric": "auc", "tasks": ["click"]}, {"metric": "xauc", "tasks": ["watch"]},
+                    {"metric": "rmse", "tasks": ["watch"]}, {"metric": "mae", "tasks": ["watch"]}],
+        "claims": [{"text": "fast errs less", "better": ["fast"], "than": ["slow"], "metric": "rmse"}],
+    }  # fmt: skip
+    (tmp_path / "study.yaml").write_text("# Learning rates\n" + yaml.safe_dump(study))
+    small = [word for word in LINEAR if not word.startswith(("model=", "optimizer."))]
+    command = ["reproduce", str(tmp_path / "study.yaml"), "--to", str(tmp_path / "tables"), *small, *words[3:]]
+    assert main([*command, "trainer.epochs=2"]) == 0, capsys.readouterr().err
+    table = json.loads((tmp_path / "tables" / "study.json").read_text())
+    fast, slow = ([cell["measured"]["mean"] for cell in row["cells"]] for row in table["rows"])
+    better = [(a > b) if column["metric"] == "xauc" else (a < b) for column, a, b in
+              zip(table["columns"], fast, slow, strict=True)][1:]  # fmt: skip
+    assert better == [True, True, True]
+    assert re.search(r"fast - slow, Mine: watch rmse: -\d+\.\d+ \(2 seeds", (tmp_path / "tables/study.md").read_text())

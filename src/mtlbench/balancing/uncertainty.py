@@ -24,7 +24,8 @@ class Uncertainty(nn.Module):
     Paper: Kendall, Gal, Cipolla: Multi-Task Learning Using Uncertainty to Weigh Losses for Scene Geometry and
     Semantics, CVPR 2018, the form of its classification loss (1 / sigma^2, not 1 / (2 sigma^2)).
     Departure: the log-variances have an Adam of their own, whatever moves the model. A batch without any observed
-    label of a task gives that task's log-variance no gradient.
+    label of a task gives that task's log-variance no gradient. Regression tasks have the form of the others: in that of
+    the paper, ``exp(-s_t) loss_t / 2 + s_t / 2``, the weight at rest is the same.
     """
 
     def __init__(self, *, tasks: Sequence[Task], lr: float) -> None:
