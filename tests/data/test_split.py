@@ -10,6 +10,7 @@ import pytest
 from mtlbench.data.split import (
     TEST,
     TRAIN,
+    UNASSIGNED,
     VALID,
     SplitInput,
     at_random,
@@ -102,6 +103,16 @@ def test_by_time_takes_the_last_days_whatever_their_numbers() -> None:
         by_time(with_columns(time=days), valid=2, test=2)
     with pytest.raises(ValueError, match=r"valid=0 .*each must be 1 or more"):
         by_time(with_columns(time=days), valid=0, test=1)
+
+
+def test_by_time_skips_the_last_days_as_if_the_log_had_ended_before_them() -> None:
+    days = np.array([829, 1111, 829, 1112, 1030, 1111])
+    split = by_time(with_columns(time=days), valid=1, test=1, skip=1)
+    assert split.tolist() == [TRAIN, TEST, TRAIN, UNASSIGNED, VALID, TEST]
+    with pytest.raises(ValueError, match=r"valid=1 and dataset.split.test=1 and dataset.split.skip=2 of 4 distinct"):
+        by_time(with_columns(time=days), valid=1, test=1, skip=2)
+    with pytest.raises(ValueError, match=r"dataset.split.skip.* -1"):
+        by_time(with_columns(time=days), valid=1, test=1, skip=-1)
 
 
 def test_a_group_stands_in_one_split_wherever_its_rows_are() -> None:

@@ -466,6 +466,11 @@ class TestSplits:
             "test": {20220507: 30, 20220508: 21},
         }
 
+    def test_by_day_as_if_the_log_had_ended_a_day_earlier(self, raw: Path, tmp_path: Path) -> None:
+        store = prepared(raw, tmp_path / "data", "dataset.logs=late", "dataset.splits.by_day.skip=1")
+        assert days_of(store) == {"train": {20220425: 60}, "valid": {20220426: 40}, "test": {20220507: 30}}
+        assert store.manifest["split"]["skip"] == 1
+
     def test_halves_of_the_last_day(self, raw: Path, tmp_path: Path) -> None:
         found = days_of(prepared(raw, tmp_path / "data", "dataset.split_rule=halves"))
         assert (found["valid"], found["test"]) == ({20220508: 10}, {20220508: 11})

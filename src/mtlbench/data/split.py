@@ -1,7 +1,7 @@
 """Split rules: which rows train, validate and test. Configurations name them.
 
-A rule is a function ``rule(candidates, *, parameters...) -> int8 [rows]`` of `TRAIN`, `VALID` and `TEST`. It is a pure
-function of the rows and its parameters, so a split is the same on every machine.
+A rule is a function ``rule(candidates, *, parameters...) -> int8 [rows]`` of `TRAIN`, `VALID`, `TEST` and `UNASSIGNED`.
+It is a pure function of the rows and its parameters, so a split is the same on every machine.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,13 +11,13 @@ from hashlib import blake2b
 import numpy as np
 import pyarrow as pa
 
-from mtlbench.checks import in_range
+from mtlbench.checks import at_least, in_range
 
 TRAIN, VALID, TEST = 0, 1, 2
 """Positions in `store.SPLITS`."""
 
 UNASSIGNED = -1
-"""A row that belongs to no split because it was rejected."""
+"""A row that belongs to no split: it was rejected, or the rule leaves it out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,23 +83,33 @@ def halve_test(candidates: SplitInput, *, seed: int) -> np.ndarray:
     return _halved(candidates.test.nonzero()[0], len(candidates.test), seed)
 
 
-def by_time(candidates: SplitInput, *, valid: int, test: int) -> np.ndarray:
+def by_time(candidates: SplitInput, *, valid: int, test: int, skip: int = 0) -> np.ndarray:
     """Test is the last ``test`` distinct times (days, windows), validation the ``valid`` before, training the rest.
 
+    Args:
+        candidates: the rows.
+        valid, test: numbers of distinct times.
+        skip: how many of the last times are in no split, as if the log had ended before them; so that one log gives
+            several splits, each of which tests on what follows its training rows.
+
     Raises:
-        ValueError: fewer than one time for a split, or rows that the publisher set aside for test.
+        ValueError: fewer than one time for a split, a negative ``skip``, or rows that the publisher set aside for test.
     """
     _refuse_test_part("by_time", candidates)
+    at_least("split by_time: dataset.split.skip", skip, 0)
     time = candidates.column("time")
-    distinct = np.unique(time)
+    every = np.unique(time)
+    distinct = every[: len(every) - skip]
     if min(valid, test, len(distinct) - valid - test) < 1:
+        without = f" and dataset.split.skip={skip}" if skip else ""
         raise ValueError(
-            f"split by_time: dataset.split.valid={valid} and dataset.split.test={test} of {len(distinct)} distinct "
-            f"times ({distinct[:3].tolist()} ...); each must be 1 or more and leave at least one for training"
+            f"split by_time: dataset.split.valid={valid} and dataset.split.test={test}{without} of {len(every)} "
+            f"distinct times ({every[:3].tolist()} ...); each must be 1 or more and leave at least one for training"
         )
     result = np.full(len(time), TRAIN, np.int8)
     result[time >= distinct[-valid - test]] = VALID
     result[time >= distinct[-test]] = TEST
+    result[time > distinct[-1]] = UNASSIGNED
     return result
 
 

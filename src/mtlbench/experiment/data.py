@@ -31,6 +31,10 @@ from mtlbench.schema import Task
 from mtlbench.tracking.parameters import LOCATION_KEYS
 
 
+LATER_SPLIT_KEYS: dict[str, Any] = {"skip": 0}
+"""Keys of split rules that came later, and their defaults, under which the data are those that they were without."""
+
+
 class SimulatedDataWarning(UserWarning):
     """The data are simulated, because no real files were found and none were asked for."""
 
@@ -84,6 +88,9 @@ def resolve_data(dataset: DictConfig, folder: Path) -> DataSource:
     reader = _reader(dataset, raw)
     plain = typing.cast(dict[str, Any], OmegaConf.to_container(dataset, resolve=True))
     kept = {key: value for key, value in plain.items() if key not in (*LOCATION_KEYS, "simulator", "metrics")}
+    kept["split"] = _without_defaults(kept["split"])
+    if "splits" in kept:
+        kept["splits"] = {name: _without_defaults(rule) for name, rule in kept["splits"].items()}
     if _resolve_source(dataset.source, reader, raw, named) == "real":
         origin = "simulated" if (raw / "simulated.json").exists() else "real"
         files = raw_identity(reader.files, raw, folder / "checksums.json")
@@ -123,6 +130,11 @@ def split_rule(dataset: DictConfig) -> DictConfig:
         own = f"'{dataset.name}' has one rule and no choice; leave it, or set its keys, dataset.split.<key>"
         raise ConfigError(f"dataset.split is {dataset.split!r}, which is no rule: {choice if rules else own}")
     return dataset.split
+
+
+def _without_defaults(rule: dict[str, Any]) -> dict[str, Any]:
+    """A split rule without `LATER_SPLIT_KEYS` at their defaults."""
+    return {key: value for key, value in rule.items() if key not in LATER_SPLIT_KEYS or value != LATER_SPLIT_KEYS[key]}
 
 
 def _reader(dataset: DictConfig, raw: Path) -> RawDataset:

@@ -37,7 +37,7 @@ def assign(
     labels: Sequence[str],
     found: np.ndarray,
 ) -> np.ndarray:
-    """The split of every row, int8 ``[R]``, `UNASSIGNED` for refused ones.
+    """The split of every row, int8 ``[R]``, `UNASSIGNED` for those refused or left out by the rule.
 
     Also written to ``split``, and how often training rows use every row of every table to ``uses:<table>``.
 
@@ -67,10 +67,10 @@ def assign(
         columns={name: column(name) for name in (*labels, *spill.extras)},
     )
     chosen = split(candidates)
-    allowed = (chosen >= 0).all() and (chosen < len(SPLITS)).all()
+    allowed = (chosen >= UNASSIGNED).all() and (chosen < len(SPLITS)).all()
     if chosen.shape != candidates.test.shape or chosen.dtype != np.int8 or not allowed:
         raise ValueError(
-            f"split rule {manifest.rule(split)} must give int8 of 0, 1, 2 (train, valid, test) for "
+            f"split rule {manifest.rule(split)} must give int8 of 0, 1, 2 (train, valid, test) or -1 (none) for "
             f"{candidates.test.shape} rows; it gave {chosen.dtype} {chosen.shape}, {np.unique(chosen)}"
         )
     assigned = np.full(len(test), UNASSIGNED, np.int8)
