@@ -1,0 +1,209 @@
+"""The leaderboard, docs/leaderboard.md, from what the runs of the studies in conf/study measured.
+
+    python scripts/leaderboard.py                                            writes docs/leaderboard.md
+    python scripts/leaderboard.py conf/study/NAME.yaml [--as NAME] WORD...   first takes up the finished runs of a study
+
+WORDs are those of `mtlbench reproduce`, above all dataset.raw=<folder> and run.folder=<folder>. What is taken up lies
+in results/NAME.json (what each run measured) and results/NAME.npz (its AUCs on the bootstrap draws of the test users).
+Claims are judged again from these two alone: neither raw data nor weights are needed. results/peers.json has other
+programs' numbers on the same rows, from scripts/compare_kuairand.py.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from mtlbench.report.result import Claim, Row, TableResult
+from mtlbench.report.text import signs, value_text
+from mtlbench.reproduce.assemble import assemble
+from mtlbench.reproduce.finished import Finished
+from mtlbench.reproduce.sampling import Resampled
+from mtlbench.reproduce.table import PRIVATE, load_table
+from mtlbench.result import Metrics, Result
+
+ROOT = Path(__file__).parents[1]
+STUDIES, RESULTS, PAGE = ROOT / "conf" / "study", ROOT / "results", ROOT / "docs" / "leaderboard.md"
+MARK = "<!-- written by scripts/leaderboard.py from results/: everything below -->\n"
+NOTHING = "-"
+CLAIM_HEADS = ("claim", "verdict", "differences", "detectable", "seeds that would decide")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stored:
+    """A finished run as it is kept.
+
+    Attributes:
+        row, dataset, seed, choice, code, result, valid: see `Finished`.
+        units, kind: what its AUCs were resampled over, see `Resampled`; 0 where it had kept no scores.
+    """
+
+    row: str
+    dataset: str
+    seed: int
+    choice: str
+    code: str
+    result: Result
+    valid: Metrics
+    units: int
+    kind: Literal["groups", "rows"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Collection:
+    """The runs of a study, the study, and the settings that they were made with besides its own."""
+
+    study: str
+    settings: tuple[str, ...]
+    runs: tuple[Stored, ...]
+
+
+COLLECTION = TypeAdapter(Collection)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path, nargs="?")
+    parser.add_argument("words", nargs="*")
+    parser.add_argument("--as", dest="name", help="of the files in results; default: that of the study")
+    arguments = parser.parse_args()
+    if arguments.study is not None:
+        collect(arguments.study, arguments.name or arguments.study.stem, arguments.words)
+    prose = PAGE.read_text(encoding="utf-8").partition(MARK)[0]
+    PAGE.write_text(prose + MARK + "\n" + "\n\n".join(sections()) + "\n", encoding="utf-8")
+
+
+def collect(study: Path, name: str, words: Sequence[str]) -> None:
+    """Keep what the finished runs of a study measured."""
+    from mtlbench.cli.compose import WITHOUT_EFFECT, composing_many
+    from mtlbench.reproduce.gather import check_finished, gather
+    from mtlbench.reproduce.plan import expand
+
+    plan = expand(load_table(study.parent, study.stem), composing_many(), words, scale=None)
+    check_finished(plan)
+    found = gather(plan, {})
+    draws: dict[str, np.ndarray] = {}
+    for run in found:
+        for task, aucs in (run.resampled.aucs if run.resampled else {}).items():
+            draws[f"{run.result.identity}/{task}"] = aucs.astype(np.float32)
+    kept = Collection(
+        study=study.stem,
+        settings=tuple(word for word in words if not word.startswith(WITHOUT_EFFECT)),
+        runs=tuple(map(_stored, found)),
+    )
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(asdict(kept), indent=1) + "\n", encoding="utf-8")
+    np.savez_compressed(RESULTS / f"{name}.npz", allow_pickle=False, **draws)
+
+
+def _stored(run: Finished) -> Stored:
+    return Stored(
+        row=run.row,
+        dataset=run.dataset,
+        seed=run.seed,
+        choice=run.choice,
+        code=run.code,
+        result=run.result,
+        valid=run.valid,
+        units=run.resampled.units if run.resampled else 0,
+        kind=run.resampled.kind if run.resampled else "rows",
+    )
+
+
+def read(name: str) -> tuple[Collection, list[Finished]]:
+    """What is kept of a study, and its runs as they are judged."""
+    kept = COLLECTION.validate_json((RESULTS / f"{name}.json").read_bytes())
+    draws: Mapping[str, np.ndarray] = np.load(RESULTS / f"{name}.npz")
+    return kept, [_finished(run, draws) for run in kept.runs]
+
+
+def _finished(run: Stored, draws: Mapping[str, np.ndarray]) -> Finished:
+    aucs = {task: draws[f"{run.result.identity}/{task}"].astype(np.float64) for task in run.result.tasks if run.units}
+    return Finished(
+        row=run.row,
+        dataset=run.dataset,
+        seed=run.seed,
+        choice=run.choice,
+        code=run.code,
+        result=run.result,
+        valid=run.valid,
+        weights=dict.fromkeys(run.result.tasks, 1.0),
+        resampled=Resampled(aucs=aucs, units=run.units, kind=run.kind) if run.units else None,
+    )
+
+
+def sections() -> list[str]:
+    """The results of each study as Markdown, in the order of their names."""
+    found: list[str] = []
+    for path in sorted(RESULTS.glob("kuairand_*.json")):
+        kept, runs = read(path.stem)
+        table = load_table(STUDIES, kept.study)
+        result = assemble(table, runs, scale=None, settings=kept.settings, private=PRIVATE)
+        found.append(section(result, runs, peers(path.stem)))
+    return found
+
+
+def peers(name: str) -> list[dict[str, Any]]:
+    """Other programs' numbers on the same rows, where they were measured."""
+    path = RESULTS / "peers.json"
+    every = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return every.get(name, [])
+
+
+def section(result: TableResult, runs: Sequence[Finished], others: Sequence[Mapping[str, Any]]) -> str:
+    """Heading, table, claims and notes of a study."""
+    ran = [row for row in result.rows if row.runs]
+    absent = [row.label for row in result.rows if not row.runs]
+    heads = [f"{column.task} {column.metric}" for column in result.columns]
+    rows = [_row(row, result, runs) for row in ran] + [_peer(other, heads) for other in others]
+    lines = [
+        f"## {result.title}",
+        "",
+        *(f"**{mark}**" for mark in result.marks),
+        *[""] * bool(result.marks),
+        f"{len(runs)} runs of `conf/study/{result.name}.yaml`; means and deviations over seeds.",
+        "",
+        *_table(["", *heads, "seeds", "epochs", "dense parameters"], rows),
+        "",
+        "\\* better than the best baseline by validation (p <= 0.05, Holm); ‡ not converged.",
+        *([f"Not run yet: {', '.join(absent)}."] if absent else []),
+        "",
+        *_table(CLAIM_HEADS, [_claim(claim) for claim in result.claims]),
+        "",
+        *(f"- {text}" for text in result.footnotes),
+    ]
+    return "\n".join(lines)
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows)]
+
+
+def _peer(other: Mapping[str, Any], heads: Sequence[str]) -> list[str]:
+    values = [f"{other['test'][head]:.4f}" if head in other["test"] else NOTHING for head in heads]
+    return [other["label"], *values, str(other["seeds"]), NOTHING, NOTHING]
+
+
+def _row(row: Row, result: TableResult, runs: Sequence[Finished]) -> list[str]:
+    own = [run.result for run in runs if run.row == row.label]
+    cells = [value_text(cell, column) + signs(cell) for cell, column in zip(row.cells, result.columns, strict=True)]
+    epochs, size = median(each.epochs for each in own), own[0].parameters.dense
+    return [row.label, *cells, str(len(own)), f"{epochs:g}", f"{size:,}"]
+
+
+def _claim(claim: Claim) -> list[str]:
+    differences = [text for text in claim.evidence if ": +" in text or ": -" in text]
+    reasons = [text for text in claim.evidence if "not run" in text]
+    detectable = NOTHING if claim.detectable is None else f"{claim.detectable:.4f}"
+    deciding = NOTHING if claim.deciding is None else str(claim.deciding)
+    return [claim.text, f"**{claim.verdict}**", "<br>".join(differences or reasons), detectable, deciding]
+
+
+if __name__ == "__main__":
+    main()
