@@ -104,7 +104,7 @@ def test_help_of_train_names_every_choice_of_every_group_and_says_what_it_is(tmp
             assert f"  {name:<22}{comment}" in text
             found += 1
     assert found >= 31
-    others = {"table", "figure", "space", "study", "tuned"}
+    others = {"table", "figure", "space", "speed", "study", "tuned"}
     assert {path.name for path in conf_folder().iterdir() if path.is_dir()} - others <= set(GROUPS)
 
 

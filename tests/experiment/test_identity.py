@@ -10,7 +10,7 @@ from mtlbench.cli.compose import compose
 from mtlbench.experiment.build import build, call_checked, check_node
 from mtlbench.experiment.data import SimulatedDataWarning, resolve_data, simulated
 from mtlbench.experiment.errors import ConfigError
-from mtlbench.experiment.identity import run_identity
+from mtlbench.experiment.identity import run_identities, run_identity
 from mtlbench.ingest.protocol import RawError
 from mtlbench.train.settings import Settings
 
@@ -61,6 +61,13 @@ def test_everything_that_can_move_a_number_counts_and_no_two_runs_share_a_folder
 )
 def test_runs_of_version_0_3_0_are_known_by_the_same_name(words: list[str], known: str):
     assert identity(*words) == known
+
+
+@pytest.mark.parametrize("word", ["trainer.epochs=3", "trainer.epochs=${seed}"])
+def test_identities_of_several_seeds_are_those_of_each_seed_alone(word: str):
+    config = compose([*BASE, word])
+    found = run_identities(config, resolve_data(config.dataset, Path("nowhere")), [0, 7])
+    assert found == [identity(word), identity(word, "seed=7")]
 
 
 def test_the_seed_of_a_run_is_not_part_of_its_data():

@@ -6,10 +6,11 @@ import pytest
 
 from mtlbench.cli.compose import compose
 from mtlbench.reproduce.assemble import assemble
+from mtlbench.reproduce.cost import SpeedKey, cost, measured_speeds, read_speeds
 from mtlbench.reproduce.execute import execute
 from mtlbench.reproduce.gather import gather
 from mtlbench.reproduce.launch import Launcher
-from mtlbench.reproduce.plan import PlannedRun, estimated_seconds, expand, measured_speeds, missing
+from mtlbench.reproduce.plan import PlannedRun, expand, missing
 from mtlbench.reproduce.table import Table, load_table
 from mtlbench.tracking.connect import connect, default_uri
 from mtlbench.tracking.find import find_results
@@ -105,8 +106,29 @@ def test_time_is_estimated_from_measured_speeds(plan: list[PlannedRun], failures
     assert set(speeds) == {"dnn", "mmoe"}
     train = round(4000 * 2 / 3)
     assert {run.rows for run in plan} <= {4000, train - 1, train, train + 1}
-    assert estimated_seconds(plan[:1], {"dnn": 1000.0}) == pytest.approx((plan[0].rows or 0) / 1000)
-    assert estimated_seconds(plan[:1], {}) is None
+    found = cost(plan[:1], {"dnn": 1000.0}, {})
+    assert found is not None
+    assert found.seconds == pytest.approx((plan[0].rows or 0) / 1000)
+    assert found.full == pytest.approx(199_523 / 1000), "all published rows, for one epoch"
+    assert cost(plan[:1], {}, {}) is None
+
+
+def test_speeds_that_are_shipped_count_where_none_was_measured_here(tmp_path: Path, plan: list[PlannedRun]) -> None:
+    (tmp_path / "cpu.csv").write_text(
+        "# an abacus\nmodel,dataset,settings,rows_per_second\n"
+        "dnn,census,profile.bottom_layers=[8] profile=default,50\ndnn,aliccp,profile=default,70\n"
+    )
+    shipped = read_speeds(tmp_path / "cpu.csv")
+    rows = plan[0].rows or 0
+    assert [key.dataset for key in shipped] == ["census", "aliccp"]
+    for here, known, speed in (({}, shipped, 50), ({"dnn": 4.0}, shipped, 4), ({}, {SpeedKey("dnn", "a", ""): 3}, 3)):
+        found = cost(plan[:1], here, known)
+        assert found is not None
+        assert (found.seconds, found.unknown) == (pytest.approx(rows / speed), ())
+    unknown = cost([run for run in plan if run.row == "MMoE"], {}, shipped)
+    assert unknown is not None
+    assert unknown.unknown == ("mmoe",)
+    assert read_speeds(tmp_path / "none.csv") == {}
 
 
 def test_the_table_says_what_was_run_and_where_it_comes_from(

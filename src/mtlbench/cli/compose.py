@@ -121,12 +121,11 @@ def composing_many() -> Callable[[list[str]], DictConfig]:
     Hydra composes what groups are chosen once, and values are set on copies of it, by Hydra's own function, as it does
     itself after composing.
     """
-    parsed = cache(parse_override)
     choosing = cache(lambda *words: compose_by_hydra(list(words)))
 
     def by_hydra(overrides: list[str], name: str) -> DictConfig:
-        groups = [word for word in overrides if parsed(word).key_or_group in GROUPS]
-        values = [parsed(word) for word in overrides if word not in groups]
+        groups = [word for word in overrides if parse_override(word).key_or_group in GROUPS]
+        values = [parse_override(word) for word in overrides if word not in groups]
         try:
             composed = copy.deepcopy(choosing(*groups))
             ConfigLoaderImpl._apply_overrides_to_config(values, composed)  # pyright: ignore[reportPrivateUsage]
@@ -201,6 +200,7 @@ def refuse_overrides(overrides: list[str], name: str = "train", *, sweep: bool |
                     raise ConfigError(_no_choice(key, str(choice)))
 
 
+@cache  # parsing takes a millisecond, and the rows of a table repeat their words
 def parse_override(text: str) -> Override:
     """``key=value`` and its relatives, parsed by Hydra.
 

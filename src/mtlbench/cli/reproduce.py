@@ -91,8 +91,9 @@ def command(  # noqa: PLR0913  an argument for each option
     from mtlbench.cli.launcher import launcher_of
     from mtlbench.reproduce.execute import execute
     from mtlbench.reproduce.gather import check_finished
-    from mtlbench.reproduce.plan import estimated_seconds, expand, measured_speeds, missing, other_data
+    from mtlbench.reproduce.plan import expand, missing, other_data
     from mtlbench.reproduce.remote import exchange_results
+    from mtlbench.reproduce.share import shared
 
     launching, overrides = split_hydra(overrides)
     _check(overrides, scale)
@@ -103,7 +104,9 @@ def command(  # noqa: PLR0913  an argument for each option
         if strange := sorted(set(labels or ()) - {row.label for row in study.rows}):
             raise ConfigError(f"{study.name} has no row {', '.join(strange)}; {', '.join(r.label for r in study.rows)}")
     composing = composing_many()
-    plans = [expand(study, composing, overrides, scale=scale, seeds=seeds, same_steps=same_steps) for study in studies]
+    plans = shared(
+        [expand(study, composing, overrides, scale=scale, seeds=seeds, same_steps=same_steps) for study in studies]
+    )
     planned = [run for plan in plans for run in plan]
     check_finished(planned)
     elsewhere = exchange_results(missing(planned), fetch_only=dry_run)
@@ -117,9 +120,7 @@ def command(  # noqa: PLR0913  an argument for each option
         for text in other_data(plan):
             print(f"! {study.name}: {text}", file=sys.stderr)
     if lacking:
-        seconds = estimated_seconds(lacking, measured_speeds(lacking[0].folder.parent))
-        time = "unknown time: nothing was measured here yet" if seconds is None else f"at most about {_clock(seconds)}"
-        print(f"{_counted(len(lacking))} missing, {time}", file=sys.stderr)
+        print(_cost_text(lacking), file=sys.stderr)
     if dry_run:
         return 0
     failures = execute(lacking, launcher)
@@ -223,9 +224,27 @@ def _send(
                 return
 
 
+def _cost_text(lacking: "Sequence[PlannedRun]") -> str:
+    """How many runs are missing, and what they cost at most: on the rows at hand, and on all published ones."""
+    from mtlbench.cli.search_path import conf_folder
+    from mtlbench.reproduce.cost import SPEEDS, cost, measured_speeds, read_speeds
+
+    here = measured_speeds(lacking[0].folder.parent)
+    found = cost(lacking, here, read_speeds(conf_folder() / SPEEDS))
+    counted = "1 run is missing" if len(lacking) == 1 else f"{len(lacking)} runs are missing"
+    if found is None:
+        return f"{counted}, unknown time: no speed was measured"
+    source = "those measured here" if here else f"those of {SPEEDS}, measured elsewhere"
+    lines = [f"{counted}, at most about {_clock(found.seconds)} of one core (speeds: {source})"]
+    if found.full is not None:
+        lines.append(
+            f"on all published rows, where these are fewer simulated ones: at most about {_clock(found.full)} of one "
+            "core; GPU-hours: no GPU was measured"
+        )
+    if found.unknown:
+        lines.append(f"no speed is known of {', '.join(found.unknown)}: counted as the median of the others")
+    return "\n".join(lines)
+
+
 def _clock(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} hours" if seconds > 5400 else f"{max(seconds / 60, 1):.0f} minutes"
-
-
-def _counted(runs: int) -> str:
-    return "1 run is" if runs == 1 else f"{runs} runs are"
+    return f"{seconds / 3600:,.1f} hours" if seconds > 5400 else f"{max(seconds / 60, 1):.0f} minutes"

@@ -15,11 +15,12 @@ from mtlbench.cli.messages import REPORTED, text_of
 from mtlbench.cli.render import outcome_text
 from mtlbench.experiment.check import check_config
 from mtlbench.experiment.effect import without_effect
+from mtlbench.experiment.identity import with_seed
 from mtlbench.experiment.run import Outcome, make_paths_absolute
 from mtlbench.report.terminal import comparison
 from mtlbench.reproduce.execute import execute
 from mtlbench.reproduce.launch import Launcher
-from mtlbench.reproduce.plan import PlannedRun, plan_run, with_seed
+from mtlbench.reproduce.plan import PlannedRun, plan_run
 
 
 def sweep(overrides: list[str], launcher: Launcher) -> int:

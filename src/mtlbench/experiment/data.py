@@ -30,7 +30,6 @@ from mtlbench.relabel.store import Relabel, relabelled
 from mtlbench.schema import Task
 from mtlbench.tracking.parameters import LOCATION_KEYS
 
-
 LATER_SPLIT_KEYS: dict[str, Any] = {"skip": 0}
 """Keys of split rules that came later, and their defaults, under which the data are those that they were without."""
 

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import re
 import typing
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,10 +31,32 @@ LATER_KEYS: dict[str, dict[str, Any]] = {
 }
 """Keys of groups that came later, and their defaults, under which a run is the one that it was without them."""
 
+REFERS_TO_SEED = re.compile(r"\$\{[^}]*\bseed\b")
+"""A reference to the seed of the run, ``${seed}``."""
+
 
 def run_identity(config: DictConfig, data: "DataSource") -> str:
     """Sixteen hexadecimal digits: the hash of the resolved configuration and of the data's fingerprint."""
+    return run_identities(config, data, [config.seed])[0]
+
+
+def run_identities(
+    config: DictConfig, data: "DataSource", seeds: Sequence[int], *, diagnostics: bool | None = None
+) -> list[str]:
+    """`run_identity` for each of several seeds; resolving the configuration is what takes time.
+
+    Args:
+        config: of all of them but for the seed.
+        data: that they learn from.
+        seeds: of the runs.
+        diagnostics: in place of the configuration's ``trainer.diagnostics``.
+    """
+    if len(seeds) > 1 and REFERS_TO_SEED.search(str(OmegaConf.to_container(config))):
+        own = [with_seed(config, seed) for seed in seeds]
+        return [run_identities(each, data, [each.seed], diagnostics=diagnostics)[0] for each in own]
     plain = typing.cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    if diagnostics is not None:
+        plain["trainer"]["diagnostics"] = diagnostics
     kept = {key: value for key, value in plain.items() if key not in (*NOT_IDENTITY, "dataset")}
     if (metrics := plain["dataset"].get("metrics")) is not None:  # no part of the data, but of the result
         kept["metrics"] = metrics
@@ -40,7 +64,15 @@ def run_identity(config: DictConfig, data: "DataSource") -> str:
         kept[group] = {key: value for key, value in kept[group].items() if key not in later or value != later[key]}
     if (kept.get("scheduler") or {}).get("_target_") is None:  # learning rates stay as they are, as they always did
         kept.pop("scheduler", None)
-    return hashlib.sha256(json.dumps(kept | {"data": data.fingerprint}, sort_keys=True).encode()).hexdigest()[:16]
+    contents = [json.dumps(kept | {"seed": seed, "data": data.fingerprint}, sort_keys=True) for seed in seeds]
+    return [hashlib.sha256(content.encode()).hexdigest()[:16] for content in contents]
+
+
+def with_seed(config: DictConfig, seed: int) -> DictConfig:
+    """A copy with another seed."""
+    own = config.copy()
+    own.seed = seed
+    return own
 
 
 def code_version(config: DictConfig | None = None) -> str:

@@ -78,7 +78,7 @@ def launch(runs: Sequence[PlannedRun], launcher: Launcher) -> Iterator[Ended]:
 
 def train_one(run: PlannedRun) -> Ended:
     """Train a run in this process, from wherever it stands; whatever stops it stops nothing else."""
-    return _attempt(run.identity, run.title, run.config)
+    return _attempt(run.identity, run.title, run.own_config)
 
 
 def _attempt(identity: str, title: str, config: DictConfig) -> Ended:
@@ -106,7 +106,7 @@ def _in_processes(runs: Sequence[PlannedRun], processes: int) -> Iterator[Ended]
         _share_cores(left.values(), processes)
         pool: Any = Parallel(n_jobs=processes, batch_size=1, return_as="generator_unordered")  # pyright: ignore[reportArgumentType]
         jobs = (
-            delayed(_attempt_apart)(run.identity, run.title, run.config, os.getpid()) for run in list(left.values())
+            delayed(_attempt_apart)(run.identity, run.title, run.own_config, os.getpid()) for run in list(left.values())
         )
         try:
             for ended in pool(jobs):
@@ -215,7 +215,7 @@ def _as_jobs(runs: Sequence[PlannedRun], launcher: Launcher) -> Iterator[Ended]:
         some = runs[start : start + at_once]
         if local:
             _share_cores(some, at_once)
-        arguments = zip(*((run.identity, run.title, run.config) for run in some), strict=True)
+        arguments = zip(*((run.identity, run.title, run.own_config) for run in some), strict=True)
         with _refusals_told():
             jobs = executor.map_array(_Job(), *arguments)
         identities = {job.job_id: run.identity for job, run in zip(jobs, some, strict=True)}

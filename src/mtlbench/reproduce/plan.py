@@ -1,24 +1,20 @@
-"""Which runs a table or a figure consists of, which of them are finished, and how long the others will take."""
+"""Which runs a table or a figure consists of, and which of them are finished."""
 
 import json
-import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from statistics import median
 from typing import Protocol
 
 from omegaconf import DictConfig, OmegaConf
 
 from mtlbench.data.layout import ROWS
 from mtlbench.experiment.data import DataSource, resolve_data
-from mtlbench.experiment.identity import run_identity
-from mtlbench.ingest.protocol import RawFile
+from mtlbench.experiment.identity import REFERS_TO_SEED, run_identities, with_seed
+from mtlbench.ingest.protocol import RawDataset
 from mtlbench.reproduce.carry_over import FEWER, CarriedOver, carry_over
 from mtlbench.reproduce.table import RowSpec
-from mtlbench.tracking.files import DamagedFileError
-from mtlbench.tracking.folder import read_result
 
 SMALLEST = 20_000
 """Rows below which a scaled run says nothing: its test split would hold too few positives."""
@@ -45,13 +41,14 @@ class PlannedRun:
 
     Attributes:
         row, dataset, seed: where in it the run belongs.
-        config: its whole configuration.
+        config: its whole configuration; runs that differ in their seed alone may share it, see `own_config`.
         data: that it learns from.
         identity: of the run.
         folder: where it is or will be.
         rows: training rows that it will see in an epoch, as far as that is known before they are prepared.
         paper_steps: that its setting makes of the published rows, where it makes fewer, see `CarriedOver`.
         carried_over: settings that were changed for other data than the paper's, as sentences.
+        alike: identities of runs that measure the same, and perhaps more, see `mtlbench.reproduce.share`.
     """
 
     row: str
@@ -64,10 +61,23 @@ class PlannedRun:
     rows: int | None
     paper_steps: int | None = None
     carried_over: tuple[str, ...] = ()
+    alike: tuple[str, ...] = ()
 
     @property
     def finished(self) -> bool:
         return (self.folder / "result.json").exists()
+
+    def rows_at_most(self, epoch: int) -> int:
+        """Training rows of the whole budget, where an epoch has so many."""
+        trainer = self.config.trainer
+        by_epochs = None if trainer.epochs is None else epoch * trainer.epochs
+        by_steps = None if trainer.steps is None else trainer.steps * trainer.batch_size
+        return min(rows for rows in (by_epochs, by_steps) if rows is not None)
+
+    @property
+    def own_config(self) -> DictConfig:
+        """A copy of the configuration with the run's own seed; made when it runs, since a copy takes 10 ms."""
+        return with_seed(self.config, self.seed)
 
     @property
     def title(self) -> str:
@@ -80,7 +90,8 @@ def plan_run(row: str, dataset: str, config: DictConfig) -> PlannedRun:
     Raises:
         ConfigError, RawError: the configuration or the raw files cannot be used.
     """
-    return _of_data(row, dataset, config, resolve_data(config.dataset, Path(config.run.data)))
+    data = _data_of(config)
+    return _of_seeds(row, dataset, CarriedOver(config=config), data, [config.seed])[0]
 
 
 def expand(
@@ -110,59 +121,61 @@ def expand(
     def smaller(*words: str) -> list[str]:
         return [] if scale is None else _scaled(compose(list(words)), scale)
 
+    def of_cell(label: str, own: list[str], dataset: str, words: list[str]) -> list[PlannedRun]:
+        of_data = [word for word in own if word.startswith("dataset")]
+        size = smaller(f"profile={study.profile}", *words, *of_data)
+        config = compose([f"profile={study.profile}", *words, *own, *size, *overrides])
+        data = _data_of(config)
+        published = published_rows(data) if data.origin == "simulated" else 0
+        carried = carry_over(config, data, published, [*words, *own, *overrides], same_steps=same_steps)
+        return _of_seeds(label, dataset, carried, data, range(several))
+
     planned: list[PlannedRun] = []
     for spec in study.rows:
         for dataset, words in study.datasets.items():
-            of_data = [word for word in spec.overrides if word.startswith("dataset")]
-            size = smaller(f"profile={study.profile}", *words, *of_data)
-            said = [f"profile={study.profile}", *words, *spec.overrides, *size, *overrides]
-            config = compose(said)
-            data = resolve_data(config.dataset, Path(config.run.data))
-            stated = [*words, *spec.overrides, *overrides]
-            published = _samples(data.reader.files) if data.origin == "simulated" else 0
-            carried = carry_over(config, data, published, stated, same_steps=same_steps)
-            planned += _of_cell(spec.label, dataset, carried, data, several)
+            own = of_cell(spec.label, spec.overrides, dataset, words)
+            others = of_cell(spec.label, spec.same_as, dataset, words) if spec.same_as else [None] * len(own)
+            planned += [
+                run if other is None else replace(run, alike=(*run.alike, other.identity, *other.alike))
+                for run, other in zip(own, others, strict=True)
+            ]
     return planned
 
 
-def _of_cell(row: str, dataset: str, carried: CarriedOver, data: DataSource, seeds: int) -> list[PlannedRun]:
-    configs = [with_seed(carried.config, seed) for seed in range(seeds)]
-    runs = [_of_data(row, dataset, config, _own_data(config, carried.config, data)) for config in configs]
-    return [replace(run, paper_steps=carried.steps, carried_over=carried.notes) for run in runs]
+def _of_seeds(row: str, dataset: str, carried: CarriedOver, data: DataSource, seeds: Sequence[int]) -> list[PlannedRun]:
+    config = carried.config
+    if len(seeds) > 1 and REFERS_TO_SEED.search(str(OmegaConf.to_container(config.dataset))):
+        own = [replace(carried, config=with_seed(config, seed)) for seed in seeds]
+        return [_of_seeds(row, dataset, each, _data_of(each.config), [each.config.seed])[0] for each in own]
+    rows, folder = _training_rows(data), Path(config.run.folder)
+    watched = [] if config.trainer.diagnostics else [run_identities(config, data, seeds, diagnostics=True)]
+    return [
+        PlannedRun(
+            row=row,
+            dataset=dataset,
+            seed=seed,
+            config=config,
+            data=data,
+            identity=identity,
+            folder=folder / identity,
+            rows=rows,
+            paper_steps=carried.steps,
+            carried_over=carried.notes,
+            alike=tuple(also),
+        )
+        for seed, identity, *also in zip(seeds, run_identities(config, data, seeds), *watched, strict=True)
+    ]
 
 
-def _own_data(config: DictConfig, other: DictConfig, data: DataSource) -> DataSource:
-    """The data of another seed, or data of a seed's own where the data set's configuration refers to it."""
-    own, known = (OmegaConf.to_container(each.dataset, resolve=True) for each in (config, other))
-    return data if own == known else resolve_data(config.dataset, Path(config.run.data))
-
-
-def with_seed(config: DictConfig, seed: int) -> DictConfig:
-    """A copy with another seed; composing once is enough."""
-    own = config.copy()
-    own.seed = seed
-    return own
-
-
-def _of_data(row: str, dataset: str, config: DictConfig, data: DataSource) -> PlannedRun:
-    identity = run_identity(config, data)
-    return PlannedRun(
-        row=row,
-        dataset=dataset,
-        seed=config.seed,
-        config=config,
-        data=data,
-        identity=identity,
-        folder=Path(config.run.folder) / identity,
-        rows=_training_rows(data),
-    )
+def _data_of(config: DictConfig) -> DataSource:
+    return resolve_data(config.dataset, Path(config.run.data))
 
 
 def _scaled(config: DictConfig, scale: float) -> list[str]:
     """Overrides that make the data simulated and small: a share of the published rows, or of the simulator's."""
     from mtlbench.experiment.build import build
 
-    rows = _samples(build(config.dataset.reader, "dataset.reader").files) or int(config.dataset.simulator.rows)
+    rows = _published(build(config.dataset.reader, "dataset.reader")) or int(config.dataset.simulator.rows)
     return ["dataset.source=simulated", f"dataset.simulator.rows={max(SMALLEST, round(scale * rows))}"]
 
 
@@ -171,12 +184,17 @@ def _training_rows(data: DataSource) -> int | None:
         return json.loads((data.store / "manifest.json").read_text())["splits"]["train"]["rows"]
     if data.made_here:
         return int(data.config.simulator.rows)
-    return _samples(data.reader.files) or None
+    return published_rows(data) or None
 
 
-def _samples(files: Iterable[RawFile]) -> int:
+def published_rows(data: DataSource) -> int:
     """Published number of training samples; 0 where nobody says."""
-    return sum(f.published_samples or f.published_rows or 0 for f in files if f.table == ROWS and f.part == "train")
+    return _published(data.reader)
+
+
+def _published(reader: RawDataset) -> int:
+    own = [file for file in reader.files if file.table == ROWS and file.part == "train"]
+    return sum(file.published_samples or file.published_rows or 0 for file in own)
 
 
 def other_data(planned: Sequence[PlannedRun]) -> list[str]:
@@ -184,7 +202,7 @@ def other_data(planned: Sequence[PlannedRun]) -> list[str]:
     texts: list[str] = []
     for run in planned:
         texts += [f"{run.dataset}: {note}" for note in run.carried_over]
-        steps = -(-_rows_at_most(run) // run.config.trainer.batch_size)
+        steps = -(-run.rows_at_most(run.rows or SMALLEST) // run.config.trainer.batch_size)
         if run.paper_steps is not None and steps < FEWER * run.paper_steps:
             texts.append(
                 f"{run.dataset}: about {steps:,.0f} steps a run; the paper's setting makes {run.paper_steps:,} of the "
@@ -196,38 +214,3 @@ def other_data(planned: Sequence[PlannedRun]) -> list[str]:
 def missing(planned: Iterable[PlannedRun]) -> list[PlannedRun]:
     """Runs that are not finished, each identity once."""
     return list({run.identity: run for run in planned if not run.finished}.values())
-
-
-def measured_speeds(folder: Path) -> dict[str, float]:
-    """Rows per second of finished runs by model, the median over them."""
-    speeds: dict[str, list[float]] = {}
-    for path in folder.glob("*/result.json"):
-        try:
-            result = read_result(path.parent)
-        except DamagedFileError:  # of a run that need not be one of these; where it is, `check_finished` says so
-            continue
-        speeds.setdefault(result.model, []).append(result.rows_per_second)
-    return {model: median(several) for model, several in speeds.items()}
-
-
-def estimated_seconds(runs: Sequence[PlannedRun], speeds: dict[str, float]) -> float | None:
-    """How long runs may take at most (their whole budget), by the speeds measured so far; ``None`` if there are none.
-
-    A model that was never run is taken to be as fast as the median of the others.
-    """
-    if not speeds:
-        return None
-    usual = median(speeds.values())
-    total = 0.0
-    for run in runs:
-        model = typing.cast(str, OmegaConf.select(run.config, "run.choices.model"))
-        total += _rows_at_most(run) / speeds.get(model, usual)
-    return total
-
-
-def _rows_at_most(run: PlannedRun) -> float:
-    """Training rows of the whole budget."""
-    trainer = run.config.trainer
-    by_epochs = None if trainer.epochs is None else (run.rows or SMALLEST) * trainer.epochs
-    by_steps = None if trainer.steps is None else trainer.steps * trainer.batch_size
-    return min(rows for rows in (by_epochs, by_steps) if rows is not None)

@@ -27,11 +27,20 @@ PRIVATE = ("alipay", "xiaomi")
 @with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RowSpec:
-    """A row: its label in the table, the group it belongs to, and the overrides that make its runs."""
+    """A row of a table or figure.
+
+    Attributes:
+        label: its name there.
+        overrides: that make its runs.
+        group: that it belongs to.
+        same_as: overrides that make the same model under another name, whose runs stand for this row's where there are
+            some, see `mtlbench.reproduce.share`.
+    """
 
     label: str
     overrides: list[str]
     group: str = ""
+    same_as: list[str] | None = None
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -316,7 +325,7 @@ def _check_overrides(file: _File) -> None:
     Raises:
         ValueError: it does not.
     """
-    for words in (*file.datasets.values(), *(row.overrides for row in file.rows)):
+    for words in (*file.datasets.values(), *((*row.overrides, *(row.same_as or ())) for row in file.rows)):
         for word in words:
             if re.match(r"[+~]*(run|tracker|hydra)\b", word):
                 raise ValueError(f"'{word}': where runs are kept and sent is said on the command line, not in a table")
