@@ -11,6 +11,7 @@ programs' numbers on the same rows, from scripts/compare_kuairand.py.
 
 import argparse
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -160,6 +161,8 @@ def section(result: TableResult, runs: Sequence[Finished], others: Sequence[Mapp
     """Heading, table, claims and notes of a study."""
     ran = [row for row in result.rows if row.runs]
     absent = [row.label for row in result.rows if not row.runs]
+    judged = [claim for claim in result.claims if claim.verdict != "not run"]
+    waiting = [claim.text for claim in result.claims if claim.verdict == "not run"]
     heads = [f"{column.task} {column.metric}" for column in result.columns]
     rows = [_row(row, result, runs) for row in ran] + [_peer(other, heads) for other in others]
     lines = [
@@ -174,7 +177,8 @@ def section(result: TableResult, runs: Sequence[Finished], others: Sequence[Mapp
         "\\* better than the best baseline by validation (p <= 0.05, Holm); ‡ not converged.",
         *([f"Not run yet: {', '.join(absent)}."] if absent else []),
         "",
-        *_table(CLAIM_HEADS, [_claim(claim) for claim in result.claims]),
+        *_table(CLAIM_HEADS, [_claim(claim, result.columns[0].dataset) for claim in judged]),
+        *(["", f"Not judged yet, for want of runs: {'; '.join(waiting)}."] if waiting else []),
         "",
         *(f"- {text}" for text in result.footnotes),
     ]
@@ -197,12 +201,13 @@ def _row(row: Row, result: TableResult, runs: Sequence[Finished]) -> list[str]:
     return [row.label, *cells, str(len(own)), f"{epochs:g}", f"{size:,}"]
 
 
-def _claim(claim: Claim) -> list[str]:
-    differences = [text for text in claim.evidence if ": +" in text or ": -" in text]
-    reasons = [text for text in claim.evidence if "not run" in text]
+def _claim(claim: Claim, dataset: str) -> list[str]:
+    """A judged claim: its comparisons without what all of them have in common."""
+    differences = [text.replace(f", {dataset}:", "") for text in claim.evidence if re.search(r": [+-]\d", text)]
+    shown = [re.sub(r"\(\d+ seeds.*?, ([^,]*)\)$", r"(\1)", text) for text in differences]
     detectable = NOTHING if claim.detectable is None else f"{claim.detectable:.4f}"
-    deciding = NOTHING if claim.deciding is None else str(claim.deciding)
-    return [claim.text, f"**{claim.verdict}**", "<br>".join(differences or reasons), detectable, deciding]
+    deciding = str(claim.deciding) if claim.verdict == "undecided" and claim.deciding is not None else NOTHING
+    return [claim.text, f"**{claim.verdict}**", "<br>".join(shown), detectable, deciding]
 
 
 if __name__ == "__main__":
