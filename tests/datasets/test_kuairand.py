@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import open_dict
 
 from damage import damaged
 from mtlbench.cli import main
+from mtlbench.cli.compose import compose
 from mtlbench.data.store import Store, open_store
 from mtlbench.datasets.kuairand.dataset import KuaiRand
 from mtlbench.datasets.kuairand.layout import DEFAULT, SIGNALS, USER, VIDEO
+from mtlbench.experiment.data import resolve_data
 from mtlbench.ingest.parse import cut_file
 from mtlbench.ingest.protocol import LINE, ROWS, Block, RawError, RawFile
 
@@ -470,6 +473,17 @@ class TestSplits:
         store = prepared(raw, tmp_path / "data", "dataset.logs=late", "dataset.splits.by_day.skip=1")
         assert days_of(store) == {"train": {20220425: 60}, "valid": {20220426: 40}, "test": {20220507: 30}}
         assert store.manifest["split"]["skip"] == 1
+
+    def test_data_of_which_no_day_is_skipped_are_those_of_versions_without_the_key(
+        self, raw: Path, tmp_path: Path
+    ) -> None:
+        config = compose(["dataset=kuairand", f"dataset.raw={raw}"])
+        known = resolve_data(config.dataset, tmp_path).fingerprint
+        config.dataset.splits.by_day.skip = 1
+        assert resolve_data(config.dataset, tmp_path).fingerprint != known
+        with open_dict(config):
+            del config.dataset.splits.by_day["skip"]
+        assert resolve_data(config.dataset, tmp_path).fingerprint == known
 
     def test_halves_of_the_last_day(self, raw: Path, tmp_path: Path) -> None:
         found = days_of(prepared(raw, tmp_path / "data", "dataset.split_rule=halves"))

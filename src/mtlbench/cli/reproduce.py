@@ -235,16 +235,14 @@ def _cost_text(lacking: "Sequence[PlannedRun]") -> str:
     if found is None:
         return f"{counted}, unknown time: no speed was measured"
     source = "those measured here" if here else f"those of {SPEEDS}, measured elsewhere"
-    lines = [f"{counted}, at most about {_clock(found.seconds)} of one core (speeds: {source})"]
+    lines = [f"{counted}, at most about {_clock(found.seconds)} of one core (speeds: {source}; no GPU was measured)"]
     if found.full is not None:
-        lines.append(
-            f"on all published rows, where these are fewer simulated ones: at most about {_clock(found.full)} of one "
-            "core; GPU-hours: no GPU was measured"
-        )
+        lines.append(f"at full size, on all published rows: at most about {_clock(found.full)} of one core")
     if found.unknown:
         lines.append(f"no speed is known of {', '.join(found.unknown)}: counted as the median of the others")
     return "\n".join(lines)
 
 
 def _clock(seconds: float) -> str:
-    return f"{seconds / 3600:,.1f} hours" if seconds > 5400 else f"{max(seconds / 60, 1):.0f} minutes"
+    minutes = max(round(seconds / 60), 1)
+    return f"{seconds / 3600:,.1f} hours" if minutes > 90 else f"{minutes} minute{'s' * (minutes > 1)}"
