@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mtlbench.distributed.sums import global_mean
 from mtlbench.schema import Task
 
 Error = Literal["squared", "absolute"]
@@ -29,6 +30,7 @@ def task_losses(
     where l is the binary cross-entropy, in nats, and of a regression task the squared (or absolute) difference of two
     standardised numbers: the best constant has a squared error of about 1 on training rows.
 
+    Both sums are over the rows of all processes (see `global_mean`).
     Computed in float32 even under autocast (in float64 if the logits are). A task without any observed label has
     loss 0 and gradient 0; what stands at an unobserved place, NaN included, has no effect.
 
@@ -71,7 +73,7 @@ def task_losses(
         loss_BT = torch.stack([each[:, task] for task, each in enumerate(chosen)], dim=1)
     if observed is not None:
         loss_BT = loss_BT.where(observed, 0.0)
-    return loss_BT.sum(dim=0) / (max(len(logits), 1) if observed is None else observed.sum(dim=0).clamp(min=1))
+    return global_mean(loss_BT.sum(dim=0), len(logits) if observed is None else observed.sum(dim=0))
 
 
 def predicted_labels(logits: Tensor, tasks: Sequence[Task]) -> Tensor:

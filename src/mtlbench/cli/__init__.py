@@ -71,11 +71,13 @@ class _Commands(click.Group):
         set_environment()
         from mtlbench.cli.messages import explained, quiet_warnings
         from mtlbench.cli.names import as_written
+        from mtlbench.cli.torchrun import one_of_several
         from mtlbench.cli.words import private
         from mtlbench.tracking.credentials import redacted_output
 
         quiet_warnings()
-        with private(ctx.args) as words, redacted_output(), explained() as status:
+        command = str(next(iter(ctx._protected_args), ""))
+        with private(ctx.args) as words, redacted_output(), explained() as status, one_of_several(command):
             ctx.args = as_written(words())
             status.code = super().invoke(ctx) or 0
         return status.code

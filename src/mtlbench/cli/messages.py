@@ -11,6 +11,7 @@ from typing import TextIO
 
 import click
 
+from mtlbench.distributed.job import OtherRankError
 from mtlbench.train.interrupt import Interrupted, sigint_noted
 
 TRACEBACK = "MTLBENCH_TRACEBACK"
@@ -40,6 +41,8 @@ def explained() -> Generator[ExitStatus]:
         except Interrupted:
             print("mtlbench: interrupted; the same command (without run.fresh=true) goes on from here", file=sys.stderr)
             status.code = 130
+        except OtherRankError:  # the one that failed has printed why
+            status.code = 1
         except BrokenPipeError:  # the reader of our output has gone, `mtlbench list | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except (Exception, KeyboardInterrupt) as error:

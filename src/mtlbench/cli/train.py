@@ -6,6 +6,7 @@ import click
 
 from mtlbench.cli import arguments
 from mtlbench.cli.choices import GROUPS, choices
+from mtlbench.distributed.job import launched
 from mtlbench.experiment.errors import ConfigError
 
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
@@ -79,6 +80,11 @@ def command(
     if resolve or package:
         raise ConfigError(f"{'--resolve' if resolve else '--package'} says what --cfg prints; give --cfg too")
     if multirun:
+        if launched():
+            raise ConfigError(
+                "--multirun starts several runs, and torchrun several processes of one. Start each run of the sweep by "
+                "a torchrun of its own, or the sweep without torchrun"
+            )
         from mtlbench.cli.launcher import launcher_of
         from mtlbench.cli.sweep import sweep
 

@@ -4,6 +4,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from torch import nn
 
 from mtlbench.data.loader import Rows
 from mtlbench.data.store import Store
+from mtlbench.distributed.job import LostRankError, is_first, ranks
+from mtlbench.distributed.layers import see_whole_batches
+from mtlbench.distributed.ranks import first_goes_ahead, joined, on_first
+from mtlbench.distributed.slices import copy_from_first
 from mtlbench.experiment.annotations import annotated
 from mtlbench.experiment.build import build
 from mtlbench.experiment.check import check_config
@@ -32,6 +37,7 @@ from mtlbench.experiment.objects import (
     check_model_size,
 )
 from mtlbench.experiment.own_model import check_forward
+from mtlbench.experiment.same import check_folder, check_ranks
 from mtlbench.experiment.sanity import SuspiciousMetricsWarning, overweighted, selected_validation, suspicious
 from mtlbench.experiment.size import memory_errors
 from mtlbench.files import write_beside
@@ -59,7 +65,7 @@ from mtlbench.train.objective import Objective, TaskLosses
 from mtlbench.train.optimizers import parameter_groups
 from mtlbench.train.progress import Progress, RunContext
 from mtlbench.train.score import evaluate_split
-from mtlbench.train.selection import load_best, selection_units
+from mtlbench.train.selection import kept_model, load_best, selection_units
 from mtlbench.train.settings import Settings
 
 
@@ -93,7 +99,13 @@ def train(config: DictConfig, *, after_evaluation: Callable[[Path], None] = lamb
         BusyError: another process is training this very run.
         MemoryError: the batches do not fit into memory beside the model.
         NonFiniteLossError, Interrupted: the run stopped; its folder and the tracker say so.
+        OtherRankError, LostRankError: another process of the job failed, or is gone; a lost one interrupts the run.
     """
+    with joined():
+        return _train(config, after_evaluation)
+
+
+def _train(config: DictConfig, after_evaluation: Callable[[Path], None]) -> Outcome:
     check_config(config)
     if isinstance(config.run.tracker.uri, str):
         config.run.tracker.uri = withheld(config.run.tracker.uri)
@@ -103,19 +115,25 @@ def train(config: DictConfig, *, after_evaluation: Callable[[Path], None] = lamb
         torch.set_num_threads(config.run.threads)
     data = resolve_data(config.dataset, Path(config.run.data))
     identity = run_identity(config, data)
+    check_ranks(config, data, device)
     folder = Path(config.run.folder) / identity
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with locked(folder.with_name(identity + ".lock"), timeout=0):
-            if (folder / "result.json").exists() and not config.run.fresh:
-                annotate(folder, annotated(read_facts(folder)[0], config))
-                outcome = Outcome(folder=folder, result=_reported(folder, code_version(config)), reused=True)
-                _send_unsent(config, folder)  # it may have been killed after its result was written
-                return outcome
+        with locked(folder.with_name(identity + ".lock"), timeout=0) if is_first() else nullcontext():
+            if on_first((folder / "result.json").exists) and not config.run.fresh:
+                return Outcome(folder=folder, result=on_first(lambda: _finished(config, folder)), reused=True)
             with memory_errors():
                 return _run(config, data, identity, folder, device, after_evaluation)
     except Timeout as error:
         raise BusyError(f"another process is training run {identity} in {folder}") from error
+
+
+def _finished(config: DictConfig, folder: Path) -> Result:
+    """The result of a run that was finished before."""
+    annotate(folder, annotated(read_facts(folder)[0], config))
+    result = _reported(folder, code_version(config))
+    _send_unsent(config, folder)  # it may have been killed after its result was written
+    return result
 
 
 def make_paths_absolute(config: DictConfig) -> None:
@@ -135,7 +153,8 @@ def _run(
 ) -> Outcome:
     forget_peak()
     settings = build_settings(config)
-    store = open_or_prepare(data)
+    with first_goes_ahead():
+        store = open_or_prepare(data)
     ranking = build_ranking(config)
     ranking.check(store.schema)
     check_model_size(config, store.schema)
@@ -144,10 +163,8 @@ def _run(
     optimizers = build_run_optimizers(config, model)
     balance = build(config.balancing, "balancing")(tasks=store.schema.tasks).to(device)
     losses = build_losses(config, store, model)
-    if config.run.fresh and folder.exists():  # only now that everything else has been found to work
-        _start_over(config, folder)
-    folder.mkdir(exist_ok=True)
-    _open_folder(config, data, identity, folder)
+    on_first(lambda: _open_folder(config, data, folder))  # only now that everything else has been found to work
+    check_folder(folder)
     journal = Journal(folder)
     if tracker := _tracker(config, folder):
         tracker.update(folder)
@@ -168,21 +185,25 @@ def _run(
             after_evaluation=_sent_and(after_evaluation, tracker, folder),
         )
         fitted = time.monotonic()
-        kept, best_step = load_best(model, store.schema.tasks, settings, context.best, identity)
+        kept, best_step = _kept(model, store, settings, context, progress)
         measured = _evaluate_test(config, folder, store, kept, losses, settings, device, ranking)
         named = measured.prefixed("test")
         journal.append(step=progress.step, epoch=progress.epoch, values=named.values, undefined=named.undefined)
-        result = replace(
-            _result(read_facts(folder)[0], model, progress, best_step, named),
-            seconds=(fitting - began) + progress.spent + (time.monotonic() - fitted),
-            checkpoint=settings.checkpoint,
-            warnings=(*_warnings(identity, journal, best_step, measured), *_overweighted(config, store)),
-            convergence=convergence(selection_units(store.schema.tasks, settings), journal.read(), settings.patience),
+        result = on_first(
+            lambda: replace(
+                _result(read_facts(folder)[0], model, progress, best_step, named),
+                seconds=(fitting - began) + progress.spent + (time.monotonic() - fitted),
+                checkpoint=settings.checkpoint,
+                warnings=(*_warnings(identity, journal, best_step, measured), *_overweighted(config, store)),
+                convergence=convergence(
+                    selection_units(store.schema.tasks, settings), journal.read(), settings.patience
+                ),
+            )
         )
         write_result(folder, result)
         write_status(folder, "finished")
     except BaseException as error:
-        interrupted = isinstance(error, KeyboardInterrupt)
+        interrupted = isinstance(error, KeyboardInterrupt | LostRankError)
         write_status(folder, "interrupted" if interrupted else "failed", reason=str(error) or type(error).__name__)
         raise
     finally:
@@ -206,7 +227,20 @@ def _model(config: DictConfig, store: Store, device: torch.device) -> nn.Module:
     """The model with its initial weights on the device; one of the user's own is tried on a few rows."""
     model = build_model(config, store.schema).to(device)
     check_forward(model, store.split("train"), device)
-    return model
+    copy_from_first(model)
+    return see_whole_batches(model)
+
+
+def _kept(
+    model: nn.Module, store: Store, settings: Settings, context: RunContext, progress: Progress
+) -> tuple[nn.Module, dict[str, int]]:
+    """The weights that were selected, and in which step; rank 0 reads what it has written."""
+    if is_first():
+        kept, best_step = load_best(model, store.schema.tasks, settings, context.best, context.identity)
+    else:
+        kept, best_step = kept_model(model, len(store.schema.tasks), settings.checkpoint), progress.best_step
+    copy_from_first(kept)
+    return kept, best_step
 
 
 def _evaluate_test(
@@ -237,18 +271,26 @@ def _send_unsent(config: DictConfig, folder: Path) -> None:
 
 
 def _tracker(config: DictConfig, folder: Path) -> Tracker | None:
+    if not is_first():
+        return None
     return open_tracker(uri=config.run.tracker.uri, experiment=config.run.tracker.experiment, runs=folder.parent)
 
 
-def _open_folder(config: DictConfig, data: DataSource, identity: str, folder: Path) -> None:
-    """Write what the run is (configuration, data, code) where that has not been done."""
+def _open_folder(config: DictConfig, data: DataSource, folder: Path) -> None:
+    """Write what the run is (configuration, data, code) where that has not been done, or is to be done again."""
+    if config.run.fresh and folder.exists():
+        _start_over(config, folder)
+    folder.mkdir(exist_ok=True)
     code = versions = code_version(config)
     before = read_facts(folder)[0] if (folder / FACTS).exists() else None
+    processes = (before.ranks if before else None) or "1"
+    if processes.split()[-1] != str(ranks()):
+        processes = f"{processes} then {ranks()}" if before else str(ranks())
     if before is not None:
         versions = before.commit
         if not versions.endswith(code):
             warnings.warn(
-                f"run {identity} was begun by other code ({versions}) and goes on with this ({code}). "
+                f"run {folder.name} was begun by other code ({versions}) and goes on with this ({code}). "
                 "Start over with run.fresh=true.",
                 OtherCodeWarning,
                 stacklevel=2,
@@ -256,13 +298,14 @@ def _open_folder(config: DictConfig, data: DataSource, identity: str, folder: Pa
             versions = f"{versions} then {code}"
     write_beside(folder / CONFIG, OmegaConf.to_yaml(config, resolve=True).encode())
     facts = RunInfo(
-        identity=identity,
+        identity=folder.name,
         model=config.run.choices.model,
         dataset=data.config.name,
         seed=config.seed,
         data=data.fingerprint,
         origin=data.origin,
         commit=versions,
+        ranks=None if processes == "1" else processes,
         paper=None if config.run.choices.profile == "default" else config.run.choices.profile,
         overrides=tuple(config.run.get("overrides", ())),
     )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from mtlbench.checks import in_range
+from mtlbench.distributed.job import alone
 from mtlbench.nn.embedding import FieldEmbedding
 from mtlbench.nn.pairwise import bi_interaction
 from mtlbench.nn.stacked import Towers
@@ -59,7 +60,7 @@ class NFM(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         x_BD = bi_interaction(self.fields(batch))
         if self.batch_norm is not None:
-            if self.training and len(batch) == 1:
+            if self.training and len(batch) == 1 and alone():
                 raise ValueError(
                     "NFM was to learn from a batch of one row, which has no statistics; allowed: two rows or more. "
                     "Choose a batch size that leaves no single row over, or interaction_batch_norm=false"

@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+from mtlbench.distributed.job import alone
+from mtlbench.distributed.sums import statistic_over_ranks, sum_over_ranks
+
 EPSILON = 1e-8
 """Added to the variance, as in the authors' code."""
 MOMENTUM = 0.1
@@ -12,9 +15,9 @@ MOMENTUM = 0.1
 class Dice(nn.Module):
     """``p s + alpha (1 - p) s`` with ``p = sigmoid((s - mean) / sqrt(var + epsilon))``, unit by unit.
 
-    Mean and variance are those of the batch in training, and running ones in evaluation, where each row is therefore
-    judged by itself. Positions that are not counted (padding of a history) have no part in either: a longer padding
-    changes nothing.
+    Mean and variance are those of the batch in training (of all processes), and running ones in evaluation, where each
+    row is therefore judged by itself. Positions that are not counted (padding of a history) have no part in either: a
+    longer padding changes nothing.
 
     Shape: ``[E, B, H]``, and ``counted`` bool ``[B]`` or ``None`` -> ``[E, B, H]``.
 
@@ -49,7 +52,7 @@ class Dice(nn.Module):
 
     def _statistics(self, s_EBH: Tensor, counted_B: Tensor | None) -> tuple[Tensor, Tensor]:
         """Mean and (biased) variance of the rows that count; the running ones move towards them."""
-        if counted_B is None:
+        if counted_B is None and alone():
             if s_EBH.shape[1] < 2:
                 raise ValueError(
                     "Dice in training got a batch of one row, which has no variance; allowed: two rows or more (set "
@@ -58,10 +61,11 @@ class Dice(nn.Module):
             rows = torch.full((), s_EBH.shape[1], dtype=s_EBH.dtype, device=s_EBH.device)
             variance_E1H, mean_E1H = torch.var_mean(s_EBH, dim=1, keepdim=True, correction=0)
         else:
-            weight_B1 = counted_B.to(s_EBH.dtype)[:, None]
-            rows = weight_B1.sum().clamp(min=1)
-            mean_E1H = (weight_B1 * s_EBH).sum(dim=1, keepdim=True) / rows
-            variance_E1H = (weight_B1 * (s_EBH - mean_E1H).square()).sum(dim=1, keepdim=True) / rows
+            weight_B1 = (s_EBH.new_ones(s_EBH.shape[1]) if counted_B is None else counted_B.to(s_EBH.dtype))[:, None]
+            rows = sum_over_ranks(weight_B1.sum()).clamp(min=1)
+            mean_E1H = statistic_over_ranks((weight_B1 * s_EBH).sum(dim=1, keepdim=True)) / rows
+            apart_EBH = weight_B1 * (s_EBH - mean_E1H).square()
+            variance_E1H = statistic_over_ranks(apart_EBH.sum(dim=1, keepdim=True)) / rows
         self._remember(mean_E1H.detach(), variance_E1H.detach(), rows)
         return mean_E1H, variance_E1H
 

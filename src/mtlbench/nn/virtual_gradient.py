@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlbench.checks import in_range, one_of
+from mtlbench.distributed.sums import sum_over_ranks
 from mtlbench.schema import Task, refuse_missing, refuse_regression
 
 Interaction = Literal["add", "mul"]
@@ -136,7 +137,9 @@ class VirtualGradient(nn.Module):
 
     def _current_relevance(self, labels_BT: Tensor, observed_BT: Tensor | None) -> tuple[Tensor, Tensor]:
         """The relevance to apply (NaN: gamma is 1), and where this batch defined it."""
-        batch_TT = label_relevance(labels_BT, observed_BT, self.measure).to(self.relevance.dtype)
+        counts = label_counts(labels_BT, observed_BT)
+        counts = sum_over_ranks(counts) if self.training else counts  # of the whole batch
+        batch_TT = relevance_of(counts, self.measure).to(self.relevance.dtype)
         defined_TT = ~batch_TT.isnan()
         if self.undefined_rule == "irrelevant":
             batch_TT = batch_TT.nan_to_num(nan=0.0)
@@ -182,17 +185,25 @@ class VirtualGradient(nn.Module):
 def label_relevance(labels_BT: Tensor, observed_BT: Tensor | None, measure: Relevance) -> Tensor:
     """Absolute correlation (or cosine) of the labels of every two tasks over the rows that observe both.
 
-    Counts of 0/1 labels are integers, hence exact in float64, whatever the autocast around.
-
     Shape: labels ``[B, T]``, observed ``[B, T]`` or ``None`` -> float64 ``[T, T]``, NaN where it is undefined.
+    """
+    return relevance_of(label_counts(labels_BT, observed_BT), measure)
+
+
+def label_counts(labels_BT: Tensor, observed_BT: Tensor | None) -> Tensor:
+    """Sums over the rows that observe task t and task j: 1, y_t, y_t squared, y_t y_j; float64 ``[4, T, T]``.
+
+    Counts of 0/1 labels are integers, hence exact in float64, whatever the autocast around.
     """
     y_BT = labels_BT.double()
     m_BT = torch.ones_like(y_BT) if observed_BT is None else observed_BT.double()
     y_BT = torch.where(m_BT > 0, y_BT, 0)  # what is not observed may be anything, NaN too
-    rows_TT = m_BT.T @ m_BT
-    sum_TT = y_BT.T @ m_BT  # of task t over the rows that observe t and j
-    square_TT = y_BT.square().T @ m_BT
-    product_TT = y_BT.T @ y_BT
+    return torch.stack([m_BT.T @ m_BT, y_BT.T @ m_BT, y_BT.square().T @ m_BT, y_BT.T @ y_BT])
+
+
+def relevance_of(counts_4TT: Tensor, measure: Relevance) -> Tensor:
+    """`label_relevance` from `label_counts`."""
+    rows_TT, sum_TT, square_TT, product_TT = counts_4TT
     if measure == "pearson":
         product_TT = rows_TT * product_TT - sum_TT * sum_TT.T
         square_TT = rows_TT * square_TT - sum_TT.square()

@@ -22,6 +22,7 @@ import psutil
 from pydantic import TypeAdapter
 
 from mtlbench.checks import one_of
+from mtlbench.distributed.job import first_only
 from mtlbench.files import write_beside
 from mtlbench.result import Result
 from mtlbench.tracking.credentials import redacted
@@ -60,6 +61,8 @@ class RunInfo:
         origin: whether the data are real or simulated.
         commit: version of the code that measures; ``<version> then <version>`` where one went on with what another
             began.
+        ranks: how many processes trained it together, where there were ever several; ``<ranks> then <ranks>`` where it
+            went on with another number of them.
         paper: whose profile the run follows, if any.
         overrides: ``key=value`` words that chose its configuration, beside model, data set and seed.
         name, tags, notes: free text of the user's.
@@ -72,6 +75,7 @@ class RunInfo:
     data: str
     origin: Literal["real", "simulated"]
     commit: str
+    ranks: str | None = None
     paper: str | None = None
     overrides: tuple[str, ...] = ()
     name: str | None = None
@@ -116,6 +120,7 @@ class Status:
     process: tuple[str, int, float]
 
 
+@first_only
 def begin(folder: Path, facts: RunInfo) -> None:
     """Write down what the run is, and that it runs. A run that is resumed in its folder stays the same attempt.
 
@@ -130,6 +135,7 @@ def begin(folder: Path, facts: RunInfo) -> None:
     write_status(folder, "running")
 
 
+@first_only
 def annotate(folder: Path, facts: RunInfo) -> None:
     """Replace the facts of a run that is not under way, where they have changed."""
     if facts != read_facts(folder)[0]:
@@ -165,6 +171,7 @@ def check_config_hash(folder: Path) -> None:
         )
 
 
+@first_only
 def write_status(folder: Path, state: State, reason: str | None = None) -> None:
     """Say how the run stands, from the process that runs it."""
     one_of(f"run {folder.name}: state", state, State)
@@ -190,6 +197,7 @@ def read_status(folder: Path) -> Status:
     return status
 
 
+@first_only
 def write_result(folder: Path, result: Result) -> None:
     """Write ``result.json`` with the hashes of the journal, which is complete by now, and of its own content."""
     values = asdict(replace(result, journal=hashlib.sha256(read_content(folder / JOURNAL)).hexdigest()))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import FiniteFloat, TypeAdapter
 
+from mtlbench.distributed.job import first_only
 from mtlbench.files import write_beside, writing
 from mtlbench.tracking.files import DamagedFileError, parse_json, read_content
 
@@ -49,6 +50,7 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self.path = folder / JOURNAL
 
+    @first_only
     def append(
         self, *, step: int, epoch: int, values: Mapping[str, float], undefined: Mapping[str, str] | None = None
     ) -> None:
@@ -115,6 +117,7 @@ class Journal:
         """How many complete lines there are."""
         return self.content().count(b"\n")
 
+    @first_only
     def truncate(self, lines: int) -> int:
         """Keep the first so many lines: what had been written when the checkpoint was from which a run goes on.
 

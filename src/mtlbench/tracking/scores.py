@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mtlbench.distributed.job import first_only
 from mtlbench.files import write_beside
 from mtlbench.tracking.files import DamagedFileError, read_content
 
@@ -29,6 +30,7 @@ def keeps_scores(keep: bool | Literal["auto"], rows: int) -> bool:
     return rows <= MOST_ROWS if keep == "auto" else keep
 
 
+@first_only
 def write_scores(folder: Path, identity: str, tasks: Sequence[str], log_odds_NT: np.ndarray) -> None:
     """Write the log-odds of all N test rows and T tasks, float32 ``[N, T]``."""
     columns = {task: np.ascontiguousarray(log_odds_NT[:, t], np.float32) for t, task in enumerate(tasks)}

@@ -15,6 +15,7 @@ from typing import IO, Any
 
 import torch
 
+from mtlbench.distributed.job import first_only
 from mtlbench.files import atomic
 
 MARK = b"\nSHA256\n"
@@ -25,6 +26,7 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be read, or that belongs to something else."""
 
 
+@first_only
 def save(path: Path, content: dict[str, Any]) -> None:
     """Write a checkpoint of tensors, numbers, strings, lists and dicts.
 

@@ -35,6 +35,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
+from mtlbench.distributed.gradients import rows_of_all_ranks
 from mtlbench.schema import Batch
 
 ORDERS = (-1, 0, 1, 2)
@@ -191,10 +192,10 @@ class DeferredAdam(Adam):
 
     @torch.no_grad()
     def prepare(self, batch: Batch) -> None:
-        """Bring the rows that a forward pass on a batch reads up to date."""
+        """Bring the rows up to date that a forward pass on a batch reads, on this rank or another."""
         for parameter, table in self._tables.items():
             if state := self.state.get(parameter):
-                self._catch_up(parameter, state["rows"], table.rows(batch).unique())
+                self._catch_up(parameter, state["rows"], rows_of_all_ranks(table.rows(batch)))
 
     @torch.no_grad()
     def finish(self) -> None:

@@ -2,10 +2,16 @@
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Self
+
+from mtlbench.distributed.job import alone, launched
+
+REPEATED = 2.0
+"""Seconds in which another signal is the same one: a terminal and torchrun both pass on Ctrl-C to a rank."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -15,13 +21,13 @@ class Interrupted(KeyboardInterrupt):
 class Interrupt:
     """While active, turns the first SIGINT or SIGTERM into an `Interrupted` at the next `check`.
 
-    The second one is immediate.
+    The second one is immediate. Ranks of a job stop together when a signal has come to any.
 
     Outside the main thread no signal arrives, and `check` never raises.
     """
 
     def __init__(self) -> None:
-        self._asked = False
+        self._asked: float | None = None
         self._previous: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> Self:
@@ -36,14 +42,20 @@ class Interrupt:
         self._previous = {}
 
     def check(self) -> None:
-        """Raise `Interrupted` if a signal has come."""
-        if self._asked:
+        """Raise `Interrupted` if a signal has come; on several ranks, all check at the same time."""
+        asked = self._asked is not None
+        if not alone():
+            from mtlbench.distributed.ranks import any_rank  # not above: the command line imports this file, not torch
+
+            asked = any_rank(asked)
+        if asked:
             raise Interrupted
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self._asked:
+        now = time.monotonic()
+        if self._asked is not None and not (launched() and now - self._asked < REPEATED):
             raise KeyboardInterrupt
-        self._asked = True
+        self._asked = now if self._asked is None else self._asked
 
 
 @contextmanager

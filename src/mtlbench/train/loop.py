@@ -4,6 +4,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
@@ -12,6 +13,8 @@ from torch.optim import Optimizer
 from mtlbench.balancing.protocol import AfterEpoch
 from mtlbench.balancing.shared import SharedGradients
 from mtlbench.data.loader import Rows, order
+from mtlbench.distributed.ranks import on_first, wait
+from mtlbench.distributed.slices import check_batches, part_of_batch
 from mtlbench.metrics.evaluate import evaluate
 from mtlbench.result import Metrics
 from mtlbench.schema import Task
@@ -71,6 +74,7 @@ def fit(  # noqa: PLR0913, PLR0915  the loop is meant to be read from top to bot
     diagnosed = settings.diagnostics and has_diagnostics(model)
     units = selection_units(tasks, settings)
     budget = Budget.of(settings, len(train))
+    check_batches(budget.bounds)
     names, penalties = [task.name for task in tasks], penalties_of(model)
     terms = [f"{name}/{what}" for what in ("loss", "weight") for name in names] + [f"penalty/{at}" for at in penalties]
     shared, balance = _shared_gradients(model, tasks, settings), objective.balance
@@ -97,7 +101,7 @@ def fit(  # noqa: PLR0913, PLR0915  the loop is meant to be read from top to bot
                     for start, stop in bar:
                         interrupt.check()
                         began = time.perf_counter()
-                        batch = train.gather(permutation[start:stop]).to(context.device)
+                        batch = train.gather(permutation[part_of_batch(start, stop)]).to(context.device)
                         logs = (progress.step + 1) % settings.log_steps == 0
                         terms_N, cosine_TT = move(batch, compare=logs and settings.conflicts)
                         schedule.after_step()
@@ -123,9 +127,8 @@ def fit(  # noqa: PLR0913, PLR0915  the loop is meant to be read from top to bot
                 move.finish()
                 logits = predict_log_odds(model, valid, objective.losses, settings, context.device, interrupt)
                 columns = valid.columns
-                measured = evaluate(
-                    logits, columns["labels"], columns.get("observed"), tasks, group=columns.get("group")
-                )
+                observed, group = columns.get("observed"), columns.get("group")
+                measured = on_first(partial(evaluate, logits, columns["labels"], observed, tasks, group=group))
                 _warn_of_equal_scores(measured, budget.epoch(progress.step))
                 select(model, units, measured.values, progress, context)
                 schedule.after_evaluation([unit.score(measured.values) for unit in units])
@@ -148,6 +151,7 @@ def fit(  # noqa: PLR0913, PLR0915  the loop is meant to be read from top to bot
                 after_evaluation()
         except Interrupted:
             checkpointer.save(progress)
+            wait()  # a rank that ended before would have torchrun end the one that is writing
             raise
     return progress
 

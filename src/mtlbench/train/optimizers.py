@@ -232,7 +232,7 @@ class LazyAdam(Optimizer):
         state = self.state[parameter]
         if not state:
             state["step"] = 0
-            state["moments"] = torch.zeros(parameter.shape[0], 2, *parameter.shape[1:], device=parameter.device)
+            state["moments"] = parameter.new_zeros(parameter.shape[0], 2, *parameter.shape[1:])
         state["step"] += 1
         beta1, beta2 = group["betas"]
         rows, gradient = coalesced(parameter.grad)  # pyright: ignore[reportArgumentType]

@@ -6,8 +6,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
+from mtlbench.distributed.job import alone
 from mtlbench.train import checkpoint
 from mtlbench.train.progress import Progress, RunContext
 
@@ -52,7 +54,7 @@ class Checkpointer:
                 **{name: part.state_dict() for name, part in self.stateful.items()},
                 "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
                 "random": torch.get_rng_state(),
-                "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+                "random_cuda": _random_cuda(self.context.device),
                 "progress": state,
                 "journal": len(self.context.journal),
             },
@@ -87,3 +89,12 @@ class Checkpointer:
         progress = Progress(**state)
         self.began = time.monotonic() - progress.spent
         return progress
+
+
+def _random_cuda(device: torch.device) -> list[Tensor]:
+    """State of the generator of each GPU; ranks have one state in common, whichever GPU they go on with."""
+    if not torch.cuda.is_available():
+        return []
+    if alone() or device.type != "cuda":
+        return torch.cuda.get_rng_state_all()
+    return [torch.cuda.get_rng_state(device)] * torch.cuda.device_count()

@@ -5,6 +5,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from mtlbench.data.loader import Rows
+from mtlbench.distributed.job import alone, part
+from mtlbench.distributed.ranks import on_first
+from mtlbench.distributed.slices import rows_over_ranks
 from mtlbench.metrics.evaluate import evaluate
 from mtlbench.metrics.ranking import Ranking
 from mtlbench.result import Metrics
@@ -25,19 +28,21 @@ def predict_log_odds(
 ) -> Tensor:
     """Log-odds of all labels of all rows, float32 ``[N, T]`` on the CPU, in evaluation mode and without labels.
 
-    The model's logits, corrected for the losses that trained them, see `TaskLosses.log_odds`.
+    The model's logits, corrected for the losses that trained them, see `TaskLosses.log_odds`. Of several processes each
+    scores some of the batches.
     """
     model.eval()
     logits = []
     starts = range(0, len(rows), settings.evaluation_batch_size)
-    for start in tqdm(starts, desc="scoring", unit="batch", disable=None, delay=2, leave=False):
-        if interrupt is not None:
+    own = starts[part(0, len(starts))]
+    for start in tqdm(own, desc="scoring", unit="batch", disable=None, delay=2, leave=False):
+        if interrupt is not None and alone():  # ranks stop together, between two steps
             interrupt.check()
         index = torch.arange(start, min(start + settings.evaluation_batch_size, len(rows)), device=rows.device)
         with autocast(settings.precision, device):
             logits.append(model(rows.gather(index).to(device).unlabelled()).float())
     # Moved at once: a copy of each batch would make the device wait for the host to gather the next one.
-    return losses.log_odds(torch.cat(logits).cpu())
+    return losses.log_odds(rows_over_ranks(logits))
 
 
 def evaluate_split(
@@ -46,12 +51,15 @@ def evaluate_split(
     """Log-odds ``[N, T]`` of a split, and their metrics."""
     logits = predict_log_odds(model, rows, losses, settings, device)
     columns = rows.columns
-    return logits, evaluate(
-        logits,
-        columns["labels"],
-        columns.get("observed"),
-        rows.schema.tasks,
-        columns.get("truth"),
-        group=columns.get("group"),
-        ranking=ranking,
+    metrics = on_first(
+        lambda: evaluate(
+            logits,
+            columns["labels"],
+            columns.get("observed"),
+            rows.schema.tasks,
+            columns.get("truth"),
+            group=columns.get("group"),
+            ranking=ranking,
+        )
     )
+    return logits, metrics

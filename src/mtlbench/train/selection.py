@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from mtlbench.distributed.job import is_first
 from mtlbench.metrics.names import did_you_mean, metric, selectable
 from mtlbench.result import metric_name
 from mtlbench.schema import Batch, Task
@@ -187,7 +188,7 @@ def select(
             better.append(unit.name)
         else:
             progress.stale[unit.name] += 1
-    if better:
+    if better and is_first():
         kept = checkpoint.load(context.best, identity=context.identity)["parts"] if len(better) < len(units) else {}
         checkpoint.save(
             context.best,

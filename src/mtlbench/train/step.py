@@ -12,6 +12,10 @@ from torch.optim import Optimizer
 
 from mtlbench.balancing.protocol import AfterStep
 from mtlbench.balancing.shared import SharedGradients, cosines
+from mtlbench.distributed.gradients import gradients_over_ranks
+from mtlbench.distributed.job import part
+from mtlbench.distributed.layers import check_noise
+from mtlbench.distributed.sums import penalties_over_ranks
 from mtlbench.schema import Batch
 from mtlbench.train.deferred_adam import DeferredAdam
 from mtlbench.train.objective import Objective
@@ -20,7 +24,7 @@ from mtlbench.train.settings import Settings
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """Trains a model on one batch.
+    """Trains a model on one batch, or on this rank's part of it: losses and gradients are those of all ranks.
 
     Attributes:
         model: in training mode.
@@ -54,6 +58,7 @@ class Step:
             optimizer.zero_grad(set_to_none=True)
         losses_T.retain_grad()  # only now: the probes of the Gramian would add to it
         total.backward()
+        self._sum_gradients()
         if self.settings.clip is not None:
             _clip(self.model, self.settings.clip, self._deferred)
         for optimizer in self.optimizers:
@@ -69,17 +74,25 @@ class Step:
         for optimizer in self._deferred:
             optimizer.prepare(batch)
         # The last, shorter batch of an epoch runs eagerly: it is not worth a compilation of its own.
-        forward = self.compiled if len(batch) == self.settings.batch_size else self.model
+        whole = part(0, self.settings.batch_size)
+        forward = self.compiled if len(batch) == whole.stop - whole.start else self.model
         with autocast(self.settings.precision, batch.ids.device):
             logits_BT = forward(batch)
         assert batch.labels is not None
         losses_T = self.objective.losses(logits_BT, batch.labels, batch.observed)
-        return losses_T, [penalty() for penalty in self.penalties.values()]
+        return losses_T, penalties_over_ranks([penalty() for penalty in self.penalties.values()], len(batch))
 
     def finish(self) -> None:
         """Bring all rows of embedding tables up to date; called before the model is used outside of a step."""
         for optimizer in self._deferred:
             optimizer.finish()
+        check_noise(self.model)
+
+    def _sum_gradients(self) -> None:
+        parameters = [*self.model.parameters()]
+        gradients = gradients_over_ranks(parameters, [parameter.grad for parameter in parameters])
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
 
     @property
     def _deferred(self) -> list[DeferredAdam]:

@@ -1,0 +1,84 @@
+"""Exchange of gradients: dense ones are all-reduced, of tables with sparse ones the rows are gathered and summed.
+
+All ranks end up with the same bits, so that their copies of the model do not part: a sum of rows goes by rank.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from mtlbench.distributed.job import alone, ranks
+from mtlbench.distributed.ranks import collective
+
+NONE, DENSE = -2, -1
+"""Kinds of gradients; a sparse one is known by the number of its rows, 0 or more."""
+
+
+def gradients_over_ranks(parameters: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Gradients summed over ranks; ``None`` where no rank has one.
+
+    Args:
+        parameters: of the same shapes.
+        gradients: of this rank's rows.
+
+    Returns:
+        Sparse gradients coalesced, never of the size of their table.
+    """
+    if alone():
+        return [*gradients]
+    own = [g.coalesce() if g is not None and g.is_sparse else g for g in gradients]
+    kinds = _gathered(torch.tensor([NONE if g is None else g._nnz() if g.is_sparse else DENSE for g in own]))
+    kind_P = torch.stack(kinds).amax(dim=0).tolist()
+    summed: list[Tensor | None] = [None] * len(own)
+    dense: dict[torch.dtype, list[int]] = {}
+    for at, (parameter, gradient, kind) in enumerate(zip(parameters, own, kind_P, strict=True)):
+        if kind == DENSE:
+            dense.setdefault(parameter.dtype, []).append(at)
+        elif kind != NONE:
+            summed[at] = _rows_over_ranks(parameter, gradient, [max(int(each[at]), 0) for each in kinds])
+    for places in dense.values():
+        parts = [parameters[at].new_zeros(parameters[at].shape) if (g := own[at]) is None else g for at in places]
+        bucket = torch.cat([part.flatten() for part in parts])
+        collective(dist.all_reduce, bucket)
+        for at, part, total in zip(places, parts, bucket.split([part.numel() for part in parts]), strict=True):
+            summed[at] = total.view(part.shape)
+    return summed
+
+
+def rows_of_all_ranks(rows: Tensor) -> Tensor:
+    """The distinct rows of a table that the batches of all ranks read, in order.
+
+    Args:
+        rows: of this rank, of any shape, repeated or not.
+    """
+    own = rows.unique()
+    if alone():
+        return own
+    counts = [int(count) for count in _gathered(torch.tensor([len(own)]))]
+    return torch.cat(_padded(own, counts)).unique()
+
+
+def _rows_over_ranks(parameter: Tensor, gradient: Tensor | None, counts: Sequence[int]) -> Tensor:
+    if gradient is None:
+        rows, values = parameter.new_zeros(0, dtype=torch.int64), parameter.new_zeros(0, *parameter.shape[1:])
+    else:
+        rows, values = gradient.indices()[0], gradient.values()
+    every_row, every_value = torch.cat(_padded(rows, counts)), torch.cat(_padded(values, counts))
+    return torch.sparse_coo_tensor(every_row[None], every_value, parameter.shape).coalesce()
+
+
+def _padded(x: Tensor, counts: Sequence[int]) -> list[Tensor]:
+    """The tensors of all ranks, of so many rows each; they travel with as many rows as the longest."""
+    if not max(counts):
+        return [x]
+    longest = x.new_zeros(max(counts), *x.shape[1:])
+    longest[: len(x)] = x
+    return [each[:count] for each, count in zip(_gathered(longest), counts, strict=True)]
+
+
+def _gathered(x: Tensor) -> list[Tensor]:
+    found = [torch.empty_like(x) for _ in range(ranks())]
+    collective(dist.all_gather, found, x)
+    return found

@@ -1,0 +1,85 @@
+"""Sums over the rows of a batch whose rows lie on several ranks.
+
+Two kinds of gradients. A loss is one number of the whole job: each rank goes back through its own rows alone, and the
+gradients of parameters are then summed (`mtlbench.distributed.gradients`). A statistic inside the network (the mean of
+a batch) is used by the rows of all ranks, so its gradient is the sum of what they send back.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.autograd import Function
+
+from mtlbench.distributed.job import alone
+from mtlbench.distributed.ranks import collective
+
+
+def sum_over_ranks(x: Tensor) -> Tensor:
+    """The sum of a tensor over ranks, without a gradient."""
+    if alone():
+        return x
+    total = x.detach().clone()
+    collective(dist.all_reduce, total)
+    return total
+
+
+def statistic_over_ranks(x: Tensor) -> Tensor:
+    """The sum of a tensor over ranks, whose gradient is summed over ranks too."""
+    return x if alone() else _Statistic.apply(x)
+
+
+def global_mean(total: Tensor, count: Tensor | int) -> Tensor:
+    """``total / max(count, 1)`` with both summed over ranks; the gradient is that by this rank's total.
+
+    Args:
+        total: sums over this rank's rows, of any shape.
+        count: how many rows (or labels) they are over; of a shape that broadcasts to that of `total`.
+    """
+    if alone():
+        return total / (max(count, 1) if isinstance(count, int) else count.clamp(min=1))
+    counts = torch.as_tensor(count, dtype=torch.float64, device=total.device).expand_as(total)
+    sums, counts = sum_over_ranks(torch.stack([total.double(), counts]))
+    counts = counts.clamp(min=1)
+    return _Valued.apply(total / counts.to(total.dtype), (sums / counts).to(total.dtype))
+
+
+def penalties_over_ranks(penalties: Sequence[Tensor], rows: int) -> list[Tensor]:
+    """Means of each rank's penalties, by rows: right for means over rows, and for terms of parameters alone."""
+    if alone() or not penalties:
+        return [*penalties]
+    return [*global_mean(torch.stack([*penalties]) * rows, rows).unbind()]
+
+
+def counted_rows(mask_B: Tensor) -> Tensor:
+    """What the sum over a rank's rows in a mask is divided by in a penalty, so that `penalties_over_ranks` makes it the
+    mean over those of all ranks: with one process their number, at least 1.
+    """
+    if alone():
+        return mask_B.sum().clamp(min=1)
+    counted, rows = sum_over_ranks(torch.stack([mask_B.sum(), mask_B.new_tensor(len(mask_B), dtype=torch.int64)]))
+    return counted.clamp(min=1) * (len(mask_B) / rows)
+
+
+class _Statistic(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return sum_over_ranks(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return sum_over_ranks(gradient)
+
+
+class _Valued(Function):
+    """The value of the second tensor with the gradient of the first."""
+
+    @staticmethod
+    def forward(ctx: Any, part: Tensor, value: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return gradient, None

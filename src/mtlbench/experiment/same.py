@@ -1,0 +1,57 @@
+"""Whether the processes of a job mean the same run: one code, configuration and data, and one folder that all see."""
+
+import time
+import typing
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from mtlbench.distributed.job import alone
+from mtlbench.distributed.ranks import agree
+from mtlbench.experiment.data import DataSource
+from mtlbench.experiment.identity import code_version
+from mtlbench.tracking.folder import FACTS, read_facts
+from mtlbench.tracking.parameters import flatten, identity_config
+
+LATE = 15.0
+"""Seconds that a network file system may take to show a new file on another machine."""
+
+
+def check_ranks(config: DictConfig, data: DataSource, device: torch.device) -> None:
+    """Refuse processes that differ in code, configuration, data or kind of device; nothing for one process.
+
+    Raises:
+        ValueError: they differ; with the first difference.
+    """
+    if alone():
+        return
+    plain = typing.cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    facts = {
+        "code": code_version(config),
+        "torch": torch.__version__,
+        "device": device.type,
+        "origin of the data": data.origin,
+        **flatten(identity_config(plain, data.origin)),
+        "run.fresh": config.run.fresh,
+        "fingerprint of the data": data.fingerprint,
+    }
+    agree(facts, "Start all processes with the same code, words, data and kind of device")
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse processes that do not see the run folder that rank 0 has opened; nothing for one process.
+
+    Raises:
+        ValueError: one does not.
+    """
+    if alone():
+        return
+    until = time.monotonic() + LATE
+    while not (seen := (folder / FACTS).exists()) and time.monotonic() < until:
+        time.sleep(0.2)
+    agree(
+        {f"what stands in the run folder {folder}": read_facts(folder)[1].key if seen else "nothing"},
+        "Set run.folder to a folder that all machines share",
+    )
