@@ -53,14 +53,17 @@ def penalties_over_ranks(penalties: Sequence[Tensor], rows: int) -> list[Tensor]
     return [*global_mean(torch.stack([*penalties]) * rows, rows).unbind()]
 
 
-def counted_rows(mask_B: Tensor) -> Tensor:
-    """What the sum over a rank's rows in a mask is divided by in a penalty, so that `penalties_over_ranks` makes it the
-    mean over those of all ranks: with one process their number, at least 1.
+def mean_of_counted(each_B: Tensor, mask_B: Tensor) -> Tensor:
+    """Mean of the rows in a mask, 0 if there are none, as a term of a penalty.
+
+    On several ranks, the number of which `penalties_over_ranks` makes the mean over the counted rows of all ranks.
     """
+    total = torch.where(mask_B, each_B, 0).sum()
     if alone():
-        return mask_B.sum().clamp(min=1)
-    counted, rows = sum_over_ranks(torch.stack([mask_B.sum(), mask_B.new_tensor(len(mask_B), dtype=torch.int64)]))
-    return counted.clamp(min=1) * (len(mask_B) / rows)
+        return total / mask_B.sum().clamp(min=1)
+    counts = torch.stack([mask_B.sum(), torch.full_like(mask_B.sum(), len(mask_B))])
+    counted, rows = sum_over_ranks(counts.double())
+    return total / (counted.clamp(min=1) * len(mask_B) / rows).to(torch.promote_types(total.dtype, torch.float32))
 
 
 class _Statistic(Function):

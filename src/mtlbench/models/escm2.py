@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtlbench.checks import at_least, in_range, one_of
-from mtlbench.distributed.sums import counted_rows
+from mtlbench.distributed.sums import mean_of_counted
 from mtlbench.nn.counterfactual import doubly_robust_risk, inverse_propensity_risk
 from mtlbench.nn.embedding import FieldEmbedding
 from mtlbench.nn.product import GivenProducts
@@ -101,5 +101,5 @@ class ESCM2(nn.Module):
             each_B = (
                 inverse_propensity_risk(*seen) if imputed_BP is None else doubly_robust_risk(*seen, imputed_BP[:, pair])
             )
-            risk = risk + torch.where(counts_B, each_B, 0).sum() / counted_rows(counts_B)
+            risk = risk + mean_of_counted(each_B, counts_B)
         return risk

@@ -1,0 +1,165 @@
+"""Two ranks give the numbers of one process: every model, optimizer, balancing and virtual gradient in ``conf/``.
+
+In float64, where what differs is the order of additions. One pair of processes serves all cases. What the differences
+are: ``pytest tests/contracts/test_ranks.py --log-cli-level=INFO``.
+"""
+
+import logging
+import typing
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import cache
+from itertools import cycle
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from contracts.test_meta_device import BALANCINGS
+from contracts.test_models import CONF, GATED, NAMES, VIRTUAL_GRADIENTS, build, target_of
+from mtlbench.balancing.protocol import Balancing
+from mtlbench.experiment.build import build as build_object
+from mtlbench.models.single_task import SingleTask
+from mtlbench.schema import Batch, Schema
+from mtlbench.train.objective import TaskLosses
+from mtlbench.train.settings import Settings
+from rank_pair import Case, Ranks, rows_of, train_steps
+from synthetic import random_batch, rich_schema
+
+_log = logging.getLogger(__name__)
+
+EXACT = 1e-9
+OPTIMIZERS = {path.stem: (f"optimizer={path.stem}",) for path in sorted((CONF / "optimizer").glob("[!_]*.yaml"))} | {
+    "deferred_adam": ("optimizer=adam", "optimizer.deferred_rows=1"),
+    "deferred_adamw": ("optimizer=adamw", "optimizer.deferred_rows=1"),
+}
+BENT = sorted({*GATED} - {"omoe"})
+"""Models that take a virtual gradient; one gate for all tasks has no differences."""
+SCHEMA = rich_schema(3)
+SETTINGS = Settings(
+    epochs=1, batch_size=13, evaluation_batch_size=31, patience=None, select="auc", precision="fp32", compile=False,
+    clip=None, log_steps=1, checkpoint_minutes=10,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ranks]:
+    ranks = Ranks(tmp_path_factory.mktemp("ranks"))
+    yield ranks
+    ranks.close()
+
+
+ConfigStore.instance().store("one_optimizer", {"defaults": [{"optimizer": "adam"}, {"balancing": "equal"}, "_self_"]})
+
+
+@cache
+def composed(*words: str) -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base=None):
+        return compose("one_optimizer", overrides=[*words])
+
+
+def batch_of(schema: Schema, rows: int, seed: int) -> Batch:
+    """Some labels are not observed, and what stands there is no number."""
+    batch = random_batch(schema, rows, seed)
+    assert batch.labels is not None
+    observed = torch.rand(batch.labels.shape, generator=torch.Generator().manual_seed(seed)) < 0.8
+    return replace(batch, labels=batch.labels.where(observed, torch.nan), observed=observed)
+
+
+def case_of(
+    name: str,
+    *overrides: str,
+    optimizer: str = "lazy_adam",
+    balancing: str = "equal",
+    steps: int = 6,
+    settings: Settings = SETTINGS,
+    losses: TaskLosses | None = None,
+    compare: bool = False,
+) -> Case:
+    model = build(name, SCHEMA, *overrides).double()
+    weights = ["balancing.weights=[1,0.5,0.1]"] if balancing == "fixed" else []
+    balance_node = composed(f"balancing={balancing}", *weights).balancing
+    balance: Balancing = build_object(balance_node, "balancing")(tasks=SCHEMA.tasks)
+    assert isinstance(balance, nn.Module)
+    chosen = composed(*OPTIMIZERS[optimizer])
+    return Case(
+        model=model,
+        balance=balance.double(),
+        config=typing.cast(DictConfig, OmegaConf.create(OmegaConf.to_container(chosen, resolve=True))),
+        batches=[batch_of(SCHEMA, 13 if step % 3 else 11, step) for step in range(steps)],
+        settings=settings,
+        losses=losses or TaskLosses(pos_weight=None, given=(None,) * len(SCHEMA.tasks)),
+        compare=compare,
+    )
+
+
+def few(batch: Batch) -> Batch:
+    return rows_of(batch, slice(0, 2))
+
+
+def difference(pair: Ranks, case: Case) -> float:
+    """Between two ranks and one process; the ranks have the same bits."""
+    first, second = pair(train_steps, case)
+    assert first.difference(second) == 0
+    return first.difference(train_steps(case))
+
+
+def largest(pair: Ranks, cases: Iterable[tuple[str, Case]]) -> dict[str, float]:
+    """The largest difference of each case; none is above `EXACT`."""
+    found = {name: difference(pair, case) for name, case in cases}
+    _log.info("the largest differences:\n%s", "\n".join(f"{value:8.1e}  {name}" for name, value in found.items()))
+    assert {name: value for name, value in found.items() if not value < EXACT} == {}
+    return found
+
+
+def together(name: str) -> list[str]:
+    """Balancing methods for a model: those that look at gradients need something that tasks share."""
+    return [*BALANCINGS] if target_of(name) is not SingleTask else ["equal", "fixed", "uncertainty", "dwa", "famo"]
+
+
+def in_turn() -> Iterator[tuple[str, Case]]:
+    """Every model, with each optimizer, balancing method and virtual gradient in turn."""
+    optimizers, virtual_gradients = cycle(OPTIMIZERS), cycle(VIRTUAL_GRADIENTS)
+    left = [*BALANCINGS]
+    for name in NAMES:
+        optimizer, balancing = next(optimizers), next((each for each in left if each in together(name)), "equal")
+        left = [each for each in left if each != balancing]
+        bent = [next(virtual_gradients)] if name in BENT else []
+        case = case_of(name, *(f"virtual_gradient={each}" for each in bent), optimizer=optimizer, balancing=balancing)
+        yield " ".join([name, optimizer, balancing, *bent]), case
+
+
+def test_every_model_and_every_choice_once(pair: Ranks):
+    found = largest(pair, in_turn())
+    assert len(found) >= 40
+    words = [word for name in found for word in name.split()[1:]]
+    assert {*OPTIMIZERS, *BALANCINGS, *VIRTUAL_GRADIENTS} <= {*words}
+
+
+def test_what_else_sees_the_whole_batch(pair: Ranks):
+    """Noise by row, statistics of Dice, clipped gradients, compared gradients, weighted and conditional losses."""
+    given = TaskLosses(pos_weight=torch.tensor([2.0, 0.5, 3.0]), given=(None, 0, 1))
+    cases = {
+        "dropout": case_of("mmoe", "model.dropout=0.4", "model.gate_dropout=0.3", steps=4),
+        "dice": case_of("din", "model.network.attention_activation=dice", steps=4),
+        "clip": case_of("mmoe", optimizer="deferred_adam", settings=replace(SETTINGS, clip=0.1), steps=4),
+        "compare": case_of("mmoe", compare=True, steps=4),
+        "losses": case_of("mmoe", losses=given, steps=4),
+        "adversary in turns": case_of("mpa_cognitive", "model.cognitive_mode=alternate", steps=4),
+        "a batch of as many rows as ranks": replace(case := case_of("nfm", steps=1), batches=[few(case.batches[0])]),
+    }
+    largest(pair, cases.items())
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", NAMES)
+def test_every_model_with_every_optimizer_and_balancing_method(name: str, pair: Ranks):
+    cases = [(f"{name} {each}", case_of(name, optimizer=each, steps=50)) for each in OPTIMIZERS]
+    cases += [(f"{name} {each}", case_of(name, balancing=each, steps=50)) for each in together(name)]
+    if name in BENT:
+        bent = [(each, f"virtual_gradient={each}") for each in VIRTUAL_GRADIENTS]
+        cases += [(f"{name} {each}", case_of(name, word, steps=50)) for each, word in bent]
+    largest(pair, cases)

@@ -1,0 +1,160 @@
+"""Two processes that are ranks of one job, kept for many tasks: connecting them takes longer than all that they do."""
+
+import pickle
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from mtlbench.balancing.protocol import AfterEpoch, Balancing
+from mtlbench.balancing.shared import SharedGradients
+from mtlbench.distributed.job import alone
+from mtlbench.distributed.layers import see_whole_batches
+from mtlbench.distributed.ranks import join, leave
+from mtlbench.distributed.slices import part_of_batch
+from mtlbench.experiment.objects import build_run_optimizers
+from mtlbench.schema import Batch
+from mtlbench.train.objective import Objective, TaskLosses
+from mtlbench.train.optimizers import parameter_groups
+from mtlbench.train.settings import Settings
+from mtlbench.train.step import Step, penalties_of
+
+SECONDS = 100.0
+"""After which a rank counts as hanging."""
+
+
+class Ranks:
+    """Processes that carry out functions together."""
+
+    def __init__(self, folder: Path, count: int = 2) -> None:
+        context = get_context("spawn")
+        pipes = [context.Pipe() for _ in range(count)]
+        self.processes = [
+            context.Process(target=_serve, args=(far, folder / "store", rank, count), daemon=True)
+            for rank, (_, far) in enumerate(pipes)
+        ]
+        for process in self.processes:
+            process.start()
+        self.pipes = [near for near, _ in pipes]
+
+    def __call__(self, function: Callable[..., Any], *arguments: Any) -> list[Any]:
+        """What a function gives on each rank."""
+        task = pickle.dumps((function, arguments))
+        for pipe in self.pipes:
+            pipe.send_bytes(task)
+        answers: list[Any] = []
+        for rank, pipe in enumerate(self.pipes):
+            assert pipe.poll(SECONDS), f"rank {rank} hangs"
+            done, answer = pickle.loads(pipe.recv_bytes())
+            assert done, f"rank {rank}: {answer}"
+            answers.append(answer)
+        return answers
+
+    def close(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.join()
+
+
+def _serve(pipe: Connection, store: Path, rank: int, count: int) -> None:
+    torch.set_num_threads(1)
+    join(dist.FileStore(str(store), count), rank, count)
+    while True:
+        function, arguments = pickle.loads(pipe.recv_bytes())
+        try:
+            answer = True, function(*arguments)
+        except Exception:  # noqa: BLE001  whatever it is, the test is told
+            answer = False, traceback.format_exc()
+        pipe.send_bytes(pickle.dumps(answer))
+        if not answer[0]:
+            leave()
+            return
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """Something to train for some steps.
+
+    Attributes:
+        model: with its initial weights.
+        balance: of its tasks.
+        config: has an ``optimizer``.
+        batches: the steps.
+        settings: of the loop.
+        losses: of the tasks.
+        compare: whether gradients are compared in each step.
+    """
+
+    model: nn.Module
+    balance: Balancing
+    config: DictConfig
+    batches: list[Batch]
+    settings: Settings
+    losses: TaskLosses
+    compare: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """Everything that a case has changed, and what it measured."""
+
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+    def difference(self, other: "Trained") -> float:
+        """The largest, of numbers that are finite in both or in neither."""
+        assert self.tensors.keys() == other.tensors.keys()
+        largest = 0.0
+        for name, x in self.tensors.items():
+            y = other.tensors[name]
+            assert x.shape == y.shape, name
+            assert torch.equal(x.isfinite(), y.isfinite()), name
+            if x.numel():
+                largest = max(largest, float((x.double() - y.double()).nan_to_num(0, 0, 0).abs().max()))
+        return largest
+
+
+def train_steps(case: Case) -> Trained:
+    """Train on the batches, or on this rank's parts of them."""
+    case = pickle.loads(pickle.dumps(case))
+    torch.manual_seed(3)
+    model = see_whole_batches(case.model.train())
+    groups = parameter_groups(model)
+    shared = SharedGradients(
+        tasks=len(case.losses.given), tables=groups["embedding"], dense=groups["gate"] + groups["dense"]
+    )
+    step = Step(
+        model=model,
+        compiled=model,
+        optimizers=build_run_optimizers(case.config, model),
+        objective=Objective(losses=case.losses, balance=case.balance),
+        shared=shared,
+        penalties=penalties_of(model),
+        settings=case.settings,
+    )
+    measured = {}
+    for number, batch in enumerate(case.batches):
+        own = part_of_batch(0, len(batch))
+        assert alone() or (own.stop - own.start) < len(batch)
+        terms_N, cosine_TT = step(rows_of(batch, own), case.compare)
+        measured[f"terms {number}"] = terms_N
+        if cosine_TT is not None:
+            measured[f"cosines {number}"] = cosine_TT
+    if isinstance(case.balance, AfterEpoch):
+        case.balance.after_epoch()
+    step.finish()
+    state = {f"model.{name}": x for name, x in model.state_dict().items()}
+    state |= {f"balance.{name}": x for name, x in case.balance.state_dict().items() if isinstance(x, Tensor)}
+    return Trained(tensors={name: x.detach().clone() for name, x in (state | measured).items()})
+
+
+def rows_of(batch: Batch, rows: slice) -> Batch:
+    columns = {name: getattr(batch, name) for name in Batch.__slots__}
+    return Batch(**{name: None if column is None else column[rows] for name, column in columns.items()})
