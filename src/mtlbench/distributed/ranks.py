@@ -194,20 +194,18 @@ def _reason(store: dist.Store) -> str:
 def _missing(job: Job, error: RuntimeError) -> OSError:
     """Who does not take part in a collective operation, and why."""
     assert job.store is not None, "a collective operation of a process that has joined no job"
-    began, who = time.monotonic(), "A rank on another machine"
+    began, who = time.monotonic(), f"a rank on another machine does not answer ({str(error).splitlines()[0]})"
     with suppress(RuntimeError):
         while time.monotonic() < began + PATIENCE:
             if job.store.check([FAILURE]):
                 return OtherRankError(_reason(job.store))
             dead = _dead(job)
             if dead and time.monotonic() > began + PATIENCE / 5:
-                who = " and ".join(f"rank {number} (process {process})" for number, process in dead.items())
+                ranks = " and ".join(f"rank {number} (process {process})" for number, process in dead.items())
+                who = f"{ranks} ended without a reason: killed, or out of memory"
                 break
             time.sleep(0.05)
-    return LostRankError(
-        f"{who} ended without a reason (killed, or out of memory) or does not answer: {str(error).splitlines()[0]}. "
-        "The same command goes on from the last checkpoint, with any number of processes"
-    )
+    return LostRankError(f"{who}. The same command goes on from the last checkpoint, with any number of processes")
 
 
 def _dead(job: Job) -> dict[int, int]:

@@ -52,6 +52,6 @@ def check_folder(folder: Path) -> None:
     while not (seen := (folder / FACTS).exists()) and time.monotonic() < until:
         time.sleep(0.2)
     agree(
-        {f"what stands in the run folder {folder}": read_facts(folder)[1].key if seen else "nothing"},
+        {f"what they see in the run folder of {folder.name}": f"attempt {read_facts(folder)[1].key}" if seen else None},
         "Set run.folder to a folder that all machines share",
     )
