@@ -2,11 +2,12 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PEERS := .peers/bin
+DOCS := NO_MKDOCS_2_WARNING=1 PYTHONPATH=src $(BIN)/python -m mkdocs
 export MLFLOW_DISABLE_TELEMETRY := true
 export MPLBACKEND := Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long test-lowest test-peers mutation torture check bench-train bench-ingest bench-metrics lock clean
+.PHONY: help setup demo test test-long test-lowest test-peers mutation torture check docs docs-serve image bench-train bench-ingest bench-metrics lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s%s\n", $$1, $$2}'
@@ -60,6 +61,15 @@ check: setup  ## style, types and import contracts
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
+docs: setup  ## the documentation site in build/site; a broken link or reference is an error
+	$(DOCS) build --strict
+
+docs-serve: setup  ## the documentation site on this machine, built again when a page changes
+	$(DOCS) serve --livereload
+
+image:  ## a container image with the locked versions; BASE=<a CUDA image> for GPUs (docs/howto/container.md)
+	docker build $(if $(BASE),--build-arg BASE=$(BASE)) --tag mtlbench .
+
 bench-train: .peers/.ready  ## training throughput beside deepctr-torch and torch-rechub, and this machine's limits
 	$(PEERS)/python scripts/bench_train.py
 
@@ -78,7 +88,7 @@ bench-ingest: setup  ## raw files of six data sets to prepared stores: rows/s an
 lock:  ## write requirements.lock anew from the ranges in pyproject.toml
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet torch==2.13.0
-	build/lock/bin/python -m pip install --quiet ".[dev,export,parallel,slurm,balancing,tune]"
+	build/lock/bin/python -m pip install --quiet ".[dev,docs,export,parallel,slurm,balancing,tune]"
 	build/lock/bin/python -m pip freeze --exclude mtlbench | sed 's/+cpu//' > requirements.lock
 	rm -rf build/lock
 

@@ -1,14 +1,15 @@
 """The Python interface: train, load, list and reproduce from a script or a notebook.
 
->>> import mtlbench
->>> run = mtlbench.train("model=mmoe", "dataset=census", "dataset.source=simulated", "dataset.simulator.rows=900",
-...                      "trainer.epochs=1", "tracker=none", seed=0)
->>> 0 < run.metrics["income/auc"] < 1
-True
->>> len(run.curves["valid/income/auc"].dropna())
-1
->>> mtlbench.runs("model=mmoe", "seed=0").index[0] == run.identity
-True
+Examples:
+    >>> import mtlbench
+    >>> run = mtlbench.train("model=mmoe", "dataset=census", "dataset.source=simulated", "dataset.simulator.rows=900",
+    ...                      "trainer.epochs=1", "tracker=none", seed=0)
+    >>> 0 < run.metrics["income/auc"] < 1
+    True
+    >>> len(run.curves["valid/income/auc"].dropna())
+    1
+    >>> mtlbench.runs("model=mmoe", "seed=0").index[0] == run.identity
+    True
 
 Words are those of the command line (``mtlbench train --help``), and errors those of the command line as `ValueError`.
 A configuration names code of yours only where ``allow`` names its package. Heavy packages are imported when they are
@@ -42,7 +43,8 @@ def train(
 ) -> "Run":
     """Train a model on a data set, as ``mtlbench train`` does: a finished run is loaded, an interrupted one goes on.
 
-    >>> run = mtlbench.train("model=dnn", "dataset=census", "trainer.epochs=1", seed=1)  # doctest: +SKIP
+    Examples:
+        >>> run = mtlbench.train("model=dnn", "dataset=census", "trainer.epochs=1", seed=1)  # doctest: +SKIP
 
     Args:
         overrides: ``"group=choice"`` and ``"key=value"``.
@@ -72,7 +74,8 @@ def load(
 ) -> "Run":
     """A run by its folder, or by the beginning of its name.
 
-    >>> mtlbench.load("3f2a").predict(frame)  # doctest: +SKIP
+    Examples:
+        >>> mtlbench.load("3f2a").predict(frame)  # doctest: +SKIP
 
     Args:
         run: its folder, or the beginning of the name of one in `folder`.
@@ -90,7 +93,8 @@ def load(
 def runs(*filters: str, folder: str | os.PathLike[str] = "runs", sort: str | None = None) -> "pd.DataFrame":
     """The runs of a folder, a row each: what they are, the settings in which they differ, and their test metrics.
 
-    >>> mtlbench.runs("model=mmoe,dnn", "dataset=census", sort="income/auc")  # doctest: +SKIP
+    Examples:
+        >>> mtlbench.runs("model=mmoe,dnn", "dataset=census", sort="income/auc")  # doctest: +SKIP
 
     Args:
         filters: ``"model=mmoe"`` or ``"trainer.epochs=20"``; several values are alternatives.
@@ -123,7 +127,8 @@ def reproduce(
 ) -> "Reproduced":
     """Reproduce a table or figure of a paper, or a study of your own, as ``mtlbench reproduce`` does.
 
-    >>> mtlbench.reproduce("census_mmoe", "trainer.epochs=2", scale=0.1).frame  # doctest: +SKIP
+    Examples:
+        >>> mtlbench.reproduce("census_mmoe", "trainer.epochs=2", scale=0.1).frame  # doctest: +SKIP
 
     Args:
         name: of the table or figure, or the path of a study's YAML file.
