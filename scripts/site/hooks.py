@@ -28,7 +28,7 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Page, **_: Any) -> str:
-    """Links between docs/ and the repository's root as links between pages of the site, which has both in one folder."""
+    """Make links between docs/ and the root links within the site, which has both in one folder."""
     outside = r"docs/" if page.file.src_uri in ROOT_PAGES else r"\.\./(?=(\.\./)*[A-Z]+\.md)"
     return re.sub(rf"\]\({outside}", "](", markdown)
 

@@ -1,7 +1,7 @@
 """The notebooks of the documentation run, cell by cell, and are stored without outputs.
 
-Their cells are plain Python, so they run in this process: a Jupyter kernel would cost two dozen more packages, and import
-torch once for each notebook.
+Their cells are plain Python, so they run in this process: a Jupyter kernel would cost two dozen more packages, and one
+import of torch for each notebook.
 """
 
 import json
