@@ -15,11 +15,12 @@ from pathlib import Path
 from statistics import median
 
 import torch
+from omegaconf import DictConfig
 
 from mtlbench.balancing.shared import SharedGradients
 from mtlbench.cli.choices import choices
 from mtlbench.cli.compose import composing_many
-from mtlbench.cli.reproduce import _read
+from mtlbench.cli.reproduce import read_study
 from mtlbench.cli.search_path import conf_folder
 from mtlbench.experiment.build import build
 from mtlbench.experiment.data import open_or_prepare, resolve_data
@@ -41,7 +42,7 @@ def main() -> None:
     file = conf_folder() / SPEEDS
     known = read_speeds(file)
     for name in names or [*choices("table"), *choices("figure")]:
-        study = _read(name)
+        study = read_study(name)
         for row in study.rows:
             for words in study.datasets.values():
                 said = [f"profile={study.profile}", *words, *row.overrides]
@@ -59,7 +60,7 @@ def main() -> None:
                 print(*key, f"{known[key]:.0f}", flush=True)
 
 
-def rows_per_second(config) -> float:
+def rows_per_second(config: DictConfig) -> float:
     """Rows of training per second of CPU time."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

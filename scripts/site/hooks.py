@@ -21,9 +21,10 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     for path, text in _pages(files):
         files.append(File.generated(config, path, content=text))
     there = [file.src_uri for file in files.documentation_pages()]
-    config.nav = _navigation(config.nav, there)
-    named = set(_paths(config.nav))
-    config.nav[-1]["More"] += [path for path in there if path not in named]
+    navigation = _navigation(config.nav, there)
+    named = set(_paths(navigation))
+    navigation[-1]["More"] += [path for path in there if path not in named]
+    config.nav = navigation
     return files
 
 

@@ -76,7 +76,7 @@ class _Commands(click.Group):
         from mtlbench.tracking.credentials import redacted_output
 
         quiet_warnings()
-        command = str(next(iter(ctx._protected_args), ""))
+        command = str(next(iter(ctx._protected_args), ""))  # pyright: ignore[reportPrivateUsage]
         with private(ctx.args) as words, redacted_output(), explained() as status, one_of_several(command):
             ctx.args = as_written(words())
             status.code = super().invoke(ctx) or 0

@@ -99,7 +99,7 @@ def command(  # noqa: PLR0913  an argument for each option
     _check(overrides, scale)
     launcher = launcher_of(launching, overrides, processes)
     labels = rows.split(",") if rows else None
-    studies = [_read(name) for name in _names(name)]
+    studies = [read_study(name) for name in _names(name)]
     for study in studies if labels else ():
         if strange := sorted(set(labels or ()) - {row.label for row in study.rows}):
             raise ConfigError(f"{study.name} has no row {', '.join(strange)}; {', '.join(r.label for r in study.rows)}")
@@ -157,7 +157,7 @@ def _check(overrides: Sequence[str], scale: float | None) -> None:
             raise ConfigError(f"'{word}': a table or figure decides that by its {by}; `mtlbench train` takes any")
 
 
-def _read(name: str) -> "Table | Figure":
+def read_study(name: str) -> "Table | Figure":
     from mtlbench.reproduce.figure import read_figure
     from mtlbench.reproduce.table import load_table
 

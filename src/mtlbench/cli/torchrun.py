@@ -1,7 +1,7 @@
 """Commands under torchrun: ``train`` is one run of all processes, and rank 0 prints; no other command takes part."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -17,7 +17,7 @@ INSTEAD = {
 
 
 @contextmanager
-def one_of_several(command: str) -> Iterator[None]:
+def one_of_several(command: str) -> Generator[None]:
     """Join the processes that torchrun has started; nothing outside of torchrun.
 
     Raises:
@@ -39,7 +39,7 @@ def one_of_several(command: str) -> Iterator[None]:
 
 
 @contextmanager
-def _silent(silent: bool) -> Iterator[None]:
+def _silent(silent: bool) -> Generator[None]:
     """Keep what one of several processes prints, and warns of, off the terminal."""
     if not silent:
         yield

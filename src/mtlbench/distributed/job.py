@@ -41,7 +41,7 @@ class Job:
 
     rank: int = 0
     ranks: int = 1
-    store: dist.Store | None = None
+    store: dist.Store | None = None  # pyright: ignore[reportPrivateImportUsage]
     turns: int = 0
     ending: bool = False
 

@@ -10,7 +10,7 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -38,7 +38,7 @@ FAILURE, LEFT = "mtlbench/failure", "mtlbench/left"
 
 
 @contextmanager
-def joined() -> Iterator[None]:
+def joined() -> Generator[None]:
     """Join the processes that torchrun has started, and leave together; nothing for one process, or where joined.
 
     Raises:
@@ -63,7 +63,7 @@ def joined() -> Iterator[None]:
             leave()
 
 
-def join(store: dist.Store, number: int, count: int) -> None:
+def join(store: dist.Store, number: int, count: int) -> None:  # pyright: ignore[reportPrivateImportUsage]
     """Become one rank of a job."""
     store.set(f"mtlbench/process/{number}", f"{platform.node()}\n{os.getpid()}")
     enter(Job(rank=number, ranks=count, store=store))
@@ -134,7 +134,7 @@ def on_first(compute: Callable[[], R]) -> R:
 
 
 @contextmanager
-def first_goes_ahead() -> Iterator[None]:
+def first_goes_ahead() -> Generator[None]:
     """Rank 0 goes through a block before the others, which wait as long as it takes.
 
     Raises:
@@ -186,7 +186,7 @@ def _told(error: BaseException) -> BaseException:
     return error
 
 
-def _reason(store: dist.Store) -> str:
+def _reason(store: dist.Store) -> str:  # pyright: ignore[reportPrivateImportUsage]
     number, _, text = store.get(FAILURE).decode().partition("\n")
     return f"rank {number}: {text}"
 
@@ -228,7 +228,7 @@ def _lives(process: int) -> bool:
 
 
 @contextmanager
-def _terminated_late() -> Iterator[None]:
+def _terminated_late() -> Generator[None]:
     """SIGTERM does not end a rank that is about to end with its reason: torchrun sends it as soon as one has died."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -29,7 +29,7 @@ def resolve_device(name: str) -> torch.device:
 
 def _own(device: torch.device, found: int) -> torch.device:
     """The GPU of this process among those of its machine; torch's current one from now on."""
-    if device.index is not None:
+    if device.index is not None:  # pyright: ignore[reportUnnecessaryComparison]
         raise ConfigError(
             f"run.device is '{device}', one GPU for all processes of this machine; allowed under torchrun: cuda and "
             "auto, where each process takes the GPU of its own number, and cpu"

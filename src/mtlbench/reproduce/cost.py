@@ -90,8 +90,8 @@ def cost(runs: Sequence[PlannedRun], here: Mapping[str, float], shipped: Mapping
         return None
     usual = median(every)
     by_model: dict[str, list[float]] = {}
-    for key, speed in shipped.items():
-        by_model.setdefault(key.model, []).append(speed)
+    for key, measured in shipped.items():
+        by_model.setdefault(key.model, []).append(measured)
     unknown: dict[str, None] = {}
 
     @cache

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -84,7 +85,7 @@ class MechanismPopulation:
             structure=self.structure,
         )
 
-    def draw(self, part: int, first: int, ids: dict[str, Integers]) -> tuple[npt.NDArray[np.bool_], npt.NDArray]:
+    def draw(self, part: int, first: int, ids: dict[str, Integers]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[Any]]:
         """Labels ``[R, T]`` of rows, and their true probabilities."""
         return self.labels.draw(self.components(ids), np.random.default_rng([self.seed, 2, part, first]))
 
