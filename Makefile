@@ -88,7 +88,7 @@ bench-ingest: setup  ## raw files of six data sets to prepared stores: rows/s an
 lock:  ## write requirements.lock anew from the ranges in pyproject.toml
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet torch==2.13.0
-	build/lock/bin/python -m pip install --quiet ".[dev,docs,export,parallel,slurm,balancing,tune]"
+	build/lock/bin/python -m pip install --quiet ".[dev,docs,export,parallel,slurm,server,balancing,tune]"
 	build/lock/bin/python -m pip freeze --exclude mtlbench | sed 's/+cpu//' > requirements.lock
 	rm -rf build/lock
 
