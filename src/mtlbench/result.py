@@ -109,7 +109,8 @@ class Convergence:
         if self.converged:
             return f"converged: {found}"
         return (
-            f"NOT CONVERGED: {found}; that takes {self.needed} evaluations and {LEAST_STEPS} steps without a better one"
+            f"NOT CONVERGED: {found}. A converged run has at least {self.needed} evaluations and {LEAST_STEPS} steps "
+            "without a better score"
         )
 
 
