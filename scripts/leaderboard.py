@@ -26,7 +26,8 @@ from mtlbench.report.text import signs, value_text
 from mtlbench.reproduce.assemble import assemble
 from mtlbench.reproduce.finished import Finished
 from mtlbench.reproduce.sampling import Resampled
-from mtlbench.reproduce.table import PRIVATE, load_table
+from mtlbench.reproduce.table import PRIVATE
+from mtlbench.reproduce.table_file import load_table
 from mtlbench.result import Metrics, Result
 
 ROOT = Path(__file__).parents[1]

@@ -12,7 +12,7 @@ from mtlbench.reproduce.converged import withheld
 from mtlbench.reproduce.finished import Finished
 from mtlbench.reproduce.gather import gather
 from mtlbench.reproduce.plan import expand
-from mtlbench.reproduce.table import load_table
+from mtlbench.reproduce.table_file import load_table
 from mtlbench.result import Convergence
 from mtlbench.tracking.folder import RESULT, read_result, write_result
 from reproduce.test_assemble import AUC, BEST, RUNS, assembled, cell

@@ -6,7 +6,7 @@ import pytest
 
 from mtlbench.cli import main
 from mtlbench.experiment.errors import ConfigError
-from mtlbench.reproduce.table import load_table
+from mtlbench.reproduce.table_file import load_table
 from mtlbench.tracking.scores import SCORES
 
 STUDY = """

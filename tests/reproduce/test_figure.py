@@ -13,7 +13,7 @@ from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.run import check_config
 from mtlbench.reproduce.figure import Figure, figure_names, read_figure
 from mtlbench.reproduce.plan import expand
-from mtlbench.reproduce.table import load_table
+from mtlbench.reproduce.table_file import load_table
 
 FOLDER = conf_folder() / "figure"
 NAMES = figure_names(FOLDER)

@@ -6,7 +6,7 @@ import pytest
 
 from mtlbench import cli
 from mtlbench.datasets.mechanism.worlds import MECHANISMS
-from mtlbench.reproduce.table import load_table
+from mtlbench.reproduce.table_file import load_table
 from scripts import mechanisms
 
 STUDIES = Path(__file__).parents[2] / "conf" / "study"

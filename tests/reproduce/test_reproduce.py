@@ -11,7 +11,8 @@ from mtlbench.reproduce.execute import execute
 from mtlbench.reproduce.gather import gather
 from mtlbench.reproduce.launch import Launcher
 from mtlbench.reproduce.plan import PlannedRun, expand, missing
-from mtlbench.reproduce.table import Table, load_table
+from mtlbench.reproduce.table import Table
+from mtlbench.reproduce.table_file import load_table
 from mtlbench.tracking.connect import connect, default_uri
 from mtlbench.tracking.find import find_results
 from mtlbench.tracking.send import send

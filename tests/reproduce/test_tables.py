@@ -16,7 +16,8 @@ from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.objects import build_ranking
 from mtlbench.metrics.names import metric
 from mtlbench.reproduce.claim import evaluate_claim
-from mtlbench.reproduce.table import ClaimSpec, Table, load_table, table_names
+from mtlbench.reproduce.table import ClaimSpec, Table
+from mtlbench.reproduce.table_file import load_table, table_names
 
 FOLDER = conf_folder() / "table"
 NAMES = table_names(FOLDER)

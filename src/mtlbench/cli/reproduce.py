@@ -159,7 +159,7 @@ def _check(overrides: Sequence[str], scale: float | None) -> None:
 
 def read_study(name: str) -> "Table | Figure":
     from mtlbench.reproduce.figure import read_figure
-    from mtlbench.reproduce.table import load_table
+    from mtlbench.reproduce.table_file import load_table
 
     if name in choices("figure"):
         figure = conf_file(f"figure/{name}.yaml")

@@ -10,7 +10,8 @@ from pydantic import ConfigDict, with_config
 
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.targets import import_object
-from mtlbench.reproduce.table import Paper, RowSpec, Table, load_table, parsed
+from mtlbench.reproduce.table import Paper, RowSpec, Table
+from mtlbench.reproduce.table_file import load_table, parsed
 
 
 @with_config(ConfigDict(extra="forbid"))

@@ -1,21 +1,12 @@
-"""Tables of papers as configured: rows, columns, how each row is run, and the printed numbers."""
+"""Tables to reproduce: rows, columns, claims, how each row is run, and the printed numbers."""
 
-import csv
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from dataclasses import dataclass, field
+from typing import Literal
 
-from omegaconf import OmegaConf
-from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from pydantic import ConfigDict, with_config
 
-from mtlbench.experiment.errors import ConfigError
-from mtlbench.experiment.plain import read_plain
-from mtlbench.metrics.names import metric
 from mtlbench.report.result import Statistic, TableColumn
-
-Keys = TypeVar("Keys")
 
 SMALLEST_EFFECT = {"auc": 0.001}
 """By metric: the smallest difference of interest, where a table names none."""
@@ -103,7 +94,7 @@ class Printed:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Keys:
+class TableKeys:
     """Keys that a table and its YAML share.
 
     Attributes:
@@ -151,16 +142,8 @@ class _Keys:
         return (SMALLEST_EFFECT | self.smallest_effect).get(metric_name)
 
 
-@with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _File(_Keys):
-    """The keys of a table's YAML; without ``columns`` they are those of the printed numbers, in their order."""
-
-    columns: tuple[ColumnSpec, ...] | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Table(_Keys):
+class Table(TableKeys):
     """A table to reproduce: the keys of its YAML, and
 
     Attributes:
@@ -187,198 +170,3 @@ def distinct(columns: Sequence[TableColumn]) -> list[TableColumn]:
         if key not in chosen or column.statistic == "mean":
             chosen[key] = column
     return list(chosen.values())
-
-
-def table_names(folder: Path) -> list[str]:
-    """Names of the tables in ``conf/table``."""
-    return sorted(path.stem for path in folder.glob("[!_]*.yaml"))
-
-
-def load_table(folder: Path, name: str) -> Table:
-    """A table from ``<folder>/<name>.yaml`` and, where a paper prints it, ``<folder>/printed/<name>.csv``.
-
-    Raises:
-        ConfigError: no such table, files that contradict themselves or each other, or overrides of where runs are kept.
-    """
-    path = folder / f"{name}.yaml"
-    if not path.is_file():
-        raise ConfigError(f"no table '{name}'; there are: {', '.join(table_names(folder))}")
-    file = _in_worlds(parsed(path, _File))
-    try:
-        numbers = folder / "printed" / f"{name}.csv"
-        printed = _printed(numbers) if file.paper is not None or numbers.exists() else {}
-        columns = _columns(file, tuple(dict.fromkeys(column for _, column in printed)))
-        _check_overrides(file)
-        _check_names(file, columns, {row for row, _ in printed})
-    except ValueError as error:
-        raise ConfigError(f"{path}: {error}") from error
-    keys: dict[str, Any] = {key.name: getattr(file, key.name) for key in fields(_Keys)}
-    keys["place"] = file.place or str(path)
-    return Table(**keys, name=name, columns=columns, printed=printed)
-
-
-def _in_worlds(file: _File) -> _File:
-    """A file whose data sets are each split into the worlds that it names, ``<data set>, <world>``."""
-    if not file.worlds:
-        return file
-    names = {name: [f"{name}, {world}" for world in file.worlds] for name in file.datasets}
-    columns = file.columns and tuple(
-        replace(spec, datasets=[each for name in spec.datasets for each in names.get(name, [name])])
-        if spec.datasets
-        else spec
-        for spec in file.columns
-    )
-    datasets = {
-        f"{name}, {world}": [*words, *own]
-        for name, words in file.datasets.items()
-        for world, own in file.worlds.items()
-    }
-    return replace(file, columns=columns, datasets=datasets)
-
-
-def parsed(path: Path, keys: type[Keys]) -> Keys:
-    """The content of a YAML file as a dataclass of its keys.
-
-    Raises:
-        ConfigError: a key is missing, unknown or of the wrong type.
-    """
-    values = OmegaConf.to_container(read_plain(path))
-    try:
-        return TypeAdapter(keys).validate_python(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise ConfigError(f"{path}: {place}: {first['msg']}") from error
-
-
-def _printed(path: Path) -> dict[tuple[str, TableColumn], Printed]:
-    """Printed numbers by row label and column; a column has as many digits as its longest number."""
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = list(csv.DictReader(line for line in file if not line.startswith("#")))
-    digits: dict[tuple[str, ...], int] = {}
-    keys = [tuple(line[key] for key in ("dataset", "task", "metric", "statistic")) for line in lines]
-    for key, line in zip(keys, lines, strict=True):
-        if line["value"]:
-            digits[key] = max(digits.get(key, 0), len(line["value"].partition(".")[2]))
-    printed: dict[tuple[str, TableColumn], Printed] = {}
-    for key, line in zip(keys, lines, strict=True):
-        dataset, task, name, statistic = key
-        if statistic not in ("mean", "best"):
-            raise ValueError(f"{path.name}: statistic is '{statistic}'; allowed: mean, best")
-        column = _column(dataset, task, name, statistic, digits.get(key))
-        if (line["row"], column) in printed:
-            raise ValueError(f"{path.name}: row '{line['row']}' has two numbers under '{column.name}'")
-        bold = {"1": True, "0": False, "": None}[line["bold"]]
-        target = line.get("target", "") != "0"
-        printed[line["row"], column] = Printed(text=line["value"], bold=bold, note=line["note"], target=target)
-    return printed
-
-
-def _column(dataset: str, task: str, name: str, statistic: Statistic, digits: int | None = None) -> TableColumn:
-    """A column of a known metric, with the metric's own digits where none are printed."""
-    known = metric(name)
-    if statistic == "best" and known.better is None:
-        raise ValueError(f"the best {name} has no meaning: it describes the data; allowed statistic: mean")
-    digits = known.digits if digits is None else digits
-    return TableColumn(dataset=dataset, task=task, metric=name, statistic=statistic, digits=digits)
-
-
-def _columns(file: _File, printed: tuple[TableColumn, ...]) -> tuple[TableColumn, ...]:
-    """The columns that a table's file asks for, or the printed ones.
-
-    Raises:
-        ValueError: a data set or metric is unknown, a column is named twice, or a printed one is left out.
-    """
-    if file.columns is None:
-        if not printed:
-            raise ValueError("no number is printed, so columns must be named: columns: [{metric: auc, tasks: [...]}]")
-        return printed
-    columns = [column for spec in file.columns for column in _expanded(spec, file, printed)]
-    if twice := [column.name for column in dict.fromkeys(columns) if columns.count(column) > 1]:
-        raise ValueError(f"columns name {', '.join(twice)} more than once")
-    if left_out := [column for column in printed if column not in columns]:
-        names = ", ".join(column.name for column in left_out)
-        raise ValueError(f"columns leave out {names}, which the paper prints; add {{metric: {left_out[0].metric}}}")
-    return tuple(columns)
-
-
-def _expanded(spec: ColumnSpec, file: _File, printed: Sequence[TableColumn]) -> list[TableColumn]:
-    """The columns of one entry: by data set, by task, by statistic."""
-    if unknown := sorted(set(spec.datasets or ()) - set(file.datasets)):
-        raise ValueError(f"columns name data set {', '.join(unknown)}; there are: {', '.join(file.datasets)}")
-    found: list[TableColumn] = []
-    for dataset in spec.datasets or file.datasets:
-        tasks = dict.fromkeys(column.task for column in printed if column.dataset == dataset and column.only_task)
-        of_metric = [column for column in printed if (column.dataset, column.metric) == (dataset, spec.metric)]
-        for task in spec.tasks or (tasks if metric(spec.metric).per_task else ["all"]):
-            there: dict[Statistic, TableColumn] = {c.statistic: c for c in of_metric if c.task == task}
-            wanted = (spec.statistic,) if spec.statistic else tuple(there) or ("mean",)
-            found += [there.get(each) or _column(dataset, task, spec.metric, each) for each in wanted]
-    if not found:
-        raise ValueError(f"columns of {spec.metric}: no printed column names a task; name them: tasks: [...]")
-    return found
-
-
-def _check_overrides(file: _File) -> None:
-    """Check that a table leaves to the user where its runs are kept and sent.
-
-    Raises:
-        ValueError: it does not.
-    """
-    for words in (*file.datasets.values(), *((*row.overrides, *(row.same_as or ())) for row in file.rows)):
-        for word in words:
-            if re.match(r"[+~]*(run|tracker|hydra)\b", word):
-                raise ValueError(f"'{word}': where runs are kept and sent is said on the command line, not in a table")
-
-
-def _check_names(file: _File, columns: Sequence[TableColumn], rows_printed: set[str]) -> None:
-    """Check that rows, data sets and metrics that are named exist, and that each data set is used.
-
-    Raises:
-        ValueError: a name is unknown, named twice, or of no use.
-    """
-    labels = [row.label for row in file.rows]
-    named = {
-        "rows of the printed numbers": rows_printed,
-        "claims": {label for claim in file.claims for label in (*claim.better, *claim.than)},
-        "twins": {*file.twins.values(), *(set(file.twins) - {"default"})},
-        "baselines": set(file.baselines),
-    }
-    for what, found in named.items():
-        if unknown := sorted(found - set(labels)):
-            raise ValueError(f"{what} name {', '.join(unknown)}; rows are {', '.join(labels)}")
-    if unknown := sorted({column.dataset for column in columns} - set(file.datasets)):
-        known = ", ".join(file.datasets)
-        raise ValueError(f"no overrides for data set {', '.join(unknown)}; there are some for {known}")
-    if idle := sorted(set(file.datasets) - {column.dataset for column in columns}):
-        raise ValueError(f"no number or column is of data set {', '.join(idle)}; its runs would serve nothing")
-    if twice := sorted({label for label in labels if labels.count(label) > 1}):
-        raise ValueError(f"row named more than once: {', '.join(twice)}")
-    metrics = {column.metric for column in columns}
-    if unknown := sorted({claim.metric for claim in file.claims} - metrics):
-        raise ValueError(f"claims name metric {', '.join(unknown)}; columns have {', '.join(sorted(metrics))}")
-    if neutral := sorted({claim.metric for claim in file.claims if metric(claim.metric).better is None}):
-        raise ValueError(f"claims name metric {', '.join(neutral)}, which describes the data: no row is better in it")
-    for name in (*file.tolerance, *file.smallest_effect):
-        metric(name)
-    _check_statistics(file)
-
-
-def _check_statistics(file: _File) -> None:
-    """Check the keys that tests depend on.
-
-    Raises:
-        ValueError: a value out of range, or one that a claim needs is missing.
-    """
-    if wrong := {name: by for name, by in file.smallest_effect.items() if not 0 < by < float("inf")}:
-        raise ValueError(f"smallest_effect is {wrong}; allowed: finite numbers above 0")
-    for claim in file.claims:
-        if claim.says == "no effect" and file.margin(claim.metric) is None:
-            raise ValueError(
-                f"a claim of no effect in {claim.metric} needs a smallest effect of interest; add "
-                f"smallest_effect: {{{claim.metric}: <difference>}}"
-            )
-    if file.best_of is not None and file.best_of < 1:
-        raise ValueError(f"best_of is {file.best_of}; allowed: 1 or more")
-    if len(file.worlds) == 1:
-        raise ValueError(f"worlds has {next(iter(file.worlds))} alone; allowed: two or more, or none")
