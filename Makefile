@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PEERS := .peers/bin
-DOCS := NO_MKDOCS_2_WARNING=1 PYTHONPATH=src $(BIN)/python -m mkdocs
+DOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs
 export MLFLOW_DISABLE_TELEMETRY := true
 export MPLBACKEND := Agg
 

@@ -46,7 +46,8 @@ def _pages(files: Files) -> Iterator[tuple[str, str]]:
 def _navigation(node: Any, there: list[str]) -> Any:
     """The navigation without missing pages; ``folder/*`` stands for all pages of a folder."""
     if isinstance(node, list):
-        return [entry for entry in (_navigation(entry, there) for entry in node) if entry]
+        found = (_navigation(entry, there) for entry in node)
+        return [entry for part in found if part for entry in (part if isinstance(part, list) else [part])]
     if isinstance(node, dict):
         return {title: inner for title, entry in node.items() if (inner := _navigation(entry, there))}
     if node.endswith("/*"):
