@@ -29,7 +29,7 @@ def generated_pages() -> Iterator[tuple[str, str]]:
 
 
 def choice_page(group: str, name: str) -> str:
-    """Source, docstrings and configuration of one model or data set."""
+    """Source, docstrings, configuration and results of one model or data set."""
     paper, what = comments(group, name)
     title, _, source = paper.partition(": ")
     trained = f"model={name} dataset=census" if group == "model" else f"model=mmoe dataset={name}"
@@ -38,6 +38,10 @@ def choice_page(group: str, name: str) -> str:
     files = "\n\n".join(_files(group, name))
     shared = "`${profile.*}` are [settings that models share](../settings/profile.md)." if "${profile." in files else ""
     lines += [*_objects(group, name), "## Configuration", shared, files]
+    if rows := "\n".join(_rows_of(group, name)):
+        lines += ["## Measured", "It has rows in these tables, figures and studies:", rows]
+    if "conf/study/" in rows:
+        lines.append("Results so far are in the [leaderboard](../leaderboard.md).")
     return "\n\n".join(filter(None, lines))
 
 
@@ -78,6 +82,16 @@ def _objects(group: str, name: str, heading: str = "##") -> Iterator[str]:
 def _targets(group: str, name: str) -> list[str]:
     text = "\n".join(path.read_text(encoding="utf-8") for path in reversed(_chain(group, name)))
     return list(dict.fromkeys(re.findall(r"_target_: (mtlbench\.[\w.]+)", text)))
+
+
+def _rows_of(group: str, name: str) -> Iterator[str]:
+    """The commands that measure a model or data set, with what each is about."""
+    for kind in ("table", "figure", "study"):
+        for title, comment in choices(kind).items():
+            path = conf_file(f"{kind}/{title}.yaml")
+            assert path is not None, f"{title} is one of the choices"
+            if re.search(rf"\b{group}={name}\b", path.read_text(encoding="utf-8")):
+                yield f"- `mtlbench reproduce {f'conf/study/{path.name}' if kind == 'study' else title}`: {comment}"
 
 
 def _files(group: str, name: str) -> Iterator[str]:
