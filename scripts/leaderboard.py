@@ -178,7 +178,7 @@ def section(result: TableResult, runs: Sequence[Finished], others: Sequence[Mapp
         "\\* better than the best baseline by validation (p <= 0.05, Holm); ‡ not converged.",
         *([f"Not run yet: {', '.join(absent)}."] if absent else []),
         "",
-        *_table(CLAIM_HEADS, [_claim(claim, result.columns[0].dataset) for claim in judged]),
+        *(_table(CLAIM_HEADS, [_claim(claim, result.columns[0].dataset) for claim in judged]) if judged else []),
         *(["", f"Not judged yet, for want of runs: {'; '.join(waiting)}."] if waiting else []),
         "",
         *(f"- {text}" for text in result.footnotes),
