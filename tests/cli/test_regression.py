@@ -172,7 +172,7 @@ def test_what_is_binary_is_refused_with_the_reason(
         (lambda rows: rows.seconds * 0 + 7.5,
          r"label 'seconds' of regression task 'watch' is 7\.5 in all training rows, in \S+part-0\.parquet from line "
          r"\d+ on: there is nothing to learn"),
-        (lambda rows: rows.price * 2 + 1, r"field 'price' is label 'seconds' of task 'watch', but for a factor"),
+        (lambda rows: rows.price * 2 + 1, r"field 'price' equals, but for a factor and a constant, label 'seconds'"),
         (lambda rows: rows.seconds.astype(str), r"'seconds' must be whole numbers or decimal numbers"),
     ],
     ids=["infinite", "too large", "constant", "leak", "text"],

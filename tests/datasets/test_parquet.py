@@ -627,7 +627,7 @@ def reference(row: dict[str, Any]) -> bool:
     entries = [value for name in ("seen", "tags") for value in row[name] or []]
     numbers = [row["price"], *(row["vector"] or [])]
     return (
-        all(row[name] is not None and row[name] in (0, 1) for name in ("clicked", "bought"))
+        all(row[name] in (None, 0, 1) for name in ("clicked", "bought"))
         and all(row[name] is not None for name in ("user", "market", "day", "item_key"))
         and None not in entries
         and all(number is None or math.isfinite(number) for number in numbers)
@@ -674,6 +674,7 @@ def test_whatever_stands_in_the_rows_the_good_ones_are_read_and_the_others_refus
             planted_row = rows[row[LINE]]
             names = {"country": "country", "city": "City name", "vector": "vector", "price": "price", "time": "day"}
             assert all(row[ours] == planted_row[theirs] for ours, theirs in names.items()), row
+            assert (row["clicked"], row["bought"]) == (planted_row["clicked"], planted_row["bought"])
             assert (row["seen"], row["tags"]) == (planted_row["seen"] or [], planted_row["tags"] or [])
             assert row["tags:weight"] == [np.float32(weight) for weight in planted_row["tag weights"] or []]
         refused += len(bad)

@@ -152,14 +152,8 @@ class Encoder:
         return encode_inputs(self.schema, self.table, self.vocabularies, self.scales, batch, note, blank_unfit=unused)
 
     def _labels(self, batch: pa.RecordBatch, target: np.ndarray, counts: Counts, chunk: Chunk) -> dict[str, np.ndarray]:
-        """What only labelled rows have: labels, extra columns, true probabilities."""
+        """What only labelled rows have: labels and which are there, extra columns, true probabilities."""
         labels = np.stack([self._label(task, batch[task.label]) for task in self.schema.tasks], axis=1)
-        masks: dict[str, np.ndarray] = {}
-        if any(task.missing for task in self.schema.tasks):
-            columns = [batch[task.label].is_valid().to_numpy(zero_copy_only=False) for task in self.schema.tasks]
-            masks["observed"] = np.stack(columns, axis=1).astype(np.uint8)
-            for task, labelled in zip(self.schema.tasks, columns, strict=True):
-                self._count(counts, "labelled", task.name, target[labelled])
         binary = [(t, labels[:, at]) for at, t in enumerate(self.schema.tasks) if t.kind == "binary"]
         for task, label in binary:
             self._count(counts, "positives", task.name, target[label > 0])
@@ -169,7 +163,16 @@ class Encoder:
         if "truth" in next(iter(self.files.values())).columns:
             truth = np.load(truth_path(chunk.source), mmap_mode="r")
             more["truth"] = truth[chunk.first_line + line_numbers(batch)]
-        return {"labels": labels, **masks, **more}
+        if any(task.missing for task in self.schema.tasks):
+            more["observed"] = self._observed(batch, target, counts)
+        return {"labels": labels, **more}
+
+    def _observed(self, batch: pa.RecordBatch, target: np.ndarray, counts: Counts) -> np.ndarray:
+        """Which labels are there, uint8 ``[R, T]``."""
+        columns = [batch[task.label].is_valid().to_numpy(zero_copy_only=False) for task in self.schema.tasks]
+        for task, labelled in zip(self.schema.tasks, columns, strict=True):
+            self._count(counts, "labelled", task.name, target[labelled])
+        return np.stack(columns, axis=1).astype(np.uint8)
 
     def _label(self, task: Task, column: pa.Array) -> np.ndarray:
         """0 and 1 as int8, or numbers standardised to float32; 0 where the label is missing; ``[R]``."""

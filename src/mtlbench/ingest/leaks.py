@@ -8,7 +8,7 @@ import numpy as np
 from mtlbench.data import matrices
 from mtlbench.data.layout import POINTER
 from mtlbench.data.vocabulary import UNKNOWN
-from mtlbench.schema import Field, Schema
+from mtlbench.schema import Field, Schema, Task
 
 Matrices = Mapping[str, np.ndarray]
 
@@ -18,6 +18,9 @@ MAX_ROWS = 1 << 20
 MIN_POSITIVES = 100
 """Rows of the rarer label below which an equality may be chance."""
 
+ROUNDING = 1e-9
+"""How far below 1 the square of a correlation may be between two numbers of which one is a copy."""
+
 MIN_ROWS_PER_VALUE = 10
 """Training rows of a value from which on it says something that every one of them has the same label."""
 
@@ -25,6 +28,7 @@ MIN_ROWS_PER_VALUE = 10
 def refuse_leaks(schema: Schema, store: Path) -> None:
     """Look for single values that settle a label: a number that equals it, an id of which every value has one label.
 
+    A number tells a label of a regression task that it is correlated with by 1 or -1; ids are not held against those.
     Fields of several values, and values that stand in fewer than `MIN_ROWS_PER_VALUE` of the rows, are not looked at.
 
     Args:
@@ -38,20 +42,10 @@ def refuse_leaks(schema: Schema, store: Path) -> None:
     tables = {table: matrices.read(store / "tables" / f"{table}.arrow") for table in schema.tables}
     for field in (field for field in schema.fields if field.width == 1):
         of_rows = _values(schema, field, rows, tables)
-        tells = _determines if field.kind == "id" else _equals
         for at, task in enumerate(schema.tasks):
             labelled = rows["observed"][:, at] > 0 if "observed" in rows else slice(None)
             values, label = of_rows[labelled], rows["labels"][labelled, at]
-            if task.kind == "regression":
-                if field.kind == "number" and len(label) >= MIN_POSITIVES and _copies(values, label):
-                    raise ValueError(
-                        f"field '{field.name}' is label '{task.label}' of task '{task.name}', but for a factor and a "
-                        f"constant, on {len(label)} training rows; a model would read the answer. Take it out of the "
-                        "data set's fields"
-                    )
-                continue
-            if min(label.sum(), (1 - label).sum()) >= MIN_POSITIVES and tells(values, label):
-                verb = "settles" if field.kind == "id" else "equals"
+            if (verb := _told(field, task, values, label)) is not None:
                 raise ValueError(
                     f"field '{field.name}' {verb} label '{task.label}' of task '{task.name}' on {len(label)} "
                     "training rows; a model would read the answer. "
@@ -59,10 +53,22 @@ def refuse_leaks(schema: Schema, store: Path) -> None:
                 )
 
 
+def _told(field: Field, task: Task, values: np.ndarray, label: np.ndarray) -> str | None:
+    """What a field says of a label, as a verb; ``None``: nothing that settles it."""
+    if task.kind == "regression":
+        copied = field.kind == "number" and len(label) >= MIN_POSITIVES and _copies(values, label)
+        return "equals, but for a factor and a constant," if copied else None
+    if min(label.sum(), (1 - label).sum()) < MIN_POSITIVES:
+        return None
+    if field.kind == "id":
+        return "settles" if _determines(values, label) else None
+    return "equals" if _equals(values, label) else None
+
+
 def _copies(values: np.ndarray, label: np.ndarray) -> bool:
-    """Whether a number is a label, both standardised, up to its sign and rounding."""
-    sign = 1 if values[0] * label[0] >= 0 else -1
-    return bool(np.allclose(sign * values, label, rtol=1e-5, atol=1e-5))
+    """Whether a number is correlated with a label as far as rounding to 32 bits can tell."""
+    one, two = (each - each.mean(dtype=np.float64) for each in (values, label))
+    return bool((one @ two) ** 2 > (1 - ROUNDING) * (one @ one) * (two @ two))
 
 
 def _values(schema: Schema, field: Field, rows: Matrices, tables: Mapping[str, Matrices]) -> np.ndarray:
