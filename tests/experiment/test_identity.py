@@ -43,6 +43,7 @@ OTHER = [
     "dataset.simulator.rows=900", "dataset.min_count=2", "dataset.task_group=education", "trainer.precision=bf16",
     "optimizer.gate_lr=0.1", "optimizer.freeze=[gate]", "optimizer.weight_decay.gate=0.1", "optimizer=adamw",
     "optimizer=momentum", "optimizer.deferred_rows=null", "scheduler=cosine", "scheduler=linear",
+    "loss.regression=absolute",
 ]  # fmt: skip
 
 

@@ -263,7 +263,7 @@ def xauc(predicted: np.ndarray, label: np.ndarray) -> float:
         raise UndefinedError(f"all {len(label):,} labels are equal")
     if ties_x == every:
         return 0.5
-    tau: float = kendalltau(predicted, label).statistic  # pyright: ignore[reportAttributeAccessIssue]
+    tau = float(kendalltau(predicted, label).statistic)  # pyright: ignore[reportAttributeAccessIssue]
     return (1 + tau * math.sqrt((every - ties_x) / (every - ties_y))) / 2
 
 
