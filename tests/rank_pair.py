@@ -142,7 +142,7 @@ def train_steps(case: Case) -> Trained:
     measured = {}
     for number, batch in enumerate(case.batches):
         own = part_of_batch(0, len(batch))
-        assert alone() or (own.stop - own.start) < len(batch)
+        assert alone() or own.stop - own.start < len(batch)
         terms_N, cosine_TT = step(rows_of(batch, own), case.compare)
         measured[f"terms {number}"] = terms_N
         if cosine_TT is not None:

@@ -40,7 +40,12 @@ class SharedGradients(nn.Module):
         self._found = False
 
     def forward(self, losses_T: Tensor) -> Tensor:
-        gradients = [self._gradients(loss) for loss in losses_T]
+        gradients = [
+            gradients_over_ranks(
+                self._probed, torch.autograd.grad(loss, self._probed, retain_graph=True, allow_unused=True)
+            )
+            for loss in losses_T
+        ]
         total_TT = torch.zeros(len(losses_T), len(losses_T), dtype=torch.float64, device=losses_T.device)
         shared = torch.zeros((), dtype=torch.bool, device=losses_T.device)
         moved_T = torch.zeros(len(losses_T), dtype=torch.bool, device=losses_T.device)
@@ -60,11 +65,6 @@ class SharedGradients(nn.Module):
         if not self._found:
             self._found = self._check(*torch.stack([shared, moved_T.all()]).tolist())
         return total_TT
-
-    def _gradients(self, loss: Tensor) -> list[Tensor | None]:
-        """Of one task's loss, by the rows of all ranks."""
-        found = torch.autograd.grad(loss, self._probed, retain_graph=True, allow_unused=True)
-        return gradients_over_ranks(self._probed, found)
 
     def _check(self, shared: bool, all_moved: bool) -> bool:
         if not shared and all_moved:

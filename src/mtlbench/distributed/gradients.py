@@ -47,17 +47,12 @@ def gradients_over_ranks(parameters: Sequence[Tensor], gradients: Sequence[Tenso
     return summed
 
 
-def rows_of_all_ranks(rows: Tensor) -> Tensor:
-    """The distinct rows of a table that the batches of all ranks read, in order.
-
-    Args:
-        rows: of this rank, of any shape, repeated or not.
-    """
-    own = rows.unique()
+def rows_of_all_ranks(rows_U: Tensor) -> Tensor:
+    """The distinct rows of a table that any rank reads, in order, from those that this one reads."""
     if alone():
-        return own
-    counts = [int(count) for count in _gathered(torch.tensor([len(own)]))]
-    return torch.cat(_padded(own, counts)).unique()
+        return rows_U
+    counts = [int(count) for count in _gathered(torch.tensor([len(rows_U)]))]
+    return torch.cat(_padded(rows_U, counts)).unique()
 
 
 def _rows_over_ranks(parameter: Tensor, gradient: Tensor | None, counts: Sequence[int]) -> Tensor:

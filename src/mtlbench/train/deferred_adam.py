@@ -195,7 +195,7 @@ class DeferredAdam(Adam):
         """Bring the rows up to date that a forward pass on a batch reads, on this rank or another."""
         for parameter, table in self._tables.items():
             if state := self.state.get(parameter):
-                self._catch_up(parameter, state["rows"], rows_of_all_ranks(table.rows(batch)))
+                self._catch_up(parameter, state["rows"], rows_of_all_ranks(table.rows(batch).unique()))
 
     @torch.no_grad()
     def finish(self) -> None:

@@ -22,4 +22,4 @@ HOST_READS = {
 }
 """Functions that read, and why. Nothing else may (`tests/contracts/test_meta_device.py`): every read of a value that is
 still being computed holds the queue of a GPU until the host has gone on. The step counts of torch's own optimizers are
-on the host."""
+on the host. Several processes also read how many rows of a table each of them has a gradient for."""
