@@ -24,6 +24,9 @@ from scripts.bench_train import EXPERT_LAYERS, EXPERTS, TASKS, TOWER_LAYERS, VOC
 SIDES = {"one process": (1, 1), "two, the same batch": (2, 1), "two, twice the batch": (2, 2)}
 """Processes, and batches of one process that they share."""
 
+WARM = 3
+"""Steps before the clock starts."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -66,7 +69,7 @@ def measure(rows: int, steps: int) -> None:
     """Train on batches of so many rows, on all processes together."""
     from mtlbench.balancing.constant import Equal
     from mtlbench.balancing.shared import SharedGradients
-    from mtlbench.distributed.job import is_first
+    from mtlbench.distributed.job import is_first, ranks
     from mtlbench.distributed.ranks import joined
     from mtlbench.distributed.slices import part_of_batch
     from mtlbench.models.mmoe import MMoE
@@ -99,25 +102,31 @@ def measure(rows: int, steps: int) -> None:
         penalties={},
         settings=settings,
     )
-    ids, labels = (torch.from_numpy(column) for column in columns(rows * (steps + 3)))
+    ids, labels = (torch.from_numpy(column) for column in columns(rows * (steps + WARM)))
     ids = (ids + torch.from_numpy(np.array([schema.offsets[field.name] for field in schema.fields]))).int()
     none = dict.fromkeys(("weights", "observed", "group", "source", "time"))
-    with joined():
-        for number in range(steps + 3):
-            if number == 3:  # the first steps allocate
-                wall, cpu = time.perf_counter(), time.process_time()
+
+    def train(first: int, last: int) -> int:
+        """Some steps; the distinct ids of the last one."""
+        for number in range(first, last):
             own = part_of_batch(number * rows, (number + 1) * rows)
             some, count = ids[own], own.stop - own.start
             batch = Batch(ids=some, numbers=torch.zeros(count, 0), labels=labels[own], row=torch.arange(count), **none)
             step(batch, compare=False)
+        return len(ids[part_of_batch((last - 1) * rows, last * rows)].unique())
+
+    with joined():
+        train(0, WARM)  # the first steps allocate
+        wall, cpu = time.perf_counter(), time.process_time()
+        distinct = train(WARM, WARM + steps)
         wall, cpu = (time.perf_counter() - wall) / steps, (time.process_time() - cpu) / steps
         if is_first():
             found = {
                 "rows/s": rows / wall,
                 "ms per step": 1000 * wall,
                 "CPU ms per step and process": 1000 * cpu,
-                "rows per CPU second of all": rows / cpu / (1 if rows == count else rows // count),
-                "distinct ids of a process": float(len(some.unique())),
+                "rows per CPU second": rows / cpu / ranks(),
+                "distinct ids of a process": distinct,
             }
             print(json.dumps(found))
 

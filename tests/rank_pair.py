@@ -1,6 +1,7 @@
 """Two processes that are ranks of one job, kept for many tasks: connecting them takes longer than all that they do."""
 
 import pickle
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,10 +17,10 @@ from torch import Tensor, nn
 
 from mtlbench.balancing.protocol import AfterEpoch, Balancing
 from mtlbench.balancing.shared import SharedGradients
-from mtlbench.distributed.job import alone
-from mtlbench.distributed.layers import see_whole_batches
-from mtlbench.distributed.ranks import join, leave
-from mtlbench.distributed.slices import part_of_batch
+from mtlbench.distributed.job import alone, first_only, is_first, part, rank
+from mtlbench.distributed.layers import check_noise, see_whole_batches
+from mtlbench.distributed.ranks import agree, any_rank, first_goes_ahead, join, leave, on_first
+from mtlbench.distributed.slices import part_of_batch, rows_over_ranks
 from mtlbench.experiment.objects import build_run_optimizers
 from mtlbench.schema import Batch
 from mtlbench.train.objective import Objective, TaskLosses
@@ -38,8 +39,8 @@ class Ranks:
         context = get_context("spawn")
         pipes = [context.Pipe() for _ in range(count)]
         self.processes = [
-            context.Process(target=_serve, args=(far, folder / "store", rank, count), daemon=True)
-            for rank, (_, far) in enumerate(pipes)
+            context.Process(target=_serve, args=(far, folder / "store", number, count), daemon=True)
+            for number, (_, far) in enumerate(pipes)
         ]
         for process in self.processes:
             process.start()
@@ -51,10 +52,10 @@ class Ranks:
         for pipe in self.pipes:
             pipe.send_bytes(task)
         answers: list[Any] = []
-        for rank, pipe in enumerate(self.pipes):
-            assert pipe.poll(SECONDS), f"rank {rank} hangs"
+        for number, pipe in enumerate(self.pipes):
+            assert pipe.poll(SECONDS), f"rank {number} hangs"
             done, answer = pickle.loads(pipe.recv_bytes())
-            assert done, f"rank {rank}: {answer}"
+            assert done, f"rank {number}: {answer}"
             answers.append(answer)
         return answers
 
@@ -64,9 +65,9 @@ class Ranks:
             process.join()
 
 
-def _serve(pipe: Connection, store: Path, rank: int, count: int) -> None:
+def _serve(pipe: Connection, store: Path, number: int, count: int) -> None:
     torch.set_num_threads(1)
-    join(dist.FileStore(str(store), count), rank, count)
+    join(dist.FileStore(str(store), count), number, count)
     while True:
         function, arguments = pickle.loads(pipe.recv_bytes())
         try:
@@ -132,7 +133,7 @@ def train_steps(case: Case) -> Trained:
     )
     step = Step(
         model=model,
-        compiled=model,
+        compiled=torch.compile(model, dynamic=False) if case.settings.compile else model,
         optimizers=build_run_optimizers(case.config, model),
         objective=Objective(losses=case.losses, balance=case.balance),
         shared=shared,
@@ -158,3 +159,36 @@ def train_steps(case: Case) -> Trained:
 def rows_of(batch: Batch, rows: slice) -> Batch:
     columns = {name: getattr(batch, name) for name in Batch.__slots__}
     return Batch(**{name: None if column is None else column[rows] for name, column in columns.items()})
+
+
+def what_ranks_do() -> dict[str, Any]:
+    """One call of each function with which ranks do something together."""
+    with first_goes_ahead():
+        turn = time.monotonic()
+        time.sleep(0.02 if is_first() else 0)
+    return {
+        "turn": turn,
+        "parts": [part(5, 5 + rows) for rows in (2, 7, 8)],
+        "first": on_first(lambda: f"of rank {rank()}"),
+        "any": any_rank(rank() == 1),
+        "rows": rows_over_ranks([torch.arange(2)] if is_first() else []).tolist(),
+        "written": first_only(rank)(),
+    }
+
+
+def facts_that_differ() -> str:
+    try:
+        agree({"code": 1, "seed": rank()}, "Start both with one seed")
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def noise_by_other_means() -> str:
+    torch.manual_seed(0)
+    torch.rand(1 + rank())
+    try:
+        check_noise(nn.Linear(1, 1))
+    except ValueError as error:
+        return str(error)
+    return ""

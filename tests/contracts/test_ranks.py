@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cache
 from itertools import cycle
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,14 +20,14 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from contracts.test_meta_device import BALANCINGS
-from contracts.test_models import CONF, GATED, NAMES, VIRTUAL_GRADIENTS, build, target_of
+from contracts.test_models import CONF, GATED, NAMES, VIRTUAL_GRADIENTS, build, dynamo_looks_at_gradients, target_of
 from mtlbench.balancing.protocol import Balancing
 from mtlbench.experiment.build import build as build_object
 from mtlbench.models.single_task import SingleTask
 from mtlbench.schema import Batch, Schema
 from mtlbench.train.objective import TaskLosses
 from mtlbench.train.settings import Settings
-from rank_pair import Case, Ranks, rows_of, train_steps
+from rank_pair import Case, Ranks, facts_that_differ, noise_by_other_means, rows_of, train_steps, what_ranks_do
 from synthetic import random_batch, rich_schema
 
 _log = logging.getLogger(__name__)
@@ -163,3 +164,43 @@ def test_every_model_with_every_optimizer_and_balancing_method(name: str, pair: 
         bent = [(each, f"virtual_gradient={each}") for each in VIRTUAL_GRADIENTS]
         cases += [(f"{name} {each}", case_of(name, word, steps=50)) for each, word in bent]
     largest(pair, cases)
+
+
+@pytest.mark.long
+def test_three_ranks(tmp_path: Path):
+    """They have the same bits too, where a sum of three depends on the order."""
+    ranks = Ranks(tmp_path, 3)
+    for case in (case_of("mmoe"), case_of("din", optimizer="deferred_adam"), case_of("mtphn", balancing="nash")):
+        first, *others = ranks(train_steps, case)
+        assert all(first.difference(other) == 0 for other in others)
+        assert first.difference(train_steps(case)) < EXACT
+    ranks.close()
+
+
+@pytest.mark.long
+@dynamo_looks_at_gradients
+@pytest.mark.parametrize("name", ["mmoe", "nfm", "din"])
+def test_compiled(name: str, pair: Ranks):
+    """Layers that exchange statistics are called between the parts of a compiled graph."""
+    bent = ["virtual_gradient=add_cos", "model.dropout=0.3"] if name == "mmoe" else []
+    case = case_of(name, *bent, settings=replace(SETTINGS, compile=True))
+    assert difference(pair, case) < EXACT
+
+
+def test_what_ranks_do_together(pair: Ranks):
+    first, second = pair(what_ranks_do)
+    assert first["turn"] + 0.02 <= second["turn"]
+    assert first["parts"] == [slice(5, 6), slice(5, 8), slice(5, 9)]
+    assert second["parts"] == [slice(6, 7), slice(8, 12), slice(9, 13)]
+    assert first["first"] == second["first"] == "of rank 0"
+    assert first["any"] is second["any"] is True
+    assert first["rows"] == second["rows"] == [0, 1]
+    assert (first["written"], second["written"]) == (0, None)
+
+
+def test_ranks_that_differ_are_refused(pair: Ranks):
+    expected = "the 2 processes of this job differ in seed: rank 0 has 0, rank 1 has 1. Start both with one seed"
+    assert pair(facts_that_differ) == [expected] * 2
+    for text in pair(noise_by_other_means):
+        assert "differ in the random numbers drawn" in text
+        assert "Linear draws noise for the rows of each rank" in text
