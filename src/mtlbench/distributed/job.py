@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    import torch.distributed as dist
+    from torch.distributed.distributed_c10d import Store
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,7 +41,7 @@ class Job:
 
     rank: int = 0
     ranks: int = 1
-    store: dist.Store | None = None  # pyright: ignore[reportPrivateImportUsage]
+    store: Store | None = None
     turns: int = 0
     ending: bool = False
 

@@ -5,7 +5,6 @@ rows. So the noise is that of one process, and the state of the generator is the
 """
 
 import hashlib
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -59,12 +58,12 @@ class _Dropout(nn.Dropout):
         return input * noise.narrow(axes[0], own.start, rows)
 
 
-class _BatchNorm:
+class _BatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch normalisation with mean and variance of the whole batch; in evaluation mode torch's own."""
 
-    def forward(self: Any, input: Tensor) -> Tensor:  # noqa: A002  # torch's name
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  torch's name
         if not self.training or alone():
-            return super().forward(input)  # pyright: ignore[reportAttributeAccessIssue]
+            return super().forward(input)
         x = input.to(torch.promote_types(input.dtype, torch.float32))
         axes = [axis for axis in range(x.dim()) if axis != 1]
         shape = [1, -1, *[1] * (x.dim() - 2)]

@@ -10,7 +10,7 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import psutil
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import Store
 from torch.distributed.rendezvous import rendezvous
 
 from mtlbench.distributed.job import Job, LostRankError, OtherRankError, alone, current, enter, is_first, launched
@@ -38,7 +39,7 @@ FAILURE, LEFT = "mtlbench/failure", "mtlbench/left"
 
 
 @contextmanager
-def joined() -> Generator[None]:
+def joined() -> Iterator[None]:
     """Join the processes that torchrun has started, and leave together; nothing for one process, or where joined.
 
     Raises:
@@ -63,7 +64,7 @@ def joined() -> Generator[None]:
             leave()
 
 
-def join(store: dist.Store, number: int, count: int) -> None:  # pyright: ignore[reportPrivateImportUsage]
+def join(store: Store, number: int, count: int) -> None:
     """Become one rank of a job."""
     store.set(f"mtlbench/process/{number}", f"{platform.node()}\n{os.getpid()}")
     enter(Job(rank=number, ranks=count, store=store))
@@ -134,7 +135,7 @@ def on_first(compute: Callable[[], R]) -> R:
 
 
 @contextmanager
-def first_goes_ahead() -> Generator[None]:
+def first_goes_ahead() -> Iterator[None]:
     """Rank 0 goes through a block before the others, which wait as long as it takes.
 
     Raises:
@@ -186,7 +187,7 @@ def _told(error: BaseException) -> BaseException:
     return error
 
 
-def _reason(store: dist.Store) -> str:  # pyright: ignore[reportPrivateImportUsage]
+def _reason(store: Store) -> str:
     number, _, text = store.get(FAILURE).decode().partition("\n")
     return f"rank {number}: {text}"
 
@@ -228,7 +229,7 @@ def _lives(process: int) -> bool:
 
 
 @contextmanager
-def _terminated_late() -> Generator[None]:
+def _terminated_late() -> Iterator[None]:
     """SIGTERM does not end a rank that is about to end with its reason: torchrun sends it as soon as one has died."""
     if threading.current_thread() is not threading.main_thread():
         yield
