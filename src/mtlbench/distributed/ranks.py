@@ -10,7 +10,7 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -39,7 +39,7 @@ FAILURE, LEFT = "mtlbench/failure", "mtlbench/left"
 
 
 @contextmanager
-def joined() -> Iterator[None]:
+def joined() -> Generator[None]:
     """Join the processes that torchrun has started, and leave together; nothing for one process, or where joined.
 
     Raises:
@@ -135,7 +135,7 @@ def on_first(compute: Callable[[], R]) -> R:
 
 
 @contextmanager
-def first_goes_ahead() -> Iterator[None]:
+def first_goes_ahead() -> Generator[None]:
     """Rank 0 goes through a block before the others, which wait as long as it takes.
 
     Raises:
@@ -229,7 +229,7 @@ def _lives(process: int) -> bool:
 
 
 @contextmanager
-def _terminated_late() -> Iterator[None]:
+def _terminated_late() -> Generator[None]:
     """SIGTERM does not end a rank that is about to end with its reason: torchrun sends it as soon as one has died."""
     if threading.current_thread() is not threading.main_thread():
         yield
