@@ -49,12 +49,14 @@ schema:
   source: source
 contradictions: drop
 min_count: 12
-split:
-  _target_: mtlbench.data.split.by_key
-  _partial_: true
-  table: common
-  fraction: 0.1
-  seed: ${{..split_seed}}
+split_rule: by_key
+splits:
+  by_key:
+    _target_: mtlbench.data.split.by_key
+    _partial_: true
+    table: common
+    fraction: 0.1
+    seed: ${{...split_seed}}
 """
 
 

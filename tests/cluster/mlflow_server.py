@@ -104,9 +104,8 @@ def _postgres(folder: Path) -> Generator[str]:
 
 def _program(name: str) -> str | None:
     """PostgreSQL's programs, which Debian keeps out of the PATH, of the newest version there."""
-    found = shutil.which(name)
     versions = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: float(path.parts[-3]))
-    return found or (str(versions[-1]) if versions else None)
+    return str(versions[-1]) if versions else shutil.which(name)
 
 
 def _as_postgres(words: list[str]) -> list[str]:

@@ -58,7 +58,7 @@ class _Dropout(nn.Dropout):
         return input * noise.narrow(axes[0], own.start, rows)
 
 
-class _BatchNorm(nn.modules.batchnorm._BatchNorm):
+class _BatchNorm(nn.modules.batchnorm._BatchNorm):  # pyright: ignore[reportPrivateUsage]
     """Batch normalisation with mean and variance of the whole batch; in evaluation mode torch's own."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  torch's name
