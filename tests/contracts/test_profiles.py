@@ -19,6 +19,7 @@ CONF = Path(__file__).parents[2] / "conf"
 PROFILES = sorted(path.stem for path in (CONF / "profile").glob("[!_]*.yaml"))
 PRINTED: dict[str, dict[str, Any]] = {
     "dephn": {},
+    "mmoe": {},  # of its synthetic study, from memory
     "mpa": {
         "profile.embedding_width": 32,
         "profile.activation": "dice",
