@@ -1,7 +1,7 @@
 """Scaling of training over processes: one, and two with the same batch (strong) and with twice the batch (weak).
 
-    python scripts/bench_ranks.py             the table in docs/scale.md
-    python scripts/bench_ranks.py --help
+    python -m scripts.bench_ranks             the table in docs/scale.md
+    python -m scripts.bench_ranks --help
 
 Workload W1 of `scripts/bench_train.py`, lazy Adam, fp32, one thread per process. Sides take turns, in processes of
 their own, and medians count. CPU time is that of one process: on a machine that others use too it says more than time.
@@ -14,7 +14,6 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -53,14 +52,13 @@ def main() -> None:
 def run(side: str, batch: int, steps: int) -> dict[str, float]:
     processes = SIDES[side][0]
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
-    path = [str(Path(__file__).parents[1]), *sys.path]
     words = ["--side", side, "--batch", str(batch), "--steps", str(steps)]
     done = subprocess.run(
-        [sys.executable, *launcher, __file__, *words],
+        [sys.executable, *launcher, "-m", "scripts.bench_ranks", *words],
         check=True,
         stdout=subprocess.PIPE,
         text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path)},
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -133,7 +133,7 @@ def train_steps(case: Case) -> Trained:
     )
     step = Step(
         model=model,
-        compiled=torch.compile(model, dynamic=False) if case.settings.compile else model,
+        compiled=model,
         optimizers=build_run_optimizers(case.config, model),
         objective=Objective(losses=case.losses, balance=case.balance),
         shared=shared,

@@ -193,10 +193,17 @@ def test_ranks_that_mean_different_runs_are_refused(folder: Path, odd: str, expe
 
 
 @pytest.mark.long
-def test_a_batch_of_fewer_rows_than_ranks_is_refused(folder: Path):
-    _, _, messages = job(folder, 3, words(folder, "few", "trainer.batch_size=2"))
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("trainer.batch_size=2", "a batch of this run has 2 rows, fewer than the 3 processes"),
+        ("trainer.compile=true", "compiled models are not supported on several processes"),
+    ],
+)
+def test_what_several_processes_cannot_do_is_refused(folder: Path, word: str, expected: str):
+    _, _, messages = job(folder, 3, words(folder, "refused", word))
     assert len(messages) == 1
-    assert "a batch of this run has 2 rows, fewer than the 3 processes" in messages[0]
+    assert expected in messages[0]
 
 
 @pytest.mark.long

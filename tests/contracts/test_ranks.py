@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from contracts.test_meta_device import BALANCINGS
-from contracts.test_models import CONF, GATED, NAMES, VIRTUAL_GRADIENTS, build, dynamo_looks_at_gradients, target_of
+from contracts.test_models import CONF, GATED, NAMES, VIRTUAL_GRADIENTS, build, target_of
 from mtlbench.balancing.protocol import Balancing
 from mtlbench.experiment.build import build as build_object
 from mtlbench.models.single_task import SingleTask
@@ -175,16 +175,6 @@ def test_three_ranks(tmp_path: Path):
         assert all(first.difference(other) == 0 for other in others)
         assert first.difference(train_steps(case)) < EXACT
     ranks.close()
-
-
-@pytest.mark.long
-@dynamo_looks_at_gradients
-@pytest.mark.parametrize("name", ["mmoe", "nfm", "din"])
-def test_compiled(name: str, pair: Ranks):
-    """Layers that exchange statistics are called between the parts of a compiled graph."""
-    bent = ["virtual_gradient=add_cos", "model.dropout=0.3"] if name == "mmoe" else []
-    case = case_of(name, *bent, settings=replace(SETTINGS, compile=True))
-    assert difference(pair, case) < EXACT
 
 
 def test_what_ranks_do_together(pair: Ranks):

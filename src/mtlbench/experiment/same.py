@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from mtlbench.distributed.job import alone
 from mtlbench.distributed.ranks import agree
 from mtlbench.experiment.data import DataSource
+from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.identity import code_version
 from mtlbench.tracking.folder import FACTS, read_facts
 from mtlbench.tracking.parameters import flatten, identity_config
@@ -24,9 +25,15 @@ def check_ranks(config: DictConfig, data: DataSource, device: torch.device) -> N
 
     Raises:
         ValueError: they differ; with the first difference.
+        ConfigError: a compiled model, inside whose graph ranks would have to exchange statistics.
     """
     if alone():
         return
+    if config.trainer.compile:
+        raise ConfigError(
+            "trainer.compile=true: compiled models are not supported on several processes, which exchange statistics of "
+            "the batch inside the model. Set trainer.compile=false"
+        )
     plain = typing.cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     facts = {
         "code": code_version(config),
