@@ -31,8 +31,8 @@ def check_ranks(config: DictConfig, data: DataSource, device: torch.device) -> N
         return
     if config.trainer.compile:
         raise ConfigError(
-            "trainer.compile=true: compiled models are not supported on several processes, which exchange statistics of "
-            "the batch inside the model. Set trainer.compile=false"
+            "trainer.compile=true: compiled models are not supported on several processes, which exchange statistics "
+            "of the batch inside the model. Set trainer.compile=false"
         )
     plain = typing.cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     facts = {
