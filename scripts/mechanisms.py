@@ -7,6 +7,7 @@ What is taken up lies in results/, so that the table can be made again, and its 
 Everything in it is SIMULATED.
 """
 
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,15 +15,14 @@ from statistics import fmean, stdev
 
 from mtlbench.report.result import Claim, Row, TableResult
 from mtlbench.report.stored import read_stored, stored_text
-from mtlbench.reproduce.table import ClaimSpec, Table
-from mtlbench.reproduce.table_file import load_table
+from mtlbench.reproduce.table import Table, load_table
 
 ROOT = Path(__file__).parents[1]
 STUDIES, RESULTS, PAGE = ROOT / "conf" / "study", ROOT / "results", ROOT / "docs" / "mechanisms.md"
 MARK = "<!-- written by scripts/mechanisms.py from results/: everything below -->\n"
 HEADS = (
-    "mechanism", "part: on, off", "AUC off, planted", "planted: on - off", "better there", "removed: on - off",
-    "better there too", "no effect there", "converged", "dense parameters on, off",
+    "mechanism", "part: on / off", "AUC off, planted", "on - off, planted", "better there", "on - off, removed",
+    "better there too", "no effect there", "planted - removed", "converged", "dense parameters",
 )  # fmt: skip
 SHORT = {"withheld: not converged": "withheld"}
 
@@ -51,39 +51,44 @@ def rows(table: Table, result: TableResult) -> Iterator[list[str]]:
     judged = list(zip(table.claims, result.claims, strict=True))
     for planted, removed, equal in zip(judged[::3], judged[1::3], judged[2::3], strict=True):
         on, off = planted[0].better[0], planted[0].than[0]
+        there, elsewhere = (_differences(table, result, on, off, dataset) for dataset in ("Planted", "Removed"))
         yield [
             f"`{result.name.removeprefix('mechanism_')}`",
-            f"{planted[0].text.partition(':')[0]}: {on}, {off}",
-            " ".join(f"{fmean(values):.4f}" for values in _values(table, result, off, "Planted") if values),
-            _differences(table, result, planted[0]),
+            f"{planted[0].text.partition(':')[0]}: {on} / {off}",
+            " ".join(f"{fmean(values):.4f}" for values in _values(table, result, off, "Planted")),
+            _spread(there),
             _verdict(planted[1]),
-            _differences(table, result, removed[0]),
+            _spread(elsewhere),
             _verdict(removed[1]),
             _verdict(equal[1]),
+            _spread([_less(*tasks) for tasks in zip(there, elsewhere, strict=True)]),
             _converged(result, (on, off)),
-            ", ".join(f"{_dense(result, label):,}" for label in (on, off)),
+            " / ".join(f"{_dense(result, label):,}" for label in (on, off)),
         ]
 
 
 def _values(table: Table, result: TableResult, label: str, dataset: str) -> list[list[float]]:
-    """AUCs of a row by task, in each world of a data set that was run."""
+    """AUCs of a row by task, in each world of a data set; of a run that is missing, NaN."""
     found: dict[str, list[float]] = {}
     for column, cell in zip(result.columns, _row(result, label).cells, strict=True):
-        if table.without_world(column.dataset) == dataset and cell.measured is not None:
-            found.setdefault(column.task, []).append(cell.measured.mean)
+        if table.without_world(column.dataset) == dataset:
+            found.setdefault(column.task, []).append(math.nan if cell.measured is None else cell.measured.mean)
     return list(found.values())
 
 
-def _differences(table: Table, result: TableResult, claim: ClaimSpec) -> str:
-    """Mean and standard deviation over worlds of the difference, by task."""
-    assert claim.datasets is not None
-    on, off = (_values(table, result, label, claim.datasets[0]) for label in (claim.better[0], claim.than[0]))
-    texts: list[str] = []
-    for ours, theirs in zip(on, off, strict=False):
-        if len(ours) == len(theirs) > 1:
-            found = [one - other for one, other in zip(ours, theirs, strict=True)]
-            texts.append(f"{fmean(found):+.4f} ± {stdev(found):.4f}")
-    return "; ".join(texts) or "not run"
+def _differences(table: Table, result: TableResult, on: str, off: str, dataset: str) -> list[list[float]]:
+    """By task, in each world."""
+    values = (_values(table, result, label, dataset) for label in (on, off))
+    return [_less(*tasks) for tasks in zip(*values, strict=True)]
+
+
+def _less(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    return [one - other for one, other in zip(ours, theirs, strict=True)]
+
+
+def _spread(differences: Sequence[Sequence[float]]) -> str:
+    """Mean and standard deviation over worlds, by task."""
+    return "; ".join(f"{fmean(each):+.4f} ± {stdev(each):.4f}" for each in differences)
 
 
 def _verdict(claim: Claim) -> str:
