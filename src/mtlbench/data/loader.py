@@ -6,7 +6,7 @@ tables are joined here, in the gather, so a user's history is stored once howeve
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -15,8 +15,34 @@ import torch
 from torch import Tensor
 
 from mtlbench.data import matrices
-from mtlbench.data.layout import POINTER, SIDE_COLUMNS
-from mtlbench.schema import Batch, Schema
+from mtlbench.data.layout import POINTER, ROWS, SIDE_COLUMNS
+from mtlbench.schema import PADDING, Batch, Schema
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Columns that are taken of a matrix.
+
+    Attributes:
+        columns: int64 ``[K]``, their positions.
+        shift: int32 ``[K]``, of ids: what is added to each that is not `PADDING`.
+    """
+
+    columns: Tensor
+    shift: Tensor | None
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same on another device."""
+        return replace(
+            self,
+            columns=self.columns.to(device),
+            shift=None if self.shift is None else self.shift.to(device),
+        )
+
+    def of(self, values: Tensor) -> Tensor:
+        """``[B, K]`` of the ``[B, S]`` that are held."""
+        taken = values.index_select(1, self.columns)
+        return taken if self.shift is None else torch.where(taken == PADDING, taken, taken + self.shift)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,12 +57,15 @@ class Rows:
             ``group``, ``source``, ``time`` int64 ``[n]``; each where there is one.
         tables: by dimension table: its ``ids``, ``numbers``, ``weights``.
         pointers: by dimension table: int32 ``[n]``, the table row that each row points at.
+        chosen: by table and name of a matrix: the columns of it that are inputs, where not all are; see
+            `mtlbench.data.subset`.
     """
 
     schema: Schema
     columns: Mapping[str, Tensor]
     tables: Mapping[str, Mapping[str, Tensor]]
     pointers: Mapping[str, Tensor]
+    chosen: Mapping[tuple[str, str], Chosen] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.columns["labels"].shape[0]
@@ -62,6 +91,7 @@ class Rows:
             columns=moved(self.columns),
             pointers=moved(self.pointers),
             tables={name: moved(table) for name, table in self.tables.items()},
+            chosen={place: choice.to(device) for place, choice in self.chosen.items()},
         )
 
     def first(self, count: int) -> Self:
@@ -81,9 +111,9 @@ class Rows:
         columns, pointers = self.columns, {name: pointer[index] for name, pointer in self.pointers.items()}
 
         def block(name: str) -> Tensor | None:
-            parts = [columns[name].index_select(0, index)] if name in columns else []
+            parts = [self._inputs(ROWS, name, columns[name].index_select(0, index))] if name in columns else []
             parts += [
-                self.tables[table][name].index_select(0, pointers[table])
+                self._inputs(table, name, self.tables[table][name].index_select(0, pointers[table]))
                 for table in self.schema.tables
                 if name in self.tables[table]
             ]
@@ -99,6 +129,11 @@ class Rows:
             row=index,
             **{name: columns[name].index_select(0, index) if name in columns else None for name in SIDE_COLUMNS},
         )
+
+    def _inputs(self, table: str, name: str, values: Tensor) -> Tensor:
+        """Those columns of a gathered matrix that are inputs."""
+        choice = self.chosen.get((table, name))
+        return values if choice is None else choice.of(values)
 
 
 def read_rows(schema: Schema, rows: Path, tables: Mapping[str, Path]) -> Rows:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from mtlbench.checks import one_of
 from mtlbench.data.loader import Rows, read_rows
+from mtlbench.data.subset import Subset, select
 from mtlbench.data.vocabulary import Vocabulary
 from mtlbench.files import atomic, checksum
 from mtlbench.locking import locked
@@ -42,13 +43,20 @@ class Store:
     Attributes:
         folder: where it lies.
         manifest: parsed manifest.json; see `ingest.prepare`.
+        subset: the tasks and fields that are read; ``None``: all of them.
     """
 
     folder: Path
     manifest: dict[str, Any]
+    subset: Subset | None = None
 
     @cached_property
     def schema(self) -> Schema:
+        """Of what is read."""
+        return self._whole if self.subset is None else self.subset.of(self._whole)
+
+    @cached_property
+    def _whole(self) -> Schema:
         return Schema.from_dict(self.manifest["schema"])
 
     @property
@@ -59,11 +67,12 @@ class Store:
     def split(self, name: str) -> Rows:
         """The rows of ``train``, ``valid`` or ``test``, mapped."""
         one_of("split", name, SPLITS)
-        return read_rows(
-            self.schema,
+        rows = read_rows(
+            self._whole,
             self.folder / "rows" / f"{name}.arrow",
-            {table: self.folder / "tables" / f"{table}.arrow" for table in self.schema.tables},
+            {table: self.folder / "tables" / f"{table}.arrow" for table in self._whole.tables},
         )
+        return rows if self.subset is None else select(rows, self.schema)
 
     def vocabulary(self, name: str) -> Vocabulary:
         """The values behind the ids of the fields that use the vocabulary ``name``."""

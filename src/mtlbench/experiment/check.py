@@ -42,6 +42,8 @@ SCALAR_KEYS = {
     "optimizer.freeze": list[Literal["embedding", "gate", "dense"]] | None,
     "dataset.name": str,
     "dataset.tasks": list[str] | None,
+    "dataset.only_fields": list[str] | None,
+    "dataset.without_fields": list[str] | None,
     "dataset.disjoint": list[Literal["group", "time"]],
     "dataset.one_class": Literal["fail", "note"],
     "dataset.raw": str | None,

@@ -17,21 +17,26 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from mtlbench.data.store import Store, open_store
+from mtlbench.data.subset import Subset
 from mtlbench.experiment.build import build, call_checked
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.plain import refuse_interpolations, reserved_keys
 from mtlbench.experiment.schema_file import parse_schema
+from mtlbench.experiment.subset import KEYS as SUBSET_KEYS
+from mtlbench.experiment.subset import chosen_subset
 from mtlbench.files import atomic
 from mtlbench.ingest.checksums import raw_identity
 from mtlbench.ingest.prepare import Provenance, prepare
 from mtlbench.ingest.protocol import RawDataset, RawError
 from mtlbench.locking import locked
 from mtlbench.relabel.store import Relabel, relabelled
-from mtlbench.schema import Task
 from mtlbench.tracking.parameters import LOCATION_KEYS
 
 LATER_SPLIT_KEYS: dict[str, Any] = {"skip": 0}
 """Keys of split rules that came later, and their defaults, under which the data are those that they were without."""
+
+TASKS_IN_FINGERPRINT = ("aliccp", "aliexpress", "criteo", "ijcai15")
+"""Data sets whose files name all their tasks, which their fingerprints hold; those of others hold null."""
 
 
 class SimulatedDataWarning(UserWarning):
@@ -51,6 +56,7 @@ class DataSource:
         store: folder of the prepared store.
         identity: what was hashed into the fingerprint, in clear.
         base: the data whose labels are replaced, where the data set's configuration has a ``relabel``.
+        subset: the tasks and fields of the store that are read; ``None``: all of them.
     """
 
     config: DictConfig
@@ -61,6 +67,7 @@ class DataSource:
     store: Path
     identity: dict[str, Any]
     base: "DataSource | None" = None
+    subset: Subset | None = None
 
     @property
     def made_here(self) -> bool:
@@ -84,9 +91,13 @@ def resolve_data(dataset: DictConfig, folder: Path) -> DataSource:
         return _locate_relabelled(dataset, folder)
     named = None if dataset.raw is None else Path(dataset.raw)
     raw = named or folder / "raw" / dataset.name
-    reader = _reader(dataset, raw)
+    reader, subset = _reader(dataset, raw)
     plain = typing.cast(dict[str, Any], OmegaConf.to_container(dataset, resolve=True))
-    kept = {key: value for key, value in plain.items() if key not in (*LOCATION_KEYS, "simulator", "metrics")}
+    kept = {
+        key: value for key, value in plain.items() if key not in (*LOCATION_KEYS, *SUBSET_KEYS, "simulator", "metrics")
+    }
+    if subset is not None and kept["tasks"] != (names := [task.name for task in reader.tasks]):
+        kept["tasks"] = names if dataset.name in TASKS_IN_FINGERPRINT else None
     kept["split"] = _without_defaults(kept["split"])
     if "splits" in kept:
         kept["splits"] = {name: _without_defaults(rule) for name, rule in kept["splits"].items()}
@@ -107,6 +118,7 @@ def resolve_data(dataset: DictConfig, folder: Path) -> DataSource:
         fingerprint=fingerprint,
         store=folder / "store" / dataset.name / fingerprint,
         identity=identity,
+        subset=subset,
     )
 
 
@@ -136,8 +148,9 @@ def _without_defaults(rule: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in rule.items() if key not in LATER_SPLIT_KEYS or value != LATER_SPLIT_KEYS[key]}
 
 
-def _reader(dataset: DictConfig, raw: Path) -> RawDataset:
-    """What reads the raw files; a schema in a file of its own is read into the configuration first.
+def _reader(dataset: DictConfig, raw: Path) -> tuple[RawDataset, Subset | None]:
+    """What reads the raw files, and what of them is asked for; a schema in a file of its own is read into the
+    configuration first.
 
     The file may lie anywhere: what it says makes the data what they are, and is what a run's folder keeps.
     """
@@ -151,9 +164,9 @@ def _reader(dataset: DictConfig, raw: Path) -> RawDataset:
         tasks = reader.tasks  # a schema is checked when it is first used
     except ValueError as error:  # names the key of the schema, but not the file that it stands in
         raise ConfigError(f"{path}: {error}" if isinstance(path, str) else str(error)) from error
-    _check_tasks(dataset, tasks)
+    subset = chosen_subset(dataset, reader, tasks)
     in_folder: Callable[[Path], RawDataset] | None = getattr(reader, "in_folder", None)
-    return reader if in_folder is None else in_folder(raw)
+    return (reader if in_folder is None else in_folder(raw)), subset
 
 
 def read_schema(path: Path) -> dict[str, Any]:
@@ -179,35 +192,31 @@ def read_schema(path: Path) -> dict[str, Any]:
 def _locate_relabelled(dataset: DictConfig, folder: Path) -> DataSource:
     """Data that have the raw files and the inputs of another data set, the one with the reader's own name and tasks."""
     relabel: Relabel = build(dataset.relabel, "dataset.relabel")
-    _check_tasks(dataset, relabel.tasks)
     reader: RawDataset = build(dataset.reader, "dataset.reader")
+    subset = chosen_subset(dataset, reader, relabel.tasks)
     plain = typing.cast(dict[str, Any], OmegaConf.to_container(dataset, resolve=True))
     made = plain.pop("relabel")
+    whole = {key: value for key, value in plain.items() if key not in SUBSET_KEYS}
     base = resolve_data(
-        OmegaConf.create(plain | {"name": reader.name, "tasks": [task.name for task in reader.tasks]}), folder
+        OmegaConf.create(whole | {"name": reader.name, "tasks": [task.name for task in reader.tasks]}), folder
     )
     identity = {"name": dataset.name, "base": base.identity, "relabel": made, "version": relabel.version}
     fingerprint = _digest(identity)
     store = folder / "store" / dataset.name / fingerprint
-    return replace(base, config=dataset, fingerprint=fingerprint, store=store, identity=identity, base=base)
-
-
-def _check_tasks(dataset: DictConfig, tasks: tuple[Task, ...]) -> None:
-    names = [task.name for task in tasks]
-    if dataset.tasks is not None and list(dataset.tasks) != names:
-        raise ConfigError(
-            f"dataset.tasks is {list(dataset.tasks)}, but '{dataset.name}' has the tasks {names}. Set dataset.tasks to "
-            "these, in this order; per-task weights use it"
-        )
+    return replace(
+        base, config=dataset, fingerprint=fingerprint, store=store, identity=identity, base=base, subset=subset
+    )
 
 
 def open_or_prepare(data: DataSource) -> Store:
-    """The prepared store, made first (and the data simulated first) where that has not been done.
+    """The prepared store, made first (and the data simulated first) where that has not been done; of its tasks and
+    fields those that are asked for.
 
     Raises:
         StoreError: its content is not what its manifest says; every file is read once per process.
     """
-    return (open_store(data.store) if data.store.exists() else _made(data)).verify()
+    store = open_store(data.store) if data.store.exists() else _made(data)
+    return replace(store, subset=data.subset).verify()
 
 
 def _made(data: DataSource) -> Store:

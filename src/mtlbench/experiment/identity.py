@@ -5,6 +5,7 @@ import json
 import re
 import typing
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,8 @@ def run_identities(
     kept = {key: value for key, value in plain.items() if key not in (*NOT_IDENTITY, "dataset")}
     if (metrics := plain["dataset"].get("metrics")) is not None:  # no part of the data, but of the result
         kept["metrics"] = metrics
+    if data.subset is not None:  # read from data that are the same without it
+        kept["subset"] = asdict(data.subset)
     for group, later in LATER_KEYS.items():
         kept[group] = {key: value for key, value in kept[group].items() if key not in later or value != later[key]}
     if (kept.get("scheduler") or {}).get("_target_") is None:  # learning rates stay as they are, as they always did

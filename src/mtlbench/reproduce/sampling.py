@@ -61,9 +61,13 @@ def resample(store: Path, folders: Iterable[Path]) -> dict[str, Resampled]:
     for t, task in tqdm(binary, desc="bootstrap", unit="task", disable=None, delay=2, file=sys.stderr):
         seen = rows.columns["observed"][:, t].numpy() if "observed" in rows.columns else slice(None)
         positive = rows.columns["labels"][:, t].numpy()[seen] == 1
-        of_task = [by_task[task][seen] for by_task in scores.values()]
-        found = resampled_aucs(of_task, positive, group_numbers(unit[seen]), affordable_draws(len(positive)))
-        for folder, draws in zip(scores, found, strict=True):
+        measured = {folder: by_task[task][seen] for folder, by_task in scores.items() if task in by_task}
+        if not measured:  # every run learnt a subset of the tasks
+            continue
+        found = resampled_aucs(
+            list(measured.values()), positive, group_numbers(unit[seen]), affordable_draws(len(positive))
+        )
+        for folder, draws in zip(measured, found, strict=True):
             aucs[folder][task] = draws
     units, kind = int(unit.max(initial=-1)) + 1, "groups" if grouped else "rows"
     return {folder.name: Resampled(aucs=by_task, units=units, kind=kind) for folder, by_task in aucs.items()}
