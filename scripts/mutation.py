@@ -35,7 +35,11 @@ TESTS: dict[str, tuple[str, ...]] = {
     "metrics.ranking": ("tests/metrics",),
     "reproduce.statistics": ("tests/reproduce/test_statistics.py", "tests/reproduce/test_assemble.py"),
     "reproduce.verdict": ("tests/reproduce/test_verdict.py",),
-    "reproduce.claim": ("tests/reproduce/test_assemble.py", "tests/reproduce/test_tables.py"),
+    "reproduce.claim": (
+        "tests/reproduce/test_claim.py",
+        "tests/reproduce/test_deciding.py",
+        "tests/reproduce/test_assemble.py",
+    ),
     "train.selection": ("tests/train/test_selection.py", "tests/train/test_loop.py"),
     "train.optimizers": ("tests/train/test_optimizers.py", "tests/train/test_trial_step.py"),
     "balancing.bargain": ("tests/train/test_balancing.py", "tests/train/test_balancing_exact.py"),

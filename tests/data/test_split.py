@@ -59,6 +59,8 @@ def test_by_key_keeps_keys_whole_and_their_share() -> None:
     assert (by_pointer == by_pointer[0]).all()
     assert abs((by_pointer[0] == VALID).mean() - 0.2) < 0.02
     assert not (by_key(candidates, table="users", fraction=0.2, seed=4) == result).all()
+    with pytest.raises(ValueError, match="no dimension table 'user'; allowed: users"):
+        by_key(candidates, table="user", fraction=0.2, seed=3)
 
 
 def test_a_key_stays_where_it_is_when_others_come() -> None:
@@ -99,6 +101,8 @@ def test_by_time_takes_the_last_days_whatever_their_numbers() -> None:
     days = np.array([829, 1111, 829, 1112, 1030, 1111])
     assert by_time(with_columns(time=days), valid=1, test=1).tolist() == [TRAIN, VALID, TRAIN, TEST, TRAIN, VALID]
     assert by_time(with_columns(time=days), valid=1, test=2).tolist() == [TRAIN, TEST, TRAIN, TEST, VALID, TEST]
+    six = by_time(with_columns(time=np.arange(6)), valid=2, test=2)
+    assert six.tolist() == [TRAIN, TRAIN, VALID, VALID, TEST, TEST]
     with pytest.raises(ValueError, match=r"valid=2 and dataset.split.test=2 of 4 distinct times"):
         by_time(with_columns(time=days), valid=2, test=2)
     with pytest.raises(ValueError, match=r"valid=0 .*each must be 1 or more"):

@@ -86,6 +86,13 @@ def test_an_id_of_which_every_value_has_one_label(tmp_path: Path, column: str) -
         refuse_leaks(SCHEMA, write(tmp_path, click, **{column: spread(click, 20)}))
 
 
+@pytest.mark.parametrize("few", ["positives", "negatives"])
+def test_an_id_that_settles_a_label_of_too_few_rows_is_no_leak(tmp_path: Path, few: str) -> None:
+    count = MIN_POSITIVES - 1
+    click = labels(count, 300) if few == "positives" else labels(300, count)
+    refuse_leaks(SCHEMA, write(tmp_path, click, item=np.where(click, 2, 1)))
+
+
 def test_every_task_is_looked_at(tmp_path: Path) -> None:
     like = labels(150, 250)
     click = np.resize([0, 1], 400)

@@ -234,6 +234,8 @@ def test_wrong_shapes_labels_and_truths_are_refused():
         evaluate(ones[:, :1], ones, None, [CLICK, CONVERSION])
     with pytest.raises(ValueError, match=r"for tasks \['click'\]"):
         evaluate(ones, ones, None, [CLICK])
+    with pytest.raises(ValueError, match=r"for tasks \['click', 'conversion'\]"):
+        evaluate(ones[:, :1], ones[:, :1], None, [CLICK, CONVERSION])
     with pytest.raises(ValueError, match="labels of task 'click': 1 of 2 observed ones are neither 0 nor 1"):
         evaluate(column(0, 0), column(1, np.nan), None, [CLICK])
     with pytest.raises(ValueError, match=r"truth of task 'click': some values are outside 0\.\.1"):

@@ -153,6 +153,8 @@ def test_what_is_the_same_for_every_seed_needs_no_test() -> None:
     assert (smaller.mean, smaller.better, smaller.t_test, smaller.seeds) == (-2, 2, None, 1)
     assert smaller.significant
     assert (smaller.p_better(), smaller.p_worse()) == (0.0, 1.0)
+    [larger] = compare(metric("parameters"), [pair({0: 12.0}, {0: 10.0, 1: 10.0})])
+    assert (larger.p_better(), larger.p_worse()) == (1.0, 0.0)
     assert not compare(metric("logloss"), [pair({0: 10.0}, {0: 12.0})])[0].significant
 
 

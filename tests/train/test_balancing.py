@@ -210,6 +210,14 @@ def test_famo_beside_torchjd():
     assert balance.logits.value.abs().max() > 0.01
 
 
+def test_famo_leaves_out_a_task_whose_loss_has_vanished():
+    balance = FAMO(tasks=tasks(2), lr=0.1, weight_decay=0.0)
+    balance(torch.tensor([0.5, 0.5], requires_grad=True), no_gramian)
+    balance.after_step(lambda: torch.tensor([0.25, 0.0]))
+    # Logarithms fell by log 2 and, where there is no logarithm, by nothing; Adam's first step is its rate.
+    torch.testing.assert_close(balance.logits.value.detach(), torch.tensor([-0.1, 0.1]).to(balance.logits.value.dtype))
+
+
 def test_gradnorm_by_hand():
     balance = GradNorm(tasks=tasks(2), asymmetry=0.0, lr=0.1)
     gradients = torch.tensor([[3.0, 0.0], [0.0, 1.0]])

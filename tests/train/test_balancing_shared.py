@@ -116,10 +116,12 @@ def test_tables_that_tasks_touch_in_different_rows():
         return (looked_up * torch.tensor(values)[:, None]).sum()
 
     losses_T = torch.stack([loss(first, [1.0, 2.0, 3.0]), loss(second, [10.0, 100.0])])
-    found = SharedGradients(tasks=2, tables=[table], dense=[])(losses_T)
+    against_T = torch.stack([loss(first, [1.0, 2.0, 3.0]), loss(second, [-10.0, -100.0])])
+    found, against = (SharedGradients(tasks=2, tables=[table], dense=[])(each) for each in (losses_T, against_T))
     # Row 3 has gradient 2 + 3 of the first task and 100 of the second, in both of two components.
     expected = 2 * torch.tensor([[1 + 25.0, 500.0], [500.0, 100.0 + 10000.0]]).double()
     assert torch.equal(found, expected)
+    assert torch.equal(against, expected * torch.tensor([[1, -1], [-1, 1]]))
 
 
 def test_cosines():

@@ -10,7 +10,13 @@ from torch import nn
 from mtlbench.cli.choices import conf_folder
 from mtlbench.cli.compose import compose
 from mtlbench.experiment.build import build, check_node
-from mtlbench.train.optimizers import LazyAdam, build_optimizers, check_hyper_parameters, parameter_groups
+from mtlbench.train.optimizers import (
+    LazyAdam,
+    build_optimizers,
+    check_hyper_parameters,
+    freeze_parameters,
+    parameter_groups,
+)
 
 
 class Toy(nn.Module):
@@ -120,6 +126,14 @@ def test_each_kind_has_its_optimizer_and_no_parameter_is_forgotten(own_gates: bo
 def test_a_model_without_embeddings_is_refused():
     with pytest.raises(ValueError, match="no parameter of Linear is named like"):
         parameter_groups(nn.Linear(2, 1))
+
+
+def test_frozen_parameters_and_a_model_with_nothing_left_to_train():
+    model = Toy()
+    freeze_parameters(model, ["gate"])
+    assert [name for name, p in model.named_parameters() if not p.requires_grad] == ["gate.weight"]
+    with pytest.raises(ValueError, match=r"optimizer\.freeze=.* leaves nothing to train: Toy has"):
+        freeze_parameters(model, ["gate", "embedding", "dense"])
 
 
 def test_every_configured_optimizer_steps_every_parameter():
