@@ -1,4 +1,4 @@
-"""Columns of a Parquet file as the protocol asks for them: which types are welcome, and which values are refused."""
+"""Columns of a file as the protocol asks for them: which types are welcome, and which values are refused."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from mtlbench.data import bags
 from mtlbench.data.numbers import LARGEST
+from mtlbench.datasets.parquet.delimited import parse, parse_whole
 
 Use = Literal["id", "number", "weight", "label", "target", "key", "group", "source", "time"]
 Problems = list[tuple[np.ndarray, str]]
@@ -37,6 +38,7 @@ class ParquetColumn:
         use: what it is for; a ``label`` is 0 or 1, a ``target`` the number of a regression task.
         width: of a field; above 1 the file holds lists.
         vocabulary: columns that name the same one must all be text or all be whole numbers; ids and keys have one.
+        text: whether ids are text, whatever they look like.
     """
 
     name: str
@@ -44,11 +46,17 @@ class ParquetColumn:
     use: Use
     width: int = 1
     vocabulary: str | None = None
+    text: bool = False
 
     @property
     def expected(self) -> str:
         families = " or ".join(family for family in WELCOME[self.use] if family != "null")
         return f"lists of {families}" if self.width > 1 else families
+
+    @property
+    def parsed(self) -> bool:
+        """Whether every cell of a text file is tried by itself: of one value, and not of ids whose type is inferred."""
+        return self.width == 1 and (self.text or self.use not in ("id", "key"))
 
     def takes(self, kind: pa.DataType) -> bool:
         """Whether a column of the file may have this type."""
@@ -81,15 +89,26 @@ class ParquetColumn:
         if pa.types.is_dictionary(values.type):
             values = values.dictionary_decode()
         missing = values.is_null().to_numpy(zero_copy_only=False)
+        unread: Problems = []
+        if pa.types.is_string(values.type) and not text:  # cells of a text file
+            values, unread = self._cells(values)
         if self.use in ("number", "weight", "label", "target"):
-            converted, problems = self._numbers(values, missing)
+            converted, problems = self._numbers(values, values.is_null().to_numpy(zero_copy_only=False))
         elif text:
             converted, problems = self._texts(values)
         else:
             converted, problems = self._whole(values)
         if self.use not in ("id", "number", "label", "target"):
             problems.append((missing, f"column '{self.source}' is null"))
-        return converted, [(wrong, what) for wrong, what in problems if wrong.any()]
+        return converted, [(wrong, what) for wrong, what in (*unread, *problems) if wrong.any()]
+
+    def _cells(self, values: pa.Array) -> tuple[pa.Array, Problems]:
+        if self.use in ("number", "weight", "label", "target"):
+            numbers, wrong = parse(values, pa.float64())
+            return numbers, [(wrong, f"column '{self.source}' is no number")]
+        whole, wrong = parse_whole(values)
+        hint = {"id": " as in the lines before; where ids are text, say ids: text of the field", "time": " or date"}
+        return whole, [(wrong, f"column '{self.source}' is no whole number{hint.get(self.use, '')}")]
 
     def _numbers(self, values: pa.Array, missing: np.ndarray) -> tuple[pa.Array, Problems]:
         exact = values.cast(pa.float64(), safe=False).fill_null(0).to_numpy(zero_copy_only=False)

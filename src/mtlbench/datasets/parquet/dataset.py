@@ -1,5 +1,5 @@
-"""Any folder of Parquet files and a YAML file that describes it: your own data, as pandas, Spark, Ray Data or DuckDB
-write them. Source, citation and terms are those of whoever made the data.
+"""Any folder of Parquet, CSV or TSV files and a YAML file that describes it: your own data, as pandas, Spark, Ray Data
+or DuckDB write them. Source, citation and terms are those of whoever made the data.
 """
 
 import json
@@ -18,8 +18,10 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from mtlbench.data import bags
+from mtlbench.datasets.parquet import delimited
 from mtlbench.datasets.parquet.columns import ParquetColumn, Problems, family
 from mtlbench.datasets.parquet.description import Description, described
+from mtlbench.ingest.csv import HEADER
 from mtlbench.ingest.protocol import KEY, LINE, ROWS, WEIGHT_SUFFIX, Block, RawError, RawFile, Rejected, Shard
 from mtlbench.schema import Field, Task
 
@@ -39,6 +41,10 @@ NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 @dataclass(frozen=True, kw_only=True)
 class ParquetFolder:
     """Rows and dimension tables in Parquet files, some or many per part, row groups read one batch at a time.
+
+    Files whose names end in ``.csv`` or ``.tsv``, also with ``.gz``, are read as text with a header; empty cells are
+    null. By the first block of each (1 MiB), ids are whole numbers or text, which ``ids: text`` of a field decides
+    instead. They hold no lists.
 
     The folder is looked at by `in_folder`; before that there are no `files`. Files and folders whose names begin with
     ``_`` or ``.`` are not data, as in Spark. A column that a file lacks is looked for in the names of its folders
@@ -102,16 +108,27 @@ class ParquetFolder:
         """
         columns = self._columns(shard.file.table)
         named = self._folder_values(shard.file)
+        sources = {column.source for column in columns}
+        if delimited.is_text(shard.path):
+            for number, rows in enumerate(delimited.read(shard.path, self._described.delimiter, sorted(sources))):
+                batch = _with_columns(rows.columns, named)
+                if number == 0:
+                    empty = self._block(batch.slice(0, 0), rows.lines[:0], columns)
+                    yield replace(empty, lines=1, dropped={HEADER: 1})
+                read = self._block(batch, rows.lines, columns)
+                rejected = tuple(sorted((*read.rejected, *rows.rejected), key=lambda one: one.line))
+                yield replace(read, lines=read.lines + len(rows.rejected), rejected=rejected)
+            return
         first = 0
-        for batch in _batches(shard.path, {column.source for column in columns}):
-            for name, value in named.items():
-                if name not in batch.schema.names:
-                    batch = batch.append_column(name, pa.repeat(value, batch.num_rows))  # noqa: PLW2901
-            yield self._block(batch, first, columns)
+        for batch in _batches(shard.path, sources):
+            yield self._block(_with_columns(batch, named), np.arange(first, first + batch.num_rows), columns)
             first += batch.num_rows
 
     def quote(self, path: Path, lines: Sequence[int]) -> Iterator[bytes]:
         """What some rows of a file say; their numbers ascend."""
+        if delimited.is_text(path):
+            yield from delimited.quote(path, lines)
+            return
         first, left = 0, list(lines)
         for batch in _batches(path, None):
             while left and left[0] < first + batch.num_rows:
@@ -131,7 +148,12 @@ class ParquetFolder:
             vocabulary = entry.field.vocabulary_name if entry.kind == "id" else None
             columns.append(
                 ParquetColumn(
-                    name=entry.name, source=entry.source, use=entry.kind, width=entry.width, vocabulary=vocabulary
+                    name=entry.name,
+                    source=entry.source,
+                    use=entry.kind,
+                    width=entry.width,
+                    vocabulary=vocabulary,
+                    text=entry.ids is not None,
                 )
             )
             if entry.weights is not None:
@@ -165,14 +187,17 @@ class ParquetFolder:
                     elsewhere = self._elsewhere(folder, file.table, column)
                     raise RawError(f"{where} is missing; there are: {', '.join(kinds)}{elsewhere}")
                 kind = kinds[column.source]
-                if not column.takes(kind):
-                    raise RawError(f"{where} is of type {kind}; '{column.name}' must be {column.expected}{_hint(kind)}")
-                found = family(kind.value_type if bags.is_list(kind) else kind)
+                cells = delimited.is_text(file.name)
+                if not (column.takes(kind) or (cells and column.parsed)):
+                    hint = delimited.NO_LISTS if cells and column.width > 1 else _hint(kind)
+                    raise RawError(f"{where} is of type {kind}; '{column.name}' must be {column.expected}{hint}")
+                found = "text" if column.text else family(kind.value_type if bags.is_list(kind) else kind)
                 if column.vocabulary is None or found == "null":
                     continue
                 before, there = seen.setdefault(column.vocabulary, (found, where))
                 if found != before:
-                    raise RawError(f"{where} holds {found}, and {there} {before}; they must be of one kind")
+                    hint = ". (Say ids: text of the field where ids are text)" if cells else ""
+                    raise RawError(f"{where} holds {found}, and {there} {before}; they must be of one kind{hint}")
         return tuple(sorted(vocabulary for vocabulary, (found, _) in seen.items() if found == "text"))
 
     def _elsewhere(self, folder: Path, table: str, column: ParquetColumn) -> str:
@@ -189,15 +214,17 @@ class ParquetFolder:
 
     def _types(self, path: Path, file: RawFile) -> dict[str, pa.DataType]:
         """Types of all columns of a file, those in the names of its folders among them."""
+        named = {name: value.type for name, value in self._folder_values(file).items()}
+        if delimited.is_text(path):
+            return named | delimited.types(path, self._described.delimiter)
         try:
             schema = parquet.read_schema(path)
             names = schema.names
         except UNREADABLE as error:
-            how = ". Convert CSV by pandas.read_csv(...).to_parquet(...)" if ".csv" in path.suffixes else ""
+            how = ". A text file's name ends in .csv, .csv.gz, .tsv or .tsv.gz" if ".csv" in path.suffixes else ""
             raise RawError(f"{path} is no Parquet file, or is damaged: {error}{how}") from error
         if twice := [name for name in names if names.count(name) > 1]:
             raise RawError(f"{path}: column '{twice[0]}' stands there twice")
-        named = {name: value.type for name, value in self._folder_values(file).items()}
         return named | dict(zip(names, schema.types, strict=True))
 
     def _folder_values(self, file: RawFile) -> dict[str, pa.Scalar]:
@@ -217,7 +244,8 @@ class ParquetFolder:
                 values.setdefault((file.table, name), set()).update(() if text is None else (text,))
         return {place: _type_of(texts, place in numeric) for place, texts in values.items()}
 
-    def _block(self, batch: pa.RecordBatch, first: int, columns: list[ParquetColumn]) -> Block:
+    def _block(self, batch: pa.RecordBatch, lines: np.ndarray, columns: list[ParquetColumn]) -> Block:
+        """Rows of a file, which have these numbers."""
         converted: dict[str, pa.Array] = {}
         problems: Problems = []
         for column in columns:
@@ -235,10 +263,9 @@ class ParquetFolder:
                 reasons.setdefault(row, reason)
         good = np.ones(batch.num_rows, bool)
         good[list(reasons)] = False
-        numbers = pa.array(np.arange(first, first + batch.num_rows))
-        whole = pa.RecordBatch.from_pydict({LINE: numbers, **converted})
+        whole = pa.RecordBatch.from_pydict({LINE: pa.array(lines, pa.int64()), **converted})
         rejected = tuple(
-            Rejected(line=first + row, reason=reasons[row], text=_quoted(batch, row)) for row in sorted(reasons)
+            Rejected(line=int(lines[row]), reason=reasons[row], text=_quoted(batch, row)) for row in sorted(reasons)
         )
         return Block(
             columns=whole.filter(pa.array(good)) if rejected else whole, lines=batch.num_rows, rejected=rejected
@@ -257,6 +284,14 @@ def _matching(folder: Path, key: str, pattern: str, table: str, part: Literal["t
     if not names:
         raise RawError(f"dataset.schema: {key} is {pattern!r}, which no file in {folder} matches")
     return [RawFile(name=name, table=table, part=part, splittable=False) for name in names]
+
+
+def _with_columns(batch: pa.RecordBatch, named: Mapping[str, pa.Scalar]) -> pa.RecordBatch:
+    """A batch with the columns that stand in the names of its file's folders, where it has no such columns itself."""
+    for name, value in named.items():
+        if name not in batch.schema.names:
+            batch = batch.append_column(name, pa.repeat(value, batch.num_rows))
+    return batch
 
 
 def _called(table: str) -> str:

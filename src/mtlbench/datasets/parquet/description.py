@@ -1,4 +1,4 @@
-"""What a person says of their Parquet files: which columns are inputs and labels, and which files hold what."""
+"""What a person says of their files: which columns are inputs and labels, and which files hold what."""
 
 import json
 import re
@@ -28,6 +28,7 @@ class Input:
     Attributes:
         column: of the files; default: the field's name.
         weights: column of lists that hold the weight of every entry; such a field is weighted.
+        ids: ``text`` where ids are text even if they look like whole numbers (``007``).
     """
 
     name: str
@@ -35,6 +36,7 @@ class Input:
     kind: Literal["id", "number"] = "id"
     width: int = 1
     weights: str | None = None
+    ids: Literal["text"] | None = None
     table: str | None = None
     vocabulary: str | None = None
     role: str | None = None
@@ -106,6 +108,7 @@ class Description:
         tasks: the labels, in order.
         tables: dimension tables by name.
         group, source, time: columns of the rows (a user, a scenario, a day); integers, and for ``time`` also dates.
+        delimiter: between the cells of CSV and TSV files; default: a comma, and a tab.
     """
 
     rows: RowsDescription
@@ -115,6 +118,7 @@ class Description:
     group: str | None = None
     source: str | None = None
     time: str | None = None
+    delimiter: str | None = None
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
 
@@ -140,7 +144,7 @@ def described(content: Mapping[str, Any] | None) -> Description:
     """
     if content is None:
         raise ValueError(
-            "dataset.schema is null; name the YAML file that describes the Parquet files: dataset.schema=<file.yaml>"
+            "dataset.schema is null; name the YAML file that describes the files: dataset.schema=<file.yaml>"
         )
     try:
         description = TypeAdapter(Description).validate_json(json.dumps(content, default=str))
@@ -176,6 +180,7 @@ def _keys_at(place: list[str]) -> list[str]:
 
 def _check(description: Description) -> None:
     _check_names(description)
+    _check_text(description)
     labels = {task.label: task.kind for task in description.tasks}
     for task in description.tasks:
         if task.kind != labels[task.label]:
@@ -193,6 +198,14 @@ def _check(description: Description) -> None:
     # What a schema asks for can be asked before anything is counted.
     fields = tuple(replace(entry.field, cardinality=int(entry.kind == "id")) for entry in description.fields)
     Schema(fields=tuple(in_order(fields)), tasks=description.labels)
+
+
+def _check_text(description: Description) -> None:
+    """How cells are read."""
+    if description.delimiter is not None and len(description.delimiter.encode()) != 1:
+        raise ValueError(f"delimiter is {description.delimiter!r}; allowed: one character of ASCII")
+    if numbers := [entry.name for entry in description.fields if entry.ids and entry.kind == "number"]:
+        raise ValueError(f"field '{numbers[0]}' is a number and has no ids: text")
 
 
 def _check_names(description: Description) -> None:

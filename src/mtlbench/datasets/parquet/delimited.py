@@ -1,0 +1,218 @@
+"""CSV and TSV files, plain or gzip, as the same columns that a Parquet file would have.
+
+Cells are read as text, and parsed by what their column is for; the first block of a file tells whether ids are whole
+numbers or text, so that a file is read once. A cell may stand in quotes, not with a newline inside; an empty cell
+without quotes is null. A header names the columns.
+"""
+
+import gzip
+import re
+from collections.abc import Callable, Iterator, Sequence
+from csv import reader
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv
+
+from mtlbench.ingest.protocol import RawError, Rejected
+
+BLOCK_BYTES = 1 << 20
+"""Text that is parsed at once."""
+
+SUFFIX = re.compile(r"\.(csv|tsv)(\.gz)?$", re.IGNORECASE)
+
+DECIMAL = r"-?(0|[1-9][0-9]*)\.[0-9]*"
+DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+TRUTHS = {"true": "1", "false": "0", "True": "1", "False": "0", "TRUE": "1", "FALSE": "0"}
+"""Booleans as pandas, R and databases write them."""
+
+NO_LISTS = ". (CSV and TSV files hold no lists: write these rows as Parquet)"
+
+
+@dataclass(frozen=True, slots=True)
+class TextRows:
+    """Some consecutive lines of a file.
+
+    Attributes:
+        columns: text, a row for every line that has as many cells as the header.
+        lines: numbers of these lines, from 0, the header being one: int64 ``[rows]``.
+        rejected: the other lines.
+    """
+
+    columns: pa.RecordBatch
+    lines: np.ndarray
+    rejected: tuple[Rejected, ...]
+
+
+def is_text(path: str | Path) -> bool:
+    """Whether a file is CSV or TSV by its name."""
+    return SUFFIX.search(str(path)) is not None
+
+
+def read(path: Path, delimiter: str | None, names: Sequence[str]) -> Iterator[TextRows]:
+    """The lines below the header.
+
+    Args:
+        path: of the file.
+        delimiter: between cells; ``None``: a comma, or a tab where the name says TSV.
+        names: columns to read, those that the file has.
+
+    Raises:
+        RawError: it cannot be read as such a file, or the header names a column twice.
+    """
+    broken: dict[int, csv.InvalidRow] = {}
+
+    def skip(row: csv.InvalidRow) -> str:
+        broken[row.number - 1] = row
+        return "skip"
+
+    opened = _open(path, delimiter, list(dict.fromkeys(names)), skip)
+    following = 1
+    try:
+        for batch in opened:
+            stop = following + batch.num_rows
+            for line in sorted(broken):  # the parser may be ahead of the batch
+                stop += line <= stop
+            yield _rows(batch, following, stop, broken)
+            following = stop
+    except (pa.ArrowInvalid, OSError, EOFError) as error:
+        raise RawError(f"{path}, after line {following}: it cannot be read on: {error}") from error
+    if broken:
+        yield _rows(pa.RecordBatch.from_pylist([], opened.schema), following, following + len(broken), broken)
+
+
+def _rows(batch: pa.RecordBatch, first: int, stop: int, broken: dict[int, csv.InvalidRow]) -> TextRows:
+    """A batch, of which some lines are broken; these are taken out."""
+    gone = {line: broken.pop(line) for line in sorted(broken) if line < stop}
+    rejected = tuple(
+        Rejected(
+            line=line,
+            reason=f"{row.actual_columns} cells; the header names {row.expected_columns}",
+            text=row.text.encode(errors="surrogateescape"),
+        )
+        for line, row in gone.items()
+    )
+    lines = np.arange(first, stop)
+    lines = lines[~np.isin(lines, list(gone))]
+    empty = np.logical_and.reduce([column.is_null().to_numpy(zero_copy_only=False) for column in batch.columns])
+    rejected += tuple(Rejected(line=int(n), reason="no cell that is read has a value", text=b"") for n in lines[empty])
+    return TextRows(batch.filter(pa.array(~empty)), lines[~empty], rejected)
+
+
+def types(path: Path, delimiter: str | None) -> dict[str, pa.DataType]:
+    """The type of every column, were it one of ids, by the cells of the first block.
+
+    Raises:
+        RawError: see `read`; or the header names a column twice.
+    """
+    opened = _open(path, delimiter, [], lambda _: "skip")
+    names = opened.schema.names
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise RawError(f"{path}, line 1: the header names column '{twice}' twice")
+    first = next(iter(opened), None)
+    return {name: pa.null() if first is None else _type(first.column(at)) for at, name in enumerate(names)}
+
+
+def parse(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, np.ndarray]:
+    """Text as numbers of a type; also which cells are none. These are null in the result."""
+    values = _plain(values)
+    try:
+        return values.cast(kind), np.zeros(len(values), bool)
+    except pa.ArrowInvalid:
+        texts = _strings(values)
+        wrong = np.array([text is not None and not _fits(text, kind) for text in texts], bool)
+        kept = [None if bad else text for text, bad in zip(texts, wrong, strict=True)]
+        return pa.array(kept, pa.string()).cast(kind), wrong
+
+
+def parse_whole(values: pa.Array) -> tuple[pa.Array, np.ndarray]:
+    """As `parse`, of whole numbers that read back as they were written, or of dates."""
+    dates, no_date = parse(values, pa.date32())
+    whole, no_number = parse(values, pa.int64())
+    if no_number.all() and not no_date.all():
+        return dates, no_date
+    written = whole.cast(pa.string())
+    same = pc.fill_null(pc.equal(written, _plain(values)), True).to_numpy(zero_copy_only=False)
+    return whole, no_number | ~same
+
+
+def quote(path: Path, lines: Sequence[int]) -> Iterator[bytes]:
+    """Some lines of a file, whose numbers ascend."""
+    at = 0
+    with gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as file:
+        for line in lines:
+            yield next(islice(file, line - at, None), b"").rstrip(b"\r\n")
+            at = line + 1
+
+
+def _open(
+    path: Path, delimiter: str | None, names: list[str], skip: Callable[[csv.InvalidRow], str]
+) -> csv.CSVStreamingReader:
+    kind = SUFFIX.search(path.name)
+    assert kind is not None, path
+    between = delimiter or {"csv": ",", "tsv": "\t"}[kind[1].lower()]
+    try:
+        header = next(reader([_first_line(path)], delimiter=between))
+        return csv.open_csv(
+            pa.input_stream(str(path), compression="gzip" if kind[2] else None),
+            csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
+            csv.ParseOptions(delimiter=between, ignore_empty_lines=False, invalid_row_handler=skip),
+            csv.ConvertOptions(
+                column_types=dict.fromkeys(header, pa.string()),
+                include_columns=[name for name in names if name in header],
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+                check_utf8=False,
+            ),
+        )
+    except (pa.ArrowInvalid, OSError, EOFError, UnicodeDecodeError, StopIteration) as error:
+        raise RawError(f"{path} cannot be read as a file of cells below a header: {error}") from error
+
+
+def _first_line(path: Path) -> str:
+    kind = gzip.open if path.suffix.lower() == ".gz" else open
+    with kind(path, "rt", encoding="utf-8-sig") as file:
+        return file.readline(BLOCK_BYTES)
+
+
+def _type(values: pa.Array) -> pa.DataType:
+    """Whole numbers (booleans among them) if all texts are such, text otherwise; null if there are none.
+
+    Decimal numbers are a type of their own, so that they are refused: most often they are whole ones, of which some
+    were missing.
+    """
+    texts = values.drop_null().unique()
+    if not len(texts):
+        return pa.null()
+    if not parse_whole(texts)[1].any() and not _all(texts, DATE):
+        return pa.int64()
+    return pa.float64() if _all(texts, DECIMAL) else pa.string()
+
+
+def _all(texts: pa.Array, pattern: str) -> bool:
+    return pc.all(pc.match_substring_regex(texts.cast(pa.binary()), f"^({pattern})$")).as_py()
+
+
+def _plain(values: pa.Array) -> pa.Array:
+    """Booleans as 0 and 1, other cells as they are."""
+    found = pc.index_in(values, pa.array(list(TRUTHS)))
+    digits = pa.array(list(TRUTHS.values())).take(found)
+    return pc.coalesce(digits, values)
+
+
+def _strings(values: pa.Array) -> list[str | None]:
+    """Cells, of which some may be no UTF-8."""
+    return [None if value is None else value.decode(errors="replace") for value in values.cast(pa.binary()).to_pylist()]
+
+
+def _fits(text: str, kind: pa.DataType) -> bool:
+    try:
+        pa.scalar(text).cast(kind)
+    except pa.ArrowInvalid:
+        return False
+    return True
