@@ -26,6 +26,7 @@ class SplitInput:
 
     Attributes:
         test: bool ``[R]``, whether the publisher put the row into its test part.
+        valid: the same of a part for validation; ``None``: there is none.
         pointers: by dimension table: int32 ``[R]``, the table row that each row points at.
         keys: by dimension table: the key of each table row.
         columns: what gives, when a rule asks, a label (int8, or float64 of a regression task) or ``group``,
@@ -33,6 +34,7 @@ class SplitInput:
     """
 
     test: np.ndarray
+    valid: np.ndarray | None = None
     pointers: Mapping[str, np.ndarray]
     keys: Mapping[str, pa.Array]
     columns: Mapping[str, Callable[[], np.ndarray]] = field(default_factory=dict)
@@ -74,6 +76,23 @@ def by_key(candidates: SplitInput, *, table: str, fraction: float, seed: int) ->
         )
     chosen = splitmix64(hash_keys(candidates.keys[table]), seed) < np.uint64(int(fraction * 2**64))
     result = np.where(chosen, np.int8(VALID), np.int8(TRAIN))[candidates.pointers[table]]
+    result[candidates.test] = TEST
+    return result
+
+
+def given(candidates: SplitInput) -> np.ndarray:
+    """Validation and test are the parts that the publisher set aside for them, the other rows train.
+
+    Raises:
+        ValueError: there is no such part.
+    """
+    valid = np.zeros(len(candidates.test), bool) if candidates.valid is None else candidates.valid
+    if absent := [name for name, part in (("valid", valid), ("test", candidates.test)) if not part.any()]:
+        raise ValueError(
+            f"split given: no rows were given for {', '.join(absent)}. Name their files (rows.{absent[0]} in the "
+            "schema of dataset=parquet), or choose another dataset.split_rule"
+        )
+    result = np.where(valid, np.int8(VALID), np.int8(TRAIN))
     result[candidates.test] = TEST
     return result
 
@@ -237,7 +256,8 @@ def _refuse_test_part(rule: str, candidates: SplitInput) -> None:
     if candidates.test.any():
         raise ValueError(
             f"split {rule} divides all rows, and {candidates.test.sum():,} of them were set aside for test. Choose "
-            "by_key, by_train_group or halve_test, or give no test part"
+            "by_key, by_train_group or halve_test (given, where rows for validation were set aside too), or give no "
+            "test part"
         )
 
 

@@ -35,6 +35,9 @@ from mtlbench.tracking.parameters import LOCATION_KEYS
 LATER_SPLIT_KEYS: dict[str, Any] = {"skip": 0}
 """Keys of split rules that came later, and their defaults, under which the data are those that they were without."""
 
+LATER_RULES = ("mtlbench.data.split.given",)
+"""Split rules to choose from that came later, and count where they are chosen."""
+
 TASKS_IN_FINGERPRINT = ("aliccp", "aliexpress", "criteo", "ijcai15")
 """Data sets whose files name all their tasks, which their fingerprints hold; those of others hold null."""
 
@@ -100,7 +103,11 @@ def resolve_data(dataset: DictConfig, folder: Path) -> DataSource:
         kept["tasks"] = names if dataset.name in TASKS_IN_FINGERPRINT else None
     kept["split"] = _without_defaults(kept["split"])
     if "splits" in kept:
-        kept["splits"] = {name: _without_defaults(rule) for name, rule in kept["splits"].items()}
+        kept["splits"] = {
+            name: _without_defaults(rule)
+            for name, rule in kept["splits"].items()
+            if name == dataset.split_rule or rule["_target_"] not in LATER_RULES
+        }
     if _resolve_source(dataset.source, reader, raw, named) == "real":
         origin = "simulated" if (raw / "simulated.json").exists() else "real"
         files = raw_identity(reader.files, raw, folder / "checksums.json")

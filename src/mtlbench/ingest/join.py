@@ -27,7 +27,7 @@ def table_keys(name: str, chunks: Sequence[Chunk], rejects: RejectLog) -> pa.Arr
     if not chunks:
         raise ValueError(f"dimension table '{name}' has no rows")
     keys = pa.concat_arrays([batch[KEY] for chunk in chunks for batch in chunk.read()])
-    for part in ("train", "test", "all"):
+    for part in ("train", "valid", "test", "all"):
         own = [chunk for chunk in chunks if chunk.part == part]
         if own:
             _refuse_duplicates(_part(keys, own), own, rejects)
@@ -53,7 +53,7 @@ def point(
         rejects: receives every row without a table row.
     """
     finders: dict[str, Callable[[pa.Array], np.ndarray]] = {}
-    for part in ("train", "test"):
+    for part in dict.fromkeys(chunk.part for chunk in rows):
         own = [chunk for chunk in table if chunk.part in (part, "all")]
         finders[part] = _finder(_part(keys, own), own[0].first_row if own else 0)
     for chunk in rows:

@@ -42,7 +42,7 @@ class RawFile:
 
     name: str
     table: str
-    part: Literal["train", "test", "all"]
+    part: Literal["train", "valid", "test", "all"]
     splittable: bool = True
     published_rows: int | None = None
     published_samples: int | None = None

@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 
 from mtlbench.data.layout import POINTER, ROWS
-from mtlbench.data.split import TRAIN, UNASSIGNED, SplitInput
+from mtlbench.data.split import TRAIN, UNASSIGNED, VALID, SplitInput
 from mtlbench.data.store import SPLITS
 from mtlbench.ingest import manifest
 from mtlbench.ingest.encode import EXTRA, ScratchColumns
 from mtlbench.ingest.join import uses
-from mtlbench.ingest.parse import Spill
+from mtlbench.ingest.parse import Chunk, Spill
 
 SplitRule = Callable[[SplitInput], np.ndarray]
 
@@ -53,7 +53,7 @@ def assign(
         ValueError: a rule that breaks its contract, or leaves a split without rows.
     """
     chunks = spill.chunks.get(ROWS, [])
-    test = np.concatenate([np.full(chunk.rows, chunk.part == "test") for chunk in chunks] or [np.zeros(0, bool)])
+    test, valid = (_of_part(part, chunks) for part in ("test", "valid"))
     pointers = {table: scratch.map(POINTER + table, np.int32) for table in keys}
     whole = found.all()
 
@@ -62,6 +62,7 @@ def assign(
 
     candidates = SplitInput(
         test=test if whole else test[found],
+        valid=valid if whole else valid[found],
         pointers=pointers if whole else {name: pointer[found] for name, pointer in pointers.items()},
         keys=keys,
         columns={name: column(name) for name in (*labels, *spill.extras)},
@@ -73,6 +74,7 @@ def assign(
             f"split rule {manifest.rule(split)} must give int8 of 0, 1, 2 (train, valid, test) or -1 (none) for "
             f"{candidates.test.shape} rows; it gave {chosen.dtype} {chosen.shape}, {np.unique(chosen)}"
         )
+    _refuse_moved(split, candidates.valid, chosen)
     assigned = np.full(len(test), UNASSIGNED, np.int8)
     assigned[found] = chosen
     refuse_empty(split, assigned)
@@ -82,6 +84,24 @@ def assign(
     for table, pointer in pointers.items():
         scratch.write(f"uses:{table}", uses(pointer, train, len(keys[table])))
     return assigned
+
+
+def _of_part(part: str, chunks: Sequence[Chunk]) -> np.ndarray:
+    """Which rows belong to a part that was given, bool ``[R]``."""
+    return np.concatenate([np.full(chunk.rows, chunk.part == part) for chunk in chunks] or [np.zeros(0, bool)])
+
+
+def _refuse_moved(split: SplitRule, valid: np.ndarray | None, chosen: np.ndarray) -> None:
+    """Refuse a rule that puts rows that were given for validation elsewhere, or draws others.
+
+    Raises:
+        ValueError: naming the rule.
+    """
+    if valid is not None and valid.any() and ((chosen == VALID) != valid).any():
+        raise ValueError(
+            f"{valid.sum():,} rows were given for validation, and split {manifest.rule(split)['rule']} does not keep "
+            "to them. Choose the rule that does, dataset.split_rule=given, or take rows.valid out of the schema"
+        )
 
 
 def sources(spill: Spill) -> np.ndarray:

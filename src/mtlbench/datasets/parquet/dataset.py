@@ -18,6 +18,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from mtlbench.data import bags
+from mtlbench.data.store import SPLITS
 from mtlbench.datasets.parquet import delimited
 from mtlbench.datasets.parquet.columns import ParquetColumn, Problems, family
 from mtlbench.datasets.parquet.description import Description, described
@@ -90,9 +91,10 @@ class ParquetFolder:
         if not folder.is_dir():
             raise RawError(f"data set 'parquet': there is no folder {folder}. {self.where}")
         rows = self._described.rows
-        files = [*_matching(folder, "rows.train", rows.train, ROWS, "train")]
-        if rows.test is not None:
-            files += _matching(folder, "rows.test", rows.test, ROWS, "test")
+        files: list[RawFile] = []
+        for part in SPLITS:
+            if (pattern := getattr(rows, part)) is not None:
+                files += _matching(folder, f"rows.{part}", pattern, ROWS, part)
         for name, table in self._described.tables.items():
             files += _matching(folder, f"tables.{name}.files", table.files, name, "all")
         if twice := [name for name, count in Counter(file.name for file in files).items() if count > 1]:
@@ -272,7 +274,9 @@ class ParquetFolder:
         )
 
 
-def _matching(folder: Path, key: str, pattern: str, table: str, part: Literal["train", "test", "all"]) -> list[RawFile]:
+def _matching(
+    folder: Path, key: str, pattern: str, table: str, part: Literal["train", "valid", "test", "all"]
+) -> list[RawFile]:
     """Files below a folder that match a pattern, in the order of their paths; hidden ones are none."""
     if PurePosixPath(pattern).is_absolute():
         raise RawError(f"dataset.schema: {key} is {pattern!r}, an absolute path; write it relative to {folder}")

@@ -79,9 +79,16 @@ class Label:
 
 @dataclass(frozen=True, kw_only=True)
 class RowsDescription:
-    """Patterns of the files that hold labelled rows, below the folder; ``test`` where a test part is given."""
+    """Patterns of the files that hold labelled rows, below the folder.
+
+    Attributes:
+        train: rows to train on, and to split where no parts are given.
+        valid: rows for validation, for ``split_rule: given``.
+        test: rows for test, for ``split_rule: given``, ``by_train_group`` or ``halve_test``.
+    """
 
     train: str
+    valid: str | None = None
     test: str | None = None
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
