@@ -131,10 +131,10 @@ def test_a_job_goes_on_after_its_time_limit(cluster: Slurm, tmp_path: Path, whol
 
 
 def test_a_job_goes_on_after_its_node_was_down(cluster: Slurm, tmp_path: Path, whole: dict[str, float]) -> None:
-    process, _ = in_training(cluster, tmp_path, LONG_RUN)
+    process, job = in_training(cluster, tmp_path, LONG_RUN)
     cluster.ask("scontrol", "update", f"nodename={NODE}", "state=down", "reason=a test")
-    # Slurm itself starts the job two minutes later; a test that hurries it must see the old process end first.
-    old = ["pgrep", "-f", f"submitit.core._submit {tmp_path}"]
+    # Slurm itself starts the job two minutes later; a test that hurries it must see the old one end first.
+    old = ["pgrep", "-f", rf"slurmstepd: \[{job}\."]
     wait_until(lambda: subprocess.run(old, stdout=subprocess.DEVNULL, check=False).returncode, process)
     wait_until(lambda: cluster.release() or metrics(tmp_path), process)
     succeeds(process)
