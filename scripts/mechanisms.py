@@ -15,7 +15,8 @@ from statistics import fmean, stdev
 
 from mtlbench.report.result import Claim, Row, TableResult
 from mtlbench.report.stored import read_stored, stored_text
-from mtlbench.reproduce.table import Table, load_table
+from mtlbench.reproduce.table import Table
+from mtlbench.reproduce.table_file import load_table
 
 ROOT = Path(__file__).parents[1]
 STUDIES, RESULTS, PAGE = ROOT / "conf" / "study", ROOT / "results", ROOT / "docs" / "mechanisms.md"
