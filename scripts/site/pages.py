@@ -37,7 +37,7 @@ def choice_page(group: str, name: str) -> str:
     lines = [f"# {title}", source, f"{about}." if about else "", _console(f"mtlbench train {trained}")]
     files = "\n\n".join(_files(group, name))
     shared = "`${profile.*}` are [settings that models share](../settings/profile.md)." if "${profile." in files else ""
-    lines += [*_objects(group, name), "## Configuration", shared, files]
+    lines += [*_objects(group, name), *_schema_keys(group, name), "## Configuration", shared, files]
     if rows := "\n".join(_rows_of(group, name)):
         lines += ["## Measured", "It has rows in these tables, figures and studies:", rows]
     if "conf/study/" in rows:
@@ -77,6 +77,15 @@ def _objects(group: str, name: str, heading: str = "##") -> Iterator[str]:
         yield f"{heading} `{target.rpartition('.')[2]}`"
         yield f"`{target}`"
         yield documented(target)
+
+
+def _schema_keys(group: str, name: str) -> Iterator[str]:
+    """What may stand in the schema of a data set that has one."""
+    for target in _targets(group, name):
+        module, _, kind = target.rpartition(".")
+        if keys := getattr(getattr(import_module(module), kind), "schema_keys", None):
+            yield "## Keys of a schema"
+            yield _console(keys(), "text")
 
 
 def _targets(group: str, name: str) -> list[str]:

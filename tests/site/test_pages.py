@@ -46,6 +46,12 @@ def test_a_data_set_has_its_source_terms_and_commented_keys(pages: dict[str, str
     assert "min_count: 1           # every value that training rows hold is known" in pages["datasets/census.md"]
 
 
+def test_the_keys_of_a_schema_stand_on_their_page(pages: dict[str, str]):
+    (name,) = (path for path, text in pages.items() if "## Keys of a schema" in text)
+    assert name == "datasets/parquet.md"
+    assert "label*        column of 0 and 1, or of numbers for a regression task" in pages[name]
+
+
 def test_a_variant_shows_the_files_that_it_starts_from():
     page = choice_page("model", "mpa_fine")
     assert page.index('title="conf/model/mpa_fine.yaml"') < page.index('title="conf/model/_mpa.yaml"')

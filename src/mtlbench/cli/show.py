@@ -77,14 +77,20 @@ def _show_configuration(overrides: list[str]) -> None:
 def _dataset_text(config: "DictConfig", overrides: list[str]) -> str:
     from mtlbench.data.store import open_store
     from mtlbench.experiment.data import resolve_data
+    from mtlbench.experiment.targets import import_object
     from mtlbench.ingest.protocol import RawError
     from mtlbench.report.store import store_text
 
+    reader = import_object(config.dataset.reader._target_, "dataset.reader")
+    about = f"{inspect.getdoc(inspect.getmodule(reader))}\n\n{inspect.getdoc(reader)}"
+    if keys := getattr(reader, "schema_keys", None):
+        about += f"\n\n{keys()}"
+    if "schema" in config.dataset and config.dataset.schema is None:
+        return f"{about}\n\nnot described yet: dataset.schema=<file.yaml>"
     try:
         data = resolve_data(config.dataset, Path(config.run.data))
     except RawError as error:
-        return str(error)
-    about = f"{inspect.getdoc(inspect.getmodule(type(data.reader)))}\n\n{inspect.getdoc(type(data.reader))}"
+        return f"{about}\n\n{error}"
     if not data.store.exists():
         return f"{about}\n\nnot prepared yet: {shlex.join(['mtlbench', 'prepare', *overrides])}"
     return f"{about}\n\n{store_text(open_store(data.store))}"

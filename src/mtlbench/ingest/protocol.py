@@ -190,6 +190,15 @@ class BinarySource(Protocol):
         ...
 
 
+class Describable(Protocol):
+    """A data set that a schema describes; `mtlbench show` prints what may stand there."""
+
+    @staticmethod
+    def schema_keys() -> str:
+        """All keys of a schema, as text."""
+        ...
+
+
 class Simulator(Protocol):
     """A data set that can also write itself, in its own raw format, from a planted structure.
 

@@ -21,7 +21,7 @@ from mtlbench.data import bags
 from mtlbench.data.store import SPLITS
 from mtlbench.datasets.parquet import delimited
 from mtlbench.datasets.parquet.columns import ParquetColumn, Problems, family
-from mtlbench.datasets.parquet.description import Description, described
+from mtlbench.datasets.parquet.description import Description, described, reference
 from mtlbench.ingest.csv import HEADER
 from mtlbench.ingest.protocol import KEY, LINE, ROWS, WEIGHT_SUFFIX, Block, RawError, RawFile, Rejected, Shard
 from mtlbench.schema import Field, Task
@@ -72,6 +72,9 @@ class ParquetFolder:
     name = "parquet"
     version = 2
     where = "dataset.raw names the folder, dataset.schema the YAML file that says which files there hold what"
+
+    schema_keys = staticmethod(reference)
+    """All keys of a schema, as text."""
 
     @property
     def tasks(self) -> tuple[Task, ...]:

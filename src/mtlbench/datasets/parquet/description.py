@@ -1,9 +1,11 @@
 """What a person says of their files: which columns are inputs and labels, and which files hold what."""
 
+import inspect
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import MISSING, dataclass, field, replace
+from dataclasses import fields as dataclass_fields
 from difflib import get_close_matches
 from functools import cached_property
 from typing import Any, Literal, get_args
@@ -23,11 +25,18 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 @dataclass(frozen=True, kw_only=True)
 class Input:
-    """A field (see `mtlbench.schema.Field`) and the columns that hold it.
+    """An input of the models, and the columns that hold it.
 
     Attributes:
+        name: of the field.
         column: of the files; default: the field's name.
+        kind: ``id``, whole numbers or text that are embedded; ``number``, decimal numbers that are standardised.
+        width: entries of a list column that are kept at most; of a number, how many each row has.
         weights: column of lists that hold the weight of every entry; such a field is weighted.
+        table: dimension table that holds the field; default: the rows.
+        vocabulary: fields that name the same one share their ids and embeddings; default: the field's own.
+        role: ``user``, ``item``, ``context``, ``history``, or what else it describes, to be shown.
+        target: of a history, the id field that its entries are compared with (DIN).
         ids: ``text`` where ids are text even if they look like whole numbers (``007``).
     """
 
@@ -64,9 +73,13 @@ class Input:
 
 @dataclass(frozen=True, kw_only=True)
 class Label:
-    """A task (see `mtlbench.schema.Task`); the label is a column of 0 and 1, or of numbers for ``kind: regression``.
+    """A label to predict.
 
-    Null and NaN are missing labels.
+    Attributes:
+        name: of the task, in metrics and tables.
+        label: column of 0 and 1, or of numbers for a regression task; null and NaN are missing labels.
+        given: task whose positive makes this label observable (a purchase, given a click).
+        kind: ``binary`` or ``regression`` (a watch time, a rating).
     """
 
     name: str
@@ -96,7 +109,13 @@ class RowsDescription:
 
 @dataclass(frozen=True, kw_only=True)
 class TableDescription:
-    """A dimension table: pattern of its files, its column of unique keys, and the column of rows that points there."""
+    """A dimension table: what is stored once for many rows, such as users.
+
+    Attributes:
+        files: pattern of its files.
+        key: its column of unique keys.
+        pointer: column of the rows that holds such a key.
+    """
 
     files: str
     key: str
@@ -110,11 +129,13 @@ class Description:
     """All of it.
 
     Attributes:
-        rows: where labelled rows are.
-        fields: the inputs.
-        tasks: the labels, in order.
-        tables: dimension tables by name.
-        group, source, time: columns of the rows (a user, a scenario, a day); integers, and for ``time`` also dates.
+        rows: patterns of the files of labelled rows; see below.
+        fields: list of the inputs; see below.
+        tasks: list of the labels, in order; see below.
+        tables: dimension tables by name; see below.
+        group: column of the rows that keeps some together, as users or pages do; whole numbers.
+        source: column of the rows that says where they come from, as scenarios do; whole numbers.
+        time: column of the rows: days, hours or windows; whole numbers or dates.
         delimiter: between the cells of CSV and TSV files; default: a comma, and a tab.
     """
 
@@ -141,6 +162,34 @@ class Description:
     def inputs(self, table: str) -> Iterator[Input]:
         """Fields of the rows, or of one dimension table."""
         return (entry for entry in self.fields if (entry.table or ROWS) == table)
+
+
+PARTS: dict[str, type] = {"rows": RowsDescription, "fields": Input, "tasks": Label, "tables": TableDescription}
+"""What stands at the keys of a schema that hold keys themselves."""
+
+
+def reference() -> str:
+    """All keys of a schema, from the docstrings of the classes that hold them, as text.
+
+    A key without a default is marked as needed.
+    """
+    parts = [("", Description), *((f"{key}: ", kind) for key, kind in PARTS.items())]
+    blocks = [[f"{key}{(kind.__doc__ or '').splitlines()[0]}", *_keys_of(kind)] for key, kind in parts]
+    blocks[0][0] = "Keys of a schema (* must be there)"
+    return "\n\n".join("\n".join(block) for block in blocks)
+
+
+def _keys_of(kind: type) -> Iterator[str]:
+    """A line for each key, and those that go on from it."""
+    _, _, attributes = (inspect.getdoc(kind) or "").partition("Attributes:\n")
+    needed = {each.name for each in dataclass_fields(kind) if each.default is each.default_factory is MISSING}
+    for line in attributes.replace("``", "").splitlines():
+        names, colon, what = line.strip().partition(": ")
+        if line.startswith("     ") or not colon:
+            yield f"  {'':14}{line.strip()}"
+            continue
+        for name in names.split(", "):
+            yield f"  {name + '*' * (name in needed):14}{what}"
 
 
 def described(content: Mapping[str, Any] | None) -> Description:
@@ -181,8 +230,7 @@ def _explained(error: ValidationError) -> Iterator[str]:
 
 def _keys_at(place: list[str]) -> list[str]:
     """Keys that may stand at a place of the file."""
-    kinds: dict[str, type] = {"fields": Input, "tasks": Label, "rows": RowsDescription, "tables": TableDescription}
-    return list((kinds[place[0]] if place else Description).__dataclass_fields__)
+    return list((PARTS[place[0]] if place else Description).__dataclass_fields__)
 
 
 def _check(description: Description) -> None:
