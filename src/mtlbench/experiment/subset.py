@@ -53,7 +53,7 @@ def _tasks(dataset: DictConfig, tasks: tuple[Task, ...]) -> tuple[str, ...] | No
 
 
 def _fields(dataset: DictConfig, fields: Sequence[Field]) -> tuple[str, ...] | None:
-    only, without = (list(dataset.get(key) or ()) for key in KEYS)
+    only, without = ([str(name) for name in dataset.get(key) or ()] for key in KEYS)
     names = [field.name for field in fields]
     for key, asked in zip(KEYS, (only, without), strict=True):
         if unknown := [name for name in asked if name not in names]:

@@ -8,6 +8,7 @@ without quotes is null. A header names the columns.
 import gzip
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from csv import reader
 from dataclasses import dataclass
 from itertools import islice
@@ -25,8 +26,9 @@ BLOCK_BYTES = 1 << 20
 
 SUFFIX = re.compile(r"\.(csv|tsv)(\.gz)?$", re.IGNORECASE)
 
+WHOLE = r"0|-?[1-9][0-9]*"
+"""Whole numbers that read back as they were written; others (``007``) are text."""
 DECIMAL = r"-?(0|[1-9][0-9]*)\.[0-9]*"
-DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 TRUTHS = {"true": "1", "false": "0", "True": "1", "False": "0", "TRUE": "1", "FALSE": "0"}
 """Booleans as pandas, R and databases write them."""
 
@@ -131,13 +133,13 @@ def parse(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, np.ndarray]:
 
 def parse_whole(values: pa.Array) -> tuple[pa.Array, np.ndarray]:
     """As `parse`, of whole numbers that read back as they were written, or of dates."""
-    dates, no_date = parse(values, pa.date32())
+    with suppress(pa.ArrowInvalid):
+        return values.cast(pa.date32()), np.zeros(len(values), bool)
     whole, no_number = parse(values, pa.int64())
-    if no_number.all() and not no_date.all():
-        return dates, no_date
-    written = whole.cast(pa.string())
-    same = pc.fill_null(pc.equal(written, _plain(values)), True).to_numpy(zero_copy_only=False)
-    return whole, no_number | ~same
+    if no_number.all():
+        return parse(values, pa.date32())
+    same = pc.call_function("equal", [whole.cast(pa.string()), _plain(values)]).fill_null(True)
+    return whole, no_number | ~same.to_numpy(zero_copy_only=False)
 
 
 def quote(path: Path, lines: Sequence[int]) -> Iterator[bytes]:
@@ -189,20 +191,21 @@ def _type(values: pa.Array) -> pa.DataType:
     texts = values.drop_null().unique()
     if not len(texts):
         return pa.null()
-    if not parse_whole(texts)[1].any() and not _all(texts, DATE):
+    if _all(_plain(texts), WHOLE) and not parse_whole(texts)[1].any():
         return pa.int64()
     return pa.float64() if _all(texts, DECIMAL) else pa.string()
 
 
 def _all(texts: pa.Array, pattern: str) -> bool:
-    return pc.all(pc.match_substring_regex(texts.cast(pa.binary()), f"^({pattern})$")).as_py()
+    options = pc.MatchSubstringOptions(f"^({pattern})$")
+    matching = pc.call_function("match_substring_regex", [texts.cast(pa.binary())], options)
+    return matching.true_count == len(texts)
 
 
 def _plain(values: pa.Array) -> pa.Array:
     """Booleans as 0 and 1, other cells as they are."""
-    found = pc.index_in(values, pa.array(list(TRUTHS)))
-    digits = pa.array(list(TRUTHS.values())).take(found)
-    return pc.coalesce(digits, values)
+    found = pc.call_function("index_in", [values], pc.SetLookupOptions(value_set=pa.array(list(TRUTHS))))
+    return pc.call_function("coalesce", [pa.array(list(TRUTHS.values())).take(found), values])
 
 
 def _strings(values: pa.Array) -> list[str | None]:
