@@ -22,8 +22,7 @@ def chosen_subset(dataset: DictConfig, reader: RawDataset, tasks: tuple[Task, ..
         tasks: that there are.
 
     Raises:
-        ConfigError: an unknown name, another order of tasks, a task without the one that it is given, a history
-            without its target, or nothing left.
+        ConfigError: an unknown name, another order of tasks, a history without its target, or nothing left.
     """
     kept_tasks = _tasks(dataset, tasks)
     kept_fields = _fields(dataset, reader.fields) if any(dataset.get(key) for key in KEYS) else None
@@ -44,11 +43,6 @@ def _tasks(dataset: DictConfig, tasks: tuple[Task, ...]) -> tuple[str, ...] | No
             f"dataset.tasks is {asked}, but '{dataset.name}' has the tasks {names}. Set dataset.tasks to these or to "
             "some of them, in this order; per-task weights use it"
         )
-    for task in tasks:
-        if task.name in kept and task.given is not None and task.given not in kept:
-            raise ConfigError(
-                f"dataset.tasks is {asked}, but '{task.name}' is given '{task.given}': name both, of the tasks {names}"
-            )
     return None if kept == names else tuple(kept)
 
 
