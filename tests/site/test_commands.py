@@ -14,7 +14,7 @@ from mtlbench.cli.choices import GROUPS, choices
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-OWN = {"mynet", "shop", "NAME", "my"}
+OWN = {"mynet", "shop", "NAME", "my", "spark_aliccp"}
 """Names in examples that stand for what a reader makes."""
 
 
@@ -39,7 +39,8 @@ def unknown_choices(words: list[str]) -> list[str]:
 def test_they_can_be_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MTLBENCH_CONF", "")
-    Path("mine").mkdir()
+    for folder in ("mine", "prepared"):
+        Path(folder).mkdir()
     lines = list(command_lines())
     assert len(lines) >= 70
     problems: list[str] = []

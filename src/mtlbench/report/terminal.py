@@ -70,8 +70,12 @@ def comparison(
     rows = _rows(labels, results)
     finished = [result for result in results if result is not None]
     tasks = list(dict.fromkeys(task for result in finished for task in result.tasks))
-    several = {(name, task): _marked(rows, name, task) for task in tasks for name in _with_counterparts(names)}
-    cells = {place: column for place, column in several.items() if any(cell.strip(" *") for cell in column)}
+    cells = {
+        (name, task): _marked(rows, name, task)
+        for task in tasks
+        for name in _with_counterparts(names)
+        if any(row.values(name, task) for row in rows)
+    }
     heads = [*rows[0].labels, *(f"{task} {metric(name).title}" for name, task in cells), *rows[0].facts]
     wide = [
         [*row.labels.values(), *(column[at] for column in cells.values()), *row.facts.values()]
