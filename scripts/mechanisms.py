@@ -10,6 +10,7 @@ Everything in it is SIMULATED.
 import math
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -32,7 +33,8 @@ def main(files: Sequence[str]) -> None:
     for path in map(Path, files):
         if path.suffix == ".json":
             RESULTS.mkdir(exist_ok=True)
-            (RESULTS / path.name).write_text(stored_text(read_stored(path)), encoding="utf-8")
+            result = replace(read_stored(path), place=f"conf/study/{path.stem}.yaml")  # wherever the checkout was
+            (RESULTS / path.name).write_text(stored_text(result), encoding="utf-8")
     text = PAGE.read_text(encoding="utf-8").partition(MARK)[0]
     PAGE.write_text(f"{text}{MARK}\n{markdown()}", encoding="utf-8")
 
