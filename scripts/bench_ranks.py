@@ -67,8 +67,8 @@ def measure(rows: int, steps: int) -> None:
     """Train on batches of so many rows, on all processes together."""
     from mtlbench.balancing.constant import Equal
     from mtlbench.balancing.shared import SharedGradients
-    from mtlbench.distributed.job import is_first, ranks
-    from mtlbench.distributed.ranks import joined
+    from mtlbench.distributed.job import is_first, rank_count
+    from mtlbench.distributed.ranks import job_joined
     from mtlbench.distributed.slices import part_of_batch
     from mtlbench.models.mmoe import MMoE
     from mtlbench.schema import Batch, Field, Schema, Task
@@ -113,7 +113,7 @@ def measure(rows: int, steps: int) -> None:
             step(batch, compare=False)
         return len(ids[part_of_batch((last - 1) * rows, last * rows)].unique())
 
-    with joined():
+    with job_joined():
         train(0, WARM)  # the first steps allocate
         wall, cpu = time.perf_counter(), time.process_time()
         distinct = train(WARM, WARM + steps)
@@ -123,7 +123,7 @@ def measure(rows: int, steps: int) -> None:
                 "rows/s": rows / wall,
                 "ms per step": 1000 * wall,
                 "CPU ms per step and process": 1000 * cpu,
-                "rows per CPU second": rows / cpu / ranks(),
+                "rows per CPU second": rows / cpu / rank_count(),
                 "distinct ids of a process": distinct,
             }
             print(json.dumps(found))

@@ -224,7 +224,7 @@ def test_termination_leaves_a_checkpoint(folder: Path, alone: Result):
 def test_other_commands_are_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     for key, value in {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "RANK": "0"}.items():
         monkeypatch.setenv(key, value)
-    monkeypatch.setattr("mtlbench.distributed.ranks.joined", nullcontext)
+    monkeypatch.setattr("mtlbench.distributed.ranks.job_joined", nullcontext)
     for arguments, expected in {
         ("tune", "model=mmoe"): "Start it without torchrun: each of its trials is a run of one process",
         ("reproduce", "census_mmoe"): "Start it without torchrun: each of its runs is one process",

@@ -32,9 +32,9 @@ def one_of_several(command: str) -> Generator[None]:
             raise OtherRankError
         what = INSTEAD.get(command, "Start it without torchrun")
         raise ConfigError(f"torchrun has started several processes of `mtlbench {command}`, which is one. {what}")
-    from mtlbench.distributed.ranks import joined
+    from mtlbench.distributed.ranks import job_joined
 
-    with joined(), _silent(launched_rank() > 0):
+    with job_joined(), _silent(launched_rank() > 0):
         yield
 
 

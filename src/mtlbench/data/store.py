@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from mtlbench.checks import one_of
 from mtlbench.data.loader import Rows, read_rows
-from mtlbench.data.subset import Subset, select
+from mtlbench.data.subset import Subset, select_subset
 from mtlbench.data.vocabulary import Vocabulary
 from mtlbench.files import atomic, checksum
 from mtlbench.locking import locked
@@ -72,7 +72,7 @@ class Store:
             self.folder / "rows" / f"{name}.arrow",
             {table: self.folder / "tables" / f"{table}.arrow" for table in self._whole.tables},
         )
-        return rows if self.subset is None else select(rows, self.schema)
+        return rows if self.subset is None else select_subset(rows, self.schema)
 
     def vocabulary(self, name: str) -> Vocabulary:
         """The values behind the ids of the fields that use the vocabulary ``name``."""

@@ -38,7 +38,7 @@ class Subset:
         )
 
 
-def select(rows: Rows, schema: Schema) -> Rows:
+def select_subset(rows: Rows, schema: Schema) -> Rows:
     """Rows with the tasks and fields of a schema alone, which is a subset of their own.
 
     Columns of inputs are selected in each batch, so that nothing is copied that is mapped; labels are few, and copied.

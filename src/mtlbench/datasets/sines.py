@@ -25,7 +25,7 @@ NOISE = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimulatorConfig:
+class SinesConfig:
     """What to simulate.
 
     Attributes:
@@ -109,7 +109,7 @@ class Sines:
         structure: bool = True,
     ) -> None:
         """Write the file and ``simulated.json``."""
-        config = SimulatorConfig(
+        config = SinesConfig(
             rows=rows, seed=seed, correlation=correlation, scale=scale, sines=sines, structure=structure
         )
         random = np.random.default_rng(seed)

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from mtlbench.distributed.job import alone, ranks
+from mtlbench.distributed.job import alone, rank_count
 from mtlbench.distributed.ranks import collective
 
 NONE, DENSE = -2, -1
@@ -74,6 +74,6 @@ def _padded(x: Tensor, counts: Sequence[int]) -> list[Tensor]:
 
 
 def _gathered(x: Tensor) -> list[Tensor]:
-    found = [torch.empty_like(x) for _ in range(ranks())]
+    found = [torch.empty_like(x) for _ in range(rank_count())]
     collective(dist.all_gather, found, x)
     return found

@@ -1,7 +1,7 @@
 """Which of the processes of a job this is, and what follows from it; imported without torch.
 
 Torchrun says in the environment of a process that it belongs to a job (`launched`). It is a rank of the job once it has
-joined it (`mtlbench.distributed.ranks.joined`); until then, and outside of a job, it is the only one.
+joined it (`mtlbench.distributed.ranks.job_joined`); until then, and outside of a job, it is the only one.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def enter(job: Job) -> Job:
     return before
 
 
-def ranks() -> int:
+def rank_count() -> int:
     """How many processes train together."""
     return _current.ranks
 

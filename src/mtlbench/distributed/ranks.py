@@ -39,7 +39,7 @@ FAILURE, LEFT = "mtlbench/failure", "mtlbench/left"
 
 
 @contextmanager
-def joined() -> Generator[None]:
+def job_joined() -> Generator[None]:
     """Join the processes that torchrun has started, and leave together; nothing for one process, or where joined.
 
     Raises:

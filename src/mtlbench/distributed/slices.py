@@ -4,7 +4,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from mtlbench.distributed.job import alone, part, ranks
+from mtlbench.distributed.job import alone, part, rank_count
 from mtlbench.distributed.ranks import collective, gather_objects
 
 _batch = 0
@@ -30,10 +30,10 @@ def check_batches(bounds: list[tuple[int, int]]) -> None:
         ValueError: there is one, the last one of an epoch perhaps.
     """
     least = min(stop - start for start, stop in (bounds[0], bounds[-1]))
-    if least < ranks():
+    if least < rank_count():
         raise ValueError(
-            f"a batch of this run has {least} {'row' if least == 1 else 'rows'}, fewer than the {ranks()} processes "
-            f"that share it: an epoch of {bounds[-1][1]:,} rows is {len(bounds):,} batches. Choose another "
+            f"a batch of this run has {least} {'row' if least == 1 else 'rows'}, fewer than the {rank_count()} "
+            f"processes that share it: an epoch of {bounds[-1][1]:,} rows is {len(bounds):,} batches. Choose another "
             "trainer.batch_size, or start fewer processes"
         )
 

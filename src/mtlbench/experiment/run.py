@@ -15,9 +15,9 @@ from torch import nn
 
 from mtlbench.data.loader import Rows
 from mtlbench.data.store import Store
-from mtlbench.distributed.job import LostRankError, is_first, ranks
+from mtlbench.distributed.job import LostRankError, is_first, rank_count
 from mtlbench.distributed.layers import see_whole_batches
-from mtlbench.distributed.ranks import first_goes_ahead, joined, on_first
+from mtlbench.distributed.ranks import first_goes_ahead, job_joined, on_first
 from mtlbench.distributed.slices import copy_from_first
 from mtlbench.experiment.annotations import annotated
 from mtlbench.experiment.build import build
@@ -101,7 +101,7 @@ def train(config: DictConfig, *, after_evaluation: Callable[[Path], None] = lamb
         NonFiniteLossError, Interrupted: the run stopped; its folder and the tracker say so.
         OtherRankError, LostRankError: another process of the job failed, or is gone; a lost one interrupts the run.
     """
-    with joined():
+    with job_joined():
         return _train(config, after_evaluation)
 
 
@@ -284,8 +284,8 @@ def _open_folder(config: DictConfig, data: DataSource, folder: Path) -> None:
     code = versions = code_version(config)
     before = read_facts(folder)[0] if (folder / FACTS).exists() else None
     processes = (before.ranks if before else None) or "1"
-    if processes.split()[-1] != str(ranks()):
-        processes = f"{processes} then {ranks()}" if before else str(ranks())
+    if processes.split()[-1] != str(rank_count()):
+        processes = f"{processes} then {rank_count()}" if before else str(rank_count())
     if before is not None:
         versions = before.commit
         if not versions.endswith(code):

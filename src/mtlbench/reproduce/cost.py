@@ -34,7 +34,7 @@ class SpeedKey(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Cost:
+class TrainingCost:
     """What runs cost at most, if each takes its whole budget.
 
     Attributes:
@@ -77,7 +77,9 @@ def measured_speeds(folder: Path) -> dict[str, float]:
     return {model: median(several) for model, several in speeds.items()}
 
 
-def cost(runs: Sequence[PlannedRun], here: Mapping[str, float], shipped: Mapping[SpeedKey, float]) -> Cost | None:
+def cost(
+    runs: Sequence[PlannedRun], here: Mapping[str, float], shipped: Mapping[SpeedKey, float]
+) -> TrainingCost | None:
     """What runs take at most; ``None`` if no speed is known.
 
     Args:
@@ -111,4 +113,4 @@ def cost(runs: Sequence[PlannedRun], here: Mapping[str, float], shipped: Mapping
         rate = speed(speed_key(run.config))
         seconds += run.rows_at_most(rows) / rate
         full += run.rows_at_most(max(rows, all_rows if run.data.origin == "simulated" else 0)) / rate
-    return Cost(seconds=seconds, full=full if full > seconds else None, unknown=tuple(unknown))
+    return TrainingCost(seconds=seconds, full=full if full > seconds else None, unknown=tuple(unknown))

@@ -100,16 +100,16 @@ def interaction(parts: Sequence[Floats]) -> Floats:
     return (np.prod([1 + part for part in parts], axis=0) - 1) / np.sqrt(2.0 ** len(parts) - 1)
 
 
-def numbered(count: int, prefix: str = "field") -> tuple[str, ...]:
+def numbered_fields(count: int, prefix: str = "field") -> tuple[str, ...]:
     return tuple(f"{prefix}_{number}" for number in range(1, count + 1))
 
 
-FIELDS = numbered(8)
+FIELDS = numbered_fields(8)
 RING = tuple((FIELDS[at], FIELDS[(at + 1) % 8]) for at in range(8))
 """Pairs of neighbours, eight in all."""
 PAIRS = RING[::2]
 """Pairs without a common field, four in all."""
-COMMON, FIRST, SECOND, USELESS = (numbered(2, name) for name in ("both", "first", "second", "id"))
+COMMON, FIRST, SECOND, USELESS = (numbered_fields(2, name) for name in ("both", "first", "second", "id"))
 
 
 def task_fields(world: World, ids: Ids) -> Floats:
@@ -156,7 +156,7 @@ def routing(world: World, ids: Ids) -> Floats:
     return np.stack([_routed(functions, route[ids["context"]]) for route in world.routes()], axis=1)
 
 
-def label_relevance(world: World, ids: Ids) -> Floats:
+def routes_by_relevance(world: World, ids: Ids) -> Floats:
     """Routing where two tasks are related (their log-odds correlate at 0.9) and need the same routes; a third is not.
 
     Planted, the third task needs other routes to the same sub-functions; removed, it needs the same routes to its own.
@@ -239,7 +239,7 @@ MECHANISMS = {
     "shared_subfunctions": Mechanism(log_odds=shared_subfunctions, fields=EIGHT),
     "conflict": Mechanism(log_odds=conflict, fields=EIGHT),
     "routing": Mechanism(log_odds=routing, fields=ROUTED),
-    "label_relevance": Mechanism(log_odds=label_relevance, fields=ROUTED, tasks=3),
+    "label_relevance": Mechanism(log_odds=routes_by_relevance, fields=ROUTED, tasks=3),
     "window_order": Mechanism(log_odds=window_order, fields=EIGHT),
     "high_order": Mechanism(log_odds=high_order, fields=EIGHT),
     "scenario_shift": Mechanism(log_odds=scenario_shift, fields=EIGHT, shifting=FIELDS[::2]),
