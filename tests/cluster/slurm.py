@@ -100,7 +100,11 @@ def slurm(folder: Path, cores: int = 2) -> Generator[Slurm]:
         _wait("slurmctld", lambda: _listens(ports[2]))
         start("slurmd", "-D", "-f", folder / "slurm.conf", "-N", NODE)
         _wait("slurmd", lambda: "idle" in cluster.ask("sinfo", "--noheader", "--format=%t"))
-        yield cluster
+        try:
+            yield cluster
+        finally:  # steps outlive the daemons
+            cluster.ask("scancel", "--user=root")
+            _wait("scancel", lambda: not cluster.running())
 
 
 _MUNGE = {
