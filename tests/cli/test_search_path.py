@@ -77,7 +77,7 @@ def typed(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
     return code, captured.out + captured.err
 
 
-@pytest.mark.parametrize("by", ["option", "variable"])
+@pytest.mark.parametrize("by", ["option", pytest.param("variable", marks=pytest.mark.long)])
 def test_every_command_knows_the_folder(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, by: str
 ):

@@ -159,7 +159,11 @@ def prepared(raw: Path, store: Path, dataset: Census, origin: Literal["real", "s
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"the real files are not in {REAL}")
 @pytest.mark.parametrize(
-    ("group", "main", "positives"), [("income", "income", (12_382, 6_186)), ("education", "college", (39_183, None))]
+    ("group", "main", "positives"),
+    [
+        ("income", "income", (12_382, 6_186)),
+        pytest.param("education", "college", (39_183, None), marks=pytest.mark.long),
+    ],
 )
 def test_the_real_files(tmp_path: Path, group: str, main: str, positives: tuple[int, int | None]) -> None:
     """Counts as published and as the documentation of the data states them."""

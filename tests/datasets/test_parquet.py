@@ -272,6 +272,7 @@ def test_files_of_one_name_keep_their_own_numbers(tmp_path: Path) -> None:
         prepared(tmp_path / "raw", tmp_path / "other")
 
 
+@pytest.mark.long
 def test_several_processes_write_the_same_store(tmp_path: Path) -> None:
     as_spark(tmp_path / "raw", table_of(120))
     stores = [prepared(tmp_path / "raw", tmp_path / str(n), processes=n) for n in (1, 2)]

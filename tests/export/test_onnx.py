@@ -18,8 +18,8 @@ from synthetic import plain_schema, random_batch, rich_schema
 
 CONF = Path(__file__).parents[2] / "conf"
 NAMES = sorted(path.stem for path in (CONF / "model").glob("[!_]*.yaml"))
-QUICK = ("mmoe", "mssm", "din", "dcrnn")
-"""Gates, hard concrete masks, attention over histories, recurrence."""
+QUICK = ("mmoe", "din")
+"""Gates, and attention over histories; all others are long tests."""
 SMALL = ["embedding_width=4", "deep_layers=[13,7]", "bottom_layers=[13,7]", "expert_layers=[13,7]", "tower_layers=[5]"]
 HEADS = {"mpa_combined": ["model.interaction_heads=7"], "mpa_interact": ["model.interaction_heads=7"]}
 

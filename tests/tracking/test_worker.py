@@ -208,7 +208,12 @@ def test_the_server_that_the_environment_names_is_used_and_told(
 
 @pytest.mark.parametrize(
     "name",
-    ["a%20b", "what?", pytest.param("c#1", marks=pytest.mark.long), pytest.param("100%", marks=pytest.mark.long)],
+    [
+        "what?",
+        pytest.param("a%20b", marks=pytest.mark.long),
+        pytest.param("c#1", marks=pytest.mark.long),
+        pytest.param("100%", marks=pytest.mark.long),
+    ],
 )
 def test_the_database_is_beside_the_runs_whatever_the_folder_is_called(
     tmp_path: Path, data: str, name: str, monkeypatch: pytest.MonkeyPatch, empty_database: Path
