@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from decoded import decoded
@@ -35,11 +34,11 @@ def store(folder: Path, *words: str) -> Store:
 
 def of_one_kind(row: dict[str, Any]) -> dict[str, Any]:
     """Ids as integers; the group, which Spark's rows have not, left out."""
-    return {
-        name: value if value is None or name.endswith(":weight") else np.array(value, np.int64).tolist()
-        for name, value in row.items()
-        if name != "group" and not (isinstance(value, list) and None in value)
-    }
+
+    def whole(value: Any) -> Any:
+        return [whole(each) for each in value] if isinstance(value, list) else None if value is None else int(value)
+
+    return {name: value if name.endswith(":weight") else whole(value) for name, value in row.items() if name != "group"}
 
 
 def test_the_store_is_that_of_our_own_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

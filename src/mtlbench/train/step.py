@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from mtlbench.balancing.protocol import AfterStep
 from mtlbench.balancing.shared import SharedGradients, cosines
 from mtlbench.distributed.gradients import gradients_over_ranks
-from mtlbench.distributed.job import part
+from mtlbench.distributed.job import alone, part
 from mtlbench.distributed.layers import check_noise
 from mtlbench.distributed.sums import penalties_over_ranks
 from mtlbench.schema import Batch
@@ -89,6 +89,8 @@ class Step:
         check_noise(self.model)
 
     def _sum_gradients(self) -> None:
+        if alone():
+            return
         parameters = [*self.model.parameters()]
         gradients = gradients_over_ranks(parameters, [parameter.grad for parameter in parameters])
         for parameter, gradient in zip(parameters, gradients, strict=True):
