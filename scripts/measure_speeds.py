@@ -11,6 +11,7 @@ import csv
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
@@ -26,6 +27,7 @@ from mtlbench.experiment.build import build
 from mtlbench.experiment.data import open_or_prepare, resolve_data
 from mtlbench.experiment.objects import build_losses, build_model, build_run_optimizers, build_settings
 from mtlbench.reproduce.cost import SPEEDS, read_speeds, speed_key
+from mtlbench.schema import Batch
 from mtlbench.train.objective import Objective
 from mtlbench.train.optimizers import parameter_groups
 from mtlbench.train.step import Step, penalties_of
@@ -62,6 +64,19 @@ def main() -> None:
 
 def rows_per_second(config: DictConfig) -> float:
     """Rows of training per second of CPU time."""
+    step, batch_of = prepared_step(config)
+    seconds: list[float] = []
+    for at in range(1 + STEPS):
+        batch = batch_of()
+        began = time.process_time()
+        step(batch, compare=False)
+        if at:
+            seconds.append(time.process_time() - began)
+    return len(batch_of()) / median(seconds)
+
+
+def prepared_step(config: DictConfig) -> tuple[Step, Callable[[], Batch]]:
+    """The training step of a configuration at its initial weights, and what draws batches for it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         store = open_or_prepare(resolve_data(config.dataset, Path(config.run.data)))
@@ -85,13 +100,7 @@ def rows_per_second(config: DictConfig) -> float:
     )
     rows = store.split("train")
     batch = min(settings.batch_size, LARGEST, len(rows) // 2)
-    seconds: list[float] = []
-    for at in range(1 + STEPS):
-        began = time.process_time()
-        step(rows.gather(torch.randperm(len(rows))[:batch]), compare=False)
-        if at:
-            seconds.append(time.process_time() - began)
-    return batch / median(seconds)
+    return step, lambda: rows.gather(torch.randperm(len(rows))[:batch])
 
 
 if __name__ == "__main__":
