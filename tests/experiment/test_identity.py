@@ -92,10 +92,16 @@ def test_a_run_that_is_watched_is_another_for_what_its_journal_holds():
 def test_later_keys_of_the_trainer_count_only_where_they_are_set() -> None:
     """Runs of 0.3.0 stay finished."""
     config = compose(BASE)
-    for key in ("diagnostics", "steps", "evaluate_every"):
+    for key in ("diagnostics", "steps", "evaluate_every", "shuffle_buffer", "shuffle_block"):
         delattr(config.trainer, key)
     assert run_identity(config, resolve_data(config.dataset, Path("nowhere"))) == identity()
-    assert len({identity(), identity("trainer.steps=9"), identity("trainer.evaluate_every=9")}) == 3
+    set_one_by_one = [
+        "trainer.steps=9",
+        "trainer.evaluate_every=9",
+        "trainer.shuffle_buffer=9",
+        "trainer.shuffle_block=9",
+    ]
+    assert len({identity(), *map(identity, set_one_by_one)}) == 5
 
 
 def raw_folder(tmp_path: Path, seed: int = 0) -> Path:

@@ -108,6 +108,22 @@ def journal_values(folder: Path) -> list[dict[str, float]]:
     ]
 
 
+@pytest.mark.parametrize("steps_before_the_signal", [3, 9])
+def test_a_shuffle_buffer_resumes_in_the_middle_of_an_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps_before_the_signal: int
+):
+    settings = replace(SETTINGS, shuffle_buffer=40, shuffle_block=10)
+    whole, _ = trained(tmp_path / "whole", settings)
+    signal_at(monkeypatch, steps_before_the_signal)
+    with pytest.raises(Interrupted):
+        trained(tmp_path / "halved", settings)
+    resumed, _ = trained(tmp_path / "halved", settings)
+    assert all(torch.equal(p, q) for p, q in zip(whole.parameters(), resumed.parameters(), strict=True))
+    assert journal_values(tmp_path / "whole") == journal_values(tmp_path / "halved")
+    other, _ = trained(tmp_path / "all rows", SETTINGS)
+    assert not torch.equal(whole.tower.weight, other.tower.weight)  # pyright: ignore[reportArgumentType]
+
+
 def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(tmp_path: Path):
     first, _ = trained(tmp_path / "a")
     second, _ = trained(tmp_path / "b")

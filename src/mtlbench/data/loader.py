@@ -5,7 +5,7 @@ tables are joined here, in the gather, so a user's history is stored once howeve
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
@@ -102,6 +102,14 @@ class Rows:
 
         return replace(self, columns=cut(self.columns), pointers=cut(self.pointers))
 
+    def copied(self, ranges: Sequence[slice]) -> Self:
+        """Ranges of rows, one behind the other, in memory: each matrix of each range is read in one piece."""
+
+        def read(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: torch.cat([tensor[each] for each in ranges]) for name, tensor in tensors.items()}
+
+        return replace(self, columns=read(self.columns), pointers=read(self.pointers))
+
     def gather(self, index: Tensor) -> Batch:
         """The rows with the given numbers.
 
@@ -156,9 +164,10 @@ def read_rows(schema: Schema, rows: Path, tables: Mapping[str, Path]) -> Rows:
     )
 
 
-def order(rows: int, seed: int, epoch: int) -> Tensor:
+def order(rows: int, seed: int, epoch: int, window: int | None = None) -> Tensor:
     """Permutation of ``range(rows)``, int64, a function of its arguments alone, so that a run can resume anywhere."""
-    state = np.random.SeedSequence((seed, epoch)).generate_state(2)
+    place = (seed, epoch) if window is None else (seed, epoch, 1 + window)  # a 0 at the end would change nothing
+    state = np.random.SeedSequence(place).generate_state(2)
     generator = torch.Generator().manual_seed(int(state[0]) << 31 ^ int(state[1]))
     return torch.randperm(rows, generator=generator)
 

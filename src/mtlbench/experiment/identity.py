@@ -22,7 +22,13 @@ if typing.TYPE_CHECKING:  # the version of the code is asked for without data to
 
 LATER_KEYS: dict[str, dict[str, Any]] = {
     "loss": {"regression": "squared"},
-    "trainer": {"diagnostics": False, "steps": None, "evaluate_every": None},
+    "trainer": {
+        "diagnostics": False,
+        "steps": None,
+        "evaluate_every": None,
+        "shuffle_buffer": None,
+        "shuffle_block": None,
+    },
     "optimizer": {
         "gate_lr": None,
         "weight_decay": {"embedding": None, "dense": None, "gate": None},

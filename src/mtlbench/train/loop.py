@@ -12,7 +12,8 @@ from torch.optim import Optimizer
 
 from mtlbench.balancing.protocol import AfterEpoch
 from mtlbench.balancing.shared import SharedGradients
-from mtlbench.data.loader import Rows, order
+from mtlbench.data.loader import Rows
+from mtlbench.data.shuffle import shuffled
 from mtlbench.distributed.ranks import on_first, wait
 from mtlbench.distributed.slices import check_batches, part_of_batch
 from mtlbench.metrics.evaluate import evaluate
@@ -96,12 +97,13 @@ def fit(  # noqa: PLR0913, PLR0915  the loop is meant to be read from top to bot
         try:
             while progress.evaluated < budget.total and not out_of_patience(progress, units, settings.patience):
                 model.train()
-                permutation = order(len(train), context.seed, progress.epoch).to(train.device)
+                buffer, block = settings.shuffle_buffer, settings.shuffle_block
+                batches = shuffled(train, context.seed, progress.epoch, buffer=buffer, block=block)
                 with progress_bar(budget, progress, settings) as bar:
                     for start, stop in bar:
                         interrupt.check()
                         began = time.perf_counter()
-                        batch = train.gather(permutation[part_of_batch(start, stop)]).to(context.device)
+                        batch = batches(part_of_batch(start, stop)).to(context.device)
                         logs = (progress.step + 1) % settings.log_steps == 0
                         terms_N, cosine_TT = move(batch, compare=logs and settings.conflicts)
                         schedule.after_step()

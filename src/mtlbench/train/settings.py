@@ -41,6 +41,9 @@ class Settings:
             taken in the last step before each line of training losses.
         diagnostics: whether the journal gets the model's diagnostics after each evaluation, see `journal_diagnostics`.
         rows: train and validate on the first N training rows only (to overfit them on purpose); ``None``: all rows.
+        shuffle_buffer: rows that are in memory at a time and shuffled there, for stores that memory cannot hold: they
+            are read in blocks of consecutive rows. ``None``: all rows are shuffled, each read from its own place.
+        shuffle_block: rows of a block; ``None``: 4,096, or those of a smaller buffer.
     """
 
     epochs: int | None
@@ -59,15 +62,22 @@ class Settings:
     rows: int | None = None
     steps: int | None = None
     evaluate_every: int | None = None
+    shuffle_buffer: int | None = None
+    shuffle_block: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "evaluation_batch_size", "log_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"trainer.{name} is {getattr(self, name)}; allowed: 1 or more")
         self._check_budget()
-        for name in ("patience", "rows", "steps", "evaluate_every"):
+        for name in ("patience", "rows", "steps", "evaluate_every", "shuffle_buffer", "shuffle_block"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"trainer.{name} is {value}; allowed: 1 or more, or null")
+        if self.shuffle_block is not None and self.shuffle_block > (self.shuffle_buffer or 0):
+            raise ValueError(
+                f"trainer.shuffle_block is {self.shuffle_block} and trainer.shuffle_buffer {self.shuffle_buffer}, "
+                "which holds no block; allowed: a buffer of at least a block, or null for both"
+            )
         if self.clip is not None and not 0 < self.clip < float("inf"):
             raise ValueError(f"trainer.clip is {self.clip}; allowed: above 0, or null")
         if not self.checkpoint_minutes > 0:
