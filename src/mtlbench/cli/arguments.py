@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from mtlbench.cli.complete import complete_overrides, complete_path, complete_run
+from mtlbench.cli.names import NAMES, as_written
 from mtlbench.cli.search_path import named_folders
 from mtlbench.experiment.allowed import CONF
 from mtlbench.experiment.errors import ConfigError
@@ -54,7 +55,7 @@ class Command(click.Command):
     def _sets_option(self, ctx: click.Context, word: str) -> bool:
         for option in self.params:
             if isinstance(option, click.Option) and f"--{word.partition('=')[0]}" in option.opts and "=" in word:
-                text = read_value(word)
+                text = word.partition("=")[2] if option.name in NAMES else read_value(word)
                 value = option.process_value(ctx, [text] if option.multiple else text)
                 if option.expose_value:
                     ctx.params[str(option.name)] = value
@@ -68,6 +69,30 @@ class Command(click.Command):
             return f"no such option: {word}; did you mean {bare}?"
         options = [param.opts[-1] for param in self.params if isinstance(param, click.Option)]
         return f"no such option: {name}" + (nearest(name, options) or f"; there are {', '.join(options)}")
+
+
+def read_names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[tuple[str, ...], ...] | None:
+    """Callback of an option whose value is names, some of them together: ``country`` or ``[country,[country,device]]``.
+
+    Its name is in `mtlbench.cli.names.NAMES`.
+    """
+    if value is None:
+        return None
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+
+    from mtlbench.cli.compose import parse_override
+
+    try:
+        (word,) = as_written([f"{param.name}={value if value[:1] == '[' else f'[{value}]'}"])
+        parsed: Any = parse_override(word).value()
+        names: Any = OmegaConf.to_object(OmegaConf.create(parsed))
+    except (HydraException, ConfigError):
+        names = []
+    groups = [name if isinstance(name, list) else [name] for name in names]
+    if not groups or not all(group and all(isinstance(name, str) for name in group) for group in groups):
+        raise click.BadParameter(f"'{value}' is no list of names, as in [country] or [country,[country,device]]")
+    return tuple(tuple(group) for group in groups)
 
 
 def _search(ctx: click.Context, option: click.Parameter, folders: tuple[Path, ...]) -> None:

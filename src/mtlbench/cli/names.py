@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-NAMES = ("dataset.tasks", "dataset.only_fields", "dataset.without_fields", "model.network.crosses")
+NAMES = ("dataset.tasks", "dataset.only_fields", "dataset.without_fields", "model.network.crosses", "slices")
 """Keys whose value is a name, or lists of names, that a data set's author chose."""
 
 PATHS = ("dataset.raw", "dataset.schema", "run.folder", "run.data", "to", "predictions")

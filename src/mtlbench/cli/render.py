@@ -15,9 +15,13 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from mtlbench.experiment.run import Outcome
+    from mtlbench.report.figure import NumberTable
 
 WIDTH = 80
 """Columns of a terminal."""
+
+SHORTEST_NAME = 8
+"""Letters to which the name of a row is cut at most."""
 
 
 def outcome_text(outcome: "Outcome", config: "DictConfig") -> str:
@@ -99,6 +103,20 @@ def _by_metric(titles: Sequence[str], tasks: Sequence[str], cells: Sequence[Sequ
         if fitting == 1 or max(len(line) for text in tables for line in text.splitlines()) <= WIDTH:
             return "\n\n".join(tables)
         fitting -= 1
+
+
+def numbers_text(numbers: "NumberTable") -> str:
+    """A table of numbers within the width of a terminal: long names of rows lose their middle, notes are wrapped."""
+    others = [max(len(row[at]) for row in (numbers.head, *numbers.rows)) + 2 for at in range(1, len(numbers.head))]
+    room = max(WIDTH - 2 - sum(others), SHORTEST_NAME)
+    rows = [[_shortened(row[0], room), *row[1:]] for row in numbers.rows]
+    notes = [line for note in numbers.notes for line in _paragraph(note)]
+    return "\n".join([f"  {numbers.title}", "", table(numbers.head, rows), *notes])
+
+
+def _shortened(name: str, room: int) -> str:
+    kept = room - 1
+    return name if len(name) <= room else f"{name[: kept - kept // 2]}…{name[len(name) - kept // 2 :]}"
 
 
 def _paragraph(text: str, mark: str = "") -> list[str]:

@@ -66,6 +66,30 @@ def load_run(folder: Path, device_name: str = "auto") -> TrainedRun:
     """
     if not (folder / "best.pt").exists() or not (folder / "config.yaml").exists():
         raise ConfigError(f"{folder} holds no trained run: best.pt or config.yaml is missing")
+    facts, config, store = load_data(folder)
+    settings = build_settings(config)
+    device = resolve_device(device_name)
+    model = build_model(config, store.schema).to(device)
+    losses = build_losses(config, store, model)
+    kept, _ = load_best(model, store.schema.tasks, settings, folder / "best.pt", facts.identity)
+    return TrainedRun(
+        facts=facts,
+        config=config,
+        store=store,
+        settings=settings,
+        model=kept,
+        losses=losses,
+        device=device,
+    )
+
+
+def load_data(folder: Path) -> tuple[RunInfo, DictConfig, Store]:
+    """What a run is, its configuration, and the data it was trained on, prepared again where the store is gone.
+
+    Raises:
+        ConfigError, RawError: its data are no longer those it was trained on, or no longer there.
+        DamagedFileError: a small file of the run is damaged.
+    """
     if (folder / RESULT).exists():
         read_result(folder)  # refused where it was edited
     config = read_plain(folder / CONFIG, ("run.data", "dataset", "trainer", "model"))
@@ -82,21 +106,7 @@ def load_run(folder: Path, device_name: str = "auto") -> TrainedRun:
             f"run {facts.identity} was trained on data {facts.data}, but its configuration now means "
             f"{data.fingerprint} ({data.origin}, {data.raw}). {remedy}"
         )
-    store = open_or_prepare(data)
-    settings = build_settings(config)
-    device = resolve_device(device_name)
-    model = build_model(config, store.schema).to(device)
-    losses = build_losses(config, store, model)
-    kept, _ = load_best(model, store.schema.tasks, settings, folder / "best.pt", facts.identity)
-    return TrainedRun(
-        facts=facts,
-        config=config,
-        store=store,
-        settings=settings,
-        model=kept,
-        losses=losses,
-        device=device,
-    )
+    return facts, config, open_or_prepare(data)
 
 
 def evaluate_run(folder: Path, split: str, device_name: str, predictions: Path | None) -> Metrics:

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.special import expit, xlog1py, xlogy
 from torch import Tensor
 
+from mtlbench.metrics.bins import equal_mass_bins
 from mtlbench.metrics.ranking import Ranking, Top, group_areas, group_numbers, hits_at, rounded, sampled_lists
 from mtlbench.result import Metrics
 from mtlbench.schema import Task
@@ -182,9 +183,7 @@ def calibration_error(logits: np.ndarray, positive: np.ndarray, bins: int = CALI
         UndefinedError: no rows, or logits that are not finite.
     """
     _require_finite(logits)
-    ranked = np.sort(logits)
-    edges = ranked[[len(ranked) * cut // bins for cut in range(1, bins)]]
-    bin_of_row = np.searchsorted(edges, logits, side="right")
+    bin_of_row = equal_mass_bins(logits, bins)
     gap = expit(logits.astype(np.float64)) - positive
     return float(np.abs(np.bincount(bin_of_row, weights=gap, minlength=bins)).sum() / len(logits))
 

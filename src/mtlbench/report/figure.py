@@ -109,13 +109,14 @@ class Series:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bars:
-    """Groups of bars; all of them start at ``base``."""
+    """Groups of bars; all of them start at ``base``, and ``absent`` stands where one is missing."""
 
     title: str
     y_name: str
     groups: tuple[str, ...]
     series: tuple[Series, ...]
     base: float = 0.0
+    absent: str = "not run"
     kind: Literal["bars"] = "bars"
 
     def __post_init__(self) -> None:
@@ -164,8 +165,24 @@ Panel = HeatMap | Lines | Bars | Scatter
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class NumberTable:
+    """The numbers behind panels, as text.
+
+    Attributes:
+        title: of the table.
+        head, rows: cells; the first column names the row.
+        notes: below it.
+    """
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class FigureResult:
-    """A figure of a paper, measured.
+    """A figure of a paper, measured; or what was found out about a run.
 
     Attributes:
         name: of the figure's file, such as ``dephn_fig4``.
@@ -180,6 +197,7 @@ class FigureResult:
             data at full size, run as the table or figure says.
         runs: the runs that it was measured on.
         missing: what could not be drawn because its runs are missing.
+        tables: numbers that stand below the drawing.
     """
 
     name: str
@@ -193,6 +211,7 @@ class FigureResult:
     marks: tuple[str, ...] = ()
     runs: tuple[Run, ...] = ()
     missing: tuple[str, ...] = ()
+    tables: tuple[NumberTable, ...] = ()
 
 
 def _check_finite(where: str, values: Iterable[float | None]) -> None:

@@ -26,8 +26,10 @@ DIRECTIONS = {
 """Hints of column headings by `Metric.better`."""
 
 
-def page(results: Sequence[TableResult | FigureResult]) -> str:
+def page(results: Sequence[TableResult | FigureResult], *, of_papers: bool = True) -> str:
     """The page of these results, in the given order. Every text of a table or figure is escaped.
+
+    Results of papers stand beside what was printed; others (``of_papers=False``) are analyses of runs.
 
     Its content security policy blocks loading anything and running any script but its own, so that a page made of
     somebody else's stored tables is safe to open.
@@ -60,6 +62,8 @@ def page(results: Sequence[TableResult | FigureResult]) -> str:
     style, script = _part("page.css"), _part("page.js")
     return environment.get_template("page.html").render(
         results=results,
+        of_papers=of_papers,
+        title="Tables and figures of papers, measured" if of_papers else "Runs, looked at closely",
         incomparable=INCOMPARABLE,
         unconverged=UNCONVERGED,
         marked=sum(bool(result.marks) for result in results),

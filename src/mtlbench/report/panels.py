@@ -139,7 +139,7 @@ def draw_lines(axes: Axes, panel: Lines, series: Styles, references: Styles) -> 
 
 
 def draw_bars(axes: Axes, panel: Bars, series: Styles, inches: float) -> dict[str, Handle]:
-    """Groups of bars with error bars, 'not run' for a missing one; returns the legend handle of every label."""
+    """Groups of bars with error bars, a word for a missing one; returns the legend handle of every label."""
     handles: dict[str, Handle] = {}
     width = 0.82 / len(panel.series)
     for index, bars in enumerate(panel.series):
@@ -158,9 +158,8 @@ def draw_bars(axes: Axes, panel: Bars, series: Styles, inches: float) -> dict[st
         )
         for i, (value, error) in enumerate(zip(bars.values, bars.errors, strict=True)):
             if value is None:
-                axes.text(
-                    i + offset, panel.base, " not run", rotation=90, ha="center", va="bottom", fontsize=6, color=SOFT
-                )
+                where = (i + offset, panel.base)
+                axes.text(*where, f" {panel.absent}", rotation=90, ha="center", va="bottom", fontsize=6, color=SOFT)
             elif error is not None:
                 axes.errorbar(i + offset, value, error, color=TEXT, elinewidth=0.7, capsize=1.6, capthick=0.7)
     axes.axhline(panel.base, color=SOFT, linewidth=0.6)

@@ -5,6 +5,8 @@
 ``config.yaml``  its resolved configuration (`mtlbench.tracking.parameters.read_config`)
 ``result.json``  its metrics and costs, with a content hash, written last
 ``mlflow.json``  what was already sent where (`mtlbench.tracking.sent`)
+
+The folder ``analysis`` holds what was found out about the run later (`mtlbench.report.analysis`).
 """
 
 import hashlib
@@ -34,6 +36,7 @@ STATUS = "status.json"
 CONFIG = "config.yaml"
 RESULT = "result.json"
 SENT = "mlflow.json"
+ANALYSIS = "analysis"
 
 FILES = (FACTS, STATUS, CONFIG, RESULT, SENT, JOURNAL, "last.pt", "best.pt")
 """Any of these makes a folder that of a run, so that one whose ``run.json`` was deleted is not forgotten."""

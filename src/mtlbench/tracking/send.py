@@ -13,6 +13,7 @@ from filelock import Timeout
 from mtlbench.locking import locked
 from mtlbench.tracking.connect import TrackingError, artifact_root, connect, errors_of, without_password
 from mtlbench.tracking.folder import (
+    ANALYSIS,
     CONFIG,
     RESULT,
     SENT,
@@ -278,6 +279,8 @@ def _describe(client: "MlflowClient", run_id: str, folder: Path) -> tuple[str, .
         copy = Path(made) / CONFIG
         copy.write_text(yaml.safe_dump(shareable_config(config), sort_keys=False))
         client.log_artifact(run_id, str(copy))
+    if (folder / ANALYSIS).is_dir():
+        client.log_artifacts(run_id, str(folder / ANALYSIS), ANALYSIS)
     return shortened
 
 

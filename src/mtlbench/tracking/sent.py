@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from mtlbench.tracking.connect import without_password
 from mtlbench.tracking.files import read_json
-from mtlbench.tracking.folder import RESULT, SENT, RunInfo, read_facts, read_status
+from mtlbench.tracking.folder import ANALYSIS, RESULT, SENT, RunInfo, read_facts, read_status
 from mtlbench.tracking.journal import Journal
 
 
@@ -87,6 +87,7 @@ def description_digest(folder: Path) -> str:
     result = (folder / RESULT).read_bytes() if (folder / RESULT).exists() else b""
     said = {name: value for name in ("overrides", "name", "tags", "notes") if (value := getattr(facts, name))}
     parts = [own_facts(facts) | said, asdict(attempt), asdict(read_status(folder)), digest(result)]
+    parts += [{path.name: digest(path.read_bytes())} for path in sorted((folder / ANALYSIS).glob("*"))]
     return digest(json.dumps(parts).encode())
 
 

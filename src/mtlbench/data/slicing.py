@@ -1,0 +1,209 @@
+"""Slices of a split: its rows by the raw values of one field, or of several together."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from mtlbench.data.loader import Rows
+from mtlbench.data.store import Store
+from mtlbench.data.vocabulary import UNKNOWN
+from mtlbench.schema import PADDING, Field
+
+LISTED = 20
+"""Values of a field that have a slice of their own at most: those with most rows."""
+
+GATHERED = 1 << 16
+"""Rows that are read at once."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Slicing:
+    """Rows of a split by slice.
+
+    Attributes:
+        fields: that were sliced by.
+        names: of the slices.
+        members: of each slice, the numbers of its rows, int64.
+        rest: rows of the values that have no slice of their own, int64; ``rest_values`` counts these values.
+        notes: what a reader has to know about the values.
+    """
+
+    fields: tuple[str, ...]
+    names: tuple[str, ...]
+    members: tuple[np.ndarray, ...]
+    rest: np.ndarray
+    rest_values: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Coded:
+    """Values of a field as numbers: of entry e, the row ``row[e]`` has the value that is called ``name(code[e])``.
+
+    A single value has an entry in each row; ordered codes are shown in their order, others by their rows.
+    """
+
+    row: np.ndarray
+    code: np.ndarray
+    name: Callable[[int], str]
+    ordered: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def sliceable(store: Store) -> list[str]:
+    """Names that `slicing` takes: all fields of the store, and its columns group, source and time."""
+    schema = replace(store, subset=None).schema
+    extra = [name for name in ("group", "source", "time") if getattr(schema, name)]
+    return list(dict.fromkeys([*(field.name for field in schema.fields), *extra]))
+
+
+def slicing(
+    store: Store, split: str, fields: Sequence[str], *, bins: int, min_rows: int, listed: int = LISTED
+) -> Slicing:
+    """Divide the rows of a split by the values of a field, or by the combinations of several fields' values.
+
+    Ids are named by their raw values. Numbers of more than `bins` distinct values are divided at their quantiles over
+    these rows, and the bins are named by their edges in raw units. A row counts in each value of a multi-valued field.
+
+    Args:
+        store: may be read as a subset: a field that the model does not read can be sliced by.
+        split: of the store.
+        fields: of `sliceable`.
+        bins: of numbers, at most.
+        min_rows: values with fewer rows have no slice of their own.
+        listed: values that have a slice of their own, at most (bins of numbers are all listed).
+
+    Raises:
+        ValueError: a number of several components, or a combination with a multi-valued field.
+    """
+    whole = replace(store, subset=None)
+    rows = whole.split(split)
+    coded = [_coded(whole, rows, split, name, bins) for name in fields]
+    if len(fields) > 1:
+        for name, each in zip(fields, coded, strict=True):
+            if not np.array_equal(each.row, np.arange(len(rows))):
+                raise ValueError(
+                    f"slices=[[{','.join(fields)}]]: '{name}' has several values in a row, so it cannot be combined "
+                    f"with others. Slice by it alone: slices=[{name}]"
+                )
+    joint = reduce(_crossed, coded)
+    codes, at, counts = np.unique(joint.code, return_inverse=True, return_counts=True)
+    order = np.arange(len(codes)) if joint.ordered else np.argsort(-counts, kind="stable")
+    large = order[counts[order] >= min_rows]
+    shown = large if joint.ordered else large[:listed]
+    own = np.full(len(codes), -1)
+    own[shown] = np.arange(len(shown))
+    slice_of_entry = own[at.reshape(-1)]
+    by_slice = np.argsort(slice_of_entry, kind="stable")
+    ends = np.searchsorted(slice_of_entry[by_slice], np.arange(len(shown) + 1))
+    parts = [joint.row[by_slice[ends[i] : ends[i + 1]]] for i in range(len(shown))]
+    return Slicing(
+        fields=tuple(fields),
+        names=tuple(joint.name(int(codes[i])) for i in shown),
+        members=tuple(parts),
+        rest=np.unique(joint.row[by_slice[: ends[0]]]),
+        rest_values=len(codes) - len(shown),
+        notes=joint.notes,
+    )
+
+
+def _coded(store: Store, rows: Rows, split: str, name: str, bins: int) -> _Coded:
+    every = np.arange(len(rows))
+    field = next((field for field in store.schema.fields if field.name == name), None)
+    if field is None:
+        values = rows.columns[name].numpy()
+        if name == "time":
+            return _binned(values, bins, float)
+        known: Sequence[int] | None = store.manifest["sources"] if name == "source" else None
+        return _Coded(every, values, lambda code: str(code if known is None else known[code]))
+    if field.kind == "id":
+        return _ids(store, field, _columns(rows, field))
+    if field.width > 1:
+        raise ValueError(
+            f"slices: '{name}' is a number of {field.width} components, which have no common bins. "
+            "Slice by another field"
+        )
+    facts = store.manifest["fields"][name]
+    mean, deviation = facts["mean"][0], facts["deviation"][0]
+    binned = _binned(_columns(rows, field)[:, 0], bins, lambda value: mean + deviation * value)
+    missing = facts["missing"].get(split if field.table is None else field.table, 0)
+    note = f"{name}: {missing:,} missing numbers of {field.table or split} are stored as the training mean {mean:.6g}"
+    return replace(binned, notes=(note,)) if missing else binned
+
+
+def _columns(rows: Rows, field: Field) -> np.ndarray:
+    """A field of all rows, ``[N, width]``, joined from its dimension table where it has one."""
+    schema = rows.schema
+    place = schema.slots[field.name] if field.kind == "id" else schema.number_columns[field.name]
+    parts: list[np.ndarray] = []
+    for start in range(0, len(rows), GATHERED):
+        batch = rows.gather(torch.arange(start, min(start + GATHERED, len(rows))))
+        parts.append((batch.ids if field.kind == "id" else batch.numbers)[:, place.start : place.stop].numpy())
+    return np.concatenate(parts)
+
+
+def _ids(store: Store, field: Field, id_NW: np.ndarray) -> _Coded:
+    vocabulary = store.vocabulary(field.vocabulary_name)
+    first = store.schema.offsets[field.name]
+    nothing = -1  # of a list: no value at all
+
+    def name(code: int) -> str:
+        if code in (nothing, UNKNOWN):
+            return "(none)" if code == nothing else "(unknown)"
+        value = vocabulary.values[code - 1].as_py()
+        return "(missing)" if value is None else str(value)
+
+    if field.width == 1:
+        return _Coded(np.arange(len(id_NW)), id_NW[:, 0] - first, name)
+    filled = id_NW != PADDING
+    row, column = np.nonzero(filled)
+    empty = np.flatnonzero(~filled.any(axis=1))
+    pairs = np.stack([np.append(row, empty), np.append(id_NW[row, column] - first, np.full(len(empty), nothing))])
+    distinct = np.unique(pairs, axis=1)  # a value that stands twice in a row counts once
+    note = f"{field.name}: a row counts in each of its values, so the slices overlap"
+    return _Coded(distinct[0], distinct[1], name, notes=(note,))
+
+
+def _binned(values: np.ndarray, bins: int, raw: Callable[[float], float]) -> _Coded:
+    """Each of few distinct numbers by itself, else bins between quantiles of the values.
+
+    Args:
+        values: ``[N]``.
+        bins: at most.
+        raw: gives a value in the units of the raw files.
+    """
+    every = np.arange(len(values))
+    distinct, at = np.unique(values, return_inverse=True)
+    if len(distinct) <= bins:
+        names = _distinct_texts([raw(float(value)) for value in distinct])
+        return _Coded(every, at.reshape(-1), lambda code: names[code], ordered=True)
+    cuts = np.quantile(values, np.arange(1, bins) / bins, method="inverted_cdf")
+    edges = np.unique(cuts[cuts < distinct[-1]])
+    texts = _distinct_texts([raw(float(edge)) for edge in edges])
+    names = [f"<= {texts[0]}", *(f"({a}, {b}]" for a, b in pairwise(texts)), f"> {texts[-1]}"]
+    return _Coded(every, np.searchsorted(edges, values, side="left"), lambda code: names[code], ordered=True)
+
+
+def _distinct_texts(values: Sequence[float]) -> list[str]:
+    """Numbers with as many digits as tell them apart, at least six significant ones."""
+    for digits in range(6, 18):
+        texts = [f"{value:.{digits}g}" for value in values]
+        if len(set(texts)) == len(set(values)):
+            return texts
+    raise AssertionError("17 digits tell floats apart")
+
+
+def _crossed(one: _Coded, other: _Coded) -> _Coded:
+    """The combinations of two fields' values that occur."""
+    ones, one_at = np.unique(one.code, return_inverse=True)
+    others, other_at = np.unique(other.code, return_inverse=True)
+
+    def name(code: int) -> str:
+        return f"{one.name(int(ones[code // len(others)]))}, {other.name(int(others[code % len(others)]))}"
+
+    code = one_at.reshape(-1).astype(np.int64) * len(others) + other_at.reshape(-1)
+    return _Coded(one.row, code, name, notes=(*one.notes, *other.notes))

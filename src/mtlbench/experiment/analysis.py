@@ -1,0 +1,122 @@
+"""A closer look at a finished run: metrics by slice, calibration and permutation importance."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mtlbench.data.slicing import sliceable, slicing
+from mtlbench.data.store import SPLITS, Store
+from mtlbench.experiment.errors import ConfigError
+from mtlbench.experiment.evaluation import check_result, load_data, load_run
+from mtlbench.experiment.objects import build_ranking, build_settings
+from mtlbench.metrics.evaluate import evaluate
+from mtlbench.metrics.names import did_you_mean
+from mtlbench.metrics.slices import ScoredRows, Slices, measure_slice, measure_slices
+from mtlbench.result import Metrics
+from mtlbench.tracking.folder import CONFIG, RunInfo, read_facts
+from mtlbench.tracking.scores import read_scores
+from mtlbench.train.score import evaluate_split
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredSplit:
+    """A split of a run's data with what the run predicts.
+
+    Attributes:
+        facts: what the run is.
+        store, split: its data.
+        rows: log-odds and labels.
+        metrics: of all rows, as `evaluate_run` gives them.
+    """
+
+    facts: RunInfo
+    store: Store
+    split: str
+    rows: ScoredRows
+    metrics: Metrics
+
+
+def scored_split(folder: Path, split: str, device: str = "auto") -> ScoredSplit:
+    """A split with a run's log-odds: those of the test rows that it has kept, else computed by its selected weights.
+
+    Raises:
+        ConfigError: as `load_run`, or no such split.
+        OtherResultError: on the test split, see `check_result`.
+        DamagedFileError: a file of the run is damaged.
+    """
+    if split not in SPLITS:
+        raise ConfigError(f"split={split}; allowed: {', '.join(SPLITS)}")
+    if not (folder / CONFIG).exists():
+        raise ConfigError(f"{folder} holds no trained run: {CONFIG} is missing")
+    kept = read_scores(folder, read_facts(folder)[0].identity) if split == "test" else None
+    if kept is None:
+        if not (folder / "best.pt").exists():
+            raise ConfigError(
+                f"{folder} has neither kept log-odds of its {split} rows (scores.parquet) nor weights to compute them "
+                "with (best.pt). Train it again with run.fresh=true"
+            )
+        run = load_run(folder, device)
+        rows, facts, store, settings = run.store.split(split), run.facts, run.store, run.settings
+        scores, metrics = evaluate_split(run.model, rows, run.losses, settings, run.device, build_ranking(run.config))
+        log_odds = scores.numpy()
+    else:
+        facts, config, store = load_data(folder)
+        rows, settings = store.split(split), build_settings(config)
+        log_odds = np.stack([kept[task.name] for task in store.schema.tasks], axis=1)
+        columns = rows.columns
+        metrics = evaluate(
+            log_odds,
+            columns["labels"],
+            columns.get("observed"),
+            store.schema.tasks,
+            columns.get("truth"),
+            group=columns.get("group"),
+            ranking=build_ranking(config),
+        )
+    if split == "test":
+        check_result(folder, metrics.values, settings.precision)
+    there = {name: rows.columns[name].numpy() for name in ("observed", "group") if name in rows.columns}
+    scored = ScoredRows(
+        log_odds=log_odds,
+        labels=rows.columns["labels"].numpy(),
+        observed=there.get("observed"),
+        group=there.get("group"),
+        tasks=store.schema.tasks,
+    )
+    return ScoredSplit(facts=facts, store=store, split=split, rows=scored, metrics=metrics)
+
+
+def metrics_by_slice(scored: ScoredSplit, fields: Sequence[str], *, bins: int = 5, min_rows: int = 50) -> Slices:
+    """Metrics of each value of a field, or of each combination of several fields' values; see `slicing`.
+
+    Args:
+        scored: the split.
+        fields: one name, or several for their combinations; also fields that the model does not read.
+        bins: of a number, at most; their edges are quantiles of these rows.
+        min_rows: values with fewer rows are measured together.
+
+    Raises:
+        ConfigError: a field that is not there.
+        ValueError: one whose values make no slices.
+    """
+    known = sliceable(scored.store)
+    for name in fields:
+        if name not in known:
+            hint = did_you_mean(name, known) or f". It has {', '.join(known)}"
+            raise ConfigError(f"slices: data set '{scored.facts.dataset}' has no field '{name}'{hint}")
+    if bins < 2 or min_rows < 1:
+        raise ConfigError(f"bins={bins}, min_rows={min_rows}; allowed: at least 2 and 1")
+    found = slicing(scored.store, scored.split, fields, bins=bins, min_rows=min_rows)
+    rest = measure_slices(scored.rows, [("(rest)", found.rest)]) if len(found.rest) else [None]
+    return Slices(
+        fields=found.fields,
+        min_rows=min_rows,
+        unit="row" if scored.rows.group is None else "group",
+        whole=measure_slice("(all rows)", scored.rows),
+        slices=tuple(measure_slices(scored.rows, zip(found.names, found.members, strict=True))),
+        rest=rest[0],
+        rest_values=found.rest_values,
+        notes=found.notes,
+    )

@@ -1,0 +1,121 @@
+"""What was found out about a run, as a file in its folder and as a figure with its numbers."""
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, TypeAdapter
+
+from mtlbench.files import write_beside
+from mtlbench.metrics.reliability import Reliability
+from mtlbench.metrics.slices import Slices
+from mtlbench.report import reliability, slices
+from mtlbench.report.draw import png
+from mtlbench.report.figure import FigureResult, NumberTable, Panel
+from mtlbench.report.result import Run
+from mtlbench.tracking.files import DamagedFileError, read_json
+from mtlbench.tracking.folder import ANALYSIS
+from mtlbench.tracking.sent import link_of
+
+FORMAT = 1
+"""Of the files; it rises when a reader of today could misunderstand what is written tomorrow."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Analysis:
+    """A closer look at a run.
+
+    Attributes:
+        run: its identity; ``model``, ``dataset``, ``seed`` what it is.
+        origin: of its data.
+        split: whose rows were looked at.
+        found: what was found.
+    """
+
+    run: str
+    model: str
+    dataset: str
+    seed: int
+    origin: Literal["real", "simulated"]
+    split: str
+    found: Annotated[Slices | Reliability, Discriminator("kind")]
+
+    @property
+    def name(self) -> str:
+        """``slices-test-country``: the same look at the same run has the same name."""
+        fields = self.found.fields if isinstance(self.found, Slices) else ()
+        return "-".join([self.found.kind, self.split, *(re.sub(r"[^\w.]", "_", name) for name in fields)])
+
+
+ADAPTER = TypeAdapter(Analysis)
+
+
+def write_analysis(folder: Path, analysis: Analysis) -> Path:
+    """Write an analysis and its drawing into the folder of its run, ``analysis/<name>.json`` and ``.png``.
+
+    Earlier ones of the same name are replaced.
+
+    Returns:
+        The JSON file.
+    """
+    path = folder / ANALYSIS / f"{analysis.name}.json"
+    path.parent.mkdir(exist_ok=True)
+    text = json.dumps({"format": FORMAT, **asdict(analysis)}, indent=1, ensure_ascii=False, allow_nan=False)
+    write_beside(path, (text + "\n").encode())
+    write_beside(path.with_suffix(".png"), png(figure(analysis)))
+    return path
+
+
+def read_analyses(folder: Path) -> list[Analysis]:
+    """The analyses of a run, by name.
+
+    Raises:
+        DamagedFileError: one is damaged, or of another format.
+    """
+    return [_read(path) for path in sorted((folder / ANALYSIS).glob("*.json"))]
+
+
+def _read(path: Path) -> Analysis:
+    remedy = f"Remove it, and mtlbench evaluate {path.parents[1]} writes it again"
+    content = read_json(TypeAdapter(dict[str, Any]), path, remedy)
+    if (found := content.pop("format", None)) != FORMAT:
+        raise DamagedFileError(f"{path} is of format {found}; this version reads {FORMAT}. {remedy}")
+    return read_json(ADAPTER, path, remedy)
+
+
+def figure(analysis: Analysis, folder: Path | None = None) -> FigureResult:
+    """The drawing of an analysis and its numbers.
+
+    Args:
+        analysis: what was found.
+        folder: of the run, which may know its page at a tracking server.
+    """
+    link = None if folder is None else link_of(folder)
+    run = Run(
+        identity=analysis.run, seed=analysis.seed, dataset=analysis.dataset, origin=analysis.origin, link=link, curve=()
+    )
+    title, panels = _drawing(analysis.found)
+    return FigureResult(
+        name=f"{analysis.run}-{analysis.name}",
+        title=title,
+        paper=f"{analysis.model} on {analysis.dataset}, seed {analysis.seed}",
+        place=f"{analysis.split} split",
+        panels=panels,
+        marks=("SIMULATED DATA",) if analysis.origin == "simulated" else (),
+        runs=(run,),
+        tables=tables(analysis.found),
+    )
+
+
+def tables(found: Slices | Reliability) -> tuple[NumberTable, ...]:
+    """The numbers of an analysis, a table for each task."""
+    return slices.tables(found) if isinstance(found, Slices) else reliability.tables(found)
+
+
+def _drawing(found: Slices | Reliability) -> tuple[str, tuple[Panel, ...]]:
+    """Title and panels."""
+    if isinstance(found, Slices):
+        return f"Metrics by {' and '.join(found.fields)}", slices.panels(found)
+    return "Calibration", reliability.panels(found)
