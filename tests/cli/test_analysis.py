@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,18 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import torch
 import yaml
 from scipy.stats import binomtest, norm
 from sklearn.metrics import log_loss, roc_auc_score
+from torch import nn
 
+import mtlbench
 from mtlbench.cli import main
+from mtlbench.data.loader import order
+from mtlbench.experiment import analysis
+from mtlbench.experiment.evaluation import load_run
+from mtlbench.schema import Batch
 from mtlbench.tracking.connect import DATABASE, connect
 
 ROWS = {"train": 1200, "valid": 300, "test": 600}
@@ -272,6 +280,82 @@ def test_calibration_holds_predictions_against_what_came(
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 80
     assert re.search(r"click: predicted and observed.*\n\n  bin +rows +predicted +observed +95 % interval\n", out)
+
+
+def test_importance_is_what_scoring_shuffled_raw_rows_gives(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The reference shuffles a column of the raw rows and scores them by the path of an export."""
+    repeats, seed = 3, 7
+    answer = asked(capsys, run.name, "--importance", f"repeats={repeats}", f"seed={seed}")
+    found = answer["analyses"][0]["found"]
+    changes = {each["field"]: each["changes"] for each in found["fields"]}
+    assert set(changes) == {"country", "tags", "age", "height", "place"}, "item is not learnt from"
+    rows, model = frame(ROWS["test"], 2), mtlbench.load(run)
+
+    def measured(frame: pd.DataFrame) -> dict[str, float]:
+        scored = model.predict(frame)
+        return {
+            "click/auc": float(roc_auc_score(rows.clicked, scored.p_click)),
+            "click/logloss": -float(log_loss(rows.clicked, scored.p_click.astype(float))),
+            "watch/rmse": -float(((scored.predicted_watch - rows.seconds) ** 2).mean() ** 0.5),
+        }
+
+    before = measured(rows)
+    for field, ours in changes.items():
+        worse = []
+        for repeat in range(1, repeats + 1):
+            donor = order(len(rows), seed, repeat).numpy()
+            worse.append(measured(rows.assign(**{field: rows[field].to_numpy()[donor]})))
+        for name, value in before.items():
+            theirs = [value - each[name] for each in worse]
+            assert ours[name]["mean"] == pytest.approx(np.mean(theirs), abs=2e-5), (field, name)
+            assert ours[name]["deviation"] == pytest.approx(np.std(theirs, ddof=1), abs=2e-5), (field, name)
+
+
+def test_what_carries_everything_ranks_first_and_noise_is_worth_nothing(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", run.name, "importance=true", "sample_rows=400"]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    assert "mean ± standard deviation of 5 shuffles (seed 0), 400 of 600 rows" in out
+    for task, first in (("click", "country"), ("watch", "age")):
+        table = out.partition(f"{task}: what changes when a field is shuffled")[2].splitlines()[4:9]
+        (best, *others) = ([line.split()[0], *map(float, line.split()[1:])] for line in table)
+        assert best[0] == first
+        assert best[1] > 0.15
+        assert all(abs(other[1]) < 0.02 for other in others)
+    assert main(["report", "--run", run.name, "--to", "run.html"]) == 0
+    assert "Permutation importance" in Path("run.html").read_text()
+    assert (run / "analysis" / "importance-test.png").exists()
+
+
+class ReadsAgeOnly(nn.Module):
+    def forward(self, batch: Batch) -> torch.Tensor:
+        return batch.numbers[:, :1].repeat(1, 2)
+
+
+def test_what_a_model_does_not_read_is_worth_exactly_nothing(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = replace(load_run(run, "cpu"), model=ReadsAgeOnly())
+    monkeypatch.setattr(analysis, "load_run", lambda *_: trained)
+    age, *others = analysis.permutation_importance(run, "test", repeats=2).fields
+    assert age.field == "age"
+    assert age.changes["watch/xauc"].mean > 0.4
+    assert {(change.mean, change.deviation) for other in others for change in other.changes.values()} == {(0.0, 0.0)}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["repeats=0"], "repeats=0, sample_rows=100000; allowed: train, valid, test, at least 1, at least 2"),
+        (["sample_rows=1"], "sample_rows=1; allowed"),
+        (["seed=-1"], "seed=-1; expected a whole number"),
+    ],
+)
+def test_importance_that_cannot_be_had(
+    run: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", run.name, "--importance", *words]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_they_stand_on_the_report_page_and_in_mlflow(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,19 +5,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+from tqdm import tqdm
 
+from mtlbench.data.loader import order
+from mtlbench.data.shuffled import ShuffledRows
 from mtlbench.data.slicing import sliceable, slicing
 from mtlbench.data.store import SPLITS, Store
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.evaluation import check_result, load_data, load_run
 from mtlbench.experiment.objects import build_ranking, build_settings
 from mtlbench.metrics.evaluate import evaluate
+from mtlbench.metrics.importance import Importance, field_importance, ranked
 from mtlbench.metrics.names import did_you_mean
 from mtlbench.metrics.slices import ScoredRows, Slices, measure_slice, measure_slices
 from mtlbench.result import Metrics
 from mtlbench.tracking.folder import CONFIG, RunInfo, read_facts
 from mtlbench.tracking.scores import read_scores
-from mtlbench.train.score import evaluate_split
+from mtlbench.train.score import evaluate_split, predict_log_odds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,4 +124,64 @@ def metrics_by_slice(scored: ScoredSplit, fields: Sequence[str], *, bins: int = 
         rest=rest[0],
         rest_values=found.rest_values,
         notes=found.notes,
+    )
+
+
+def permutation_importance(
+    folder: Path, split: str, device: str = "auto", *, repeats: int = 5, seed: int = 0, sample_rows: int = 100_000
+) -> Importance:
+    """How much worse a run predicts when a field's values are shuffled among the rows, for each field it learns from.
+
+    A pass of the run's selected weights over the rows for each field and repeat. All fields are shuffled alike in a
+    repeat. Fields that say the same share their importance: shuffling one of them leaves the other.
+
+    Args:
+        folder: of the run.
+        split: whose rows are scored.
+        device: to score on.
+        repeats: of each field.
+        seed: of the sample and the shuffling.
+        sample_rows: of a larger split, so many rows at random.
+
+    Raises:
+        ConfigError: as `load_run`, no such split, no repeats or no rows.
+
+    Paper: Breiman, Random Forests, Machine Learning 2001, section 10; Fisher, Rudin and Dominici, All Models are Wrong,
+    but Many are Useful, JMLR 2019 (of any model).
+    """
+    if split not in SPLITS or repeats < 1 or sample_rows < 2:
+        raise ConfigError(
+            f"split={split}, repeats={repeats}, sample_rows={sample_rows}; allowed: {', '.join(SPLITS)}, at least 1, "
+            "at least 2"
+        )
+    run = load_run(folder, device)
+    rows, tasks = run.store.split(split), run.store.schema.tasks
+    sample = torch.arange(len(rows))
+    if len(rows) > sample_rows:
+        sample = order(len(rows), seed, 0)[:sample_rows].sort().values
+    columns = {name: rows.columns[name][sample] for name in ("labels", "observed") if name in rows.columns}
+
+    def measured(shuffled: ShuffledRows) -> Metrics:
+        log_odds = predict_log_odds(run.model, shuffled, run.losses, run.settings, run.device)
+        return evaluate(log_odds, columns["labels"], columns.get("observed"), tasks)
+
+    unchanged = measured(ShuffledRows(rows=rows, sample=sample, donor=sample))
+    donors = [sample[order(len(sample), seed, repeat)] for repeat in range(1, repeats + 1)]
+    fields = tqdm(run.store.schema.fields, desc="shuffling", unit="field", disable=None, delay=2, leave=False)
+    found = [
+        field_importance(
+            field.name,
+            unchanged,
+            [measured(ShuffledRows(rows=rows, sample=sample, field=field, donor=donor)).values for donor in donors],
+        )
+        for field in fields
+    ]
+    return Importance(
+        rows=len(sample),
+        split_rows=len(rows),
+        repeats=repeats,
+        seed=seed,
+        tasks=tuple(task.name for task in tasks),
+        unchanged=unchanged,
+        fields=ranked(found),
     )

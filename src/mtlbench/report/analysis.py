@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, TypeAdapter
 
 from mtlbench.files import write_beside
+from mtlbench.metrics.importance import Importance
 from mtlbench.metrics.reliability import Reliability
 from mtlbench.metrics.slices import Slices
-from mtlbench.report import reliability, slices
+from mtlbench.report import importance, reliability, slices
 from mtlbench.report.draw import png
 from mtlbench.report.figure import FigureResult, NumberTable, Panel
 from mtlbench.report.result import Run
@@ -21,6 +22,8 @@ from mtlbench.tracking.sent import link_of
 
 FORMAT = 1
 """Of the files; it rises when a reader of today could misunderstand what is written tomorrow."""
+
+Found = Slices | Reliability | Importance
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +43,7 @@ class Analysis:
     seed: int
     origin: Literal["real", "simulated"]
     split: str
-    found: Annotated[Slices | Reliability, Discriminator("kind")]
+    found: Annotated[Found, Discriminator("kind")]
 
     @property
     def name(self) -> str:
@@ -109,13 +112,17 @@ def figure(analysis: Analysis, folder: Path | None = None) -> FigureResult:
     )
 
 
-def tables(found: Slices | Reliability) -> tuple[NumberTable, ...]:
+def tables(found: Found) -> tuple[NumberTable, ...]:
     """The numbers of an analysis, a table for each task."""
-    return slices.tables(found) if isinstance(found, Slices) else reliability.tables(found)
+    if isinstance(found, Slices):
+        return slices.tables(found)
+    return reliability.tables(found) if isinstance(found, Reliability) else importance.tables(found)
 
 
-def _drawing(found: Slices | Reliability) -> tuple[str, tuple[Panel, ...]]:
+def _drawing(found: Found) -> tuple[str, tuple[Panel, ...]]:
     """Title and panels."""
     if isinstance(found, Slices):
         return f"Metrics by {' and '.join(found.fields)}", slices.panels(found)
-    return "Calibration", reliability.panels(found)
+    if isinstance(found, Reliability):
+        return "Calibration", reliability.panels(found)
+    return "Permutation importance", importance.panels(found)

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from mtlbench.data.loader import Rows
+from mtlbench.data.shuffled import ShuffledRows
 from mtlbench.distributed.job import alone, part
 from mtlbench.distributed.ranks import on_first
 from mtlbench.distributed.slices import rows_over_ranks
@@ -20,7 +21,7 @@ from mtlbench.train.step import autocast
 @torch.no_grad()
 def predict_log_odds(
     model: nn.Module,
-    rows: Rows,
+    rows: Rows | ShuffledRows,
     losses: TaskLosses,
     settings: Settings,
     device: torch.device,

@@ -1,0 +1,56 @@
+"""A split in which one field is shuffled among the rows, for permutation importance."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from mtlbench.data.loader import Rows
+from mtlbench.schema import Batch, Field
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShuffledRows:
+    """M rows of a split, each with the values that a field has in another row; all entries of a list together.
+
+    Nothing is copied or written: a batch is gathered twice. A field of a dimension table is shuffled among the rows,
+    not among those of its table.
+
+    Attributes:
+        rows: the split.
+        sample: int64 ``[M]``, numbers of the rows that are taken.
+        field: that is shuffled; ``None``: none.
+        donor: int64 ``[M]``, numbers of the rows that the field's values are taken from.
+    """
+
+    rows: Rows
+    sample: Tensor
+    field: Field | None = None
+    donor: Tensor
+
+    def __len__(self) -> int:
+        return len(self.sample)
+
+    @property
+    def device(self) -> torch.device:
+        return self.rows.device
+
+    def gather(self, index: Tensor) -> Batch:
+        """The rows with the given positions in the sample; see `Rows.gather`."""
+        batch = self.rows.gather(self.sample[index])
+        if self.field is None:
+            return batch
+        schema, name, other = self.rows.schema, self.field.name, self.rows.gather(self.donor[index])
+        if self.field.kind == "number":
+            return replace(batch, numbers=_taken(batch.numbers, other.numbers, schema.number_columns[name]))
+        batch = replace(batch, ids=_taken(batch.ids, other.ids, schema.slots[name]))
+        if not self.field.weighted or batch.weights is None or other.weights is None:
+            return batch
+        return replace(batch, weights=_taken(batch.weights, other.weights, schema.weight_columns[name]))
+
+
+def _taken(own: Tensor, other: Tensor, columns: range) -> Tensor:
+    """A matrix with some columns of another one."""
+    mixed = own.clone()
+    mixed[:, columns.start : columns.stop] = other[:, columns.start : columns.stop]
+    return mixed
