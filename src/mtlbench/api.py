@@ -238,6 +238,60 @@ class Run:
 
         return score_frame(self._scorer, rows)
 
+    def slices(self, *fields: str, split: str = "test", bins: int = 5, min_rows: int = 50) -> "pd.DataFrame":
+        """Metrics of each task for each value of a field, or each combination of several fields' values.
+
+        Args:
+            fields: also those that the model does not read.
+            split: whose rows are measured.
+            bins: of a number, at most; their edges are quantiles.
+            min_rows: values with fewer rows are measured together.
+
+        Raises:
+            ValueError: there is no such field or split, or its values make no slices.
+        """
+        with _words((), self.allow, self.config_dir):
+            from mtlbench.experiment.analysis import metrics_by_slice, scored_split
+            from mtlbench.report.frames import slices_frame
+
+            scored = scored_split(self.folder, split, "cpu")
+            return slices_frame(metrics_by_slice(scored, fields, bins=bins, min_rows=min_rows))
+
+    def calibration(self, split: str = "test") -> "pd.DataFrame":
+        """What was predicted and what was observed, in 15 bins of equally many rows for each task.
+
+        Raises:
+            ValueError: there is no such split, or the run's data are no longer there.
+        """
+        with _words((), self.allow, self.config_dir):
+            from mtlbench.experiment.analysis import scored_split
+            from mtlbench.metrics.reliability import reliability
+            from mtlbench.report.frames import calibration_frame
+
+            return calibration_frame(reliability(scored_split(self.folder, split, "cpu").rows))
+
+    def importance(
+        self, split: str = "test", *, repeats: int = 5, seed: int = 0, sample_rows: int = 100_000
+    ) -> "pd.DataFrame":
+        """How much worse each metric becomes when a field is shuffled among the rows (permutation importance).
+
+        Args:
+            split: whose rows are scored.
+            repeats, seed: of the shuffling.
+            sample_rows: of a larger split, so many rows at random.
+
+        Raises:
+            ValueError: there is no such split, or the run has no weights or data.
+        """
+        with _words((), self.allow, self.config_dir):
+            from mtlbench.experiment.analysis import permutation_importance
+            from mtlbench.report.frames import importance_frame
+
+            found = permutation_importance(
+                self.folder, split, "cpu", repeats=repeats, seed=seed, sample_rows=sample_rows
+            )
+            return importance_frame(found)
+
     @cached_property
     def _trained(self) -> "TrainedRun":
         with _words((), self.allow, self.config_dir):

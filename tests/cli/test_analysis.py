@@ -358,6 +358,28 @@ def test_importance_that_cannot_be_had(
     assert message in capsys.readouterr().err
 
 
+def test_python_gives_the_same_as_frames(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = asked(capsys, run.name, "slices=[country]", "--calibration", "--importance", "repeats=2")["analyses"]
+    calibration, slices, importance = (each["found"] for each in answer)
+    ours = mtlbench.load(run)
+    by_country = ours.slices("country")
+    germany = slices["slices"][0]
+    assert by_country.loc[("click", "DE"), "auc"] == germany["metrics"]["values"]["click/auc"]
+    assert by_country.loc[("click", "DE"), "auc_error"] == germany["auc_error"]["click"]
+    assert np.isnan(by_country.loc[("click", "NO"), "auc"])
+    assert by_country.loc[("watch", "(rest)"), "rows"] == slices["rest"]["rows"]
+    assert list(ours.calibration().loc["watch", "observed"]) == [
+        each["observed"] for each in calibration["tasks"][1]["bins"]
+    ]
+    worth = ours.importance(repeats=2)
+    assert worth.index[0] == ("click", "auc", importance["fields"][0]["field"])
+    assert worth["mean"].iloc[0] == importance["fields"][0]["changes"]["click/auc"]["mean"]
+    with pytest.raises(ValueError, match=r"did you mean 'country'\?"):
+        ours.slices("cuntry")
+    with pytest.raises(ValueError, match="no field is named"):
+        ours.slices()
+
+
 def test_they_stand_on_the_report_page_and_in_mlflow(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", run.name, "slices=[country]", "--calibration"]) == 0
     assert main(["report", "--run", run.name, "--to", "run.html"]) == 0
@@ -378,3 +400,18 @@ def test_they_stand_on_the_report_page_and_in_mlflow(run: Path, capsys: pytest.C
     capsys.readouterr()
     assert main(["report", "--run", "nothing"]) == 2
     assert "begins the name of 0 runs" in capsys.readouterr().err
+
+
+def test_a_damaged_analysis_is_named(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = tmp_path / run.name
+    shutil.copytree(run, copy)
+    (copy / "analysis").mkdir(exist_ok=True)
+    for content, problem in (("{", "is damaged"), ('{"format": 9}', "is of format 9; this version reads 1")):
+        (copy / "analysis" / "calibration-test.json").write_text(content)
+        assert main(["report", "--run", str(copy), "--to", str(tmp_path / "page.html")]) == 2
+        said = capsys.readouterr().err
+        assert problem in said
+        assert "Remove it, and mtlbench evaluate" in said
+    shutil.rmtree(copy / "analysis")
+    assert main(["report", "--run", str(copy), "--to", str(tmp_path / "page.html")]) == 2
+    assert "holds nothing to show yet: mtlbench evaluate" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from mtlbench import __version__
 COMMANDS = {
     "train": "Train a model on a data set: one run, or a sweep with -m.",
     "tune": "Search hyperparameters of models on validation data.",
-    "evaluate": "Score a run again on any split, and save its predictions.",
+    "evaluate": "Score a run again on any split; slices, calibration, importance of fields.",
     "prepare": "Turn a data set's raw files into a store.",
     "simulate": "Write a simulated data set in its raw format.",
     "reproduce": "Reproduce a table or figure of a paper.",

@@ -39,7 +39,7 @@ def command(
     as_json: bool,
     overrides: list[str],
 ) -> None:
-    """Score a run again on any split, save its predictions, look at them closer.
+    """Score a run again on any split; slices, calibration, importance of fields.
 
     RUN is a run's folder, or the beginning of its name. The weights are those that the run selected. Slices and
     calibration need no model where the run has kept its test log-odds. What is found is stored in the run's folder,

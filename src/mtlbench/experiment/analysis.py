@@ -107,6 +107,8 @@ def metrics_by_slice(scored: ScoredSplit, fields: Sequence[str], *, bins: int = 
         ValueError: one whose values make no slices.
     """
     known = sliceable(scored.store)
+    if not fields:
+        raise ConfigError(f"slices: no field is named. Data set '{scored.facts.dataset}' has {', '.join(known)}")
     for name in fields:
         if name not in known:
             hint = did_you_mean(name, known) or f". It has {', '.join(known)}"
