@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from mtlbench.experiment.objects import build_ranking, build_settings
 from mtlbench.metrics.evaluate import evaluate
 from mtlbench.metrics.importance import Importance, field_importance, ranked
 from mtlbench.metrics.names import did_you_mean
-from mtlbench.metrics.slices import ScoredRows, Slices, measure_slice, measure_slices
+from mtlbench.metrics.slices import ScoredRows, Slice, Slices, measure_slice, measure_slices
 from mtlbench.result import Metrics
 from mtlbench.tracking.folder import CONFIG, RunInfo, read_facts
 from mtlbench.tracking.scores import read_scores
@@ -41,6 +42,11 @@ class ScoredSplit:
     split: str
     rows: ScoredRows
     metrics: Metrics
+
+    @cached_property
+    def whole(self) -> Slice:
+        """All rows as a slice; of millions, its bootstrap takes most of the time that slices take."""
+        return measure_slice("(all rows)", self.rows)
 
 
 def scored_split(folder: Path, split: str, device: str = "auto") -> ScoredSplit:
@@ -121,7 +127,7 @@ def metrics_by_slice(scored: ScoredSplit, fields: Sequence[str], *, bins: int = 
         fields=found.fields,
         min_rows=min_rows,
         unit="row" if scored.rows.group is None else "group",
-        whole=measure_slice("(all rows)", scored.rows),
+        whole=scored.whole,
         slices=tuple(measure_slices(scored.rows, zip(found.names, found.members, strict=True))),
         rest=rest[0],
         rest_values=found.rest_values,
