@@ -32,6 +32,8 @@ ROOT = Path(__file__).parents[1]
 
 TESTS: dict[str, tuple[str, ...]] = {
     "metrics.evaluate": ("tests/metrics",),
+    "metrics.predictions": ("tests/metrics",),
+    "metrics.regression": ("tests/metrics",),
     "metrics.ranking": ("tests/metrics",),
     "reproduce.statistics": ("tests/reproduce/test_statistics.py", "tests/reproduce/test_assemble.py"),
     "reproduce.verdict": ("tests/reproduce/test_verdict.py",),

@@ -4,7 +4,6 @@ A metric that has no value (one class only, no rows, a logit that is not finite)
 reason; it is never NaN, never left out and never invented.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
@@ -13,16 +12,14 @@ from scipy.special import expit, xlog1py, xlogy
 from torch import Tensor
 
 from mtlbench.metrics.bins import equal_mass_bins
+from mtlbench.metrics.predictions import UndefinedError, equal_scores, require_finite, require_rows
 from mtlbench.metrics.ranking import Ranking, Top, group_areas, group_numbers, hits_at, rounded, sampled_lists
+from mtlbench.metrics.regression import REGRESSION_METRICS
 from mtlbench.result import Metrics
 from mtlbench.schema import Task
 
 CALIBRATION_BINS = 15
 """Bins of the calibration error, as many as Guo et al. use (On Calibration of Modern Neural Networks, ICML 2017)."""
-
-
-class UndefinedError(ValueError):
-    """A metric that these rows do not define; the message says why."""
 
 
 def evaluate(
@@ -118,7 +115,7 @@ def auc(scores: np.ndarray, positive: np.ndarray) -> float:
     *Departure*: Eq. 13 of the MPA paper counts a tie as 0, which rewards nothing but makes the area depend on
     rounding; average ranks are what every other implementation reports.
     """
-    _require_finite(scores)
+    require_finite(scores)
     _require_both_classes(positive)
     above, below = np.sort(scores[positive]), np.sort(scores[~positive])
     wins = int(np.searchsorted(below, above, side="left").sum())
@@ -132,7 +129,7 @@ def log_loss(logits: np.ndarray, positive: np.ndarray) -> float:
     Raises:
         UndefinedError: no rows, or logits that are not finite.
     """
-    _require_finite(logits)
+    require_finite(logits)
     wide = logits.astype(np.float64)
     return float(np.mean(np.logaddexp(0.0, np.where(positive, -wide, wide))))
 
@@ -143,7 +140,7 @@ def log_loss_of_constant(positive: np.ndarray) -> float:
     Raises:
         UndefinedError: no rows.
     """
-    _require_rows(positive)
+    require_rows(positive)
     rate = float(positive.mean())
     return float(-xlogy(rate, rate) - xlogy(1 - rate, 1 - rate))
 
@@ -167,7 +164,7 @@ def predicted_over_observed(logits: np.ndarray, positive: np.ndarray) -> float:
     Raises:
         UndefinedError: no rows, no positive row, or logits that are not finite.
     """
-    _require_finite(logits)
+    require_finite(logits)
     if not positive.any():
         raise UndefinedError(f"all {len(positive):,} labels are 0")
     return float(expit(logits.astype(np.float64)).mean() / positive.mean())
@@ -182,20 +179,10 @@ def calibration_error(logits: np.ndarray, positive: np.ndarray, bins: int = CALI
     Raises:
         UndefinedError: no rows, or logits that are not finite.
     """
-    _require_finite(logits)
+    require_finite(logits)
     bin_of_row = equal_mass_bins(logits, bins)
     gap = expit(logits.astype(np.float64)) - positive
     return float(np.abs(np.bincount(bin_of_row, weights=gap, minlength=bins)).sum() / len(logits))
-
-
-def equal_scores(logits: np.ndarray, _positive: np.ndarray) -> float:
-    """1 if all logits are one number, which makes every AUC 0.5, else 0.
-
-    Raises:
-        UndefinedError: no rows.
-    """
-    _require_rows(logits)
-    return float(logits.min() == logits.max())
 
 
 TASK_METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
@@ -217,86 +204,11 @@ def _measure_task(metrics: Metrics, name: str, score: np.ndarray, positive: np.n
         _enter(metrics, f"{name}/{metric}", partial(function, score, positive))
 
 
-def root_mean_square(predicted: np.ndarray, label: np.ndarray) -> float:
-    """RMSE: root of the mean squared error, in the units of the label.
-
-    Args:
-        predicted, label: floats ``[N]``.
-
-    Raises:
-        UndefinedError: no rows, or predictions that are not finite.
-    """
-    _require_finite(predicted)
-    return float(np.sqrt(np.mean((predicted - label) ** 2)))
-
-
-def mean_absolute(predicted: np.ndarray, label: np.ndarray) -> float:
-    """MAE: mean absolute error, in the units of the label.
-
-    Raises:
-        UndefinedError: no rows, or predictions that are not finite.
-    """
-    _require_finite(predicted)
-    return float(np.mean(np.abs(predicted - label)))
-
-
-def xauc(predicted: np.ndarray, label: np.ndarray) -> float:
-    """Share of the pairs of rows with different labels whose predictions stand in the same order; ties count one half.
-
-    The area under the curve of a task whose label is a number: of labels 0 and 1 it is the AUC. Exact, over all pairs:
-    (1 + (C - D) / pairs) / 2 with C concordant and D discordant pairs, which Kendall's tau-b holds; 0.4 s for a million
-    rows on one core.
-
-    Raises:
-        UndefinedError: no rows, equal labels, or predictions that are not finite.
-
-    Paper: Zhan et al., Deconfounding Duration Bias in Watch-time Prediction for Video Recommendation, KDD 2022.
-    Departure: all pairs of rows, where the paper draws some.
-    """
-    from scipy.stats import kendalltau  # takes a second to import
-
-    _require_finite(predicted)
-    ties_x, ties_y = _pairs(predicted), _pairs(label)
-    every = len(label) * (len(label) - 1) // 2
-    if ties_y == every:
-        raise UndefinedError(f"all {len(label):,} labels are equal")
-    if ties_x == every:
-        return 0.5
-    tau = float(kendalltau(predicted, label).statistic)  # pyright: ignore[reportAttributeAccessIssue]
-    return (1 + tau * math.sqrt((every - ties_x) / (every - ties_y))) / 2
-
-
-def deviation_of_labels(_predicted: np.ndarray, label: np.ndarray) -> float:
-    """RMSE of predicting the mean of these very rows.
-
-    Raises:
-        UndefinedError: no rows.
-    """
-    _require_rows(label)
-    return float(label.std())
-
-
-REGRESSION_METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
-    "equal_scores": equal_scores,
-    "xauc": xauc,
-    "rmse": root_mean_square,
-    "rmse_constant": deviation_of_labels,
-    "mae": mean_absolute,
-}
-"""Metrics of a regression task's predictions and observed labels, both in the units of the label."""
-
-
 def _measure_regression(metrics: Metrics, task: Task, score: np.ndarray, label: np.ndarray) -> None:
     predicted, label = (values.astype(np.float64) * task.deviation + task.mean for values in (score, label))
     metrics.values[f"{task.name}/rows"] = float(len(label))
     for metric, function in REGRESSION_METRICS.items():
         _enter(metrics, f"{task.name}/{metric}", partial(function, predicted, label))
-
-
-def _pairs(values: np.ndarray) -> int:
-    """Pairs of equal values."""
-    counts = np.unique(values, return_counts=True)[1]
-    return int((counts * (counts - 1) // 2).sum())
 
 
 def _enter(metrics: Metrics, name: str, metric: Callable[[], float]) -> None:
@@ -318,7 +230,7 @@ def _measure_ceiling(metrics: Metrics, name: str, truth: np.ndarray, positive: n
         raise ValueError(f"truth of task '{name}': some values are outside 0..1; true probabilities are expected")
 
     def ceiling_log_loss() -> float:
-        _require_rows(truth)
+        require_rows(truth)
         probability = truth.astype(np.float64)
         losses = -np.where(positive, xlogy(1.0, probability), xlog1py(1.0, -probability))
         if impossible := int(np.isinf(losses).sum()):
@@ -344,7 +256,7 @@ def _measure_groups(
     found = group_areas(rounded(score, decimals), positive, group)
 
     def mean(weights: np.ndarray | None) -> float:
-        _require_finite(score)
+        require_finite(score)
         if not len(found.area):
             raise UndefinedError(f"all {found.groups:,} groups hold labels of one class only")
         return float(np.average(found.area, weights=weights))
@@ -389,7 +301,7 @@ def _measure_top(
 
 
 def _precision(hits: np.ndarray, n: int, score: np.ndarray) -> float:
-    _require_finite(score)
+    require_finite(score)
     if not len(hits):
         raise UndefinedError(f"no list holds {n:,} rows and a positive")
     return float(hits.mean() / n)
@@ -420,17 +332,6 @@ def _binary(label: np.ndarray, task: str) -> np.ndarray:
     if wrong := int(np.count_nonzero(~positive & (label != 0))):
         raise ValueError(f"labels of task '{task}': {wrong:,} of {len(label):,} observed ones are neither 0 nor 1")
     return positive
-
-
-def _require_rows(values: np.ndarray) -> None:
-    if not len(values):
-        raise UndefinedError("no observed rows")
-
-
-def _require_finite(logits: np.ndarray) -> None:
-    _require_rows(logits)
-    if wrong := int(np.count_nonzero(~np.isfinite(logits))):
-        raise UndefinedError(f"{wrong:,} of {len(logits):,} logits are not finite")
 
 
 def _require_both_classes(positive: np.ndarray) -> None:
