@@ -15,6 +15,7 @@ GROUPS = {
     "virtual_gradient": "label relevance in the gradient of gates",
     "loss": "loss function of each task",
     "balancing": "how the losses of the tasks are combined",
+    "metric": "metrics of your own, beside those that every run measures",
     "trainer": "batch size, epochs, precision, model selection",
     "profile": "hyper-parameters that models share",
     "tracker": "where results are sent",
@@ -52,7 +53,7 @@ def default_values(config: str, chosen: Mapping[str, str]) -> dict[str, Any]:
         config: ``train`` or ``simulate``.
         chosen: names in groups that differ from the default ones; other keys are ignored.
     """
-    root = _yaml(conf_folder() / f"{config}.yaml")
+    root = read_yaml(conf_folder() / f"{config}.yaml")
     names = {group: name for entry in root.pop("defaults") if isinstance(entry, dict) for group, name in entry.items()}
     names = {group: chosen.get(group, name) for group, name in names.items() if group in GROUPS}
     for group, name in list(names.items()):  # a model or profile may choose of another group what it needs
@@ -78,7 +79,7 @@ def _group_values(group: str, name: str) -> dict[str, Any]:
 
 def _group_file(group: str, name: str) -> dict[str, Any]:
     path = conf_file(f"{group}/{name}.yaml")
-    return _yaml(path) if path else {}
+    return read_yaml(path) if path else {}
 
 
 def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -90,7 +91,8 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return values
 
 
-def _yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The content of a YAML file, references included."""
     import yaml
 
     return yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}

@@ -36,8 +36,8 @@ PLURALS = {group + ("es" if group.endswith("s") else "s"): group for group in LI
 def command(what: tuple[str, ...], sort: str | None, as_json: bool, as_csv: bool) -> int:
     """List models, data sets and other choices; or the runs.
 
-    WHAT is one or more of models, datasets, optimizers, schedulers, virtual_gradients, losses, balancings, trainers,
-    profiles, trackers, tables and figures; or runs. Without it, every choice of a configuration is listed.
+    WHAT is one or more of models, datasets, optimizers, schedulers, virtual_gradients, losses, balancings, metrics,
+    trainers, profiles, trackers, tables and figures; or runs. Without it, every choice of a configuration is listed.
 
     Behind runs, KEY=VALUE keeps those with that model, data set, state or value of any key of the configuration;
     several values, separated by commas, are alternatives. run.folder=FOLDER says where the runs are.

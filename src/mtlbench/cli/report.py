@@ -59,10 +59,12 @@ def write_report(folder: Path, page_file: Path, names: list[str], runs: Sequence
         names: of tables and figures; none: all of them, or none of them where there are runs.
         runs: folders of runs whose analyses stand on the page too.
     """
+    from mtlbench.cli.metric_files import declare_files
     from mtlbench.files import write_beside
     from mtlbench.report.page import counted, page
     from mtlbench.report.stored import find_stored
 
+    declare_files()
     results, problems = find_stored(folder, names) if names or not runs else ([], [])
     results += [each for run in runs for each in _analyses(run)]
     page_file.parent.mkdir(parents=True, exist_ok=True)

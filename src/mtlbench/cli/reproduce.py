@@ -158,9 +158,11 @@ def _check(overrides: Sequence[str], scale: float | None) -> None:
 
 
 def read_study(name: str) -> "Table | Figure":
+    from mtlbench.cli.metric_files import declare_files
     from mtlbench.reproduce.figure import read_figure
     from mtlbench.reproduce.table_file import load_table
 
+    declare_files()
     if name in choices("figure"):
         figure = conf_file(f"figure/{name}.yaml")
         assert figure is not None, f"{name} is one of the choices"

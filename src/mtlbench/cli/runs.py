@@ -11,6 +11,7 @@ from typing import Any
 
 from mtlbench.cli.choices import default_values
 from mtlbench.experiment.errors import ConfigError
+from mtlbench.metrics.declared import declared_metrics
 from mtlbench.metrics.names import metric as known_metric
 from mtlbench.metrics.names import ordered_names
 from mtlbench.tracking.files import DamagedFileError
@@ -37,6 +38,7 @@ def read_record(folder: Path) -> Record:
     about = asdict(read_facts(folder)[0]) | {"state": read_status(folder).state, "folder": str(folder)}
     record: Record = {"run": folder.name, **{name: about[name] for name in OF_RUN}}
     record |= {"metrics": {}, "undefined": {}, "config": read_config(folder / CONFIG)}
+    declared_metrics(record["config"])
     if (folder / RESULT).exists():
         result = read_result(folder)
         measured = asdict(result)

@@ -98,6 +98,7 @@ def _dataset_text(config: "DictConfig", overrides: list[str]) -> str:
 
 def _show_run(name: str, runs: Path, as_json: bool) -> None:
     from mtlbench.cli.render import convergence_lines, head_text, kept_text, metrics_text
+    from mtlbench.metrics.declared import declared_metrics
     from mtlbench.tracking.folder import CONFIG, FACTS, RESULT, check_journal, read_facts, read_result, read_status
     from mtlbench.tracking.journal import Journal
     from mtlbench.tracking.parameters import read_config
@@ -109,7 +110,7 @@ def _show_run(name: str, runs: Path, as_json: bool) -> None:
         print_json(read_record(folder))
         return
     facts, state = read_facts(folder)[0], read_status(folder).state
-    read_config(folder / CONFIG)
+    declared_metrics(read_config(folder / CONFIG))
     Journal(folder).read()
     result = None
     if (folder / RESULT).exists():

@@ -19,6 +19,7 @@ from mtlbench.experiment.objects import (
     check_optimizers,
     check_scheduler,
 )
+from mtlbench.experiment.own_metrics import build_own_metrics, check_selection
 from mtlbench.experiment.targets import import_object
 
 SCALAR_KEYS = {
@@ -75,6 +76,8 @@ def check_config(config: DictConfig) -> None:
     check_node(config.balancing, "balancing", given={"tasks"})
     check_node(split_rule(config.dataset), "dataset.split", given={"candidates"})
     build_ranking(config)
+    build_own_metrics(config)
+    check_selection(config)
     check_optimizers(config)
     check_scheduler(config)
     if config.trainer.compile and not (shutil.which("g++") or shutil.which("clang++")):

@@ -1,14 +1,16 @@
 """Loads a finished run's model, evaluates it, and compares with the run's own result."""
 
+import typing
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 import mtlbench
@@ -17,10 +19,12 @@ from mtlbench.experiment.data import open_or_prepare, resolve_data
 from mtlbench.experiment.device import resolve_device
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.objects import build_losses, build_model, build_ranking, build_settings
+from mtlbench.experiment.own_metrics import build_own_metrics
 from mtlbench.experiment.plain import read_plain
 from mtlbench.experiment.sanity import SuspiciousMetricsWarning, suspicious
 from mtlbench.files import writing
 from mtlbench.losses import predicted_labels
+from mtlbench.metrics.declared import declared_metrics
 from mtlbench.result import Metrics
 from mtlbench.tracking.folder import CONFIG, RESULT, RunInfo, check_config_hash, read_facts, read_result
 from mtlbench.tracking.scores import write_scores
@@ -94,6 +98,7 @@ def load_data(folder: Path) -> tuple[RunInfo, DictConfig, Store]:
         read_result(folder)  # refused where it was edited
     config = read_plain(folder / CONFIG, ("run.data", "dataset", "trainer", "model"))
     check_config_hash(folder)
+    declared_metrics(typing.cast(dict[str, Any], OmegaConf.to_container(config)))  # by which weights may be selected
     facts, data = read_facts(folder)[0], resolve_data(config.dataset, Path(config.run.data))
     if data.fingerprint != facts.data:
         remedy = (
@@ -120,7 +125,8 @@ def evaluate_run(folder: Path, split: str, device_name: str, predictions: Path |
         raise ConfigError(f"split={split}; allowed: {', '.join(SPLITS)}")
     run = load_run(folder, device_name)
     rows, tasks = run.store.split(split), run.store.schema.tasks
-    logits, metrics = evaluate_split(run.model, rows, run.losses, run.settings, run.device, build_ranking(run.config))
+    ranking, own = build_ranking(run.config), build_own_metrics(run.config)
+    logits, metrics = evaluate_split(run.model, rows, run.losses, run.settings, run.device, ranking, own)
     if split == "test":
         check_result(folder, metrics.values, run.settings.precision)
     if found := suspicious(metrics, split):
@@ -149,8 +155,8 @@ def restore_scores(folder: Path, device_name: str = "auto") -> None:
         OtherResultError: see `check_result`.
     """
     run = load_run(folder, device_name)
-    rows, ranking = run.store.split("test"), build_ranking(run.config)
-    log_odds, metrics = evaluate_split(run.model, rows, run.losses, run.settings, run.device, ranking)
+    rows, ranking, own = run.store.split("test"), build_ranking(run.config), build_own_metrics(run.config)
+    log_odds, metrics = evaluate_split(run.model, rows, run.losses, run.settings, run.device, ranking, own)
     check_result(folder, metrics.values, run.settings.precision)
     write_scores(folder, run.facts.identity, [task.name for task in run.store.schema.tasks], log_odds.numpy())
 

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import mtlbench
 from mtlbench.experiment.sources import own_versions
+from mtlbench.metrics.declared import DISPLAY_KEYS
 from mtlbench.tracking.parameters import NOT_IDENTITY
 
 if typing.TYPE_CHECKING:  # the version of the code is asked for without data too, as by `mtlbench doctor`
@@ -73,8 +74,15 @@ def run_identities(
         kept[group] = {key: value for key, value in kept[group].items() if key not in later or value != later[key]}
     if (kept.get("scheduler") or {}).get("_target_") is None:  # learning rates stay as they are, as they always did
         kept.pop("scheduler", None)
+    if own := kept.pop("metric", None):
+        kept["metric"] = {name: _without_display(entry) for name, entry in own.items()}
     contents = [json.dumps(kept | {"seed": seed, "data": data.fingerprint}, sort_keys=True) for seed in seeds]
     return [hashlib.sha256(content.encode()).hexdigest()[:16] for content in contents]
+
+
+def _without_display(entry: dict[str, Any]) -> dict[str, Any]:
+    """A metric of the user's own without what only changes how its numbers are shown."""
+    return {key: value for key, value in entry.items() if key not in DISPLAY_KEYS}
 
 
 def with_seed(config: DictConfig, seed: int) -> DictConfig:

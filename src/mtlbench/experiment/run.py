@@ -36,13 +36,13 @@ from mtlbench.experiment.objects import (
     build_settings,
     check_model_size,
 )
+from mtlbench.experiment.own_metrics import build_own_metrics, try_own_metrics
 from mtlbench.experiment.own_model import check_forward
 from mtlbench.experiment.same import check_folder, check_ranks
 from mtlbench.experiment.sanity import SuspiciousMetricsWarning, overweighted, selected_validation, suspicious
 from mtlbench.experiment.size import memory_errors
 from mtlbench.files import write_beside
 from mtlbench.locking import locked
-from mtlbench.metrics.ranking import Ranking
 from mtlbench.result import Metrics, Parameters, Result
 from mtlbench.tracking.credentials import withheld
 from mtlbench.tracking.folder import (
@@ -155,8 +155,9 @@ def _run(
     settings = build_settings(config)
     with first_goes_ahead():
         store = open_or_prepare(data)
-    ranking = build_ranking(config)
-    ranking.check(store.schema)
+    build_ranking(config).check(store.schema)
+    own_metrics = build_own_metrics(config)
+    try_own_metrics(own_metrics, store.schema)
     check_model_size(config, store.schema)
     torch.manual_seed(config.seed)
     model = _model(config, store, device)
@@ -182,11 +183,12 @@ def _run(
             settings,
             context,
             scheduler=build_scheduler(config),
+            own_metrics=own_metrics,
             after_evaluation=_sent_and(after_evaluation, tracker, folder),
         )
         fitted = time.monotonic()
         kept, best_step = _kept(model, store, settings, context, progress)
-        measured = _evaluate_test(config, folder, store, kept, losses, settings, device, ranking)
+        measured = _evaluate_test(config, folder, store, kept, losses, settings, device)
         named = measured.prefixed("test")
         journal.append(step=progress.step, epoch=progress.epoch, values=named.values, undefined=named.undefined)
         result = on_first(
@@ -251,10 +253,10 @@ def _evaluate_test(
     losses: TaskLosses,
     settings: Settings,
     device: torch.device,
-    ranking: Ranking,
 ) -> Metrics:
     """Metrics of the test split; its log-odds are kept for a paired bootstrap where ``run.keep_scores`` says so."""
-    log_odds, metrics = evaluate_split(model, store.split("test"), losses, settings, device, ranking)
+    ranking, own = build_ranking(config), build_own_metrics(config)
+    log_odds, metrics = evaluate_split(model, store.split("test"), losses, settings, device, ranking, own)
     if keeps_scores(config.run.keep_scores, len(log_odds)):
         write_scores(folder, folder.name, [task.name for task in store.schema.tasks], log_odds.numpy())
     return metrics

@@ -46,8 +46,8 @@ def _class_with(*members: str) -> Callable[[Any], bool]:
     return lambda target: inspect.isclass(target) and fits(target)
 
 
-def _function_of(parameter: str) -> Callable[[Any], bool]:
-    return lambda target: inspect.isfunction(target) and parameter in inspect.signature(target).parameters
+def _function_of(*parameters: str) -> Callable[[Any], bool]:
+    return lambda target: inspect.isfunction(target) and {*parameters} <= {*inspect.signature(target).parameters}
 
 
 MODULE = Kind("a subclass of torch.nn.Module", _subclass_of(nn.Module))
@@ -64,6 +64,7 @@ KINDS = {
     ),
     "dataset.split": Kind("a split rule: a function of candidates", _function_of("candidates")),
     "dataset.relabel": Kind("a class with version, tasks and __call__", _class_with("version", "tasks", "__call__")),
+    "metric": Kind("a metric: a function of labels and predictions", _function_of("labels", "predictions")),
     "draws": Kind("a drawing: a function of runs", _function_of("runs")),
 }
 """Keys that build objects, and the kind of each; a node inside such a node is of the same kind."""

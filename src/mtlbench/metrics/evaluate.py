@@ -12,6 +12,7 @@ from scipy.special import expit, xlog1py, xlogy
 from torch import Tensor
 
 from mtlbench.metrics.bins import equal_mass_bins
+from mtlbench.metrics.own import OwnMetric, measure_own
 from mtlbench.metrics.predictions import UndefinedError, equal_scores, require_finite, require_rows
 from mtlbench.metrics.ranking import Ranking, Top, group_areas, group_numbers, hits_at, rounded, sampled_lists
 from mtlbench.metrics.regression import REGRESSION_METRICS
@@ -31,6 +32,7 @@ def evaluate(
     *,
     group: Tensor | np.ndarray | None = None,
     ranking: Ranking | None = None,
+    own: Sequence[OwnMetric] = (),
 ) -> Metrics:
     """Every metric of every task over a whole split; N rows, T tasks.
 
@@ -62,6 +64,7 @@ def evaluate(
         truth: ``[N, T]``, true probabilities of the stored labels, where they are known (simulated data).
         group: integers ``[N]``, what the rows of a ranking have in common, where there is such a thing.
         ranking: metrics that depend on settings.
+        own: metrics of the user's own; one that fails is undefined, with a warning.
 
     Raises:
         ValueError: shapes that do not fit, an observed label other than 0 and 1, a truth outside 0..1.
@@ -96,6 +99,8 @@ def evaluate(
         _enter(metrics, "weighted_uauc", lambda: _weighted_uauc(metrics, weights))
     if ranking.top is not None:
         _measure_top(metrics, tasks, score_NT, label_NT == 1, observed_NT, ranking.top, group_N)
+    if own:
+        measure_own(metrics, own, tasks, score_NT, label_NT, observed_NT, group_N)
     return metrics
 
 

@@ -1,11 +1,12 @@
 """Everything known about a metric by its name: title, direction, digits, tolerance, and the rows it is computed on.
 
 A new metric is a function in `mtlbench.metrics.evaluate` and an entry here; selection, tables and terminal follow.
+Metrics of the user's own are entered by `declare`, from the configuration that brings them.
 """
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
@@ -112,9 +113,31 @@ METRICS: dict[str, Metric] = {
 """By name, or by a pattern for a family of names; in the order in which columns are shown."""
 
 
-@cache
+_own: dict[str, Metric] = {}
+"""Entries of the user's own metrics, see `declare`."""
+
+
+def declare(own: Mapping[str, Metric]) -> None:
+    """Enter metrics of the user's own: of a run that is to be trained, or of a finished one that is to be shown.
+
+    A built-in metric keeps its entry; of two declarations of a name, the later counts.
+    """
+    _own.update({name: entry for name, entry in own.items() if built_in(name) is None})
+
+
+def own_names() -> list[str]:
+    """Names of the user's own metrics that were declared."""
+    return list(_own)
+
+
 def find_metric(name: str) -> Metric | None:
     """The entry of a metric, ``None`` for a name that has none."""
+    return built_in(name) or _own.get(name)
+
+
+@cache
+def built_in(name: str) -> Metric | None:
+    """The entry of a metric in `METRICS`, ``None`` for a name that has none there."""
     if name in METRICS:
         return METRICS[name]
     for pattern, family in METRICS.items():
@@ -132,7 +155,7 @@ def metric(name: str) -> Metric:
     """
     if (found := find_metric(name)) is not None:
         return found
-    names = [known for known in METRICS if known.isidentifier()]
+    names = [known for known in (*METRICS, *_own) if known.isidentifier()]
     raise ValueError(
         f"unknown metric '{name}'{did_you_mean(name, names)}. Known: {', '.join(names)}, auc_on_<task>s, "
         "precision_at_<n>[_of_<size>]_<export|own>, lists_at_<n>[_of_<size>]"
@@ -153,15 +176,15 @@ def selectable(given: Iterable[str]) -> list[str]:
     """
     named = [
         name
-        for name, entry in METRICS.items()
+        for name, entry in (METRICS | _own).items()
         if name.isidentifier() and entry.better is not None and entry.per_task and entry.measured == "validation"
     ]
     return named + [f"auc_on_{task}s" for task in dict.fromkeys(given)]
 
 
 def ordered_names(names: Iterable[str]) -> list[str]:
-    """Names of known metrics, each once, in the order of `METRICS`."""
-    patterns = list(METRICS)
+    """Names of known metrics, each once, in the order of `METRICS`; the user's own behind them."""
+    patterns = [*METRICS, *_own]
     places = {
         name: next(at for at, pattern in enumerate(patterns) if name == pattern or re.fullmatch(pattern, name))
         for name in names

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from mtlbench.metrics.names import find_metric
 from mtlbench.report.figure import FigureResult
 from mtlbench.report.result import TableResult
 
@@ -45,11 +46,18 @@ def read_stored(path: Path) -> TableResult | FigureResult:
     if (kind := content.pop("kind", None)) not in KINDS:
         raise ValueError(f"{path}: its kind is {kind!r}; known: {', '.join(KINDS)}; {_again(path)}")
     try:
-        return TypeAdapter(KINDS[kind]).validate_json(json.dumps(content))
+        result = TypeAdapter(KINDS[kind]).validate_json(json.dumps(content))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise ValueError(f"{path}: not what a {kind} is, {place}: {first['msg']}; {_again(path)}") from error
+    columns = result.columns if isinstance(result, TableResult) else ()
+    if unknown := sorted({column.metric for column in columns if find_metric(column.metric) is None}):
+        raise ValueError(
+            f"{path}: nothing is known of the metric {', '.join(unknown)}. If it is one of yours, name the folder of "
+            "configurations that has it with --config-dir"
+        )
+    return result
 
 
 def find_stored(folder: Path, names: Sequence[str] = ()) -> tuple[list[TableResult | FigureResult], list[str]]:

@@ -73,8 +73,8 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     """What differs between the configurations of several runs, by flat name; the seed left out.
 
     The keys of a group count where they differ between runs of the same choices; ``optimizer=sgd`` says all that
-    follows from it. Of keys that hold the same values in every run (a reference and what it refers to), the shortest
-    stands for all.
+    follows from it. A group that is new in a version is ``none`` in runs of earlier ones. Of keys that hold the same
+    values in every run (a reference and what it refers to), the shortest stands for all.
     """
     chosen = [_choices(config) for config in configs]
     flat = [flatten(_without(config, (*NOT_IDENTITY, "seed"), dataset=LOCATION_KEYS)) for config in configs]
@@ -82,7 +82,7 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     for choices, values in zip(chosen, flat, strict=True):
         alike.setdefault(json.dumps(choices, sort_keys=True), []).append(values)
     keys = {key for runs in alike.values() for key in runs[0] if _differs(key, runs)}
-    groups = {group for choices in chosen for group in choices if len({each.get(group) for each in chosen}) > 1}
+    groups = {group for choices in chosen for group in choices if len({each.get(group, "none") for each in chosen}) > 1}
     columns: dict[tuple[str | None, ...], str] = {}
     for name in [*sorted(groups), *sorted(keys, key=lambda key: (len(key), key))]:
         columns.setdefault(tuple(run.get(name) for run in (chosen if name in groups else flat)), name)

@@ -3,7 +3,7 @@
 import logging
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -17,6 +17,7 @@ from mtlbench.data.shuffle import shuffled
 from mtlbench.distributed.ranks import on_first, wait
 from mtlbench.distributed.slices import check_batches, part_of_batch
 from mtlbench.metrics.evaluate import evaluate
+from mtlbench.metrics.own import OwnMetric
 from mtlbench.result import Metrics
 from mtlbench.schema import Task
 from mtlbench.train.budget import Budget
@@ -51,6 +52,7 @@ def fit(  # noqa: PLR0913, PLR0915  the loop is meant to be read from top to bot
     context: RunContext,
     *,
     scheduler: SchedulerFactory | None = None,
+    own_metrics: Sequence[OwnMetric] = (),
     after_evaluation: Callable[[], None] = lambda: None,
 ) -> Progress:
     """Train a model, keeping the weights of the best validation score; goes on from a checkpoint if there is one.
@@ -64,6 +66,7 @@ def fit(  # noqa: PLR0913, PLR0915  the loop is meant to be read from top to bot
         settings: see `Settings`.
         context: see `RunContext`; ``last.pt`` and ``best.pt`` are written there.
         scheduler: makes the learning-rate schedule; ``None``: learning rates stay as they are.
+        own_metrics: metrics of the user's own, measured on validation rows beside all others.
         after_evaluation: called when the journal has the validation metrics of an evaluation.
 
     Raises:
@@ -130,7 +133,9 @@ def fit(  # noqa: PLR0913, PLR0915  the loop is meant to be read from top to bot
                 logits = predict_log_odds(model, valid, objective.losses, settings, context.device, interrupt)
                 columns = valid.columns
                 observed, group = columns.get("observed"), columns.get("group")
-                measured = on_first(partial(evaluate, logits, columns["labels"], observed, tasks, group=group))
+                measured = on_first(
+                    partial(evaluate, logits, columns["labels"], observed, tasks, group=group, own=own_metrics)
+                )
                 _warn_of_equal_scores(measured, budget.epoch(progress.step))
                 select(model, units, measured.values, progress, context)
                 schedule.after_evaluation([unit.score(measured.values) for unit in units])

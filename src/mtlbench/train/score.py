@@ -1,5 +1,7 @@
 """Predictions of a model on a split, and their metrics."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -10,6 +12,7 @@ from mtlbench.distributed.job import alone, part
 from mtlbench.distributed.ranks import on_first
 from mtlbench.distributed.slices import rows_over_ranks
 from mtlbench.metrics.evaluate import evaluate
+from mtlbench.metrics.own import OwnMetric
 from mtlbench.metrics.ranking import Ranking
 from mtlbench.result import Metrics
 from mtlbench.train.interrupt import Interrupt
@@ -47,7 +50,13 @@ def predict_log_odds(
 
 
 def evaluate_split(
-    model: nn.Module, rows: Rows, losses: TaskLosses, settings: Settings, device: torch.device, ranking: Ranking
+    model: nn.Module,
+    rows: Rows,
+    losses: TaskLosses,
+    settings: Settings,
+    device: torch.device,
+    ranking: Ranking,
+    own: Sequence[OwnMetric] = (),
 ) -> tuple[Tensor, Metrics]:
     """Log-odds ``[N, T]`` of a split, and their metrics."""
     logits = predict_log_odds(model, rows, losses, settings, device)
@@ -61,6 +70,7 @@ def evaluate_split(
             columns.get("truth"),
             group=columns.get("group"),
             ranking=ranking,
+            own=own,
         )
     )
     return logits, metrics

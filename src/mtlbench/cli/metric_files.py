@@ -1,0 +1,20 @@
+"""The user's own metrics, from the files of the group ``metric``: known by name before any run is composed."""
+
+from mtlbench.cli.choices import read_yaml
+from mtlbench.cli.search_path import group_files
+from mtlbench.experiment.errors import ConfigError
+from mtlbench.metrics.declared import declared_metrics
+
+
+def declare_files() -> None:
+    """Make titles and directions of the metrics in all folders of configurations known; none of their code runs.
+
+    Raises:
+        ConfigError: an entry lacks a key, or has one that it cannot have.
+    """
+    for file in group_files("metric"):
+        entries = {name: entry for name, entry in read_yaml(file).items() if name != "defaults"}
+        try:
+            declared_metrics({"metric": entries})
+        except ValueError as error:
+            raise ConfigError(f"{file}: {error}") from error
