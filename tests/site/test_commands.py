@@ -14,7 +14,7 @@ from mtlbench.cli.choices import GROUPS, choices
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-OWN = {"mynet", "shop", "NAME", "my", "spark_aliccp"}
+OWN = {"mynet", "shop", "brier", "NAME", "my", "spark_aliccp"}
 """Names in examples that stand for what a reader makes."""
 
 
