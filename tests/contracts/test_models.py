@@ -25,6 +25,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
+from mtlbench.experiment.pretrained import embedding_tables
 from mtlbench.losses import task_losses
 from mtlbench.nn.dice import Dice
 from mtlbench.nn.embedding import FieldEmbedding
@@ -507,3 +508,27 @@ def _owner(gradients: list[Tensor]) -> str | int:
         return touched[0]
     assert len(touched) == tasks, f"reached by tasks {touched} alone"
     return "all"
+
+
+@every_model
+@pytest.mark.parametrize("own", [3, pytest.param(4, marks=pytest.mark.long)], ids=["projected", "as wide"])
+def test_pretrained_vectors_are_read_by_every_model(name: str, own: int):
+    """A model with vectors scores as one whose tables hold them; frozen, they get no gradient."""
+    schema = plain(name)
+    model, fresh = build(name, schema), build(name, schema)
+    field = schema.id_fields[0]
+    rows = schema.offsets[field.name] + torch.arange(1, field.cardinality)
+    tables = embedding_tables(model)
+    assert tables
+    for table in tables:
+        table.add_vectors(rows, torch.randn(len(rows), own), frozen=True)
+    batch = random_batch(schema, 17)
+    whole_loss_of(model, batch).backward()
+    assert all(vectors.embedding.grad is None for table in tables for vectors in table.pretrained)
+    without = build(name, schema)
+    without.load_state_dict({key: value for key, value in model.state_dict().items() if "pretrained" not in key})
+    fresh.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        scores, same, others = (each.eval()(batch.unlabelled()) for each in (model, fresh, without))
+    assert torch.allclose(scores, same, atol=1e-5)
+    assert not torch.allclose(scores, others, atol=1e-5)

@@ -20,6 +20,7 @@ from mtlbench.experiment.objects import (
     check_scheduler,
 )
 from mtlbench.experiment.own_metrics import build_own_metrics, check_selection
+from mtlbench.experiment.pretrained import vector_files
 from mtlbench.experiment.targets import import_object
 
 SCALAR_KEYS = {
@@ -78,6 +79,7 @@ def check_config(config: DictConfig) -> None:
     build_ranking(config)
     build_own_metrics(config)
     check_selection(config)
+    vector_files(config)
     check_optimizers(config)
     check_scheduler(config)
     if config.trainer.compile and not (shutil.which("g++") or shutil.which("clang++")):

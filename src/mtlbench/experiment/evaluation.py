@@ -25,6 +25,7 @@ from mtlbench.experiment.sanity import SuspiciousMetricsWarning, suspicious
 from mtlbench.files import writing
 from mtlbench.losses import predicted_labels
 from mtlbench.metrics.declared import declared_metrics
+from mtlbench.metrics.names import built_in
 from mtlbench.result import Metrics
 from mtlbench.tracking.folder import CONFIG, RESULT, RunInfo, check_config_hash, read_facts, read_result
 from mtlbench.tracking.scores import write_scores
@@ -155,8 +156,8 @@ def restore_scores(folder: Path, device_name: str = "auto") -> None:
         OtherResultError: see `check_result`.
     """
     run = load_run(folder, device_name)
-    rows, ranking, own = run.store.split("test"), build_ranking(run.config), build_own_metrics(run.config)
-    log_odds, metrics = evaluate_split(run.model, rows, run.losses, run.settings, run.device, ranking, own)
+    rows, ranking = run.store.split("test"), build_ranking(run.config)
+    log_odds, metrics = evaluate_split(run.model, rows, run.losses, run.settings, run.device, ranking)
     check_result(folder, metrics.values, run.settings.precision)
     write_scores(folder, run.facts.identity, [task.name for task in run.store.schema.tasks], log_odds.numpy())
 
@@ -164,12 +165,19 @@ def restore_scores(folder: Path, device_name: str = "auto") -> None:
 def check_result(folder: Path, metrics: Mapping[str, float], precision: str) -> None:
     """Compare test metrics with those that the run has recorded, if it has finished.
 
+    Metrics of the user's own are compared where they were measured, for which their code must be allowed.
+
     Raises:
         OtherResultError: a recorded metric differs by more than `TOLERANCE`, or is no longer measured.
     """
     if not (folder / RESULT).exists():
         return
-    recorded = read_result(folder).test.values
+    values = read_result(folder).test.values
+    recorded = {
+        name: value
+        for name, value in values.items()
+        if name in metrics or built_in(name.rpartition("/")[2]) is not None
+    }
     allowed = TOLERANCE[precision]
     apart = [
         f"test/{name} {metrics.get(name, 'undefined')} (recorded: {value})"

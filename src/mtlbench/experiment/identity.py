@@ -13,6 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 import mtlbench
+from mtlbench.experiment.pretrained import vectors_identity
 from mtlbench.experiment.sources import own_versions
 from mtlbench.metrics.declared import DISPLAY_KEYS
 from mtlbench.tracking.parameters import NOT_IDENTITY
@@ -74,6 +75,8 @@ def run_identities(
         kept[group] = {key: value for key, value in kept[group].items() if key not in later or value != later[key]}
     if (kept.get("scheduler") or {}).get("_target_") is None:  # learning rates stay as they are, as they always did
         kept.pop("scheduler", None)
+    if kept.pop("pretrained", None):
+        kept["pretrained"] = vectors_identity(config)
     if own := kept.pop("metric", None):
         kept["metric"] = {name: _without_display(entry) for name, entry in own.items()}
     contents = [json.dumps(kept | {"seed": seed, "data": data.fingerprint}, sort_keys=True) for seed in seeds]

@@ -38,6 +38,7 @@ from mtlbench.experiment.objects import (
 )
 from mtlbench.experiment.own_metrics import build_own_metrics, try_own_metrics
 from mtlbench.experiment.own_model import check_forward
+from mtlbench.experiment.pretrained import add_pretrained, vector_files
 from mtlbench.experiment.same import check_folder, check_ranks
 from mtlbench.experiment.sanity import SuspiciousMetricsWarning, overweighted, selected_validation, suspicious
 from mtlbench.experiment.size import memory_errors
@@ -138,7 +139,8 @@ def _finished(config: DictConfig, folder: Path) -> Result:
 
 def make_paths_absolute(config: DictConfig) -> None:
     """So that a run can be opened from any folder."""
-    for key in ("run.data", "run.folder", "dataset.raw"):
+    files = [f"pretrained.{field}.file" for field in vector_files(config)]
+    for key in ("run.data", "run.folder", "dataset.raw", *files):
         if (path := OmegaConf.select(config, key)) is not None:
             OmegaConf.update(config, key, str(Path(path).absolute()))
 
@@ -227,7 +229,9 @@ def _sent_and(hook: Callable[[Path], None], tracker: Tracker | None, folder: Pat
 
 def _model(config: DictConfig, store: Store, device: torch.device) -> nn.Module:
     """The model with its initial weights on the device; one of the user's own is tried on a few rows."""
-    model = build_model(config, store.schema).to(device)
+    model = build_model(config, store.schema)
+    add_pretrained(model, config, store)
+    model.to(device)
     check_forward(model, store.split("train"), device)
     copy_from_first(model)
     return see_whole_batches(model)

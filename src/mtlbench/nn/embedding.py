@@ -2,12 +2,14 @@
 
 from collections.abc import Collection
 from itertools import accumulate
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtlbench.checks import at_least, in_range
+from mtlbench.nn.pretrained import PretrainedVectors, take_vectors
 from mtlbench.schema import PADDING, Batch, Schema
 
 NO_WEIGHT = 1e-12
@@ -33,6 +35,8 @@ class FieldEmbedding(nn.Module):
 
     Attributes:
         sparse: whether the table's gradient holds the rows of the batch alone; set by whoever builds its optimizer.
+        pretrained: vectors that stand for some rows of the table, see `add_vectors`. A block without any that loads the
+            state of one with some takes them into its table.
 
     Raises:
         ValueError: the width is below 1, or the standard deviation is not positive.
@@ -42,6 +46,7 @@ class FieldEmbedding(nn.Module):
     _bag_starts: Tensor
     _place: Tensor
     _number_blocks: Tensor
+    _elsewhere: Tensor
 
     def __init__(self, schema: Schema, width: int, std: float | None = None, without: Collection[str] = ()) -> None:
         super().__init__()
@@ -49,6 +54,7 @@ class FieldEmbedding(nn.Module):
         in_range("embedding_std", std, gt=0, also="null for uniform initial values")  # at 0, equal rows stay equal
         self.sparse = False
         self.embedding = nn.Parameter(_initial_table(schema, width, std))
+        self.pretrained = nn.ModuleList()
         self._has_numbers = bool(schema.number_fields)
         if self._has_numbers:
             weights = [nn.init.xavier_uniform_(torch.empty(field.width, width)) for field in schema.number_fields]
@@ -70,6 +76,30 @@ class FieldEmbedding(nn.Module):
         self._ordered = place == sorted(place)
         self._register("_place", place + list(range(len(place), len(place) + len(schema.number_fields))))
 
+    @property
+    def width(self) -> int:
+        """D."""
+        return self.embedding.shape[1]
+
+    def add_vectors(self, rows: Tensor, vectors: Tensor, *, frozen: bool) -> None:
+        """Let pretrained vectors stand for some rows of the table, which are not read any more.
+
+        Args:
+            rows: int64 ``[V]``, none of which has a vector yet.
+            vectors: float32 ``[V, P]``; where P is not D they are projected.
+            frozen: see `PretrainedVectors`.
+        """
+        count = len(self.embedding)
+        if not self.pretrained:
+            self.register_buffer("_elsewhere", torch.zeros(count, dtype=torch.bool), persistent=False)
+        self._elsewhere[rows] = True
+        self.pretrained.append(PretrainedVectors(rows, vectors, count, self.width, frozen=frozen))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        if not self.pretrained:
+            take_vectors(state_dict, f"{prefix}embedding", f"{prefix}pretrained.")
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
     def _register(self, name: str, positions: list[int]) -> None:
         self.register_buffer(name, torch.tensor(positions, dtype=torch.int64), persistent=False)
 
@@ -88,7 +118,13 @@ class FieldEmbedding(nn.Module):
 
     def rows(self, batch: Batch) -> Tensor:
         """Rows of the table that a batch reads, padding among them."""
-        return batch.ids
+        return self._own(batch.ids)
+
+    def _own(self, ids: Tensor) -> Tensor:
+        """Rows of the table for ids: padding for those that have a pretrained vector."""
+        if not self.pretrained:
+            return ids
+        return ids.masked_fill(self._elsewhere.index_select(0, ids.flatten()).view_as(ids), PADDING)
 
     def entries(self, batch: Batch, name: str) -> Tensor:
         """The embeddings ``[B, S, D]`` of all S ids of one field, zero where there is nothing."""
@@ -96,29 +132,36 @@ class FieldEmbedding(nn.Module):
         return self._gather(batch.ids[:, slots.start : slots.stop])
 
     def _gather(self, ids_BS: Tensor) -> Tensor:
-        return F.embedding(ids_BS, self.embedding, padding_idx=PADDING, sparse=self.sparse)
+        x_BSD = F.embedding(self._own(ids_BS), self.embedding, padding_idx=PADDING, sparse=self.sparse)
+        for vectors in self.pretrained:
+            x_BSD = x_BSD + vectors(ids_BS)
+        return x_BSD
 
     def _pool(self, batch: Batch) -> Tensor:
         bags = [batch.ids[:, slots.start : slots.stop] for slots in self._bags]
-        shares = [
+        shares_of_bags = [
             _shares(ids, batch.weights, columns, self.embedding.dtype)
             for ids, columns in zip(bags, self._bag_weights, strict=True)
         ]
-        ids_BS, share_BS = torch.cat(bags, dim=1), torch.cat(shares, dim=1)
+        ids_BS, share_BS = torch.cat(bags, dim=1), torch.cat(shares_of_bags, dim=1)
         if torch.compiler.is_exporting():  # ONNX knows no pooled gather
             weighted_BSD = self._gather(ids_BS) * share_BS[:, :, None]
             return torch.stack([bag.sum(dim=1) for bag in weighted_BSD.split([*map(len, self._bags)], dim=1)], dim=1)
         rows, slots = ids_BS.shape
         offsets = torch.arange(rows, device=ids_BS.device)[:, None] * slots + self._bag_starts
+        ids, shares, starts = ids_BS.flatten(), share_BS.flatten(), offsets.flatten().to(ids_BS.dtype)
         pooled = F.embedding_bag(
-            ids_BS.flatten(),
+            self._own(ids),
             self.embedding,
-            offsets.flatten().to(ids_BS.dtype),
+            starts,
             mode="sum",
             sparse=self.sparse,
-            per_sample_weights=share_BS.flatten(),
+            per_sample_weights=shares,
             padding_idx=PADDING,
         )
+        for vectors in self.pretrained:
+            assert isinstance(vectors, PretrainedVectors)
+            pooled = pooled + vectors.pool(ids, starts, shares)
         return pooled.view(rows, len(bags), -1)
 
     def _project(self, numbers_BN: Tensor) -> Tensor:

@@ -61,12 +61,13 @@ def identity_config(config: Mapping[str, Any], origin: str) -> dict[str, Any]:
     are real or were found in a folder that someone named.
     """
     made_here = origin == "simulated" and (config.get("dataset") or {}).get("raw") is None
-    return _without(config, NOT_IDENTITY, dataset=LOCATION_KEYS if made_here else (*LOCATION_KEYS, "simulator"))
+    hidden = LOCATION_KEYS if made_here else (*LOCATION_KEYS, "simulator")
+    return _without_folders(_without(config, NOT_IDENTITY, dataset=hidden))
 
 
 def shareable_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration without what only this machine should know: its paths, and the tracker's password."""
-    return _without(config, ("run",), dataset=("raw",))
+    return _without_folders(_without(config, ("run",), dataset=("raw",)))
 
 
 def differences(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
@@ -127,6 +128,14 @@ def _without(config: Mapping[str, Any], keys: Collection[str], *, dataset: Colle
     if isinstance(chosen := kept.get("dataset"), Mapping):
         kept["dataset"] = {key: value for key, value in chosen.items() if key not in dataset}
     return kept
+
+
+def _without_folders(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration with the names of the files of pretrained vectors in place of their paths."""
+    if isinstance(files := config.get("pretrained"), Mapping):
+        named = {field: {**chosen, "file": Path(chosen["file"]).name} for field, chosen in files.items()}
+        return config | {"pretrained": named}
+    return config
 
 
 def _flatten(name: str, value: Any, flat: dict[str, str]) -> None:

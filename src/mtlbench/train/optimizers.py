@@ -131,7 +131,8 @@ def _deferred(model: nn.Module, optimizer: Optimizer, deferred_rows: int) -> Opt
     Only blocks that say which of their rows a batch reads (a method ``rows``) are asked for sparse gradients.
     """
     blocks = [block for block in model.modules() if hasattr(block, "rows") and hasattr(block, "sparse")]
-    tables: list[Any] = [block for block in blocks if len(block.embedding) >= deferred_rows]  # pyright: ignore[reportArgumentType]
+    trained: list[Any] = [block for block in blocks if block.embedding.requires_grad]  # pyright: ignore[reportAttributeAccessIssue]
+    tables = [block for block in trained if len(block.embedding) >= deferred_rows]
     whole = any(getattr(block, "reads_whole_tables", False) for block in model.modules())
     if whole or not tables or type(optimizer) not in (Adam, AdamW) or not can_defer(optimizer.defaults):
         return optimizer

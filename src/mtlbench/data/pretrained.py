@@ -1,0 +1,138 @@
+"""Pretrained vectors of a field's values: a Parquet file of keys and vectors, read and matched to a vocabulary."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mtlbench.data.vocabulary import UNKNOWN, Vocabulary, normal
+
+SHOWN = 3
+"""Keys that a message shows."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VectorFile:
+    """Where the vectors of a field are, and what becomes of them.
+
+    Attributes:
+        file: Parquet, a row for each value.
+        key: column of the values, integers or text as in the raw files.
+        vector: column of the vectors, lists of numbers that are all of one length.
+        frozen: whether they stay as they are; otherwise they are trained as all embeddings are.
+    """
+
+    file: str
+    key: str = "key"
+    vector: str = "vector"
+    frozen: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Vectors:
+    """The vectors of the values that a vocabulary knows.
+
+    Attributes:
+        index: int64 ``[V]``, indices of these values in the vocabulary.
+        values: float32 ``[V, P]``.
+        unused: keys of the file that are not in the vocabulary.
+    """
+
+    index: np.ndarray
+    values: np.ndarray
+    unused: int
+
+
+def read_vectors(chosen: VectorFile, field: str, vocabulary: Vocabulary) -> Vectors:
+    """Read a file and match its keys.
+
+    Raises:
+        ValueError: a column is missing or of another type, a key is missing or there twice, vectors differ in length or
+            are not finite, or the vocabulary knows none of the keys; naming the file.
+    """
+    path = Path(chosen.file)
+    try:
+        table = _columns(path, chosen)
+        keys, vectors = _keys(table[chosen.key], chosen.key, field, vocabulary), _matrix(table[chosen.vector], chosen)
+        _check_finite(vectors, keys, chosen.vector)
+        index = vocabulary.encode(keys)
+        known = index != UNKNOWN
+        if not known.any():
+            there = vocabulary.values.drop_null()[:SHOWN].to_pylist()
+            raise ValueError(
+                f"none of its {len(keys):,} keys is a value of the field '{field}' in training rows; the file has "
+                f"{_some(keys)}, the field {', '.join(map(repr, there))}"
+            )
+    except ValueError as error:
+        raise ValueError(f"pretrained.{field}: {path}: {error}") from error
+    return Vectors(index=index[known].astype(np.int64), values=vectors[known], unused=int((~known).sum()))
+
+
+def _columns(path: Path, chosen: VectorFile) -> pa.Table:
+    try:
+        file = pq.ParquetFile(path)
+    except FileNotFoundError as error:
+        raise ValueError("there is no such file") from error
+    except (OSError, pa.ArrowException) as error:
+        raise ValueError(f"it cannot be read as Parquet: {' '.join(str(error).split())}") from error
+    for name, key in ((chosen.key, "key"), (chosen.vector, "vector")):
+        if name not in file.schema_arrow.names:
+            there = ", ".join(file.schema_arrow.names)
+            raise ValueError(f"it has no column '{name}'; it has {there}. Name the column with {key}=<column>")
+    return file.read([chosen.key, chosen.vector]).combine_chunks()
+
+
+def _keys(column: pa.ChunkedArray, name: str, field: str, vocabulary: Vocabulary) -> pa.Array:
+    """The keys as the vocabulary has its values, each once."""
+    found, known = column.type, vocabulary.values.type
+    plain = found.value_type if pa.types.is_dictionary(found) else found
+    same = pa.types.is_integer(plain) if pa.types.is_integer(known) else _is_text(plain)
+    if not same:
+        wanted = "integers" if pa.types.is_integer(known) else "text"
+        raise ValueError(f"column '{name}' holds {plain}, but the values of the field '{field}' are {wanted}")
+    keys = pa.concat_arrays(normal(column).chunks) if column.num_chunks else pa.array([], known)
+    if keys.null_count:
+        raise ValueError(f"column '{name}' has {keys.null_count:,} rows without a key")
+    counted = keys.value_counts()
+    twice = counted.field("values").filter(pa.array(counted.field("counts").to_numpy() > 1))
+    if len(twice):
+        raise ValueError(f"column '{name}' has {len(twice):,} keys more than once, among them {_some(twice)}")
+    return keys
+
+
+def _is_text(kind: Any) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _matrix(column: pa.ChunkedArray, chosen: VectorFile) -> np.ndarray:
+    """Vectors as float32 ``[N, P]``."""
+    kind = column.type
+    lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    if not lists or not (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)):
+        raise ValueError(f"column '{chosen.vector}' holds {kind}; expected lists of numbers")
+    if column.null_count:
+        raise ValueError(f"column '{chosen.vector}' has {column.null_count:,} rows without a vector")
+    lengths = pc.call_function("list_value_length", [column]).to_numpy()
+    widths, first = np.unique(lengths, return_index=True)
+    if len(widths) != 1 or widths[0] < 1:
+        rows = ", ".join(f"row {at} has {width}" for at, width in zip(first, widths, strict=True)) or "no rows"
+        raise ValueError(f"column '{chosen.vector}' needs vectors of one length; found {len(widths)} lengths ({rows})")
+    numbers = pa.concat_arrays([chunk.flatten() for chunk in column.chunks])
+    return numbers.cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False).reshape(-1, widths[0])
+
+
+def _check_finite(vectors: np.ndarray, keys: pa.Array, name: str) -> None:
+    wrong = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if len(wrong):
+        raise ValueError(
+            f"column '{name}' has {len(wrong):,} vectors with numbers that are missing or not finite in float32, among "
+            f"them those of {_some(keys.take(pa.array(wrong[:SHOWN])))}"
+        )
+
+
+def _some(keys: pa.Array) -> str:
+    return ", ".join(map(repr, keys[:SHOWN].to_pylist()))
