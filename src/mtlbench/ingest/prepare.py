@@ -7,10 +7,9 @@ rules alone, not on the number of processes or where files are cut into shards.
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
-from itertools import chain
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Literal
@@ -20,27 +19,26 @@ import pyarrow as pa
 
 import mtlbench
 from mtlbench.checks import at_least
-from mtlbench.data.layout import POINTER, ROWS, input_columns, row_columns, table_of
+from mtlbench.data.layout import POINTER, ROWS, input_columns, row_columns
 from mtlbench.data.matrices import create
-from mtlbench.data.numbers import Scale, fit_scale
+from mtlbench.data.numbers import Scale
 from mtlbench.data.split import UNASSIGNED
 from mtlbench.data.store import FORMAT, MANIFEST, SPLITS, Store, made_once, open_store, write_manifest
-from mtlbench.data.vocabulary import Vocabulary
 from mtlbench.ingest import manifest, splits
 from mtlbench.ingest.checksums import find_files
 from mtlbench.ingest.contradictions import Contradictions, check_policy
-from mtlbench.ingest.encode import Counts, Encoder, ScratchColumns, Tallier, fit_vocabularies, truth_path, with_slices
+from mtlbench.ingest.encode import Counts, Encoder, ScratchColumns, truth_path
+from mtlbench.ingest.fit import Fitted, fit, tables_of
 from mtlbench.ingest.join import point, pointing, table_keys
 from mtlbench.ingest.leaks import refuse_leaks
 from mtlbench.ingest.limits import label_fields, refuse_unfit
 from mtlbench.ingest.manifest import Provenance
-from mtlbench.ingest.parse import Chunk, Spill, line_numbers, spill_all
+from mtlbench.ingest.parse import Chunk, Spill, spill_all
 from mtlbench.ingest.protocol import RawDataset, RawFile, Rewritten
 from mtlbench.ingest.rejects import RejectLog
 from mtlbench.ingest.splits import SplitRule
 from mtlbench.ingest.unknown import unknown_shares
 from mtlbench.ingest.workers import cores, parallel_map
-from mtlbench.schema import Field, Schema, Task, in_order
 
 SMALL_BYTES = 1 << 23
 """Size of raw files that one process reads sooner (about 2 s) than a pool of processes starts (2 to 4 s)."""
@@ -125,16 +123,6 @@ class _Plan:
     processes: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Fitted:
-    """What training rows decide."""
-
-    schema: Schema
-    vocabularies: dict[str, Vocabulary]
-    scales: dict[str, Scale]
-    sources: np.ndarray
-
-
 def _build(plan: _Plan, folder: Path) -> None:
     """Fill ``folder`` with a store."""
     began = perf_counter()
@@ -152,7 +140,7 @@ def _build(plan: _Plan, folder: Path) -> None:
     splits.copy_from_tables(spill, scratch)
     kept = _within_limits(plan, spill, scratch, rejects, keys)
     assigned = splits.assign(plan.split, spill, scratch, keys, [task.label for task in plan.dataset.tasks], kept)
-    fitted = _fit(plan, spill, scratch)
+    fitted = fit(plan.dataset, spill, scratch, plan.min_count, plan.processes)
     assigned = _within_scales(plan, spill, scratch, rejects, fitted, assigned)
     overlaps = splits.overlaps(spill, scratch, assigned, plan.disjoint)
     counts = _encode(plan, spill, scratch, fitted, assigned, folder)
@@ -210,7 +198,7 @@ def _arrange(plan: _Plan, files: Sequence[tuple[RawFile, Path]], work: Path, rej
 def _join(plan: _Plan, spill: Spill, scratch: ScratchColumns, rejects: RejectLog) -> dict[str, pa.Array]:
     """Point rows at their dimension tables; gives the keys of each table's rows."""
     keys: dict[str, pa.Array] = {}
-    for table in _tables(plan.dataset):
+    for table in tables_of(plan.dataset):
         chunks = spill.chunks.get(table, [])
         keys[table] = table_keys(table, chunks, rejects)
         point(table, keys[table], chunks, spill.chunks.get(ROWS, []), scratch, rejects)
@@ -228,7 +216,7 @@ def _within_limits(
 
 
 def _within_scales(
-    plan: _Plan, spill: Spill, scratch: ScratchColumns, rejects: RejectLog, fitted: _Fitted, assigned: np.ndarray
+    plan: _Plan, spill: Spill, scratch: ScratchColumns, rejects: RejectLog, fitted: Fitted, assigned: np.ndarray
 ) -> np.ndarray:
     """The split of every row once those are refused whose standardised numbers are too large.
 
@@ -246,76 +234,8 @@ def _within_scales(
     return assigned
 
 
-def _fit(plan: _Plan, spill: Spill, scratch: ScratchColumns) -> _Fitted:
-    """Vocabularies and scales from training rows, and the schema that follows."""
-    unfitted = in_order(tuple(plan.dataset.fields))
-    by_table = {table: [f for f in unfitted if table_of(f) == table] for table in (ROWS, *_tables(plan.dataset))}
-    with ExitStack() as stack:
-        tallies = [
-            stack.enter_context(
-                closing(
-                    parallel_map(
-                        Tallier(tuple(ids), scratch), spill.chunks[table], plan.processes, f"counting values of {table}"
-                    )
-                )
-            )
-            for table, own in by_table.items()
-            if (ids := [f for f in own if f.kind == "id"])
-        ]
-        vocabularies = fit_vocabularies(chain.from_iterable(tallies), plan.min_count)
-    scales = {
-        f.name: fit_scale(f, _parts(f, spill.chunks[table], scratch))
-        for table, own in by_table.items()
-        for f in (*own, *(label_fields(plan.dataset.tasks) if table == ROWS else ()))
-        if f.kind == "number"
-    }
-    fields = tuple(
-        replace(f, cardinality=vocabularies[f.vocabulary_name].cardinality) if f.kind == "id" else f for f in unfitted
-    )
-    sources = splits.sources(spill)
-    schema = Schema(
-        fields=fields,
-        tasks=tuple(_fitted_task(task, scales, spill, scratch) for task in plan.dataset.tasks),
-        group="group" in spill.extras,
-        source=len(sources),
-        time="time" in spill.extras,
-    )
-    return _Fitted(schema, vocabularies, scales, sources)
-
-
-def _fitted_task(task: Task, scales: Mapping[str, Scale], spill: Spill, scratch: ScratchColumns) -> Task:
-    """A task, with whether labels of it are missing, and the moments of a regression task's over training rows.
-
-    Raises:
-        ValueError: all these labels of a regression task are equal.
-    """
-    task = replace(task, missing=spill.unlabelled[task.label] > 0)
-    if task.kind == "binary":
-        return task
-    mean, deviation = (float(part[0]) for part in (scales[task.label].mean, scales[task.label].deviation))
-    if deviation == 0:
-        place = _first_labelled(task, spill, scratch)
-        found = f"is {mean:g} in all training rows, in {place}" if place else "stands in no training row"
-        raise ValueError(
-            f"label '{task.label}' of regression task '{task.name}' {found}: there is nothing to learn. Take the task "
-            "out, or choose another dataset.split"
-        )
-    return replace(task, mean=mean, deviation=deviation)
-
-
-def _first_labelled(task: Task, spill: Spill, scratch: ScratchColumns) -> str | None:
-    """File and line of the first training row that has a label of a task."""
-    for chunk in spill.chunks[ROWS]:
-        for batch, used in with_slices(chunk, scratch.read(f"uses:{ROWS}", np.int32, chunk)):
-            labelled = batch[task.label].is_valid().to_numpy(zero_copy_only=False) & (used > 0)
-            if labelled.any():
-                line = chunk.first_line + int(line_numbers(batch)[labelled.argmax()])
-                return f"{chunk.source} from line {line + 1} on"
-    return None
-
-
 def _encode(
-    plan: _Plan, spill: Spill, scratch: ScratchColumns, fitted: _Fitted, assigned: np.ndarray, folder: Path
+    plan: _Plan, spill: Spill, scratch: ScratchColumns, fitted: Fitted, assigned: np.ndarray, folder: Path
 ) -> Counts:
     """Write every row and every dimension table."""
     schema = fitted.schema
@@ -351,16 +271,6 @@ def _starts(chunks: list[Chunk], assigned: np.ndarray) -> list[tuple[Chunk, tupl
     return jobs
 
 
-def _parts(field: Field, chunks: list[Chunk], scratch: ScratchColumns) -> Iterator[tuple[pa.Array, np.ndarray]]:
-    for chunk in chunks:
-        for batch, times in with_slices(chunk, scratch.read(f"uses:{table_of(field)}", np.int32, chunk)):
-            yield batch[field.name], times
-
-
-def _tables(dataset: RawDataset) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(f.table for f in in_order(tuple(dataset.fields)) if f.table is not None))
-
-
 def _refuse_names(dataset: RawDataset) -> None:
     labels = {task.label for task in dataset.tasks}
     if both := sorted(labels & {f.name for f in dataset.fields}):
@@ -370,7 +280,7 @@ def _refuse_names(dataset: RawDataset) -> None:
         )
     for what, names in (
         ("vocabularies", {f.vocabulary_name for f in dataset.fields if f.kind == "id"}),
-        ("dimension tables", set(_tables(dataset))),
+        ("dimension tables", set(tables_of(dataset))),
     ):
         known: dict[str, str] = {}
         for name in sorted(names):

@@ -1,0 +1,120 @@
+"""Fits vocabularies, scales and the moments of labels on training rows."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from itertools import chain
+
+import numpy as np
+import pyarrow as pa
+
+from mtlbench.data.layout import ROWS, table_of
+from mtlbench.data.numbers import Scale, fit_scale
+from mtlbench.data.vocabulary import Vocabulary
+from mtlbench.ingest import splits
+from mtlbench.ingest.encode import ScratchColumns, Tallier, fit_vocabularies, with_slices
+from mtlbench.ingest.limits import label_fields
+from mtlbench.ingest.parse import Chunk, Spill, line_numbers
+from mtlbench.ingest.protocol import RawDataset
+from mtlbench.ingest.workers import parallel_map
+from mtlbench.schema import Field, Schema, Task, in_order
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What training rows decide."""
+
+    schema: Schema
+    vocabularies: dict[str, Vocabulary]
+    scales: dict[str, Scale]
+    sources: np.ndarray
+
+
+def fit(dataset: RawDataset, spill: Spill, scratch: ScratchColumns, min_count: int, processes: int) -> Fitted:
+    """Vocabularies and scales from training rows, and the schema that follows.
+
+    Args:
+        dataset: whose rows they are.
+        spill: the parsed files.
+        scratch: holds ``uses:<table>``, see `mtlbench.ingest.splits.assign`.
+        min_count: values that training rows use less often are unknown.
+        processes: how many count values.
+
+    Raises:
+        ValueError: all labels of a regression task are equal.
+    """
+    unfitted = in_order(tuple(dataset.fields))
+    by_table = {table: [f for f in unfitted if table_of(f) == table] for table in (ROWS, *tables_of(dataset))}
+    with ExitStack() as stack:
+        tallies = [
+            stack.enter_context(
+                closing(
+                    parallel_map(
+                        Tallier(tuple(ids), scratch), spill.chunks[table], processes, f"counting values of {table}"
+                    )
+                )
+            )
+            for table, own in by_table.items()
+            if (ids := [f for f in own if f.kind == "id"])
+        ]
+        vocabularies = fit_vocabularies(chain.from_iterable(tallies), min_count)
+    scales = {
+        f.name: fit_scale(f, _parts(f, spill.chunks[table], scratch))
+        for table, own in by_table.items()
+        for f in (*own, *(label_fields(dataset.tasks) if table == ROWS else ()))
+        if f.kind == "number"
+    }
+    fields = tuple(
+        replace(f, cardinality=vocabularies[f.vocabulary_name].cardinality) if f.kind == "id" else f for f in unfitted
+    )
+    sources = splits.sources(spill)
+    schema = Schema(
+        fields=fields,
+        tasks=tuple(_fitted_task(task, scales, spill, scratch) for task in dataset.tasks),
+        group="group" in spill.extras,
+        source=len(sources),
+        time="time" in spill.extras,
+    )
+    return Fitted(schema, vocabularies, scales, sources)
+
+
+def _fitted_task(task: Task, scales: Mapping[str, Scale], spill: Spill, scratch: ScratchColumns) -> Task:
+    """A task, with whether labels of it are missing, and the moments of a regression task's over training rows.
+
+    Raises:
+        ValueError: all these labels of a regression task are equal.
+    """
+    task = replace(task, missing=spill.unlabelled[task.label] > 0)
+    if task.kind == "binary":
+        return task
+    mean, deviation = (float(part[0]) for part in (scales[task.label].mean, scales[task.label].deviation))
+    if deviation == 0:
+        place = _first_labelled(task, spill, scratch)
+        found = f"is {mean:g} in all training rows, in {place}" if place else "stands in no training row"
+        raise ValueError(
+            f"label '{task.label}' of regression task '{task.name}' {found}: there is nothing to learn. Take the task "
+            "out, or choose another dataset.split"
+        )
+    return replace(task, mean=mean, deviation=deviation)
+
+
+def _first_labelled(task: Task, spill: Spill, scratch: ScratchColumns) -> str | None:
+    """File and line of the first training row that has a label of a task."""
+    for chunk in spill.chunks[ROWS]:
+        for batch, used in with_slices(chunk, scratch.read(f"uses:{ROWS}", np.int32, chunk)):
+            labelled = batch[task.label].is_valid().to_numpy(zero_copy_only=False) & (used > 0)
+            if labelled.any():
+                line = chunk.first_line + int(line_numbers(batch)[labelled.argmax()])
+                return f"{chunk.source} from line {line + 1} on"
+    return None
+
+
+def _parts(field: Field, chunks: list[Chunk], scratch: ScratchColumns) -> Iterator[tuple[pa.Array, np.ndarray]]:
+    for chunk in chunks:
+        for batch, times in with_slices(chunk, scratch.read(f"uses:{table_of(field)}", np.int32, chunk)):
+            yield batch[field.name], times
+
+
+def tables_of(dataset: RawDataset) -> tuple[str, ...]:
+    """Names of the dimension tables, in the order of their fields."""
+    return tuple(dict.fromkeys(f.table for f in in_order(tuple(dataset.fields)) if f.table is not None))
