@@ -17,7 +17,8 @@ KEYS = arguments.RUNS | {"run.device": "auto"} | NUMBERS
 @arguments.split
 @arguments.path_option(
     "--predictions",
-    help="Parquet file to write, one row per scored row: its number in the split, each task's label and prediction.",
+    help="Parquet file to write, one row per scored row: its number in the split, its key where the data set has one, "
+    "each task's label and prediction.",
 )
 @click.option(
     "--slices",

@@ -9,6 +9,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from mtlbench.checks import one_of
@@ -74,6 +76,11 @@ class Store:
         )
         return rows if self.subset is None else select_subset(rows, self.schema)
 
+    def keys(self, name: str) -> pa.Table | None:
+        """The columns that identify the rows of a split, in their order; ``None`` if the data set has no key."""
+        one_of("split", name, SPLITS)
+        return pq.read_table(key_path(self.folder, name)) if "key" in self.manifest else None
+
     def vocabulary(self, name: str) -> Vocabulary:
         """The values behind the ids of the fields that use the vocabulary ``name``."""
         return Vocabulary.load(self.folder / "vocabulary" / f"{name}.parquet")
@@ -103,6 +110,11 @@ class Store:
             return _content_hash(path.absolute(), facts.st_size, facts.st_mtime_ns)
         except OSError as error:
             raise StoreError(f"{path} cannot be read: {error}. " + advice(self.folder, self.manifest)) from error
+
+
+def key_path(store: Path, split: str) -> Path:
+    """File of the columns that identify the rows of a split."""
+    return store / "keys" / f"{split}.parquet"
 
 
 def open_store(folder: Path) -> Store:

@@ -134,7 +134,9 @@ def evaluate_run(folder: Path, split: str, device_name: str, predictions: Path |
         text = f"suspicious scores of run {run.facts.identity}: {'; '.join(found)}"
         warnings.warn(text, SuspiciousMetricsWarning, stacklevel=2)
     if predictions is not None:
-        columns: dict[str, pa.Array] = {"row": pa.array(range(len(rows)), pa.int64())}
+        columns: dict[str, pa.Array | pa.ChunkedArray] = {"row": pa.array(range(len(rows)), pa.int64())}
+        if (keys := run.store.keys(split)) is not None:
+            columns |= dict(zip(keys.column_names, keys.columns, strict=True))
         unknown = ~rows.columns["observed"] if "observed" in rows.columns else None
         predicted_NT = predicted_labels(logits, tasks)
         for t, task in enumerate(tasks):

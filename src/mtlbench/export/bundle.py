@@ -24,7 +24,7 @@ from mtlbench.data.store import SPLITS
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.evaluation import TrainedRun, check_result, load_run
 from mtlbench.experiment.objects import build_ranking
-from mtlbench.export.columns import ServedColumn
+from mtlbench.export.columns import ServedColumn, key_of
 from mtlbench.export.example import raw_rows
 from mtlbench.export.hashes import write_hashes
 from mtlbench.export.inputs import Inputs
@@ -171,7 +171,8 @@ def _write_model(
         config = yaml.safe_dump(shareable_config(read_config(run_folder / CONFIG)), sort_keys=False)
         (artifacts / CONFIG).write_text(config, encoding="utf-8")
         inputs.save(artifacts)
-        save_scoring(scoring, asdict(run.facts), artifacts)
+        keys = run.store.keys("train")
+        save_scoring(scoring, asdict(run.facts), artifacts, () if keys is None else key_of(keys.schema))
         from mlflow.exceptions import MlflowException
 
         try:

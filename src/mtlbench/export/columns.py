@@ -74,6 +74,18 @@ def columns_of(schema: Schema, vocabularies: Mapping[str, Vocabulary]) -> tuple[
     return tuple(found)
 
 
+def key_of(keys: pa.Schema) -> tuple[ServedColumn, ...]:
+    """The columns that identify a row, which a file of rows may have; predictions then carry them."""
+    return tuple(ServedColumn(name=f.name, kind="integer" if pa.types.is_integer(f.type) else "text") for f in keys)
+
+
+def carried(names: Sequence[str], columns: Sequence[ServedColumn], key: Sequence[ServedColumn]) -> list[ServedColumn]:
+    """The columns of a key that are there; one that is an input too is read as the input is."""
+    inputs = {column.name: column for column in columns}
+    there = [inputs.get(column.name, column) for column in key if names.count(column.name) == 1]
+    return [column for column in there if column.kind in ("integer", "text") and not column.many]
+
+
 def unused(names: Sequence[str], columns: Sequence[ServedColumn]) -> tuple[str, ...]:
     """Columns that are there and that a model does not ask for.
 

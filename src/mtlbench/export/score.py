@@ -9,7 +9,7 @@ import pyarrow.csv as pv
 import pyarrow.parquet as pq
 
 from mtlbench.experiment.errors import ConfigError
-from mtlbench.export.columns import ServedColumn, from_text, unused
+from mtlbench.export.columns import TYPES, ServedColumn, carried, checked, from_text, unused
 from mtlbench.export.scorer import Scorer
 from mtlbench.files import atomic
 
@@ -26,7 +26,8 @@ class Scored:
 
 
 def score_file(scorer: Scorer, rows: Path, to: Path) -> Scored:
-    """Write ``row`` (from 0) and the predictions (`Scorer.names`) of every row, in order; whole, or not at all.
+    """Write ``row`` (from 0), what the file has of the key (`Scorer.key`) and the predictions (`Scorer.names`) of every
+    row, in order; whole, or not at all.
 
     Args:
         scorer: an exported model.
@@ -44,41 +45,58 @@ def score_file(scorer: Scorer, rows: Path, to: Path) -> Scored:
         raise ConfigError(f"--to is {to}; allowed: a name that ends with .parquet")
     if rows.suffix not in READERS:
         raise ConfigError(f"{rows}: rows are read from files that end with {' or '.join(READERS)}")
-    names, chunks = READERS[rows.suffix](rows, scorer.inputs.columns, scorer.rows_at_once)
-    kinds = pa.schema({"row": pa.int64(), **dict.fromkeys(scorer.names, pa.float32())})
+    names, key, chunks = READERS[rows.suffix](rows, scorer)
+    kinds = pa.schema(
+        {
+            "row": pa.int64(),
+            **{column.name: TYPES[column.kind] for column in key},
+            **dict.fromkeys(scorer.names, pa.float32()),
+        }
+    )
     about = {name: str(scorer.facts[name]) for name in ("identity", "origin")}
     done = 0
     with atomic(to, alone=False) as beside, pq.ParquetWriter(beside, kinds.with_metadata(about)) as writer:
         for raw in chunks:
             answer = scorer(raw, done)
             numbers = pa.array(range(done, done + len(answer)), pa.int64())
-            writer.write_batch(pa.record_batch([numbers, *map(pa.array, answer.T.copy())], schema=writer.schema))
+            keys = [checked(raw[column.name], column, done) for column in key]
+            columns = [numbers, *keys, *map(pa.array, answer.T.copy())]
+            writer.write_batch(pa.record_batch(columns, schema=writer.schema))
             done += len(answer)
     return Scored(rows=done, unused=names)
 
 
-Chunks = tuple[tuple[str, ...], Iterator[Mapping[str, pa.Array]]]
+Chunks = tuple[tuple[str, ...], list[ServedColumn], Iterator[Mapping[str, pa.Array]]]
+"""Columns that are not read, columns of the key, and the columns that are read, chunk by chunk."""
 
 
-def _parquet(path: Path, columns: Sequence[ServedColumn], rows: int) -> Chunks:
+def _wanted(names: list[str], scorer: Scorer) -> tuple[tuple[str, ...], list[ServedColumn], list[ServedColumn]]:
+    """Columns that are not read, columns of the key, and all that are read."""
+    columns = scorer.inputs.columns
+    key = carried(names, columns, scorer.key)
+    wanted = [*columns, *(column for column in key if column not in columns)]
+    return unused(names, wanted), key, wanted
+
+
+def _parquet(path: Path, scorer: Scorer) -> Chunks:
     try:
         # Streamed through a small buffer: a row group may be the whole file.
         file = pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
     except pa.ArrowInvalid as error:
         raise ConfigError(f"{path} cannot be read as Parquet: {error}") from error
-    left = unused(file.schema_arrow.names, columns)
+    left, key, columns = _wanted(file.schema_arrow.names, scorer)
     wanted = [column.name for column in columns]
-    batches = file.iter_batches(batch_size=rows, columns=wanted)
-    return left, ({name: batch[name] for name in wanted} for batch in batches)
+    batches = file.iter_batches(batch_size=scorer.rows_at_once, columns=wanted)
+    return left, key, ({name: batch[name] for name in wanted} for batch in batches)
 
 
-def _csv(path: Path, columns: Sequence[ServedColumn], _rows: int) -> Chunks:
+def _csv(path: Path, scorer: Scorer) -> Chunks:
     with path.open("rb") as file:
         if not file.readline().strip():
             raise ConfigError(f"{path} has no header: its first line names the columns")
     reading = pv.ReadOptions(block_size=CSV_BLOCK, use_threads=False)
     names = pv.open_csv(path, read_options=reading).schema.names
-    left = unused(names, columns)
+    left, key, columns = _wanted(names, scorer)
     kept = pv.ConvertOptions(
         include_columns=[column.name for column in columns],
         column_types={column.name: pa.string() for column in columns},
@@ -87,7 +105,8 @@ def _csv(path: Path, columns: Sequence[ServedColumn], _rows: int) -> Chunks:
         quoted_strings_can_be_null=False,
     )
     parsing = pv.ParseOptions(newlines_in_values=True)
-    return left, _typed(pv.open_csv(path, read_options=reading, parse_options=parsing, convert_options=kept), columns)
+    batches = pv.open_csv(path, read_options=reading, parse_options=parsing, convert_options=kept)
+    return left, key, _typed(batches, columns)
 
 
 def _typed(batches: pv.CSVStreamingReader, columns: Sequence[ServedColumn]) -> Iterator[Mapping[str, pa.Array]]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.objects import build_model
 from mtlbench.experiment.plain import read_plain
+from mtlbench.export.columns import ServedColumn
 from mtlbench.export.hashes import check_hashes
 from mtlbench.export.inputs import Inputs
 from mtlbench.losses import predicted_labels
@@ -75,6 +76,7 @@ class Scorer:
         predictions: how matrices become float32 ``[B, T]``.
         facts: of the run, as its folder says them.
         rows_at_once: so many as one forward pass takes.
+        key: columns that identify a row, which predictions carry where the rows have them.
         unknown: by field, how many values the vocabulary did not know, of all that was scored so far.
     """
 
@@ -82,6 +84,7 @@ class Scorer:
     predictions: Predictions
     facts: dict[str, Any]
     rows_at_once: int
+    key: tuple[ServedColumn, ...] = ()
     unknown: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -138,6 +141,7 @@ def opened(artifacts: Path, predicted: Predictions | None) -> Scorer:
         predictions=predicted or torch_predictions(_scoring(artifacts, config, inputs, facts)),
         facts=facts["run"],
         rows_at_once=config.trainer.evaluation_batch_size,
+        key=tuple(ServedColumn(name=name, kind=kind) for name, kind in facts.get("key", {}).items()),
     )
 
 
@@ -149,12 +153,14 @@ def torch_predictions(scoring: Scoring) -> Predictions:
     return predicted
 
 
-def save_scoring(scoring: Scoring, facts: Mapping[str, Any], artifacts: Path) -> None:
+def save_scoring(scoring: Scoring, facts: Mapping[str, Any], artifacts: Path, key: Sequence[ServedColumn] = ()) -> None:
     """Write the weights as plain arrays (no pickle among them), and the facts with what the losses know."""
     np.savez(artifacts / WEIGHTS, **{name: value.numpy() for name, value in scoring.model.state_dict().items()})
     losses = scoring.losses
     factors = None if losses.pos_weight is None else losses.pos_weight.tolist()
     content = {"run": dict(facts), "losses": {"pos_weight": factors, "given": losses.given}}
+    if key:
+        content["key"] = {column.name: column.kind for column in key}
     (artifacts / FACTS).write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from mtlbench.data import bags
 from mtlbench.data.layout import ROWS, SIDE_COLUMNS, table_of
 from mtlbench.ingest.contradictions import Contradictions, contradictory_rows, name_of, reason
-from mtlbench.ingest.protocol import KEY, LINE, WEIGHT_SUFFIX, Block, RawDataset, RawFile, Rejected, Shard
+from mtlbench.ingest.protocol import KEY, LINE, ROW_KEY, WEIGHT_SUFFIX, Block, RawDataset, RawFile, Rejected, Shard
 from mtlbench.ingest.rejects import RejectLog
 from mtlbench.ingest.workers import parallel_map
 from mtlbench.schema import Field
@@ -172,6 +172,11 @@ class Spill:
     def rows(self, table: str) -> int:
         return sum(chunk.rows for chunk in self.chunks.get(table, []))
 
+    def column_names(self, table: str) -> list[str]:
+        """Names of the columns of a table; none if it has no rows."""
+        chunks = self.chunks.get(table, [])
+        return next(chunks[0].read()).schema.names if chunks else []
+
     def add(self, shard: Shard, path: Path, result: ShardResult) -> None:
         """Take in the next shard."""
         source, table = shard.path, shard.file.table
@@ -277,7 +282,8 @@ def check_block(block: Block, dataset: RawDataset, file: RawFile, first: int) ->
     assert (np.diff(numbers) > 0).all(), f"{where}: line numbers do not ascend"
     empty = [name for name in SIDE_COLUMNS if name in columns.schema.names and columns[name].null_count]
     assert not empty, f"{where}: {', '.join(empty)} is null somewhere; a row without one needs a value of its own"
-    keyless = [name for name in columns.schema.names if name.split(":")[0] == KEY and columns[name].null_count]
+    keys = [name for name in columns.schema.names if name.split(":")[0] in (KEY, ROW_KEY[:-1])]
+    keyless = [name for name in keys if columns[name].null_count]
     assert not keyless, f"{where}: {', '.join(keyless)} is null somewhere; such a line must be rejected"
     for task in dataset.tasks if file.table == ROWS else ():
         label = columns[task.label]

@@ -36,6 +36,7 @@ from mtlbench.ingest.manifest import Provenance
 from mtlbench.ingest.parse import Chunk, Spill, spill_all
 from mtlbench.ingest.protocol import RawDataset, RawFile, Rewritten
 from mtlbench.ingest.rejects import RejectLog
+from mtlbench.ingest.row_keys import key_names, refuse_repeated_keys, write_row_keys
 from mtlbench.ingest.splits import SplitRule
 from mtlbench.ingest.unknown import unknown_shares
 from mtlbench.ingest.workers import cores, parallel_map
@@ -139,11 +140,14 @@ def _build(plan: _Plan, folder: Path) -> None:
     keys = _join(plan, spill, scratch, rejects)
     splits.copy_from_tables(spill, scratch)
     kept = _within_limits(plan, spill, scratch, rejects, keys)
+    kept = refuse_repeated_keys(spill, rejects, kept)
     assigned = splits.assign(plan.split, spill, scratch, keys, [task.label for task in plan.dataset.tasks], kept)
     fitted = fit(plan.dataset, spill, scratch, plan.min_count, plan.processes)
     assigned = _within_scales(plan, spill, scratch, rejects, fitted, assigned)
     overlaps = splits.overlaps(spill, scratch, assigned, plan.disjoint)
     counts = _encode(plan, spill, scratch, fitted, assigned, folder)
+    write_row_keys(spill, assigned, folder)
+    key = key_names(spill)
     shutil.rmtree(work)
 
     notes = manifest.check_splits(fitted.schema, counts, plan.one_class)
@@ -168,6 +172,7 @@ def _build(plan: _Plan, folder: Path) -> None:
         "overlaps": overlaps,
         "sources": fitted.sources.tolist(),
         "tables": {table: spill.rows(table) for table in fitted.schema.tables},
+        **({"key": key} if key else {}),
         "fields": manifest.fields(fitted.schema, fitted.scales, sum(spill.cut.values(), Counter()), counts, unknown),
         "raw": manifest.raw(
             files,

@@ -17,6 +17,7 @@ from mtlbench.schema import Field, Task
 LINE = "line"
 KEY = "key"
 WEIGHT_SUFFIX = ":weight"
+ROW_KEY = "row key:"
 
 
 class RawError(ValueError):
@@ -85,7 +86,8 @@ class Block:
             ``<name>:weight``, lists of float32 of the same lengths. A number field: floats, null where missing.
             `ROWS` also has one int8 column of 0 and 1 per task, named by its label (finite float64 for a regression
             task), null where the label is missing, and for each dimension table ``key:<table>``. A dimension table has
-            its `KEY`. Where the data set has them, int64 ``group``, ``source``, ``time``, each either of the rows, or
+            its `KEY`. Where something identifies a row to people, ``row key:<column>``, integers or strings that are
+            never null. Where the data set has them, int64 ``group``, ``source``, ``time``, each either of the rows, or
             of a dimension table and then of the rows that point there.
         lines: how many lines the block covers, rejected and dropped ones included.
         rejected: lines that break the format.

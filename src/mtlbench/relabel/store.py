@@ -105,7 +105,7 @@ def _write(
     schema = replace(base.schema, tasks=tasks)
     for part in ("rows", "confidences"):
         (folder / part).mkdir()
-    for part in ("tables", "vocabulary"):
+    for part in ("tables", "vocabulary", *(["keys"] if "key" in base.manifest else [])):
         _link(base.folder / part, folder / part)
     counts: Counts = Counter()
     for split in SPLITS:

@@ -107,7 +107,11 @@ class ParquetColumn:
             numbers, wrong = parse(values, pa.float64())
             return numbers, [(wrong, f"column '{self.source}' is no number")]
         whole, wrong = parse_whole(values)
-        hint = {"id": " as in the lines before; where ids are text, say ids: text of the field", "time": " or date"}
+        hint = {
+            "id": " as in the lines before; where ids are text, say ids: text of the field",
+            "key": " as in the lines before; where such keys follow, write the rows as Parquet",
+            "time": " or date",
+        }
         return whole, [(wrong, f"column '{self.source}' is no whole number{hint.get(self.use, '')}")]
 
     def _numbers(self, values: pa.Array, missing: np.ndarray) -> tuple[pa.Array, Problems]:

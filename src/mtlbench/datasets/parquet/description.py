@@ -20,6 +20,9 @@ Extra = Literal["group", "source", "time"]
 RESERVED = (KEY, LINE, *get_args(Extra))
 """Names that the columns of a block have already."""
 
+ROW_NUMBER = "row"
+"""Column of predictions that numbers the rows of a split."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -136,6 +139,8 @@ class Description:
         group: column of the rows that keeps some together, as users or pages do; whole numbers.
         source: column of the rows that says where they come from, as scenarios do; whole numbers.
         time: column of the rows: days, hours or windows; whole numbers or dates.
+        key: column of the rows, or list of columns, that identifies a row (a request); predictions carry it, models do
+            not read it. Whole numbers or text, and no two rows of a part (train, valid, test) have the same.
         delimiter: between the cells of CSV and TSV files; default: a comma, and a tab.
     """
 
@@ -146,6 +151,7 @@ class Description:
     group: str | None = None
     source: str | None = None
     time: str | None = None
+    key: str | tuple[str, ...] | None = None
     delimiter: str | None = None
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
@@ -154,6 +160,11 @@ class Description:
     def extras(self) -> tuple[tuple[Extra, str], ...]:
         """What rows carry beside inputs and labels, and the column that holds it."""
         return tuple((name, column) for name in get_args(Extra) if (column := getattr(self, name)) is not None)
+
+    @property
+    def key_columns(self) -> tuple[str, ...]:
+        """The columns that identify a row."""
+        return (self.key,) if isinstance(self.key, str) else self.key or ()
 
     @property
     def labels(self) -> tuple[Task, ...]:
@@ -250,9 +261,22 @@ def _check(description: Description) -> None:
     for table in description.tables:
         if not any(description.inputs(table)):
             raise ValueError(f"table '{table}' has no fields; take it out")
+    _check_key(description)
     # What a schema asks for can be asked before anything is counted.
     fields = tuple(replace(entry.field, cardinality=int(entry.kind == "id")) for entry in description.fields)
     Schema(fields=tuple(in_order(fields)), tasks=description.labels)
+
+
+def _check_key(description: Description) -> None:
+    """Key columns stand beside labels and predictions in one file."""
+    columns = description.key_columns
+    if description.key == () or len(set(columns)) < len(columns):
+        raise ValueError(f"key is {list(columns)}; allowed: one column or several different ones")
+    written = {ROW_NUMBER, *(name for task in description.labels for name in (task.label, task.answer))}
+    if taken := [name for name in columns if name in written]:
+        raise ValueError(
+            f"key '{taken[0]}': files of predictions have {', '.join(sorted(written))} already; rename that column"
+        )
 
 
 def _check_text(description: Description) -> None:
