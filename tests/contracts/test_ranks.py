@@ -34,6 +34,7 @@ _log = logging.getLogger(__name__)
 
 EXACT = 1e-9
 OPTIMIZERS = {path.stem: (f"optimizer={path.stem}",) for path in sorted((CONF / "optimizer").glob("[!_]*.yaml"))} | {
+    "momentum": ("optimizer=momentum", "optimizer.lr=0.001"),  # at .1 the products of xdeepfm grow without bound
     "deferred_adam": ("optimizer=adam", "optimizer.deferred_rows=1"),
     "deferred_adamw": ("optimizer=adamw", "optimizer.deferred_rows=1"),
 }

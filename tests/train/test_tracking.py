@@ -627,9 +627,9 @@ def test_a_real_server_takes_a_run_dies_and_is_replaced(runs: Path, caplog: pyte
         (folder / SENT).unlink()
         assert send(folder, uri, EXPERIMENT).points == 0, "asked, it says that it has them all"
         assert history(runs, run_id, "train/click/loss") == journalled(folder, "train/click/loss")
-        artifact = f"{command.address}/get-artifact?run_uuid={run_id}&path={RESULT}"
+        artifact = f"{command.address}/get-artifact?run_uuid={run_id}&path={CONFIG}"
         with urllib.request.urlopen(artifact, timeout=10) as answer:
-            assert answer.read() == (folder / RESULT).read_bytes()
+            assert answer.read() == (folder / CONFIG).read_bytes()
     finally:
         server.terminate()
         server.wait()
