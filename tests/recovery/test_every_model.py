@@ -146,7 +146,7 @@ def test_sharing_helps_the_rare_task_if_it_is_related_and_harms_it_if_it_is_not(
     def gain(relatedness: float) -> float:
         gains: list[float] = []
         for seed in range(3):
-            options = (f"dataset.simulator.relatedness={relatedness}", f"seed={seed}")
+            options = (f"dataset.simulator.relatedness={relatedness}", f"seed={seed}", "trainer.epochs=2")
             alone, *shared = (
                 measured(data, tmp_path, name, CENSUS, *options)["income"]["excess_auc_share"]
                 for name in ("dnn", "shared_bottom", "mmoe")
