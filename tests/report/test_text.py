@@ -3,15 +3,12 @@
 import csv
 import io
 import re
-import shutil
-import subprocess
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from mtlbench.report.result import Cell, Comparison
-from mtlbench.report.text import comma_separated, latex, markdown, signs
+from mtlbench.report.text import comma_separated, markdown, signs
 from report.tables import EVIL, MARKS, example
 
 
@@ -96,31 +93,3 @@ def test_csv_has_every_number_in_full() -> None:
     assert (last["mean"], last["verdict"], last["printed"]) == ("", "not run", "0.4")
     assert lines[8]["row"] == EVIL
     assert {line["marks"] for line in lines} == {"; ".join(MARKS)}
-
-
-def test_latex_escapes_and_marks() -> None:
-    text = latex(example())
-    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
-    assert len(rows) == 1 + 4
-    assert {row.replace(r"\&", "").count("&") for row in rows} == {4}
-    assert r"MM\_oE & 0.6259 / 0.7346 $\pm$ 0.0027$^\dagger$*" in text
-    for mark in MARKS:
-        assert rf"\textbf{{{mark}}}" in text
-    assert text.replace(r"\{", "").replace(r"\}", "").count("{") == text.replace(r"\{", "").replace(r"\}", "").count(
-        "}"
-    )
-
-
-def test_latex_has_its_special_characters_as_themselves() -> None:
-    text = latex(replace(example(), footnotes=(r"a\b {c} d_e 5 % #1 $x$ ~ ^ &",)))
-    assert r"1. a\textbackslash{}b \{c\} d\_e 5 \% \#1 \$x\$ \textasciitilde{} \textasciicircum{} \&" in text
-
-
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here")
-def test_latex_compiles(tmp_path: Path) -> None:
-    hostile = replace(example(), footnotes=(r"a \ b {c} d_e 5 % #1 $x$ ~ ^",))
-    document = r"\documentclass{article}\usepackage{booktabs}\begin{document}" + latex(hostile) + r"\end{document}"
-    (tmp_path / "t.tex").write_text(document)
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-500:]

@@ -1,4 +1,4 @@
-"""A table as text: Markdown for reading, LaTeX for papers, CSV for other programs. The paper's number beside ours."""
+"""A table as text: Markdown for reading, CSV for other programs. The paper's number beside ours."""
 
 import csv
 import io
@@ -17,11 +17,6 @@ HEADER = (
 )
 MARKDOWN = str.maketrans({"\\": r"\\", "|": r"\|", "\n": " "})
 """Of a table's cells: a bar within one would end it, a line end the row."""
-LATEX = str.maketrans(
-    {c: f"\\{c}" for c in "&%$#_{}"}
-    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    | {"±": r"$\pm$", INCOMPARABLE: r"$^\dagger$", UNCONVERGED: r"$^\ddagger$"}
-)
 
 
 def markdown(result: TableResult) -> str:
@@ -42,22 +37,6 @@ def markdown(result: TableResult) -> str:
     lines += ["## Claims", "", *claim_lines(result.claims), ""] if result.claims else []
     lines += _agreement(result) + _footnotes(result)
     return "\n".join(lines).rstrip() + "\n"
-
-
-def latex(result: TableResult) -> str:
-    """A ``tabular`` of the numbers, for ``booktabs``; marks and footnotes stand below it."""
-    columns = "l" + "r" * len(result.columns)
-    heads = " & ".join(["", *(_tex(column.name) for column in result.columns)])
-    lines = [f"% {result.paper}. {result.place}. {'; '.join(result.marks)}", rf"\begin{{tabular}}{{{columns}}}"]
-    lines += [r"\toprule", heads + r" \\", r"\midrule"]
-    for row in result.rows:
-        cells = [_tex(_both(cell, column)) for cell, column in zip(row.cells, result.columns, strict=True)]
-        lines.append(" & ".join([_tex(row.label), *cells]) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}"]
-    for mark in result.marks:
-        lines.append(rf"\par\textbf{{{_tex(mark)}}}")
-    lines += [rf"\par\footnotesize {number}. {_tex(text)}" for number, text in enumerate(result.footnotes, start=1)]
-    return "\n".join(lines) + "\n"
 
 
 def comma_separated(result: TableResult) -> str:
@@ -152,7 +131,3 @@ def _or_blank(value: float | None) -> object:
 
 def _md(text: str) -> str:
     return text.translate(MARKDOWN)
-
-
-def _tex(text: str) -> str:
-    return text.translate(LATEX)

@@ -6,6 +6,7 @@ from pathlib import Path
 from mtlbench.files import write_beside
 from mtlbench.report import draw, text
 from mtlbench.report.figure import FigureResult
+from mtlbench.report.latex import latex
 from mtlbench.report.result import TableResult
 from mtlbench.report.stored import stored_text
 from mtlbench.tracking.tables import send_rendered
@@ -27,7 +28,7 @@ def _forms(result: TableResult | FigureResult) -> dict[str, str | bytes]:
         return {"png": draw.png(result), "svg": draw.svg(result), "json": stored_text(result)}
     return {
         "md": text.markdown(result),
-        "tex": text.latex(result),
+        "tex": latex(result),
         "csv": text.comma_separated(result),
         "json": stored_text(result),
     }
