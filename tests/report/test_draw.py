@@ -14,7 +14,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from mtlbench.report.draw import COLUMN, PAGE, draw, numbered, svg
+from mtlbench.report.draw import COLUMN, PAGE, PRINTED, draw, numbered, pdf, svg
 from mtlbench.report.figure import Curve, FigureResult, HeatMap, Lines, Panel, Point, Scatter, Series
 from mtlbench.report.panels import PALETTE, cell_texts
 from mtlbench.report.stored import read_stored
@@ -226,6 +226,27 @@ def test_widths_are_those_of_a_printed_column_and_page() -> None:
     assert draw(only(replace(BARS, groups=many, series=pair))).get_figwidth() == PAGE
 
 
+@pytest.mark.parametrize(("panels", "inches"), [((LINES,), 3.33), ((LINES, BARS), 7.0)])
+def test_a_pdf_is_as_wide_as_it_is_printed_and_embeds_truetype(panels: tuple[Panel, ...], inches: float) -> None:
+    content = pdf(only(*panels))
+    [box] = re.findall(rb"/MediaBox \[ 0 0 ([\d.]+) ", content)
+    assert float(box) == pytest.approx(72 * inches, abs=0.01)
+    assert b"/FontFile2" in content
+    assert b"STIXGeneral" in content
+    assert b"/Type3" not in content
+    assert pdf(only(*panels)) == content
+
+
+def test_text_of_a_pdf_has_eight_points_and_its_title_is_the_captions() -> None:
+    figure = draw(only(LINES), titled=False, style=PRINTED)
+    figure.draw_without_rendering()
+    [axes] = figure.axes
+    [legend] = figure.legends
+    texts = [*axes.get_xticklabels(), *axes.get_yticklabels(), axes.xaxis.label, axes.yaxis.label, *legend.get_texts()]
+    assert {text.get_fontsize() for text in texts} == {8.0}
+    assert [text.get_text() for text in figure.texts] == list(MARKS)
+
+
 def test_eight_small_heat_maps_stand_four_in_a_row() -> None:
     figure = draw(only(*(replace(HEAT, title=str(i)) for i in range(8))))
     figure.draw_without_rendering()
@@ -328,9 +349,9 @@ def test_what_cannot_be_drawn_is_refused(make: object, message: str) -> None:
 def test_files_are_the_same_to_the_byte_and_the_numbers_come_back(tmp_path: Path) -> None:
     first = write(drawing(), tmp_path / "a")
     second = write(drawing(), tmp_path / "b")
-    assert [path.name for path in first] == ["made_fig1.png", "made_fig1.svg", "made_fig1.json"]
+    assert [path.name for path in first] == ["made_fig1.png", "made_fig1.svg", "made_fig1.pdf", "made_fig1.json"]
     assert [path.read_bytes() for path in first[1:]] == [path.read_bytes() for path in second[1:]]
-    assert read_stored(first[2]) == drawing()
+    assert read_stored(first[3]) == drawing()
     assert first[0].read_bytes()[:4] == b"\x89PNG"
     width, height = (int.from_bytes(first[0].read_bytes()[i : i + 4]) for i in (16, 20))
     assert width == PAGE * 200

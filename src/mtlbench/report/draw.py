@@ -1,4 +1,4 @@
-"""Draws a measured figure with matplotlib: PNG, and SVG with text as text.
+"""Draws a measured figure with matplotlib: PNG, SVG with text as text, and PDF for papers.
 
 No ``pyplot``, which keeps global state. The marks (simulated, scaled) and what is missing are part of the drawing,
 since it may be copied without its page. Series differ in colour, and also in marker, dash or hatch.
@@ -36,7 +36,7 @@ from mtlbench.report.panels import (
     styles_of,
 )
 
-COLUMN, PAGE = 3.5, 7.0
+COLUMN, PAGE = 3.33, 7.0
 """Widths in inches of one and of two printed columns."""
 HASHED = re.compile(r'id="([hmp][0-9a-f]{10})"')
 """Ids of hatches, markers and clipping paths."""
@@ -77,6 +77,14 @@ STYLE: dict[Any, Any] = {
     "savefig.bbox": None,
     "svg.fonttype": "none",
 }
+PRINTED: dict[Any, Any] = STYLE | {
+    "font.family": "STIXGeneral",  # comes with matplotlib too, and looks like Times
+    "pdf.fonttype": 42,  # TrueType is embedded: publishers refuse Type 3, matplotlib's default
+    **dict.fromkeys(
+        ["font.size", "axes.titlesize", "axes.labelsize", "xtick.labelsize", "ytick.labelsize", "legend.fontsize"], 8
+    ),
+}
+"""Of a drawing between the lines of a paper: its kind of letters, at 8 points."""
 
 
 def png(result: FigureResult) -> bytes:
@@ -98,6 +106,19 @@ def svg(result: FigureResult, *, titled: bool = True) -> str:
     return numbered(file.getvalue(), result.name)
 
 
+def pdf(result: FigureResult) -> bytes:
+    """The drawing for a paper: fonts embedded, marks but no title, which the caption has.
+
+    The same result gives the same bytes.
+    """
+    file = BytesIO()
+    with matplotlib.rc_context(PRINTED):
+        draw(result, titled=False, style=PRINTED).savefig(
+            file, format="pdf", metadata={"CreationDate": None, "Title": result.title}
+        )
+    return file.getvalue()
+
+
 def numbered(text: str, name: str) -> str:
     """Number the ids: matplotlib hashes all digits of a layout, the last of which differ between processes."""
     found = list(dict.fromkeys(HASHED.findall(text)))
@@ -105,14 +126,15 @@ def numbered(text: str, name: str) -> str:
     return re.sub("|".join(found), lambda match: numbers[match[0]], text) if found else text
 
 
-def draw(result: FigureResult, *, titled: bool = True) -> Figure:
+def draw(result: FigureResult, *, titled: bool = True, style: dict[Any, Any] = STYLE) -> Figure:
     """Title and marks, all panels, and one legend below them; a note if nothing was drawn.
 
     Args:
         result: what to draw.
         titled: whether it bears title, source and what is missing; it always bears the marks.
+        style: matplotlib's settings.
     """
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(style):
         rows = _rows(result.panels)
         width = COLUMN if len(result.panels) == 1 and not _is_wide(result.panels[0]) else PAGE
         columns = max(map(len, rows), default=1)

@@ -209,8 +209,8 @@ def _number(cell: Cell, column: TableColumn, ranked: _Ranked) -> str:
 def _ranked(result: TableResult, column: TableColumn) -> _Ranked:
     """By what is shown: equal numbers share a rank. There is no best of one number, or without direction."""
     place = result.columns.index(column)
-    measured = [cell.measured for row in result.rows if (cell := row.cells[place]).measured is not None]
-    shown = {_rounded(each.for_column(column), column) for each in measured if each is not None}
+    measured = [each for row in result.rows if (each := row.cells[place].measured) is not None]
+    shown = {_rounded(each.for_column(column), column) for each in measured}
     if column.about.better is None or len(shown) < 2:
         return _Ranked(best=None, second=None)
     best, second, *_ = sorted(shown, key=lambda text: -round(column.about.score(float(text)), column.digits))

@@ -25,7 +25,12 @@ def write(result: TableResult | FigureResult, folder: Path) -> list[Path]:
 def _forms(result: TableResult | FigureResult) -> dict[str, str | bytes]:
     """Contents by the ending of their file."""
     if isinstance(result, FigureResult):
-        return {"png": draw.png(result), "svg": draw.svg(result), "json": stored_text(result)}
+        return {
+            "png": draw.png(result),
+            "svg": draw.svg(result),
+            "pdf": draw.pdf(result),
+            "json": stored_text(result),
+        }
     return {
         "md": text.markdown(result),
         "tex": latex(result),
