@@ -67,8 +67,8 @@ def command(  # noqa: PLR0913  an argument for each option
     """Reproduce a table or figure of a paper.
 
     Runs whatever the table or figure lacks. A table is written as Markdown, LaTeX, CSV and JSON, the paper's number
-    beside ours, a figure as PNG, SVG, PDF and JSON, and all that the folder holds as one page, report.html. Interrupt it and
-    start it again at any point: finished runs are kept, and a run under way goes on from its checkpoint.
+    beside ours, a figure as PNG, SVG, PDF and JSON, and all that the folder holds as one page, report.html. Interrupt
+    it and start it again at any point: finished runs are kept, and a run under way goes on from its checkpoint.
 
     With --scale everything is small: simulated rows (that share of the published ones, at least 20,000) and one seed.
     Whatever is made with it, or with fewer seeds than the paper's, says so. Nothing is concluded from runs that did not
