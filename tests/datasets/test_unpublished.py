@@ -139,7 +139,7 @@ class TestBoth:
     def test_structure_can_be_learnt_and_can_be_destroyed(self, name: str, tmp_path: Path, structure: bool) -> None:
         found = train(
             compose(
-                [f"dataset={name}", "model=mmoe", "optimizer=lazy_adam", "tracker=none", "trainer.batch_size=1024",
+                [f"dataset={name}", "model=mmoe", "optimizer=lazy_adam", "tracker=none", "trainer.batch_size=256",
                  f"trainer.epochs={10 if structure else 2}", "trainer.patience=1", f"run.data={tmp_path}",
                  f"run.folder={tmp_path / 'runs'}", f"dataset.simulator.structure={structure}"]
             )
