@@ -125,7 +125,7 @@ def train_on_meta(model: nn.Module, schema: Schema, balancing: str = "equal") ->
 
 
 @every_model
-@pytest.mark.parametrize("kind", ["plain", "rich"])
+@pytest.mark.parametrize("kind", [pytest.param("plain", marks=pytest.mark.long), "rich"])
 def test_a_model_trains_and_scores_on_a_device_that_the_host_cannot_read(name: str, kind: str):
     schema = rich_schema(3) if kind == "rich" else plain(name)
     model = build(name, schema)

@@ -69,8 +69,10 @@ POINTS = "SELECT key, step, value FROM metrics ORDER BY key, step"
 @pytest.mark.parametrize(
     "uri",
     [
-        "postgresql://user:secret@127.0.0.1:1/db", "mysql+pymysql://user:secret@127.0.0.1:1/db", "s3://bucket/runs",
-        "databricks://nowhere", "nonsense://x", "http://[", "sqlite:////proc/nowhere/mlflow.db", "sqlite:///",
+        "postgresql://user:secret@127.0.0.1:1/db", "nonsense://x", "http://[", "sqlite:////proc/nowhere/mlflow.db",
+        "sqlite:///", pytest.param("mysql+pymysql://user:secret@127.0.0.1:1/db", marks=pytest.mark.long),
+        pytest.param("s3://bucket/runs", marks=pytest.mark.long),
+        pytest.param("databricks://nowhere", marks=pytest.mark.long),
     ],
 )  # fmt: skip
 def test_a_tracker_that_cannot_be_used_is_a_message(
