@@ -278,6 +278,7 @@ def test_everything_arrives(runs: Path):
     expected = {"identity": "1f", "model": "mmoe", "dataset": "aliccp", "seed": "3", "data": "d" * 64}
     expected |= {"origin": "simulated", "commit": "0.1.0+g2f", "state": "finished", "reason": ""}
     expected |= {"attempt": read_facts(folder)[1].key, "mlflow.runName": "mmoe aliccp 3", "converged": "no"}
+    expected |= {"mlflow.source.name": "mtlbench 0.1.0+g2f", "mlflow.source.type": "LOCAL"}
     expected |= {"undefined/valid/conversion/auc": "step 19: all 19 labels are 0"}
     assert run.data.tags == expected
     assert run.info.status == "FINISHED"
@@ -562,9 +563,19 @@ def test_the_user_interface_needs_a_database_on_this_machine(tmp_path: Path):
 def test_the_page_of_the_runs_is_that_of_their_experiment(runs: Path):
     uri, address = default_uri(runs), "http://127.0.0.1:5000"
     assert runs_page(address, uri, EXPERIMENT) == runs_page(address, uri, None) == address
-    send(make_run(runs), uri, EXPERIMENT)
-    number = connect(uri).get_experiment_by_name(EXPERIMENT).experiment_id
-    assert runs_page(address, uri, EXPERIMENT) == f"{address}/#/experiments/{number}/runs?workflowType=machine_learning"
+    folder = make_run(runs)
+    values = {"test/click/auc": 0.7, "test/click/pcoc": 1.0, "test/stay/rmse": 3.0}
+    Journal(folder).append(step=1, epoch=1, values=values)
+    send(folder, uri, EXPERIMENT)
+    found = connect(uri).get_experiment_by_name(EXPERIMENT)
+    page = f"{address}/#/experiments/{found.experiment_id}/runs"
+    asked = "workflowType=machine_learning&viewStateShareKey=mtlbench"
+    assert runs_page(address, uri, EXPERIMENT) == f"{page}?{asked}"
+    tags = connect(uri).get_experiment_by_name(EXPERIMENT).tags
+    assert json.loads(tags["mlflow.sharedViewState.mtlbench"])["selectedColumns"] == [
+        "attributes.`Created`", "attributes.`Duration`", "tags.`converged`",
+        "metrics.`test/click/auc`", "metrics.`test/stay/rmse`",
+    ]  # fmt: skip
 
 
 def wait_until_healthy(address: str, process: subprocess.Popen[bytes]) -> None:

@@ -258,6 +258,7 @@ def _describe(client: "MlflowClient", run_id: str, folder: Path) -> tuple[str, .
     tags = facts.tags | {name: str(value) for name, value in own_facts(facts).items() if value is not None}
     tags |= {"overrides": " ".join(facts.overrides)} if facts.overrides else {}
     tags |= {"mlflow.note.content": facts.notes} if facts.notes else {}
+    tags |= {"mlflow.source.name": f"mtlbench {facts.commit}", "mlflow.source.type": "LOCAL"}
     tags |= {"attempt": attempt.key, "state": status.state, "reason": status.reason or ""}
     if (folder / RESULT).exists() and (found := read_result(folder).convergence) is not None:
         tags["converged"] = "yes" if found.converged else "no"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mtlbench.tracking.connect import ENVIRONMENT, artifact_root, connect, sqlite_path, sqlite_uri
 from mtlbench.tracking.credentials import without_password
+from mtlbench.tracking.saved_view import PARAMETER, save_view
 
 HOST = "127.0.0.1"
 
@@ -51,12 +52,17 @@ def ui(uri: str, port: int = 5000) -> ServerCommand:
 
 
 def runs_page(address: str, uri: str, experiment: str | None) -> str:
-    """Where a server at `address` lists the runs of an experiment; its front page where there is no such experiment.
+    """Where a server at `address` lists the runs of an experiment, with a column for each task's test metric.
 
-    The front page is about language models, and training runs are two clicks away from it.
+    The front page, where there is no such experiment, is about language models, and training runs are two clicks away
+    from it.
 
     Raises:
         TrackingError: the database is not one of this MLflow.
     """
-    found = connect(uri).get_experiment_by_name(experiment) if experiment else None
-    return f"{address}/#/experiments/{found.experiment_id}/runs?workflowType=machine_learning" if found else address
+    client = connect(uri)
+    found = client.get_experiment_by_name(experiment) if experiment else None
+    if found is None:
+        return address
+    save_view(client, found.experiment_id)
+    return f"{address}/#/experiments/{found.experiment_id}/runs?workflowType=machine_learning&{PARAMETER}"
