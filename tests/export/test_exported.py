@@ -307,7 +307,11 @@ def test_files_that_cannot_be_scored_say_why(exported: Exported, raw_rows: pa.Ta
 
 
 @pytest.mark.long
-def test_a_model_of_a_run_is_shown_in_mlflow(exported: Exported, run_folder: Path, tmp_path: Path):
+def test_a_model_of_a_run_is_shown_in_mlflow_and_can_be_registered(
+    exported: Exported, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    import mlflow
+
     with pytest.raises(ConfigError, match="has tracker=none and is sent nowhere"):
         log_model(run_folder, exported.folder)
     sent = tmp_path / "runs" / run_folder.name
@@ -327,6 +331,10 @@ def test_a_model_of_a_run_is_shown_in_mlflow(exported: Exported, run_folder: Pat
     (run,) = client.search_runs([logged.experiment_id])
     assert run.data.tags["identity"] == run_folder.name
     assert [out.model_id for out in run.outputs.model_outputs] == [model_id]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/runs/mlflow.db")
+    registered = mlflow.register_model(f"models:/{model_id}", "mmoe-of-the-toy")
+    assert (registered.status, registered.run_id) == ("READY", run.info.run_id)
+    assert mlflow.pyfunc.load_model("models:/mmoe-of-the-toy/1").metadata.signature is not None
     there = Path(logged.artifact_location.removeprefix("file://"))
     files = {path.relative_to(exported.folder) for path in exported.folder.rglob("*") if path.is_file()}
     assert {path for path in files if (there / path).read_bytes() == (exported.folder / path).read_bytes()} == files
