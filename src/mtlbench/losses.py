@@ -22,17 +22,19 @@ def task_losses(
     *,
     regression: Collection[int] = (),
     error: Error = "squared",
+    sample_weight: Tensor | None = None,
 ) -> Tensor:
     """Mean loss of each task over its observed labels; B rows, T tasks.
 
-    loss_t = sum over observed b of l(logit_bt, label_bt) / observed labels of t
+    loss_t = sum over observed b of w_b l(logit_bt, label_bt) / sum over observed b of w_b
 
-    where l is the binary cross-entropy, in nats, and of a regression task the squared (or absolute) difference of two
-    standardised numbers: the best constant has a squared error of about 1 on training rows.
+    where w_b is the row's weight, 1 by default: a row of weight 2 counts as that row twice. l is the binary
+    cross-entropy, in nats, and of a regression task the squared (or absolute) difference of two standardised numbers:
+    the best constant has a squared error of about 1 on training rows.
 
     Both sums are over the rows of all processes (see `global_mean`).
-    Computed in float32 even under autocast (in float64 if the logits are). A task without any observed label has
-    loss 0 and gradient 0; what stands at an unobserved place, NaN included, has no effect.
+    Computed in float32 even under autocast (in float64 if the logits are). A task without any observed label (of a
+    weight above 0) has loss 0 and gradient 0; what stands at an unobserved place, NaN included, has no effect.
 
     Args:
         logits: ``[B, T]``, log-odds that the label is 1; of a regression task, the standardised prediction.
@@ -42,6 +44,7 @@ def task_losses(
             the log-odds plus ``ln pos_weight``, to be subtracted before a log loss is reported.
         regression: columns of the regression tasks.
         error: their loss.
+        sample_weight: float32 ``[B]``, 0 or more.
 
     Returns:
         ``[T]``.
@@ -73,6 +76,10 @@ def task_losses(
         loss_BT = torch.stack([each[:, task] for task, each in enumerate(chosen)], dim=1)
     if observed is not None:
         loss_BT = loss_BT.where(observed, 0.0)
+    if sample_weight is not None:
+        weight_BT = sample_weight.to(precise)[:, None].expand_as(loss_BT)
+        weight_BT = weight_BT if observed is None else weight_BT.where(observed, 0.0)
+        return global_mean((weight_BT * loss_BT).sum(dim=0), weight_BT.sum(dim=0))
     return global_mean(loss_BT.sum(dim=0), len(logits) if observed is None else observed.sum(dim=0))
 
 

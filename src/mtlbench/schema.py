@@ -119,6 +119,7 @@ class Schema:
         tasks: the labels, in the order of the columns of ``Batch.labels``.
         group, time: whether the rows carry such a column (a user, a day); see `Batch`.
         source: how many sources (scenarios) the rows come from; 0 if they do not say.
+        sample_weight: whether the rows carry a weight in the losses.
     """
 
     fields: tuple[Field, ...]
@@ -126,6 +127,7 @@ class Schema:
     group: bool = False
     source: int = 0
     time: bool = False
+    sample_weight: bool = False
 
     def __post_init__(self) -> None:
         for what, names in (("field", [f.name for f in self.fields]), ("task", [t.name for t in self.tasks])):
@@ -218,8 +220,10 @@ class Schema:
         return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()[:16]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values; of a task without those of `LATER` that have their defaults, so that fingerprints stay."""
+        """Plain values without what came later and has its default (`LATER` of a task), so that fingerprints stay."""
         values = asdict(self)
+        if not self.sample_weight:
+            del values["sample_weight"]
         defaults = asdict(Task(name="", label=""))
         values["tasks"] = tuple(
             {key: value for key, value in task.items() if key not in LATER or value != defaults[key]}
@@ -249,6 +253,7 @@ class Batch:
         observed: bool ``[B, T]``, which labels count; ``None`` if all do.
         group, source, time: int64 ``[B]`` where the schema has them, else ``None``; sources count from 0.
         row: int64 ``[B]``, row numbers within the split.
+        sample_weight: float32 ``[B]``, of each row in the losses; ``None`` if all weigh 1.
     """
 
     ids: Tensor
@@ -260,6 +265,7 @@ class Batch:
     source: Tensor | None
     time: Tensor | None
     row: Tensor
+    sample_weight: Tensor | None = None
 
     def __len__(self) -> int:
         return self.ids.shape[0]
@@ -275,7 +281,7 @@ class Batch:
 
     def unlabelled(self) -> Self:
         """The same batch as a model sees it when it only scores."""
-        return replace(self, labels=None, observed=None)
+        return replace(self, labels=None, observed=None, sample_weight=None)
 
 
 def refuse_regression(tasks: Iterable[Task], why: str, remedy: str = "Leave it out, or choose another model") -> None:

@@ -102,6 +102,14 @@ def few(batch: Batch) -> Batch:
     return rows_of(batch, slice(0, 2))
 
 
+def weighted(case: Case) -> Case:
+    """Rows of different weights, and ranks whose rows all weigh 0 in one step."""
+    weights = [torch.rand(len(batch), generator=torch.Generator().manual_seed(5)) for batch in case.batches]
+    weights[-1][: len(weights[-1]) // 2] = 0
+    batches = [replace(batch, sample_weight=w) for batch, w in zip(case.batches, weights, strict=True)]
+    return replace(case, batches=batches)
+
+
 def difference(pair: Ranks, case: Case) -> float:
     """Between two ranks and one process; the ranks have the same bits."""
     first, second = pair(train_steps, case)
@@ -150,6 +158,10 @@ def test_what_else_sees_the_whole_batch(pair: Ranks):
         "clip": case_of("mmoe", optimizer="deferred_adam", settings=replace(SETTINGS, clip=0.1), steps=4),
         "compare": case_of("mmoe", compare=True, steps=4),
         "losses": case_of("mmoe", losses=given, steps=4),
+        **{
+            f"weighted {name}": weighted(case_of(name, steps=3))
+            for name in ("aitm", "dselect_k", "escm2", "mpa_cognitive")
+        },
         "adversary in turns": case_of("mpa_cognitive", "model.cognitive_mode=alternate", steps=4),
         "a batch of as many rows as ranks": replace(case := case_of("nfm", steps=1), batches=[few(case.batches[0])]),
     }

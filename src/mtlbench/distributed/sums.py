@@ -32,17 +32,18 @@ def statistic_over_ranks(x: Tensor) -> Tensor:
 
 
 def global_mean(total: Tensor, count: Tensor | int) -> Tensor:
-    """``total / max(count, 1)`` with both summed over ranks; the gradient is that by this rank's total.
+    """``total / count`` with both summed over ranks, 0 where the count is 0; the gradient is that by this rank's total.
 
     Args:
-        total: sums over this rank's rows, of any shape.
-        count: how many rows (or labels) they are over; of a shape that broadcasts to that of `total`.
+        total: sums over this rank's rows, of any shape; 0 where the count is.
+        count: how many rows (or labels) they are over, or what these weigh; of a shape that broadcasts to that of
+            `total`.
     """
     if alone():
-        return total / (max(count, 1) if isinstance(count, int) else count.clamp(min=1))
+        return total / (max(count, 1) if isinstance(count, int) else _nonzero(count))
     counts = torch.as_tensor(count, dtype=torch.float64, device=total.device).expand_as(total)
     sums, counts = sum_over_ranks(torch.stack([total.double(), counts]))
-    counts = counts.clamp(min=1)
+    counts = _nonzero(counts)
     return _Valued.apply(total / counts.to(total.dtype), (sums / counts).to(total.dtype))
 
 
@@ -53,17 +54,29 @@ def penalties_over_ranks(penalties: Sequence[Tensor], rows: int) -> list[Tensor]
     return [*global_mean(torch.stack([*penalties]) * rows, rows).unbind()]
 
 
-def mean_of_counted(each_B: Tensor, mask_B: Tensor) -> Tensor:
-    """Mean of the rows in a mask, 0 if there are none, as a term of a penalty.
+def mean_of_counted(each_B: Tensor, counted_B: Tensor) -> Tensor:
+    """(Weighted) mean of the rows that count, 0 if there are none, as a term of a penalty.
 
     On several ranks, the number of which `penalties_over_ranks` makes the mean over the counted rows of all ranks.
+
+    Args:
+        each_B: the values; what stands in a row that does not count has no effect.
+        counted_B: which rows count, or what each of them weighs (0 or more).
     """
-    total = torch.where(mask_B, each_B, 0).sum()
+    if counted_B.is_floating_point():
+        counted_B = counted_B.to(torch.promote_types(each_B.dtype, torch.float32))
+        each_B = each_B * counted_B
+    total = each_B.where(counted_B > 0, 0).sum()
     if alone():
-        return total / mask_B.sum().clamp(min=1)
-    counts = torch.stack([mask_B.sum(), torch.full_like(mask_B.sum(), len(mask_B))])
+        return total / _nonzero(counted_B.sum())
+    counts = torch.stack([counted_B.sum(), torch.full_like(counted_B.sum(), len(counted_B))])
     counted, rows = sum_over_ranks(counts.double())
-    return total / (counted.clamp(min=1) * len(mask_B) / rows).to(torch.promote_types(total.dtype, torch.float32))
+    return total / (_nonzero(counted) * len(counted_B) / rows).to(torch.promote_types(total.dtype, torch.float32))
+
+
+def _nonzero(count: Tensor) -> Tensor:
+    """The count, or 1 where it is 0."""
+    return count.where(count > 0, 1)
 
 
 class _Statistic(Function):

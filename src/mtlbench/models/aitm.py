@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlbench.checks import at_least, not_empty
+from mtlbench.distributed.sums import mean_of_counted
 from mtlbench.nn.embedding import FieldEmbedding
 from mtlbench.nn.stacked import StackedLinear, StackedMLP, Towers
 from mtlbench.nn.transfer import InformationTransfer
@@ -15,7 +16,7 @@ from mtlbench.schema import Batch, Schema, refuse_regression
 class AITM(nn.Module):
     """``q_t = MLP_t(x)``, ``z_1 = q_1``, ``z_t = attention(relu(z_(t-1) W_t + b_t), q_t)``, ``s_t = w_t . z_t + b_t``.
 
-    In training, a penalty holds the probabilities to the order of the tasks: the mean over rows of
+    In training, a penalty holds the probabilities to the order of the tasks: the (weighted) mean over rows of
     ``weight * sum_t max(p_t - p_(t-1), 0)``.
 
     Args:
@@ -83,7 +84,8 @@ class AITM(nn.Module):
         logits_BT = self.heads(self._states(batch)[0])
         if self.training:
             p_BT = logits_BT.sigmoid()
-            self._calibrator = (p_BT[:, 1:] - p_BT[:, :-1]).relu().sum(dim=1).mean()
+            each_B, weight_B = (p_BT[:, 1:] - p_BT[:, :-1]).relu().sum(dim=1), batch.sample_weight
+            self._calibrator = each_B.mean() if weight_B is None else mean_of_counted(each_B, weight_B)
         return logits_BT
 
     def diagnostics(self, batch: Batch) -> dict[str, Tensor]:

@@ -79,7 +79,7 @@ class DSelectK(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         x_BI = self.fields(batch).flatten(1)
-        return self.towers(mix(self.gates(x_BI), self.experts(x_BI[None])))
+        return self.towers(mix(self.gates(x_BI, batch.sample_weight), self.experts(x_BI[None])))
 
     def diagnostics(self, batch: Batch) -> dict[str, Tensor]:
         """``gate`` ``[T, B, E]``, and ``gate_closed`` ``[T]``, the share of a task's gates that are exactly 0."""

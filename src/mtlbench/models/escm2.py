@@ -101,5 +101,6 @@ class ESCM2(nn.Module):
             each_B = (
                 inverse_propensity_risk(*seen) if imputed_BP is None else doubly_robust_risk(*seen, imputed_BP[:, pair])
             )
-            risk = risk + mean_of_counted(each_B, counts_B)
+            weight_B = batch.sample_weight
+            risk = risk + mean_of_counted(each_B, counts_B if weight_B is None else weight_B.where(counts_B, 0))
         return risk

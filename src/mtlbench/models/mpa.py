@@ -202,7 +202,7 @@ class MPA(nn.Module):
         # The fields are called here, not in a method below: where they break a compiled graph, nothing else then does.
         z_BI = self._mapped(self.fields(batch))
         if self.discriminator is not None and self.training:
-            self.discriminator(z_BI, batch.source)
+            self.discriminator(z_BI, batch.source, batch.sample_weight)
         gate_TBE, expert_EBH = self._mixture(z_BI)
         if self.virtual_gradient is not None:
             gate_TBE = self.virtual_gradient(gate_TBE, batch.labels, batch.observed)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtlbench.checks import at_least, one_of
+from mtlbench.distributed.sums import mean_of_counted
 from mtlbench.nn.stacked import StackedLinear, StackedMLP
 
 Discriminator = Literal["kway", "binary"]
@@ -83,15 +84,17 @@ class SourceDiscriminator(nn.Module):
         """``[B, K]``, of a softmax over sources (``kway``) or of a sigmoid each (``binary``)."""
         return self.head(self.hidden(mapped_BI[None])).transpose(0, 1).flatten(1)
 
-    def forward(self, mapped_BI: Tensor, source_B: Tensor | None) -> None:
+    def forward(self, mapped_BI: Tensor, source_B: Tensor | None, sample_weight_B: Tensor | None = None) -> None:
         assert source_B is not None, "a schema with sources came with a batch without them"
         logits_BK = self.logits(reversed_gradient(mapped_BI)) if self.learns is None else self._in_turn(mapped_BI)
         logits_BK = logits_BK.to(torch.promote_types(logits_BK.dtype, torch.float32))
         if self.kind == "kway":
-            self._loss = F.cross_entropy(logits_BK, source_B)
+            # Its own mean differs in the last bit from the mean of its elements.
+            each_B = F.cross_entropy(logits_BK, source_B, reduction="mean" if sample_weight_B is None else "none")
         else:
             own_BK = F.one_hot(source_B, self.sources).to(logits_BK.dtype)
-            self._loss = F.binary_cross_entropy_with_logits(logits_BK, own_BK, reduction="none").sum(dim=1).mean()
+            each_B = F.binary_cross_entropy_with_logits(logits_BK, own_BK, reduction="none").sum(dim=1)
+        self._loss = each_B.mean() if sample_weight_B is None else mean_of_counted(each_B, sample_weight_B)
 
     def _in_turn(self, mapped_BI: Tensor) -> Tensor:
         """Logits that one side learns from; the other has no gradient, not one of 0, on which momentum would act."""

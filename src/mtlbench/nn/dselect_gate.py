@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlbench.checks import at_least, in_range
+from mtlbench.distributed.sums import mean_of_counted
 from mtlbench.nn.stacked import StackedLinear
 
 EPSILON = 1e-6
@@ -18,9 +19,9 @@ class DSelectGates(nn.Module):
     every z_j has left the step, r is exactly one expert, and a gate has at most k entries above 0. Gates by row have
     ``a_t = x A_t`` and ``z_ti = x Z_ti``; static gates are parameters of a task alone.
 
-    Penalties (see `penalty`) are means over rows, summed over gates and selectors: the entropy of r draws a selector to
-    one expert. If E is no power of 2, some digits spell no expert and ``sum_e r_e`` may fall below 1; its inverse,
-    less 1, keeps selectors away from them.
+    Penalties (see `penalty`) are (weighted) means over rows, summed over gates and selectors: the entropy of r draws a
+    selector to one expert. If E is no power of 2, some digits spell no expert and ``sum_e r_e`` may fall below 1; its
+    inverse, less 1, keeps selectors away from them.
 
     Shape: ``[B, in]`` -> ``[T, B, E]``, 0 or more; gates sum to 1 if E is a power of 2, else to 1 at most.
 
@@ -76,13 +77,13 @@ class DSelectGates(nn.Module):
             nn.init.uniform_(parameter, -0.05, 0.05)
         self._penalty: Tensor | None = None
 
-    def forward(self, x_BI: Tensor) -> Tensor:
+    def forward(self, x_BI: Tensor, sample_weight_B: Tensor | None = None) -> Tensor:
         # A static gate is the gate by row of an input that is always 1.
         x_1BI = x_BI[None] if self.per_example else x_BI.new_ones(1, 1, 1)
         z_TBKM = _at_least_float32(self.codes(x_1BI)).unflatten(-1, (self.selected, self.digits))
         r_TBKE = _selectors(smooth_step(z_TBKM, self.step_width))[..., : self.experts]
         if self.training:
-            self._penalty = self._penalty_of(r_TBKE)
+            self._penalty = self._penalty_of(r_TBKE, sample_weight_B)
         if self.scores is None:
             gate_TBE = r_TBKE[..., 0, :]
         else:
@@ -96,12 +97,14 @@ class DSelectGates(nn.Module):
         assert stored is not None, "a penalty is taken once after each forward pass in training"
         return stored
 
-    def _penalty_of(self, r_TBKE: Tensor) -> Tensor:
+    def _penalty_of(self, r_TBKE: Tensor, sample_weight_B: Tensor | None) -> Tensor:
         entropy_TBK = -(r_TBKE * (r_TBKE + EPSILON).log()).sum(dim=-1)
         charged_TBK = self.entropy_weight * entropy_TBK
         if self.experts < 2**self.digits:
             charged_TBK = charged_TBK + 1 / r_TBKE.sum(dim=-1).clamp_min(EPSILON) - 1
-        return charged_TBK.mean(dim=1).sum()
+        if sample_weight_B is None or not self.per_example:
+            return charged_TBK.mean(dim=1).sum()
+        return mean_of_counted(charged_TBK.sum(dim=(0, 2)), sample_weight_B)
 
 
 def smooth_step(t: Tensor, width: float = 1.0) -> Tensor:

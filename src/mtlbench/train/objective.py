@@ -20,7 +20,8 @@ class LossSettings:
 
     Attributes:
         pos_weight: factor on the loss of positive labels: one number per task; ``balanced``, negatives over positives
-            of the training rows, so that both classes weigh the same; ``sqrt_balanced``, the root of it; ``None``, 1.
+            of the training rows (of their sample weights), so that both classes weigh the same; ``sqrt_balanced``, the
+            root of it; ``None``, 1.
         given: how a task with a parent task is learnt (a conversion, given a click). ``joint``: on all rows, where
             its label is 1 if both happen. ``conditional``: on rows whose parent label is 1.
         regression: loss of regression tasks on standardised labels: ``squared`` or ``absolute`` error.
@@ -37,13 +38,16 @@ class LossSettings:
         if isinstance(self.pos_weight, tuple) and not all(0 < q < math.inf for q in self.pos_weight):
             raise ValueError(f"loss.pos_weight is {list(self.pos_weight)}; allowed: finite numbers above 0")
 
-    def build(self, tasks: Sequence[Task], labels: Tensor, observed: Tensor | None) -> "TaskLosses":
+    def build(
+        self, tasks: Sequence[Task], labels: Tensor, observed: Tensor | None, sample_weight: Tensor | None = None
+    ) -> "TaskLosses":
         """The task losses for a data set.
 
         Args:
             tasks: T tasks.
             labels: of all training rows, ``[N, T]``.
             observed: bool ``[N, T]``, or ``None`` if all are.
+            sample_weight: ``[N]``, or ``None`` if all rows weigh 1.
 
         Raises:
             ValueError: not one factor per task; a task without one of the classes has no balance; a factor on the
@@ -65,11 +69,16 @@ class LossSettings:
                 "Choose loss.given=joint"
             )
         mask = TaskLosses(pos_weight=None, given=given).label_mask(labels, observed)
-        factors = self._factors(names, labels, mask, [names[t] for t in regression])
+        factors = self._factors(names, labels, mask, sample_weight, [names[t] for t in regression])
         return TaskLosses(pos_weight=factors, given=given, regression=regression, error=self.regression)
 
     def _factors(
-        self, names: list[str], labels: Tensor, mask: Tensor | None, regression: Sequence[str]
+        self,
+        names: list[str],
+        labels: Tensor,
+        mask: Tensor | None,
+        sample_weight: Tensor | None,
+        regression: Sequence[str],
     ) -> Tensor | None:
         if self.pos_weight is None:
             return None
@@ -100,6 +109,10 @@ class LossSettings:
                     f"loss.pos_weight={self.pos_weight}: the training rows have {positives:,} positives and "
                     f"{negatives:,} negatives of task '{name}'; both must be there. State the factors instead"
                 )
+        if sample_weight is not None:  # what both classes weigh, each of them above 0 (`mtlbench.ingest.fit`)
+            weight_N1 = sample_weight[:, None].double()
+            counted = weight_N1 if mask is None else weight_N1 * mask
+            positives_T, negatives_T = ((counted * those).sum(dim=0).float() for those in (positive, labels == 0))
         ratio_T = (negatives_T / positives_T).float()
         return ratio_T if self.pos_weight == "balanced" else ratio_T.sqrt()
 
@@ -120,10 +133,19 @@ class TaskLosses:
     regression: tuple[int, ...] = ()
     error: Error = "squared"
 
-    def __call__(self, logits: Tensor, labels: Tensor, observed: Tensor | None) -> Tensor:
+    def __call__(
+        self, logits: Tensor, labels: Tensor, observed: Tensor | None, sample_weight: Tensor | None = None
+    ) -> Tensor:
         """Losses ``[T]`` of a batch, see `task_losses`."""
-        mask = self.label_mask(labels, observed)
-        return task_losses(logits, labels, mask, self.pos_weight, regression=self.regression, error=self.error)
+        return task_losses(
+            logits,
+            labels,
+            self.label_mask(labels, observed),
+            self.pos_weight,
+            regression=self.regression,
+            error=self.error,
+            sample_weight=sample_weight,
+        )
 
     def label_mask(self, labels: Tensor, observed: Tensor | None) -> Tensor | None:
         """Mask of the labels that a loss is computed on: bool ``[B, T]``, or ``None`` for all."""

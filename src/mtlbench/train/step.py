@@ -79,7 +79,7 @@ class Step:
         with autocast(self.settings.precision, batch.ids.device):
             logits_BT = forward(batch)
         assert batch.labels is not None
-        losses_T = self.objective.losses(logits_BT, batch.labels, batch.observed)
+        losses_T = self.objective.losses(logits_BT, batch.labels, batch.observed, batch.sample_weight)
         return losses_T, penalties_over_ranks([penalty() for penalty in self.penalties.values()], len(batch))
 
     def finish(self) -> None:
