@@ -48,5 +48,6 @@ def row_columns(schema: Schema, truth: bool) -> dict[str, MatrixColumn]:
         **({"observed": MatrixColumn(np.uint8, tasks)} if any(task.missing for task in schema.tasks) else {}),
         **{POINTER + table: MatrixColumn(np.int32) for table in schema.tables},
         **{name: MatrixColumn(np.int64) for name in SIDE_COLUMNS if getattr(schema, name)},
+        **({"sample_weight": MatrixColumn(np.float32)} if schema.sample_weight else {}),
         **({"truth": MatrixColumn(np.float32, tasks)} if truth else {}),
     }

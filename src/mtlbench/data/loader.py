@@ -54,7 +54,7 @@ class Rows:
         columns: by name: ``ids`` int32 ``[n, S of the rows]``, ``numbers`` and ``weights`` float32, ``labels`` int8
             ``[n, T]`` (float32 where there are regression tasks, whose labels are standardised), ``observed`` bool
             ``[n, T]``, ``truth`` float32 ``[n, T]`` (true probabilities, where labels were drawn from known ones),
-            ``group``, ``source``, ``time`` int64 ``[n]``; each where there is one.
+            ``group``, ``source``, ``time`` int64 ``[n]``, ``sample_weight`` float32 ``[n]``; each where there is one.
         tables: by dimension table: its ``ids``, ``numbers``, ``weights``.
         pointers: by dimension table: int32 ``[n]``, the table row that each row points at.
         chosen: by table and name of a matrix: the columns of it that are inputs, where not all are; see
@@ -135,6 +135,7 @@ class Rows:
             labels=columns["labels"].index_select(0, index).float(),
             observed=columns["observed"].index_select(0, index) if "observed" in columns else None,
             row=index,
+            sample_weight=columns["sample_weight"].index_select(0, index) if "sample_weight" in columns else None,
             **{name: columns[name].index_select(0, index) if name in columns else None for name in SIDE_COLUMNS},
         )
 

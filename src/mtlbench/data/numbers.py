@@ -18,6 +18,9 @@ LARGEST = float(np.finfo(np.float32).max)
 LARGEST_STANDARDISED = 2.0**63
 """Absolute value of the largest standardised number allowed: its square fits a 32-bit float."""
 
+SAMPLE_WEIGHTS = 2.0**-63, 2.0**63
+"""Smallest and largest weight of a row beside 0: sums of weights, and what they divide, fit a 32-bit float."""
+
 CLOSE = 2.0**-20
 """Numbers whose range is this small beside their size are summed as differences from one of them."""
 

@@ -27,6 +27,12 @@ def build_model(config: DictConfig, schema: Schema) -> nn.Module:
     """The configured model, with its initial weights drawn from torch's global generator."""
     arguments: dict[str, Any] = {"schema": schema}
     if config.virtual_gradient._target_ is not None:
+        if schema.sample_weight:
+            raise ConfigError(
+                f"virtual_gradient={config.run.choices.virtual_gradient} compares the labels of two tasks over the "
+                "rows of a batch, and the paper has no weights of rows; the data set has sample weights. "
+                "Choose virtual_gradient=none, or take sample_weight out of the schema"
+            )
         arguments["virtual_gradient"] = build(config.virtual_gradient, "virtual_gradient")()
     factory = build(config.model, "model")
     with mistakes(f"model {config.model._target_}(schema, ...)"):
@@ -151,7 +157,9 @@ def build_losses(config: DictConfig, store: Store, model: nn.Module) -> TaskLoss
             f"loss.given=conditional: {type(model).__name__} itself makes the joint probability of a task and the one "
             "that it is given. Choose loss.given=joint"
         )
-    losses = settings.build(store.schema.tasks, columns["labels"], columns.get("observed"))
+    losses = settings.build(
+        store.schema.tasks, columns["labels"], columns.get("observed"), columns.get("sample_weight")
+    )
     device = next(model.parameters()).device
     return losses if losses.pos_weight is None else replace(losses, pos_weight=losses.pos_weight.to(device))
 

@@ -15,7 +15,7 @@ from mtlbench.data.matrices import MatrixFile
 from mtlbench.data.numbers import Scale, allowed, number_matrix
 from mtlbench.data.vocabulary import UNKNOWN, Vocabulary, merge, tally
 from mtlbench.ingest.parse import Chunk, line_numbers
-from mtlbench.ingest.protocol import WEIGHT_SUFFIX
+from mtlbench.ingest.protocol import SAMPLE_WEIGHT, WEIGHT_SUFFIX
 from mtlbench.schema import Field, Schema, Task
 
 EXTRA = "extra:"
@@ -160,6 +160,8 @@ class Encoder:
         for (one, first), (two, second) in combinations(binary, 2):
             self._count(counts, "together", f"{one.name} and {two.name}", target[(first > 0) & (second > 0)])
         more = {name: batch[name].to_numpy() for name in SIDE_COLUMNS if name in batch.schema.names}
+        if self.schema.sample_weight:
+            more["sample_weight"] = batch[SAMPLE_WEIGHT].to_numpy()
         if "truth" in next(iter(self.files.values())).columns:
             truth = np.load(truth_path(chunk.source), mmap_mode="r")
             more["truth"] = truth[chunk.first_line + line_numbers(batch)]

@@ -1,6 +1,6 @@
 """Fits vocabularies, scales and the moments of labels on training rows."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -15,7 +15,7 @@ from mtlbench.ingest import splits
 from mtlbench.ingest.encode import ScratchColumns, Tallier, fit_vocabularies, with_slices
 from mtlbench.ingest.limits import label_fields
 from mtlbench.ingest.parse import Chunk, Spill, line_numbers
-from mtlbench.ingest.protocol import RawDataset
+from mtlbench.ingest.protocol import SAMPLE_WEIGHT, RawDataset
 from mtlbench.ingest.workers import parallel_map
 from mtlbench.schema import Field, Schema, Task, in_order
 
@@ -41,7 +41,7 @@ def fit(dataset: RawDataset, spill: Spill, scratch: ScratchColumns, min_count: i
         processes: how many count values.
 
     Raises:
-        ValueError: all labels of a regression task are equal.
+        ValueError: all labels of a regression task are equal; all rows with a label weigh 0.
     """
     unfitted = in_order(tuple(dataset.fields))
     by_table = {table: [f for f in unfitted if table_of(f) == table] for table in (ROWS, *tables_of(dataset))}
@@ -68,12 +68,16 @@ def fit(dataset: RawDataset, spill: Spill, scratch: ScratchColumns, min_count: i
         replace(f, cardinality=vocabularies[f.vocabulary_name].cardinality) if f.kind == "id" else f for f in unfitted
     )
     sources = splits.sources(spill)
+    weighted = SAMPLE_WEIGHT in spill.column_names(ROWS)
+    if weighted:
+        _refuse_weightless(dataset.tasks, spill, scratch)
     schema = Schema(
         fields=fields,
         tasks=tuple(_fitted_task(task, scales, spill, scratch) for task in dataset.tasks),
         group="group" in spill.extras,
         source=len(sources),
         time="time" in spill.extras,
+        sample_weight=weighted,
     )
     return Fitted(schema, vocabularies, scales, sources)
 
@@ -107,6 +111,42 @@ def _first_labelled(task: Task, spill: Spill, scratch: ScratchColumns) -> str | 
                 line = chunk.first_line + int(line_numbers(batch)[labelled.argmax()])
                 return f"{chunk.source} from line {line + 1} on"
     return None
+
+
+def _refuse_weightless(tasks: Sequence[Task], spill: Spill, scratch: ScratchColumns) -> None:
+    """Refuse a task all of whose labels, or all of whose positives or negatives, stand in training rows of weight 0.
+
+    Raises:
+        ValueError: naming the task, and the first of these rows.
+    """
+    first: dict[tuple[str, str], str] = {}
+    weighs: set[tuple[str, str]] = set()
+    for chunk in spill.chunks[ROWS]:
+        for batch, used in with_slices(chunk, scratch.read(f"uses:{ROWS}", np.int32, chunk)):
+            weight_N = batch[SAMPLE_WEIGHT].to_numpy()
+            for task in tasks:
+                label_N = batch[task.label].to_numpy(zero_copy_only=False)
+                for what, rows in _kinds_of_label(task, label_N):
+                    trained = rows & (used > 0)
+                    if (weight_N[trained] > 0).any():
+                        weighs.add((task.name, what))
+                    elif trained.any():
+                        line = chunk.first_line + int(line_numbers(batch)[trained.argmax()])
+                        first.setdefault((task.name, what), f"{chunk.source}: line {line + 1}")
+    for (name, what), place in first.items():
+        if (name, what) not in weighs:
+            raise ValueError(
+                f"sample_weight is 0 in all training rows with {what} of task '{name}', the first of them {place}: "
+                "there is nothing to learn. Allowed: a weight above 0 in some. Take the task out, or choose another "
+                "dataset.split"
+            )
+
+
+def _kinds_of_label(task: Task, label_N: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """What a task learns from, and the rows (bool) that have it; missing labels are NaN."""
+    if task.kind == "regression":
+        return [("a label", ~np.isnan(label_N))]
+    return [("the label 0", label_N == 0), ("the label 1", label_N == 1)]
 
 
 def _parts(field: Field, chunks: list[Chunk], scratch: ScratchColumns) -> Iterator[tuple[pa.Array, np.ndarray]]:

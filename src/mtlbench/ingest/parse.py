@@ -12,8 +12,20 @@ import pyarrow as pa
 
 from mtlbench.data import bags
 from mtlbench.data.layout import ROWS, SIDE_COLUMNS, table_of
+from mtlbench.data.numbers import SAMPLE_WEIGHTS
 from mtlbench.ingest.contradictions import Contradictions, contradictory_rows, name_of, reason
-from mtlbench.ingest.protocol import KEY, LINE, ROW_KEY, WEIGHT_SUFFIX, Block, RawDataset, RawFile, Rejected, Shard
+from mtlbench.ingest.protocol import (
+    KEY,
+    LINE,
+    ROW_KEY,
+    SAMPLE_WEIGHT,
+    WEIGHT_SUFFIX,
+    Block,
+    RawDataset,
+    RawFile,
+    Rejected,
+    Shard,
+)
 from mtlbench.ingest.rejects import RejectLog
 from mtlbench.ingest.workers import parallel_map
 from mtlbench.schema import Field
@@ -285,6 +297,11 @@ def check_block(block: Block, dataset: RawDataset, file: RawFile, first: int) ->
     keys = [name for name in columns.schema.names if name.split(":")[0] in (KEY, ROW_KEY[:-1])]
     keyless = [name for name in keys if columns[name].null_count]
     assert not keyless, f"{where}: {', '.join(keyless)} is null somewhere; such a line must be rejected"
+    if SAMPLE_WEIGHT in columns.schema.names:
+        least, most = SAMPLE_WEIGHTS
+        weight = columns[SAMPLE_WEIGHT].fill_null(-1).to_numpy()
+        weighs = weight.dtype == np.float32 and ((weight == 0) | ((weight >= least) & (weight <= most))).all()
+        assert weighs, f"{where}: '{SAMPLE_WEIGHT}' is not float32 of 0 and of numbers from {least:.4g} to {most:.4g}"
     for task in dataset.tasks if file.table == ROWS else ():
         label = columns[task.label]
         if task.kind == "regression":

@@ -18,6 +18,7 @@ LINE = "line"
 KEY = "key"
 WEIGHT_SUFFIX = ":weight"
 ROW_KEY = "row key:"
+SAMPLE_WEIGHT = "sample weight:"
 
 
 class RawError(ValueError):
@@ -87,8 +88,9 @@ class Block:
             `ROWS` also has one int8 column of 0 and 1 per task, named by its label (finite float64 for a regression
             task), null where the label is missing, and for each dimension table ``key:<table>``. A dimension table has
             its `KEY`. Where something identifies a row to people, ``row key:<column>``, integers or strings that are
-            never null. Where the data set has them, int64 ``group``, ``source``, ``time``, each either of the rows, or
-            of a dimension table and then of the rows that point there.
+            never null. Where rows weigh differently in the losses, float32 ``sample weight:``, 0 or within
+            `SAMPLE_WEIGHTS`. Where the data set has them, int64 ``group``, ``source``, ``time``, each either of the
+            rows, or of a dimension table and then of the rows that point there.
         lines: how many lines the block covers, rejected and dropped ones included.
         rejected: lines that break the format.
         dropped: lines that are well-formed and left out by a named policy: how many, by name.

@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 
 from mtlbench.data import bags
-from mtlbench.data.numbers import LARGEST
+from mtlbench.data.numbers import LARGEST, SAMPLE_WEIGHTS
 from mtlbench.datasets.parquet.delimited import parse, parse_whole
 
-Use = Literal["id", "number", "weight", "label", "target", "key", "group", "source", "time"]
+Use = Literal["id", "number", "weight", "sample weight", "label", "target", "key", "group", "source", "time"]
 Problems = list[tuple[np.ndarray, str]]
 """Rows (bool) and what is wrong with them."""
 
@@ -18,6 +18,7 @@ WELCOME: dict[Use, tuple[str, ...]] = {
     "id": ("whole numbers", "text", "null"),
     "number": ("whole numbers", "decimal numbers", "null"),
     "weight": ("whole numbers", "decimal numbers"),
+    "sample weight": ("whole numbers", "decimal numbers"),
     "label": ("whole numbers", "decimal numbers", "null"),
     "target": ("whole numbers", "decimal numbers", "null"),
     "key": ("whole numbers", "text"),
@@ -26,6 +27,8 @@ WELCOME: dict[Use, tuple[str, ...]] = {
     "time": ("whole numbers", "dates"),
 }
 """Families of types that a column may have; booleans are whole numbers."""
+
+NUMERIC = ("number", "weight", "sample weight", "label", "target")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,7 +95,7 @@ class ParquetColumn:
         unread: Problems = []
         if pa.types.is_string(values.type) and not text:  # cells of a text file
             values, unread = self._cells(values)
-        if self.use in ("number", "weight", "label", "target"):
+        if self.use in NUMERIC:
             converted, problems = self._numbers(values, values.is_null().to_numpy(zero_copy_only=False))
         elif text:
             converted, problems = self._texts(values)
@@ -103,7 +106,7 @@ class ParquetColumn:
         return converted, [(wrong, what) for wrong, what in (*unread, *problems) if wrong.any()]
 
     def _cells(self, values: pa.Array) -> tuple[pa.Array, Problems]:
-        if self.use in ("number", "weight", "label", "target"):
+        if self.use in NUMERIC:
             numbers, wrong = parse(values, pa.float64())
             return numbers, [(wrong, f"column '{self.source}' is no number")]
         whole, wrong = parse_whole(values)
@@ -129,6 +132,11 @@ class ParquetColumn:
             return pa.array((exact == 1).astype(np.int8), mask=missing), [
                 (other, f"label '{self.source}' is neither 0 nor 1")
             ]
+        if self.use == "sample weight":
+            least, most = SAMPLE_WEIGHTS
+            wrong = ~((exact == 0) | ((exact >= least) & (exact <= most)))
+            problem = f"sample weight '{self.source}' is neither 0 nor a number from {least:.4g} to {most:.4g}"
+            return pa.array(np.where(wrong, 0, exact).astype(np.float32)), [(wrong & ~missing, problem)]
         most = LARGEST / self.width  # so that the weights of a bag have a sum
         wrong = ~((exact >= 0) & (exact <= most))
         problem = f"column '{self.source}' is negative, not finite or above {most:.6g}"

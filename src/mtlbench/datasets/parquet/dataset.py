@@ -23,7 +23,19 @@ from mtlbench.datasets.parquet import delimited
 from mtlbench.datasets.parquet.columns import ParquetColumn, Problems, family
 from mtlbench.datasets.parquet.description import Description, described, reference
 from mtlbench.ingest.csv import HEADER
-from mtlbench.ingest.protocol import KEY, LINE, ROW_KEY, ROWS, WEIGHT_SUFFIX, Block, RawError, RawFile, Rejected, Shard
+from mtlbench.ingest.protocol import (
+    KEY,
+    LINE,
+    ROW_KEY,
+    ROWS,
+    SAMPLE_WEIGHT,
+    WEIGHT_SUFFIX,
+    Block,
+    RawError,
+    RawFile,
+    Rejected,
+    Shard,
+)
 from mtlbench.schema import Field, Task
 
 BATCH_ROWS = 1 << 14
@@ -56,8 +68,8 @@ class ParquetFolder:
     takes no part in the loss and the metrics of that task. Rows are refused, each with its file, number and
     content, where a label is neither 0 nor 1 (of a regression task: not finite), a number is NaN or infinite, a list of
     numbers has not as many entries as its field is wide, ids and their weights differ in number, an entry of a list of
-    ids is null, a weight is negative, or a key or ``group``, ``source`` or ``time`` is null. A row is refused, too,
-    whose ``key`` an earlier row of the same part has.
+    ids is null, a weight (of an id, or ``sample_weight``) is negative or not finite, or a key or ``group``, ``source``
+    or ``time`` is null. A row is refused, too, whose ``key`` an earlier row of the same part has.
 
     Attributes:
         description: content of the YAML file; see `mtlbench.datasets.parquet.description`.
@@ -179,6 +191,8 @@ class ParquetFolder:
             ParquetColumn(name=f"{KEY}:{name}", source=other.pointer, use="key", vocabulary=f"key of {name}")
             for name, other in tables.items()
         ]
+        if (weight := self._described.sample_weight) is not None:
+            columns.append(ParquetColumn(name=SAMPLE_WEIGHT, source=weight, use="sample weight"))
         columns += [
             ParquetColumn(name=ROW_KEY + source, source=source, use="key", vocabulary=ROW_KEY + source)
             for source in self._described.key_columns

@@ -141,6 +141,8 @@ class Description:
         time: column of the rows: days, hours or windows; whole numbers or dates.
         key: column of the rows, or list of columns, that identifies a row (a request); predictions carry it, models do
             not read it. Whole numbers or text, and no two rows of a part (train, valid, test) have the same.
+        sample_weight: column of the rows that weighs each in the losses, sum(w * loss) / sum(w) over a batch; numbers
+            of 0 or more. Metrics count rows.
         delimiter: between the cells of CSV and TSV files; default: a comma, and a tab.
     """
 
@@ -152,6 +154,7 @@ class Description:
     source: str | None = None
     time: str | None = None
     key: str | tuple[str, ...] | None = None
+    sample_weight: str | None = None
     delimiter: str | None = None
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
@@ -254,6 +257,11 @@ def _check(description: Description) -> None:
     for entry in description.inputs(ROWS):
         if answers := {entry.source, entry.name, entry.weights} & labels.keys():
             raise ValueError(f"field '{entry.name}' reads the label '{answers.pop()}'; a model could read the answer")
+        if description.sample_weight is not None and description.sample_weight in (entry.source, entry.weights):
+            raise ValueError(
+                f"field '{entry.name}' reads the sample weight '{description.sample_weight}', which often tells how "
+                "rows were sampled by their labels. To have a model read it, write the column under a second name"
+            )
     for entry in description.fields:
         if entry.table is not None and entry.table not in description.tables:
             known = ", ".join(description.tables) or "none"
