@@ -14,6 +14,7 @@ import statistics
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 
@@ -62,12 +63,8 @@ def trained(folder: Path, raw: Path, dataset: str, order: str, buffer: int, seed
         f"run.data={folder / 'data'}", f"run.folder={runs}",
     ]  # fmt: skip
     words += [f"trainer.shuffle_buffer={buffer * BLOCK}", f"trainer.shuffle_block={BLOCK}"] if buffer else []
-    Store.split = in_order
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            assert mtlbench(words) == 0
-    finally:
-        Store.split = read
+    with patch.object(Store, "split", in_order), contextlib.redirect_stdout(io.StringIO()):
+        assert mtlbench(words) == 0
     (run,) = (path.parent for path in runs.glob("*/result.json"))
     metrics = read_result(run).metrics
     return {name: value for name, value in metrics.items() if name.startswith("test/") and name.endswith("/auc")}
