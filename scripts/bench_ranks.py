@@ -3,7 +3,7 @@
     python -m scripts.bench_ranks             the table in docs/scale.md
     python -m scripts.bench_ranks --help
 
-Workload W1 of `scripts/bench_train.py`, lazy Adam, fp32, one thread per process. Sides take turns, in processes of
+Workload W1 (`scripts/w1.py`), lazy Adam, fp32, one thread per process. Sides take turns, in processes of
 their own, and medians count. CPU time is that of one process: on a machine that others use too it says more than time.
 """
 
@@ -15,10 +15,7 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import torch
-
-from scripts.bench_train import EXPERT_LAYERS, EXPERTS, TASKS, TOWER_LAYERS, VOCABULARIES, WIDTH, columns
 
 SIDES = {"one process": (1, 1), "two, the same batch": (2, 1), "two, twice the batch": (2, 2)}
 """Processes, and batches of one process that they share."""
@@ -65,53 +62,25 @@ def run(side: str, batch: int, steps: int) -> dict[str, float]:
 
 def measure(rows: int, steps: int) -> None:
     """Train on batches of so many rows, on all processes together."""
-    from mtlbench.balancing.constant import Equal
-    from mtlbench.balancing.shared import SharedGradients
     from mtlbench.distributed.job import is_first, rank_count
     from mtlbench.distributed.ranks import job_joined
     from mtlbench.distributed.slices import part_of_batch
-    from mtlbench.models.mmoe import MMoE
-    from mtlbench.schema import Batch, Field, Schema, Task
-    from mtlbench.train.objective import Objective, TaskLosses
-    from mtlbench.train.optimizers import LazyAdam, build_optimizers
-    from mtlbench.train.settings import Settings
-    from mtlbench.train.step import Step
+    from mtlbench.schema import Batch
+    from scripts.w1 import Workload, random_rows, step_of
 
     torch.set_num_threads(1)
-    torch.manual_seed(0)
-    schema = Schema(
-        fields=tuple(Field(name=f"f{i}", cardinality=size) for i, size in enumerate(VOCABULARIES)),
-        tasks=tuple(Task(name=f"t{i}", label=f"t{i}") for i in range(TASKS)),
-    )
-    model = MMoE(schema, embedding_width=WIDTH, experts=EXPERTS, expert_layers=EXPERT_LAYERS, tower_layers=TOWER_LAYERS)
-    optimizers = build_optimizers(model, embedding=LazyAdam, dense=torch.optim.Adam, gate=None, sparse=True)
-    settings = Settings(
-        epochs=1, batch_size=rows, evaluation_batch_size=rows, patience=None, select="auc", precision="fp32",
-        compile=False, clip=None, log_steps=100, checkpoint_minutes=10,
-    )  # fmt: skip
-    step = Step(
-        model=model.train(),
-        compiled=model,
-        optimizers=optimizers,
-        objective=Objective(
-            losses=TaskLosses(pos_weight=None, given=(None,) * TASKS), balance=Equal(tasks=schema.tasks)
-        ),
-        shared=SharedGradients(tasks=TASKS, tables=[], dense=[]),
-        penalties={},
-        settings=settings,
-    )
-    ids, labels = (torch.from_numpy(column) for column in columns(rows * (steps + WARM)))
-    ids = (ids + torch.from_numpy(np.array([schema.offsets[field.name] for field in schema.fields]))).int()
-    none = dict.fromkeys(("weights", "observed", "group", "source", "time"))
+    workload = Workload(batch=rows)
+    step, data = step_of(workload), random_rows(workload, rows * (steps + WARM))
+
+    def batch(number: int) -> Batch:
+        own = part_of_batch(number * rows, (number + 1) * rows)
+        return data.gather(torch.arange(own.start, own.stop))
 
     def train(first: int, last: int) -> int:
         """Some steps; the distinct ids of the last one."""
         for number in range(first, last):
-            own = part_of_batch(number * rows, (number + 1) * rows)
-            some, count = ids[own], own.stop - own.start
-            batch = Batch(ids=some, numbers=torch.zeros(count, 0), labels=labels[own], row=torch.arange(count), **none)
-            step(batch, compare=False)
-        return len(ids[part_of_batch((last - 1) * rows, last * rows)].unique())
+            step(batch(number))
+        return len(batch(last - 1).ids.unique())
 
     with job_joined():
         train(0, WARM)  # the first steps allocate
