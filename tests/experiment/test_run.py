@@ -11,7 +11,8 @@ from mtlbench.experiment import run as run_module
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.evaluation import evaluate_run
 from mtlbench.experiment.identity import code_version
-from mtlbench.experiment.run import BusyError, OtherCodeWarning, train
+from mtlbench.experiment.run import BusyError, train
+from mtlbench.experiment.run_folder import OtherCodeWarning
 from mtlbench.tracking.folder import read_status, write_status
 
 SMALL = [

@@ -1,8 +1,6 @@
 """One run: data -> model -> training -> test metrics, in a folder named by the run's identity."""
 
-import shutil
 import time
-import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -15,19 +13,17 @@ from torch import nn
 
 from mtlbench.data.loader import Rows
 from mtlbench.data.store import Store
-from mtlbench.distributed.job import LostRankError, is_first, rank_count
+from mtlbench.distributed.job import LostRankError, is_first
 from mtlbench.distributed.layers import see_whole_batches
 from mtlbench.distributed.ranks import first_goes_ahead, job_joined, on_first
 from mtlbench.distributed.slices import copy_from_first
-from mtlbench.experiment.annotations import annotated
 from mtlbench.experiment.build import build
 from mtlbench.experiment.check import check_config
 from mtlbench.experiment.data import DataSource, open_or_prepare, resolve_data
 from mtlbench.experiment.device import resolve_device
-from mtlbench.experiment.identity import code_version, run_identity
-from mtlbench.experiment.memory import forget_peak, peak_mb
+from mtlbench.experiment.identity import run_identity
+from mtlbench.experiment.memory import forget_peak
 from mtlbench.experiment.objects import (
-    build_loss_settings,
     build_losses,
     build_model,
     build_ranking,
@@ -39,31 +35,20 @@ from mtlbench.experiment.objects import (
 from mtlbench.experiment.own_metrics import build_own_metrics, try_own_metrics
 from mtlbench.experiment.own_model import check_forward
 from mtlbench.experiment.pretrained import add_pretrained, vector_files
+from mtlbench.experiment.run_folder import finished_result, open_folder, run_tracker
+from mtlbench.experiment.run_result import measured_result, score_warnings, weight_warnings
 from mtlbench.experiment.same import check_folder, check_ranks
-from mtlbench.experiment.sanity import SuspiciousMetricsWarning, overweighted, selected_validation, suspicious
 from mtlbench.experiment.size import memory_errors
-from mtlbench.files import write_beside
 from mtlbench.locking import locked
-from mtlbench.result import Metrics, Parameters, Result
+from mtlbench.result import Metrics, Result
 from mtlbench.tracking.credentials import withheld
-from mtlbench.tracking.folder import (
-    CONFIG,
-    FACTS,
-    RunInfo,
-    annotate,
-    begin,
-    read_facts,
-    read_result,
-    write_result,
-    write_status,
-)
+from mtlbench.tracking.folder import read_facts, write_result, write_status
 from mtlbench.tracking.journal import Journal
 from mtlbench.tracking.scores import keeps_scores, write_scores
-from mtlbench.tracking.tracker import Tracker, open_tracker
+from mtlbench.tracking.tracker import Tracker
 from mtlbench.train.convergence import convergence
 from mtlbench.train.loop import fit
 from mtlbench.train.objective import Objective, TaskLosses
-from mtlbench.train.optimizers import parameter_groups
 from mtlbench.train.progress import Progress, RunContext
 from mtlbench.train.score import evaluate_split
 from mtlbench.train.selection import kept_model, load_best, selection_units
@@ -72,10 +57,6 @@ from mtlbench.train.settings import Settings
 
 class BusyError(OSError):
     """Another process is at this run."""
-
-
-class OtherCodeWarning(UserWarning):
-    """A run was started or finished by code that differs from this."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,19 +103,11 @@ def _train(config: DictConfig, after_evaluation: Callable[[Path], None]) -> Outc
     try:
         with locked(folder.with_name(identity + ".lock"), timeout=0) if is_first() else nullcontext():
             if on_first((folder / "result.json").exists) and not config.run.fresh:
-                return Outcome(folder=folder, result=on_first(lambda: _finished(config, folder)), reused=True)
+                return Outcome(folder=folder, result=on_first(lambda: finished_result(config, folder)), reused=True)
             with memory_errors():
                 return _run(config, data, identity, folder, device, after_evaluation)
     except Timeout as error:
         raise BusyError(f"another process is training run {identity} in {folder}") from error
-
-
-def _finished(config: DictConfig, folder: Path) -> Result:
-    """The result of a run that was finished before."""
-    annotate(folder, annotated(read_facts(folder)[0], config))
-    result = _reported(folder, code_version(config))
-    _send_unsent(config, folder)  # it may have been killed after its result was written
-    return result
 
 
 def make_paths_absolute(config: DictConfig) -> None:
@@ -166,10 +139,10 @@ def _run(
     optimizers = build_run_optimizers(config, model)
     balance = build(config.balancing, "balancing")(tasks=store.schema.tasks).to(device)
     losses = build_losses(config, store, model)
-    on_first(lambda: _open_folder(config, data, folder))  # only now that everything else has been found to work
+    on_first(lambda: open_folder(config, data, folder))  # only now that everything else has been found to work
     check_folder(folder)
     journal = Journal(folder)
-    if tracker := _tracker(config, folder):
+    if tracker := run_tracker(config, folder):
         tracker.update(folder)
     context = RunContext(identity=identity, folder=folder, journal=journal, device=device, seed=config.seed)
     began = time.monotonic()
@@ -195,10 +168,10 @@ def _run(
         journal.append(step=progress.step, epoch=progress.epoch, values=named.values, undefined=named.undefined)
         result = on_first(
             lambda: replace(
-                _result(read_facts(folder)[0], model, progress, best_step, named),
+                measured_result(read_facts(folder)[0], model, progress, best_step, named),
                 seconds=(fitting - began) + progress.spent + (time.monotonic() - fitted),
                 checkpoint=settings.checkpoint,
-                warnings=(*_warnings(identity, journal, best_step, measured), *_overweighted(config, store)),
+                warnings=(*score_warnings(identity, journal, best_step, measured), *weight_warnings(config, store)),
                 convergence=convergence(
                     selection_units(store.schema.tasks, settings), journal.read(), settings.patience
                 ),
@@ -266,60 +239,6 @@ def _evaluate_test(
     return metrics
 
 
-def _start_over(config: DictConfig, folder: Path) -> None:
-    _send_unsent(config, folder)  # or MLflow would show an earlier attempt that was killed as running for ever
-    shutil.rmtree(folder)
-
-
-def _send_unsent(config: DictConfig, folder: Path) -> None:
-    if tracker := _tracker(config, folder):
-        tracker.finish_unsent(folder)
-
-
-def _tracker(config: DictConfig, folder: Path) -> Tracker | None:
-    if not is_first():
-        return None
-    return open_tracker(uri=config.run.tracker.uri, experiment=config.run.tracker.experiment, runs=folder.parent)
-
-
-def _open_folder(config: DictConfig, data: DataSource, folder: Path) -> None:
-    """Write what the run is (configuration, data, code) where that has not been done, or is to be done again."""
-    if config.run.fresh and folder.exists():
-        _start_over(config, folder)
-    folder.mkdir(exist_ok=True)
-    code = versions = code_version(config)
-    before = read_facts(folder)[0] if (folder / FACTS).exists() else None
-    processes = (before.ranks if before else None) or "1"
-    if processes.split()[-1] != str(rank_count()):
-        processes = f"{processes} then {rank_count()}" if before else str(rank_count())
-    if before is not None:
-        versions = before.commit
-        if not versions.endswith(code):
-            warnings.warn(
-                f"run {folder.name} was begun by other code ({versions}) and goes on with this ({code}). "
-                "Start over with run.fresh=true.",
-                OtherCodeWarning,
-                stacklevel=2,
-            )
-            versions = f"{versions} then {code}"
-    write_beside(folder / CONFIG, OmegaConf.to_yaml(config, resolve=True).encode())
-    facts = RunInfo(
-        identity=folder.name,
-        model=config.run.choices.model,
-        dataset=data.config.name,
-        seed=config.seed,
-        data=data.fingerprint,
-        origin=data.origin,
-        commit=versions,
-        ranks=None if processes == "1" else processes,
-        paper=None if config.run.choices.profile == "default" else config.run.choices.profile,
-        overrides=tuple(config.run.get("overrides", ())),
-    )
-    if before:
-        facts = replace(facts, name=before.name, tags=before.tags, notes=before.notes)
-    begin(folder, annotated(facts, config))
-
-
 def _rows_on_device(store: Store, split: str, device: torch.device, settings: Settings) -> Rows:
     """The rows of a split: on a GPU whole where half of its free memory holds them, else mapped."""
     rows = store.split("train" if settings.rows else split)
@@ -328,61 +247,3 @@ def _rows_on_device(store: Store, split: str, device: torch.device, settings: Se
     if device.type == "cuda" and rows.nbytes < torch.cuda.mem_get_info(device)[0] // 2:
         return rows.to(device)
     return rows
-
-
-def _result(
-    facts: RunInfo,
-    model: nn.Module,
-    progress: Progress,
-    best_step: dict[str, int],
-    metrics: Metrics,
-) -> Result:
-    sizes = {kind: sum(p.numel() for p in group) for kind, group in parameter_groups(model, frozen=True).items()}
-    throughput = sorted(progress.rows_per_second)
-    return Result(
-        identity=facts.identity,
-        code=facts.commit,
-        model=facts.model,
-        dataset=facts.dataset,
-        origin=facts.origin,
-        data=facts.data,
-        seed=facts.seed,
-        metrics=metrics.values,
-        undefined=metrics.undefined,
-        epochs=progress.epoch,
-        steps=progress.step,
-        best_step=best_step,
-        best_valid=progress.best,
-        parameters=Parameters(embedding=sizes["embedding"], dense=sizes["gate"] + sizes["dense"]),
-        rows_per_second=throughput[len(throughput) // 2],
-        peak_memory_mb=peak_mb(),
-        finished=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        seconds=progress.spent,
-    )
-
-
-def _warnings(identity: str, journal: Journal, best_step: dict[str, int], metrics: Metrics) -> list[str]:
-    """What is suspicious about the scores of the kept weights on validation and test; warned of, and returned."""
-    validation = selected_validation(journal.read(), best_step)
-    if found := suspicious(validation, "valid") + suspicious(metrics, "test"):
-        text = f"suspicious scores of run {identity}: {'; '.join(found)}"
-        warnings.warn(text, SuspiciousMetricsWarning, stacklevel=3)
-    return found
-
-
-def _overweighted(config: DictConfig, store: Store) -> list[str]:
-    columns = store.split("train").columns
-    return overweighted(build_loss_settings(config), store.schema.tasks, columns["labels"], columns.get("observed"))
-
-
-def _reported(folder: Path, code: str) -> Result:
-    """The result of a finished run, with a warning where other code made it."""
-    result = read_result(folder)
-    if result.code != code:
-        warnings.warn(
-            f"run {folder.name} was finished by other code ({result.code}); this is {code}. "
-            "Train it again with run.fresh=true.",
-            OtherCodeWarning,
-            stacklevel=3,
-        )
-    return result
