@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import expit
 
-from mtlbench.metrics.evaluate import auc
+from mtlbench.metrics.binary import auc
 from mtlbench.metrics.predictions import UndefinedError
 from mtlbench.metrics.ranking import group_areas, group_numbers, hits_at
 

@@ -31,7 +31,10 @@ from types import ModuleType
 ROOT = Path(__file__).parents[1]
 
 TESTS: dict[str, tuple[str, ...]] = {
+    "metrics.binary": ("tests/metrics",),
+    "metrics.ceiling": ("tests/metrics",),
     "metrics.evaluate": ("tests/metrics",),
+    "metrics.grouped": ("tests/metrics",),
     "metrics.predictions": ("tests/metrics",),
     "metrics.regression": ("tests/metrics",),
     "metrics.ranking": ("tests/metrics",),

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
-from mtlbench.metrics.evaluate import auc
+from mtlbench.metrics.binary import auc
 from mtlbench.metrics.names import metric
 from mtlbench.metrics.resampled import resampled_aucs
 from mtlbench.reproduce.estimate import Estimate, Sampling

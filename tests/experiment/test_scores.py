@@ -10,7 +10,7 @@ import pytest
 from mtlbench.cli import main
 from mtlbench.data.store import open_store
 from mtlbench.experiment.evaluation import OtherResultError, restore_scores
-from mtlbench.metrics.evaluate import auc
+from mtlbench.metrics.binary import auc
 from mtlbench.tracking.files import DamagedFileError
 from mtlbench.tracking.scores import SCORES, keeps_scores, read_scores, write_scores
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtlbench.metrics.evaluate import auc, evaluate
+from mtlbench.metrics.binary import auc
+from mtlbench.metrics.evaluate import evaluate
 from mtlbench.metrics.regression import mean_absolute, root_mean_square, xauc
 from mtlbench.schema import Task
 

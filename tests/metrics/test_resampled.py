@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from mtlbench.metrics.evaluate import auc
+from mtlbench.metrics.binary import auc
 from mtlbench.metrics.resampled import _draws, affordable_draws, resampled_aucs
 
 

@@ -1,6 +1,6 @@
 """Everything known about a metric by its name: title, direction, digits, tolerance, and the rows it is computed on.
 
-A new metric is a function in `mtlbench.metrics.evaluate` and an entry here; selection, tables and terminal follow.
+A new metric is a function in `mtlbench.metrics.binary` and an entry here; selection, tables and terminal follow.
 Metrics of the user's own are entered by `declare`, from the configuration that brings them.
 """
 

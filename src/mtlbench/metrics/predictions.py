@@ -1,10 +1,22 @@
-"""What metrics of binary and regression tasks share: the error of an undefined metric, and checks of predictions."""
+"""What metrics of binary and regression tasks share: undefined values, and checks of predictions."""
+
+from collections.abc import Callable
 
 import numpy as np
+
+from mtlbench.result import Metrics
 
 
 class UndefinedError(ValueError):
     """A metric that these rows do not define; the message says why."""
+
+
+def enter(metrics: Metrics, name: str, metric: Callable[[], float]) -> None:
+    """Enter what `metric` returns under `name`, or the reason why it is undefined."""
+    try:
+        metrics.values[name] = metric()
+    except UndefinedError as reason:
+        metrics.undefined[name] = str(reason)
 
 
 def require_rows(values: np.ndarray) -> None:

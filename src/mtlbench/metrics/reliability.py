@@ -6,8 +6,8 @@ from typing import Literal
 import numpy as np
 from scipy.special import expit, ndtri
 
+from mtlbench.metrics.binary import CALIBRATION_BINS
 from mtlbench.metrics.bins import equal_mass_bins
-from mtlbench.metrics.evaluate import CALIBRATION_BINS
 from mtlbench.metrics.slices import ScoredRows
 from mtlbench.schema import Task
 

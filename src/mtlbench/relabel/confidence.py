@@ -20,7 +20,7 @@ from scipy.special import ndtr, ndtri
 from mtlbench.checks import in_range, one_of
 from mtlbench.data.split import splitmix64
 from mtlbench.data.store import SPLITS, Store
-from mtlbench.metrics.evaluate import auc
+from mtlbench.metrics.binary import auc
 from mtlbench.relabel.calibration import (
     Calibration,
     Reading,

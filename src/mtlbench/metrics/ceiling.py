@@ -1,0 +1,44 @@
+"""What the true probabilities of simulated labels reach on them, and how near a model comes."""
+
+import numpy as np
+from scipy.special import xlog1py, xlogy
+
+from mtlbench.metrics.binary import auc
+from mtlbench.metrics.predictions import UndefinedError, enter, require_rows
+from mtlbench.result import Metrics
+
+
+def measure_ceiling(metrics: Metrics, name: str, truth: np.ndarray, positive: np.ndarray) -> None:
+    """Enter ``ceiling_auc``, ``ceiling_logloss`` and ``excess_auc_share`` of a task whose AUC is entered.
+
+    Args:
+        metrics: of the split, to enter them in.
+        name: of the task.
+        truth: true probabilities of the labels, floats ``[N]``.
+        positive: bool ``[N]``.
+
+    Raises:
+        ValueError: a truth outside 0..1.
+    """
+    if not ((truth >= 0) & (truth <= 1)).all():
+        raise ValueError(f"truth of task '{name}': some values are outside 0..1; true probabilities are expected")
+
+    def ceiling_log_loss() -> float:
+        require_rows(truth)
+        probability = truth.astype(np.float64)
+        losses = -np.where(positive, xlogy(1.0, probability), xlog1py(1.0, -probability))
+        if impossible := int(np.isinf(losses).sum()):
+            raise UndefinedError(f"{impossible:,} of {len(losses):,} labels have true probability 0")
+        return float(losses.mean())
+
+    def excess_share() -> float:
+        reached, ceiling = (metrics.values.get(f"{name}/{metric}") for metric in ("auc", "ceiling_auc"))
+        if reached is None or ceiling is None:
+            raise UndefinedError("auc or ceiling_auc is undefined")
+        if ceiling <= 0.5:
+            raise UndefinedError(f"ceiling_auc is {ceiling:.4f}: the truth itself ranks no better than chance")
+        return (reached - 0.5) / (ceiling - 0.5)
+
+    enter(metrics, f"{name}/ceiling_auc", lambda: auc(truth, positive))
+    enter(metrics, f"{name}/ceiling_logloss", ceiling_log_loss)
+    enter(metrics, f"{name}/excess_auc_share", excess_share)
