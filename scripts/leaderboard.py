@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("study", type=Path, nargs="?")
     parser.add_argument("words", nargs="*")
     parser.add_argument("--as", dest="name", help="of the files in results; default: that of the study")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     if arguments.study is not None:
         collect(arguments.study, arguments.name or arguments.study.stem, arguments.words)
     prose = PAGE.read_text(encoding="utf-8").partition(MARK)[0]
@@ -147,7 +147,7 @@ def sections() -> list[str]:
         kept, runs = read(path.stem)
         table = load_table(STUDIES, kept.study)
         result = assemble(table, runs, scale=None, settings=kept.settings, private=PRIVATE)
-        found.append(section(result, runs, peers(path.stem)))
+        found.append(section(result, kept.settings, runs, peers(path.stem)))
     return found
 
 
@@ -158,8 +158,11 @@ def peers(name: str) -> list[dict[str, Any]]:
     return every.get(name, [])
 
 
-def section(result: TableResult, runs: Sequence[Finished], others: Sequence[Mapping[str, Any]]) -> str:
+def section(
+    result: TableResult, settings: Sequence[str], runs: Sequence[Finished], others: Sequence[Mapping[str, Any]]
+) -> str:
     """Heading, table, claims and notes of a study."""
+    other_settings = f" ({', '.join(settings)})" if settings else ""
     ran = [row for row in result.rows if row.runs]
     absent = [row.label for row in result.rows if not row.runs]
     judged = [claim for claim in result.claims if claim.verdict != "not run"]
@@ -167,9 +170,9 @@ def section(result: TableResult, runs: Sequence[Finished], others: Sequence[Mapp
     heads = [f"{column.task} {column.metric}" for column in result.columns]
     rows = [_row(row, result, runs) for row in ran] + [_peer(other, heads) for other in others]
     lines = [
-        f"## {result.title}",
+        f"## {result.title}{other_settings}",
         "",
-        *(f"**{mark}**" for mark in result.marks),
+        *(f"**{mark}**" for mark in result.marks if not mark.startswith("OWN SETTINGS")),
         *[""] * bool(result.marks),
         f"{len(runs)} runs of `conf/study/{result.name}.yaml`; means and deviations over seeds.",
         "",
