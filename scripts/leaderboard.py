@@ -83,11 +83,11 @@ def main() -> None:
 
 def collect(study: Path, name: str, words: Sequence[str]) -> None:
     """Keep what the finished runs of a study measured."""
-    from mtlbench.cli.compose import WITHOUT_EFFECT, composing_many
+    from mtlbench.cli.compose import WITHOUT_EFFECT, compose
     from mtlbench.reproduce.gather import check_finished, gather
     from mtlbench.reproduce.plan import expand
 
-    plan = expand(load_table(study.parent, study.stem), composing_many(), words, scale=None)
+    plan = expand(load_table(study.parent, study.stem), compose, words, scale=None)
     check_finished(plan)
     found = gather(plan, {})
     draws: dict[str, np.ndarray] = {}

@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 
 from mtlbench.balancing.shared import SharedGradients
 from mtlbench.cli.choices import choices
-from mtlbench.cli.compose import composing_many
+from mtlbench.cli.compose import compose
 from mtlbench.cli.reproduce import read_study
 from mtlbench.cli.search_path import conf_folder
 from mtlbench.experiment.build import build
@@ -40,7 +40,6 @@ SMALL = ["dataset.source=simulated", "dataset.simulator.rows=4000", "dataset.one
 def main() -> None:
     folder, *names = sys.argv[1:]
     torch.set_num_threads(1)
-    compose = composing_many()
     file = conf_folder() / SPEEDS
     known = read_speeds(file)
     for name in names or [*choices("table"), *choices("figure")]:

@@ -86,7 +86,7 @@ def command(  # noqa: PLR0913  an argument for each option
       mtlbench reproduce census_mmoe dataset.raw=/data/census --seeds 3
       mtlbench reproduce all --scale 0.0001 trainer.epochs=1 --processes 2
     """
-    from mtlbench.cli.compose import WITHOUT_EFFECT, composing_many
+    from mtlbench.cli.compose import WITHOUT_EFFECT, compose
     from mtlbench.cli.hydra_keys import split_hydra
     from mtlbench.cli.launcher import launcher_of
     from mtlbench.reproduce.execute import execute
@@ -103,9 +103,8 @@ def command(  # noqa: PLR0913  an argument for each option
     for study in studies if labels else ():
         if strange := sorted(set(labels or ()) - {row.label for row in study.rows}):
             raise ConfigError(f"{study.name} has no row {', '.join(strange)}; {', '.join(r.label for r in study.rows)}")
-    composing = composing_many()
     plans = shared(
-        [expand(study, composing, overrides, scale=scale, seeds=seeds, same_steps=same_steps) for study in studies]
+        [expand(study, compose, overrides, scale=scale, seeds=seeds, same_steps=same_steps) for study in studies]
     )
     planned = [run for plan in plans for run in plan]
     check_finished(planned)

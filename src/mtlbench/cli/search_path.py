@@ -46,6 +46,12 @@ def conf_file(name: str) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
+def conf_files(folder: Path) -> Iterator[Path]:
+    """The configuration files of a folder: those in it, and those of its groups."""
+    yield from folder.glob("*.yaml")
+    yield from folder.glob("*/*.yaml")
+
+
 def group_files(group: str) -> list[Path]:
     """The files of a group in all folders; ``_files`` are parts of others."""
     return [path for folder in (conf_folder(), *other_folders()) for path in (folder / group).glob("[!_]*.yaml")]
@@ -112,7 +118,7 @@ def _entry_points() -> list[tuple[str, str]]:
 def _refuse_twice(folders: list[Path]) -> None:
     found: dict[Path, Path] = {}
     for folder in folders:
-        for file in (*folder.glob("*.yaml"), *folder.glob("*/*.yaml")):
+        for file in conf_files(folder):
             name = file.relative_to(folder)
             if (other := found.setdefault(name, folder)) != folder:
                 raise ConfigError(
