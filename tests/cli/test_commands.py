@@ -261,6 +261,12 @@ def test_a_mistake_in_a_real_process(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_mistake_is_told_before_torch_is_imported(tmp_path: Path):
+    code = "import sys; from mtlbench.cli import main; print(main(['train', 'model=memo']), 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "2 False\n"
+
+
 def test_a_run_ends_on_a_readable_result(workplace: Path):
     done = typed("train", *SMALL, folder=workplace)
     assert done.returncode == 0
@@ -448,9 +454,10 @@ def test_two_processes_do_not_train_the_same_run(tmp_path: Path):
 
 
 def test_a_sweep_over_processes_prepares_once_and_finishes(tmp_path: Path):
-    pytest.importorskip("joblib")
+    loky = pytest.importorskip("joblib").externals.loky
     words = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0,1", *SMALL, "trainer.batch_size=256,0"]
-    done = mtlbench("train", "-m", *words, folder=tmp_path)
+    done = typed("train", "-m", *words, folder=tmp_path)
+    loky.get_reusable_executor().shutdown(wait=True)
     assert done.returncode == 2, done.stderr
     assert "failed: trainer.batch_size=0, census, seed 1: trainer.batch_size is 0" in done.stderr.splitlines()[-1]
     assert done.stdout.count("shared_bottom on census, seed ") == 2, "each run is printed"

@@ -96,11 +96,13 @@ def command(
 
 def _train(overrides: list[str]) -> int:
     from mtlbench.cli.compose import compose
-    from mtlbench.cli.render import outcome_text
+
+    config = compose(overrides, sweep=False)
+
+    from mtlbench.cli.render import outcome_text  # these import torch, which takes seconds: first what is wrong is told
     from mtlbench.experiment.effect import without_effect
     from mtlbench.experiment.run import train
 
-    config = compose(overrides, sweep=False)
     print(f"model={config.run.choices.model} dataset={config.run.choices.dataset} seed={config.seed}", file=sys.stderr)
     for key, reason in without_effect(config, overrides):
         print(f"mtlbench: note: {key} has no effect: {reason}", file=sys.stderr)
