@@ -46,8 +46,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def place(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A copy of that folder as the working directory, and a module ``evil`` that can be imported."""
-    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    """A copy of that folder, but for the export, as the working directory; and an importable module ``evil``."""
+    shutil.copytree(finished, tmp_path, ignore=shutil.ignore_patterns("exported"), dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # main sets it
@@ -56,6 +56,12 @@ def place(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     (tmp_path / "evil.py").write_text(EVIL)
     yield tmp_path
     sys.modules.pop("evil", None)
+
+
+@pytest.fixture
+def exported(finished: Path, place: Path) -> Path:
+    """A copy of the export, which has hundreds of files of code."""
+    return shutil.copytree(finished / "exported", place / "exported")
 
 
 def run_of(folder: Path) -> Path:
@@ -132,23 +138,25 @@ def test_a_sweep_goes_on_beside_a_received_run(place: Path, capsys: pytest.Captu
 
 @commands
 @pytest.mark.parametrize("key", ["model", "network"])
-def test_a_received_export(place: Path, capsys: pytest.CaptureFixture[str], node: dict[str, Any], key: str):
-    file = place / "exported" / "artifacts" / "model" / "config.yaml"
+def test_a_received_export(
+    place: Path, exported: Path, capsys: pytest.CaptureFixture[str], node: dict[str, Any], key: str
+):
+    file = exported / "artifacts" / "model" / "config.yaml"
     changed(file, lambda config: config.update(model=node if key == "model" else config["model"] | {"network": node}))
     code, text = typed(capsys, "score", "exported", "rows.parquet")
     assert (code, (place / "executed").exists()) == (2, False), text
     assert node["_target_"] in text
 
 
-def test_a_received_export_that_mlflow_serves(place: Path):
+def test_a_received_export_that_mlflow_serves(place: Path, exported: Path):
     import mlflow.pyfunc
 
-    file = place / "exported" / "artifacts" / "model" / "config.yaml"
+    file = exported / "artifacts" / "model" / "config.yaml"
     changed(file, lambda config: config["model"].update(network=COMMANDS[0]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with pytest.raises(ValueError, match=r"model\.network\._target_=mtlbench\.tracking\.folder\.os\.system"):
-            mlflow.pyfunc.load_model(str(place / "exported"))
+            mlflow.pyfunc.load_model(str(exported))
     assert not (place / "executed").exists()
 
 
@@ -190,10 +198,15 @@ def test_a_schema_that_reads_the_environment(
 @interpolations
 @pytest.mark.parametrize("key", ["name", "trainer"])
 def test_a_received_run_or_export_that_reads_the_environment(
-    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, text: str, key: str
+    place: Path,
+    exported: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+    key: str,
 ):
     monkeypatch.setenv("SECRET", "hidden-value")
-    for file in (run_of(place) / "config.yaml", place / "exported" / "artifacts" / "model" / "config.yaml"):
+    for file in (run_of(place) / "config.yaml", exported / "artifacts" / "model" / "config.yaml"):
         changed(file, lambda config: (config["dataset"] if key == "name" else config["trainer"]).update({key: text}))
     for words in (
         ["evaluate", str(run_of(place))],
