@@ -43,7 +43,18 @@ def test_what_is_composed_can_be_changed_without_an_effect_on_the_next():
     assert compose(CHOSEN).trainer.epochs != 77
 
 
-@pytest.mark.parametrize("wrong", ["model.nonsense=3", "model=mmoo", "+model.nonsense=3", "modle=mmoe"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "model.nonsense=3",
+        "model=mmoo",
+        "+model.nonsense=3",
+        "modle=mmoe",
+        "seed.x=1",
+        "table=census_ple",
+        "model.x.y=1",
+    ],
+)
 def test_errors_are_those_of_hydra(wrong: str, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(ConfigError) as cached:
         compose([wrong])
@@ -60,3 +71,17 @@ def test_a_file_that_has_changed_is_read_again(tmp_path: Path, monkeypatch: pyte
     for epochs in (3, 44):
         file.write_text(f"defaults: [default]\nepochs: {epochs}\n")
         assert compose(["trainer=mine"]).trainer.epochs == epochs
+
+
+def test_a_group_of_the_users_own_is_chosen_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    files = {
+        "trainer/mine.yaml": "defaults: [default, /pace@_global_.pace: slow]\nepochs: ${pace.epochs}\n",
+        "pace/slow.yaml": "epochs: 91\n",
+        "pace/fast.yaml": "epochs: 2\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setenv("MTLBENCH_CONF", str(tmp_path))
+    assert compose(["trainer=mine"]).trainer.epochs == 91
+    assert compose(["trainer=mine", "pace=fast"]).trainer.epochs == 2

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Generator
 from contextlib import contextmanager
 from functools import cache, lru_cache
+from pathlib import Path
 from typing import Any, Literal
 
 import hydra
@@ -115,26 +116,29 @@ def compose_cached(overrides: list[str], name: str = "train") -> DictConfig:
     Hydra takes some 0.2 s to compose the chosen groups, so that is done once while no file changes. Values are set on a
     copy of it, by Hydra's own function, as it does itself after composing.
     """
-    groups = [word for word in overrides if parse_override(word).key_or_group in GROUPS]
+    folders = [conf_folder(), *other_folders()]
+    groups = [word for word in overrides if _is_group(parse_override(word).key_or_group, folders)]
     values = [parse_override(word) for word in overrides if word not in groups]
-    try:
-        composed: DictConfig = pickle.loads(_composed_groups(tuple(groups), name, _files()))
-        ConfigLoaderImpl._apply_overrides_to_config(values, composed)  # pyright: ignore[reportPrivateUsage]
-    except HydraException:  # it names all words in its errors, and a group of the user's own is no value
-        return compose_by_hydra(overrides, name)
+    composed: DictConfig = pickle.loads(_composed_groups(tuple(groups), name, _versions(folders)))
+    ConfigLoaderImpl._apply_overrides_to_config(values, composed)  # pyright: ignore[reportPrivateUsage]
     return composed
+
+
+def _is_group(key: str, folders: list[Path]) -> bool:
+    """Whether Hydra takes a key for a group: those of mtlbench, and others that the user's files may choose from."""
+    return any((folder / key).is_dir() for folder in folders)
+
+
+def _versions(folders: list[Path]) -> tuple[tuple[str, int, int], ...]:
+    """Path, time of the last change and size of every configuration file."""
+    files = [file for folder in folders for file in conf_files(folder) if file.is_file()]
+    return tuple((str(file), stat.st_mtime_ns, stat.st_size) for file in files for stat in [file.stat()])
 
 
 @lru_cache(maxsize=1024)
 def _composed_groups(words: tuple[str, ...], name: str, files: tuple[tuple[str, int, int], ...]) -> bytes:
     """Pickled, since that is copied faster than a configuration; `files` are part of the key only."""
     return pickle.dumps(compose_by_hydra(list(words), name))
-
-
-def _files() -> tuple[tuple[str, int, int], ...]:
-    """Path, time of the last change and size of every configuration file."""
-    paths = [path for folder in (conf_folder(), *other_folders()) for path in conf_files(folder) if path.is_file()]
-    return tuple((str(path), stat.st_mtime_ns, stat.st_size) for path in paths for stat in [path.stat()])
 
 
 @contextmanager
