@@ -95,7 +95,7 @@ dynamo_looks_at_gradients = pytest.mark.filterwarnings("ignore:The .grad attribu
 @cache
 def composed(*overrides: str) -> DictConfig:
     """Composed once for all tests, none of which may change it."""
-    config = compose_cached([*overrides], "one_model")
+    config, _ = compose_cached([*overrides], "one_model")
     OmegaConf.set_readonly(config, True)
     return config
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mtlbench.cli.search_path import conf_file, conf_folder, group_files
+from mtlbench.cli.compose_files import compose_files
+from mtlbench.cli.search_path import conf_file, group_files
 
 GROUPS = {
     "model": "network architecture",
@@ -53,33 +54,9 @@ def default_values(config: str, chosen: Mapping[str, str]) -> dict[str, Any]:
         config: ``train`` or ``simulate``.
         chosen: names in groups that differ from the default ones; other keys are ignored.
     """
-    root = read_yaml(conf_folder() / f"{config}.yaml")
-    names = {group: name for entry in root.pop("defaults") if isinstance(entry, dict) for group, name in entry.items()}
-    names = {group: chosen.get(group, name) for group, name in names.items() if group in GROUPS}
-    for group, name in list(names.items()):  # a model or profile may choose of another group what it needs
-        for entry in _group_file(group, name).get("defaults", ()):
-            if isinstance(entry, dict) and (found := re.match(r"override /(\w+)", next(iter(entry)))):
-                names[found[1]] = chosen.get(found[1], next(iter(entry.values())))
-    values: dict[str, Any] = {}
-    for group, name in names.items():
-        values |= _group_values(group, name)
-    del root["hydra"]
-    return {key: value for key, value in (values | _flat(root)).items() if key not in GROUPS}
-
-
-def _group_values(group: str, name: str) -> dict[str, Any]:
-    content = _group_file(group, name)
-    values: dict[str, Any] = {}
-    for parent in content.pop("defaults", ()):
-        if isinstance(parent, str):
-            values |= _group_values(group, parent)
-    prefix = {"tracker": "run.tracker.", "profile": "" if "profile" in content else "profile."}.get(group, f"{group}.")
-    return values | _flat(content, prefix)
-
-
-def _group_file(group: str, name: str) -> dict[str, Any]:
-    path = conf_file(f"{group}/{name}.yaml")
-    return read_yaml(path) if path else {}
+    content = compose_files(config, chosen, read_yaml).content
+    del content["hydra"]
+    return {key: value for key, value in _flat(content).items() if key not in (*GROUPS, "run.tracker")}
 
 
 def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

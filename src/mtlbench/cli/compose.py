@@ -4,11 +4,11 @@ import difflib
 import pickle
 import re
 import shlex
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import hydra
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -26,6 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mtlbench.cli.arguments import nearest
 from mtlbench.cli.choices import GROUPS, INSTRUCTION, choices, default_values
+from mtlbench.cli.compose_files import Read, compose_files
 from mtlbench.cli.hydra_keys import refuse_hydra_in
 from mtlbench.cli.search_path import conf_files, conf_folder, other_folders, tuned_folders
 from mtlbench.experiment.errors import ConfigError
@@ -49,6 +50,10 @@ class _SearchPath(SearchPathPlugin):
 Plugins.instance().register(_SearchPath)
 
 
+Chosen = Mapping[str, str]
+"""What was chosen of each group."""
+
+
 def compose(
     overrides: list[str],
     name: str = "train",
@@ -69,36 +74,33 @@ def compose(
         ConfigError: a group, choice, key or value does not exist or cannot be read.
     """
     with readable_errors(overrides, name, sweep=sweep):
-        composed = _noted(_with_tuned(overrides, name), overrides)
+        composed = _noted(*_with_tuned(overrides, name), overrides)
     if composed.get("tuned") is True:
         from mtlbench.experiment.tuned import tuned_overrides  # imports what reads data
 
         words = [*tuned_overrides(composed.copy(), tuned_folders()), *overrides]
         with readable_errors(words, name, sweep=sweep):
-            composed = _noted(_with_tuned(words, name), words)
+            composed = _noted(*_with_tuned(words, name), words)
     return composed
 
 
-def _with_tuned(overrides: list[str], name: str) -> DictConfig:
-    """What Hydra composes, but for the key ``tuned``: beside a folder ``tuned/`` Hydra would take it for a group."""
+def _with_tuned(overrides: list[str], name: str) -> tuple[DictConfig, Chosen]:
+    """What is composed, but for the key ``tuned``: beside a folder ``tuned/`` Hydra would take it for a group."""
     said = [word for word in overrides if name == "train" and word.startswith("tuned=")]
-    composed = compose_cached([word for word in overrides if word not in said], name)
+    composed, chosen = compose_cached([word for word in overrides if word not in said], name)
     for word in said:
         composed.tuned = parse_override(word).value()
-    return composed
+    return composed, chosen
 
 
-def _noted(composed: DictConfig, overrides: list[str]) -> DictConfig:
-    """The configuration without Hydra's node, and with notes of the choices and of the overrides that say more."""
-    choices = composed.hydra.runtime.choices
-    with open_dict(composed):
-        del composed["hydra"]
+def _noted(composed: DictConfig, chosen: Mapping[str, str], overrides: list[str]) -> DictConfig:
+    """The configuration with notes of the choices and of the overrides that say more."""
     for key in ("run", "run.tracker", *GROUPS):
         node = OmegaConf.select(composed, key)
         if key in composed and node is not None and not isinstance(node, DictConfig):
             raise ConfigError(f"{key}={node}: {key} is a group of keys; set one of them, {key}.<key>=<value>")
     with open_dict(composed.run):
-        composed.run.choices = {group: choices[group] for group in GROUPS if group in choices}
+        composed.run.choices = {group: chosen[group] for group in GROUPS if group in chosen}
         said = [word.lstrip("+") for word in overrides if not word.lstrip("+").startswith((*WITHOUT_EFFECT, *FACTS))]
         composed.run.overrides = [word.replace("${", r"\${") for word in said]
     return composed
@@ -110,18 +112,23 @@ def compose_by_hydra(overrides: list[str], name: str = "train") -> DictConfig:
         return hydra.compose(name, overrides, return_hydra_config=True)
 
 
-def compose_cached(overrides: list[str], name: str = "train") -> DictConfig:
-    """What `compose_by_hydra` gives, from a cache of what was composed before in this process.
+def compose_cached(overrides: list[str], name: str = "train") -> tuple[DictConfig, Chosen]:
+    """The configuration `name`, from a cache of what was composed before in this process.
 
-    Hydra takes some 0.2 s to compose the chosen groups, so that is done once while no file changes. Values are set on a
-    copy of it, by Hydra's own function, as it does itself after composing.
+    The files of the chosen groups are composed once while no file changes: mtlbench's own by `compose_files`, and where
+    others are among them, which may use more of its rules, by Hydra (0.2 s). Values are set on a copy, by Hydra's own
+    function, as it does itself after composing.
     """
     folders = [conf_folder(), *other_folders()]
     groups = [word for word in overrides if _is_group(parse_override(word).key_or_group, folders)]
     values = [parse_override(word) for word in overrides if word not in groups]
-    composed: DictConfig = pickle.loads(_composed_groups(tuple(groups), name, _versions(folders)))
-    ConfigLoaderImpl._apply_overrides_to_config(values, composed)  # pyright: ignore[reportPrivateUsage]
-    return composed
+    try:
+        pickled, chosen = _composed_groups(tuple(groups), name, _versions(folders))
+        composed: DictConfig = pickle.loads(pickled)
+        ConfigLoaderImpl._apply_overrides_to_config(values, composed)  # pyright: ignore[reportPrivateUsage]
+    except HydraException:  # it names all words in its errors
+        return _without_hydra(compose_by_hydra(overrides, name))
+    return composed, chosen
 
 
 def _is_group(key: str, folders: list[Path]) -> bool:
@@ -129,16 +136,50 @@ def _is_group(key: str, folders: list[Path]) -> bool:
     return any((folder / key).is_dir() for folder in folders)
 
 
-def _versions(folders: list[Path]) -> tuple[tuple[str, int, int], ...]:
-    """Path, time of the last change and size of every configuration file."""
+Versions = tuple[tuple[str, int, int], ...]
+"""Path, time of the last change and size of every configuration file."""
+
+
+def _versions(folders: list[Path]) -> Versions:
     files = [file for folder in folders for file in conf_files(folder) if file.is_file()]
     return tuple((str(file), stat.st_mtime_ns, stat.st_size) for file in files for stat in [file.stat()])
 
 
 @lru_cache(maxsize=1024)
-def _composed_groups(words: tuple[str, ...], name: str, files: tuple[tuple[str, int, int], ...]) -> bytes:
-    """Pickled, since that is copied faster than a configuration; `files` are part of the key only."""
-    return pickle.dumps(compose_by_hydra(list(words), name))
+def _composed_groups(words: tuple[str, ...], name: str, versions: Versions) -> tuple[bytes, Chosen]:
+    """Pickled, since that is copied faster than a configuration."""
+    composed, chosen = _own_files(words, name, _reader(versions)) or _without_hydra(compose_by_hydra([*words], name))
+    return pickle.dumps(composed), chosen
+
+
+@lru_cache(maxsize=1)
+def _reader(versions: Versions) -> Read:
+    """Reads each file once, while all of them have these versions."""
+    return cache(lambda path: cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path))))
+
+
+def _own_files(words: tuple[str, ...], name: str, read: Read) -> tuple[DictConfig, Chosen] | None:
+    """What chosen groups make; ``None`` unless all of them are files of mtlbench's own."""
+    parsed = [parse_override(word) for word in words]
+    plain = all(override.input_line == f"{override.key_or_group}={override.value()}" for override in parsed)
+    if name != "train" or not plain:  # another package, or an instruction to add or delete
+        return None
+    content, chosen, files = compose_files(name, {each.key_or_group: str(each.value()) for each in parsed}, read)
+    own = {(file.parent.name, file.stem) for file in files if file.is_relative_to(conf_folder())}
+    if any(each.key_or_group not in chosen for each in parsed) or any(item not in own for item in chosen.items()):
+        return None
+    del content["hydra"]
+    config = OmegaConf.create(content)
+    OmegaConf.set_struct(config, True)
+    return config, chosen
+
+
+def _without_hydra(composed: DictConfig) -> tuple[DictConfig, Chosen]:
+    """What Hydra composed, apart from its own node."""
+    chosen: Chosen = composed.hydra.runtime.choices
+    with open_dict(composed):
+        del composed["hydra"]
+    return composed, chosen
 
 
 @contextmanager
