@@ -7,8 +7,9 @@ positives are more frequent. What can be is carried over by the rules of `carry_
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from mtlbench.experiment.data import DataSource
 
@@ -52,16 +53,21 @@ def carry_over(
     """
     if data.origin != "simulated":
         return CarriedOver(config=config)
-    config, notes = config.copy(), []
     weights, trainer = config.loss.pos_weight, config.trainer
+    notes: list[str] = []
+    changes: dict[str, Any] = {}
     if isinstance(weights, ListConfig) and not any(word.startswith("loss") for word in stated):
-        config.loss.pos_weight = "balanced"
+        changes["loss.pos_weight"] = "balanced"
         notes.append(f"loss.pos_weight=balanced, by the rates of these rows, for {list(weights)} of the paper's data")
-    epoch = -(-published // trainer.batch_size)
-    if not epoch or trainer.epochs is None or trainer.steps is not None:
-        return CarriedOver(config=config, notes=tuple(notes))
-    steps = trainer.epochs * epoch
-    if same_steps:
-        notes.append(f"{steps:,} steps at most, as {trainer.epochs} epochs of {published:,} published rows make")
-        trainer.steps, trainer.evaluate_every, trainer.epochs = steps, epoch, None
-    return CarriedOver(config=config, steps=steps if trainer.patience is None else None, notes=tuple(notes))
+    epoch, steps = -(-published // trainer.batch_size), None
+    if epoch and trainer.epochs is not None and trainer.steps is None:
+        paper = trainer.epochs * epoch
+        if same_steps:
+            changes |= {"trainer.steps": paper, "trainer.evaluate_every": epoch, "trainer.epochs": None}
+            notes.append(f"{paper:,} steps at most, as {trainer.epochs} epochs of {published:,} published rows make")
+        steps = paper if trainer.patience is None else None
+    if changes:
+        config = config.copy()
+        for key, value in changes.items():
+            OmegaConf.update(config, key, value)
+    return CarriedOver(config=config, steps=steps, notes=tuple(notes))

@@ -7,11 +7,11 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from mtlbench.data.layout import ROWS
 from mtlbench.experiment.data import DataSource, resolve_data
-from mtlbench.experiment.identity import REFERS_TO_SEED, run_identities, with_seed
+from mtlbench.experiment.identity import refers_to_seed, run_identities, with_seed
 from mtlbench.ingest.protocol import RawDataset
 from mtlbench.reproduce.carry_over import FEWER, CarriedOver, carry_over
 from mtlbench.reproduce.table import RowSpec
@@ -144,11 +144,10 @@ def expand(
 
 def _of_seeds(row: str, dataset: str, carried: CarriedOver, data: DataSource, seeds: Sequence[int]) -> list[PlannedRun]:
     config = carried.config
-    if len(seeds) > 1 and REFERS_TO_SEED.search(str(OmegaConf.to_container(config.dataset))):
+    if len(seeds) > 1 and refers_to_seed(config.dataset):
         own = [replace(carried, config=with_seed(config, seed)) for seed in seeds]
         return [_of_seeds(row, dataset, each, _data_of(each.config), [each.config.seed])[0] for each in own]
     rows, folder = _training_rows(data), Path(config.run.folder)
-    watched = [] if config.trainer.diagnostics else [run_identities(config, data, seeds, diagnostics=True)]
     return [
         PlannedRun(
             row=row,
@@ -156,14 +155,14 @@ def _of_seeds(row: str, dataset: str, carried: CarriedOver, data: DataSource, se
             seed=seed,
             config=config,
             data=data,
-            identity=identity,
-            folder=folder / identity,
+            identity=identity.own,
+            folder=folder / identity.own,
             rows=rows,
             paper_steps=carried.steps,
             carried_over=carried.notes,
-            alike=tuple(also),
+            alike=() if identity.own == identity.watched else (identity.watched,),
         )
-        for seed, identity, *also in zip(seeds, run_identities(config, data, seeds), *watched, strict=True)
+        for seed, identity in zip(seeds, run_identities(config, data, seeds), strict=True)
     ]
 
 

@@ -4,6 +4,7 @@ import csv
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -82,11 +83,16 @@ def parsed(path: Path, keys: type[Keys]) -> Keys:
     """
     values = OmegaConf.to_container(read_plain(path))
     try:
-        return TypeAdapter(keys).validate_python(values)
+        return _adapter(keys).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise ConfigError(f"{path}: {place}: {first['msg']}") from error
+
+
+@cache  # making one takes as long as a hundred validations
+def _adapter(keys: type[Keys]) -> TypeAdapter[Keys]:
+    return TypeAdapter(keys)
 
 
 def _printed(path: Path) -> dict[tuple[str, TableColumn], Printed]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, replace
 from dataclasses import fields as dataclass_fields
 from difflib import get_close_matches
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Literal, get_args
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -217,7 +217,7 @@ def described(content: Mapping[str, Any] | None) -> Description:
             "dataset.schema is null; name the YAML file that describes the files: dataset.schema=<file.yaml>"
         )
     try:
-        description = TypeAdapter(Description).validate_json(json.dumps(content, default=str))
+        description = _adapter().validate_json(json.dumps(content, default=str))
     except ValidationError as error:
         raise ValueError(f"dataset.schema: {'; '.join(_explained(error))}") from error
     try:
@@ -225,6 +225,11 @@ def described(content: Mapping[str, Any] | None) -> Description:
     except ValueError as error:
         raise ValueError(f"dataset.schema: {error}") from error
     return description
+
+
+@cache  # making one takes as long as a hundred validations
+def _adapter() -> TypeAdapter[Description]:
+    return TypeAdapter(Description)
 
 
 def _explained(error: ValidationError) -> Iterator[str]:
