@@ -177,6 +177,14 @@ def test_a_study_by_its_path(place: Path, capsys: pytest.CaptureFixture[str]):
         write(place / "studies" / "wrong.yaml", change)
         code, text = typed(capsys, "reproduce", "studies/wrong.yaml", *TINY[1:])
         assert (code, problem in text) == (2, True), text
+    write(place / "mine" / "table" / "owned.yaml", STUDY.replace("[model=dnn]", "[model=own]"))
+    for folder in ("mine", str(place / "mine"), "../" + place.name + "/mine"):  # the file is a choice of its folder too
+        words = ["reproduce", "mine/table/owned.yaml", *TINY[1:], "--config-dir", folder, "run.allow=[ownmodel]"]
+        code, text = typed(capsys, *words, "--dry-run")
+        assert (code, "owned: 2 runs, 1 finished" in text) == (0, True), text
+    write(place / "studies" / "owned.yaml", STUDY)
+    code, text = typed(capsys, "reproduce", "studies/owned.yaml", *TINY[1:], "--config-dir", "mine")
+    assert (code, "there is a table or figure 'owned' already" in text) == (2, True), "another file of that name"
     write(place / "studies" / "census_mmoe.yaml", STUDY)
     assert (
         "there is a table or figure 'census_mmoe' already" in typed(capsys, "reproduce", "studies/census_mmoe.yaml")[1]

@@ -140,7 +140,9 @@ def _names(name: str) -> list[str]:
     """Every table and figure for ``all``; else the one of that name, or the file of a study."""
     every = [*choices("table"), *choices("figure")]
     if name.endswith(".yaml"):
-        if (known := Path(name).stem) in every and conf_file(f"table/{known}.yaml") != Path(name):
+        known = Path(name).stem
+        file = conf_file(f"table/{known}.yaml")  # the study itself, where its folder is named by --config-dir
+        if known in every and (file is None or file.resolve() != Path(name).resolve()):
             raise ConfigError(f"{name}: there is a table or figure '{known}' already, whose files it would replace")
         return [name]
     if name not in ("all", *every):
