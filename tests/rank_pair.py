@@ -4,7 +4,7 @@ import pickle
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from mtlbench.balancing.protocol import AfterEpoch, Balancing
 from mtlbench.balancing.shared import SharedGradients
-from mtlbench.distributed.job import alone, first_only, is_first, part, rank
+from mtlbench.distributed.job import alone, first_only, is_first, part, rank, rank_count
 from mtlbench.distributed.layers import check_noise, see_whole_batches
-from mtlbench.distributed.ranks import agree, any_rank, first_goes_ahead, join, leave, on_first
+from mtlbench.distributed.ranks import agree, any_rank, first_goes_ahead, gather_objects, join, leave, on_first
+from mtlbench.distributed.sharded import shards_of
 from mtlbench.distributed.slices import part_of_batch, rows_over_ranks
 from mtlbench.experiment.objects import build_run_optimizers
 from mtlbench.schema import Batch
@@ -27,6 +28,7 @@ from mtlbench.train.objective import Objective, TaskLosses
 from mtlbench.train.optimizers import parameter_groups
 from mtlbench.train.settings import Settings
 from mtlbench.train.step import Step, penalties_of
+from mtlbench.train.table_rows import TableRows, model_state
 
 SECONDS = 100.0
 """After which a rank counts as hanging."""
@@ -92,6 +94,7 @@ class Case:
         settings: of the loop.
         losses: of the tasks.
         compare: whether gradients are compared in each step.
+        sharded: whether each rank holds its rows of embedding tables.
     """
 
     model: nn.Module
@@ -101,6 +104,7 @@ class Case:
     settings: Settings
     losses: TaskLosses
     compare: bool = False
+    sharded: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,9 +131,15 @@ def train_steps(case: Case) -> Trained:
     case = pickle.loads(pickle.dumps(case))
     torch.manual_seed(3)
     model = see_whole_batches(case.model.train())
+    if case.sharded and not alone():
+        shard(model)
+        assert shards_of(model)
     groups = parameter_groups(model)
     shared = SharedGradients(
-        tasks=len(case.losses.given), tables=groups["embedding"], dense=groups["gate"] + groups["dense"]
+        tasks=len(case.losses.given),
+        tables=groups["embedding"],
+        dense=groups["gate"] + groups["dense"],
+        shards=shards_of(model),
     )
     step = Step(
         model=model,
@@ -151,9 +161,25 @@ def train_steps(case: Case) -> Trained:
     if isinstance(case.balance, AfterEpoch):
         case.balance.after_epoch()
     step.finish()
-    state = {f"model.{name}": x for name, x in model.state_dict().items()}
+    state = {f"model.{name}": whole(x) for name, x in model_state(model).items()}
     state |= {f"balance.{name}": x for name, x in case.balance.state_dict().items() if isinstance(x, Tensor)}
     return Trained(tensors={name: x.detach().clone() for name, x in (state | measured).items()})
+
+
+def shard(model: nn.Module) -> None:
+    """Keep this rank's rows of whole tables."""
+    for block in model.modules():
+        if hasattr(block, "held"):
+            block.held = range(rank(), block.held.stop, rank_count())
+            block.embedding = nn.Parameter(block.embedding.detach()[rank() :: rank_count()].clone())
+
+
+def whole(x: Tensor | TableRows) -> Tensor:
+    """The rows of all ranks."""
+    if not isinstance(x, TableRows):
+        return x
+    parts = dict(enumerate(gather_objects(x.part(rank(), rank_count()).detach())))
+    return replace(x, parts=parts).copied(range(x.rows))
 
 
 def rows_of(batch: Batch, rows: slice) -> Batch:

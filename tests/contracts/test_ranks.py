@@ -1,7 +1,7 @@
 """Two ranks give the numbers of one process: every model, optimizer, balancing and virtual gradient in ``conf/``.
 
-In float64, where what differs is the order of additions. One pair of processes serves all cases. What the differences
-are: ``pytest tests/contracts/test_ranks.py --log-cli-level=INFO``.
+With whole and with sharded embedding tables; in float64, where what differs is the order of additions. One pair of
+processes serves all cases. What the differences are: ``pytest tests/contracts/test_ranks.py --log-cli-level=INFO``.
 """
 
 import logging
@@ -111,10 +111,13 @@ def weighted(case: Case) -> Case:
 
 
 def difference(pair: Ranks, case: Case) -> float:
-    """Between two ranks and one process; the ranks have the same bits."""
-    first, second = pair(train_steps, case)
-    assert first.difference(second) == 0
-    return first.difference(train_steps(case))
+    """Between one process and two ranks, with whole and with sharded tables; the ranks have the same bits."""
+    alone, found = train_steps(case), 0.0
+    for sharded in (False, True):
+        first, second = pair(train_steps, replace(case, sharded=sharded))
+        assert first.difference(second) == 0
+        found = max(found, first.difference(alone))
+    return found
 
 
 def largest(pair: Ranks, cases: Iterable[tuple[str, Case]]) -> dict[str, float]:
@@ -156,6 +159,9 @@ def test_what_else_sees_the_whole_batch(pair: Ranks):
         "dropout": case_of("mmoe", "model.dropout=0.4", "model.gate_dropout=0.3", steps=4),
         "dice": case_of("din", "model.network.attention_activation=dice", steps=4),
         "clip": case_of("mmoe", optimizer="deferred_adam", settings=replace(SETTINGS, clip=0.1), steps=4),
+        "clip of dense gradients": case_of("stem", optimizer="adam", settings=replace(SETTINGS, clip=0.1), steps=4),
+        "a penalty on tables": case_of("mssm", "model.penalise_embeddings=true", optimizer="adam", steps=4),
+        "crosses": case_of("widedeep", "model.network.crosses=[[item,user]]", optimizer="adagrad", steps=4),
         "compare": case_of("mmoe", compare=True, steps=4),
         "losses": case_of("mmoe", losses=given, steps=4),
         **{

@@ -1,11 +1,12 @@
 """Per-task gradients of shared parameters, found by probing: a model need not declare what is shared."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from mtlbench.distributed.gradients import gradients_over_ranks
+from mtlbench.distributed.sums import sum_over_ranks
 
 
 class SharedGradients(nn.Module):
@@ -23,6 +24,7 @@ class SharedGradients(nn.Module):
         tasks: T.
         tables: embedding tables.
         dense: all other parameters that are trained.
+        shards: those of the tables of which each rank has other rows.
 
     Shape: losses ``[T]`` -> float64 ``[T, T]``; the graph of the losses is kept.
 
@@ -30,8 +32,16 @@ class SharedGradients(nn.Module):
         ValueError: every task has a gradient, and no two of them meet in any parameter.
     """
 
-    def __init__(self, *, tasks: int, tables: Sequence[nn.Parameter], dense: Sequence[nn.Parameter]) -> None:
+    def __init__(
+        self,
+        *,
+        tasks: int,
+        tables: Sequence[nn.Parameter],
+        dense: Sequence[nn.Parameter],
+        shards: Collection[nn.Parameter] = (),
+    ) -> None:
         super().__init__()
+        self._shards = shards
         self._tables, self._probed = len(tables), (*tables, *dense)  # not registered: they are the model's
         parts = [1] * len(tables) + [len(p) if p.dim() else 1 for p in dense]
         for index, size in enumerate(parts):
@@ -42,7 +52,9 @@ class SharedGradients(nn.Module):
     def forward(self, losses_T: Tensor) -> Tensor:
         gradients = [
             gradients_over_ranks(
-                self._probed, torch.autograd.grad(loss, self._probed, retain_graph=True, allow_unused=True)
+                self._probed,
+                torch.autograd.grad(loss, self._probed, retain_graph=True, allow_unused=True),
+                self._shards,
             )
             for loss in losses_T
         ]
@@ -55,11 +67,14 @@ class SharedGradients(nn.Module):
             reached_TP = self.get_buffer(f"reached_{index}")
             # Rows of a table, or parts of a dense parameter, by what they hold.
             value_TPN = _rows(of_tasks) if index < self._tables else _parts(of_tasks, reached_TP.shape[1])
-            here_TP = (value_TPN != 0).any(dim=-1)
+            here_TP, sharded = (value_TPN != 0).any(dim=-1), self._probed[index] in self._shards
+            if sharded:  # one part, as a whole table is
+                here_TP = sum_over_ranks(here_TP.any(dim=-1, keepdim=True).int()) > 0
             reached_TP |= here_TP.any(dim=-1, keepdim=True) if index < self._tables else here_TP
             common_P = reached_TP.sum(dim=0) > 1
             flat_TN = torch.where(common_P[:, None], value_TPN, 0).flatten(1)
-            total_TT += (flat_TN @ flat_TN.T).double()
+            product_TT = (flat_TN @ flat_TN.T).double()
+            total_TT += sum_over_ranks(product_TT) if sharded else product_TT
             shared |= common_P.any()
             moved_T |= here_TP.any(dim=-1)
         if not self._found:
@@ -93,7 +108,8 @@ def _rows(gradients: Sequence[Tensor | None]) -> Tensor:
 def _parts(gradients: Sequence[Tensor | None], parts: int) -> Tensor:
     """Gradients of a dense parameter, by parts: ``[T, P, N]``."""
     some = next(gradient for gradient in gradients if gradient is not None)
-    return torch.stack([torch.zeros_like(some) if g is None else g for g in gradients]).view(len(gradients), parts, -1)
+    shape = (len(gradients), parts, some.numel() // max(parts, 1))  # a shard may have no row
+    return torch.stack([torch.zeros_like(some) if g is None else g for g in gradients]).view(shape)
 
 
 def cosines(gramian_TT: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
 """Exchange of gradients: dense ones are all-reduced, of tables with sparse ones the rows are gathered and summed.
 
-All ranks end up with the same bits, so that their copies of the model do not part: a sum of rows goes by rank.
+All ranks end up with the same bits, so that their copies of the model do not part: a sum of rows goes by rank. Those of
+sharded tables are where they belong (`mtlbench.distributed.sharded`) and stay as they are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 import torch.distributed as dist
@@ -16,12 +17,15 @@ NONE, DENSE = -2, -1
 """Kinds of gradients; a sparse one is known by the number of its rows, 0 or more."""
 
 
-def gradients_over_ranks(parameters: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
+def gradients_over_ranks(
+    parameters: Sequence[Tensor], gradients: Sequence[Tensor | None], shards: Collection[Tensor] = ()
+) -> list[Tensor | None]:
     """Gradients summed over ranks; ``None`` where no rank has one.
 
     Args:
         parameters: of the same shapes.
         gradients: of this rank's rows.
+        shards: those of the parameters of which each rank has other rows.
 
     Returns:
         Sparse gradients coalesced, never of the size of their table.
@@ -29,9 +33,11 @@ def gradients_over_ranks(parameters: Sequence[Tensor], gradients: Sequence[Tenso
     if alone():
         return [*gradients]
     own = [g.coalesce() if g is not None and g.is_sparse else g for g in gradients]
+    stays = [parameter in shards for parameter in parameters]
+    summed = [gradient if here else None for gradient, here in zip(own, stays, strict=True)]
+    own = [None if here else gradient for gradient, here in zip(own, stays, strict=True)]
     kinds = _gathered(torch.tensor([NONE if g is None else g._nnz() if g.is_sparse else DENSE for g in own]))
     kind_P = torch.stack(kinds).amax(dim=0).tolist()
-    summed: list[Tensor | None] = [None] * len(own)
     dense: dict[torch.dtype, list[int]] = {}
     for at, (parameter, gradient, kind) in enumerate(zip(parameters, own, kind_P, strict=True)):
         if kind == DENSE:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from mtlbench.distributed.job import alone, part, rank_count
 from mtlbench.distributed.ranks import collective, gather_objects
+from mtlbench.distributed.sharded import shards_of
 
 _batch = 0
 """Rows of the batch in training, on all ranks together."""
@@ -50,7 +51,8 @@ def rows_over_ranks(parts: list[Tensor]) -> Tensor:
 
 
 def copy_from_first(model: nn.Module) -> None:
-    """Give a model the weights and buffers that rank 0 has."""
+    """Give a model the weights and buffers that rank 0 has, but for sharded tables, of which each rank has its rows."""
     if not alone():
-        for tensor in (*model.parameters(), *model.buffers()):
+        shards = shards_of(model)
+        for tensor in (*(each for each in model.parameters() if each not in shards), *model.buffers()):
             collective(dist.broadcast, tensor.detach(), src=0)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from mtlbench.checks import at_least, not_empty
+from mtlbench.distributed.sharded import is_shard
+from mtlbench.distributed.sums import statistic_over_ranks
 from mtlbench.nn.activations import Activation, activation_of
 from mtlbench.nn.embedding import FieldEmbedding
 from mtlbench.nn.hard_concrete import Force, HardConcrete, Reduce
@@ -175,15 +177,16 @@ class MSSM(nn.Module):
         if self.weight_penalty == 0:
             return self.towers.head.weight.new_zeros(())
         matrices = [module.weight for module in self.modules() if isinstance(module, StackedLinear | SparseRouting)]
-        charged = [weight for weight in matrices if weight is not None]
+        squares = [weight.square().sum() for weight in matrices if weight is not None]
         if self.penalise_embeddings:
             if self.fields.sparse:
                 raise ValueError(
                     "penalise_embeddings is true, which reaches every row of the table at every step: choose a dense "
                     "optimizer (optimizer=adam), or model.penalise_embeddings=false"
                 )
-            charged.append(self.fields.embedding)
-        return self.weight_penalty * torch.stack([weight.square().sum() for weight in charged]).sum()
+            of_table = self.fields.embedding.square().sum()
+            squares.append(statistic_over_ranks(of_table) if is_shard(self.fields.held) else of_table)
+        return self.weight_penalty * torch.stack(squares).sum()
 
     def diagnostics(self, batch: Batch) -> dict[str, Tensor]:
         """In evaluation mode: ``gate`` ``[T, links, ...]`` of the last level, ``gate_closed``, the share at 0 of the

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtlbench.checks import at_least, in_range
+from mtlbench.distributed.sharded import at_hand, drawn, held_rows
 from mtlbench.nn.pretrained import PretrainedVectors, take_vectors
 from mtlbench.schema import PADDING, Batch, Schema
 
@@ -35,6 +36,7 @@ class FieldEmbedding(nn.Module):
 
     Attributes:
         sparse: whether the table's gradient holds the rows of the batch alone; set by whoever builds its optimizer.
+        held: the rows of the table that are in this process, see `mtlbench.distributed.sharded`.
         pretrained: vectors that stand for some rows of the table, see `add_vectors`. A block without any that loads the
             state of one with some takes them into its table.
 
@@ -53,7 +55,8 @@ class FieldEmbedding(nn.Module):
         at_least("embedding_width", width, 1)
         in_range("embedding_std", std, gt=0, also="null for uniform initial values")  # at 0, equal rows stay equal
         self.sparse = False
-        self.embedding = nn.Parameter(_initial_table(schema, width, std))
+        self.held = held_rows(schema.embedding_rows)
+        self.embedding = nn.Parameter(_initial_table(schema, self.held, width, std))
         self.pretrained = nn.ModuleList()
         self._has_numbers = bool(schema.number_fields)
         if self._has_numbers:
@@ -89,7 +92,7 @@ class FieldEmbedding(nn.Module):
             vectors: float32 ``[V, P]``; where P is not D they are projected.
             frozen: see `PretrainedVectors`.
         """
-        count = len(self.embedding)
+        count = self.held.stop
         if not self.pretrained:
             self.register_buffer("_elsewhere", torch.zeros(count, dtype=torch.bool), persistent=False)
         self._elsewhere[rows] = True
@@ -132,7 +135,8 @@ class FieldEmbedding(nn.Module):
         return self._gather(batch.ids[:, slots.start : slots.stop])
 
     def _gather(self, ids_BS: Tensor) -> Tensor:
-        x_BSD = F.embedding(self._own(ids_BS), self.embedding, padding_idx=PADDING, sparse=self.sparse)
+        ids, table, sparse = at_hand(self._own(ids_BS), self.embedding, self.held, sparse=self.sparse)
+        x_BSD = F.embedding(ids, table, padding_idx=PADDING, sparse=sparse)
         for vectors in self.pretrained:
             x_BSD = x_BSD + vectors(ids_BS)
         return x_BSD
@@ -150,14 +154,9 @@ class FieldEmbedding(nn.Module):
         rows, slots = ids_BS.shape
         offsets = torch.arange(rows, device=ids_BS.device)[:, None] * slots + self._bag_starts
         ids, shares, starts = ids_BS.flatten(), share_BS.flatten(), offsets.flatten().to(ids_BS.dtype)
+        own, table, sparse = at_hand(self._own(ids), self.embedding, self.held, sparse=self.sparse)
         pooled = F.embedding_bag(
-            self._own(ids),
-            self.embedding,
-            starts,
-            mode="sum",
-            sparse=self.sparse,
-            per_sample_weights=shares,
-            padding_idx=PADDING,
+            own, table, starts, mode="sum", sparse=sparse, per_sample_weights=shares, padding_idx=PADDING
         )
         for vectors in self.pretrained:
             assert isinstance(vectors, PretrainedVectors)
@@ -169,13 +168,12 @@ class FieldEmbedding(nn.Module):
         return (numbers_BN.to(weight_NFD.dtype) @ weight_NFD.flatten(1)).unflatten(1, weight_NFD.shape[1:])
 
 
-def _initial_table(schema: Schema, width: int, std: float | None) -> Tensor:
-    table = torch.empty(schema.embedding_rows, width)
+def _initial_table(schema: Schema, held: range, width: int, std: float | None) -> Tensor:
     if std is None:
-        table.uniform_(-(width**-0.5), width**-0.5)
+        table = drawn(held, width, lambda rows: rows.uniform_(-(width**-0.5), width**-0.5))
     else:
-        table.normal_(std=std)
-    table[[PADDING, *schema.unknown_rows]] = 0
+        table = drawn(held, width, lambda rows: rows.normal_(std=std))
+    table[[held.index(row) for row in (PADDING, *schema.unknown_rows) if row in held]] = 0
     return table
 
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtlbench.checks import at_least
+from mtlbench.distributed.sharded import at_hand, held_rows
 from mtlbench.nn.embedding import FieldEmbedding
 from mtlbench.schema import PADDING, Batch, Schema
 
@@ -47,6 +48,7 @@ class CrossedFields(nn.Module):
 
     Attributes:
         sparse: whether the table's gradient holds the rows of the batch alone; set by whoever builds its optimizer.
+        held: the rows of the table that are in this process, see `mtlbench.distributed.sharded`.
 
     Raises:
         ValueError: a pair is not two different single-valued id fields, or there twice; no buckets.
@@ -75,7 +77,8 @@ class CrossedFields(nn.Module):
         sizes = [(fields[f].cardinality, fields[g].cardinality) for f, g in pairs]
         rows = [min(f * g, buckets) for f, g in sizes]
         self.sparse = False
-        self.embedding = nn.Parameter(torch.zeros(PADDING + 1 + sum(rows), 1))
+        self.held = held_rows(PADDING + 1 + sum(rows))
+        self.embedding = nn.Parameter(torch.zeros(len(self.held), 1))
         self._register("_slots", [[schema.slots[name].start for name in pair] for pair in pairs])
         self._register("_first", [[schema.offsets[name] for name in pair] for pair in pairs])
         self._register("_columns", [columns for _, columns in sizes])
@@ -95,5 +98,5 @@ class CrossedFields(nn.Module):
     # As in `FieldEmbedding`: sparse gradients inside a compiled graph fail in inductor.
     @torch.compiler.disable
     def forward(self, batch: Batch) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        embedded_BPD = F.embedding(self.rows(batch), self.embedding, padding_idx=PADDING, sparse=self.sparse)
-        return embedded_BPD.sum(dim=(1, 2))
+        ids_BP, table, sparse = at_hand(self.rows(batch), self.embedding, self.held, sparse=self.sparse)
+        return F.embedding(ids_BP, table, padding_idx=PADDING, sparse=sparse).sum(dim=(1, 2))

@@ -36,6 +36,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from mtlbench.distributed.gradients import rows_of_all_ranks
+from mtlbench.distributed.sharded import is_shard, rows_asked_for
 from mtlbench.schema import Batch
 
 ORDERS = (-1, 0, 1, 2)
@@ -60,6 +61,11 @@ class RowTable(Protocol):
     def rows(self, batch: Batch) -> Tensor:
         """Rows of the table that a forward pass on a batch reads, of any shape, repeated or not."""
         ...
+
+
+def held_by(table: RowTable) -> range:
+    """The rows of a table that this process holds; all where its block does not say."""
+    return getattr(table, "held", range(len(table.embedding)))
 
 
 def window(betas: tuple[float, float]) -> int | None:
@@ -195,7 +201,9 @@ class DeferredAdam(Adam):
         """Bring the rows up to date that a forward pass on a batch reads, on this rank or another."""
         for parameter, table in self._tables.items():
             if state := self.state.get(parameter):
-                self._catch_up(parameter, state["rows"], rows_of_all_ranks(table.rows(batch).unique()))
+                read, held = table.rows(batch).unique(), held_by(table)
+                rows = rows_asked_for(read, held) if is_shard(held) else rows_of_all_ranks(read)
+                self._catch_up(parameter, state["rows"], rows)
 
     @torch.no_grad()
     def finish(self) -> None:

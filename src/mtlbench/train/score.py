@@ -8,8 +8,9 @@ from tqdm import tqdm
 
 from mtlbench.data.loader import Rows
 from mtlbench.data.shuffled import ShuffledRows
-from mtlbench.distributed.job import alone, part
+from mtlbench.distributed.job import alone, part, rank_count
 from mtlbench.distributed.ranks import on_first
+from mtlbench.distributed.sharded import shards_of
 from mtlbench.distributed.slices import rows_over_ranks
 from mtlbench.metrics.evaluate import evaluate
 from mtlbench.metrics.own import OwnMetric
@@ -36,15 +37,21 @@ def predict_log_odds(
     scores some of the batches.
     """
     model.eval()
+
+    def scored(start: int) -> Tensor:
+        index = torch.arange(start, min(start + settings.evaluation_batch_size, len(rows)), device=rows.device)
+        with autocast(settings.precision, device):
+            return model(rows.gather(index).to(device).unlabelled()).float()
+
     logits = []
     starts = range(0, len(rows), settings.evaluation_batch_size)
     own = starts[part(0, len(starts))]
     for start in tqdm(own, desc="scoring", unit="batch", disable=None, delay=2, leave=False):
         if interrupt is not None and alone():  # ranks stop together, between two steps
             interrupt.check()
-        index = torch.arange(start, min(start + settings.evaluation_batch_size, len(rows)), device=rows.device)
-        with autocast(settings.precision, device):
-            logits.append(model(rows.gather(index).to(device).unlabelled()).float())
+        logits.append(scored(start))
+    if shards_of(model) and len(own) * rank_count() < len(starts):
+        scored(starts[0])  # other ranks have a batch more, and rows of it are here
     # Moved at once: a copy of each batch would make the device wait for the host to gather the next one.
     return losses.log_odds(rows_over_ranks(logits))
 

@@ -1,9 +1,9 @@
 """One optimizer step: forward pass, task losses, gradients, update."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import Any
 
 import torch
@@ -15,7 +15,8 @@ from mtlbench.balancing.shared import SharedGradients, cosines
 from mtlbench.distributed.gradients import gradients_over_ranks
 from mtlbench.distributed.job import alone, part
 from mtlbench.distributed.layers import check_noise
-from mtlbench.distributed.sums import penalties_over_ranks
+from mtlbench.distributed.sharded import shards_of
+from mtlbench.distributed.sums import penalties_over_ranks, sum_over_ranks
 from mtlbench.schema import Batch
 from mtlbench.train.deferred_adam import DeferredAdam
 from mtlbench.train.objective import Objective
@@ -60,7 +61,7 @@ class Step:
         total.backward()
         self._sum_gradients()
         if self.settings.clip is not None:
-            _clip(self.model, self.settings.clip, self._deferred)
+            _clip(self.model, self.settings.clip, self._deferred, self._shards)
         for optimizer in self.optimizers:
             optimizer.step()
         if isinstance(self.objective.balance, AfterStep):
@@ -92,9 +93,13 @@ class Step:
         if alone():
             return
         parameters = [*self.model.parameters()]
-        gradients = gradients_over_ranks(parameters, [parameter.grad for parameter in parameters])
+        gradients = gradients_over_ranks(parameters, [parameter.grad for parameter in parameters], self._shards)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
+
+    @cached_property
+    def _shards(self) -> Collection[nn.Parameter]:
+        return shards_of(self.model)
 
     @property
     def _deferred(self) -> list[DeferredAdam]:
@@ -119,13 +124,29 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any
     return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
-def _clip(model: nn.Module, norm: float, deferred: Sequence[DeferredAdam] = ()) -> None:
-    """Clip the norm of all dense gradients, and of the sparse ones that stand for dense ones (`DeferredAdam`)."""
+def _clip(
+    model: nn.Module, norm: float, deferred: Sequence[DeferredAdam] = (), shards: Collection[nn.Parameter] = ()
+) -> None:
+    """Clip the norm of all dense gradients, and of the sparse ones that stand for dense ones (`DeferredAdam`).
+
+    That of a sharded table is made of the squares of all ranks.
+    """
     clipped = [p for p in model.parameters() if p.grad is not None and not p.grad.is_sparse]
+    of_shards = {p for p in clipped if p in shards}
     for parameter in (parameter for optimizer in deferred for parameter in optimizer.tables):
         if parameter.grad is not None and parameter.grad.is_sparse:
             parameter.grad = parameter.grad.coalesce()
             values = nn.Parameter(parameter.grad._values())
             values.grad = values.detach()  # one memory: what is clipped is the gradient itself
             clipped.append(values)
-    nn.utils.clip_grad_norm_(clipped, norm)
+            of_shards |= {values} if parameter in shards else set()
+    if not of_shards:
+        nn.utils.clip_grad_norm_(clipped, norm)
+        return
+    of_all = [p for p in clipped if p not in of_shards]
+    square = sum_over_ranks(_norm_of(of_shards).square()) + _norm_of(of_all).square()
+    nn.utils.clip_grads_with_norm_(clipped, norm, square.sqrt())
+
+
+def _norm_of(parameters: Iterable[nn.Parameter]) -> Tensor:
+    return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
