@@ -5,6 +5,8 @@ processes serves all cases. What the differences are: ``pytest tests/contracts/t
 """
 
 import logging
+import re
+import shutil
 import typing
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -25,9 +27,12 @@ from mtlbench.balancing.protocol import Balancing
 from mtlbench.experiment.build import build as build_object
 from mtlbench.models.single_task import SingleTask
 from mtlbench.schema import Batch, Schema
+from mtlbench.train import checkpoint
+from mtlbench.train.checkpoint import CheckpointError
 from mtlbench.train.objective import TaskLosses
 from mtlbench.train.settings import Settings
 from rank_pair import Case, Ranks, facts_that_differ, noise_by_other_means, rows_of, train_steps, what_ranks_do
+from sharded_run import EMBEDDING, Ended, carried_on
 from synthetic import random_batch, rich_schema
 
 _log = logging.getLogger(__name__)
@@ -40,6 +45,8 @@ OPTIMIZERS = {path.stem: (f"optimizer={path.stem}",) for path in sorted((CONF / 
 }
 BENT = sorted({*GATED} - {"omoe"})
 """Models that take a virtual gradient; one gate for all tasks has no differences."""
+QUICK = ("lazy_adam", "deferred_adam")
+"""Optimizers of tables whose runs are interrupted and resumed in `make test`."""
 SCHEMA = rich_schema(3)
 SETTINGS = Settings(
     epochs=1, batch_size=13, evaluation_batch_size=31, patience=None, select="auc", precision="fp32", compile=False,
@@ -213,3 +220,66 @@ def test_ranks_that_differ_are_refused(pair: Ranks):
     for text in pair(noise_by_other_means):
         assert "differ in the random numbers drawn" in text
         assert "Linear draws noise for the rows of each rank" in text
+
+
+BEGUN = dict(zip(EMBEDDING, cycle(["one", "two, sharded", "two, whole"]), strict=False))
+"""On which processes the first session of a run is, by the optimizer of its tables."""
+
+
+@pytest.mark.parametrize(
+    "optimizer", [pytest.param(name, marks=() if name in QUICK else pytest.mark.long) for name in EMBEDDING]
+)
+def test_a_run_with_sharded_tables_goes_on_with_any_number_of_processes(pair: Ranks, tmp_path: Path, optimizer: str):
+    """Each session ends after an evaluation; the last one goes on where the second, with sharded tables, has ended."""
+    uninterrupted, folder = carried_on(tmp_path / "uninterrupted", optimizer, False), tmp_path / "folder"
+    assert uninterrupted
+    assert session(pair, BEGUN[optimizer], folder, optimizer, 1) is None
+    assert session(pair, "two, sharded", folder, optimizer, 1) is None
+    files = sorted(re.sub(r"\.\w{8}\.", ".", path.name) for path in folder.glob("*.pt"))
+    assert files == sorted(f"{name}.{part}pt" for name in ("best", "last") for part in ("", "0of2.", "1of2."))
+    for ending in ("one", "two, sharded", "two, whole"):
+        shutil.copytree(folder, copied := tmp_path / ending)
+        ended = session(pair, ending, copied, optimizer)
+        assert ended
+        assert ended.difference(uninterrupted) < EXACT, ending
+        assert len([*copied.glob("last*.pt")]) == (3 if ending == "two, sharded" else 1)
+
+
+@pytest.mark.long
+def test_three_ranks_with_sharded_tables(pair: Ranks, tmp_path: Path):
+    """Three batches to evaluate, and two by two processes; tables whose rows do not divide by the number of ranks."""
+    ranks = Ranks(tmp_path, 3)
+    case = replace(case_of("widedeep"), sharded=True)  # one row of crosses, on rank 0
+    first, *others = ranks(train_steps, case)
+    assert all(first.difference(other) == 0 for other in others)
+    assert first.difference(train_steps(case)) < EXACT
+    for optimizer in EMBEDDING:
+        uninterrupted, folder = carried_on(tmp_path / f"whole {optimizer}", optimizer, False), tmp_path / optimizer
+        assert uninterrupted
+        assert ranks(carried_on, folder, optimizer, True, 1) == [None] * 3
+        assert pair(carried_on, folder, optimizer, True, 1) == [None] * 2
+        for ended in ranks(carried_on, folder, optimizer, True):
+            assert ended.difference(uninterrupted) < EXACT, optimizer
+    ranks.close()
+
+
+def session(pair: Ranks, hands: str, folder: Path, optimizer: str, evaluations: int | None = None) -> Ended | None:
+    if hands == "one":
+        return carried_on(folder, optimizer, True, evaluations)
+    first, second = pair(carried_on, folder, optimizer, hands == "two, sharded", evaluations)
+    assert (first and first.difference(second)) in (None, 0)
+    return first
+
+
+@pytest.mark.parametrize("lost", ["last", "best"])
+def test_a_missing_part_of_a_sharded_checkpoint_is_named(pair: Ranks, tmp_path: Path, lost: str):
+    assert session(pair, "two, sharded", tmp_path, "lazy_adam", 1) is None
+    (part,) = tmp_path.glob(f"{lost}.*.1of2.pt")
+    content = bytearray(part.read_bytes())
+    part.unlink()
+    with pytest.raises(CheckpointError, match=rf"in 2 files, of which {part.name} is missing\. Copy them there, or"):
+        checkpoint.load(tmp_path / f"{lost}.pt", identity="toy")
+    content[len(content) // 2] ^= 1
+    part.write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"{part.name} is damaged"):
+        checkpoint.load(tmp_path / f"{lost}.pt", identity="toy")

@@ -1,5 +1,8 @@
 """Checkpoints: one file each, written beside and renamed, so that a file that is there is whole; with a content hash.
 
+Where tables are sharded (`mtlbench.train.table_rows`), each rank writes its rows into a part, a file of its own, and
+the checkpoint names the parts: it is replaced when all of them are there, and then the old parts are removed.
+
 The last 40 bytes of a file are `MARK` and the SHA-256 of all bytes before. Checking it reads the file once more, about
 a second per gigabyte. Files without a hash, of earlier versions, are checked by the CRC-32 that torch's zip format
 keeps of every record (torch itself never looks at it).
@@ -9,30 +12,52 @@ import errno
 import hashlib
 import os
 import pickle
+import secrets
 import zipfile
 from pathlib import Path
 from typing import IO, Any
 
 import torch
 
-from mtlbench.distributed.job import first_only
+from mtlbench.distributed.job import is_first, rank, rank_count
+from mtlbench.distributed.ranks import on_first, wait
 from mtlbench.files import atomic
+from mtlbench.train.table_rows import joined, separated
 
 MARK = b"\nSHA256\n"
 TRAILER = len(MARK) + hashlib.sha256().digest_size
+
+PARTS = "parts_of_tables"
+"""Key of a checkpoint with the names of the files that hold the rows of its tables."""
 
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be read, or that belongs to something else."""
 
 
-@first_only
 def save(path: Path, content: dict[str, Any]) -> None:
-    """Write a checkpoint of tensors, numbers, strings, lists and dicts.
+    """Write a checkpoint of tensors, numbers, strings, lists and dicts; and of `TableRows`, if all ranks do.
 
     Raises:
         OSError: nothing could be written (a full disk, say); whatever stood at `path` before still does.
     """
+    content, own = separated(content)
+    parts: list[str] = []
+    if own:
+        token, ranks = on_first(lambda: secrets.token_hex(4)), rank_count()
+        parts = [f"{path.stem}.{token}.{number}of{ranks}.pt" for number in range(ranks)]
+        _write(path.with_name(parts[rank()]), {"identity": content["identity"], "rows": own})
+        wait()
+    if is_first():
+        _write(path, content | {PARTS: parts} if parts else content)
+        for other in path.parent.glob(f"{path.stem}.*of*.pt"):
+            if other.name not in parts:
+                other.unlink()
+    if own:
+        wait()
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
     try:
         with atomic(path) as beside, beside.open("wb") as file:
             hashing = _Hashing(file)
@@ -54,12 +79,27 @@ def save(path: Path, content: dict[str, Any]) -> None:
 def load(path: Path, *, identity: str) -> dict[str, Any]:
     """Read a checkpoint that `save` wrote, on the CPU and without running any code from it.
 
+    Rows of sharded tables stay `TableRows`, in memory that is mapped from the files of the ranks that wrote them.
+
     Raises:
-        CheckpointError: the file is damaged (a single bit is enough), or belongs to a run of another identity.
+        CheckpointError: a file is missing, damaged (a single bit is enough), or belongs to a run of another identity.
     """
+    content = _read(path, identity)
+    if not (names := content.pop(PARTS, None)):
+        return content
+    parts = [path.with_name(name) for name in names]
+    if missing := [part.name for part in parts if not part.exists()]:
+        raise CheckpointError(
+            f"checkpoint {path} has the rows of its tables in {len(parts)} files, of which {', '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} missing. Copy them there, or start over with run.fresh=true."
+        )
+    return joined(content, [_read(part, identity, mapped=True)["rows"] for part in parts])
+
+
+def _read(path: Path, identity: str, *, mapped: bool = False) -> dict[str, Any]:
     try:
         _check_content(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except (RuntimeError, EOFError, ValueError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         reason = (str(error) or "unexpected end").splitlines()[0]
         if isinstance(error, pickle.UnpicklingError):  # torch advises to load it all the same, with weights_only=False

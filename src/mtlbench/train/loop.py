@@ -15,6 +15,7 @@ from mtlbench.balancing.shared import SharedGradients
 from mtlbench.data.loader import Rows
 from mtlbench.data.shuffle import shuffled
 from mtlbench.distributed.ranks import on_first, wait
+from mtlbench.distributed.sharded import shards_of
 from mtlbench.distributed.slices import check_batches, part_of_batch
 from mtlbench.metrics.evaluate import evaluate
 from mtlbench.metrics.own import OwnMetric
@@ -83,8 +84,8 @@ def fit(  # noqa: PLR0913, PLR0915  the loop is meant to be read from top to bot
     terms = [f"{name}/{what}" for what in ("loss", "weight") for name in names] + [f"penalty/{at}" for at in penalties]
     shared, balance = _shared_gradients(model, tasks, settings), objective.balance
     schedule = Schedule(scheduler, optimizers, budget.total)
-    stateful = {"model": model, "balancing": balance, "shared": shared} | ({"schedule": schedule} if schedule else {})
-    checkpointer = Checkpointer(stateful=stateful, optimizers=optimizers, context=context)
+    stateful = {"balancing": balance, "shared": shared} | ({"schedule": schedule} if schedule else {})
+    checkpointer = Checkpointer(model=model, stateful=stateful, optimizers=optimizers, context=context)
     progress = checkpointer.resume()
     move = Step(
         model=model,
@@ -180,4 +181,5 @@ def _shared_gradients(model: nn.Module, tasks: tuple[Task, ...], settings: Setti
             "Set trainer.conflicts=false"
         )
     groups = parameter_groups(model)
-    return SharedGradients(tasks=len(tasks), tables=groups["embedding"], dense=groups["gate"] + groups["dense"])
+    dense = groups["gate"] + groups["dense"]
+    return SharedGradients(tasks=len(tasks), tables=groups["embedding"], dense=dense, shards=shards_of(model))

@@ -6,12 +6,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mtlbench.distributed.job import alone
 from mtlbench.train import checkpoint
 from mtlbench.train.progress import Progress, RunContext
+from mtlbench.train.table_rows import held_model_state, held_optimizer_state, model_state, optimizer_state
 
 
 class Stateful(Protocol):
@@ -27,12 +28,14 @@ class Checkpointer:
     """Saves and restores all that changes during training.
 
     Attributes:
-        stateful: model, balancing method and the like, by name.
+        model: what is trained.
+        stateful: balancing method and the like, by name.
         optimizers: over the model's parameters.
         context: where the checkpoint and the journal are.
         began: start of the run as if it had never been interrupted (`time.monotonic`).
     """
 
+    model: nn.Module
     stateful: Mapping[str, Stateful]
     optimizers: Sequence[Optimizer]
     context: RunContext
@@ -52,7 +55,8 @@ class Checkpointer:
             {
                 "identity": self.context.identity,
                 **{name: part.state_dict() for name, part in self.stateful.items()},
-                "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+                "model": model_state(self.model),
+                "optimizers": [optimizer_state(optimizer, self.model) for optimizer in self.optimizers],
                 "random": torch.get_rng_state(),
                 "random_cuda": _random_cuda(self.context.device),
                 "progress": state,
@@ -71,15 +75,15 @@ class Checkpointer:
             context.journal.truncate(0)
             return Progress()
         last = checkpoint.load(context.last, identity=context.identity)
-        for name, part in self.stateful.items():
+        for name, part in {"model": self.model, **self.stateful}.items():
             try:
-                part.load_state_dict(last[name])
+                part.load_state_dict(held_model_state(last[name], self.model) if part is self.model else last[name])
             except (RuntimeError, KeyError) as error:
                 raise checkpoint.CheckpointError(
                     f"checkpoint {context.last} holds another {name}: {error}. Start over with run.fresh=true."
                 ) from error
         for optimizer, state in zip(self.optimizers, last["optimizers"], strict=True):
-            optimizer.load_state_dict(state)
+            optimizer.load_state_dict(held_optimizer_state(state, optimizer, self.model))
         torch.set_rng_state(last["random"])
         if last["random_cuda"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all(last["random_cuda"])

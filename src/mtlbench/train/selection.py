@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from mtlbench.distributed.job import is_first
+from mtlbench.distributed.sharded import shards_of
 from mtlbench.metrics.names import did_you_mean, metric, selectable
 from mtlbench.result import metric_name
 from mtlbench.schema import Batch, Task
 from mtlbench.train import checkpoint
 from mtlbench.train.progress import Progress, RunContext
 from mtlbench.train.settings import Select, Settings
+from mtlbench.train.table_rows import held_model_state, model_state
 
 ROUNDING = 1e-12
 """Share of a score by which a later one must be better: less is rounding."""
@@ -188,14 +190,17 @@ def select(
             better.append(unit.name)
         else:
             progress.stale[unit.name] += 1
-    if better and is_first():
+    sharded = bool(shards_of(model))
+    if better and (is_first() or sharded):
         kept = checkpoint.load(context.best, identity=context.identity)["parts"] if len(better) < len(units) else {}
+        if not sharded:  # now: when they were saved they may have been
+            kept = {name: held_model_state(state, model) for name, state in kept.items()}
         checkpoint.save(
             context.best,
             {
                 "identity": context.identity,
                 "steps": progress.best_step,
-                "parts": kept | dict.fromkeys(better, model.state_dict()),
+                "parts": kept | dict.fromkeys(better, model_state(model)),
             },
         )
 
@@ -227,7 +232,7 @@ def load_best(
     targets = chosen.copies if isinstance(chosen, TaskCheckpoints) else [chosen]
     for unit, target in zip(units, targets, strict=True):
         try:
-            target.load_state_dict(best["parts"][unit.name])
+            target.load_state_dict(held_model_state(best["parts"][unit.name], target))
         except (RuntimeError, KeyError) as error:
             raise checkpoint.CheckpointError(
                 f"the weights in {path} are not those of this {unit.name}: {error}. The code that trained them was "
