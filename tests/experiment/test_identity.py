@@ -30,6 +30,7 @@ def data(*overrides: str, folder: Path = Path("nowhere")) -> str:
     "same",
     [
         "run.folder=elsewhere", "run.data=elsewhere", "run.device=cpu", "run.threads=1", "run.fresh=true",
+        "run.shard_tables=true",
         "tracker=none", "run.tracker.uri=http://host:1", "profile.bottom_layers=[7]", "model.experts=4",
     ],
 )  # fmt: skip

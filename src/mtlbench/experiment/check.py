@@ -29,6 +29,7 @@ SCALAR_KEYS = {
     "run.data": str,
     "run.folder": str,
     "run.fresh": bool,
+    "run.shard_tables": bool,
     "run.threads": Annotated[int, Field(ge=1, le=1024)] | Literal["auto"],
     "run.device": str,
     "run.name": str | None,

@@ -11,6 +11,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from mtlbench.data.store import Store
+from mtlbench.distributed.job import alone
+from mtlbench.distributed.sharded import shards_of, tables_sharded
 from mtlbench.experiment.build import build, call_checked
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.own_model import mistakes
@@ -18,7 +20,14 @@ from mtlbench.experiment.size import check_size
 from mtlbench.metrics.ranking import Ranking, Top
 from mtlbench.schema import Schema
 from mtlbench.train.objective import LossSettings, TaskLosses
-from mtlbench.train.optimizers import build_optimizers, check_hyper_parameters, freeze_parameters, trial_step
+from mtlbench.train.optimizers import (
+    build_optimizers,
+    check_hyper_parameters,
+    check_row_by_row,
+    freeze_parameters,
+    parameter_groups,
+    trial_step,
+)
 from mtlbench.train.schedule import Schedule, SchedulerFactory
 from mtlbench.train.settings import Settings
 
@@ -34,9 +43,24 @@ def build_model(config: DictConfig, schema: Schema) -> nn.Module:
                 "Choose virtual_gradient=none, or take sample_weight out of the schema"
             )
         arguments["virtual_gradient"] = build(config.virtual_gradient, "virtual_gradient")()
-    factory = build(config.model, "model")
-    with mistakes(f"model {config.model._target_}(schema, ...)"):
-        return factory(**arguments)
+    factory, sharded = build(config.model, "model"), bool(OmegaConf.select(config, "run.shard_tables"))
+    with mistakes(f"model {config.model._target_}(schema, ...)"), tables_sharded(sharded):
+        model = factory(**arguments)
+    if sharded:
+        check_sharded(model)
+    return model
+
+
+def check_sharded(model: nn.Module) -> None:
+    """Refuse a model some of whose tables cannot be sharded; nothing for one process."""
+    if alone():
+        return
+    shards, tables = shards_of(model), {*parameter_groups(model, frozen=True)["embedding"]}
+    if names := [name for name, p in model.named_parameters() if p in tables and p not in shards]:
+        raise ConfigError(
+            f"run.shard_tables=true: {type(model).__name__} has tables that are not sharded: {', '.join(names)}. Look "
+            "ids up by mtlbench.nn.embedding.FieldEmbedding, or set run.shard_tables=false"
+        )
 
 
 def check_model_size(config: DictConfig, schema: Schema) -> None:
@@ -70,6 +94,8 @@ def build_run_optimizers(config: DictConfig, model: nn.Module) -> list[Optimizer
     """One optimizer for each kind of the model's parameters."""
     factories = {kind: build(node, f"optimizer.{kind}") for kind, node in _optimizer_nodes(config).items()}
     freeze_parameters(model, config.optimizer.get("freeze") or ())
+    if shards_of(model):
+        check_row_by_row(factories["embedding"], "optimizer.embedding", sparse=config.optimizer.sparse)
     return build_optimizers(
         model,
         embedding=factories["embedding"],

@@ -16,6 +16,7 @@ from mtlbench.data.store import Store
 from mtlbench.distributed.job import LostRankError, is_first
 from mtlbench.distributed.layers import see_whole_batches
 from mtlbench.distributed.ranks import first_goes_ahead, job_joined, on_first
+from mtlbench.distributed.sharded import shards_of
 from mtlbench.distributed.slices import copy_from_first
 from mtlbench.experiment.build import build
 from mtlbench.experiment.check import check_config
@@ -213,8 +214,8 @@ def _model(config: DictConfig, store: Store, device: torch.device) -> nn.Module:
 def _kept(
     model: nn.Module, store: Store, settings: Settings, context: RunContext, progress: Progress
 ) -> tuple[nn.Module, dict[str, int]]:
-    """The weights that were selected, and in which step; rank 0 reads what it has written."""
-    if is_first():
+    """The weights that were selected, and in which step; rank 0 reads what it has written, and all do their shards."""
+    if is_first() or shards_of(model):
         kept, best_step = load_best(model, store.schema.tasks, settings, context.best, context.identity)
     else:
         kept, best_step = kept_model(model, len(store.schema.tasks), settings.checkpoint), progress.best_step

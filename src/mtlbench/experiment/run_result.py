@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from mtlbench.data.store import Store
+from mtlbench.distributed.sharded import shards_of
 from mtlbench.experiment.memory import peak_mb
 from mtlbench.experiment.objects import build_loss_settings
 from mtlbench.experiment.sanity import SuspiciousMetricsWarning, overweighted, selected_validation, suspicious
@@ -25,7 +26,11 @@ def measured_result(
     metrics: Metrics,
 ) -> Result:
     """What the run measured, with the training time alone as its seconds; `metrics` are of the test split."""
-    sizes = {kind: sum(p.numel() for p in group) for kind, group in parameter_groups(model, frozen=True).items()}
+    shards = shards_of(model)
+    sizes = {
+        kind: sum(shards[p].stop * p.shape[1:].numel() if p in shards else p.numel() for p in group)
+        for kind, group in parameter_groups(model, frozen=True).items()
+    }
     throughput = sorted(progress.rows_per_second)
     return Result(
         identity=facts.identity,

@@ -42,6 +42,7 @@ def check_ranks(config: DictConfig, data: DataSource, device: torch.device) -> N
         "origin of the data": data.origin,
         **flatten(identity_config(plain, data.origin)),
         "run.fresh": config.run.fresh,
+        "run.shard_tables": config.run.get("shard_tables", False),
         "fingerprint of the data": data.fingerprint,
     }
     agree(facts, "Start all processes with the same code, words, data and kind of device")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
 
-from mtlbench.train.deferred_adam import DeferredAdam, can_defer
+from mtlbench.train.deferred_adam import DeferredAdam, can_defer, held_by
 
 EMBEDDING_PATTERN = "*embedding*"
 GATE_PATTERN = "*gate*"
@@ -132,7 +132,7 @@ def _deferred(model: nn.Module, optimizer: Optimizer, deferred_rows: int) -> Opt
     """
     blocks = [block for block in model.modules() if hasattr(block, "rows") and hasattr(block, "sparse")]
     trained: list[Any] = [block for block in blocks if block.embedding.requires_grad]  # pyright: ignore[reportAttributeAccessIssue]
-    tables = [block for block in trained if len(block.embedding) >= deferred_rows]
+    tables = [block for block in trained if held_by(block).stop >= deferred_rows]  # of the whole table
     whole = any(getattr(block, "reads_whole_tables", False) for block in model.modules())
     if whole or not tables or type(optimizer) not in (Adam, AdamW) or not can_defer(optimizer.defaults):
         return optimizer
@@ -190,6 +190,27 @@ def trial_step(factory: OptimizerFactory, where: str, *, sparse: bool) -> float:
         )
     state = optimizer.state[parameter].values()
     return sum(value.numel() for value in state if isinstance(value, Tensor) and value.dim()) / parameter.numel()
+
+
+def check_row_by_row(factory: OptimizerFactory, where: str, *, sparse: bool) -> None:
+    """Refuse an optimizer that moves a row of a table by what is in other rows: those of a sharded table are elsewhere.
+
+    Raises:
+        ValueError: two halves of a table move otherwise than the whole.
+    """
+    start, gradient = torch.tensor([[1.0, -2.0], [0.5, 3.0]]), torch.tensor([[2.0, -1.0], [0.5, 0.25]])
+
+    def moved(rows: slice) -> Tensor:
+        parameter = nn.Parameter(start[rows].clone())
+        parameter.grad = gradient[rows].to_sparse(1) if sparse else gradient[rows].clone()
+        factory([parameter]).step()
+        return parameter.detach()
+
+    if not torch.allclose(moved(slice(2)), torch.cat([moved(slice(1)), moved(slice(1, 2))]), rtol=1e-5, atol=0):
+        raise ValueError(
+            f"{where}: run.shard_tables=true needs an optimizer that moves each row of a table by itself, and this one "
+            "looks at all of them. Choose another, or run.shard_tables=false"
+        )
 
 
 class LazyAdam(Optimizer):
