@@ -30,7 +30,7 @@ from mtlbench.train.settings import Settings
 from mtlbench.train.step import Step, penalties_of
 from mtlbench.train.table_rows import TableRows, model_state
 
-SECONDS = 100.0
+SECONDS = 300.0
 """After which a rank counts as hanging."""
 
 
@@ -143,7 +143,7 @@ def train_steps(case: Case) -> Trained:
     )
     step = Step(
         model=model,
-        compiled=model,
+        compiled=torch.compile(model, dynamic=False) if case.settings.compile else model,
         optimizers=build_run_optimizers(case.config, model),
         objective=Objective(losses=case.losses, balance=case.balance),
         shared=shared,

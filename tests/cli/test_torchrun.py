@@ -193,17 +193,17 @@ def test_ranks_that_mean_different_runs_are_refused(folder: Path, odd: str, expe
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(
-    ("word", "expected"),
-    [
-        ("trainer.batch_size=2", "a batch of this run has 2 rows, fewer than the 3 processes"),
-        ("trainer.compile=true", "compiled models are not supported on several processes"),
-    ],
-)
-def test_what_several_processes_cannot_do_is_refused(folder: Path, word: str, expected: str):
-    _, _, messages = job(folder, 3, words(folder, "refused", word))
+def test_batches_with_fewer_rows_than_processes_are_refused(folder: Path):
+    _, _, messages = job(folder, 3, words(folder, "refused", "trainer.batch_size=2"))
     assert len(messages) == 1
-    assert expected in messages[0]
+    assert "a batch of this run has 2 rows, fewer than the 3 processes" in messages[0]
+
+
+@pytest.mark.long
+def test_compiled_models(folder: Path, alone: Result):
+    code, _, messages = job(folder, 2, words(folder, "compiled", "trainer.compile=true"))
+    assert (code, messages) == (0, [])
+    same(alone, read_result(run_of(folder, "compiled")))
 
 
 @pytest.mark.long

@@ -193,6 +193,24 @@ def test_every_model_with_every_optimizer_and_balancing_method(name: str, pair: 
 
 
 @pytest.mark.long
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("mmoe", "model.dropout=0.4"),
+        ("din", "model.network.attention_activation=dice"),
+        ("mmoe", "virtual_gradient=add_cos"),
+        ("nfm",),
+    ],
+    ids=" ".join,
+)
+def test_compiled_models(pair: Ranks, words: tuple[str, ...]):
+    """They give the numbers of a compiled model on one process, whose noise is another than that of an eager one."""
+    case = case_of(*words, settings=replace(SETTINGS, compile=True))
+    case = replace(case, batches=[batch for batch in case.batches if len(batch) == SETTINGS.batch_size])
+    assert difference(pair, case) < EXACT
+
+
+@pytest.mark.long
 def test_three_ranks(tmp_path: Path):
     """They have the same bits too, where a sum of three depends on the order."""
     ranks = Ranks(tmp_path, 3)

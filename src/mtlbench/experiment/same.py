@@ -25,15 +25,9 @@ def check_ranks(config: DictConfig, data: DataSource, device: torch.device) -> N
 
     Raises:
         ValueError: they differ; with the first difference.
-        ConfigError: a compiled model, inside whose graph ranks would have to exchange statistics.
     """
     if alone():
         return
-    if config.trainer.compile:
-        raise ConfigError(
-            "trainer.compile=true: compiled models are not supported on several processes, which exchange statistics "
-            "of the batch inside the model. Set trainer.compile=false"
-        )
     plain = typing.cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     facts = {
         "code": code_version(config),
