@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 import yaml
 
 import mtlbench
-from mtlbench.cli.choices import conf_folder
+from mtlbench.cli.search_path import conf_folder
 from scripts.torture.command import Ran, run, start, warm_up
 from scripts.torture.judge import LostError, done
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from mtlbench.cli import COMMANDS, main
-from mtlbench.cli.choices import GROUPS, choices, conf_folder
+from mtlbench.cli.choices import GROUPS, choices
+from mtlbench.cli.search_path import conf_folder
 
 SMALL = [
     "model=shared_bottom",

@@ -15,7 +15,7 @@ import yaml
 from pyarrow import parquet
 
 from mtlbench.cli import main
-from mtlbench.cli.choices import conf_folder
+from mtlbench.cli.search_path import conf_folder
 from mtlbench.export.hashes import write_hashes
 
 TINY = ["dataset=census", "dataset.source=simulated", "dataset.simulator.rows=600", "trainer.epochs=1", "tracker=none"]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from mtlbench.cli import main
-from mtlbench.cli.choices import conf_folder
 from mtlbench.cli.compose import compose
+from mtlbench.cli.search_path import conf_folder
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.run import check_config
 from mtlbench.reproduce.figure import Figure, figure_names, read_figure

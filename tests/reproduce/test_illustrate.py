@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from mtlbench.cli.choices import conf_folder
+from mtlbench.cli.search_path import conf_folder
 from mtlbench.report.figure import Bars, Curve, FigureResult, HeatMap, Lines
 from mtlbench.reproduce.figure import Figure, read_figure
 from mtlbench.reproduce.figures import confidence, curves, selection, sparsity

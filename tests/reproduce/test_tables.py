@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from mtlbench.cli import main
-from mtlbench.cli.choices import conf_folder
 from mtlbench.cli.compose import compose
+from mtlbench.cli.search_path import conf_folder
 from mtlbench.experiment.build import build
 from mtlbench.experiment.check import check_config
 from mtlbench.experiment.errors import ConfigError

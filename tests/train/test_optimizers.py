@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from mtlbench.cli.choices import conf_folder
 from mtlbench.cli.compose import compose
+from mtlbench.cli.search_path import conf_folder
 from mtlbench.experiment.build import build, check_node
 from mtlbench.train.optimizers import (
     LazyAdam,

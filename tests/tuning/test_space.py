@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from mtlbench.cli.choices import choices, conf_folder
+from mtlbench.cli.choices import choices
 from mtlbench.cli.compose import compose
+from mtlbench.cli.search_path import conf_folder
 
 pytest.importorskip("optuna", reason="needs the extra 'tune'")
 

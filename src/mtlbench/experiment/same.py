@@ -11,7 +11,6 @@ from omegaconf import DictConfig, OmegaConf
 from mtlbench.distributed.job import alone
 from mtlbench.distributed.ranks import agree
 from mtlbench.experiment.data import DataSource
-from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.identity import code_version
 from mtlbench.tracking.folder import FACTS, read_facts
 from mtlbench.tracking.parameters import flatten, identity_config
