@@ -25,12 +25,17 @@ def without_effect(config: DictConfig, overrides: Iterable[str]) -> list[tuple[s
         config: composed, with references (``${profile.experts}``).
         overrides: ``key=value`` as the user wrote them.
     """
+    keys = [key for key in (text.partition("=")[0] for text in overrides) if _only_referred_to(key)]
+    try:
+        used = _used(config) if keys else {}
+    except OmegaConfBaseException:  # a reference to nothing: `check_config` says which
+        return []
     found: list[tuple[str, str]] = []
-    for key in filter(_only_referred_to, (text.partition("=")[0] for text in overrides)):
+    for key in keys:
         changed = config.copy()
         OmegaConf.update(changed, key, NEVER)
-        with contextlib.suppress(OmegaConfBaseException):  # a reference to nothing: `check_config` says which
-            if _used(changed) == _used(config):
+        with contextlib.suppress(OmegaConfBaseException):  # a reference to something within the key, which is an effect
+            if _used(changed) == used:
                 model = f"model={config.run.choices.model} does not read it"
                 found.append((key, model if key.startswith("profile.") else "nothing reads it"))
     return found
