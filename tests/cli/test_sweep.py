@@ -146,12 +146,14 @@ def results(folder: Path) -> list[Result]:
 
 def test_the_closing_table_names_what_differs_and_folds_the_seeds(swept: tuple[Path, str, str]):
     folder, out, _ = swept
-    caption, _, head, _, *rows, note = out[out.rindex("test split  SIMULATED") :].splitlines()
+    caption, _, head, _, *rows, note, problem = out[out.rindex("test split  SIMULATED") :].splitlines()
     assert caption == "test split  SIMULATED DATA: census"
     assert head.split("  ")[1] == "profile.expert_layers"
     assert "model" not in head
     assert [row.split()[0] for row in rows] == ["[4]", "[6]"]
     assert note == "  * best configuration; mean ± standard deviation over seeds"
+    assert problem.startswith("  ! NOT CONVERGED: 4 of 4 runs.")
+    assert all(re.search(r" 2 +no +[\d,]+$", row) for row in rows), "seeds, converged, rows/s"
     means: dict[str, float] = {}
     for row in rows:
         configs = {path.parent: yaml.safe_load(path.read_text()) for path in folder.glob("runs/*/config.yaml")}
@@ -184,7 +186,8 @@ def test_a_repeated_sweep_trains_nothing_and_fits_a_narrow_terminal(
     assert out.count("finished before, nothing was trained") == 4
     closing = out[out.rindex("test split  SIMULATED") :]
     assert max(map(len, closing.splitlines())) <= 60
-    assert "  profile.expert_layers=[4] (seeds 2, rows/s " in closing
+    assert " profile.expert_layers=[4] (seeds 2, converged no, rows/s " in " ".join(closing.split())
+    assert "  ! NOT CONVERGED: 4 of 4 runs. Their " in closing
     cells = re.findall(r"[\d.]+ ± [\d.]+\*?", closing)
     assert sorted(cells) == sorted(re.findall(r"[\d.]+ ± [\d.]+\*?", before))
 
@@ -209,7 +212,7 @@ def test_a_failed_run_stops_no_other_and_is_named_at_the_end(train: Command, tmp
     assert status == 1, err
     assert len(list(Path("runs").glob("*/result.json"))) == 2
     assert f"failed: model=shared_bottom, census, seed 1 ({run.parent.name}): DamagedFileError" in err.splitlines()[-1]
-    assert "  1 of 2  " in out.splitlines()[-1]
+    assert re.search(r"^  shared_bottom .*  1 of 2 +no  ", out, re.MULTILINE)
 
 
 def test_a_run_that_another_process_trains_is_waited_for(

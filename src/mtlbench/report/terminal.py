@@ -41,7 +41,15 @@ class _Row:
         there, several = self.finished, len(self.results)
         seeds = f"{len(there)} of {several}" if len(there) < several else str(several)
         run = {"seeds": seeds} if several > 1 else {"run": there[0].identity if there else ""}
-        return run | {"rows/s": f"{mean(result.rows_per_second for result in there):,.0f}" if there else ""}
+        speed = f"{mean(result.rows_per_second for result in there):,.0f}" if there else ""
+        return run | {"converged": self.converged, "rows/s": speed}
+
+    @property
+    def converged(self) -> str:
+        """``yes``, ``no``, or of how many runs; empty where it is not known of any."""
+        known = [result.convergence.converged for result in self.finished if result.convergence is not None]
+        several = f"{sum(known)} of {len(known)}"
+        return "" if not known else "yes" if all(known) else several if any(known) else "no"
 
     def values(self, name: str, task: str) -> list[float]:
         """A metric of every seed; empty where one of them has no value."""
@@ -76,20 +84,34 @@ def comparison(
         for name in _with_counterparts(names)
         if any(row.values(name, task) for row in rows)
     }
-    heads = [*rows[0].labels, *(f"{task} {metric(name).title}" for name, task in cells), *rows[0].facts]
+    facts = [row.facts for row in rows]
+    early = [result for result in finished if result.convergence is not None and not result.convergence.converged]
+    if not early:
+        for each in facts:
+            del each["converged"]
+    heads = [*rows[0].labels, *(f"{task} {metric(name).title}" for name, task in cells), *facts[0]]
     wide = [
-        [*row.labels.values(), *(column[at] for column in cells.values()), *row.facts.values()]
+        [*row.labels.values(), *(column[at] for column in cells.values()), *facts[at].values()]
         for at, row in enumerate(rows)
     ]
     text = table(heads, wide, left=len(rows[0].labels))
     width = width or shutil.get_terminal_size().columns
     if max(map(len, text.splitlines())) > width:
-        text = _by_task(rows, tasks, cells, width)
+        text = _by_task(rows, facts, tasks, cells, width)
     simulated = sorted({result.dataset for result in finished if result.origin == "simulated"})
     caption = "test split" + f"  SIMULATED DATA: {', '.join(simulated)}" * bool(simulated)
     notes = ["* best configuration"] * (len(rows) > 1)
     notes += ["mean ± standard deviation over seeds"] * any(len(row.finished) > 1 for row in rows)
-    return "\n".join(["", caption, "", text, *([f"  {'; '.join(notes)}"] if notes else [])])
+    lines = [f"  {'; '.join(notes)}"] * bool(notes)
+    if early:
+        lines += textwrap.wrap(
+            f"NOT CONVERGED: {len(early)} of {len(finished)} runs. Their validation scores might still rise: train "
+            "longer (trainer.epochs, trainer.patience) before you compare them",
+            width,
+            initial_indent="  ! ",
+            subsequent_indent="  ! ",
+        )
+    return "\n".join(["", caption, "", text, *lines])
 
 
 def _with_counterparts(names: Sequence[str]) -> list[str]:
@@ -114,7 +136,13 @@ def _marked(rows: Sequence[_Row], name: str, task: str) -> list[str]:
     ]
 
 
-def _by_task(rows: Sequence[_Row], tasks: Sequence[str], cells: Mapping[tuple[str, str], list[str]], width: int) -> str:
+def _by_task(
+    rows: Sequence[_Row],
+    facts: Sequence[Mapping[str, str]],
+    tasks: Sequence[str],
+    cells: Mapping[tuple[str, str], list[str]],
+    width: int,
+) -> str:
     """The same with tasks as rows, below a paragraph for each configuration."""
     names = list(dict.fromkeys(name for name, _ in cells))
     body = [
@@ -126,9 +154,9 @@ def _by_task(rows: Sequence[_Row], tasks: Sequence[str], cells: Mapping[tuple[st
     text = [head, rule]
     for at, row in enumerate(rows):
         labels = " ".join(f"{key}={value}" for key, value in row.labels.items())
-        facts = ", ".join(f"{name} {value}" for name, value in row.facts.items() if value)
+        said = ", ".join(f"{name} {value}" for name, value in facts[at].items() if value)
         text += textwrap.wrap(
-            f"{labels} ({facts})", width, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False
+            f"{labels} ({said})", width, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False
         )
         text += lines[at * len(tasks) : (at + 1) * len(tasks)]
     return "\n".join(text)
