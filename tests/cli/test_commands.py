@@ -365,7 +365,7 @@ def test_a_sweep_goes_on_after_a_failed_run_and_reports_it(tmp_path: Path):
     assert done.stderr.count("trainer.batch_size is 0") == 4  # each of the two, and again at the end
     assert len(list((tmp_path / "runs").glob("*/result.json"))) == 2
     text = done.stdout[done.stdout.index("test split  SIMULATED DATA: census") :]
-    assert "  0 of 2" in text
+    assert "seeds 0 of 2" in text
     assert text.count("failed") == 2, "a cell for each task"
 
 
