@@ -194,6 +194,7 @@ def test_every_model_with_every_optimizer_and_balancing_method(name: str, pair: 
 
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")  # inductor imports one
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 @pytest.mark.parametrize(
     "words",
     [
