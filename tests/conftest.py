@@ -1,11 +1,24 @@
-"""What tests of several floors share: an MLflow database that is made once."""
+"""What tests of all floors share: an MLflow database that is made once, and when garbage is collected."""
 
+import gc
 import shutil
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
 from mtlbench.tracking.connect import DATABASE, connect, default_uri
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Imported modules and collected tests stay until the end, so no garbage is looked for among them."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.fixture(scope="session")
