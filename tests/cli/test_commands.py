@@ -114,6 +114,8 @@ WRONG = [
     ("train model=memo", "model=memo: no such model; did you mean mmoe?"),
     ("train modle=mmoe", "no such group or key: 'modle'. Did you mean 'model'?"),
     ("train trainer.epoch=3", "no such group or key: 'trainer.epoch'. Did you mean 'trainer.epochs'?"),
+    ("train optimizer.learning_rate=1", "no such group or key: 'optimizer.learning_rate'. There are: optimizer."),
+    ("train trainer.lr=1", "no such group or key: 'trainer.lr'. Did you mean 'optimizer.lr'?"),
     ("train +trainer.epoch=3", "keys are neither added nor removed, only set. Did you mean 'trainer.epochs'?"),
     ("train ++trainer.epoch=3", "keys are neither added nor removed, only set. Did you mean 'trainer.epochs'?"),
     ("train ~seed", "keys are neither added nor removed, only set."),

@@ -160,6 +160,15 @@ def test_folders_that_cannot_be_searched(place: Path, capsys: pytest.CaptureFixt
     assert typed(capsys, "show", "model=mmoe")[0] == 0, "the folder was for one command"
 
 
+@pytest.mark.parametrize("command", ["train", "show"])
+def test_a_choice_in_a_folder_that_was_not_named(place: Path, capsys: pytest.CaptureFixture[str], command: str):
+    code, text = typed(capsys, command, "model=own")
+    hint = "mine/model/own.yaml is one of yours: add --config-dir mine"
+    assert (code, "no such model" in text, hint in text) == (2, True, True), text
+    assert hint not in typed(capsys, command, "model=owns")[1]
+    assert hint not in typed(capsys, command, "model=*")[1]
+
+
 def test_a_study_by_its_path(place: Path, capsys: pytest.CaptureFixture[str]):
     write(place / "studies" / "sharing.yaml", STUDY)
     words = ["reproduce", "studies/sharing.yaml", *TINY[1:]]

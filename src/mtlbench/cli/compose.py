@@ -1,6 +1,7 @@
 """Command-line words to a composed configuration, with errors that name the nearest right spelling."""
 
 import difflib
+import glob
 import pickle
 import re
 import shlex
@@ -313,19 +314,30 @@ def _no_choice(group: str, choice: str) -> str:
     if group not in GROUPS:
         return f"no such group: '{group}'." + _nearest(group, list(GROUPS))
     hint = nearest(choice, choices(group)) or "."
-    return f"{group}={choice}: no such {group.replace('_', ' ')}{hint} There are: {', '.join(choices(group))}."
+    there = f" There are: {', '.join(choices(group))}."
+    return f"{group}={choice}: no such {group.replace('_', ' ')}{hint}{there}{_unnamed_folder(group, choice)}"
+
+
+def _unnamed_folder(group: str, choice: str) -> str:
+    """Which folder beside the current one has the choice, but was not named to the command."""
+    for file in sorted(Path.cwd().glob(f"*/{group}/{glob.escape(choice)}.yaml")):
+        folder = file.relative_to(Path.cwd()).parts[0]
+        return f" {folder}/{group}/{choice}.yaml is one of yours: add --config-dir {shlex.quote(folder)}"
+    return ""
 
 
 def _nearest(key: str, candidates: list[str]) -> str:
-    close = (
-        difflib.get_close_matches(key, candidates, n=1)
-        or [candidate for candidate in candidates if candidate.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]][:1]
-    )
-    if close:
-        return f" Did you mean '{close[0]}'?"
-    parent = key.rpartition(".")[0]
-    siblings = [c for c in candidates if parent and c.startswith(parent + ".")]
-    return f" There are: {', '.join(siblings)}." if siblings else " `mtlbench train --help` lists the groups."
+    """The most similar key: beside it, then anywhere; a common parent alone makes no keys similar."""
+    parent, dot, last = key.rpartition(".")
+    there = [c for c in candidates if c.startswith(parent + dot) and (dot or "." not in c)]
+    beside = {c.removeprefix(parent + dot): c for c in there}
+    elsewhere = {c.rpartition(".")[2]: c for c in reversed(candidates)}
+    for names, word, cutoff in ((beside, last, 0.6), (elsewhere, last, 0.8), ({c: c for c in candidates}, key, 0.6)):
+        if close := difflib.get_close_matches(word, names, n=1, cutoff=cutoff):
+            return f" Did you mean '{names[close[0]]}'?"
+        if names is elsewhere and dot and beside:
+            return f" There are: {', '.join(there)}."
+    return " `mtlbench train --help` lists the groups."
 
 
 def _keys(name: str, overrides: list[str]) -> list[str]:
