@@ -228,8 +228,9 @@ class Run:
         """Predictions of raw rows, with their index: probabilities ``p_<task>``, numbers ``predicted_<task>``.
 
         Args:
-            rows: a column for each field, with raw values as the data set's reader gives them: dimension tables
-                joined, a field of several values as a list. ``mtlbench score`` reads the same columns.
+            rows: a column for each field, by its name or else by that of the training files, with raw values as the
+                data set's reader gives them: dimension tables joined, a field of several values as a list. ``mtlbench
+                score`` reads the same columns.
 
         Raises:
             ValueError: a column is missing, or a value is not allowed; the message says which, and in which row.

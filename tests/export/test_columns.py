@@ -1,6 +1,7 @@
 """Raw columns: what passes as what a reader gives, and what is refused with its place."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -126,6 +127,11 @@ def test_columns_are_found_by_name():
         unused(["items", "city"], [ITEM, CITY])
     with pytest.raises(ColumnError, match="column 'city' is there 2 times; it must be there once"):
         unused(["city", "item", "city"], [ITEM, CITY])
+    video = replace(ITEM, alias="video_id")
+    assert unused(["city", "video_id"], [video, CITY]) == ()
+    assert unused(["video_id", "item", "city"], [video, CITY]) == ("video_id",), "its own name goes first"
+    with pytest.raises(ColumnError, match="column 'video_id' is there 2 times"):
+        unused(["city", "video_id", "video_id"], [video, CITY])
 
 
 def test_rows_become_ids_and_numbers_by_hand():
@@ -145,6 +151,7 @@ def test_rows_become_ids_and_numbers_by_hand():
             "tags": Vocabulary(pa.array(["a", "b"]), np.array([2, 1])),
         },
         {"price": Scale(np.array([10.0]), np.array([2.0]))},
+        aliases={},
     )
     unknown: Counter[str] = Counter()
     raw = {

@@ -3,7 +3,7 @@
 import difflib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -40,6 +40,7 @@ class ServedColumn:
         many: whether a row holds a list of them.
         length: of every list, where it is fixed (a number of several components).
         missing: whether training rows lacked the value often enough for "missing" to have an id of its own.
+        alias: column that held it in the training files, if of another name: what is read where `name` is not there.
     """
 
     name: str
@@ -47,6 +48,11 @@ class ServedColumn:
     many: bool = False
     length: int | None = None
     missing: bool = True
+    alias: str | None = None
+
+    def within(self, names: Sequence[str]) -> str:
+        """The column that holds it, among these names."""
+        return self.name if self.alias is None or self.name in names or self.alias not in names else self.alias
 
     @property
     def allowed(self) -> str:
@@ -58,8 +64,10 @@ class ServedColumn:
         return f"a list of {f'{self.length} ' if self.length else ''}{several[self.kind]}, or nothing where it is empty"
 
 
-def columns_of(schema: Schema, vocabularies: Mapping[str, Vocabulary]) -> tuple[ServedColumn, ...]:
-    """The raw columns that a schema asks for, in its order."""
+def columns_of(
+    schema: Schema, vocabularies: Mapping[str, Vocabulary], aliases: Mapping[str, str]
+) -> tuple[ServedColumn, ...]:
+    """The raw columns that a schema asks for, in its order; ``aliases`` are those of `ServedColumn`, by its name."""
     found: list[ServedColumn] = []
     for field in schema.fields:
         many = field.width > 1
@@ -71,7 +79,7 @@ def columns_of(schema: Schema, vocabularies: Mapping[str, Vocabulary]) -> tuple[
         found.append(ServedColumn(name=field.name, kind=kind, many=many, missing=bool(values.null_count)))
         if field.weighted:
             found.append(ServedColumn(name=field.name + WEIGHT_SUFFIX, kind="weight", many=True, missing=False))
-    return tuple(found)
+    return tuple(replace(column, alias=aliases.get(column.name)) for column in found)
 
 
 def key_of(keys: pa.Schema) -> tuple[ServedColumn, ...]:
@@ -93,14 +101,14 @@ def unused(names: Sequence[str], columns: Sequence[ServedColumn]) -> tuple[str, 
         ColumnError: one that it asks for is not there, or a name stands there twice.
     """
     for column in columns:
-        if (times := names.count(column.name)) != 1:
+        if (times := names.count(column.within(names))) != 1:
             close = difflib.get_close_matches(column.name, names, n=1)
             hint = f" (did you mean it by '{close[0]}'?)" if close and not times else ""
             raise ColumnError(
-                f"column '{column.name}' is there {times} times; it must be there once{hint}. It holds "
+                f"column '{column.within(names)}' is there {times} times; it must be there once{hint}. It holds "
                 f"{column.allowed}. Found: {', '.join(names)}"
             )
-    asked = {column.name for column in columns}
+    asked = {column.within(names) for column in columns}
     return tuple(name for name in names if name not in asked)
 
 

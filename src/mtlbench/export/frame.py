@@ -4,14 +4,14 @@ import pandas as pd
 
 from mtlbench.experiment.evaluation import TrainedRun
 from mtlbench.export.columns import from_python, unused
-from mtlbench.export.inputs import Inputs
+from mtlbench.export.inputs import Inputs, aliases_of
 from mtlbench.export.scorer import Scorer, Scoring, torch_predictions
 
 
 def run_scorer(run: TrainedRun) -> Scorer:
     """The scorer of a run on the CPU, as its export has it, without writing one."""
     return Scorer(
-        inputs=Inputs.of(run.store),
+        inputs=Inputs.of(run.store, aliases_of(run.config)),
         predictions=torch_predictions(Scoring(run.model, run.losses, run.store.schema.tasks)),
         facts={},
         rows_at_once=run.settings.evaluation_batch_size,
@@ -23,12 +23,13 @@ def score_frame(scorer: Scorer, rows: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         scorer: of a run or an export.
-        rows: a column for each of `Inputs.columns`; others are ignored.
+        rows: a column for each of `Inputs.columns`, by its name or alias; others are ignored.
 
     Raises:
         ColumnError: a column is missing, or a row cannot be scored.
     """
     columns = scorer.inputs.columns
-    unused([str(name) for name in rows.columns], columns)
-    raw = {column.name: from_python(rows[column.name].tolist(), column) for column in columns}
+    names = [str(name) for name in rows.columns]
+    unused(names, columns)
+    raw = {column.name: from_python(rows[column.within(names)].tolist(), column) for column in columns}
     return pd.DataFrame(scorer(raw), columns=scorer.names, index=rows.index)

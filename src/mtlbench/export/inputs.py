@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+from omegaconf import DictConfig, OmegaConf
 
 from mtlbench.data import bags
 from mtlbench.data.layout import ROWS
@@ -32,16 +33,18 @@ class Inputs:
     Attributes:
         schema: of the store.
         vocabularies, scales: by name.
+        aliases: see `aliases_of`.
     """
 
     schema: Schema
     vocabularies: Mapping[str, Vocabulary]
     scales: Mapping[str, Scale]
+    aliases: Mapping[str, str]
 
     @cached_property
     def columns(self) -> tuple[ServedColumn, ...]:
         """The raw columns of a row. Dimension tables are joined: their fields are columns like any other."""
-        return columns_of(self.schema, self.vocabularies)
+        return columns_of(self.schema, self.vocabularies, self.aliases)
 
     @cached_property
     def _joined(self) -> Schema:
@@ -85,8 +88,10 @@ class Inputs:
             name: {"mean": scale.mean.tolist(), "deviation": scale.deviation.tolist()}
             for name, scale in self.scales.items()
         }
-        text = json.dumps({"schema": self.schema.as_dict(), "scales": scales}, indent=1)
-        (folder / INPUTS).write_text(text, encoding="utf-8")
+        content: dict[str, Any] = {"schema": self.schema.as_dict(), "scales": scales}
+        if self.aliases:
+            content["aliases"] = dict(self.aliases)
+        (folder / INPUTS).write_text(json.dumps(content, indent=1), encoding="utf-8")
         (folder / VOCABULARY).mkdir()
         for name, vocabulary in self.vocabularies.items():
             vocabulary.save(folder / VOCABULARY / f"{name}.parquet")
@@ -101,18 +106,31 @@ class Inputs:
             schema,
             {name: Vocabulary.load(folder / VOCABULARY / f"{name}.parquet") for name in names},
             {name: _scale(facts) for name, facts in content["scales"].items()},
+            content.get("aliases", {}),
         )
 
     @classmethod
-    def of(cls, store: Store) -> Self:
-        """Those of a prepared data set."""
+    def of(cls, store: Store, aliases: Mapping[str, str]) -> Self:
+        """Those of a prepared data set; ``aliases``: see `aliases_of`."""
         names = {field.vocabulary_name for field in store.schema.id_fields}
         facts = store.manifest["fields"]
         return cls(
             store.schema,
             {name: store.vocabulary(name) for name in names},
             {field.name: _scale(facts[field.name]) for field in store.schema.number_fields},
+            aliases,
         )
+
+
+def aliases_of(config: DictConfig) -> dict[str, str]:
+    """By raw column, what the files of a data set of one's own call it, where the schema gives a field another name.
+
+    So the file that a model was trained on, or a later one of the same making, is scored as it is.
+    """
+    fields = OmegaConf.select(config, "dataset.reader.description.fields") or []
+    columns = {field.name: field.get("column") for field in fields}
+    weights = {field.name + WEIGHT_SUFFIX: field.get("weights") for field in fields}
+    return {name: str(column) for name, column in (columns | weights).items() if column not in (None, name)}
 
 
 def _scale(facts: Mapping[str, list[float]]) -> Scale:

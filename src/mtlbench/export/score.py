@@ -84,10 +84,11 @@ def _parquet(path: Path, scorer: Scorer) -> Chunks:
         file = pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
     except pa.ArrowInvalid as error:
         raise ConfigError(f"{path} cannot be read as Parquet: {error}") from error
-    left, key, columns = _wanted(file.schema_arrow.names, scorer)
-    wanted = [column.name for column in columns]
-    batches = file.iter_batches(batch_size=scorer.rows_at_once, columns=wanted)
-    return left, key, ({name: batch[name] for name in wanted} for batch in batches)
+    names = file.schema_arrow.names
+    left, key, columns = _wanted(names, scorer)
+    wanted = {column.name: column.within(names) for column in columns}
+    batches = file.iter_batches(batch_size=scorer.rows_at_once, columns=[*dict.fromkeys(wanted.values())])
+    return left, key, ({name: batch[held] for name, held in wanted.items()} for batch in batches)
 
 
 def _csv(path: Path, scorer: Scorer) -> Chunks:
@@ -97,22 +98,25 @@ def _csv(path: Path, scorer: Scorer) -> Chunks:
     reading = pv.ReadOptions(block_size=CSV_BLOCK, use_threads=False)
     names = pv.open_csv(path, read_options=reading).schema.names
     left, key, columns = _wanted(names, scorer)
+    wanted = {column.name: column.within(names) for column in columns}
     kept = pv.ConvertOptions(
-        include_columns=[column.name for column in columns],
-        column_types={column.name: pa.string() for column in columns},
+        include_columns=[*dict.fromkeys(wanted.values())],
+        column_types=dict.fromkeys(wanted.values(), pa.string()),
         null_values=[""],
         strings_can_be_null=True,
         quoted_strings_can_be_null=False,
     )
     parsing = pv.ParseOptions(newlines_in_values=True)
     batches = pv.open_csv(path, read_options=reading, parse_options=parsing, convert_options=kept)
-    return left, key, _typed(batches, columns)
+    return left, key, _typed(batches, columns, wanted)
 
 
-def _typed(batches: pv.CSVStreamingReader, columns: Sequence[ServedColumn]) -> Iterator[Mapping[str, pa.Array]]:
+def _typed(
+    batches: pv.CSVStreamingReader, columns: Sequence[ServedColumn], held: Mapping[str, str]
+) -> Iterator[Mapping[str, pa.Array]]:
     first_row = 0
     for batch in batches:
-        yield {column.name: from_text(batch[column.name], column, first_row) for column in columns}
+        yield {column.name: from_text(batch[held[column.name]], column, first_row) for column in columns}
         first_row += batch.num_rows
 
 
