@@ -1,4 +1,5 @@
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -147,3 +148,26 @@ def test_wrong_shapes_labels_and_truths_are_refused():
         evaluate(column(0, 0), column(1, np.nan), None, [CLICK])
     with pytest.raises(ValueError, match=r"truth of task 'click': some values are outside 0\.\.1"):
         evaluate(column(0, 0), column(1, 0), None, [CLICK], column(0.5, np.nan))
+
+
+def test_numbers_are_those_of_one_block_whatever_its_size(monkeypatch: pytest.MonkeyPatch):
+    """To the bit: rows are added in their order, and means are taken of all rows at once."""
+    logits, positive = scored(1_003, 50)
+    columns = np.stack([logits, -logits], axis=1), np.stack([positive, ~positive], axis=1)
+    whole = evaluate(*columns, None, [CLICK, CONVERSION], group=np.arange(1_003) // 9)
+    monkeypatch.setattr("mtlbench.metrics.predictions.BLOCK", 7)
+    assert evaluate(*columns, None, [CLICK, CONVERSION], group=np.arange(1_003) // 9) == whole
+
+
+def test_temporary_arrays_take_a_few_bytes_for_each_row(monkeypatch: pytest.MonkeyPatch):
+    """So that 43 million rows of two tasks fit beside what a process holds anyway."""
+    rows = 400_000
+    logits, positive = scored(rows, 100_000)
+    columns = np.stack([logits, logits], axis=1), np.stack([positive, positive], axis=1).astype(np.int8)
+    group = np.arange(rows) // 100
+    monkeypatch.setattr("mtlbench.metrics.predictions.BLOCK", 4_096)
+    tracemalloc.start()
+    evaluate(*columns, None, [CLICK, CONVERSION], group=group)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak / rows < 35

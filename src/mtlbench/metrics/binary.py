@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import expit, xlogy
 
-from mtlbench.metrics.bins import equal_mass_bins
-from mtlbench.metrics.predictions import UndefinedError, equal_scores, require_finite, require_rows
+from mtlbench.metrics.bins import bins_of, equal_mass_edges
+from mtlbench.metrics.predictions import UndefinedError, blocks, equal_scores, require_finite, require_rows
 
 CALIBRATION_BINS = 15
 """Bins of the calibration error, as many as Guo et al. use (On Calibration of Modern Neural Networks, ICML 2017)."""
@@ -30,7 +30,9 @@ def auc(scores: np.ndarray, positive: np.ndarray) -> float:
     """
     require_finite(scores)
     _require_both_classes(positive)
-    above, below = np.sort(scores[positive]), np.sort(scores[~positive])
+    above, below = scores[positive], scores[~positive]
+    above.sort()
+    below.sort()
     wins = int(np.searchsorted(below, above, side="left").sum())
     wins_and_ties = int(np.searchsorted(below, above, side="right").sum())
     return (wins + wins_and_ties) / (2 * len(above) * len(below))
@@ -43,8 +45,11 @@ def log_loss(logits: np.ndarray, positive: np.ndarray) -> float:
         UndefinedError: no rows, or logits that are not finite.
     """
     require_finite(logits)
-    wide = logits.astype(np.float64)
-    return float(np.mean(np.logaddexp(0.0, np.where(positive, -wide, wide))))
+    losses = np.empty(len(logits))
+    for rows in blocks(len(logits)):
+        wide = logits[rows].astype(np.float64)
+        losses[rows] = np.logaddexp(0.0, np.where(positive[rows], -wide, wide))
+    return float(losses.mean())
 
 
 def log_loss_of_constant(positive: np.ndarray) -> float:
@@ -80,7 +85,10 @@ def predicted_over_observed(logits: np.ndarray, positive: np.ndarray) -> float:
     require_finite(logits)
     if not positive.any():
         raise UndefinedError(f"all {len(positive):,} labels are 0")
-    return float(expit(logits.astype(np.float64)).mean() / positive.mean())
+    predicted = np.empty(len(logits))
+    for rows in blocks(len(logits)):
+        predicted[rows] = expit(logits[rows].astype(np.float64))
+    return float(predicted.mean() / positive.mean())
 
 
 def calibration_error(logits: np.ndarray, positive: np.ndarray, bins: int = CALIBRATION_BINS) -> float:
@@ -93,9 +101,12 @@ def calibration_error(logits: np.ndarray, positive: np.ndarray, bins: int = CALI
         UndefinedError: no rows, or logits that are not finite.
     """
     require_finite(logits)
-    bin_of_row = equal_mass_bins(logits, bins)
-    gap = expit(logits.astype(np.float64)) - positive
-    return float(np.abs(np.bincount(bin_of_row, weights=gap, minlength=bins)).sum() / len(logits))
+    edges, gap = equal_mass_edges(logits, bins), np.zeros(bins)
+    for rows in blocks(len(logits)):
+        own = expit(logits[rows].astype(np.float64)) - positive[rows]
+        places = np.append(np.arange(bins), bins_of(logits[rows], edges))
+        gap = np.bincount(places, weights=np.append(gap, own))  # each bin's rows added one by one, as if at once
+    return float(np.abs(gap).sum() / len(logits))
 
 
 BINARY_METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {

@@ -22,7 +22,7 @@ def measure_groups(
         name: of the task.
         score: floats ``[N]``.
         positive: bool ``[N]``.
-        group: int64 ``[N]``, numbered from 0, see `group_numbers`.
+        group: int32 or int64 ``[N]``, numbered from 0, see `group_numbers`.
         decimals: see `Ranking`.
     """
     found = group_areas(rounded(score, decimals), positive, group)
@@ -55,7 +55,7 @@ def measure_top(
     tasks: Sequence[Task],
     score_NT: np.ndarray,
     positive_NT: np.ndarray,
-    observed_NT: np.ndarray,
+    observed_NT: np.ndarray | None,
     top: Top,
     group_N: np.ndarray | None,
 ) -> None:
@@ -70,7 +70,7 @@ def measure_top(
     weight_T = np.array([top.weights.get(task.name, 0.0) for task in tasks])
     export_N = (expit(score_NT.astype(np.float64)) @ weight_T).astype(np.float32)  # as fine as the logits themselves
     for t, task in binary:
-        rows = observed_NT[:, t]
+        rows = slice(None) if observed_NT is None else observed_NT[:, t]
         for which, score_N in (("export", export_N), ("own", score_NT[:, t])):
             hits = hits_at(top.n, score_N[rows], positive_NT[rows, t], list_N[rows])
             enter(metrics, f"{task.name}/precision_{at}_{which}", partial(_precision, hits, top.n, score_N[rows]))

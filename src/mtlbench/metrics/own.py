@@ -41,7 +41,7 @@ class OwnMetric:
         Args:
             labels: of a binary task, integers 0 and 1; of a regression task, floats in the label's units; ``[N]``.
             predictions: probabilities, or numbers in the label's units, float64 ``[N]``.
-            groups: int64 ``[N]``.
+            groups: integers ``[N]``, which the function gets as int64.
 
         Raises:
             ValueError: it returned something else than a finite number.
@@ -50,7 +50,7 @@ class OwnMetric:
         arguments = {"labels": labels.copy(), "predictions": predictions.copy()}
         if self.grouped:
             assert groups is not None, "data without groups were refused before"
-            arguments["groups"] = groups.copy()
+            arguments["groups"] = groups.astype(np.int64)
         with torch.random.fork_rng(devices=[]):
             value = self.function(**arguments)
         number = np.asarray(value)
@@ -68,7 +68,7 @@ def measure_own(
     tasks: Sequence[Task],
     score_NT: np.ndarray,
     label_NT: np.ndarray,
-    observed_NT: np.ndarray,
+    observed_NT: np.ndarray | None,
     group_N: np.ndarray | None,
 ) -> None:
     """Enter each metric of each task of its kind, over the rows that observe the label.
@@ -77,7 +77,7 @@ def measure_own(
     ``mtlbench evaluate`` measures it again. `UndefinedError` is a metric's own way to say that rows do not define it.
     """
     for t, task in enumerate(tasks):
-        rows = observed_NT[:, t]
+        rows = slice(None) if observed_NT is None else observed_NT[:, t]
         label, score = label_NT[rows, t], score_NT[rows, t].astype(np.float64)
         if task.kind == "binary":
             label, predicted = label.astype(np.int64), expit(score)

@@ -12,6 +12,7 @@ import pandas as pd
 from scipy.special import expit
 
 from mtlbench.checks import at_least, in_range, one_of
+from mtlbench.metrics.predictions import blocks
 from mtlbench.schema import Schema
 
 LOW = np.uint64(32)
@@ -111,33 +112,30 @@ class GroupAreas:
 def group_areas(scores: np.ndarray, positive: np.ndarray, group: np.ndarray) -> GroupAreas:
     """The exact AUC of every group of rows: average ranks, so that ties count one half, counted in integers.
 
-    One sort of ``group, score, label`` packed into 64 bits. A run of equal scores with p positives and q negatives,
-    after n negatives of its group, holds p * (n + q / 2) of the group's wins.
+    Groups and scores are packed into 64 bits, so that each class is sorted once and every positive is looked up among
+    the negatives, as in `mtlbench.metrics.binary.auc`; the negatives of earlier groups are below all of a group's.
 
     Args:
         scores: floats ``[N]``, any increasing function of the logits.
         positive: bool ``[N]``.
-        group: int64 ``[N]``, numbered from 0 (see `numbered`).
+        group: int32 or int64 ``[N]``, numbered from 0 (see `group_numbers`).
     """
-    key = group.astype(np.uint64)
-    key <<= LOW
-    key |= ordinal(scores)
-    key <<= np.uint64(1)
-    key |= positive
-    key.sort()
-    runs = _starts(key >> np.uint64(1))
-    positives = np.add.reduceat((key & np.uint64(1)).astype(np.int64), runs) if len(runs) else runs
-    negatives = np.diff(runs, append=len(key)) - positives
-    before = np.cumsum(negatives) - negatives
-    first = _starts(key[runs] >> np.uint64(1 + LOW))
-    above, below, doubled = (
-        np.add.reduceat(counts, first) if len(first) else first
-        for counts in (positives, negatives, positives * (2 * before + negatives))
-    )
-    doubled = doubled - 2 * above * before[first]
-    both = (above > 0) & (below > 0)
+    rows = np.bincount(group)
+    positives = np.bincount(group[positive], minlength=len(rows))
+    negatives = rows - positives
+    ordinals = scores if scores.dtype == np.float32 else ordinal(scores)  # of float32 block by block
+    above, below = _sorted_keys(group, ordinals, positive), _sorted_keys(group, ordinals, ~positive)
+    wins = np.searchsorted(below, above, side="left")
+    wins += np.searchsorted(below, above, side="right")
+    earlier, last = np.cumsum(negatives) - negatives, np.cumsum(positives)
+    sums = np.zeros(len(wins) + 1, np.int64)
+    np.cumsum(wins, out=sums[1:])
+    doubled = sums[last] - sums[last - positives] - 2 * positives * earlier
+    both = (positives > 0) & (negatives > 0)
     return GroupAreas(
-        area=doubled[both] / (2 * above[both] * below[both]), rows=(above + below)[both], groups=len(first)
+        area=doubled[both] / (2 * positives[both] * negatives[both]),
+        rows=rows[both],
+        groups=int(np.count_nonzero(rows)),
     )
 
 
@@ -181,13 +179,33 @@ def rounded(logits: np.ndarray, decimals: int | None) -> np.ndarray:
 def ordinal(scores: np.ndarray) -> np.ndarray:
     """Unsigned 32-bit integers in the order of the scores, equal where they are equal; ``[N]``.
 
-    The bits of a float32 are such integers once those of negative numbers are turned over; other types are ranked.
+    The bits of a float32 are such integers once those of negative numbers are turned over; other types are ranked, and
+    uint32 are what they are.
     """
+    if scores.dtype == np.uint32:
+        return scores
     if scores.dtype != np.float32:
         return np.unique(scores, return_inverse=True)[1].astype(np.uint32)
     bits = (scores + np.float32(0)).view(np.uint32)  # -0 becomes 0
-    sign = np.uint32(1 << 31)
-    return np.where(bits & sign, ~bits, bits | sign)
+    turned = (bits.view(np.int32) >> 31).view(np.uint32)  # all bits of a negative number, and the sign of any
+    turned |= np.uint32(1 << 31)
+    bits ^= turned
+    return bits
+
+
+def _sorted_keys(group: np.ndarray, ordinals: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Group and score of the chosen rows, packed into 64 bits and sorted."""
+    keys = np.empty(np.count_nonzero(chosen), np.uint64)
+    filled = 0
+    for rows in blocks(len(chosen)):
+        own = chosen[rows]
+        key = group[rows][own].astype(np.uint64)
+        key <<= LOW
+        key |= ordinal(ordinals[rows][own])
+        keys[filled : filled + len(key)] = key
+        filled += len(key)
+    keys.sort()
+    return keys
 
 
 def _stable_order(values: np.ndarray) -> np.ndarray:
