@@ -23,6 +23,11 @@ SRC = Path(__file__).parents[2] / "src"
 SECONDS = 300
 """After which a job counts as hanging; it takes some 20 on a free machine."""
 
+SHARDED = "run.shard_tables=true"
+ADAFACTOR = (
+    "optimizer=adam optimizer.embedding._target_=torch.optim.Adafactor ~optimizer.embedding.betas "
+    "~optimizer.embedding.eps ~optimizer.embedding.fused"
+)
 ODD = """
 import os, runpy, shlex, sys
 from mtlbench.train.step import Step
@@ -139,10 +144,31 @@ def test_several_processes_are_one_run_with_its_numbers(folder: Path, alone: Res
 
 
 @pytest.mark.long
+def test_sharded_tables_are_the_same_run_which_one_process_reads(
+    folder: Path, alone: Result, capsys: pytest.CaptureFixture[str]
+):
+    code, _, messages = job(folder, 2, words(folder, "sharded", SHARDED))
+    assert (code, messages) == (0, [])
+    run = run_of(folder, "sharded")
+    same(alone, result := read_result(run))
+    assert (run.name, result.parameters) == (alone.identity, alone.parameters)
+    assert main(["evaluate", str(run)]) == 0  # compares the metrics with those that were recorded
+    assert main(["export", str(run), "--no-onnx", "--to", str(folder / "exported")]) == 0
+    (part,) = run.glob("best.*.1of2.pt")
+    part.unlink()
+    capsys.readouterr()
+    assert main(["evaluate", str(run)]) == 2
+    assert f"has the rows of its tables in 2 files, of which {part.name} is missing" in capsys.readouterr().err
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("more", [(), (SHARDED,)], ids=["whole", "sharded"])
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_a_killed_rank_ends_the_job_and_it_goes_on_with_any_number(folder: Path, alone: Result, count: int):
-    runs = f"killed{count}"
-    arguments = words(folder, runs, "trainer.checkpoint_minutes=0.002")
+def test_a_killed_rank_ends_the_job_and_it_goes_on_with_any_number(
+    folder: Path, alone: Result, count: int, more: tuple[str, ...]
+):
+    runs = f"killed{count}{len(more)}"
+    arguments = words(folder, runs, "trainer.checkpoint_minutes=0.002", *more)
     with started(folder, 2, arguments) as process:
         while not list((folder / runs).glob("*/last.pt")):
             assert process.poll() is None, process.communicate()
@@ -193,10 +219,17 @@ def test_ranks_that_mean_different_runs_are_refused(folder: Path, odd: str, expe
 
 
 @pytest.mark.long
-def test_batches_with_fewer_rows_than_processes_are_refused(folder: Path):
-    _, _, messages = job(folder, 3, words(folder, "refused", "trainer.batch_size=2"))
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("trainer.batch_size=2", "a batch of this run has 2 rows, fewer than the 3 processes"),
+        (f"{SHARDED} {ADAFACTOR}", "run.shard_tables=true needs an optimizer that moves each row of a table by itself"),
+    ],
+)
+def test_what_several_processes_cannot_do_is_refused(folder: Path, word: str, expected: str):
+    _, _, messages = job(folder, 3, words(folder, "refused", *word.split()))
     assert len(messages) == 1
-    assert "a batch of this run has 2 rows, fewer than the 3 processes" in messages[0]
+    assert expected in messages[0]
 
 
 @pytest.mark.long
