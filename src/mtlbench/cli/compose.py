@@ -149,6 +149,8 @@ def _versions(folders: list[Path]) -> Versions:
 @lru_cache(maxsize=1024)
 def _composed_groups(words: tuple[str, ...], name: str, versions: Versions) -> tuple[bytes, Chosen]:
     """Pickled, since that is copied faster than a configuration."""
+    for folder in other_folders():
+        refuse_hydra_in(folder)
     composed, chosen = _own_files(words, name, _reader(versions)) or _without_hydra(compose_by_hydra([*words], name))
     return pickle.dumps(composed), chosen
 
