@@ -171,7 +171,12 @@ def test_lines_are_set_aside_and_the_others_kept(tmp_path: Path, monkeypatch: py
         (
             {"fields": [{"name": "seen", "column": "city", "width": 3}]},
             None,
-            "'seen' must be lists of whole numbers or text. (CSV and TSV files hold no lists: write these rows as",
+            "'seen' must be lists of whole numbers or text. (A list in a cell of a CSV or TSV file: say what stands",
+        ),
+        (
+            {"fields": [{"name": "city", "separator": "|"}]},
+            None,
+            "field 'city' has the separator '|' and width 1; allowed: one character or several, for a field of width",
         ),
         (
             {"fields": [{"name": "p", "column": "city", "kind": "number"}]},
@@ -214,3 +219,79 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path: Path, capsys: pytest.Captur
     path.write_bytes(path.read_bytes()[:-2000])
     assert main(["prepare", *words_of(tmp_path, "csv.gz")]) != 0
     assert "b.csv.gz" in capsys.readouterr().err
+
+
+LISTS = [
+    {"name": "item"},
+    {"name": "tags", "width": 2, "weights": "shares"},
+    {"name": "seen", "width": 3, "vocabulary": "item", "role": "history", "target": "item"},
+    {"name": "codes", "width": 3, "ids": "text"},
+    {"name": "place", "kind": "number", "width": 2},
+]
+
+
+def lists() -> pd.DataFrame:
+    """A row with lists of every kind; some are empty."""
+    random = np.random.default_rng(1)
+    several = [int(n) for n in random.integers(0, 4, ROWS)]
+    return pd.DataFrame(
+        {
+            "item": random.integers(0, 20, ROWS),
+            "tags": [random.choice(["a", "b c", "d,e", "\u00e9"], n).tolist() for n in several],
+            "shares": [random.integers(1, 9, n).tolist() for n in several],
+            "seen": [random.integers(0, 20, n).tolist() for n in reversed(several)],
+            "codes": [random.integers(0, 9, n).tolist() for n in several],
+            "place": [[round(float(x), 3), 1.0] for x in random.normal(size=ROWS)],
+            "clicked": random.integers(0, 2, ROWS),
+        }
+    )
+
+
+@pytest.mark.parametrize("separator", ["|", "::"])
+def test_lists_in_cells_are_those_of_the_same_rows_as_parquet(tmp_path: Path, separator: str) -> None:
+    rows, found = lists(), {}
+    for suffix in ("parquet", "csv"):
+        folder = tmp_path / suffix
+        (folder / "mine").mkdir(parents=True)
+        fields = [entry | ({"separator": separator} if suffix == "csv" and "width" in entry else {}) for entry in LISTS]
+        if suffix == "csv":
+            many = rows.columns[1:6]
+            cells = rows.assign(**{name: [separator.join(map(str, each)) for each in rows[name]] for name in many})
+            cells.to_csv(folder / "mine" / "rows.csv", index=False)
+        else:
+            rows.assign(codes=[[*map(str, each)] for each in rows.codes]).to_parquet(folder / "mine" / "rows.parquet")
+        schema = {
+            "rows": {"train": f"rows.{suffix}"},
+            "fields": fields,
+            "tasks": [{"name": "click", "label": "clicked"}],
+        }
+        (folder / "mine.yaml").write_text(yaml.safe_dump(schema))
+        words = ["dataset=parquet", f"dataset.raw={folder}/mine", f"dataset.schema={folder}/mine.yaml"]
+        found[suffix] = contents(folder, *words, f"run.data={folder}/data")
+    np.testing.assert_equal(found["csv"], found["parquet"])
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ({"seen": "3|x"}, "column 'seen' holds text, and"),
+        ({"seen": "3||4"}, "line 302: an entry of column 'seen' is null"),
+        ({"place": "0.5"}, "line 302: column 'place' has not 2 entries"),
+        ({"place": "0.5|far"}, "line 302: an entry of column 'place' is no number"),
+        ({"tags": "a|a", "shares": "1"}, "line 302: column 'shares' has not as many entries as there are ids"),
+    ],
+)
+def test_an_entry_of_a_cell_that_cannot_be_used_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], cells: dict[str, str], message: str
+) -> None:
+    (tmp_path / "mine").mkdir()
+    rows = lists()
+    text = {name: ["|".join(map(str, each)) for each in rows[name]] for name in rows.columns[1:6]}
+    last = rows.assign(**text)[-1:].assign(**cells)
+    pd.concat([rows.assign(**text), last]).to_csv(tmp_path / "mine" / "rows.csv", index=False)
+    fields = [entry | ({"separator": "|"} if "width" in entry else {}) for entry in LISTS]
+    schema = {"rows": {"train": "rows.csv"}, "fields": fields, "tasks": [{"name": "click", "label": "clicked"}]}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(schema))
+    words = ["dataset=parquet", f"dataset.raw={tmp_path}/mine", f"dataset.schema={tmp_path}/mine.yaml"]
+    assert main(["prepare", *words, f"run.data={tmp_path}/data"]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())

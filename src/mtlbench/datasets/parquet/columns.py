@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from mtlbench.data import bags
 from mtlbench.data.numbers import LARGEST, SAMPLE_WEIGHTS
-from mtlbench.datasets.parquet.delimited import parse, parse_whole
+from mtlbench.datasets.parquet.delimited import parse, parse_whole, split
 
 Use = Literal["id", "number", "weight", "sample weight", "label", "target", "key", "group", "source", "time"]
 Problems = list[tuple[np.ndarray, str]]
@@ -42,6 +42,7 @@ class ParquetColumn:
         width: of a field; above 1 the file holds lists.
         vocabulary: columns that name the same one must all be text or all be whole numbers; ids and keys have one.
         text: whether ids are text, whatever they look like.
+        separator: between the entries of a list in a cell of a text file.
     """
 
     name: str
@@ -50,6 +51,7 @@ class ParquetColumn:
     width: int = 1
     vocabulary: str | None = None
     text: bool = False
+    separator: str | None = None
 
     @property
     def expected(self) -> str:
@@ -58,8 +60,8 @@ class ParquetColumn:
 
     @property
     def parsed(self) -> bool:
-        """Whether every cell of a text file is tried by itself: of one value, and not of ids whose type is inferred."""
-        return self.width == 1 and (self.text or self.use not in ("id", "key"))
+        """Whether every cell of a text file is tried by itself: not where it holds ids whose type is inferred."""
+        return (self.width == 1 or self.separator is not None) and (self.text or self.use not in ("id", "key"))
 
     def takes(self, kind: pa.DataType) -> bool:
         """Whether a column of the file may have this type."""
@@ -73,6 +75,8 @@ class ParquetColumn:
         """The values in the block's type, and what is wrong with some of them; those are anything in the result."""
         if self.width == 1:
             return self._entries(values, text)
+        if self.separator is not None and pa.types.is_string(values.type):  # cells of a text file
+            values = split(values, self.separator)
         if not bags.is_list(values.type):  # all of them are missing
             values = pa.nulls(len(values), pa.list_(pa.null()))
         values = values.cast(pa.list_(values.type.value_type))

@@ -57,7 +57,7 @@ class ParquetFolder:
 
     Files whose names end in ``.csv`` or ``.tsv``, also with ``.gz``, are read as text with a header; empty cells are
     null. By the first block of each (1 MiB), ids are whole numbers or text, which ``ids: text`` of a field decides
-    instead. They hold no lists.
+    instead. A list is a cell with the field's ``separator`` between its entries.
 
     The folder is looked at by `in_folder`; before that there are no `files`. Files and folders whose names begin with
     ``_`` or ``.`` are not data, as in Spark. A column that a file lacks is looked for in the names of its folders
@@ -171,11 +171,18 @@ class ParquetFolder:
                     width=entry.width,
                     vocabulary=vocabulary,
                     text=entry.ids is not None,
+                    separator=entry.separator,
                 )
             )
             if entry.weights is not None:
-                name = entry.name + WEIGHT_SUFFIX
-                columns.append(ParquetColumn(name=name, source=entry.weights, use="weight", width=entry.width))
+                weights = ParquetColumn(
+                    name=entry.name + WEIGHT_SUFFIX,
+                    source=entry.weights,
+                    use="weight",
+                    width=entry.width,
+                    separator=entry.separator,
+                )
+                columns.append(weights)
         tables = self._described.tables
         if table != ROWS:
             return [
@@ -239,7 +246,10 @@ class ParquetFolder:
         """Types of all columns of a file, those in the names of its folders among them."""
         named = {name: value.type for name, value in self._folder_values(file).items()}
         if delimited.is_text(path):
-            return named | delimited.types(path, self._described.delimiter)
+            separators = {
+                each.source: each.separator for each in self._columns(file.table) if each.separator is not None
+            }
+            return named | delimited.types(path, self._described.delimiter, separators)
         try:
             schema = parquet.read_schema(path)
             names = schema.names

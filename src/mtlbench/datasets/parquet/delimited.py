@@ -7,7 +7,7 @@ without quotes is null. A header names the columns.
 
 import gzip
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from csv import reader
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ DECIMAL = r"-?(0|[1-9][0-9]*)\.[0-9]*"
 TRUTHS = {"true": "1", "false": "0", "True": "1", "False": "0", "TRUE": "1", "FALSE": "0"}
 """Booleans as pandas, R and databases write them."""
 
-NO_LISTS = ". (CSV and TSV files hold no lists: write these rows as Parquet)"
+NO_LISTS = ". (A list in a cell of a CSV or TSV file: say what stands between its entries, separator: '|' of the field)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +105,13 @@ def _rows(batch: pa.RecordBatch, first: int, stop: int, broken: dict[int, csv.In
     return TextRows(batch.filter(pa.array(~empty)), lines[~empty], rejected)
 
 
-def types(path: Path, delimiter: str | None) -> dict[str, pa.DataType]:
+def types(path: Path, delimiter: str | None, separators: Mapping[str, str]) -> dict[str, pa.DataType]:
     """The type of every column, were it one of ids, by the cells of the first block.
+
+    Args:
+        path: of the file.
+        delimiter: see `read`.
+        separators: by column, what stands between the entries of its lists.
 
     Raises:
         RawError: see `read`; or the header names a column twice.
@@ -116,7 +121,25 @@ def types(path: Path, delimiter: str | None) -> dict[str, pa.DataType]:
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise RawError(f"{path}, line 1: the header names column '{twice}' twice")
     first = next(iter(opened), None)
-    return {name: pa.null() if first is None else _type(first.column(at)) for at, name in enumerate(names)}
+    if first is None:
+        return dict.fromkeys(names, pa.null())
+    return {
+        name: pa.list_(_type(split(cells, separators[name]).flatten())) if name in separators else _type(cells)
+        for name, cells in zip(names, first.columns, strict=True)
+    }
+
+
+def split(cells: pa.Array, separator: str) -> pa.Array:
+    """Cells as lists of text: an empty cell is an empty list, and an empty entry null."""
+    parts = pc.call_function("split_pattern", [_without_empty(cells)], pc.SplitPatternOptions(separator))
+    lengths = parts.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+    ends = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
+    return pa.ListArray.from_arrays(ends, _without_empty(parts.flatten()))
+
+
+def _without_empty(texts: pa.Array) -> pa.Array:
+    empty = pc.call_function("equal", [texts, pa.scalar("")])
+    return pc.call_function("if_else", [empty, pa.scalar(None, pa.string()), texts])
 
 
 def parse(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, np.ndarray]:

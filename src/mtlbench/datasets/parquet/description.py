@@ -36,6 +36,7 @@ class Input:
         kind: ``id``, whole numbers or text that are embedded; ``number``, decimal numbers that are standardised.
         width: entries of a list column that are kept at most; of a number, how many each row has.
         weights: column of lists that hold the weight of every entry; such a field is weighted.
+        separator: between the entries of a list in a cell of a CSV or TSV file, ``|`` for instance.
         table: dimension table that holds the field; default: the rows.
         vocabulary: fields that name the same one share their ids and embeddings; default: the field's own.
         role: ``user``, ``item``, ``context``, ``history``, or what else it describes, to be shown.
@@ -48,6 +49,7 @@ class Input:
     kind: Literal["id", "number"] = "id"
     width: int = 1
     weights: str | None = None
+    separator: str | None = None
     ids: Literal["text"] | None = None
     table: str | None = None
     vocabulary: str | None = None
@@ -296,6 +298,12 @@ def _check_text(description: Description) -> None:
     """How cells are read."""
     if description.delimiter is not None and len(description.delimiter.encode()) != 1:
         raise ValueError(f"delimiter is {description.delimiter!r}; allowed: one character of ASCII")
+    for entry in description.fields:
+        if entry.separator is not None and (entry.width == 1 or entry.separator == ""):
+            raise ValueError(
+                f"field '{entry.name}' has the separator {entry.separator!r} and width {entry.width}; allowed: one "
+                "character or several, for a field of width above 1"
+            )
     if numbers := [entry.name for entry in description.fields if entry.ids and entry.kind == "number"]:
         raise ValueError(f"field '{numbers[0]}' is a number and has no ids: text")
 
