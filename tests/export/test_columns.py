@@ -151,7 +151,7 @@ def test_rows_become_ids_and_numbers_by_hand():
             "tags": Vocabulary(pa.array(["a", "b"]), np.array([2, 1])),
         },
         {"price": Scale(np.array([10.0]), np.array([2.0]))},
-        aliases={},
+        files={},
     )
     unknown: Counter[str] = Counter()
     raw = {

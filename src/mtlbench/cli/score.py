@@ -21,8 +21,8 @@ def command(folder: Path, rows: Path, to: Path, onnx: bool) -> None:
     data set names one and the file has it, and p_<task> (a probability; of a regression task predicted_<task>, in the
     units of its label) for every row, chunk by chunk. A row has a column for each of the model's fields, by the field's
     name or else by that of the training files, with raw values as the data set's reader gives them: dimension tables
-    joined, a field of several values as a list (in CSV as JSON), the weights of its entries as a list in
-    <field>:weight. An empty cell is a missing value.
+    joined, a field of several values as a list (in CSV as JSON, or with the field's separator), the weights of its
+    entries as a list in <field>:weight. An empty cell is a missing value.
 
     \b
     Example:

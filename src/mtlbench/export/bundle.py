@@ -27,7 +27,7 @@ from mtlbench.experiment.objects import build_ranking
 from mtlbench.export.columns import ServedColumn, key_of
 from mtlbench.export.example import raw_rows
 from mtlbench.export.hashes import write_hashes
-from mtlbench.export.inputs import Inputs, aliases_of
+from mtlbench.export.inputs import Inputs, training_files
 from mtlbench.export.onnx_graph import require_onnx, write_onnx
 from mtlbench.export.scorer import CONFIG, ONNX, Scoring, open_exported, save_scoring
 from mtlbench.files import atomic
@@ -108,7 +108,7 @@ def export_run(run_folder: Path, to: Path, *, split: str = "test", rows: int = 2
     measured = evaluate_split(run.model, run.store.split("test"), run.losses, run.settings, run.device, ranking)[1]
     check_result(run_folder, measured.values, run.settings.precision)
     tasks = run.store.schema.tasks
-    inputs, scoring = Inputs.of(run.store, aliases_of(run.config)), Scoring(run.model, run.losses, tasks)
+    inputs, scoring = Inputs.of(run.store, training_files(run.config)), Scoring(run.model, run.losses, tasks)
     example = raw_rows(run.store, inputs, split, rows)
     own, rounded = _own(run, split, rows)
     to.parent.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ import difflib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -41,6 +42,7 @@ class ServedColumn:
         length: of every list, where it is fixed (a number of several components).
         missing: whether training rows lacked the value often enough for "missing" to have an id of its own.
         alias: column that held it in the training files, if of another name: what is read where `name` is not there.
+        separator: between the entries of a list in a cell of a text file, where the training files have one.
     """
 
     name: str
@@ -49,6 +51,7 @@ class ServedColumn:
     length: int | None = None
     missing: bool = True
     alias: str | None = None
+    separator: str | None = None
 
     def within(self, names: Sequence[str]) -> str:
         """The column that holds it, among these names."""
@@ -65,9 +68,9 @@ class ServedColumn:
 
 
 def columns_of(
-    schema: Schema, vocabularies: Mapping[str, Vocabulary], aliases: Mapping[str, str]
+    schema: Schema, vocabularies: Mapping[str, Vocabulary], files: Mapping[str, Mapping[str, str]]
 ) -> tuple[ServedColumn, ...]:
-    """The raw columns that a schema asks for, in its order; ``aliases`` are those of `ServedColumn`, by its name."""
+    """The raw columns that a schema asks for, in its order; ``files`` has further attributes by `ServedColumn.name`."""
     found: list[ServedColumn] = []
     for field in schema.fields:
         many = field.width > 1
@@ -79,7 +82,7 @@ def columns_of(
         found.append(ServedColumn(name=field.name, kind=kind, many=many, missing=bool(values.null_count)))
         if field.weighted:
             found.append(ServedColumn(name=field.name + WEIGHT_SUFFIX, kind="weight", many=True, missing=False))
-    return tuple(replace(column, alias=aliases.get(column.name)) for column in found)
+    return tuple(replace(column, **files.get(column.name, {})) for column in found)
 
 
 def key_of(keys: pa.Schema) -> tuple[ServedColumn, ...]:
@@ -142,13 +145,13 @@ def checked(values: pa.Array, column: ServedColumn, first_row: int) -> pa.Array:
 
 
 def from_text(text: pa.Array, column: ServedColumn, first_row: int) -> pa.Array:
-    """A column of a text file: empty is missing, a list is written as JSON.
+    """A column of a text file: empty is missing, a list is written as JSON or with the column's separator.
 
     Raises:
         ColumnError: a text that is neither empty nor what is asked for.
     """
     if column.many:
-        return from_python(_read_each(text, json.loads, column, first_row), column, first_row)
+        return from_python(_read_each(text, partial(_entries_of, column), column, first_row), column, first_row)
     if column.kind == "text":
         return text
     kind = TYPES[column.kind]
@@ -156,6 +159,13 @@ def from_text(text: pa.Array, column: ServedColumn, first_row: int) -> pa.Array:
         return text.cast(kind)
     except pa.ArrowInvalid:  # does not say which row it was
         return pa.array(_read_each(text, lambda cell: pa.scalar(cell).cast(kind).as_py(), column, first_row), kind)
+
+
+def _entries_of(column: ServedColumn, cell: str) -> Any:
+    if column.separator is None or cell.startswith("["):
+        return json.loads(cell)
+    read = {"integer": int, "text": str, "number": float, "weight": float}[column.kind]
+    return [read(entry) for entry in cell.split(column.separator)] if cell else []
 
 
 def from_python(values: Sequence[Any], column: ServedColumn, first_row: int = 0) -> pa.Array:

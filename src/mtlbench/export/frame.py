@@ -4,14 +4,14 @@ import pandas as pd
 
 from mtlbench.experiment.evaluation import TrainedRun
 from mtlbench.export.columns import from_python, unused
-from mtlbench.export.inputs import Inputs, aliases_of
+from mtlbench.export.inputs import Inputs, training_files
 from mtlbench.export.scorer import Scorer, Scoring, torch_predictions
 
 
 def run_scorer(run: TrainedRun) -> Scorer:
     """The scorer of a run on the CPU, as its export has it, without writing one."""
     return Scorer(
-        inputs=Inputs.of(run.store, aliases_of(run.config)),
+        inputs=Inputs.of(run.store, training_files(run.config)),
         predictions=torch_predictions(Scoring(run.model, run.losses, run.store.schema.tasks)),
         facts={},
         rows_at_once=run.settings.evaluation_batch_size,

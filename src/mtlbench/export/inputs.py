@@ -33,18 +33,18 @@ class Inputs:
     Attributes:
         schema: of the store.
         vocabularies, scales: by name.
-        aliases: see `aliases_of`.
+        files: see `training_files`.
     """
 
     schema: Schema
     vocabularies: Mapping[str, Vocabulary]
     scales: Mapping[str, Scale]
-    aliases: Mapping[str, str]
+    files: Mapping[str, Mapping[str, str]]
 
     @cached_property
     def columns(self) -> tuple[ServedColumn, ...]:
         """The raw columns of a row. Dimension tables are joined: their fields are columns like any other."""
-        return columns_of(self.schema, self.vocabularies, self.aliases)
+        return columns_of(self.schema, self.vocabularies, self.files)
 
     @cached_property
     def _joined(self) -> Schema:
@@ -89,8 +89,8 @@ class Inputs:
             for name, scale in self.scales.items()
         }
         content: dict[str, Any] = {"schema": self.schema.as_dict(), "scales": scales}
-        if self.aliases:
-            content["aliases"] = dict(self.aliases)
+        if self.files:
+            content["files"] = self.files
         (folder / INPUTS).write_text(json.dumps(content, indent=1), encoding="utf-8")
         (folder / VOCABULARY).mkdir()
         for name, vocabulary in self.vocabularies.items():
@@ -106,31 +106,33 @@ class Inputs:
             schema,
             {name: Vocabulary.load(folder / VOCABULARY / f"{name}.parquet") for name in names},
             {name: _scale(facts) for name, facts in content["scales"].items()},
-            content.get("aliases", {}),
+            content.get("files", {}),
         )
 
     @classmethod
-    def of(cls, store: Store, aliases: Mapping[str, str]) -> Self:
-        """Those of a prepared data set; ``aliases``: see `aliases_of`."""
+    def of(cls, store: Store, files: Mapping[str, Mapping[str, str]]) -> Self:
+        """Those of a prepared data set; ``files``: see `training_files`."""
         names = {field.vocabulary_name for field in store.schema.id_fields}
         facts = store.manifest["fields"]
         return cls(
             store.schema,
             {name: store.vocabulary(name) for name in names},
             {field.name: _scale(facts[field.name]) for field in store.schema.number_fields},
-            aliases,
+            files,
         )
 
 
-def aliases_of(config: DictConfig) -> dict[str, str]:
-    """By raw column, what the files of a data set of one's own call it, where the schema gives a field another name.
+def training_files(config: DictConfig) -> dict[str, dict[str, str]]:
+    """By raw column of a data set of one's own, `ServedColumn.alias` and `ServedColumn.separator`, where it has them.
 
     So the file that a model was trained on, or a later one of the same making, is scored as it is.
     """
-    fields = OmegaConf.select(config, "dataset.reader.description.fields") or []
-    columns = {field.name: field.get("column") for field in fields}
-    weights = {field.name + WEIGHT_SUFFIX: field.get("weights") for field in fields}
-    return {name: str(column) for name, column in (columns | weights).items() if column not in (None, name)}
+    found: dict[str, dict[str, str]] = {}
+    for field in OmegaConf.select(config, "dataset.reader.description.fields") or []:
+        for name, key in ((field.name, "column"), (field.name + WEIGHT_SUFFIX, "weights")):
+            said = {"alias": field.get(key), "separator": field.get("separator")}
+            found[name] = {what: text for what, text in said.items() if text is not None}
+    return {name: said for name, said in found.items() if said}
 
 
 def _scale(facts: Mapping[str, list[float]]) -> Scale:
