@@ -13,6 +13,7 @@ from mtlbench.cli import main
 from mtlbench.tracking import tracker, worker
 from mtlbench.tracking.connect import DATABASE, TrackingError, check, default_uri
 from mtlbench.tracking.folder import RESULT, read_result, read_status
+from mtlbench.tracking.saved_view import PARAMETER
 from mtlbench.tracking.send import send
 from mtlbench.tracking.tracker import Tracker, check_server
 from mtlbench.tracking.worker import NoAnswerError, call
@@ -218,7 +219,12 @@ def test_the_server_that_the_environment_names_is_used_and_told(
     ],
 )
 def test_the_database_is_beside_the_runs_whatever_the_folder_is_called(
-    tmp_path: Path, data: str, name: str, monkeypatch: pytest.MonkeyPatch, empty_database: Path
+    tmp_path: Path,
+    data: str,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    empty_database: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     here = tmp_path / name
     (here / "runs").mkdir(parents=True)
@@ -236,6 +242,7 @@ def test_the_database_is_beside_the_runs_whatever_the_folder_is_called(
     shown: list[tuple[list[str], Path]] = []
     monkeypatch.setattr("subprocess.run", lambda words, cwd, **_: shown.append((words, cwd)) or DONE)
     assert main(["ui"]) == 0
+    assert f"&{PARAMETER}  (Ctrl-C closes it)" in capsys.readouterr().out, "the key of a view is no secret"
     ((words, cwd),) = shown
     assert cwd == here / "runs"
     assert f"sqlite:///{DATABASE}" in words

@@ -29,8 +29,10 @@ SHORTEST = 4
 _USER = re.compile(r"(?<=://)(?:[^/?#\s'\"]*@|[^/?#\s@:]+:(?!\d+(?:[/?#\s]|$))[^\s'\"]*@)")
 """``user:password@``; also where a password holds a ``/`` that should have been percent-encoded."""
 
-_PARAMETER = re.compile(r"([?&][a-z_-]*(?:passw(?:or)?d|pwd|token|secret|key)=)([^&#\s'\"]*)", re.IGNORECASE)
-"""A parameter that holds a secret: its name, and its value."""
+_PARAMETER = re.compile(
+    r"([?&](?!viewStateShareKey=)[a-z_-]*(?:passw(?:or)?d|pwd|token|secret|key)=)([^&#\s'\"]*)", re.IGNORECASE
+)
+"""A parameter that holds a secret: its name, and its value. That of MLflow's saved view (`saved_view`) is public."""
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^\s'\"]*@)?[^\s'\",}\]]*")
 
