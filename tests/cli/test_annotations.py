@@ -39,7 +39,9 @@ def facts() -> dict[str, object]:
     return json.loads(path.read_text())
 
 
-def test_name_tags_and_notes_are_no_part_of_the_identity_and_can_be_given_later(typed: Command):
+def test_name_tags_and_notes_are_no_part_of_the_identity_and_can_be_given_later(
+    typed: Command, monkeypatch: pytest.MonkeyPatch
+):
     words = ["train", *SMALL, "tracker=none"]
     assert typed(*words, "run.name=a first try, with: colons", "run.tags=[baseline]")[0] == 0
     said = facts()
@@ -50,6 +52,7 @@ def test_name_tags_and_notes_are_no_part_of_the_identity_and_can_be_given_later(
     assert said["name"] == "a first try, with: colons"
     assert said["tags"] == {"baseline": "true", "stage": "final", "width": "4"}
     assert said["notes"] == "it's best, so far"
+    monkeypatch.setenv("COLUMNS", "200")
     head, _, row = typed("list", "runs")[1].splitlines()
     assert head.split()[-2:] == ["name", "tags"]
     assert row.endswith("  a first try, with: colons  baseline, stage=final, width=4")

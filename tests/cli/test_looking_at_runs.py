@@ -71,7 +71,10 @@ def typed(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, st
         (["--sort", "model", "seed=0"], ["cccc", "aaaa"]),
     ],
 )
-def test_runs_are_filtered_and_sorted(capsys: pytest.CaptureFixture[str], words: list[str], expected: list[str]):
+def test_runs_are_filtered_and_sorted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], expected: list[str]
+):
+    monkeypatch.setenv("COLUMNS", "200")
     code, out, _ = typed(capsys, "list", "runs", "--json", *words)
     assert (code, [record["run"] for record in json.loads(out)]) == (0, expected)
     code, out, _ = typed(capsys, "list", "runs", *words)

@@ -197,6 +197,14 @@ def test_runs_are_listed_with_what_tells_them_apart(
 ):
     monkeypatch.chdir(swept[0])
     assert main(["list", "runs"]) == 0
+    narrow = capsys.readouterr().out.splitlines()
+    assert max(map(len, narrow)) <= 80, "the width of a terminal that does not say its own"
+    assert [line.split()[-1] for line in narrow if line.startswith("      settings: ")] == [
+        *["model.expert_layers=[4]"] * 2, *["model.expert_layers=[6]"] * 2,
+    ]  # fmt: skip
+    assert sum(line.startswith("      test AUC: income 0.") for line in narrow) == 4
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["list", "runs"]) == 0
     head, _, *rows = capsys.readouterr().out.splitlines()
     assert head.split()[-1] == "settings"
     assert sorted(row.split()[-1] for row in rows) == ["model.expert_layers=[4]"] * 2 + ["model.expert_layers=[6]"] * 2

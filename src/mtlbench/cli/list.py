@@ -1,6 +1,8 @@
 """``mtlbench list``: what there is to choose from, and the runs so far."""
 
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -125,7 +127,6 @@ def _group(word: str) -> str:
 
 
 def _list_runs(folder: Path, filters: list[str], sort: str | None, as_json: bool, as_csv: bool) -> int:
-    from mtlbench.cli.render import table
     from mtlbench.cli.runs import find_records, print_csv, print_json
 
     records, damaged = find_records(folder, filters, sort)
@@ -140,12 +141,30 @@ def _list_runs(folder: Path, filters: list[str], sort: str | None, as_json: bool
             if any(column):
                 head.append(title)
                 rows = [[*cells, cell] for cells, cell in zip(rows, [*column, *("" for _ in damaged)], strict=True)]
-        print(table(head, rows))
+        print(_fitting(head, rows, plain=head.index("test AUC")))
     else:
         print(f"no runs in {folder}" + (" pass the filters" if filters else "; `mtlbench train` makes some"))
     for error in damaged.values():
         print(f"damaged: {error}", file=sys.stderr)
     return 1 if damaged else 0
+
+
+def _fitting(head: list[str], rows: list[list[str]], plain: int) -> str:
+    """A table; where the terminal is narrower, what stands behind the first ``plain`` columns is below each row."""
+    from mtlbench.report.terminal import table
+
+    text, width = table(head, rows), shutil.get_terminal_size().columns
+    if max(map(len, text.splitlines())) <= width:
+        return text
+    first, rule, *lines = table(head[:plain], [row[:plain] for row in rows]).splitlines()
+    shown = [first, rule]
+    for line, row in zip(lines, rows, strict=True):
+        shown.append(line)
+        for title, cell in zip(head[plain:], row[plain:], strict=True):
+            if cell:
+                text = f"{title}: {cell}"
+                shown += textwrap.wrap(text, width, initial_indent=" " * 6, subsequent_indent=" " * 8)
+    return "\n".join(shown)
 
 
 def _told_apart(records: "Sequence[Record]") -> dict[str, list[str]]:
