@@ -335,6 +335,19 @@ def test_runs_are_listed_and_shown_without_torch(workplace: Path):
         assert len(done.stdout.splitlines()) > 3
 
 
+def test_doctor_and_planning_do_not_wait_for_what_trains_and_tests(tmp_path: Path):
+    """``torch.compiler.disable``, which blocks of models are decorated with, imports torch's compiler: two seconds."""
+    heavy = {"torch._dynamo", "scipy.stats", "scipy.optimize", "pandas", "mlflow", "matplotlib", "sklearn"}
+    code = (
+        "import sys, warnings; from mtlbench.cli import main; warnings.simplefilter('ignore')\n"
+        "for words in (['doctor'], ['reproduce', 'mssm_fig3', '--dry-run']):\n"
+        f"    main(words); print('slow:', *{heavy} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert [line.split() for line in done.stdout.splitlines() if line.startswith("slow")] == [["slow:"]] * 2
+    assert "mssm_fig3: 10 runs" in done.stderr
+
+
 @pytest.mark.parametrize("words", [["split=valid"], ["--split", "valid"], ["--split=valid", "run.folder='runs'"]])
 def test_evaluate_scores_the_split_that_is_asked_for(workplace: Path, words: list[str]):
     name = only_run(workplace).name

@@ -17,7 +17,8 @@ from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.identity import run_identity
 from mtlbench.reproduce import execute as execution
 from mtlbench.reproduce.execute import execute
-from mtlbench.reproduce.launch import Ended, Launcher, train_one
+from mtlbench.reproduce.launch import Ended, train_one
+from mtlbench.reproduce.launcher import Launcher
 from mtlbench.reproduce.plan import PlannedRun
 
 

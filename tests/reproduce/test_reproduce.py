@@ -9,7 +9,7 @@ from mtlbench.reproduce.assemble import assemble
 from mtlbench.reproduce.cost import SpeedKey, cost, measured_speeds, read_speeds
 from mtlbench.reproduce.execute import execute
 from mtlbench.reproduce.gather import gather
-from mtlbench.reproduce.launch import Launcher
+from mtlbench.reproduce.launcher import Launcher
 from mtlbench.reproduce.plan import PlannedRun, expand, missing
 from mtlbench.reproduce.table import Table
 from mtlbench.reproduce.table_file import load_table

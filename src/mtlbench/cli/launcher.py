@@ -9,7 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mtlbench.cli.compose import compose_by_hydra
 from mtlbench.experiment.errors import ConfigError
-from mtlbench.reproduce.launch import Kind, Launcher
+from mtlbench.reproduce.launcher import Kind, Launcher
 
 OF_ALL_EXECUTORS = (
     "timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "mem_gb", "nodes", "name", "stderr_to_stdout",

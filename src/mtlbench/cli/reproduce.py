@@ -89,7 +89,6 @@ def command(  # noqa: PLR0913  an argument for each option
     from mtlbench.cli.compose import WITHOUT_EFFECT, compose
     from mtlbench.cli.hydra_keys import split_hydra
     from mtlbench.cli.launcher import launcher_of
-    from mtlbench.reproduce.execute import execute
     from mtlbench.reproduce.gather import check_finished
     from mtlbench.reproduce.plan import expand, missing, other_data
     from mtlbench.reproduce.remote import exchange_results
@@ -122,6 +121,8 @@ def command(  # noqa: PLR0913  an argument for each option
         print(_cost_text(lacking), file=sys.stderr)
     if dry_run:
         return 0
+    from mtlbench.reproduce.execute import execute  # with all that trains
+
     failures = execute(lacking, launcher)
     settings = [word for word in overrides if not word.startswith(WITHOUT_EFFECT)]
     results = [

@@ -19,7 +19,7 @@ from mtlbench.experiment.identity import with_seed
 from mtlbench.experiment.run import Outcome, make_paths_absolute
 from mtlbench.report.terminal import comparison
 from mtlbench.reproduce.execute import execute
-from mtlbench.reproduce.launch import Launcher
+from mtlbench.reproduce.launcher import Launcher
 from mtlbench.reproduce.plan import PlannedRun, plan_run
 
 

@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import brentq
 from scipy.special import expit as sigmoid
 
 from mtlbench.datasets.draws import Floats, RankedValues
@@ -234,4 +233,6 @@ def _spread(score: Floats, rate: float, ceiling: float, before: Floats) -> float
 
 def _root(function: Callable[[float], float], low: float, high: float) -> float:
     """Where an increasing function is 0, the upper end if it never is (a rate of 1)."""
+    from scipy.optimize import brentq  # a third of a second, which readers of real files have no use for
+
     return high if function(high) <= 0 else float(brentq(function, low, high, xtol=1e-9))  # pyright: ignore[reportArgumentType]

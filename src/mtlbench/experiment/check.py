@@ -20,8 +20,8 @@ from mtlbench.experiment.objects import (
     check_scheduler,
 )
 from mtlbench.experiment.own_metrics import build_own_metrics, check_selection
-from mtlbench.experiment.pretrained import vector_files
 from mtlbench.experiment.targets import import_object
+from mtlbench.experiment.vector_files import vector_files
 
 SCALAR_KEYS = {
     "seed": Annotated[int, Field(ge=0, lt=2**63)],

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 import mtlbench
-from mtlbench.experiment.pretrained import vectors_identity
 from mtlbench.experiment.sources import own_versions
+from mtlbench.experiment.vector_files import vectors_identity
 from mtlbench.metrics.declared import DISPLAY_KEYS
 from mtlbench.tracking.parameters import NOT_IDENTITY
 

@@ -35,11 +35,12 @@ from mtlbench.experiment.objects import (
 )
 from mtlbench.experiment.own_metrics import build_own_metrics, try_own_metrics
 from mtlbench.experiment.own_model import check_forward
-from mtlbench.experiment.pretrained import add_pretrained, vector_files
+from mtlbench.experiment.pretrained import add_pretrained
 from mtlbench.experiment.run_folder import finished_result, open_folder, run_tracker
 from mtlbench.experiment.run_result import measured_result, score_warnings, weight_warnings
 from mtlbench.experiment.same import check_folder, check_ranks
 from mtlbench.experiment.size import memory_errors
+from mtlbench.experiment.vector_files import vector_files
 from mtlbench.locking import locked
 from mtlbench.result import Metrics, Result
 from mtlbench.tracking.credentials import withheld

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 from scipy.special import expit
 
 from mtlbench.checks import at_least, in_range, one_of
@@ -168,6 +167,8 @@ def sampled_lists(rows: int, size: int, seed: int) -> np.ndarray:
 
 def group_numbers(group: np.ndarray) -> np.ndarray:
     """Any integers as int64 ``[N]`` from 0 on, in the order in which they first appear."""
+    import pandas as pd  # half a second, of use to rows with groups alone
+
     return pd.factorize(group)[0].astype(np.int64, copy=False)
 
 

@@ -7,7 +7,7 @@ variances add up, and degrees of freedom are Satterthwaite's.
 from dataclasses import dataclass, replace
 from typing import cast
 
-from scipy import optimize, stats
+import scipy  # its parts are imported when they are used: a second that planning runs does not need
 
 POWER = 0.8
 """Probability of finding what is there, by which detectable differences and numbers of seeds are stated."""
@@ -75,7 +75,7 @@ class Estimate:
             return None
         if variance == 0:  # seeds that differ in nothing say nothing about a difference, unless it is none at all
             return None if self.value else float(bound >= 0)
-        return float(stats.t.sf((self.value - bound) / variance**0.5, self.degrees))
+        return float(scipy.stats.t.sf((self.value - bound) / variance**0.5, self.degrees))
 
     def below(self, bound: float = 0.0) -> float | None:
         """One-sided p-value: how likely a mean as low as this is if the true one is at least `bound`."""
@@ -105,9 +105,9 @@ class Estimate:
         if not (variance := self.variance):
             return None
         degrees = self.degrees
-        threshold = float(stats.t.isf(level, degrees))
-        highest = threshold + float(stats.t.isf((1 - power) / 2, degrees)) + 10.0
-        shift = optimize.brentq(lambda shift: _power(shift, threshold, degrees) - power, 0.0, highest)
+        threshold = float(scipy.stats.t.isf(level, degrees))
+        highest = threshold + float(scipy.stats.t.isf((1 - power) / 2, degrees)) + 10.0
+        shift = scipy.optimize.brentq(lambda shift: _power(shift, threshold, degrees) - power, 0.0, highest)
         return cast(float, shift) * variance**0.5
 
     def replicates_to_detect(self, difference: float, level: float, power: float = POWER) -> int | None:
@@ -134,4 +134,6 @@ class Estimate:
 
 def _power(shift: float, threshold: float, degrees: float) -> float:
     """Probability that t is beyond a threshold where the true mean is `shift` standard errors."""
-    return float(stats.nct.sf(threshold, degrees, shift)) if shift else float(stats.t.sf(threshold, degrees))
+    if not shift:
+        return float(scipy.stats.t.sf(threshold, degrees))
+    return float(scipy.stats.nct.sf(threshold, degrees, shift))

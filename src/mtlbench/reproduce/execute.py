@@ -10,7 +10,8 @@ from tqdm import tqdm
 
 from mtlbench.experiment.data import DataSource, open_or_prepare
 from mtlbench.experiment.run import Outcome
-from mtlbench.reproduce.launch import Ended, Launcher, launch, train_one
+from mtlbench.reproduce.launch import Ended, launch, train_one
+from mtlbench.reproduce.launcher import Launcher
 from mtlbench.reproduce.plan import PlannedRun
 
 PAUSE = 2.0

@@ -1,7 +1,7 @@
 """Where runs are carried out: in this process, in several of this machine (joblib), or as jobs of a cluster (submitit).
 
-The options are those of Hydra's launchers, whose own code is not used: it takes lists of overrides, not whole
-configurations, says nothing before the last run has ended, and stops at the first one that fails.
+Hydra's launchers are not used: their code takes lists of overrides, not whole configurations, says nothing before the
+last run has ended, and stops at the first one that fails.
 """
 
 import io
@@ -14,13 +14,13 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from types import FrameType
-from typing import Any, Literal
+from typing import Any
 
 from omegaconf import DictConfig
 from tqdm import tqdm
@@ -29,28 +29,14 @@ from mtlbench.experiment.console import show_progress
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.run import BusyError, Outcome, train
 from mtlbench.ingest.workers import cores
+from mtlbench.reproduce.launcher import Launcher
 from mtlbench.reproduce.plan import PlannedRun
 from mtlbench.train.interrupt import Interrupted
 
 _log = logging.getLogger(__name__)
 
-Kind = Literal["basic", "joblib", "submitit_local", "submitit_slurm"]
-
 EXPECTED = (ValueError, OSError, ArithmeticError, MemoryError)
 """Errors that a user can mend; any other is a bug, and keeps its traceback."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Launcher:
-    """How runs are spread.
-
-    Attributes:
-        kind: name of Hydra's launcher; ``basic`` is one run after another, here.
-        options: ``n_jobs`` of joblib; the parameters of submitit's executor.
-    """
-
-    kind: Kind = "basic"
-    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from math import comb
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from mtlbench.metrics.names import Metric
 from mtlbench.report.result import ALPHA, Measured
@@ -35,7 +35,7 @@ def spread(values: BySeed, metric: Metric | None = None) -> Measured:
     array = np.array([values[seed] for seed in seeds])
     mean, several = float(array.mean()), len(array) > 1
     deviation = float(array.std(ddof=1)) if several else None
-    half = float(stats.t.ppf(0.975, len(array) - 1)) * (deviation or 0.0) / len(array) ** 0.5
+    half = float(scipy.stats.t.ppf(0.975, len(array) - 1)) * (deviation or 0.0) / len(array) ** 0.5
     return Measured(
         seeds=seeds,
         values=tuple(array.tolist()),
@@ -61,7 +61,7 @@ def paired(ours: BySeed, theirs: BySeed) -> tuple[float, float | None, float | N
         return mean, None, None
     if np.ptp(values) == 0:
         return mean, None if values.any() else 1.0, _wilcoxon(values)
-    t_test = float(stats.ttest_1samp(values, 0.0).pvalue)  # pyright: ignore[reportAttributeAccessIssue]
+    t_test = float(scipy.stats.ttest_1samp(values, 0.0).pvalue)  # pyright: ignore[reportAttributeAccessIssue]
     return mean, t_test, _wilcoxon(values)
 
 
@@ -85,7 +85,7 @@ def _wilcoxon(values: np.ndarray) -> float | None:
         return None
     if np.ptp(values) == 0:
         return None if values.any() else 1.0
-    return float(stats.wilcoxon(values).pvalue)  # pyright: ignore[reportAttributeAccessIssue]
+    return float(scipy.stats.wilcoxon(values).pvalue)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _merged(values: np.ndarray, grain: float) -> np.ndarray:
@@ -267,7 +267,7 @@ def average_ranks(columns: Sequence[Mapping[str, float]]) -> dict[str, float]:
     labels = [label for label in columns[0] if all(label in column for column in columns)] if columns else []
     if not labels:
         return {}
-    ranks = [stats.rankdata(-_without_rounding(column, labels)) for column in columns]
+    ranks = [scipy.stats.rankdata(-_without_rounding(column, labels)) for column in columns]
     return dict(zip(labels, np.mean(ranks, axis=0).tolist(), strict=True))
 
 
@@ -285,7 +285,7 @@ def agreement(ours: Mapping[str, float], printed: Mapping[str, float]) -> float 
     if len(common) < 3:
         return None
     orders = [_without_rounding(values, common) for values in (ours, printed)]
-    tau = float(stats.kendalltau(*orders).statistic)  # pyright: ignore[reportAttributeAccessIssue]
+    tau = float(scipy.stats.kendalltau(*orders).statistic)  # pyright: ignore[reportAttributeAccessIssue]
     return None if np.isnan(tau) else tau
 
 

@@ -3,8 +3,8 @@
 from statistics import fmean
 
 import numpy as np
+import scipy
 import torch
-from scipy import stats
 
 from mtlbench.experiment.diagnose import predict
 from mtlbench.experiment.evaluation import TrainedRun, load_run
@@ -37,7 +37,7 @@ def bands(runs: FigureRuns) -> FigureContent:
         orders[row], ends[row] = {}, {}
         for t, task in enumerate(tasks):
             several = [(confidence_NT[:, t], p_N) for p_N in predicted_SNT[:, :, t]]
-            orders[row][task] = fmean(float(stats.spearmanr(*two).statistic) for two in several)  # pyright: ignore[reportAttributeAccessIssue]
+            orders[row][task] = fmean(float(scipy.stats.spearmanr(*two).statistic) for two in several)  # pyright: ignore[reportAttributeAccessIssue]
             ends[row][task] = fmean(_between_ends(*two) for two in several)
     return FigureContent(panels=tuple(panels), findings=(*_compared(orders, ends),))
 
