@@ -25,6 +25,7 @@ from contracts.test_meta_device import BALANCINGS
 from contracts.test_models import CONF, GATED, NAMES, VIRTUAL_GRADIENTS, build, target_of
 from mtlbench.balancing.protocol import Balancing
 from mtlbench.experiment.build import build as build_object
+from mtlbench.experiment.pretrained import embedding_tables
 from mtlbench.models.single_task import SingleTask
 from mtlbench.schema import Batch, Schema
 from mtlbench.train import checkpoint
@@ -117,6 +118,14 @@ def weighted(case: Case) -> Case:
     return replace(case, batches=batches)
 
 
+def with_vectors(case: Case) -> Case:
+    """Some rows of its tables have vectors, which are trained and projected."""
+    vectors = torch.rand(3, 5, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    for table in embedding_tables(case.model):
+        table.add_vectors(torch.tensor([3, 4, 9]), vectors, frozen=False)
+    return replace(case, model=case.model.double())
+
+
 def difference(pair: Ranks, case: Case) -> float:
     """Between one process and two ranks, with whole and with sharded tables; the ranks have the same bits."""
     alone, found = train_steps(case), 0.0
@@ -169,6 +178,7 @@ def test_what_else_sees_the_whole_batch(pair: Ranks):
         "clip of dense gradients": case_of("stem", optimizer="adam", settings=replace(SETTINGS, clip=0.1), steps=4),
         "a penalty on tables": case_of("mssm", "model.penalise_embeddings=true", optimizer="adam", steps=4),
         "crosses": case_of("widedeep", "model.network.crosses=[[item,user]]", optimizer="adagrad", steps=4),
+        "pretrained vectors": with_vectors(case_of("mmoe", steps=4)),
         "compare": case_of("mmoe", compare=True, steps=4),
         "losses": case_of("mmoe", losses=given, steps=4),
         **{

@@ -36,7 +36,7 @@ class CheckpointError(ValueError):
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
-    """Write a checkpoint of tensors, numbers, strings, lists and dicts; and of `TableRows`, if all ranks do.
+    """Write a checkpoint of tensors, numbers, strings, lists, dicts and `TableRows`; called on all ranks.
 
     Raises:
         OSError: nothing could be written (a full disk, say); whatever stood at `path` before still does.
