@@ -101,16 +101,18 @@ class Convergence:
         since, steps = self.evaluations_since_best[unit], self.steps_since_best[unit]
         if since == 0:
             found = f"the last of {self.evaluations} validation scores{name} is the best"
+            remedy = "train longer (trainer.epochs)"
         else:
             found = (
                 f"no better validation score{name} in the last {since} of {self.evaluations} evaluations "
                 f"({steps:,} steps), the last {-self.behind_best[unit][-1]:.4g} below the best"
             )
+            remedy = "raise trainer.patience and trainer.epochs, or take smaller batches (trainer.batch_size)"
         if self.converged:
             return f"converged: {found}"
         return (
             f"NOT CONVERGED: {found}. A converged run has at least {self.needed} evaluations and {LEAST_STEPS} steps "
-            "without a better score"
+            f"without a better score: {remedy}"
         )
 
 

@@ -73,11 +73,12 @@ def test_how_far_the_last_evaluations_are_from_the_best() -> None:
 def test_what_is_said_of_a_run_that_did_not_converge() -> None:
     assert found(AUC, journal([0.6, 0.65, 0.7]), 2).text == (
         "NOT CONVERGED: the last of 3 validation scores is the best. A converged run has at least 2 evaluations and "
-        "100 steps without a better score"
+        "100 steps without a better score: train longer (trainer.epochs)"
     )
     assert found(EACH, journal([0.6, 0.7, 0.6], [0.7, 0.6, 0.5]), 2).text == (
         "NOT CONVERGED: no better validation score of click in the last 1 of 3 evaluations (100 steps), the last 0.1 "
-        "below the best. A converged run has at least 2 evaluations and 100 steps without a better score"
+        "below the best. A converged run has at least 2 evaluations and 100 steps without a better score: raise "
+        "trainer.patience and trainer.epochs, or take smaller batches (trainer.batch_size)"
     )
 
 

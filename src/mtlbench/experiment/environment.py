@@ -38,7 +38,7 @@ def checks(config: DictConfig) -> Iterator[tuple[str, str, bool]]:
         yield package, importlib.metadata.version(package), True
     for extra, package in EXTRAS.items():
         there = any(importlib.metadata.distributions(name=package))
-        yield f"extra {extra}", "installed" if there else "not installed; only needed for what the README says", True
+        yield f"extra {extra}", "installed" if there else "not installed; see the page Start of the documentation", True
     yield from _machine(config)
     yield _writable("store", Path(config.run.data))
     yield from _stores(Path(config.run.data))
