@@ -58,7 +58,8 @@ def test_name_tags_and_notes_are_no_part_of_the_identity_and_can_be_given_later(
     assert row.endswith("  a first try, with: colons  baseline, stage=final, width=4")
     (folder,) = (path.parent for path in Path("runs").glob("*/run.json"))
     shown = typed("show", folder.name)[1]
-    assert '"notes": "it\'s best, so far"' in shown
+    assert "\n  tags       baseline, stage=final, width=4\n" in shown
+    assert "\n  notes      it's best, so far\n" in shown
     assert typed("evaluate", folder.name)[0] == 0
 
 

@@ -3,8 +3,9 @@
 import shlex
 from pathlib import Path
 
-from mtlbench.cli.render import metrics_text, ui_command
+from mtlbench.cli.render import facts_text, metrics_text, ui_command
 from mtlbench.result import Metrics
+from mtlbench.tracking.folder import Attempt, RunInfo
 
 
 def test_a_table_shows_what_was_measured_and_what_was_not():
@@ -22,6 +23,24 @@ def test_a_table_shows_what_was_measured_and_what_was_not():
         "  buy            undefined         0.5000         0.2500  1,200",
         "  weighted uAUC: 0.6250",
         "  undefined: buy/gauc: all 9 groups hold labels of one class only",
+    ]
+
+
+def test_the_facts_of_a_run():
+    facts = RunInfo(
+        identity="1f", model="mmoe", dataset="census", seed=0, data="2e", origin="real", commit="0.7.0",
+        overrides=("trainer.epochs=3", "run.tags=[a b]"), tags={"stage": "final", "best": "true"},
+        notes="received:\x1b[2J gone",
+    )  # fmt: skip
+    attempt = Attempt(key="3d", began=1795947376898)
+    assert facts_text(Path("runs/1f"), facts, attempt, None).splitlines() == [
+        "  folder     runs/1f",
+        "  tags       stage=final, best",
+        r"  notes      received:\x1b[2J gone",
+        "  chosen     trainer.epochs=3 'run.tags=[a b]'",
+        "  data       real, 2e",
+        "  code       0.7.0",
+        "  began      2026-11-29 10:16 UTC",
     ]
 
 

@@ -3,6 +3,7 @@
 import shlex
 import textwrap
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from mtlbench.experiment.run import Outcome
     from mtlbench.report.figure import NumberTable
+    from mtlbench.tracking.folder import Attempt, RunInfo
 
 WIDTH = 80
 """Columns of a terminal."""
@@ -36,11 +38,7 @@ def outcome_text(outcome: "Outcome", config: "DictConfig") -> str:
             "",
             metrics_text(result.test),
             "",
-            *_paragraph(
-                f"{result.rows_per_second:,.0f} rows/s in training, {result.parameters.dense:,} dense and "
-                f"{result.parameters.embedding:,} embedding parameters, peak memory of the process "
-                f"{result.peak_memory_mb:,.0f} MB"
-            ),
+            *_paragraph(_cost(result)),
             *_paragraph("finished before, nothing was trained" if outcome.reused else trained),
             *convergence_lines(result),
             *(line for text in result.warnings for line in _paragraph(text, "! ")),
@@ -49,6 +47,48 @@ def outcome_text(outcome: "Outcome", config: "DictConfig") -> str:
             "",
         ]
     )
+
+
+def facts_text(folder: Path, facts: "RunInfo", attempt: "Attempt", result: Result | None) -> str:
+    """What a run is and what it cost: a line for each fact that there is."""
+    began = datetime.fromtimestamp(attempt.began / 1000, UTC)
+    tags = ", ".join(f"{name}={value}".removesuffix("=true") for name, value in facts.tags.items())
+    lines = {
+        "folder": str(folder),
+        "name": facts.name,
+        "tags": tags,
+        "notes": facts.notes,
+        "chosen": shlex.join(facts.overrides),
+        "paper": facts.paper,
+        "data": f"{facts.origin}, {facts.data}",
+        "code": facts.commit,
+        "processes": facts.ranks,
+        "began": f"{began:%Y-%m-%d %H:%M} UTC",
+        "took": result and f"{result.seconds:,.0f} s, {_cost(result)}",
+    }
+    indent = 2 + max(map(len, lines)) + 2
+    shown = [
+        textwrap.fill(
+            f"{f'  {name}':{indent}}{_visible(text)}", WIDTH, subsequent_indent=" " * indent, break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for name, text in lines.items()
+        if text
+    ]  # fmt: skip
+    return "\n".join(shown)
+
+
+def _cost(result: Result) -> str:
+    parameters = result.parameters
+    return (
+        f"{result.rows_per_second:,.0f} rows/s in training, {parameters.dense:,} dense and {parameters.embedding:,} "
+        f"embedding parameters, peak memory of the process {result.peak_memory_mb:,.0f} MB"
+    )
+
+
+def _visible(text: str) -> str:
+    """A text of somebody's without what a terminal would take for a command."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def convergence_lines(result: Result) -> list[str]:

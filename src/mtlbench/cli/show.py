@@ -97,9 +97,9 @@ def _dataset_text(config: "DictConfig", overrides: list[str]) -> str:
 
 
 def _show_run(name: str, runs: Path, as_json: bool) -> None:
-    from mtlbench.cli.render import convergence_lines, head_text, kept_text, metrics_text
+    from mtlbench.cli.render import convergence_lines, facts_text, head_text, kept_text, metrics_text
     from mtlbench.metrics.declared import declared_metrics
-    from mtlbench.tracking.folder import CONFIG, FACTS, RESULT, check_journal, read_facts, read_result, read_status
+    from mtlbench.tracking.folder import CONFIG, RESULT, check_journal, read_facts, read_result, read_status
     from mtlbench.tracking.journal import Journal
     from mtlbench.tracking.parameters import read_config
 
@@ -109,7 +109,7 @@ def _show_run(name: str, runs: Path, as_json: bool) -> None:
 
         print_json(read_record(folder))
         return
-    facts, state = read_facts(folder)[0], read_status(folder).state
+    (facts, attempt), state = read_facts(folder), read_status(folder).state
     declared_metrics(read_config(folder / CONFIG))
     Journal(folder).read()
     result = None
@@ -117,7 +117,7 @@ def _show_run(name: str, runs: Path, as_json: bool) -> None:
         result = read_result(folder)
         check_journal(folder)
     print(f"{head_text(facts.model, facts.dataset, facts.seed, 'test', facts.origin)}: {state}\n")
-    print((folder / FACTS).read_text())
+    print(facts_text(folder, facts, attempt, result) + "\n")
     if result is not None:
         print(metrics_text(result.test))
         print("\n".join(["", f"  {kept_text(result.best_step)}", *convergence_lines(result)]))
