@@ -24,10 +24,7 @@ SECONDS = 300
 """After which a job counts as hanging; it takes some 20 on a free machine."""
 
 SHARDED = "run.shard_tables=true"
-ADAFACTOR = (
-    "optimizer=adam optimizer.embedding._target_=torch.optim.Adafactor ~optimizer.embedding.betas "
-    "~optimizer.embedding.eps ~optimizer.embedding.fused"
-)
+ADAFACTOR = "optimizer=sgd optimizer.sparse=false optimizer.embedding._target_=torch.optim.Adafactor"
 ODD = """
 import os, runpy, shlex, sys
 from mtlbench.train.step import Step
