@@ -138,20 +138,21 @@ def draw(points: list[dict[str, Any]], folder: Path) -> None:
             for size in sizes
         }
     drawn = ("ids", "batch", "experts", "tasks", "width", "rows")
-    figure, grid = plt.subplots(2, 3, figsize=(9, 5), layout="constrained")
-    for what, axes in zip(drawn, grid.flat, strict=True):
-        memory = axes.twinx()
-        for line, style in zip([line for line in lines if line.split(",")[0] == what], ("-", "--"), strict=False):
+    figure, grid = plt.subplots(2, len(drawn), figsize=(9, 4), sharex="col", sharey="row", layout="constrained")
+    for (time_axes, memory_axes), what in zip(grid.T, drawn, strict=True):
+        for line, style in zip([line for line in lines if line.split(",")[0] == what], ("o-", "s--"), strict=False):
             sizes, found = [*lines[line]], [*lines[line].values()]
-            axes.plot(sizes, [ms for ms, _ in found], f"o{style}", ms=3, color="tab:blue", label=line)
-            memory.plot(sizes, [peak for _, peak in found], f"s{style}", ms=3, color="tab:gray", alpha=0.6)
-        axes.set(xscale="log", yscale="log", xlabel=what)
-        memory.set(yscale="log")
-        axes.tick_params(axis="y", colors="tab:blue")
-        memory.tick_params(axis="y", colors="tab:gray")
-    figure.supylabel("CPU ms per step (of the loader: rows)", color="tab:blue", fontsize="medium")
-    figure.suptitle("Time (left axes, round) and peak MB of the process (right axes, square)", fontsize="medium")
+            time_axes.plot(sizes, [ms for ms, _ in found], style, ms=3, label=line.partition(", ")[2])
+            memory_axes.plot(sizes, [peak for _, peak in found], style, ms=3)
+        time_axes.set(xscale="log", yscale="log", title="rows (loader)" if what == "rows" else what)
+        memory_axes.set(yscale="log")
+        for axes in (time_axes, memory_axes):
+            axes.grid(alpha=0.3)
+    grid[0, 0].set_ylabel("CPU ms per step")
+    grid[1, 0].set_ylabel("peak MB")
+    grid[0, 0].legend(fontsize="x-small")
     figure.savefig(folder / "growth.svg", metadata={"Date": None})
+    plt.close(figure)
     print("| line | size | ms | peak MB |\n|---|---:|---:|---:|")
     for line, sizes in lines.items():
         for size, (ms, peak) in sizes.items():
