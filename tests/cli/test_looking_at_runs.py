@@ -83,6 +83,20 @@ def test_runs_are_filtered_and_sorted(
     assert expected or out == "no runs in runs pass the filters\n"
 
 
+@pytest.mark.parametrize("columns", ["60", "300"])
+def test_texts_of_a_received_run_are_no_commands_to_the_terminal(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: str
+):
+    monkeypatch.setenv("COLUMNS", columns)
+    facts = replace(FACTS, identity="eeee", model="mmoe", name="\x1b[2Jhidden\nrow", tags={"a": "\x1b]0;x\x07"})
+    begin(place / "runs" / "eeee", facts)
+    (place / "runs" / "eeee" / CONFIG).write_text((place / "runs" / "aaaa" / CONFIG).read_text())
+    for words in (["list", "runs"], ["show", "eeee"], ["diff", "aaaa", "eeee"]):
+        _, out, err = typed(capsys, *words)
+        assert not {"\x1b", "\x07"} & {*out, *err}, words
+    assert r"\x1b[2Jhidden\nrow" in typed(capsys, "show", "eeee")[1]
+
+
 def test_runs_for_other_programs(capsys: pytest.CaptureFixture[str]):
     records: list[dict[str, Any]] = json.loads(typed(capsys, "list", "runs", "--json")[1])
     assert records[0]["metrics"] == {"income/auc": 0.71, "income/logloss": pytest.approx(0.29)}

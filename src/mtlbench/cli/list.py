@@ -151,7 +151,7 @@ def _list_runs(folder: Path, filters: list[str], sort: str | None, as_json: bool
 
 def _fitting(head: list[str], rows: list[list[str]], plain: int) -> str:
     """A table; where the terminal is narrower, what stands behind the first ``plain`` columns is below each row."""
-    from mtlbench.report.terminal import table
+    from mtlbench.report.terminal import table, visible
 
     text, width = table(head, rows), shutil.get_terminal_size().columns
     if max(map(len, text.splitlines())) <= width:
@@ -162,7 +162,7 @@ def _fitting(head: list[str], rows: list[list[str]], plain: int) -> str:
         shown.append(line)
         for title, cell in zip(head[plain:], row[plain:], strict=True):
             if cell:
-                text = f"{title}: {cell}"
+                text = f"{title}: {visible(cell)}"
                 shown += textwrap.wrap(text, width, initial_indent=" " * 6, subsequent_indent=" " * 8)
     return "\n".join(shown)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtlbench.metrics.names import metric, ordered_names
-from mtlbench.report.terminal import table
+from mtlbench.report.terminal import table, visible
 from mtlbench.result import Metrics, Result
 from mtlbench.tracking.credentials import without_password
 
@@ -69,7 +69,7 @@ def facts_text(folder: Path, facts: "RunInfo", attempt: "Attempt", result: Resul
     indent = 2 + max(map(len, lines)) + 2
     shown = [
         textwrap.fill(
-            f"{f'  {name}':{indent}}{_visible(text)}", WIDTH, subsequent_indent=" " * indent, break_long_words=False,
+            f"{f'  {name}':{indent}}{visible(text)}", WIDTH, subsequent_indent=" " * indent, break_long_words=False,
             break_on_hyphens=False,
         )
         for name, text in lines.items()
@@ -84,11 +84,6 @@ def _cost(result: Result) -> str:
         f"{result.rows_per_second:,.0f} rows/s in training, {parameters.dense:,} dense and {parameters.embedding:,} "
         f"embedding parameters, peak memory of the process {result.peak_memory_mb:,.0f} MB"
     )
-
-
-def _visible(text: str) -> str:
-    """A text of somebody's without what a terminal would take for a command."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def convergence_lines(result: Result) -> list[str]:

@@ -11,7 +11,8 @@ from mtlbench.result import Result
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """Aligned columns: the first ones to the left, the others to the right."""
+    """Aligned columns of `visible` cells: the first ones to the left, the others to the right."""
+    head, rows = [*map(visible, head)], [[*map(visible, row)] for row in rows]
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     lines = [
         "  "
@@ -22,6 +23,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> 
         for row in [head, *rows]
     ]
     return "\n".join(line.rstrip() for line in [lines[0], "  " + "-" * (len(lines[0]) - 2), *lines[1:]])
+
+
+def visible(text: str) -> str:
+    """A text with escapes for the letters that a terminal takes for commands: names of runs may be anybody's."""
+    return text if text.isprintable() else "".join(x if x.isprintable() else repr(x)[1:-1] for x in text)
 
 
 @dataclass(frozen=True, slots=True)
