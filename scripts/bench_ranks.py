@@ -9,13 +9,13 @@ their own, and medians count. CPU time is that of one process: on a machine that
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import time
 
 import torch
+
+from scripts.ranks import measured
 
 SIDES = {"one process": (1, 1), "two, the same batch": (2, 1), "two, twice the batch": (2, 2)}
 """Processes, and batches of one process that they share."""
@@ -37,27 +37,14 @@ def main() -> None:
     found: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
     for _ in range(arguments.rounds):
         for side, runs in found.items():
-            runs.append(run(side, arguments.batch, arguments.steps))
+            words = ["--side", side, "--batch", str(arguments.batch), "--steps", str(arguments.steps)]
+            runs.append(measured("scripts.bench_ranks", SIDES[side][0], words))
             print(f"  {side}: {runs[-1]}", file=sys.stderr)
     names = list(found["one process"][0])
     print("| side | " + " | ".join(names) + " |\n|---|" + "---:|" * len(names))
     for side, runs in found.items():
         medians = (statistics.median(run[name] for run in runs) for name in names)
         print(f"| {side} | " + " | ".join(f"{median:,.1f}" for median in medians) + " |")
-
-
-def run(side: str, batch: int, steps: int) -> dict[str, float]:
-    processes = SIDES[side][0]
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
-    words = ["--side", side, "--batch", str(batch), "--steps", str(steps)]
-    done = subprocess.run(
-        [sys.executable, *launcher, "-m", "scripts.bench_ranks", *words],
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def measure(rows: int, steps: int) -> None:

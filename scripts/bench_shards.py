@@ -10,8 +10,6 @@ after the other. Memory is by how much the peak of a process exceeds what it hol
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -34,6 +32,7 @@ from mtlbench.train.objective import Objective, TaskLosses
 from mtlbench.train.optimizers import LazyAdam, build_optimizers
 from mtlbench.train.settings import Settings
 from mtlbench.train.step import Step
+from scripts.ranks import measured
 
 SIDES = {
     "one process": (1, False),
@@ -57,26 +56,15 @@ def main() -> None:
     if arguments.side:
         measure(arguments.batch, arguments.ids, sharded=SIDES[arguments.side][1])
         return
-    found = {side: run(side, arguments.batch, arguments.ids) for side in SIDES}
+    found: dict[str, dict[str, float]] = {}
+    for side, (processes, _) in SIDES.items():
+        words = ["--side", side, "--batch", str(arguments.batch), "--ids", str(arguments.ids)]
+        found[side] = measured("scripts.bench_shards", processes, words)
+        print(f"  {side}: {found[side]}", file=sys.stderr)
     names = list(found["one process"])
     print("| tables | " + " | ".join(names) + " |\n|---|" + "---:|" * len(names))
     for side, values in found.items():
         print(f"| {side} | " + " | ".join(f"{value:,.0f}" for value in values.values()) + " |")
-
-
-def run(side: str, batch: int, ids: int) -> dict[str, float]:
-    processes = SIDES[side][0]
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
-    words = ["--side", side, "--batch", str(batch), "--ids", str(ids)]
-    done = subprocess.run(
-        [sys.executable, *launcher, "-m", "scripts.bench_shards", *words],
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    print(f"  {side}: {(last := done.stdout.splitlines()[-1])}", file=sys.stderr)
-    return json.loads(last)
 
 
 class Received:

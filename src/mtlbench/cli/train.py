@@ -99,7 +99,8 @@ def _train(overrides: list[str]) -> int:
 
     config = compose(overrides, sweep=False)
 
-    from mtlbench.cli.render import outcome_text  # these import torch, which takes seconds: first what is wrong is told
+    # These import torch, which takes seconds; a misspelt override has been reported by now.
+    from mtlbench.cli.render import outcome_text
     from mtlbench.experiment.effect import without_effect
     from mtlbench.experiment.run import train
 

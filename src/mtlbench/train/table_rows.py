@@ -142,7 +142,7 @@ def _has_rows(x: Any, count: int) -> bool:
 
 
 def _changed(node: Any, change: Change, where: str = "") -> Any:
-    """A copy of nested dicts and lists with changed values, which are told by their keys, joined by slashes."""
+    """A copy of nested dicts and lists with each leaf replaced; `change` gets the leaf and its path, ``a/b/0``."""
     if isinstance(node, dict) and MARK not in node:
         return {key: x if key == NOT_BY_ROW else _changed(x, change, f"{where}/{key}") for key, x in node.items()}
     if isinstance(node, list):
