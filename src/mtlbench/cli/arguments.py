@@ -81,7 +81,7 @@ def read_names(ctx: click.Context, param: click.Parameter, value: str | None) ->
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
 
-    from mtlbench.cli.compose import parse_override
+    from mtlbench.cli.overrides import parse_override
 
     try:
         (word,) = as_written([f"{param.name}={value if value[:1] == '[' else f'[{value}]'}"])
@@ -177,7 +177,7 @@ def read_value(word: str) -> str:
         return text
     from omegaconf import OmegaConf
 
-    from mtlbench.cli.compose import parse_override
+    from mtlbench.cli.overrides import parse_override
 
     value = parse_override(word).value()
     if isinstance(value, bool | int | float):

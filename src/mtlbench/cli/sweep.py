@@ -10,8 +10,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from mtlbench.cli.compose import compose, parse_override, readable_errors, started_hydra
+from mtlbench.cli.compose import compose, started_hydra
 from mtlbench.cli.messages import REPORTED, text_of
+from mtlbench.cli.overrides import parse_override, readable_errors
 from mtlbench.cli.render import outcome_text
 from mtlbench.experiment.check import check_config
 from mtlbench.experiment.effect import without_effect

@@ -62,8 +62,9 @@ def command(
       mtlbench train -m model=mmoe,dephn 'seed=range(5)'
       mtlbench train model=my --config-dir mine run.allow=[mypackage]
     """
-    from mtlbench.cli.compose import readable_errors, started_hydra
+    from mtlbench.cli.compose import started_hydra
     from mtlbench.cli.hydra_keys import split_hydra
+    from mtlbench.cli.overrides import readable_errors
 
     launching, overrides = split_hydra(overrides)
     if cfg or info:

@@ -90,7 +90,8 @@ def _require_optuna() -> None:
 
 def _plans(overrides: list[str], sampler: str, pruner: str, space: Path | None) -> "list[Search]":
     """A search for each model and data set; whatever is wrong with one is said before any begins."""
-    from mtlbench.cli.compose import compose, parse_override
+    from mtlbench.cli.compose import compose
+    from mtlbench.cli.overrides import parse_override
     from mtlbench.cli.sweep import combinations
     from mtlbench.tuning.search import plan_search
     from mtlbench.tuning.space import model_space
