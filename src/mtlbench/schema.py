@@ -23,7 +23,7 @@ PADDING = 0
 
 
 LATER = ("kind", "mean", "deviation", "missing")
-"""Attributes of a task that schemas of earlier versions have not."""
+"""Attributes of a task that schemas of earlier versions have not; a field's is ``compress``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +41,7 @@ class Field:
         vocabulary: name of the vocabulary; fields that name the same one share their ids. Default: the field's own.
         role: what the field describes (``user``, ``item``, ``context``, ``history``, ...), to be shown to people.
         target: of a history: the id field of the candidate that its entries are to be compared with (DIN).
+        compress: of a number v: whether ``sign(v) ln(1 + |v|)`` is standardised in its place (counts with a long tail).
     """
 
     name: str
@@ -52,12 +53,15 @@ class Field:
     vocabulary: str | None = None
     role: str | None = None
     target: str | None = None
+    compress: bool = False
 
     def __post_init__(self) -> None:
         one_of(f"field '{self.name}': kind", self.kind, ("id", "number"))
         at_least(f"field '{self.name}': width", self.width, 1)
         if self.kind == "number" and (self.cardinality or self.weighted or self.vocabulary):
             raise ValueError(f"field '{self.name}' is a number: it has no cardinality, weights or vocabulary")
+        if self.kind == "id" and self.compress:
+            raise ValueError(f"field '{self.name}' is to be compressed, so it must be a number field")
         if self.target is not None and (self.kind != "id" or self.width == 1):
             raise ValueError(f"field '{self.name}' has a target, so it must be an id field of width above 1")
         if self.weighted and self.width == 1:
@@ -224,6 +228,10 @@ class Schema:
         values = asdict(self)
         if not self.sample_weight:
             del values["sample_weight"]
+        values["fields"] = tuple(
+            field if field["compress"] else {key: value for key, value in field.items() if key != "compress"}
+            for field in values["fields"]
+        )
         defaults = asdict(Task(name="", label=""))
         values["tasks"] = tuple(
             {key: value for key, value in task.items() if key not in LATER or value != defaults[key]}

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from mtlbench.data import numbers
-from mtlbench.data.numbers import Scale, fit_scale, number_matrix
+from mtlbench.data.numbers import Scale, allowed, compressed, expanded, fit_scale, number_matrix
 from mtlbench.schema import Field
 
 X = Field(name="x", kind="number")
@@ -20,6 +20,27 @@ def test_hand_numbers() -> None:
     np.testing.assert_allclose(scale.deviation, [np.sqrt(8 / 3)], rtol=1e-15)  # population: divided by 3, not 2
     values, missing = number_matrix(X, pa.array([4.0, None, 4 + np.sqrt(8 / 3)]))
     np.testing.assert_allclose(scale.apply(values, missing), [[0], [0], [1]], atol=1e-7)
+
+
+def test_compressed_numbers_by_hand() -> None:
+    """ln 1 = 0, ln e = 1, ln e^3 = 3, with the sign of the number; the scale is that of what they become."""
+    counts = pa.array([0.0, np.e - 1, 1 - np.e, np.e**3 - 1, None])
+    tail = Field(name="x", kind="number", compress=True)
+    values, missing = number_matrix(tail, counts)
+    np.testing.assert_allclose(values[:, 0], [0, 1, -1, 3, 0], rtol=1e-15)
+    assert missing[:, 0].tolist() == [False] * 4 + [True]
+    scale = fit_scale(tail, [(counts, np.ones(5, int))])
+    np.testing.assert_allclose([*scale.mean, *scale.deviation], [0.75, np.std([0, 1, -1, 3])], rtol=1e-15)
+    np.testing.assert_allclose(expanded(compressed(np.array([-3.0, 0, 2e6]))), [-3, 0, 2e6], rtol=1e-12)
+    assert allowed(tail, Scale(np.zeros(1), np.full(1, 2.0**-63)), 0).startswith("-1.71828 to 1.71828, so that,")
+
+
+def test_the_furthest_number_is_counted_in_deviations() -> None:
+    """Of 0, 0, 0, 4: mean 1, deviation sqrt(3); that of a row that no training row uses has no part in it."""
+    scale = fit_scale(X, [(pa.array([0.0, 0, 0, 4, 1e9]), np.array([1, 1, 1, 1, 0]))])
+    assert scale.furthest is not None
+    np.testing.assert_allclose(scale.furthest, [np.sqrt(3)], rtol=1e-15)
+    assert fit_scale(X, [(pa.array([7.0, 7]), np.ones(2, int))]).furthest == [0]
 
 
 def test_weights_repeat_rows() -> None:

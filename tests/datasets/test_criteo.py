@@ -22,6 +22,7 @@ from mtlbench.datasets.criteo.dataset import Criteo, squared_log_bucket
 from mtlbench.datasets.criteo.reference_reader import CATEGORIES, COLUMNS, NUMBERS
 from mtlbench.datasets.criteo.simulator import MISSING, RATE, CriteoPopulation, category_hash
 from mtlbench.experiment.data import open_or_prepare, resolve_data
+from mtlbench.export.inputs import Inputs
 from mtlbench.ingest import lines as text_lines
 from mtlbench.ingest.manifest import Provenance
 from mtlbench.ingest.parse import cut_file
@@ -173,10 +174,12 @@ class TestNumbers:
         assert [block.columns[name].to_pylist()[0] for name in ("I2", "I3", "I4", "I5")] == [-5, None, -3, 287]
         assert pa.types.is_integer(block.columns["I1"].type)
 
-    def test_compressed_numbers_keep_their_sign(self, path: Path) -> None:
-        (block,) = read(path, GOOD + b"\n", Criteo(numbers="standardise"))
-        found = [block.columns[name].to_pylist()[0] for name in ("I1", "I2", "I3", "I4")]
-        assert found == [pytest.approx(math.log(8)), pytest.approx(-math.log(3)), None, 0]
+    @pytest.mark.parametrize("compress", [True, False])
+    def test_numbers_are_read_as_they_are_and_compressed_by_their_field(self, path: Path, compress: bool) -> None:
+        dataset = Criteo(numbers="standardise", compress=compress)
+        (block,) = read(path, GOOD + b"\n", dataset)
+        assert [block.columns[name].to_pylist()[0] for name in ("I1", "I2", "I3", "I4")] == [7, -2, None, 0]
+        assert {field.compress for field in dataset.fields if field.name in NUMBERS} == {compress}
 
     def test_fields_are_ids_or_numbers_and_all_of_them_are_read(self, path: Path) -> None:
         for dataset, kind in ((Criteo(), "id"), (RAW, "number")):
@@ -460,6 +463,18 @@ class TestTheConfiguration:
             - min(facts[s]["positives"]["click"] / facts[s]["rows"] for s in SPLITS)
             < 1 / 300
         )
+
+    def test_numbers_of_raw_rows_that_are_scored_are_compressed_as_those_of_the_store(self, tmp_path: Path) -> None:
+        data = resolve_data(compose([*self.SMALL, "dataset.numbers=standardise"]).dataset, tmp_path)
+        store = open_or_prepare(data)
+        inputs = Inputs.of(store, {})
+        rows = reference((data.raw / "train.txt").read_bytes())[0]
+        at = {name: 2 + COLUMNS.index(name) - 1 for name in (*NUMBERS, *CATEGORIES)}
+        raw = {column.name: pa.array([row[at[column.name]] for row in rows]) for column in inputs.columns}
+        found, train = inputs.encode(raw, 0, Counter())["numbers"], store.split("train").columns["numbers"].numpy()
+        assert np.abs(found).max() < 10
+        assert len(train) > 2000
+        assert {tuple(row) for row in train.tolist()} <= {tuple(row) for row in found.tolist()}
 
     def test_stratified_folds_are_those_of_the_label(self, tmp_path: Path) -> None:
         data = resolve_data(compose([*self.SMALL, "dataset.split_rule=x4"]).dataset, tmp_path)

@@ -485,6 +485,36 @@ class TestSplits:
             del config.dataset.splits.by_day["skip"]
         assert resolve_data(config.dataset, tmp_path).fingerprint == known
 
+    def test_compressed_numbers_are_other_data_and_others_those_of_versions_without_the_key(
+        self, raw: Path, tmp_path: Path
+    ) -> None:
+        config = compose(["dataset=kuairand", f"dataset.raw={raw}"])
+        known = resolve_data(config.dataset, tmp_path).fingerprint
+        with open_dict(config):
+            del config.dataset["compress"], config.dataset.reader["compress"]
+        assert resolve_data(config.dataset, tmp_path).fingerprint == known
+        store = prepared(raw, tmp_path / "data", "dataset.compress=true")
+        assert store.folder.name != known
+        assert {field.compress for field in store.schema.number_fields} == {True}
+
+    def test_an_outlier_is_told_and_gone_once_compressed(
+        self, raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Of 20,001 rows, one of a user with a million fans, others with 0 to 36: sqrt(20,000) = 141 deviations."""
+        head, *users = (raw / NAMES[USER]).read_bytes().splitlines()
+        at = head.split(b",").index(b"fans_user_num")
+        cells = [user.split(b",") for user in users]
+        for user, row in enumerate(cells):
+            row[at] = b"%d" % user if user < 37 else b"1000000"
+        (raw / NAMES[USER]).write_bytes(b"\n".join([head, *map(b",".join, cells), b""]))
+        outlier = log_of({20220425: 1}, start=39).splitlines()[1]
+        others = log_of({20220425: 20_000, 20220507: 30, 20220508: 21}, users=37)
+        (raw / NAMES[ROWS]).write_bytes(others + outlier + b"\n")
+        prepared(raw, tmp_path / "data", "dataset.logs=late")
+        assert "WARNING: 'fans_user_num' has an outlier 141 standard deviations from its" in capsys.readouterr().out
+        prepared(raw, tmp_path / "other", "dataset.logs=late", "dataset.compress=true")
+        assert "WARNING" not in capsys.readouterr().out
+
     def test_halves_of_the_last_day(self, raw: Path, tmp_path: Path) -> None:
         found = days_of(prepared(raw, tmp_path / "data", "dataset.split_rule=halves"))
         assert (found["valid"], found["test"]) == ({20220508: 10}, {20220508: 11})

@@ -1,4 +1,4 @@
-"""Number fields: missing values, standardisation by moments of training rows, and which numbers fit 32-bit floats."""
+"""Number fields: missing values, compression, standardisation by moments of training rows, limits of 32-bit floats."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -32,11 +32,13 @@ ROUNDING = 2.0**-48
 class Scale:
     """Mean and population standard deviation of each component of a number field, float64 ``[width]``.
 
-    A deviation of 0 marks a component that is constant on training rows, or that none of them holds.
+    A deviation of 0 marks a component that is constant on training rows, or that none of them holds. `furthest` is
+    the distance from the mean of the training row that is furthest from it, in deviations; ``None`` where not known.
     """
 
     mean: np.ndarray
     deviation: np.ndarray
+    furthest: np.ndarray | None = None
 
     @classmethod
     def unfitted(cls, width: int) -> "Scale":
@@ -64,9 +66,21 @@ class Scale:
         return ((np.where(left_out, self.mean, values) - self.mean) / spread).astype(np.float32)
 
 
-def allowed(scale: Scale, component: int) -> str:
+def compressed(values: np.ndarray) -> np.ndarray:
+    """``sign(v) ln(1 + |v|)``, float64: counts with a long tail, made comparable."""
+    return np.copysign(np.log1p(np.abs(values)), values)
+
+
+def expanded(values: np.ndarray) -> np.ndarray:
+    """Inverse of `compressed`; infinite where a 64-bit float does not reach."""
+    with np.errstate(over="ignore"):
+        return np.copysign(np.expm1(np.abs(values)), values)
+
+
+def allowed(field: Field, scale: Scale, component: int) -> str:
     """The limits of a component, for messages."""
-    lowest, highest = (float(limit[component]) for limit in scale.limits)
+    limits = np.array([limit[component] for limit in scale.limits])
+    lowest, highest = (expanded(limits) if field.compress else limits).tolist()
     why = "the range of a 32-bit float"
     if lowest > -LARGEST or highest < LARGEST:
         why = "so that, standardised on training rows, its square fits a 32-bit float"
@@ -77,7 +91,7 @@ def number_matrix(field: Field, column: pa.Array) -> tuple[np.ndarray, np.ndarra
     """Values float64 ``[R, width]`` and where they are missing, bool; a missing value reads 0.
 
     Args:
-        field: a number field.
+        field: a number field; the values are compressed if it says so.
         column: floats or integers, null where missing; for a width above 1 lists of that many.
 
     Raises:
@@ -96,6 +110,7 @@ def number_matrix(field: Field, column: pa.Array) -> tuple[np.ndarray, np.ndarra
             f"number field '{field.name}' was read with values that are not finite, the first of them "
             f"{known[~np.isfinite(known)][0]}; its reader must refuse them or make them null"
         )
+    known = compressed(known) if field.compress else known
     absent = entries.is_null().to_numpy(zero_copy_only=False)
     if field.width == 1:
         return known[:, None], absent[:, None]
@@ -130,8 +145,10 @@ def fit_scale(field: Field, parts: Iterable[tuple[pa.Array, np.ndarray]]) -> Sca
         squares += ((shifted - chunk_mean) ** 2 * weight).sum(axis=0) + (chunk_mean - mean) ** 2 * count * here / total
         mean += (chunk_mean - mean) * here / total
         count += here
-    deviation = np.sqrt(squares / np.maximum(count, 1))
-    return Scale(pivot + mean, np.where(_close(lowest, highest, ROUNDING), 0, deviation))
+    deviation = np.where(_close(lowest, highest, ROUNDING), 0, np.sqrt(squares / np.maximum(count, 1)))
+    distance = np.maximum(highest - (pivot + mean), pivot + mean - lowest)
+    furthest = np.divide(distance, deviation, out=np.zeros_like(deviation), where=deviation > 0)
+    return Scale(pivot + mean, deviation, furthest)
 
 
 def _close(lowest: np.ndarray, highest: np.ndarray, share: float) -> np.ndarray:

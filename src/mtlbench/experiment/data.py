@@ -35,6 +35,9 @@ from mtlbench.tracking.parameters import LOCATION_KEYS
 LATER_SPLIT_KEYS: dict[str, Any] = {"skip": 0}
 """Keys of split rules that came later, and their defaults, under which the data are those that they were without."""
 
+LATER_KEYS: dict[str, dict[str, Any]] = {"kuairand": {"compress": False}}
+"""Keys of data sets and their readers that came later, and their defaults, under which the data are the same."""
+
 LATER_RULES = ("mtlbench.data.split.given",)
 """Split rules to choose from that came later, and count where they are chosen."""
 
@@ -99,6 +102,9 @@ def resolve_data(dataset: DictConfig, folder: Path) -> DataSource:
     kept = {
         key: value for key, value in plain.items() if key not in (*LOCATION_KEYS, *SUBSET_KEYS, "simulator", "metrics")
     }
+    for key, default in LATER_KEYS.get(dataset.name, {}).items():
+        if key in kept and kept[key] == default:
+            del kept[key], kept["reader"][key]
     if subset is not None and kept["tasks"] != (names := [task.name for task in reader.tasks]):
         kept["tasks"] = names if dataset.name in TASKS_IN_FINGERPRINT else None
     kept["split"] = _without_defaults(kept["split"])

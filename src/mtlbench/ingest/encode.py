@@ -12,7 +12,7 @@ import pyarrow as pa
 from mtlbench.data import bags
 from mtlbench.data.layout import POINTER, ROWS, SIDE_COLUMNS, fields_of, input_columns, table_of
 from mtlbench.data.matrices import MatrixFile
-from mtlbench.data.numbers import Scale, allowed, number_matrix
+from mtlbench.data.numbers import Scale, allowed, expanded, number_matrix
 from mtlbench.data.vocabulary import UNKNOWN, Vocabulary, merge, tally
 from mtlbench.ingest.parse import Chunk, line_numbers
 from mtlbench.ingest.protocol import SAMPLE_WEIGHT, WEIGHT_SUFFIX
@@ -247,9 +247,8 @@ def _fitting(field: Field, scale: Scale, column: pa.Array, blank_unfit: bool) ->
     unfit = scale.unfit(values) & ~missing
     if unfit.any() and not blank_unfit:
         row, component = (int(axis[0]) for axis in unfit.nonzero())
-        raise ValueError(
-            f"number field '{field.name}' is {values[row, component]!r}; allowed: {allowed(scale, component)}"
-        )
+        value = expanded(values)[row, component] if field.compress else values[row, component]
+        raise ValueError(f"number field '{field.name}' is {value!r}; allowed: {allowed(field, scale, component)}")
     return values, missing | unfit
 
 

@@ -87,7 +87,7 @@ def _unfit(
                 for component in np.flatnonzero(unfit.any(axis=0)).tolist():
                     kind = "label" if field.role == LABEL else "number field"
                     what = f"'{field.name}'" if field.width == 1 else f"entry {component + 1} of '{field.name}'"
-                    reason = f"{kind} {what} is too large or too small; allowed: {allowed(scale, component)}"
+                    reason = f"{kind} {what} is too large or too small; allowed: {allowed(field, scale, component)}"
                     found.setdefault(reason, np.zeros(len(looked_at), bool))[at[unfit[:, component]]] = True
     return found
 

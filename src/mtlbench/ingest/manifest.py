@@ -91,7 +91,7 @@ def fields(
     counts: Counts,
     unknown: Mapping[str, Mapping[str, float]],
 ) -> dict[str, Any]:
-    """By field and split (and its table): share of unknown values; of numbers the missing, mean and deviation."""
+    """By field and split (and its table): share of unknown values; of numbers the missing, and their scale."""
     described: dict[str, Any] = {}
     for f in schema.fields:
         parts = SPLITS if f.table is None else (f.table,)
@@ -101,6 +101,7 @@ def fields(
                 "missing": {part: counts[part, "missing", f.name] for part in parts},
                 "mean": scale.mean.tolist(),
                 "deviation": scale.deviation.tolist(),
+                "furthest": [] if scale.furthest is None else scale.furthest.tolist(),
             }
             continue
         rate = {part: counts[part, "unknown", f.name] / max(counts[part, "values", f.name], 1) for part in parts}

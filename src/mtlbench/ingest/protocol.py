@@ -115,7 +115,9 @@ class RawDataset(Protocol):
     """
 
     name: str
-    version: int
+
+    @property
+    def version(self) -> int: ...
 
     @property
     def fields(self) -> tuple[Field, ...]: ...

@@ -61,7 +61,6 @@ class Criteo:
     compress: bool = True
 
     name = "criteo"
-    version = 1
     simulator_version = 2
     where = (
         "train.txt is in dac.tar.gz, to be had at https://ailab.criteo.com/ressources or "
@@ -83,9 +82,16 @@ class Criteo:
         one_of("criteo: numbers", self.numbers, Numbers)
 
     @property
+    def version(self) -> int:
+        """2 where fields compress their numbers, as they do those of rows to be scored; the reader did it before."""
+        return 2 if self.numbers == "standardise" and self.compress else 1
+
+    @property
     def fields(self) -> tuple[Field, ...]:
-        kind = "id" if self.numbers == "log2_bucket" else "number"
-        return tuple(Field(name=name, kind=kind) for name in NUMBERS) + tuple(Field(name=name) for name in CATEGORIES)
+        if self.numbers == "log2_bucket":
+            return tuple(Field(name=name) for name in (*NUMBERS, *CATEGORIES))
+        numbers = (Field(name=name, kind="number", compress=self.compress) for name in NUMBERS)
+        return (*numbers, *(Field(name=name) for name in CATEGORIES))
 
     def read(self, shard: Shard) -> Iterator[Block]:
         """The lines of a shard in blocks; see `mtlbench.ingest.protocol.Block`.
@@ -125,8 +131,6 @@ class Criteo:
     def _number_values(self, numbers: np.ndarray) -> np.ndarray:
         if self.numbers == "log2_bucket":
             return squared_log_bucket(numbers)
-        if self.compress:
-            return (np.sign(numbers) * np.log1p(np.abs(numbers.astype(np.float64)))).astype(np.float32)
         return numbers.astype(np.float64)  # a float32 holds whole numbers of up to seven digits only
 
 

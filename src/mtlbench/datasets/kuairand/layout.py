@@ -79,7 +79,7 @@ DEFAULT = (
 ROLES = {"user_id": "user", "video_id": "item", "tab": "context", "hourmin": "context", USER: "user", VIDEO: "item"}
 
 
-def inputs(fields: FieldSet, tag_width: int) -> tuple[Field, ...]:
+def inputs(fields: FieldSet, tag_width: int, compress: bool) -> tuple[Field, ...]:
     """The fields of a row, of its user and of its video."""
     found = [Field(name=name, role=ROLES[name]) for name in ROW_CELLS]
     for table, cells in CELLS.items():
@@ -87,7 +87,10 @@ def inputs(fields: FieldSet, tag_width: int) -> tuple[Field, ...]:
             if fields == "all" or name in DEFAULT:
                 kind = "number" if isinstance(cell, Number) else "id"
                 width = tag_width if isinstance(cell, ListOf) else 1
-                found.append(Field(name=name, kind=kind, width=width, table=table, role=ROLES[table]))
+                compressed = compress and kind == "number"
+                found.append(
+                    Field(name=name, kind=kind, width=width, table=table, role=ROLES[table], compress=compressed)
+                )
     return tuple(found)
 
 

@@ -41,6 +41,7 @@ class Input:
         vocabulary: fields that name the same one share their ids and embeddings; default: the field's own.
         role: ``user``, ``item``, ``context``, ``history``, or what else it describes, to be shown.
         target: of a history, the id field that its entries are compared with (DIN).
+        compress: of numbers, standardise sign(v) ln(1 + |v|) in place of v: for counts with a long tail.
         ids: ``text`` where ids are text even if they look like whole numbers (``007``).
     """
 
@@ -55,6 +56,7 @@ class Input:
     vocabulary: str | None = None
     role: str | None = None
     target: str | None = None
+    compress: bool = False
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
 
@@ -73,6 +75,7 @@ class Input:
             vocabulary=self.vocabulary,
             role=self.role,
             target=self.target,
+            compress=self.compress,
         )
 
 
