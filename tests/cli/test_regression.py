@@ -226,3 +226,22 @@ def test_a_table_has_columns_and_claims_of_errors(tmp_path: Path, capsys: pytest
               zip(table["columns"], fast, slow, strict=True)][1:]  # fmt: skip
     assert better == [True, True, True]
     assert re.search(r"fast - slow, Mine: watch rmse: -\d+\.\d+ \(2 seeds", (tmp_path / "tables/study.md").read_text())
+
+
+def test_outliers_are_counted_by_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Of 600 rows in three splits one holds a number, another a label, a million times too large."""
+    rows = frame()
+    rows.loc[rows.index[-1], "price"] = 1e6
+    rows.loc[rows.index[-1], "seconds"] = 1e9
+    parts = {"train": rows[:400], "valid": rows[400:500], "test": rows[500:]}
+    words = [*write(tmp_path, rows), "dataset.split_rule=given"]
+    (tmp_path / "mine.yaml").write_text(
+        yaml.safe_dump({**SCHEMA, "rows": {split: f"{split}.parquet" for split in parts}})
+    )
+    for split, part in parts.items():
+        part.to_parquet(tmp_path / "mine" / f"{split}.parquet")
+    assert main(["prepare", *words]) == 0
+    told = capsys.readouterr().out
+    assert "WARNING: 'price' has 1 row of 'test' more than 100 standard deviations" in told
+    assert "WARNING: task 'watch' has 1 row of 'test' with labels more than 100 standard deviations" in told
+    assert told.count("WARNING") == 2

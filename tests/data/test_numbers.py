@@ -35,14 +35,6 @@ def test_compressed_numbers_by_hand() -> None:
     assert allowed(tail, Scale(np.zeros(1), np.full(1, 2.0**-63)), 0).startswith("-1.71828 to 1.71828, so that,")
 
 
-def test_the_furthest_number_is_counted_in_deviations() -> None:
-    """Of 0, 0, 0, 4: mean 1, deviation sqrt(3); that of a row that no training row uses has no part in it."""
-    scale = fit_scale(X, [(pa.array([0.0, 0, 0, 4, 1e9]), np.array([1, 1, 1, 1, 0]))])
-    assert scale.furthest is not None
-    np.testing.assert_allclose(scale.furthest, [np.sqrt(3)], rtol=1e-15)
-    assert fit_scale(X, [(pa.array([7.0, 7]), np.ones(2, int))]).furthest == [0]
-
-
 def test_weights_repeat_rows() -> None:
     values, times = np.array([1.0, 5.0, 7.0]), np.array([3, 1, 2])
     weighted = fit_scale(X, [(pa.array(values), times)])

@@ -18,6 +18,9 @@ LARGEST = float(np.finfo(np.float32).max)
 LARGEST_STANDARDISED = 2.0**63
 """Absolute value of the largest standardised number allowed: its square fits a 32-bit float."""
 
+OUTLIER = 100
+"""Absolute value of a standardised number beyond which it is an outlier, which `prepare` warns of."""
+
 SAMPLE_WEIGHTS = 2.0**-63, 2.0**63
 """Smallest and largest weight of a row beside 0: sums of weights, and what they divide, fit a 32-bit float."""
 
@@ -32,13 +35,11 @@ ROUNDING = 2.0**-48
 class Scale:
     """Mean and population standard deviation of each component of a number field, float64 ``[width]``.
 
-    A deviation of 0 marks a component that is constant on training rows, or that none of them holds. `furthest` is
-    the distance from the mean of the training row that is furthest from it, in deviations; ``None`` where not known.
+    A deviation of 0 marks a component that is constant on training rows, or that none of them holds.
     """
 
     mean: np.ndarray
     deviation: np.ndarray
-    furthest: np.ndarray | None = None
 
     @classmethod
     def unfitted(cls, width: int) -> "Scale":
@@ -145,10 +146,8 @@ def fit_scale(field: Field, parts: Iterable[tuple[pa.Array, np.ndarray]]) -> Sca
         squares += ((shifted - chunk_mean) ** 2 * weight).sum(axis=0) + (chunk_mean - mean) ** 2 * count * here / total
         mean += (chunk_mean - mean) * here / total
         count += here
-    deviation = np.where(_close(lowest, highest, ROUNDING), 0, np.sqrt(squares / np.maximum(count, 1)))
-    distance = np.maximum(highest - (pivot + mean), pivot + mean - lowest)
-    furthest = np.divide(distance, deviation, out=np.zeros_like(deviation), where=deviation > 0)
-    return Scale(pivot + mean, deviation, furthest)
+    deviation = np.sqrt(squares / np.maximum(count, 1))
+    return Scale(pivot + mean, np.where(_close(lowest, highest, ROUNDING), 0, deviation))
 
 
 def _close(lowest: np.ndarray, highest: np.ndarray, share: float) -> np.ndarray:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from mtlbench.data import bags
 from mtlbench.data.layout import POINTER, ROWS, SIDE_COLUMNS, fields_of, input_columns, table_of
 from mtlbench.data.matrices import MatrixFile
-from mtlbench.data.numbers import Scale, allowed, expanded, number_matrix
+from mtlbench.data.numbers import OUTLIER, Scale, allowed, expanded, number_matrix
 from mtlbench.data.vocabulary import UNKNOWN, Vocabulary, merge, tally
 from mtlbench.ingest.parse import Chunk, line_numbers
 from mtlbench.ingest.protocol import SAMPLE_WEIGHT, WEIGHT_SUFFIX
@@ -26,7 +26,7 @@ MERGE_ABOVE = 4 << 20
 
 Counts = Counter[tuple[str, str, str]]
 """By (split or table, what, field or task); what: ``rows``, ``values``, ``unknown``, ``missing``, ``labelled``,
-``positives``, ``together`` (rows that are positive for two tasks)."""
+``outliers``, ``label outliers``, ``positives``, ``together`` (rows that are positive for two tasks)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +157,9 @@ class Encoder:
         binary = [(t, labels[:, at]) for at, t in enumerate(self.schema.tasks) if t.kind == "binary"]
         for task, label in binary:
             self._count(counts, "positives", task.name, target[label > 0])
+        for task, label in zip(self.schema.tasks, labels.T, strict=True):
+            if task.kind == "regression":
+                self._count(counts, "label outliers", task.name, target[np.abs(label) > OUTLIER])
         for (one, first), (two, second) in combinations(binary, 2):
             self._count(counts, "together", f"{one.name} and {two.name}", target[(first > 0) & (second > 0)])
         more = {name: batch[name].to_numpy() for name in SIDE_COLUMNS if name in batch.schema.names}
@@ -211,7 +214,8 @@ def encode_inputs(  # what a store knows, the rows, and a callback that counts t
         table: whose rows these are.
         vocabularies, scales: by name.
         batch: a column for each field of the table, see `protocol.Block`; bags no longer than their fields.
-        note: called for each field with the rows that hold a value, an ``unknown`` one, or whose number is ``missing``.
+        note: called for each field with the rows that hold a value, an ``unknown`` one, or whose number is ``missing``,
+            or one of the ``outliers``.
         blank_unfit: whether a number outside the limits of its scale is written as missing instead of refused.
 
     Raises:
@@ -226,7 +230,9 @@ def encode_inputs(  # what a store knows, the rows, and a callback that counts t
         if field.kind == "number":
             values, missing = _fitting(field, scales[field.name], batch[field.name], blank_unfit)
             note("missing", field.name, np.flatnonzero(missing.any(axis=1)))
-            matrices["numbers"][:, component : component + field.width] = scales[field.name].apply(values, missing)
+            standardised = scales[field.name].apply(values, missing)
+            note("outliers", field.name, np.flatnonzero((np.abs(standardised) > OUTLIER).any(axis=1)))
+            matrices["numbers"][:, component : component + field.width] = standardised
             component += field.width
             continue
         row, column, index = _indices(batch[field.name], field, vocabularies[field.vocabulary_name])

@@ -63,8 +63,9 @@ def check_splits(schema: Schema, counts: Counts, one_class: Literal["fail", "not
 
 
 def splits(schema: Schema, counts: Counts) -> dict[str, Any]:
-    """Rows and positives of each split, rows that are positive for two tasks, and labels where some are missing."""
+    """Of each split: rows, positives, rows positive for two tasks, labels where some are missing, outlying labels."""
     pairs = [f"{one.name} and {two.name}" for one, two in combinations(_binary(schema), 2)]
+    numbers = [task.name for task in schema.tasks if task.kind == "regression"]
     return {
         split: {
             "rows": counts[split, "rows", ""],
@@ -75,6 +76,7 @@ def splits(schema: Schema, counts: Counts) -> dict[str, Any]:
                 if any(task.missing for task in schema.tasks)
                 else {}
             ),
+            **({"outliers": {name: counts[split, "label outliers", name] for name in numbers}} if numbers else {}),
         }
         for split in SPLITS
     }
@@ -91,7 +93,7 @@ def fields(
     counts: Counts,
     unknown: Mapping[str, Mapping[str, float]],
 ) -> dict[str, Any]:
-    """By field and split (and its table): share of unknown values; of numbers the missing, and their scale."""
+    """By field and split (and its table): share of unknown values; of numbers missing ones, outliers and scale."""
     described: dict[str, Any] = {}
     for f in schema.fields:
         parts = SPLITS if f.table is None else (f.table,)
@@ -101,7 +103,7 @@ def fields(
                 "missing": {part: counts[part, "missing", f.name] for part in parts},
                 "mean": scale.mean.tolist(),
                 "deviation": scale.deviation.tolist(),
-                "furthest": [] if scale.furthest is None else scale.furthest.tolist(),
+                "outliers": {part: counts[part, "outliers", f.name] for part in parts},
             }
             continue
         rate = {part: counts[part, "unknown", f.name] / max(counts[part, "values", f.name], 1) for part in parts}

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mtlbench.data.store import SPLITS, Store
-from mtlbench.ingest import tails, unknown
+from mtlbench.ingest import outliers, unknown
 from mtlbench.ingest.manifest import accounts
 from mtlbench.report.terminal import table
 from mtlbench.schema import Task
@@ -47,7 +47,7 @@ def store_text(store: Store) -> str:
                 ["field", "kind", "ids", "width", "table", "role", *(f"unknown in {name}" for name in SPLITS)], fields
             ),
             "",
-            *(f"  WARNING: {text}" for text in (*unknown.warnings_about(manifest), *tails.warnings_about(manifest))),
+            *(f"  WARNING: {text}" for text in (*unknown.warnings_about(manifest), *outliers.warnings_about(manifest))),
             f"  {store.schema.embedding_rows:,} rows in the embedding table",
             "",
             *(f"  {line}" for line in accounts(manifest)),
