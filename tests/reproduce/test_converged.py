@@ -8,7 +8,7 @@ from mtlbench.cli.compose import compose
 from mtlbench.experiment.run import train
 from mtlbench.report.result import Claim
 from mtlbench.report.text import comma_separated, markdown
-from mtlbench.reproduce.converged import withheld
+from mtlbench.reproduce.converged import without_verdict
 from mtlbench.reproduce.finished import Finished
 from mtlbench.reproduce.gather import gather
 from mtlbench.reproduce.plan import expand
@@ -74,9 +74,9 @@ def test_simulated_numbers_are_marked_too() -> None:
 
 def test_a_claim_is_withheld_by_the_runs_that_it_compares_alone() -> None:
     claim = Claim(text="x", verdict="fails", evidence=("e",))
-    assert withheld(claim, [run for run in runs(old=NO) if run.row != "old"]) == claim
-    assert withheld(claim, runs(old=NO)).verdict == "withheld: not converged"
-    assert withheld(replace(claim, verdict="not run"), runs(old=NO)).verdict == "not run"
+    assert without_verdict(claim, [run for run in runs(old=NO) if run.row != "old"]) == claim
+    assert without_verdict(claim, runs(old=NO)).verdict == "withheld: not converged"
+    assert without_verdict(replace(claim, verdict="not run"), runs(old=NO)).verdict == "not run"
 
 
 def test_what_is_not_known_is_said_and_withholds_nothing() -> None:

@@ -8,7 +8,7 @@ from mtlbench.data.numbers import OUTLIER
 FAR = f"more than {OUTLIER} standard deviations from the mean of training rows"
 
 
-def warnings_about(manifest: Mapping[str, Any]) -> list[str]:
+def outlier_warnings(manifest: Mapping[str, Any]) -> list[str]:
     """One sentence for every number field and regression label with outliers in a split or a dimension table."""
     fields = [
         f"'{name}' has {_rows(count, part)} {FAR}; models that multiply fields raise them to powers. Compress it "

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.special import xlog1py, xlogy
 
 from mtlbench.metrics.binary import auc
-from mtlbench.metrics.predictions import UndefinedError, enter, require_rows
+from mtlbench.metrics.predictions import UndefinedError, record, require_rows
 from mtlbench.result import Metrics
 
 
@@ -12,7 +12,7 @@ def measure_ceiling(metrics: Metrics, name: str, truth: np.ndarray, positive: np
     """Enter ``ceiling_auc``, ``ceiling_logloss`` and ``excess_auc_share`` of a task whose AUC is entered.
 
     Args:
-        metrics: of the split, to enter them in.
+        metrics: of the split, to record them in.
         name: of the task.
         truth: true probabilities of the labels, floats ``[N]``.
         positive: bool ``[N]``.
@@ -39,6 +39,6 @@ def measure_ceiling(metrics: Metrics, name: str, truth: np.ndarray, positive: np
             raise UndefinedError(f"ceiling_auc is {ceiling:.4f}: the truth itself ranks no better than chance")
         return (reached - 0.5) / (ceiling - 0.5)
 
-    enter(metrics, f"{name}/ceiling_auc", lambda: auc(truth, positive))
-    enter(metrics, f"{name}/ceiling_logloss", ceiling_log_loss)
-    enter(metrics, f"{name}/excess_auc_share", excess_share)
+    record(metrics, f"{name}/ceiling_auc", lambda: auc(truth, positive))
+    record(metrics, f"{name}/ceiling_logloss", ceiling_log_loss)
+    record(metrics, f"{name}/excess_auc_share", excess_share)

@@ -14,7 +14,7 @@ from mtlbench.metrics.binary import BINARY_METRICS, auc
 from mtlbench.metrics.ceiling import measure_ceiling
 from mtlbench.metrics.grouped import measure_groups, measure_top, weighted_uauc
 from mtlbench.metrics.own import OwnMetric, measure_own
-from mtlbench.metrics.predictions import enter
+from mtlbench.metrics.predictions import record
 from mtlbench.metrics.ranking import Ranking, group_numbers
 from mtlbench.metrics.regression import REGRESSION_METRICS
 from mtlbench.result import Metrics
@@ -93,7 +93,7 @@ def evaluate(
             measure_groups(metrics, task.name, score, label, group_N[rows], ranking.decimals)
     if ranking.uauc_weights is not None:
         weights = ranking.uauc_weights
-        enter(metrics, "weighted_uauc", lambda: weighted_uauc(metrics, weights))
+        record(metrics, "weighted_uauc", lambda: weighted_uauc(metrics, weights))
     if ranking.top is not None:
         measure_top(metrics, tasks, score_NT, label_NT == 1, observed_NT, ranking.top, group_N)
     if own:
@@ -105,14 +105,14 @@ def _measure_task(metrics: Metrics, name: str, score: np.ndarray, positive: np.n
     metrics.values[f"{name}/rows"] = float(len(positive))
     metrics.values[f"{name}/positives"] = float(np.count_nonzero(positive))
     for metric, function in BINARY_METRICS.items():
-        enter(metrics, f"{name}/{metric}", partial(function, score, positive))
+        record(metrics, f"{name}/{metric}", partial(function, score, positive))
 
 
 def _measure_regression(metrics: Metrics, task: Task, score: np.ndarray, label: np.ndarray) -> None:
     predicted, label = (values.astype(np.float64) * task.deviation + task.mean for values in (score, label))
     metrics.values[f"{task.name}/rows"] = float(len(label))
     for metric, function in REGRESSION_METRICS.items():
-        enter(metrics, f"{task.name}/{metric}", partial(function, predicted, label))
+        record(metrics, f"{task.name}/{metric}", partial(function, predicted, label))
 
 
 def _measure_given(
@@ -126,7 +126,7 @@ def _measure_given(
     """Rank by ln p(joint) - ln p(given), in float64, where a ratio of small probabilities keeps its digits.
 
     Args:
-        metrics: of the split, to enter the area in.
+        metrics: of the split, to record the area in.
         task: that is given another.
         columns: of the two tasks, this one first.
         score_NT, label_NT, observed_NT: of the split.
@@ -136,7 +136,7 @@ def _measure_given(
     if observed_NT is not None:
         rows &= observed_NT[:, t] & observed_NT[:, g]
     joint, given = (np.logaddexp(0.0, -score_NT[rows, at].astype(np.float64)) for at in columns)
-    enter(metrics, f"{task.name}/auc_on_{task.given}s", lambda: auc(given - joint, label_NT[rows, t] == 1))
+    record(metrics, f"{task.name}/auc_on_{task.given}s", lambda: auc(given - joint, label_NT[rows, t] == 1))
 
 
 def _check_shapes(arrays: Mapping[str, np.ndarray | None], tasks: Sequence[Task]) -> None:

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 from scipy.special import expit
 
-from mtlbench.metrics.predictions import UndefinedError, enter, require_finite
+from mtlbench.metrics.predictions import UndefinedError, record, require_finite
 from mtlbench.metrics.ranking import Top, group_areas, hits_at, rounded, sampled_lists
 from mtlbench.result import Metrics
 from mtlbench.schema import Task
@@ -18,7 +18,7 @@ def measure_groups(
     """Enter ``gauc``, ``uauc``, ``groups`` and ``one_class_groups`` of a task.
 
     Args:
-        metrics: of the split, to enter them in.
+        metrics: of the split, to record them in.
         name: of the task.
         score: floats ``[N]``.
         positive: bool ``[N]``.
@@ -33,8 +33,8 @@ def measure_groups(
             raise UndefinedError(f"all {found.groups:,} groups hold labels of one class only")
         return float(np.average(found.area, weights=weights))
 
-    enter(metrics, f"{name}/gauc", lambda: mean(found.rows))
-    enter(metrics, f"{name}/uauc", lambda: mean(None))
+    record(metrics, f"{name}/gauc", lambda: mean(found.rows))
+    record(metrics, f"{name}/uauc", lambda: mean(None))
     metrics.values[f"{name}/groups"] = float(found.groups)
     metrics.values[f"{name}/one_class_groups"] = float(found.groups - len(found.area))
 
@@ -73,7 +73,7 @@ def measure_top(
         rows = slice(None) if observed_NT is None else observed_NT[:, t]
         for which, score_N in (("export", export_N), ("own", score_NT[:, t])):
             hits = hits_at(top.n, score_N[rows], positive_NT[rows, t], list_N[rows])
-            enter(metrics, f"{task.name}/precision_{at}_{which}", partial(_precision, hits, top.n, score_N[rows]))
+            record(metrics, f"{task.name}/precision_{at}_{which}", partial(_precision, hits, top.n, score_N[rows]))
         metrics.values[f"{task.name}/lists_{at}"] = float(len(hits))
 
 

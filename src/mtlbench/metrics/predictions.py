@@ -14,8 +14,8 @@ class UndefinedError(ValueError):
     """A metric that these rows do not define; the message says why."""
 
 
-def enter(metrics: Metrics, name: str, metric: Callable[[], float]) -> None:
-    """Enter what `metric` returns under `name`, or the reason why it is undefined."""
+def record(metrics: Metrics, name: str, metric: Callable[[], float]) -> None:
+    """Record what `metric` returns under `name`, or the reason why it is undefined."""
     try:
         metrics.values[name] = metric()
     except UndefinedError as reason:

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from mtlbench.data.store import SPLITS, Store
-from mtlbench.ingest import outliers, unknown
 from mtlbench.ingest.manifest import accounts
+from mtlbench.ingest.outliers import outlier_warnings
+from mtlbench.ingest.unknown import warnings_about
 from mtlbench.report.terminal import table
 from mtlbench.schema import Task
 from mtlbench.tracking.parameters import flatten
@@ -47,7 +48,7 @@ def store_text(store: Store) -> str:
                 ["field", "kind", "ids", "width", "table", "role", *(f"unknown in {name}" for name in SPLITS)], fields
             ),
             "",
-            *(f"  WARNING: {text}" for text in (*unknown.warnings_about(manifest), *outliers.warnings_about(manifest))),
+            *(f"  WARNING: {text}" for text in (*warnings_about(manifest), *outlier_warnings(manifest))),
             f"  {store.schema.embedding_rows:,} rows in the embedding table",
             "",
             *(f"  {line}" for line in accounts(manifest)),

@@ -19,7 +19,7 @@ from mtlbench.report.result import (
 )
 from mtlbench.reproduce import statistics
 from mtlbench.reproduce.claim import MIXED, evaluate_claim, paired_runs
-from mtlbench.reproduce.converged import UNCONVERGED, all_converged, compared_runs, convergence_notes, withheld
+from mtlbench.reproduce.converged import UNCONVERGED, all_converged, compared_runs, convergence_notes, without_verdict
 from mtlbench.reproduce.finished import Finished, banners, carried_over, checkpoint_rules, listed, origins
 from mtlbench.reproduce.sampling import sampling_of
 from mtlbench.reproduce.table import Table, distinct
@@ -72,7 +72,9 @@ def assemble(
         columns=table.columns,
         rows=tuple(rows),
         claims=tuple(
-            withheld(evaluate_claim(claim, table, values, draws, found.obstacles), compared_runs(claim, table, runs))
+            without_verdict(
+                evaluate_claim(claim, table, values, draws, found.obstacles), compared_runs(claim, table, runs)
+            )
             for claim in table.claims
         ),
         agreement={column.name: _agreement(table, column, found.spreads) for column in table.columns},

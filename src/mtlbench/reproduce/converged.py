@@ -38,7 +38,7 @@ def all_converged(runs: Sequence[Finished]) -> bool | None:
     return False if False in found else None if None in found else True
 
 
-def withheld(claim: Claim, runs: Sequence[Finished]) -> Claim:
+def without_verdict(claim: Claim, runs: Sequence[Finished]) -> Claim:
     """A claim about runs, without a verdict where one of them did not converge.
 
     Args:

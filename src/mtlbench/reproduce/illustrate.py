@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mtlbench.report.figure import FigureResult, Panel
 from mtlbench.report.result import Claim
-from mtlbench.reproduce.converged import convergence_notes, withheld
+from mtlbench.reproduce.converged import convergence_notes, without_verdict
 from mtlbench.reproduce.figure import Figure
 from mtlbench.reproduce.finished import Finished, banners, carried_over, checkpoint_rules, listed, origins
 from mtlbench.reproduce.gather import gather
@@ -105,7 +105,7 @@ def measure_figure(runs: FigureRuns, *, scale: float | None, settings: Sequence[
         paper=f"{figure.paper.name}: {figure.paper.title}, {figure.paper.venue}",
         place=figure.place,
         panels=content.panels,
-        claims=tuple(withheld(replace(claim, condition=condition), finished) for claim in content.claims),
+        claims=tuple(without_verdict(replace(claim, condition=condition), finished) for claim in content.claims),
         findings=content.findings,
         footnotes=(*_seeds_note(runs), *figure.notes, *checkpoint_rules(finished), *origins(finished), *notes),
         marks=on_top,

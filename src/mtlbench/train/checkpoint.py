@@ -22,7 +22,7 @@ import torch
 from mtlbench.distributed.job import is_first, rank, rank_count
 from mtlbench.distributed.ranks import on_first, wait
 from mtlbench.files import atomic
-from mtlbench.train.table_rows import joined, separated
+from mtlbench.train.table_rows import reassembled, separated
 
 MARK = b"\nSHA256\n"
 TRAILER = len(MARK) + hashlib.sha256().digest_size
@@ -93,7 +93,7 @@ def load(path: Path, *, identity: str) -> dict[str, Any]:
             f"checkpoint {path} has the rows of its tables in {len(parts)} files, of which {', '.join(missing)} "
             f"{'is' if len(missing) == 1 else 'are'} missing. Copy them there, or start over with run.fresh=true."
         )
-    return joined(content, [_read(part, identity, mapped=True)["rows"] for part in parts])
+    return reassembled(content, [_read(part, identity, mapped=True)["rows"] for part in parts])
 
 
 def _read(path: Path, identity: str, *, mapped: bool = False) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def separated(content: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor
     return (changed if own else content), own
 
 
-def joined(content: dict[str, Any], parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
+def reassembled(content: dict[str, Any], parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
     """The content of a checkpoint that was `separated` on as many ranks as there are parts."""
 
     def put_in(x: Any, where: str) -> Any:
