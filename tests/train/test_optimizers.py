@@ -10,12 +10,15 @@ from torch import nn
 from mtlbench.cli.compose import compose
 from mtlbench.cli.search_path import conf_folder
 from mtlbench.experiment.build import build, check_node
+from mtlbench.nn.bf16_tables import lookup_table, store_in_bf16
+from mtlbench.train import optimizers
 from mtlbench.train.optimizers import (
     LazyAdam,
     build_optimizers,
     check_hyper_parameters,
     freeze_parameters,
     parameter_groups,
+    store_tables_in_bf16,
 )
 
 
@@ -96,6 +99,139 @@ def test_lazy_adam_refuses_dense_gradients():
     layer(torch.tensor([1])).sum().backward()
     with pytest.raises(ValueError, match=r"needs sparse gradients; a table of shape \(3, 2\)"):
         optimizer.step()
+
+
+class Rows(nn.Module):
+    """A table whose loss pulls each of the given rows with a gradient of its own."""
+
+    def __init__(self, values: torch.Tensor, *, bf16: bool) -> None:
+        super().__init__()
+        self.held, self.embedding = range(len(values)), nn.Parameter(values.clone())
+        if bf16:
+            store_in_bf16(self)
+
+    def move(self, optimizer: torch.optim.Optimizer, rows: torch.Tensor, gradient: torch.Tensor) -> None:
+        optimizer.zero_grad()
+        places, table, _ = lookup_table(rows, self.embedding, self.held, sparse=True)
+        (nn.functional.embedding(places, table, sparse=table is self.embedding) * gradient).sum().backward()
+        optimizer.step()
+
+
+def to_nearest(x: torch.Tensor) -> torch.Tensor:
+    return x.bfloat16()
+
+
+def test_a_step_in_bfloat16_is_that_of_float32_rounded_to_a_neighbour():
+    torch.manual_seed(0)
+    start, rows, gradient = torch.randn(7, 64).bfloat16().float(), torch.tensor([2, 5, 2]), torch.randn(3, 64)
+    exact, stored = Rows(start, bf16=False), Rows(start, bf16=True)
+    states: list[dict[str, torch.Tensor]] = []
+    for layer in (exact, stored):
+        optimizer = LazyAdam(layer.parameters(), lr=0.01)
+        layer.move(optimizer, rows, gradient)
+        states.append(optimizer.state[layer.embedding])
+    assert states[1]["moments"].dtype == stored.embedding.dtype == torch.bfloat16
+    for one, other in ((exact.embedding, stored.embedding), (states[0]["moments"], states[1]["moments"])):
+        apart = (one - other.float()).abs()
+        assert bool((apart <= 2**-7 * one.abs()).all())  # at most a unit in the last place
+        assert 0 < apart.mean() < 2**-8 * one.abs().mean()
+    untouched = torch.tensor([0, 1, 3, 4, 6])
+    assert torch.equal(stored.embedding[untouched].float(), start[untouched])
+
+
+def test_small_steps_move_weights_by_their_sum_on_average_and_to_nearest_not_at_all(monkeypatch: pytest.MonkeyPatch):
+    """Weights of 1, whose next ones are 1/128 above and 1/256 below; 200 steps of 1e-4 each."""
+    torch.manual_seed(0)
+    columns, steps, lr = 20_000, 200, 1e-4
+    rows, gradient = torch.tensor([1]), torch.ones(1, columns)
+
+    def moved() -> torch.Tensor:
+        layer = Rows(torch.ones(2, columns), bf16=True)
+        optimizer = LazyAdam(layer.parameters(), lr=lr)
+        for _ in range(steps):
+            layer.move(optimizer, rows, gradient)
+        assert bool((layer.embedding[0] == 1).all())
+        return layer.embedding[1].detach().double() - 1
+
+    found = moved()
+    # Below 1 numbers are 1/256 apart: the variance of a step is at most lr / 256.
+    error = math.sqrt(steps * lr / 256 / columns)
+    assert abs(float(found.mean()) + steps * lr) < 5 * error + 0.01 * steps * lr  # of a step's length, see LazyAdam
+    assert float(found.std()) < 1.1 * math.sqrt(steps * lr / 256)
+    monkeypatch.setattr(optimizers, "stochastically_rounded", to_nearest)
+    assert bool((moved() == 0).all())
+
+
+def test_the_second_moment_decays_and_to_nearest_it_would_not(monkeypatch: pytest.MonkeyPatch):
+    torch.manual_seed(0)
+    columns, steps = 2_000, 1_000
+    rows, gradients = torch.tensor([1]), [torch.ones(1, columns), torch.zeros(1, columns)]
+
+    def second() -> torch.Tensor:
+        layer = Rows(torch.ones(2, columns), bf16=True)
+        optimizer = LazyAdam(layer.parameters())
+        for at in range(steps):
+            layer.move(optimizer, rows, gradients[min(at, 1)])
+        return optimizer.state[layer.embedding]["moments"][1, 1].double()
+
+    found, expected = second(), 0.001 * 0.999 ** (steps - 1)
+    assert abs(float(found.mean()) - expected) < 5 * float(found.std()) / math.sqrt(columns)
+    assert float(found.std()) < 0.08 * expected
+    monkeypatch.setattr(optimizers, "stochastically_rounded", to_nearest)
+    assert float(second().mean()) == pytest.approx(0.001, rel=0.004)
+
+
+def test_a_table_in_bfloat16_learns_what_one_in_float32_learns(monkeypatch: pytest.MonkeyPatch):
+    """200 steps on skewed ids towards targets, with noisy gradients."""
+    random = torch.Generator().manual_seed(0)
+    table_rows, width, steps = 50, 16, 200
+    target, start = (torch.randn(table_rows, width, generator=random).bfloat16().float() for _ in range(2))
+    ids = (torch.rand(steps, 64, generator=random) ** 3 * table_rows).long()
+    noise = 0.1 * torch.randn(steps, 64, width, generator=random)
+
+    def learnt(*, bf16: bool) -> torch.Tensor:
+        torch.manual_seed(0)
+        layer = Rows(start, bf16=bf16)
+        optimizer = LazyAdam(layer.parameters(), lr=0.002)
+        for rows, off in zip(ids, noise, strict=True):
+            layer.move(optimizer, rows, layer.embedding.detach().float()[rows] - target[rows] + off)
+        return layer.embedding.detach().float()
+
+    exact, stored = learnt(bf16=False), learnt(bf16=True)
+    way = (exact - start).abs().mean()
+    apart = stored - exact
+    # A step of 0.002 at a number below 4, whose neighbours are at most 2**-6 away: a variance of 0.002 / 64 per step.
+    assert float(apart.square().mean()) < steps * 0.002 / 64
+    assert abs(float((apart * (exact - start).sign()).mean())) < 0.03 * way
+    monkeypatch.setattr(optimizers, "stochastically_rounded", to_nearest)
+    short = learnt(bf16=True) - exact
+    assert float((short * (exact - start).sign()).mean()) < -0.1 * way
+
+
+def test_lazy_adam_in_bfloat16_goes_on_from_its_state_and_the_state_of_the_generator():
+    start, ids = torch.randn(7, 5), torch.randint(7, (6, 3))
+    gradients = torch.randn(6, 3, 5)
+
+    def trained(stop: int) -> torch.Tensor:
+        torch.manual_seed(0)
+        layer = Rows(start, bf16=True)
+        optimizer = LazyAdam(layer.parameters(), lr=0.01)
+        for at, (rows, gradient) in enumerate(zip(ids, gradients, strict=True)):
+            if at == stop:
+                saved, generator = optimizer.state_dict(), torch.get_rng_state()
+                torch.randn(9)
+                optimizer = LazyAdam(layer.parameters(), lr=0.01)
+                optimizer.load_state_dict(saved)
+                torch.set_rng_state(generator)
+            layer.move(optimizer, rows, gradient)
+        return layer.embedding.detach()
+
+    assert torch.equal(trained(3), trained(-1))
+
+
+def test_a_table_that_no_block_of_ours_looks_up_is_not_stored_in_bfloat16():
+    with pytest.raises(ValueError, match=r"table_precision=bf16: Toy has tables of its own: embedding\.weight\. Look ids"):
+        store_tables_in_bf16(Toy())
 
 
 def test_parameters_are_told_apart_by_name():

@@ -18,6 +18,7 @@ from mtlbench.experiment.objects import (
     build_settings,
     check_optimizers,
     check_scheduler,
+    check_table_precision,
 )
 from mtlbench.experiment.own_metrics import build_own_metrics, check_selection
 from mtlbench.experiment.targets import import_object
@@ -42,6 +43,7 @@ SCALAR_KEYS = {
     "optimizer.deferred_rows": Annotated[int | None, Field(ge=1)],
     "optimizer.gate_lr": float | None,
     "optimizer.weight_decay": float | dict[Literal["embedding", "dense", "gate"], float | None] | None,
+    "optimizer.table_precision": Literal["fp32", "bf16"] | None,
     "optimizer.freeze": list[Literal["embedding", "gate", "dense"]] | None,
     "dataset.name": str,
     "dataset.tasks": list[str] | None,
@@ -82,6 +84,7 @@ def check_config(config: DictConfig) -> None:
     check_selection(config)
     vector_files(config)
     check_optimizers(config)
+    check_table_precision(config)
     check_scheduler(config)
     if config.trainer.compile and not (shutil.which("g++") or shutil.which("clang++")):
         raise ConfigError("trainer.compile=true needs a C++ compiler: apt-get install g++, or trainer.compile=false")

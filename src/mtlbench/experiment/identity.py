@@ -37,6 +37,7 @@ LATER_KEYS: dict[str, dict[str, Any]] = {
         "weight_decay": {"embedding": None, "dense": None, "gate": None},
         "freeze": [],
         "deferred_rows": 131_072,
+        "table_precision": "fp32",
     },
 }
 """Keys of groups that came later, and their defaults, under which a run is the one that it was without them."""

@@ -2,6 +2,7 @@
 
 import typing
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,11 +22,13 @@ from mtlbench.metrics.ranking import Ranking, Top
 from mtlbench.schema import Schema
 from mtlbench.train.objective import LossSettings, TaskLosses
 from mtlbench.train.optimizers import (
+    LazyAdam,
     build_optimizers,
     check_hyper_parameters,
     check_row_by_row,
     freeze_parameters,
     parameter_groups,
+    store_tables_in_bf16,
     trial_step,
 )
 from mtlbench.train.schedule import Schedule, SchedulerFactory
@@ -66,11 +69,13 @@ def check_sharded(model: nn.Module) -> None:
 def check_model_size(config: DictConfig, schema: Schema) -> None:
     """Refuse a model that would not fit into memory, see `check_size`."""
     copies = check_optimizers(config)
+    # A sparse gradient has the rows of a batch only.
+    of_tables = copies["embedding"] + (1 if config.optimizer.sparse else 2)
     check_size(
         lambda: build_model(config, schema),
         f"model={config.run.choices.model}",
-        # A sparse gradient has the rows of a batch only.
-        embedding_copies=copies["embedding"] + (1 if config.optimizer.sparse else 2),
+        # When a table in float32 becomes one in bfloat16, both take 6 bytes for a number, as do table and moments later.
+        embedding_copies=of_tables / 2 if tables_in_bf16(config) else of_tables,
         dense_copies=copies["dense"] + 2,
     )
 
@@ -90,10 +95,36 @@ def check_optimizers(config: DictConfig) -> dict[str, float]:
     return copies
 
 
+def tables_in_bf16(config: DictConfig) -> bool:
+    """Whether embedding tables are stored in bfloat16, see `mtlbench.nn.bf16_tables`."""
+    return config.optimizer.get("table_precision") == "bf16"
+
+
+def check_table_precision(config: DictConfig) -> None:
+    """Refuse tables in bfloat16 with an optimizer that does not round stochastically, or on several processes."""
+    if not tables_in_bf16(config):
+        return
+    factory = build(config.optimizer.embedding, "optimizer.embedding")
+    if not (isinstance(factory, partial) and isinstance(factory.func, type) and issubclass(factory.func, LazyAdam)):
+        raise ConfigError(
+            f"optimizer.table_precision=bf16: {config.optimizer.embedding._target_} does not round stochastically, without "
+            "which weights in bfloat16 stand still. Choose optimizer=lazy_adam, or optimizer.table_precision=fp32"
+        )
+    if not config.optimizer.sparse:
+        raise ConfigError("optimizer.table_precision=bf16 needs sparse gradients: set optimizer.sparse=true")
+    if not alone():
+        raise ConfigError(
+            "optimizer.table_precision=bf16 is for one process so far. Start the command without torchrun, or set "
+            "optimizer.table_precision=fp32 (and run.shard_tables=true for tables that one machine cannot hold)"
+        )
+
+
 def build_run_optimizers(config: DictConfig, model: nn.Module) -> list[Optimizer]:
     """One optimizer for each kind of the model's parameters."""
     factories = {kind: build(node, f"optimizer.{kind}") for kind, node in _optimizer_nodes(config).items()}
     freeze_parameters(model, config.optimizer.get("freeze") or ())
+    if tables_in_bf16(config):
+        store_tables_in_bf16(model)
     if shards_of(model):
         check_row_by_row(factories["embedding"], "optimizer.embedding", sparse=config.optimizer.sparse)
     return build_optimizers(

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtlbench.checks import at_least, in_range
-from mtlbench.distributed.sharded import at_hand, drawn, held_rows
+from mtlbench.distributed.sharded import drawn, held_rows
+from mtlbench.nn.bf16_tables import lookup_table
 from mtlbench.nn.pretrained import PretrainedVectors, take_vectors
 from mtlbench.schema import PADDING, Batch, Schema
 
@@ -135,7 +136,7 @@ class FieldEmbedding(nn.Module):
         return self._gather(batch.ids[:, slots.start : slots.stop])
 
     def _gather(self, ids_BS: Tensor) -> Tensor:
-        ids, table, sparse = at_hand(self._own(ids_BS), self.embedding, self.held, sparse=self.sparse)
+        ids, table, sparse = lookup_table(self._own(ids_BS), self.embedding, self.held, sparse=self.sparse)
         x_BSD = F.embedding(ids, table, padding_idx=PADDING, sparse=sparse)
         for vectors in self.pretrained:
             x_BSD = x_BSD + vectors(ids_BS)
@@ -143,8 +144,9 @@ class FieldEmbedding(nn.Module):
 
     def _pool(self, batch: Batch) -> Tensor:
         bags = [batch.ids[:, slots.start : slots.stop] for slots in self._bags]
+        dtype = torch.promote_types(self.embedding.dtype, torch.float32)  # of the rows that are looked up
         shares_of_bags = [
-            _shares(ids, batch.weights, columns, self.embedding.dtype)
+            _shares(ids, batch.weights, columns, dtype)
             for ids, columns in zip(bags, self._bag_weights, strict=True)
         ]
         ids_BS, share_BS = torch.cat(bags, dim=1), torch.cat(shares_of_bags, dim=1)
@@ -154,7 +156,7 @@ class FieldEmbedding(nn.Module):
         rows, slots = ids_BS.shape
         offsets = torch.arange(rows, device=ids_BS.device)[:, None] * slots + self._bag_starts
         ids, shares, starts = ids_BS.flatten(), share_BS.flatten(), offsets.flatten().to(ids_BS.dtype)
-        own, table, sparse = at_hand(self._own(ids), self.embedding, self.held, sparse=self.sparse)
+        own, table, sparse = lookup_table(self._own(ids), self.embedding, self.held, sparse=self.sparse)
         pooled = F.embedding_bag(
             own, table, starts, mode="sum", sparse=sparse, per_sample_weights=shares, padding_idx=PADDING
         )

@@ -83,8 +83,8 @@ def take_vectors(state: MutableMapping[str, Any], table: str, pretrained: str) -
     for name in [name for name in state if name.startswith(pretrained)]:
         number, _, key = name.removeprefix(pretrained).partition(".")
         parts.setdefault(number, {})[key] = state.pop(name)
-    if parts:
-        state[table] = state[table].clone()
+    if parts:  # a table in bfloat16 would round them
+        state[table] = state[table].to(torch.promote_types(state[table].dtype, torch.float32), copy=True)
     for part in parts.values():
         state[table][part["rows_of_table"]] = _effective(part)
 

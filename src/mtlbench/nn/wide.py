@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtlbench.checks import at_least
-from mtlbench.distributed.sharded import at_hand, held_rows
+from mtlbench.distributed.sharded import held_rows
+from mtlbench.nn.bf16_tables import lookup_table
 from mtlbench.nn.embedding import FieldEmbedding
 from mtlbench.schema import PADDING, Batch, Schema
 
@@ -98,5 +99,5 @@ class CrossedFields(nn.Module):
     # As in `FieldEmbedding`: sparse gradients inside a compiled graph fail in inductor.
     @torch.compiler.disable
     def forward(self, batch: Batch) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        ids_BP, table, sparse = at_hand(self.rows(batch), self.embedding, self.held, sparse=self.sparse)
+        ids_BP, table, sparse = lookup_table(self.rows(batch), self.embedding, self.held, sparse=self.sparse)
         return F.embedding(ids_BP, table, padding_idx=PADDING, sparse=sparse).sum(dim=(1, 2))

@@ -5,6 +5,7 @@ HOST_READS = {
     "mtlbench.train.step.Step.__call__": "the backward pass of a table with sparse gradients leaves padding out",
     "mtlbench.train.step._clip": "clipping adds up the entries of a sparse gradient that belong to one row",
     "mtlbench.train.optimizers.coalesced": "LazyAdam adds up the entries of a sparse gradient that belong to one row",
+    "mtlbench.nn.bf16_tables.lookup_table": "the distinct rows of a batch, of a table that is stored in bfloat16",
     "mtlbench.train.deferred_adam.DeferredAdam.prepare": "the distinct rows of a batch are brought up to date",
     "mtlbench.train.deferred_adam.DeferredAdam._catch_up": "those of them that are late are moved, and no others",
     "mtlbench.train.deferred_adam.DeferredAdam._step_rows": "coalesced too, and refused in rows that were not prepared",
