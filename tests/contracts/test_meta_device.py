@@ -25,7 +25,7 @@ from mtlbench.experiment.build import build as build_object
 from mtlbench.schema import Batch, Schema
 from mtlbench.train.host_reads import HOST_READS
 from mtlbench.train.objective import Objective, TaskLosses
-from mtlbench.train.optimizers import LazyAdam, OptimizerFactory, build_optimizers, parameter_groups
+from mtlbench.train.optimizers import LazyAdam, OptimizerFactory, build_optimizers, parameter_groups, store_tables_in_bf16
 from mtlbench.train.settings import Settings
 from mtlbench.train.step import Step, penalties_of
 from synthetic import random_batch, rich_schema
@@ -80,6 +80,12 @@ def _callers(frame: FrameType | None) -> Iterator[str]:
         elif module.startswith("torch.optim.") and frame.f_code.co_name == "_single_tensor_adam":
             yield "optimizer of torch"
         frame = frame.f_back
+
+
+def in_bf16(model: nn.Module, schema: Schema) -> Step:
+    """A step with tables in bfloat16."""
+    store_tables_in_bf16(model)
+    return step_of(model, schema, embedding=LazyAdam, sparse=True)
 
 
 def step_of(
@@ -168,6 +174,7 @@ def watched(step: Step, batch: Batch, *, compare: bool = True) -> set[str]:
 
 SPARSE: dict[str, Callable[..., Step]] = {
     "lazy": partial(step_of, embedding=LazyAdam, sparse=True),
+    "bf16": in_bf16,
     "deferred": partial(step_of, deferred_rows=1),
     "exact": step_of,
 }

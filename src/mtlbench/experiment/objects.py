@@ -110,8 +110,6 @@ def check_table_precision(config: DictConfig) -> None:
             f"optimizer.table_precision=bf16: {config.optimizer.embedding._target_} does not round stochastically, without "
             "which weights in bfloat16 stand still. Choose optimizer=lazy_adam, or optimizer.table_precision=fp32"
         )
-    if not config.optimizer.sparse:
-        raise ConfigError("optimizer.table_precision=bf16 needs sparse gradients: set optimizer.sparse=true")
     if not alone():
         raise ConfigError(
             "optimizer.table_precision=bf16 is for one process so far. Start the command without torchrun, or set "

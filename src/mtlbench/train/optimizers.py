@@ -240,7 +240,7 @@ class LazyAdam(Optimizer):
     A table in bfloat16 (`mtlbench.nn.bf16_tables`) has its moments in bfloat16 too. The arithmetic of a step is that of
     float32, and all three are written back with stochastic rounding: to nearest, weights would not move by less than
     half a unit in the last place, 0.2 to 0.4 % of them, and the second moment, which moves by at most 0.1 % per step
-    downwards, would never shrink. The noise of the second moment adds up to some 5 % of it, so to 2.5 % of a step's
+    downwards, would never shrink. The noise of the second moment adds up to some 4 % of it, so to 2 % of a step's
     length.
 
     Args:
