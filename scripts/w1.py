@@ -17,7 +17,7 @@ from mtlbench.data.loader import Rows
 from mtlbench.models.mmoe import MMoE
 from mtlbench.schema import Batch, Field, Schema, Task
 from mtlbench.train.objective import Objective, TaskLosses
-from mtlbench.train.optimizers import DEFERRED_ROWS, LazyAdam, build_optimizers
+from mtlbench.train.optimizers import DEFERRED_ROWS, LazyAdam, build_optimizers, store_tables_in_bf16
 from mtlbench.train.settings import Settings
 from mtlbench.train.step import Step
 from scripts.bench_train import EXPERT_LAYERS, TOWER_LAYERS, VOCABULARIES
@@ -36,6 +36,7 @@ class Workload:
         experts: of the MMoE.
         tasks: and towers.
         optimizer: of the table: ``lazy_adam``, or ``adam``, which is exact.
+        table_precision: of the table, under lazy Adam: ``fp32``, or ``bf16``.
     """
 
     ids: int = STANDARD_IDS
@@ -44,6 +45,7 @@ class Workload:
     experts: int = 8
     tasks: int = 2
     optimizer: str = "lazy_adam"
+    table_precision: str = "fp32"
 
     @property
     def schema(self) -> Schema:
@@ -75,6 +77,8 @@ def step_of(workload: Workload) -> Callable[[Batch], object]:
         expert_layers=EXPERT_LAYERS,
         tower_layers=TOWER_LAYERS,
     )
+    if workload.table_precision == "bf16":
+        store_tables_in_bf16(model)
     adam = partial(torch.optim.Adam, fused=True)
     lazy = workload.optimizer == "lazy_adam"
     step = Step(

@@ -120,6 +120,7 @@ SPEEDS = {
     "decay": ["optimizer.weight_decay=0.1"],
     "adamw deferred": ["optimizer=adamw", "optimizer.deferred_rows=1"],
     "lazy": ["optimizer=lazy_adam"],
+    "bf16": ["optimizer=lazy_adam", "optimizer.table_precision=bf16"],
     "sgd": ["optimizer=momentum", "optimizer.lr=0.1"],
 }
 

@@ -116,7 +116,10 @@ def test_the_default_is_the_run_without_the_key_and_bfloat16_another(train: Trai
     ("words", "message"),
     [
         (["optimizer.table_precision=bf16"], "torch.optim.Adam does not round stochastically"),
-        (["optimizer=adagrad", "optimizer.table_precision=bf16"], "Choose optimizer=lazy_adam, or optimizer.table_prec"),
+        (
+            ["optimizer=adagrad", "optimizer.table_precision=bf16"],
+            "Choose optimizer=lazy_adam, or optimizer.table_prec",
+        ),
         ([*BF16, "optimizer.sparse=false"], "LazyAdam needs sparse gradients"),
         ([LAZY, "optimizer.table_precision=fp16"], "optimizer.table_precision: 'fp16'"),
     ],
@@ -131,7 +134,7 @@ def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch):
     config = compose([*SMALL, *BF16])
     check_table_precision(config)
     monkeypatch.setattr(objects, "alone", lambda: False)
-    with pytest.raises(ConfigError, match="is for one process so far. Start the command without torchrun"):
+    with pytest.raises(ConfigError, match=r"is for one process so far\. Start the command without torchrun"):
         check_table_precision(config)
 
 

@@ -25,7 +25,13 @@ from mtlbench.experiment.build import build as build_object
 from mtlbench.schema import Batch, Schema
 from mtlbench.train.host_reads import HOST_READS
 from mtlbench.train.objective import Objective, TaskLosses
-from mtlbench.train.optimizers import LazyAdam, OptimizerFactory, build_optimizers, parameter_groups, store_tables_in_bf16
+from mtlbench.train.optimizers import (
+    LazyAdam,
+    OptimizerFactory,
+    build_optimizers,
+    parameter_groups,
+    store_tables_in_bf16,
+)
 from mtlbench.train.settings import Settings
 from mtlbench.train.step import Step, penalties_of
 from synthetic import random_batch, rich_schema

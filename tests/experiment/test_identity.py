@@ -43,8 +43,8 @@ OTHER = [
     "optimizer.lr=0.1", "virtual_gradient=add_cos", "model=omoe", "dataset.split_seed=1", "dataset.simulator.seed=1",
     "dataset.simulator.rows=900", "dataset.min_count=2", "dataset.task_group=education", "trainer.precision=bf16",
     "optimizer.gate_lr=0.1", "optimizer.freeze=[gate]", "optimizer.weight_decay.gate=0.1", "optimizer=adamw",
-    "optimizer=momentum", "optimizer.deferred_rows=null", "optimizer.table_precision=bf16", "scheduler=cosine", "scheduler=linear",
-    "loss.regression=absolute",
+    "optimizer=momentum", "optimizer.deferred_rows=null", "optimizer.table_precision=bf16", "scheduler=cosine",
+    "scheduler=linear", "loss.regression=absolute",
 ]  # fmt: skip
 
 

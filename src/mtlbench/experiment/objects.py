@@ -74,7 +74,7 @@ def check_model_size(config: DictConfig, schema: Schema) -> None:
     check_size(
         lambda: build_model(config, schema),
         f"model={config.run.choices.model}",
-        # When a table in float32 becomes one in bfloat16, both take 6 bytes for a number, as do table and moments later.
+        # 6 bytes for a number: a table in float32 and the one in bfloat16 that it becomes; later this, and its moments.
         embedding_copies=of_tables / 2 if tables_in_bf16(config) else of_tables,
         dense_copies=copies["dense"] + 2,
     )
@@ -107,8 +107,9 @@ def check_table_precision(config: DictConfig) -> None:
     factory = build(config.optimizer.embedding, "optimizer.embedding")
     if not (isinstance(factory, partial) and isinstance(factory.func, type) and issubclass(factory.func, LazyAdam)):
         raise ConfigError(
-            f"optimizer.table_precision=bf16: {config.optimizer.embedding._target_} does not round stochastically, without "
-            "which weights in bfloat16 stand still. Choose optimizer=lazy_adam, or optimizer.table_precision=fp32"
+            f"optimizer.table_precision=bf16: {config.optimizer.embedding._target_} does not round stochastically, "
+            "without which weights in bfloat16 stand still. Choose optimizer=lazy_adam, or "
+            "optimizer.table_precision=fp32"
         )
     if not alone():
         raise ConfigError(

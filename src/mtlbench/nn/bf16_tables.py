@@ -13,23 +13,14 @@ LOW_BITS = 16
 """Bits of float32 that bfloat16 lacks, all of them of the significand: a number is the upper half of a float32."""
 
 
-def store_in_bf16(model: nn.Module) -> set[nn.Parameter]:
-    """Store the tables of a model in bfloat16, rounded to nearest; their gradients stay float32.
-
-    These are the tables of all blocks that look ids up by `lookup_table`, which say so by their attribute `held`.
-
-    Returns:
-        The tables.
-    """
-    tables: set[nn.Parameter] = {block.embedding for block in model.modules() if hasattr(block, "held")}  # pyright: ignore[reportAssignmentType]
-    for table in tables:
-        table.data = table.data.bfloat16()
-        table.grad_dtype = torch.float32  # autograd would round gradients to the type of the table
-    return tables
+def store_in_bf16(table: nn.Parameter) -> None:
+    """Store a table in bfloat16, rounded to nearest. Its block must look ids up by `lookup_table`."""
+    table.data = table.data.bfloat16()
+    table.grad_dtype = torch.float32  # autograd would round gradients to the type of the table
 
 
 def lookup_table(ids: Tensor, table: Tensor, held: range, *, sparse: bool) -> tuple[Tensor, Tensor, bool]:
-    """A table to look ids up in, in float32 at least: the given one, or the distinct rows of one that is stored otherwise.
+    """A table to look ids up in: the given one, or, of one in bfloat16, its distinct rows in float32.
 
     Args:
         ids: of any shape.
@@ -38,7 +29,7 @@ def lookup_table(ids: Tensor, table: Tensor, held: range, *, sparse: bool) -> tu
         sparse: whether the gradient of `table` is to be sparse; that of a table in bfloat16 always is.
 
     Returns:
-        As `at_hand`: numbers of rows, of the shape of `ids`; the table of these; whether *its* gradient is to be sparse.
+        As `at_hand`: numbers of rows, of the shape of `ids`; the table of these; whether its gradient is to be sparse.
     """
     if table.dtype != torch.bfloat16:
         return at_hand(ids, table, held, sparse=sparse)
@@ -67,14 +58,16 @@ def stochastically_rounded(x: Tensor) -> Tensor:
     """float32 -> bfloat16, to one of the two neighbours, with the probabilities under which the mean is the number.
 
     Sixteen random bits are added to the lower half of the pattern, which is then cut off. Exact are numbers that
-    bfloat16 has, infinity among them; NaN stays NaN. Between the largest number of bfloat16 (3.39e38) and infinity these
-    two are the neighbours. The bits come from torch's generator, which every checkpoint of a run holds.
+    bfloat16 has, infinity among them; NaN stays NaN. Above the largest number of bfloat16 (3.39e38) the upper neighbour
+    is infinity. The bits come from torch's generator, whose state every checkpoint of a run holds.
 
     Paper: Gupta et al., Deep Learning with Limited Numerical Precision, ICML 2015; of bfloat16, Zamirai et al.,
     Revisiting BFloat16 Training, 2020: to nearest, small updates of weights are cancelled.
     """
     bits = x.contiguous().view(torch.int32)
-    lanes = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device).random_(-(2**63), None)  # four of 16 bits
+    lanes = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device).random_(
+        -(2**63), None
+    )  # four of 16 bits
     noise = lanes.view(torch.int16)[: x.numel()].view(x.shape).int().bitwise_and_((1 << LOW_BITS) - 1)
     cut = noise.add_(bits).bitwise_and_(-1 << LOW_BITS).view(torch.float32)
     return torch.where(x.isnan(), x, cut).bfloat16()

@@ -146,8 +146,7 @@ class FieldEmbedding(nn.Module):
         bags = [batch.ids[:, slots.start : slots.stop] for slots in self._bags]
         dtype = torch.promote_types(self.embedding.dtype, torch.float32)  # of the rows that are looked up
         shares_of_bags = [
-            _shares(ids, batch.weights, columns, dtype)
-            for ids, columns in zip(bags, self._bag_weights, strict=True)
+            _shares(ids, batch.weights, columns, dtype) for ids, columns in zip(bags, self._bag_weights, strict=True)
         ]
         ids_BS, share_BS = torch.cat(bags, dim=1), torch.cat(shares_of_bags, dim=1)
         if torch.compiler.is_exporting():  # ONNX knows no pooled gather

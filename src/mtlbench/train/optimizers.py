@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
 
 from mtlbench.nn.bf16_tables import stochastically_rounded, store_in_bf16
+from mtlbench.nn.embedding import FieldEmbedding
 from mtlbench.nn.pretrained import PretrainedVectors
+from mtlbench.nn.wide import CrossedFields
 from mtlbench.train.deferred_adam import DeferredAdam, can_defer, held_by
 
 EMBEDDING_PATTERN = "*embedding*"
@@ -95,16 +97,18 @@ def store_tables_in_bf16(model: nn.Module) -> None:
     """Store all embedding tables of a model in bfloat16, but for pretrained vectors: these stay as they were given.
 
     Raises:
-        ValueError: some table is not looked up by a block of `mtlbench.nn`, which would turn its rows into float32.
+        ValueError: the model has tables that blocks of its own look up, which may not turn their rows into float32.
     """
+    tables = {block.embedding for block in model.modules() if isinstance(block, FieldEmbedding | CrossedFields)}
     vectors = {block.embedding for block in model.modules() if isinstance(block, PretrainedVectors)}
-    stored = store_in_bf16(model) | vectors
-    others = {parameter for parameter in parameter_groups(model, frozen=True)["embedding"] if parameter not in stored}
+    others = {*parameter_groups(model, frozen=True)["embedding"]} - tables - vectors
     if names := [name for name, parameter in model.named_parameters() if parameter in others]:
         raise ValueError(
-            f"optimizer.table_precision=bf16: {type(model).__name__} has tables of its own: {', '.join(names)}. Look ids "
-            "up by mtlbench.nn.embedding.FieldEmbedding, or set optimizer.table_precision=fp32"
+            f"optimizer.table_precision=bf16: {type(model).__name__} has tables of its own: {', '.join(names)}. Look "
+            "ids up by mtlbench.nn.embedding.FieldEmbedding, or set optimizer.table_precision=fp32"
         )
+    for table in tables:
+        store_in_bf16(table)
 
 
 def build_optimizers(
