@@ -25,7 +25,6 @@ from typing import Any
 LINES: dict[str, list[dict[str, Any]]] = {
     "ids, lazy Adam": [{"ids": 10**n} for n in (4, 5, 6)] + [{"ids": m * 10**6} for m in (3, 10, 26)],
     "ids, exact Adam": [{"ids": m * 10**6, "optimizer": "adam"} for m in (1, 3, 10, 26)],
-    "ids, lazy Adam, bf16 tables": [{"ids": m * 10**6, "table_precision": "bf16"} for m in (1, 3, 10, 26)],
     "batch": [{"batch": 2**n} for n in range(7, 15)],
     "experts": [{"experts": 2**n} for n in range(6)],
     "tasks": [{"tasks": 2**n} for n in range(5)],
@@ -141,9 +140,7 @@ def draw(points: list[dict[str, Any]], folder: Path) -> None:
     drawn = ("ids", "batch", "experts", "tasks", "width", "rows")
     figure, grid = plt.subplots(2, len(drawn), figsize=(9, 4), sharex="col", sharey="row", layout="constrained")
     for (time_axes, memory_axes), what in zip(grid.T, drawn, strict=True):
-        for line, style in zip(
-            [line for line in lines if line.split(",")[0] == what], ("o-", "s--", "^:"), strict=False
-        ):
+        for line, style in zip([line for line in lines if line.split(",")[0] == what], ("o-", "s--"), strict=False):
             sizes, found = [*lines[line]], [*lines[line].values()]
             time_axes.plot(sizes, [ms for ms, _ in found], style, ms=3, label=line.partition(", ")[2])
             memory_axes.plot(sizes, [peak for _, peak in found], style, ms=3)

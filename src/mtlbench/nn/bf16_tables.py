@@ -65,9 +65,8 @@ def stochastically_rounded(x: Tensor) -> Tensor:
     Revisiting BFloat16 Training, 2020: to nearest, small updates of weights are cancelled.
     """
     bits = x.contiguous().view(torch.int32)
-    lanes = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device).random_(
-        -(2**63), None
-    )  # four of 16 bits
-    noise = lanes.view(torch.int16)[: x.numel()].view(x.shape).int().bitwise_and_((1 << LOW_BITS) - 1)
+    words = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device)  # four times 16 bits each
+    words.random_(-(2**63), None)
+    noise = words.view(torch.int16)[: x.numel()].view(x.shape).int().bitwise_and_((1 << LOW_BITS) - 1)
     cut = noise.add_(bits).bitwise_and_(-1 << LOW_BITS).view(torch.float32)
     return torch.where(x.isnan(), x, cut).bfloat16()
