@@ -128,7 +128,7 @@ class Trained:
 
 def train_steps(case: Case) -> Trained:
     """Train on the batches, or on this rank's parts of them."""
-    case = pickle.loads(pickle.dumps(case))
+    case = pickle.loads(pickle.dumps(case)) if alone() else case  # ranks have received a copy
     torch.manual_seed(3)
     model = see_whole_batches(case.model.train())
     if case.sharded and not alone():

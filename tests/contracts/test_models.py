@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from hydra.core.config_store import ConfigStore
 from hydra.errors import ConfigCompositionException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -75,19 +74,6 @@ BINARY = {"aitm": "calibrator", "escm2": "product of probabilities", "esmm": "pr
 ADVERSARY = "*discriminator*"
 """Parameters that reach no logit: they learn from a penalty alone."""
 
-ConfigStore.instance().store(
-    "one_model",
-    {
-        "defaults": [
-            {"balancing": "equal"},
-            {"virtual_gradient": "none"},
-            {"model": "mmoe"},
-            {"profile": "default"},
-            "_self_",
-        ]
-    },
-)
-
 every_model = pytest.mark.parametrize("name", NAMES)
 dynamo_looks_at_gradients = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 
@@ -95,7 +81,7 @@ dynamo_looks_at_gradients = pytest.mark.filterwarnings("ignore:The .grad attribu
 @cache
 def composed(*overrides: str) -> DictConfig:
     """Composed once for all tests, none of which may change it."""
-    config, _ = compose_cached([*overrides], "one_model")
+    config, _ = compose_cached([*overrides])
     OmegaConf.set_readonly(config, True)
     return config
 

@@ -7,22 +7,18 @@ processes serves all cases. What the differences are: ``pytest tests/contracts/t
 import logging
 import re
 import shutil
-import typing
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import cache
 from itertools import cycle
 from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from torch import nn
 
 from contracts.test_meta_device import BALANCINGS
-from contracts.test_models import CONF, GATED, NAMES, VIRTUAL_GRADIENTS, build, target_of
+from contracts.test_models import CONF, GATED, NAMES, VIRTUAL_GRADIENTS, build, composed, target_of
 from mtlbench.balancing.protocol import Balancing
 from mtlbench.experiment.build import build as build_object
 from mtlbench.experiment.pretrained import embedding_tables
@@ -62,15 +58,6 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ranks]:
     ranks.close()
 
 
-ConfigStore.instance().store("one_optimizer", {"defaults": [{"optimizer": "adam"}, {"balancing": "equal"}, "_self_"]})
-
-
-@cache
-def composed(*words: str) -> DictConfig:
-    with initialize_config_dir(str(CONF), version_base=None):
-        return compose("one_optimizer", overrides=[*words])
-
-
 def batch_of(schema: Schema, rows: int, seed: int) -> Batch:
     """Some labels are not observed, and what stands there is no number."""
     batch = random_batch(schema, rows, seed)
@@ -94,11 +81,11 @@ def case_of(
     balance_node = composed(f"balancing={balancing}", *weights).balancing
     balance: Balancing = build_object(balance_node, "balancing")(tasks=SCHEMA.tasks)
     assert isinstance(balance, nn.Module)
-    chosen = composed(*OPTIMIZERS[optimizer])
+    chosen = composed(*OPTIMIZERS[optimizer]).optimizer
     return Case(
         model=model,
         balance=balance.double(),
-        config=typing.cast(DictConfig, OmegaConf.create(OmegaConf.to_container(chosen, resolve=True))),
+        config=OmegaConf.create({"optimizer": OmegaConf.to_container(chosen, resolve=True)}),
         batches=[batch_of(SCHEMA, 13 if step % 3 else 11, step) for step in range(steps)],
         settings=settings,
         losses=losses or TaskLosses(pos_weight=None, given=(None,) * len(SCHEMA.tasks)),
