@@ -84,7 +84,8 @@ def main() -> None:
 def collect(study: Path, name: str, words: Sequence[str]) -> None:
     """Keep what the finished runs of a study measured."""
     from mtlbench.cli.compose import WITHOUT_EFFECT, compose
-    from mtlbench.reproduce.gather import check_finished, gather
+    from mtlbench.reproduce.check_finished import check_finished
+    from mtlbench.reproduce.gather import gather
     from mtlbench.reproduce.plan import expand
 
     plan = expand(load_table(study.parent, study.stem), compose, words, scale=None)

@@ -28,7 +28,7 @@ REFUSED = [
     ("dataset.split", "mtlbench.data.split.SplitInput", "expected a split rule"),
     ("dataset.split", "mtlbench.cli.main", "expected a split rule"),
     ("dataset.relabel", "mtlbench.datasets.census.Census", "expected a class with version, tasks and __call__"),
-    ("virtual_gradient", "torch.nn.ReLU", "expected a VirtualGradient class"),
+    ("virtual_gradient", "torch.nn.ReLU", "expected a subclass of mtlbench.nn.virtual_gradient.VirtualGradient"),
     ("draws", "mtlbench.cli.main", "expected a drawing"),
     ("trainer", "torch.nn.Linear", "no object is built at this key"),
     ("modelling", "torch.nn.Linear", "no object is built at this key"),

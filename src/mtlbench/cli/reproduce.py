@@ -89,7 +89,7 @@ def command(  # noqa: PLR0913  an argument for each option
     from mtlbench.cli.compose import WITHOUT_EFFECT, compose
     from mtlbench.cli.hydra_keys import split_hydra
     from mtlbench.cli.launcher import launcher_of
-    from mtlbench.reproduce.gather import check_finished
+    from mtlbench.reproduce.check_finished import check_finished
     from mtlbench.reproduce.plan import expand, missing, other_data
     from mtlbench.reproduce.remote import exchange_results
     from mtlbench.reproduce.share import shared

@@ -7,19 +7,21 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from mtlbench.checks import one_of
-from mtlbench.data.loader import Rows, read_rows
-from mtlbench.data.subset import Subset, select_subset
+from mtlbench.data.subset import Subset
 from mtlbench.data.vocabulary import Vocabulary
 from mtlbench.files import atomic, checksum
 from mtlbench.locking import locked
 from mtlbench.schema import Schema
+
+if TYPE_CHECKING:
+    from mtlbench.data.loader import Rows
 
 FORMAT = 2
 """Store format; incremented whenever stores of an earlier version can no longer be read."""
@@ -66,8 +68,12 @@ class Store:
         """``real`` or ``simulated``."""
         return self.manifest["origin"]
 
-    def split(self, name: str) -> Rows:
+    def split(self, name: str) -> "Rows":
         """The rows of ``train``, ``valid`` or ``test``, mapped."""
+        # They import torch: two seconds that plans of runs and preparing do not need.
+        from mtlbench.data.loader import read_rows
+        from mtlbench.data.subset_rows import select_subset
+
         one_of("split", name, SPLITS)
         rows = read_rows(
             self._whole,

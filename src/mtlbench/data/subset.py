@@ -1,14 +1,8 @@
-"""A subset of a store's tasks and fields, taken when its rows are read: the store stays what it is."""
+"""A subset of a store's tasks and fields: the store stays what it is."""
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-import torch
-from torch import Tensor
-
-from mtlbench.data.layout import ROWS, fields_of
-from mtlbench.data.loader import Chosen, Rows
-from mtlbench.schema import Field, Schema, in_order
+from mtlbench.schema import Schema, in_order
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,60 +30,3 @@ class Subset:
                 if task.name in self.tasks
             ),
         )
-
-
-def select_subset(rows: Rows, schema: Schema) -> Rows:
-    """Rows with the tasks and fields of a schema alone, which is a subset of their own.
-
-    Columns of inputs are selected in each batch, so that nothing is copied that is mapped; labels are few, and copied.
-    """
-    chosen: dict[tuple[str, str], Chosen] = {}
-    for table in (ROWS, *schema.tables):
-        chosen |= {(table, name): choice for name, choice in _inputs(rows.schema, schema, table)}
-
-    def kept(table: str, held: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {
-            name: values
-            for name, values in held.items()
-            if name not in ("ids", "numbers", "weights") or (table, name) in chosen
-        }
-
-    columns = kept(ROWS, rows.columns)
-    names = [task.name for task in rows.schema.tasks]
-    own = torch.tensor([names.index(task.name) for task in schema.tasks])
-    for name in ("labels", "observed", "truth"):
-        if name in columns:
-            columns[name] = columns[name].index_select(1, own)
-    if not any(task.missing for task in schema.tasks):
-        columns.pop("observed", None)
-    if all(task.kind == "binary" for task in schema.tasks):
-        columns["labels"] = columns["labels"].to(torch.int8)
-    return replace(
-        rows,
-        schema=schema,
-        columns=columns,
-        pointers={table: rows.pointers[table] for table in schema.tables},
-        tables={table: kept(table, rows.tables[table]) for table in schema.tables},
-        chosen=chosen,
-    )
-
-
-def _inputs(whole: Schema, schema: Schema, table: str) -> Iterable[tuple[str, Chosen]]:
-    """What is taken of the ``ids``, ``numbers`` and ``weights`` of a table, each where anything is."""
-    names = {field.name for field in schema.fields}
-    held = fields_of(whole, table)
-    ids = [field for field in held if field.kind == "id"]
-    for name, owners in (
-        ("ids", ids),
-        ("numbers", [field for field in held if field.kind == "number"]),
-        ("weights", [field for field in ids if field.weighted]),
-    ):
-        columns = [field for field in owners for _ in range(field.width)]
-        if at := [position for position, field in enumerate(columns) if field.name in names]:
-            shift = [_shift(columns[position], whole, schema) for position in at] if name == "ids" else None
-            yield name, Chosen(torch.tensor(at), None if shift is None else torch.tensor(shift, dtype=torch.int32))
-
-
-def _shift(field: Field, whole: Schema, schema: Schema) -> int:
-    """What is added to an id of a field, which begins elsewhere in the smaller embedding table."""
-    return schema.offsets[field.name] - whole.offsets[field.name]

@@ -16,7 +16,7 @@ from mtlbench.distributed.job import alone
 from mtlbench.distributed.sharded import shards_of, tables_sharded
 from mtlbench.experiment.build import build, call_checked
 from mtlbench.experiment.errors import ConfigError
-from mtlbench.experiment.own_model import mistakes
+from mtlbench.experiment.mistakes import mistakes
 from mtlbench.experiment.size import check_size
 from mtlbench.metrics.ranking import Ranking, Top
 from mtlbench.schema import Schema

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mtlbench.experiment.build import build, check_node
 from mtlbench.experiment.errors import ConfigError
-from mtlbench.experiment.own_model import mistakes
+from mtlbench.experiment.mistakes import mistakes
 from mtlbench.experiment.targets import import_object
 from mtlbench.metrics.declared import declared_metrics
 from mtlbench.metrics.names import Metric, built_in, own_names

@@ -1,15 +1,12 @@
-"""Code of the user's own: its mistakes as one message each, before anything is trained."""
-
-import traceback
-from collections.abc import Generator
-from contextlib import contextmanager
+"""A model of the user's own: tried on a few rows before anything is trained."""
 
 import torch
 from torch import Tensor, nn
 
 from mtlbench.data.loader import Rows
-from mtlbench.experiment.allowed import PACKAGES, is_inside, own
+from mtlbench.experiment.allowed import PACKAGES, is_inside
 from mtlbench.experiment.errors import ConfigError
+from mtlbench.experiment.mistakes import mistakes
 
 TRIAL_ROWS = 3
 """Rows of the trial: few, and a number that is hardly ever one of tasks or fields."""
@@ -44,28 +41,3 @@ def check_forward(model: nn.Module, rows: Rows, device: torch.device) -> None:
         raise ConfigError(f"{name}: forward(batch) returned {found}; floating-point {wanted}")
     if not torch.isfinite(logits).all():
         raise ConfigError(f"{name}: forward(batch) returned NaN or infinity with its initial weights; {wanted}")
-
-
-@contextmanager
-def mistakes(what: str, *, whoever: bool = False) -> Generator[None]:
-    """Turn an exception out of the user's own code into a `ConfigError` that names the line; others pass.
-
-    Args:
-        what: was being done, the beginning of the message.
-        whoever: whether errors that were raised elsewhere are the user's too, such as that of a wrong signature.
-    """
-    try:
-        yield
-    except (ConfigError, MemoryError, ImportError):
-        raise
-    except Exception as error:
-        frames = traceback.walk_tb(error.__traceback__)
-        lines = [(f.f_code.co_filename, n) for f, n in frames if is_inside(f.f_globals.get("__name__", ""), own())]
-        if isinstance(error, SyntaxError) and error.filename:
-            lines.append((error.filename, error.lineno or 0))
-        if not (lines or whoever):
-            raise
-        place = f" ({lines[-1][0]}, line {lines[-1][1]})" if lines else ""
-        raise ConfigError(
-            f"{what} failed: {type(error).__name__}: {error}{place}. MTLBENCH_TRACEBACK=1 shows the whole traceback"
-        ) from error

@@ -12,14 +12,9 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
-from torch import nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
-
 from mtlbench.experiment.allowed import PACKAGES, is_allowed, own
 from mtlbench.experiment.errors import ConfigError
-from mtlbench.experiment.own_model import mistakes
-from mtlbench.nn.virtual_gradient import VirtualGradient
+from mtlbench.experiment.mistakes import mistakes
 
 EXTRAS = {"torchjd": "balancing"}
 """Packages that only some configurations need, and the extra that brings them."""
@@ -33,8 +28,14 @@ class Kind:
     fits: Callable[[Any], bool]
 
 
-def _subclass_of(base: type) -> Callable[[Any], bool]:
-    return lambda target: inspect.isclass(target) and issubclass(target, base)
+def _subclass_of(name: str) -> Kind:
+    """Imports the base class at the first test: torch takes two seconds, and a plan of runs builds only readers."""
+    module, _, base = name.rpartition(".")
+
+    def fits(target: Any) -> bool:
+        return inspect.isclass(target) and issubclass(target, getattr(importlib.import_module(module), base))
+
+    return Kind(f"a subclass of {name}", fits)
 
 
 def _class_with(*members: str) -> Callable[[Any], bool]:
@@ -50,14 +51,14 @@ def _function_of(*parameters: str) -> Callable[[Any], bool]:
     return lambda target: inspect.isfunction(target) and {*parameters} <= {*inspect.signature(target).parameters}
 
 
-MODULE = Kind("a subclass of torch.nn.Module", _subclass_of(nn.Module))
+MODULE = _subclass_of("torch.nn.Module")
 
 KINDS = {
     "model": MODULE,
     "balancing": MODULE,
-    "virtual_gradient": Kind("a VirtualGradient class", _subclass_of(VirtualGradient)),
-    "optimizer": Kind("a subclass of torch.optim.Optimizer", _subclass_of(Optimizer)),
-    "scheduler": Kind("a subclass of torch.optim.lr_scheduler.LRScheduler", _subclass_of(LRScheduler)),
+    "virtual_gradient": _subclass_of("mtlbench.nn.virtual_gradient.VirtualGradient"),
+    "optimizer": _subclass_of("torch.optim.Optimizer"),
+    "scheduler": _subclass_of("torch.optim.lr_scheduler.LRScheduler"),
     "dataset.reader": Kind(
         "a reader: a class with fields, tasks, files and read",
         _class_with("fields", "tasks", "files", "read"),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.optimize import brentq, least_squares
+import scipy  # its parts are imported when they are used: a third of a second that planning runs does not need
 
 Reading = Literal["whole", "printed"]
 
@@ -123,7 +123,7 @@ def _calibrate_printed(
             correlation(c, unrelated(c)) - correlations[1],
         ]
 
-    found = least_squares(misses, PRINTED_START, bounds=([0.05, -clip], [10.0, clip]))
+    found = scipy.optimize.least_squares(misses, PRINTED_START, bounds=([0.05, -clip], [10.0, clip]))
     return at(*found.x)
 
 
@@ -138,7 +138,7 @@ def _first_fall(function: Callable[[float], float], points: np.ndarray) -> float
 
 
 def _root(function: Callable[[float], float], low: float, high: float) -> float:
-    found = brentq(function, low, high)
+    found = scipy.optimize.brentq(function, low, high)
     assert isinstance(found, float)
     return found
 

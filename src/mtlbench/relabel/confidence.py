@@ -12,7 +12,7 @@ the labels are indicators of c ("base"), of y_r ("related") and of y_ur ("unrela
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy.special import ndtr, ndtri
@@ -29,9 +29,11 @@ from mtlbench.relabel.calibration import (
     related,
     unrelated,
 )
-from mtlbench.relabel.network import Network
 from mtlbench.relabel.store import Labels
 from mtlbench.schema import Task
+
+if TYPE_CHECKING:
+    from mtlbench.relabel.network import Network
 
 Relation = Literal["related", "unrelated"]
 Threshold = Literal["quantile", "zero"]
@@ -128,7 +130,9 @@ class ConfidenceLabels:
             },
         )
 
-    def _network(self) -> Network:
+    def _network(self) -> "Network":
+        from mtlbench.relabel.network import Network  # imports torch's compiler: two seconds, to train and not to plan
+
         return Network(**{field.name: getattr(self, field.name) for field in fields(Network)})
 
     def _calibrated(self, logits: Mapping[str, np.ndarray], drawn: Mapping[str, np.ndarray]) -> Calibration:

@@ -13,30 +13,10 @@ from mtlbench.reproduce.finished import Finished
 from mtlbench.reproduce.plan import PlannedRun
 from mtlbench.reproduce.sampling import Resampled, resample, restore_missing
 from mtlbench.result import Metrics
-from mtlbench.tracking.files import DamagedFileError
 from mtlbench.tracking.find import RemoteResult
-from mtlbench.tracking.folder import check_journal, read_result
+from mtlbench.tracking.folder import read_result
 from mtlbench.tracking.journal import Journal, Line
-from mtlbench.tracking.scores import read_scores
 from mtlbench.tracking.sent import link_of
-
-
-def check_finished(planned: Sequence[PlannedRun]) -> None:
-    """Validate the files of finished runs, before hours are spent on the others.
-
-    Raises:
-        DamagedFileError: files of one or more runs are damaged.
-    """
-    problems: list[str] = []
-    for folder in dict.fromkeys(run.folder for run in planned if run.finished):
-        try:
-            check_journal(folder)
-            link_of(folder)
-            read_scores(folder, folder.name)
-        except DamagedFileError as problem:
-            problems.append(str(problem))
-    if problems:
-        raise DamagedFileError("\n".join(problems))
 
 
 def gather(planned: Sequence[PlannedRun], elsewhere: Mapping[str, RemoteResult]) -> list[Finished]:

@@ -1,6 +1,7 @@
 """Simulated impressions and common features as lines of text: every triple at once, by Arrow's string kernels."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,6 @@ from mtlbench.datasets.aliccp.layout import ALL, BY_CODE
 from mtlbench.datasets.aliccp.population import NODES_REMEMBERED, AliCCPPopulation, Impressions
 from mtlbench.datasets.draws import Floats, Integers
 from mtlbench.datasets.simulated_files import hexadecimal, joined, text_lines
-
-PREFIXES = pa.array([code + "\x02" for code in ALL])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,6 +106,11 @@ def _present(code: str, number: Integers) -> Triples:
     return Triples(code=code, line=line, number=number[line])
 
 
+@cache  # not at import: `pa.array` imports pandas, half a second that planning a run does not need
+def _prefixes() -> pa.Array:
+    return pa.array([code + "\x02" for code in ALL])
+
+
 def _lines(
     header: list[npt.NDArray[Any] | pa.Array], triples: list[Triples], lines: int, random: np.random.Generator
 ) -> bytes:
@@ -116,7 +120,7 @@ def _lines(
     ids = np.concatenate([part.number + BY_CODE[part.code].first_id for part in triples])[order]
     codes = np.repeat([ALL.index(part.code) for part in triples], [part.line.size for part in triples])[order]
     values = pa.concat_arrays([_values(part) for part in triples]).take(pa.array(order))
-    tokens = joined(PREFIXES.take(pa.array(codes)), pa.array(ids).cast(pa.string()), "\x03", values, "")
+    tokens = joined(_prefixes().take(pa.array(codes)), pa.array(ids).cast(pa.string()), "\x03", values, "")
     counts = np.bincount(line, minlength=lines)
     ends = np.concatenate(([0], np.cumsum(counts))).astype(np.int32)
     features = pc.call_function("binary_join", [pa.ListArray.from_arrays(ends, tokens), "\x01"])

@@ -1,0 +1,33 @@
+"""Mistakes in the user's own code, as one message each."""
+
+import traceback
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from mtlbench.experiment.allowed import is_inside, own
+from mtlbench.experiment.errors import ConfigError
+
+
+@contextmanager
+def mistakes(what: str, *, whoever: bool = False) -> Generator[None]:
+    """Turn an exception out of the user's own code into a `ConfigError` that names the line; others pass.
+
+    Args:
+        what: was being done, the beginning of the message.
+        whoever: whether errors that were raised elsewhere are the user's too, such as that of a wrong signature.
+    """
+    try:
+        yield
+    except (ConfigError, MemoryError, ImportError):
+        raise
+    except Exception as error:
+        frames = traceback.walk_tb(error.__traceback__)
+        lines = [(f.f_code.co_filename, n) for f, n in frames if is_inside(f.f_globals.get("__name__", ""), own())]
+        if isinstance(error, SyntaxError) and error.filename:
+            lines.append((error.filename, error.lineno or 0))
+        if not (lines or whoever):
+            raise
+        place = f" ({lines[-1][0]}, line {lines[-1][1]})" if lines else ""
+        raise ConfigError(
+            f"{what} failed: {type(error).__name__}: {error}{place}. MTLBENCH_TRACEBACK=1 shows the whole traceback"
+        ) from error
