@@ -65,11 +65,21 @@ def test_runs_of_version_0_3_0_are_known_by_the_same_name(words: list[str], know
     assert identity(*words) == known
 
 
-@pytest.mark.parametrize("word", ["trainer.epochs=3", "trainer.epochs=${seed}"])
-def test_identities_of_several_seeds_are_those_of_each_seed_alone(word: str):
-    config = compose([*BASE, word])
-    found = run_identities(config, resolve_data(config.dataset, Path("nowhere")), [0, 7])
-    assert [each.own for each in found] == [identity(word), identity(word, "seed=7")]
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["trainer.epochs=3"],
+        ["trainer.epochs=${seed}"],
+        ["dataset.simulator.seed=${seed}"],
+        ["dataset.split_seed=${seed}", "trainer.epochs=${dataset.split_seed}"],
+        ["dataset.metrics={top:{n:${seed}}}"],
+    ],
+)
+def test_identities_of_several_seeds_are_those_of_each_seed_alone(words: list[str]):
+    configs = [compose([*BASE, *words, f"seed={seed}"]) for seed in (5, 7)]
+    data = [resolve_data(config.dataset, Path("nowhere")) for config in configs]
+    found = run_identities(configs[0], data, [5, 7])
+    assert [each.own for each in found] == [identity(*words, "seed=5"), identity(*words, "seed=7")]
 
 
 def test_the_seed_of_a_run_is_not_part_of_its_data():

@@ -5,7 +5,7 @@ import json
 import pickle
 import re
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -42,8 +42,11 @@ LATER_KEYS: dict[str, dict[str, Any]] = {
 }
 """Keys of groups that came later, and their defaults, under which a run is the one that it was without them."""
 
-REFERS_TO_SEED = re.compile(r"\$\{[^}]*\bseed\b")
+SEED = re.compile(r"\$\{[^}]*\bseed\b")
 """A reference to the seed of the run, ``${seed}``."""
+
+SEED_OR_DATA = re.compile(r"\$\{[^}]*\b(seed|dataset)\b")
+"""A reference to the seed, or to the data set, which may be made of it."""
 
 
 class RunIdentity(NamedTuple):
@@ -55,31 +58,33 @@ class RunIdentity(NamedTuple):
 
 def run_identity(config: DictConfig, data: "DataSource") -> str:
     """Sixteen hexadecimal digits: the hash of the resolved configuration and of the data's fingerprint."""
-    return run_identities(config, data, [config.seed])[0].own
+    return run_identities(config, [data], [config.seed])[0].own
 
 
-def run_identities(config: DictConfig, data: "DataSource", seeds: Sequence[int]) -> list[RunIdentity]:
+def run_identities(config: DictConfig, data: Sequence["DataSource"], seeds: Sequence[int]) -> list[RunIdentity]:
     """`run_identity` for each of several seeds; resolving the configuration is what takes time.
 
     Args:
         config: of all of them but for the seed.
-        data: that they learn from.
+        data: that each of them learns from.
         seeds: of the runs.
     """
-    if len(seeds) > 1 and refers_to_seed(config):
-        return [run_identities(with_seed(config, seed), data, [seed])[0] for seed in seeds]
-    content = _identity_content(config, data)
-    watched = content | {"trainer": content["trainer"] | {"diagnostics": True}}
-    return [RunIdentity(_hash(content, seed), _hash(watched, seed)) for seed in seeds]
+    if len(seeds) > 1 and _settings_refer_to_seed(config):
+        return [
+            run_identities(with_seed(config, seed), [own], [seed])[0] for seed, own in zip(seeds, data, strict=True)
+        ]
+    settings = _settings(config)
+    watched = settings | {"trainer": settings["trainer"] | {"diagnostics": True}}
+    alone = [_of_data(own) for own in data]
+    return [
+        RunIdentity(_hash(settings | own, seed), _hash(watched | own, seed))
+        for own, seed in zip(alone, seeds, strict=True)
+    ]
 
 
-def _identity_content(config: DictConfig, data: "DataSource") -> dict[str, Any]:
-    """What the identity of a run is the hash of, but for its seed."""
+def _settings(config: DictConfig) -> dict[str, Any]:
+    """What the identity of a run is the hash of, but for its data and its seed."""
     kept = {str(key): _plain(config, str(key)) for key in config if key not in (*NOT_IDENTITY, "dataset")}
-    if (metrics := _plain(config.dataset, "metrics")) is not None:  # no part of the data, but of the result
-        kept["metrics"] = metrics
-    if data.subset is not None:  # read from data that are the same without it
-        kept["subset"] = asdict(data.subset)
     for group, later in LATER_KEYS.items():
         kept[group] = {key: value for key, value in kept[group].items() if key not in later or value != later[key]}
     if (kept.get("scheduler") or {}).get("_target_") is None:  # learning rates stay as they are, as they always did
@@ -88,7 +93,17 @@ def _identity_content(config: DictConfig, data: "DataSource") -> dict[str, Any]:
         kept["pretrained"] = vectors_identity(config)
     if own := kept.pop("metric", None):
         kept["metric"] = {name: _without_display(entry) for name, entry in own.items()}
-    return kept | {"data": data.fingerprint}
+    return kept
+
+
+def _of_data(data: "DataSource") -> dict[str, Any]:
+    """What data bring into the identity of a run."""
+    kept: dict[str, Any] = {"data": data.fingerprint}
+    if (metrics := _plain(data.config, "metrics")) is not None:  # no part of the data, but of the result
+        kept["metrics"] = metrics
+    if data.subset is not None:  # read from data that are the same without it
+        kept["subset"] = asdict(data.subset)
+    return kept
 
 
 def _hash(content: dict[str, Any], seed: int) -> str:
@@ -108,14 +123,27 @@ def _without_display(entry: dict[str, Any]) -> dict[str, Any]:
 
 def refers_to_seed(config: DictConfig) -> bool:
     """Whether a value of a configuration is made of the seed, ``${seed}``."""
-    return REFERS_TO_SEED.search(str(OmegaConf.to_container(config))) is not None
+    return SEED.search(str(OmegaConf.to_container(config))) is not None
+
+
+def _settings_refer_to_seed(config: DictConfig) -> bool:
+    """Whether anything but the data set is made of the seed, perhaps by way of the data set."""
+    plain = typing.cast(dict[str, Any], OmegaConf.to_container(config))
+    return SEED_OR_DATA.search(str({key: value for key, value in plain.items() if key != "dataset"})) is not None
 
 
 def with_seed(config: DictConfig, seed: int) -> DictConfig:
-    """A copy with another seed; by way of a pickle, which takes a third of the time of ``config.copy()``."""
-    own: DictConfig = pickle.loads(pickle.dumps(config))
-    own.seed = seed
-    return own
+    """A copy with another seed."""
+    return next(with_seeds(config, [seed]))
+
+
+def with_seeds(config: DictConfig, seeds: Iterable[int]) -> Iterator[DictConfig]:
+    """Copies with other seeds; by way of one pickle, which takes a third of the time of ``config.copy()`` or less."""
+    pickled = pickle.dumps(config)
+    for seed in seeds:
+        own: DictConfig = pickle.loads(pickled)
+        own.seed = seed
+        yield own
 
 
 def code_version(config: DictConfig | None = None) -> str:

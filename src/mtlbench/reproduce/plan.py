@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from mtlbench.data.layout import ROWS
 from mtlbench.experiment.data import DataSource, resolve_data
-from mtlbench.experiment.identity import refers_to_seed, run_identities, with_seed
+from mtlbench.experiment.identity import refers_to_seed, run_identities, with_seed, with_seeds
 from mtlbench.ingest.protocol import RawDataset
 from mtlbench.reproduce.carry_over import FEWER, CarriedOver, carry_over
 from mtlbench.reproduce.table import RowSpec
@@ -90,8 +90,7 @@ def plan_run(row: str, dataset: str, config: DictConfig) -> PlannedRun:
     Raises:
         ConfigError, RawError: the configuration or the raw files cannot be used.
     """
-    data = _data_of(config)
-    return _of_seeds(row, dataset, CarriedOver(config=config), data, [config.seed])[0]
+    return _of_seeds(row, dataset, CarriedOver(config=config), [_data_of(config)], [config.seed])[0]
 
 
 def expand(
@@ -128,7 +127,12 @@ def expand(
         data = _data_of(config)
         published = published_rows(data) if data.origin == "simulated" else 0
         carried = carry_over(config, data, published, [*words, *own, *overrides], same_steps=same_steps)
-        return _of_seeds(label, dataset, carried, data, range(several))
+        seeds = range(several)
+        if several > 1 and refers_to_seed(config.dataset):
+            each = [_data_of(own) for own in with_seeds(config, seeds)]
+        else:
+            each = [data] * several
+        return _of_seeds(label, dataset, carried, each, seeds)
 
     planned: list[PlannedRun] = []
     for spec in study.rows:
@@ -142,27 +146,27 @@ def expand(
     return planned
 
 
-def _of_seeds(row: str, dataset: str, carried: CarriedOver, data: DataSource, seeds: Sequence[int]) -> list[PlannedRun]:
+def _of_seeds(
+    row: str, dataset: str, carried: CarriedOver, data: Sequence[DataSource], seeds: Sequence[int]
+) -> list[PlannedRun]:
+    """The runs of one configuration with several seeds, each with the data that it learns from."""
     config = carried.config
-    if len(seeds) > 1 and refers_to_seed(config.dataset):
-        own = [replace(carried, config=with_seed(config, seed)) for seed in seeds]
-        return [_of_seeds(row, dataset, each, _data_of(each.config), [each.config.seed])[0] for each in own]
-    rows, folder = _training_rows(data), Path(config.run.folder)
+    folder = Path(config.run.folder)
     return [
         PlannedRun(
             row=row,
             dataset=dataset,
             seed=seed,
             config=config,
-            data=data,
+            data=own,
             identity=identity.own,
             folder=folder / identity.own,
-            rows=rows,
+            rows=_training_rows(own),
             paper_steps=carried.steps,
             carried_over=carried.notes,
             alike=() if identity.own == identity.watched else (identity.watched,),
         )
-        for seed, identity in zip(seeds, run_identities(config, data, seeds), strict=True)
+        for seed, own, identity in zip(seeds, data, run_identities(config, data, seeds), strict=True)
     ]
 
 
