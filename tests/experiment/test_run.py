@@ -8,9 +8,9 @@ import torch
 
 from mtlbench.cli.compose import compose
 from mtlbench.experiment import run as run_module
+from mtlbench.experiment.code_version import code_version
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.evaluation import evaluate_run
-from mtlbench.experiment.identity import code_version
 from mtlbench.experiment.run import BusyError, train
 from mtlbench.experiment.run_folder import OtherCodeWarning
 from mtlbench.tracking.folder import read_status, write_status

@@ -11,12 +11,10 @@ import psutil
 import torch
 from omegaconf import DictConfig
 
-from mtlbench.data.store import StoreError, open_store
+from mtlbench.experiment.code_version import code_version
 from mtlbench.experiment.device import resolve_device
-from mtlbench.experiment.identity import code_version
-from mtlbench.tracking.connect import TrackingError, sqlite_path, tracking_uri
+from mtlbench.tracking.connect import DATABASE, TrackingError, default_uri, sqlite_path, tracking_uri
 from mtlbench.tracking.credentials import without_password
-from mtlbench.tracking.tracker import check_server
 
 PACKAGES = ("torch", "hydra-core", "omegaconf", "mlflow", "pandas", "pyarrow", "numpy", "scipy", "scikit-learn")
 EXTRAS = {
@@ -59,7 +57,11 @@ def _machine(config: DictConfig) -> Iterator[tuple[str, str, bool]]:
 
 def _stores(data: Path) -> Iterator[tuple[str, str, bool]]:
     """Every prepared store, each of its files compared with its manifest."""
-    for folder in sorted(data.glob("store/*/[!.]*")):
+    if not (folders := sorted(data.glob("store/*/[!.]*"))):
+        return
+    from mtlbench.data.store import StoreError, open_store  # with pyarrow, a quarter of a second
+
+    for folder in folders:
         name = f"store {folder.parent.name}"
         try:
             files = open_store(folder).verify().manifest["files"]
@@ -80,9 +82,14 @@ def _writable(name: str, folder: Path) -> tuple[str, str, bool]:
 def _tracker(config: DictConfig) -> tuple[str, str, bool]:
     if config.run.tracker.experiment is None:
         return "tracker", "off", True
-    uri = tracking_uri(config.run.tracker.uri, Path(config.run.folder))
-    if (path := sqlite_path(uri)) is not None and not path.exists():
+    runs = Path(config.run.folder)
+    uri = tracking_uri(config.run.tracker.uri, runs)
+    # Reading the path of any other database takes SQLAlchemy, half a second.
+    path = runs.absolute() / DATABASE if uri == default_uri(runs) else sqlite_path(uri)
+    if path is not None and not path.exists():
         return "tracker", f"{path} will be made by the first run", True
+    from mtlbench.tracking.tracker import check_server  # only where there is something to ask
+
     try:
         check_server(uri)
     except TrackingError as error:

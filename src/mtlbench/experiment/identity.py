@@ -1,4 +1,4 @@
-"""Run identity: hash of the resolved configuration and the data fingerprint; code version."""
+"""Run identity: hash of the resolved configuration and the data fingerprint."""
 
 import hashlib
 import json
@@ -7,21 +7,14 @@ import re
 import typing
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
-from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
-import mtlbench
-from mtlbench.experiment.sources import own_versions
+from mtlbench.experiment.data import DataSource
 from mtlbench.experiment.vector_files import vectors_identity
 from mtlbench.metrics.declared import DISPLAY_KEYS
 from mtlbench.tracking.parameters import NOT_IDENTITY
-
-if typing.TYPE_CHECKING:  # the version of the code is asked for without data too, as by `mtlbench doctor`
-    from mtlbench.experiment.data import DataSource
-
 
 LATER_KEYS: dict[str, dict[str, Any]] = {
     "loss": {"regression": "squared"},
@@ -56,12 +49,12 @@ class RunIdentity(NamedTuple):
     watched: str
 
 
-def run_identity(config: DictConfig, data: "DataSource") -> str:
+def run_identity(config: DictConfig, data: DataSource) -> str:
     """Sixteen hexadecimal digits: the hash of the resolved configuration and of the data's fingerprint."""
     return run_identities(config, [data], [config.seed])[0].own
 
 
-def run_identities(config: DictConfig, data: Sequence["DataSource"], seeds: Sequence[int]) -> list[RunIdentity]:
+def run_identities(config: DictConfig, data: Sequence[DataSource], seeds: Sequence[int]) -> list[RunIdentity]:
     """`run_identity` for each of several seeds; resolving the configuration is what takes time.
 
     Args:
@@ -96,7 +89,7 @@ def _settings(config: DictConfig) -> dict[str, Any]:
     return kept
 
 
-def _of_data(data: "DataSource") -> dict[str, Any]:
+def _of_data(data: DataSource) -> dict[str, Any]:
     """What data bring into the identity of a run."""
     kept: dict[str, Any] = {"data": data.fingerprint}
     if (metrics := _plain(data.config, "metrics")) is not None:  # no part of the data, but of the result
@@ -144,22 +137,3 @@ def with_seeds(config: DictConfig, seeds: Iterable[int]) -> Iterator[DictConfig]
         own: DictConfig = pickle.loads(pickled)
         own.seed = seed
         yield own
-
-
-def code_version(config: DictConfig | None = None) -> str:
-    """Version of the package and a hash of its source, to distinguish results of different code.
-
-    Args:
-        config: of the run; code of other packages that it names counts too.
-    """
-    return " ".join([_package_version(), *(own_versions(config) if config is not None else ())])
-
-
-@cache
-def _package_version() -> str:
-    package = Path(mtlbench.__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        digest.update(path.relative_to(package).as_posix().encode())
-        digest.update(path.read_bytes())
-    return f"{mtlbench.__version__}+{digest.hexdigest()[:12]}"

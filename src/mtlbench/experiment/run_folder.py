@@ -9,8 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from mtlbench.distributed.job import is_first, rank_count
 from mtlbench.experiment.annotations import annotated
+from mtlbench.experiment.code_version import code_version
 from mtlbench.experiment.data import DataSource
-from mtlbench.experiment.identity import code_version
 from mtlbench.files import write_beside
 from mtlbench.result import Result
 from mtlbench.tracking.folder import CONFIG, FACTS, RunInfo, annotate, begin, read_facts, read_result

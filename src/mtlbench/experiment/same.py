@@ -10,8 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from mtlbench.distributed.job import alone
 from mtlbench.distributed.ranks import agree
+from mtlbench.experiment.code_version import code_version
 from mtlbench.experiment.data import DataSource
-from mtlbench.experiment.identity import code_version
 from mtlbench.tracking.folder import FACTS, read_facts
 from mtlbench.tracking.parameters import flatten, identity_config
 

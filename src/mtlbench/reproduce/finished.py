@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mtlbench.experiment.identity import code_version
+from mtlbench.experiment.code_version import code_version
 from mtlbench.metrics.names import metric
 from mtlbench.report.result import Run
 from mtlbench.reproduce.carry_over import FEWER

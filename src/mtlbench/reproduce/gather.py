@@ -6,7 +6,7 @@ from statistics import fmean
 
 from omegaconf import OmegaConf
 
-from mtlbench.experiment.identity import code_version
+from mtlbench.experiment.code_version import code_version
 from mtlbench.experiment.sanity import selected_validation
 from mtlbench.reproduce.converged import with_convergence
 from mtlbench.reproduce.finished import Finished

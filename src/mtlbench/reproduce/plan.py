@@ -152,6 +152,7 @@ def _of_seeds(
     """The runs of one configuration with several seeds, each with the data that it learns from."""
     config = carried.config
     folder = Path(config.run.folder)
+    rows = {store: _training_rows(own) for store, own in {own.store: own for own in data}.items()}
     return [
         PlannedRun(
             row=row,
@@ -161,7 +162,7 @@ def _of_seeds(
             data=own,
             identity=identity.own,
             folder=folder / identity.own,
-            rows=_training_rows(own),
+            rows=rows[own.store],
             paper_steps=carried.steps,
             carried_over=carried.notes,
             alike=() if identity.own == identity.watched else (identity.watched,),
