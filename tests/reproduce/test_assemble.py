@@ -152,6 +152,23 @@ def test_private_and_mixed_data() -> None:
     assert not [text for text in assembled().footnotes if "versions of the code" in text or "different data" in text]
 
 
+def test_rows_that_read_other_inputs_are_compared_on_the_same_test_rows() -> None:
+    def read(data: str, one: Finished, positives: int) -> Finished:
+        counts = {"test/click/rows": 9.0, "test/click/positives": positives, "test/click/groups": 4.0}
+        return replace(one, result=replace(one.result, data=data, metrics={**one.result.metrics, **counts}))
+
+    table = replace(TABLE, inputs_differ=True)
+    more = [read("more" if one.row == "new" else "d", one, 3) for one in RUNS]
+    result = assemble(table, more, scale=None, settings=(), private=())
+    assert (result.claims[0].verdict, result.claims[0].condition) == ("holds", "")
+    assert "D: runs read different inputs of the same test rows (d: single, old; more: new)" in result.footnotes
+    other_rows = [*more[:-1], read("more", more[-1], 5)]
+    for runs in (other_rows, [replace(one, result=replace(one.result, data=one.row)) for one in RUNS]):
+        (claim,) = assemble(table, runs, scale=None, settings=(), private=()).claims
+        assert (claim.verdict, claim.condition) == ("not run", "mixed data")
+    assert assembled(more).claims[0].verdict == "not run", "a table does not say so by itself"
+
+
 def test_a_metric_that_no_run_has_is_named_with_those_that_are_there() -> None:
     column = replace(AUC, metric="uauc")
     table = replace(TABLE, columns=(AUC, column))

@@ -20,7 +20,15 @@ from mtlbench.report.result import (
 from mtlbench.reproduce import statistics
 from mtlbench.reproduce.claim import MIXED, evaluate_claim, paired_runs
 from mtlbench.reproduce.converged import UNCONVERGED, all_converged, compared_runs, convergence_notes, without_verdict
-from mtlbench.reproduce.finished import Finished, banners, carried_over, checkpoint_rules, listed, origins
+from mtlbench.reproduce.finished import (
+    Finished,
+    banners,
+    carried_over,
+    checkpoint_rules,
+    listed,
+    origins,
+    same_test_rows,
+)
 from mtlbench.reproduce.sampling import sampling_of
 from mtlbench.reproduce.table import Table, distinct
 from mtlbench.reproduce.values import Draws, Values, measured_values, missing_reason, resampled_runs
@@ -43,7 +51,7 @@ def assemble(
     values, draws = measured_values(table, runs), resampled_runs(table, runs)
     found = _Found(
         spreads={key: statistics.spread(by_seed, key[1].about) for key, by_seed in values.items() if by_seed},
-        obstacles={dataset: _obstacle(dataset, runs, scale, private) for dataset in table.datasets},
+        obstacles={dataset: _obstacle(table, dataset, runs, scale, private) for dataset in table.datasets},
         draws=draws,
         comparisons={column: _comparisons(table, column, values, draws, runs) for column in table.columns},
         negative={column: _negative_transfers(table, column, values, draws) for column in table.columns},
@@ -204,10 +212,12 @@ def _sampling_note(table: Table, values: Values, draws: Draws) -> str | None:
     return f"tests of AUCs count the spread over {'; '.join(said)}"
 
 
-def _obstacle(dataset: str, runs: Sequence[Finished], scale: float | None, private: Sequence[str]) -> Verdict | None:
+def _obstacle(
+    table: Table, dataset: str, runs: Sequence[Finished], scale: float | None, private: Sequence[str]
+) -> Verdict | None:
     """Why the measured numbers of a data set cannot be compared with printed ones."""
     own = [run for run in runs if run.dataset == dataset]
-    if len({run.result.data for run in own}) > 1:
+    if len({run.result.data for run in own}) > 1 and not (table.inputs_differ and same_test_rows(own)):
         return MIXED
     if any(run.choice in private for run in own):
         return "not comparable: private data"
@@ -278,7 +288,13 @@ def _general_notes(table: Table, runs: Sequence[Finished], negative: bool, notes
     for text in table.notes:
         notes.number(text)
     unconverged, unknown = convergence_notes(runs)
-    for text in (*checkpoint_rules(runs), *origins(runs), *carried_over(runs), *unconverged, *unknown):
+    for text in (
+        *checkpoint_rules(runs),
+        *origins(runs, inputs_differ=table.inputs_differ),
+        *carried_over(runs),
+        *unconverged,
+        *unknown,
+    ):
         notes.number(text)
     if negative:
         notes.number(

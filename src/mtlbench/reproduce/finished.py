@@ -107,8 +107,26 @@ def checkpoint_rules(runs: Sequence[Finished]) -> list[str]:
     return [f"weights are those of {'; of '.join(texts)}"] if texts else []
 
 
-def origins(runs: Sequence[Finished]) -> list[str]:
-    """Footnotes on data sets whose runs differ in code version or data, or were made by another version than this."""
+def same_test_rows(runs: Sequence[Finished]) -> bool:
+    """Whether the test splits of some runs agree in what results tell of them: rows, positives and groups by task."""
+    told = [
+        {name: value for name, value in run.result.metrics.items() if name.startswith("test/") and _counts(name)}
+        for run in runs
+    ]
+    return bool(told[0]) and all(each == told[0] for each in told)
+
+
+def _counts(metric_name: str) -> bool:
+    return metric_name.rpartition("/")[2] in ("rows", "positives", "groups")
+
+
+def origins(runs: Sequence[Finished], *, inputs_differ: bool = False) -> list[str]:
+    """Footnotes on data sets whose runs differ in code version or data, or were made by another version than this.
+
+    Args:
+        runs: of a table or a figure.
+        inputs_differ: see `TableKeys`.
+    """
     notes: list[str] = []
     for dataset in dict.fromkeys(run.dataset for run in runs):
         own = [run for run in runs if run.dataset == dataset]
@@ -117,7 +135,10 @@ def origins(runs: Sequence[Finished]) -> list[str]:
         elif codes.keys() != {here := own[0].code}:
             notes.append(f"{dataset}: runs were made by other code ({', '.join(codes)}) than this ({here})")
         if len(data := _rows_by(own, lambda result: result.data)) > 1:
-            notes.append(f"{dataset}: runs saw different data ({_listed(data)}); their numbers are not comparable")
+            if inputs_differ and same_test_rows(own):
+                notes.append(f"{dataset}: runs read different inputs of the same test rows ({_listed(data)})")
+            else:
+                notes.append(f"{dataset}: runs saw different data ({_listed(data)}); their numbers are not comparable")
     return notes
 
 

@@ -113,6 +113,8 @@ class TableKeys:
         best_of: runs that the paper took the best of; default: as many as ours.
         worlds: by name: overrides that make a draw of each data set (a split of a log, a simulated world). Every row
             runs in all of them, and claims are about their mean.
+        inputs_differ: whether rows may read different inputs (other fields, other numbers) of the same data, which are
+            compared as long as their test splits agree in rows, positives and groups.
     """
 
     title: str
@@ -131,6 +133,7 @@ class TableKeys:
     smallest_effect: dict[str, float] = field(default_factory=dict)
     best_of: int | None = None
     worlds: dict[str, list[str]] = field(default_factory=dict)
+    inputs_differ: bool = False
 
     def without_world(self, dataset: str) -> str:
         """The data set that a name of `datasets` is a world of, or the name itself."""
