@@ -144,7 +144,8 @@ def in_turn() -> Iterator[tuple[str, Case]]:
         optimizer, balancing = next(optimizers), next((each for each in left if each in together(name)), "equal")
         left = [each for each in left if each != balancing]
         bent = [next(virtual_gradients)] if name in BENT else []
-        case = case_of(name, *(f"virtual_gradient={each}" for each in bent), optimizer=optimizer, balancing=balancing)
+        bend = [f"virtual_gradient={each}" for each in bent]
+        case = case_of(name, *bend, optimizer=optimizer, balancing=balancing, steps=4)
         yield " ".join([name, optimizer, balancing, *bent]), case
 
 
