@@ -69,7 +69,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
     batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
     matrices: dict[str, np.ndarray] = {}
     for name in batch.schema.names:
-        values = _values(batch[name]).to_numpy(zero_copy_only=True)
+        values = np.from_dlpack(_values(batch[name]))  # no copy; `to_numpy` would import pandas, 0.4 s of every run
         kind = batch[name].type
         matrices[name] = values.reshape(-1, kind.list_size) if pa.types.is_fixed_size_list(kind) else values
     return matrices
