@@ -336,7 +336,7 @@ def test_runs_are_listed_and_shown_without_torch(workplace: Path):
 
 
 HEAVY = {"torch._dynamo", "scipy.stats", "scipy.optimize", "pandas", "mlflow", "matplotlib", "sklearn", "sqlalchemy"}
-"""Takes up to two seconds each: torch's compiler by ``torch.compiler.disable``, with which blocks are decorated."""
+"""Packages of up to two seconds: torch's compiler by ``torch.compiler.disable``, with which blocks are decorated."""
 
 
 @pytest.mark.parametrize(
@@ -344,7 +344,7 @@ HEAVY = {"torch._dynamo", "scipy.stats", "scipy.optimize", "pandas", "mlflow", "
     [
         (["doctor"], {"pyarrow"}),
         (["reproduce", "dephn_section4c", "--dry-run"], {"torch"}),  # relabelled data among them
-        (["reproduce", "mssm_fig3", "--dry-run"], set[str]()),  # the function that draws it imports torch
+        (["reproduce", "mssm_fig3", "--dry-run"], {"torch"}),
     ],
 )
 def test_doctor_and_planning_do_not_wait_for_what_trains_and_tests(tmp_path: Path, words: list[str], others: set[str]):
@@ -355,6 +355,19 @@ def test_doctor_and_planning_do_not_wait_for_what_trains_and_tests(tmp_path: Pat
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1].split() == ["slow:"]
     assert words == ["doctor"] or "runs are missing" in done.stderr
+
+
+def test_tables_and_figures_are_read_without_torch():
+    """The function that draws a figure is checked when the figure is read; it imports torch when it draws."""
+    code = (
+        "import sys; from mtlbench.cli.choices import choices; from mtlbench.cli.reproduce import read_study\n"
+        "print(len([read_study(name) for kind in ('table', 'figure') for name in choices(kind)]))\n"
+        f"print('slow:', *{HEAVY | {'torch'}} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    read, slow = done.stdout.splitlines()
+    assert int(read) >= 25
+    assert slow.split() == ["slow:"]
 
 
 @pytest.mark.parametrize("words", [["split=valid"], ["--split", "valid"], ["--split=valid", "run.folder='runs'"]])

@@ -10,7 +10,6 @@ import numpy as np
 from tqdm import tqdm
 
 from mtlbench.data.store import MANIFEST, StoreError, open_store
-from mtlbench.experiment.evaluation import restore_scores
 from mtlbench.metrics.ranking import group_numbers
 from mtlbench.metrics.resampled import affordable_draws, resampled_aucs
 from mtlbench.reproduce.estimate import Sampling
@@ -75,6 +74,8 @@ def resample(store: Path, folders: Iterable[Path]) -> dict[str, Resampled]:
 
 def restore_missing(folders: Iterable[Path]) -> None:
     """Score the test rows of finished runs that have not kept their scores, where their weights are at hand."""
+    from mtlbench.experiment.evaluation import restore_scores  # imports torch, which plans do without
+
     for folder in folders:
         if not (folder / SCORES).exists() and (folder / "best.pt").exists():
             restore_scores(folder)

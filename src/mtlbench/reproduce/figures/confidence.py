@@ -1,15 +1,16 @@
 """DEPHN, Fig. 7: what MMoE and DEPHN predict along the confidences that the labels of Criteo-UR are made of."""
 
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy
-import torch
 
-from mtlbench.experiment.diagnose import predict
-from mtlbench.experiment.evaluation import TrainedRun, load_run
 from mtlbench.report.figure import Curve, Lines, Panel
-from mtlbench.reproduce.illustrate import FigureContent, FigureRuns
+from mtlbench.reproduce.figure_runs import FigureContent, FigureRuns
+
+if TYPE_CHECKING:
+    from mtlbench.experiment.evaluation import TrainedRun
 
 BINS = 30
 LEAST = 20
@@ -22,6 +23,9 @@ END = 0.1
 def bands(runs: FigureRuns) -> FigureContent:
     """A panel for each model: along the base confidence, each task's probabilities (mean, and 10 % to 90 %), and as
     references the confidences themselves, less their labels' thresholds, through the sigmoid."""
+    from mtlbench.experiment.diagnose import predict  # imports torch, which plans do without
+    from mtlbench.experiment.evaluation import load_run
+
     (dataset,) = runs.figure.datasets
     panels: list[Panel] = []
     orders: dict[str, dict[str, float]] = {}
@@ -42,7 +46,7 @@ def bands(runs: FigureRuns) -> FigureContent:
     return FigureContent(panels=tuple(panels), findings=(*_compared(orders, ends),))
 
 
-def _confidences(run: TrainedRun) -> np.ndarray:
+def _confidences(run: "TrainedRun") -> np.ndarray:
     """Of the test rows, less the thresholds above which their labels are positive, ``[N, T]``."""
     thresholds = run.store.manifest["relabel"]["thresholds"]
     return np.load(run.store.folder / "confidences" / "test.npy") - np.array(
@@ -51,6 +55,8 @@ def _confidences(run: TrainedRun) -> np.ndarray:
 
 
 def _panel(row: str, tasks: list[str], confidence_NT: np.ndarray, predicted_SNT: np.ndarray) -> Lines:
+    import torch
+
     base = confidence_NT[:, 0]
     edges = np.linspace(base.min(), base.max(), BINS + 1)
     bin_N = np.clip(np.digitize(base, edges) - 1, 0, BINS - 1)

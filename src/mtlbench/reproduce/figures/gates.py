@@ -5,8 +5,8 @@ from itertools import pairwise
 from statistics import correlation, pstdev
 
 from mtlbench.report.figure import Lines, Panel
+from mtlbench.reproduce.figure_runs import FigureContent, FigureRuns
 from mtlbench.reproduce.figures.curves import by_step, mean_curve
-from mtlbench.reproduce.illustrate import FigureContent, FigureRuns
 from mtlbench.tracking.journal import Journal
 
 KINDS = ("TVG", "MG")

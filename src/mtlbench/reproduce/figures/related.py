@@ -8,7 +8,7 @@ from mtlbench.metrics.names import metric
 from mtlbench.report.figure import Curve, Lines
 from mtlbench.report.result import Claim
 from mtlbench.reproduce import statistics
-from mtlbench.reproduce.illustrate import FigureContent, FigureRuns
+from mtlbench.reproduce.figure_runs import FigureContent, FigureRuns
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 BOTTOM, ONE_GATE, GATES = "Shared-Bottom", "OMoE", "MMoE"

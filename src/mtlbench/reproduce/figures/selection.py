@@ -1,14 +1,16 @@
 """DEPHN, Fig. 3: what MT-PHN's structures select of their inputs, and what public and private parts contribute."""
 
 from statistics import fmean
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from mtlbench.experiment.diagnose import Shown, average_diagnostics
-from mtlbench.experiment.evaluation import load_run
 from mtlbench.report.figure import Bars, HeatMap, Panel, Series
 from mtlbench.reproduce import statistics
-from mtlbench.reproduce.illustrate import FigureContent, FigureRuns
+from mtlbench.reproduce.figure_runs import FigureContent, FigureRuns
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mtlbench.experiment.diagnose import Shown
 
 STRUCTURES = {"cross": "Cross", "field": "Field", "deep": "DNN"}
 
@@ -16,6 +18,9 @@ STRUCTURES = {"cross": "Cross", "field": "Field", "deep": "DNN"}
 def shares(runs: FigureRuns) -> FigureContent:
     """(a): G of each structure, of the first seed, since another one's components mean something else; (b): mean
     absolute public and private part of each task's log-odds on test rows, as shares of their sum."""
+    from mtlbench.experiment.diagnose import average_diagnostics  # imports torch, which plans do without
+    from mtlbench.experiment.evaluation import load_run
+
     (row,), (dataset,) = [spec.label for spec in runs.figure.rows], runs.figure.datasets
     panels: list[Panel] = []
     public: dict[str, dict[int, float]] = {}
@@ -36,12 +41,12 @@ def shares(runs: FigureRuns) -> FigureContent:
     return FigureContent(panels=tuple(panels), findings=tuple(findings))
 
 
-def _measured(shown: Shown) -> dict[str, Tensor]:
+def _measured(shown: "Shown") -> "dict[str, Tensor]":
     found = {f"selection/{structure}": shown[f"selection/{structure}"][0] for structure in STRUCTURES}
     return found | {part: shown[f"{part}_logits"].abs().mean(dim=0) for part in ("public", "private")}
 
 
-def _map(name: str, fields: tuple[str, ...], share_FD: Tensor) -> HeatMap:
+def _map(name: str, fields: tuple[str, ...], share_FD: "Tensor") -> HeatMap:
     return HeatMap(
         title=f"(a) {name}",
         x_name="component of the embedding",
@@ -67,7 +72,7 @@ def _bars(public: dict[str, dict[int, float]]) -> Bars:
     )
 
 
-def _of_maps(maps: dict[str, Tensor]) -> str:
+def _of_maps(maps: "dict[str, Tensor]") -> str:
     names = list(maps)
     pairs = [(one, two) for at, one in enumerate(names) for two in names[at + 1 :]]
     apart = {f"{one} and {two}": float((maps[one] - maps[two]).abs().mean()) for one, two in pairs}

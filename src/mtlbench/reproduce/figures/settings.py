@@ -7,8 +7,8 @@ from statistics import fmean
 from mtlbench.report.figure import Bars, Curve, Lines, Panel, Series
 from mtlbench.report.result import Claim, TableColumn
 from mtlbench.reproduce import statistics
+from mtlbench.reproduce.figure_runs import FigureContent, FigureRuns
 from mtlbench.reproduce.figures.curves import by_epoch, mean_curve
-from mtlbench.reproduce.illustrate import FigureContent, FigureRuns
 from mtlbench.reproduce.values import value_of
 from mtlbench.tracking.journal import Journal
 

@@ -1,16 +1,18 @@
 """MSSM, Fig. 3: what the field masks let through, and how many cells close in training."""
 
 from statistics import fmean
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from mtlbench.experiment.diagnose import Shown, average_diagnostics
-from mtlbench.experiment.evaluation import load_run
 from mtlbench.report.figure import HeatMap, Lines, Panel
 from mtlbench.report.result import Claim
+from mtlbench.reproduce.figure_runs import FigureContent, FigureRuns
 from mtlbench.reproduce.figures.curves import by_epoch, level, mean_curve
-from mtlbench.reproduce.illustrate import FigureContent, FigureRuns
 from mtlbench.tracking.journal import Journal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mtlbench.experiment.diagnose import Shown
 
 PRINTED = 0.6
 """Share of closed cells that the paper is above of as the model converges (3.5.2)."""
@@ -19,6 +21,9 @@ PRINTED = 0.6
 def masks(runs: FigureRuns) -> FigureContent:
     """(a): mean mask of each field by what reads it, over test rows, of the first seed; (b): share of cells at 0, by
     epoch (runs with ``trainer.diagnostics``)."""
+    from mtlbench.experiment.diagnose import average_diagnostics  # imports torch, which plans do without
+    from mtlbench.experiment.evaluation import load_run
+
     (row,), (dataset,) = [spec.label for spec in runs.figure.rows], runs.figure.datasets
     folders = runs.folders(row, dataset)
     if not folders:
@@ -44,11 +49,11 @@ def masks(runs: FigureRuns) -> FigureContent:
     return FigureContent(panels=tuple(panels), findings=findings)
 
 
-def _measured(shown: Shown) -> dict[str, Tensor]:
+def _measured(shown: "Shown") -> "dict[str, Tensor]":
     return {name: shown[name] for name in ("mask", "mask_closed")}
 
 
-def _map(fields: list[str], readers: list[str], mask_NF: Tensor) -> HeatMap:
+def _map(fields: list[str], readers: list[str], mask_NF: "Tensor") -> HeatMap:
     return HeatMap(
         title="(a) FSCM",
         x_name="sub-network",
@@ -60,7 +65,7 @@ def _map(fields: list[str], readers: list[str], mask_NF: Tensor) -> HeatMap:
     )
 
 
-def _of_masks(fields: list[str], readers: list[str], shown: Shown) -> str:
+def _of_masks(fields: list[str], readers: list[str], shown: "Shown") -> str:
     shut = [
         f"{field} for {reader}"
         for n, reader in enumerate(readers)

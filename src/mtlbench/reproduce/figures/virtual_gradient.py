@@ -2,23 +2,26 @@
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-
-import torch
+from typing import TYPE_CHECKING
 
 from mtlbench.metrics.names import metric
-from mtlbench.nn.virtual_gradient import Interaction, Shape, VirtualGradient
 from mtlbench.report.figure import Bars, HeatMap, Panel, Series
 from mtlbench.report.result import Claim
 from mtlbench.reproduce import statistics
 from mtlbench.reproduce.figure import label
-from mtlbench.reproduce.illustrate import FigureContent, FigureRuns
+from mtlbench.reproduce.figure_runs import FigureContent, FigureRuns
+
+if TYPE_CHECKING:
+    import torch
+
+    from mtlbench.nn.virtual_gradient import Interaction, Shape
 
 DRAWN, MEASURED = 11, 101
 """Points per side of the unit square: of a heat map, and for the claims."""
 
-NAMES: dict[Interaction, str] = {"mul": "multiplicity", "add": "additive"}
+NAMES: "dict[Interaction, str]" = {"mul": "multiplicity", "add": "additive"}
 
-SHAPES: tuple[Shape, ...] = ("abs", "cos", "square", "sqrt")
+SHAPES: "tuple[Shape, ...]" = ("abs", "cos", "square", "sqrt")
 
 BySeed = Mapping[int, float]
 
@@ -30,8 +33,8 @@ def coefficients(runs: FigureRuns) -> FigureContent:
     return FigureContent(panels=panels, claims=_coefficient_claims())
 
 
-def _map(interaction: Interaction, shape: Shape) -> HeatMap:
-    names = tuple(f"{position:g}" for position in torch.linspace(0, 1, DRAWN).tolist())
+def _map(interaction: "Interaction", shape: "Shape") -> HeatMap:
+    names = tuple(f"{position:g}" for position in _axis(DRAWN).tolist())
     return HeatMap(
         title=f"{NAMES[interaction]}, {shape}",
         x_name="relevance x",
@@ -44,14 +47,28 @@ def _map(interaction: Interaction, shape: Shape) -> HeatMap:
     )
 
 
-def _gamma(interaction: Interaction, shape: Shape, points: int) -> torch.Tensor:
+def _axis(points: int) -> "torch.Tensor":
+    import torch  # plans do without it
+
+    return torch.linspace(0, 1, points)
+
+
+def _square(points: int) -> "tuple[torch.Tensor, torch.Tensor]":
+    """y and x ``[Y, X]`` of points in the unit square."""
+    along = _axis(points)
+    return along[:, None].expand(points, points), along[None, :].expand(points, points)
+
+
+def _gamma(interaction: "Interaction", shape: "Shape", points: int) -> "torch.Tensor":
     """Coefficients ``[Y, X]`` over the unit square."""
-    y_YX, x_YX = torch.meshgrid(*2 * [torch.linspace(0, 1, points)], indexing="ij")
+    from mtlbench.nn.virtual_gradient import VirtualGradient
+
+    y_YX, x_YX = _square(points)
     return VirtualGradient(interaction=interaction, shape=shape).gamma(x_YX, y_YX)
 
 
 def _coefficient_claims() -> tuple[Claim, ...]:
-    y_YX, x_YX = torch.meshgrid(*2 * [torch.linspace(0, 1, MEASURED)], indexing="ij")
+    y_YX, x_YX = _square(MEASURED)
     multiplied, added = (_gamma(interaction, "abs", MEASURED) < 1 for interaction in NAMES)
     corner, off = float((x_YX + y_YX)[multiplied].min()), float((x_YX + y_YX - 1).abs()[added].max())
     square, line, root = (
