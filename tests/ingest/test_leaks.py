@@ -171,6 +171,21 @@ def test_a_value_with_both_labels_is_no_leak(tmp_path: Path, value: int) -> None
     refuse_leaks(SCHEMA, write(tmp_path, click, item=item))
 
 
+@pytest.mark.parametrize("exception", [False, True])
+def test_a_field_that_settles_the_first_rows_is_looked_at_in_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exception: bool
+) -> None:
+    monkeypatch.setattr("mtlbench.ingest.leaks.FIRST_ROWS", 300)
+    click = np.random.default_rng(0).permutation(labels(200, 200))
+    item = spread(click, 20)
+    if exception:
+        click[399] = 1 - click[399]
+        refuse_leaks(SCHEMA, write(tmp_path, click, item=item))
+        return
+    with pytest.raises(ValueError, match="field 'item' settles label 'clicked' of task 'click' on 400 training rows"):
+        refuse_leaks(SCHEMA, write(tmp_path, click, item=item))
+
+
 def test_only_the_first_rows_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert MAX_ROWS == 1 << 20
     monkeypatch.setattr("mtlbench.ingest.leaks.MAX_ROWS", 400)
