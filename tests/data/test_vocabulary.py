@@ -80,6 +80,21 @@ def test_a_wide_range_is_searched_and_a_narrow_one_looked_up() -> None:
     assert fit([0, 1 << 50, 7]).encode(pa.array([1 << 50, 7, 1, 1 << 51])).tolist() == [3, 2, 0, 0]
 
 
+@pytest.mark.parametrize("lowest", [-(2**63), -3, 0, 2**63 - 3])
+@pytest.mark.parametrize("distance", [-(2**63), -1, 3, 2**62, 2**63 - 1])
+def test_values_outside_the_table_are_unknown(lowest: int, distance: int) -> None:
+    known = [lowest, lowest + 2]
+    asked = (lowest + distance + 2**63) % 2**64 - 2**63  # wherever the distance ends on the circle of 64-bit numbers
+    vocabulary = fit(known, kind=pa.int64())
+    assert vocabulary._dense is not None
+    assert vocabulary.encode(pa.array([asked, *known], pa.int64())).tolist() == [0, 1, 2]
+
+
+def test_narrow_columns_are_looked_up_among_wide_values() -> None:
+    vocabulary = fit([1 << 40, (1 << 40) + 1], kind=pa.int64())
+    assert vocabulary.encode(pa.array([0, 1, -(2**31), 2**31 - 1], pa.int32())).tolist() == [0, 0, 0, 0]
+
+
 def test_save_and_load(tmp_path: Path) -> None:
     vocabulary = fit(["x", None, "y", "y"])
     vocabulary.save(tmp_path / "v.parquet")

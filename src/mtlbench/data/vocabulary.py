@@ -85,7 +85,7 @@ class Vocabulary:
         return cls(pa.concat_arrays(ranked["value"].chunks), ranked["count"].to_numpy())
 
     def _encode_integers(self, column: pa.Array) -> np.ndarray:
-        present = column.fill_null(0).to_numpy(zero_copy_only=False)
+        present = (column.fill_null(0) if column.null_count else column).to_numpy(zero_copy_only=False)
         index = self._dense_index(present) if self._dense is not None else self._sorted_index(present)
         if column.null_count:
             index[column.is_null().to_numpy(zero_copy_only=False)] = self._missing
@@ -93,9 +93,9 @@ class Vocabulary:
 
     def _dense_index(self, values: np.ndarray) -> np.ndarray:
         assert self._dense is not None
-        lowest = self._range[0]
-        inside = (values >= lowest) & (values <= self._range[1])
-        return self._dense[np.where(inside, values - lowest, len(self._dense) - 1)]
+        # As unsigned numbers, the distances of values below the lowest one are beyond the table too.
+        distance = (values.astype(np.int64, copy=False) - self._range[0]).view(np.uint64)
+        return self._dense[np.minimum(distance, len(self._dense) - 1).view(np.int64)]
 
     def _sorted_index(self, values: np.ndarray) -> np.ndarray:
         ordered, index = self._sorted

@@ -75,8 +75,8 @@ class Inputs:
             if cut is not None:
                 rows[field.name + WEIGHT_SUFFIX] = cut
 
-        def note(what: str, name: str, where: np.ndarray) -> None:
-            if what == "unknown" and len(where):
+        def note(what: str, name: str, where: np.ndarray | slice) -> None:
+            if what == "unknown" and isinstance(where, np.ndarray) and len(where):
                 unknown[name] += len(where)
 
         batch = pa.record_batch(rows)

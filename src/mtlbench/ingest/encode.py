@@ -127,13 +127,14 @@ class Encoder:
         counts: Counts = Counter()
         for batch, at in with_slices(chunk, np.arange(chunk.rows)):
             taken = target[at] >= 0
-            kept, where = batch.filter(pa.array(taken)), target[at][taken]
+            kept, at = (batch, at) if taken.all() else (batch.filter(pa.array(taken)), at[taken])
+            where = target[at]
             self._count(counts, "rows", "", where)
             matrices = self._inputs(kept, where, counts)
             if self.table == ROWS:
-                matrices |= {POINTER + table: pointer[at][taken] for table, pointer in pointers.items()}
+                matrices |= {POINTER + table: pointer[at] for table, pointer in pointers.items()}
                 matrices |= self._labels(kept, where, counts, chunk)
-                matrices |= {name: values[at][taken] for name, values in inherited.items()}
+                matrices |= {name: values[at] for name, values in inherited.items()}
                 if self.schema.source:
                     matrices["source"] = np.searchsorted(self.sources, matrices["source"])
             for number, file in enumerate(self.files.values()):
@@ -144,7 +145,7 @@ class Encoder:
         return counts
 
     def _inputs(self, batch: pa.RecordBatch, target: np.ndarray, counts: Counts) -> dict[str, np.ndarray]:
-        def note(what: str, name: str, rows: np.ndarray) -> None:
+        def note(what: str, name: str, rows: np.ndarray | slice) -> None:
             self._count(counts, what, name, target[rows])
 
         # Of a dimension table, rows that others point at have been checked; a number that is left does not count.
@@ -203,7 +204,7 @@ def encode_inputs(  # what a store knows, the rows, and a callback that counts t
     vocabularies: Mapping[str, Vocabulary],
     scales: Mapping[str, Scale],
     batch: pa.RecordBatch,
-    note: Callable[[str, str, np.ndarray], None],
+    note: Callable[[str, str, np.ndarray | slice], None],
     *,
     blank_unfit: bool = False,
 ) -> dict[str, np.ndarray]:
@@ -214,8 +215,8 @@ def encode_inputs(  # what a store knows, the rows, and a callback that counts t
         table: whose rows these are.
         vocabularies, scales: by name.
         batch: a column for each field of the table, see `protocol.Block`; bags no longer than their fields.
-        note: called for each field with the rows that hold a value, an ``unknown`` one, or whose number is ``missing``,
-            or one of the ``outliers``.
+        note: called for each field with the rows (numbers, or a slice of all) that hold a value, an ``unknown`` one, or
+            whose number is ``missing`` or one of the ``outliers``.
         blank_unfit: whether a number outside the limits of its scale is written as missing instead of refused.
 
     Raises:
@@ -237,7 +238,8 @@ def encode_inputs(  # what a store knows, the rows, and a callback that counts t
             continue
         row, column, index = _indices(batch[field.name], field, vocabularies[field.vocabulary_name])
         note("values", field.name, row)
-        note("unknown", field.name, row[index == UNKNOWN])
+        unknown = np.flatnonzero(index == UNKNOWN)
+        note("unknown", field.name, unknown if isinstance(row, slice) else row[unknown])
         matrices["ids"][row, slot + column] = index + schema.offsets[field.name]
         slot += field.width
         if field.weighted:
@@ -275,8 +277,10 @@ def _tally_bag(column: pa.Array, weights: np.ndarray | None) -> pa.Table:
     return tally(column.flatten(), None if weights is None else np.repeat(weights, bags.lengths(column)))
 
 
-def _indices(column: pa.Array, field: Field, vocabulary: Vocabulary) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Row, column within the field, and vocabulary index of each value."""
+def _indices(
+    column: pa.Array, field: Field, vocabulary: Vocabulary
+) -> tuple[np.ndarray | slice, np.ndarray | int, np.ndarray]:
+    """Row, column within the field, and vocabulary index of each value; of a single-valued field, all rows and 0."""
     if field.width > 1:
         return *bags.coordinates(bags.lengths(column)), vocabulary.encode(column.flatten())
-    return np.arange(len(column)), np.zeros(len(column), np.int64), vocabulary.encode(column)
+    return slice(None), 0, vocabulary.encode(column)
