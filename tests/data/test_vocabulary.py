@@ -95,6 +95,18 @@ def test_narrow_columns_are_looked_up_among_wide_values() -> None:
     assert vocabulary.encode(pa.array([0, 1, -(2**31), 2**31 - 1], pa.int32())).tolist() == [0, 0, 0, 0]
 
 
+@pytest.mark.parametrize("kind", [pa.int32(), pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_pieces_of_a_column_are_counted_like_the_whole(kind: pa.DataType, weighted: bool) -> None:
+    raw = [3, 1, None, 3, 2, 1, 3]
+    values = raw if kind == pa.int32() else [None if v is None else str(v) for v in raw]
+    weights = np.arange(1, 8) if weighted else None
+    pieces = pa.chunked_array([pa.array(part, kind) for part in (values[:2], values[2:])], kind)
+    one, other = (tally(column, weights).sort_by("value") for column in (pieces, pa.array(values, kind)))
+    assert one.to_pydict() == other.to_pydict()
+    assert one["value"].type == (pa.int64() if kind == pa.int32() else pa.string())
+
+
 def test_save_and_load(tmp_path: Path) -> None:
     vocabulary = fit(["x", None, "y", "y"])
     vocabulary.save(tmp_path / "v.parquet")

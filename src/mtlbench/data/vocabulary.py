@@ -141,18 +141,17 @@ def positions(values: pa.Array, known: pa.Array) -> np.ndarray:
     return found.fill_null(-1).to_numpy(zero_copy_only=False)
 
 
-def tally(values: pa.Array, weights: np.ndarray | None = None) -> pa.Table:
+def tally(values: pa.Array | pa.ChunkedArray, weights: np.ndarray | None = None) -> pa.Table:
     """How often each value occurs: a table of value (int64 or string; null is a value) and count (int64).
 
     Args:
         values: integers or strings, plain or dictionary-encoded.
         weights: int64, how often each entry counts; ``None``: once.
     """
-    values = normal(values)
-    if weights is None:
-        counted = values.value_counts()
-        return pa.table({"value": counted.field("values"), "count": counted.field("counts")})
-    return merge([pa.table({"value": values, "count": weights})])
+    if weights is not None:
+        return merge([pa.table({"value": normal(values), "count": weights})])
+    counted = (normal(values) if pa.types.is_dictionary(values.type) else values).value_counts()
+    return pa.table({"value": normal(counted.field("values")), "count": counted.field("counts")})
 
 
 def merge(tallies: Iterable[pa.Table]) -> pa.Table:
@@ -161,7 +160,7 @@ def merge(tallies: Iterable[pa.Table]) -> pa.Table:
     return total.rename_columns({"count_sum": "count"}).select(["value", "count"])
 
 
-def normal(values: pa.Array) -> pa.Array:
+def normal(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     """Integers of any size as int64, text of any kind as string."""
     kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
     return values.cast(pa.int64() if pa.types.is_integer(kind) else pa.string())

@@ -70,14 +70,14 @@ class Tallier:
     def __call__(self, chunk: Chunk) -> dict[str, pa.Table]:
         """Tallies by vocabulary."""
         uses = self.scratch.read(f"uses:{table_of(self.fields[0])}", np.int32, chunk)
+        used = uses > 0
+        weights = None if uses.max(initial=0) <= 1 else uses[used].astype(np.int64)
+        rows = pa.Table.from_batches(list(chunk.read()))
         tallies: dict[str, list[pa.Table]] = {}
-        for batch, times in with_slices(chunk, uses):
-            used = pa.array(times > 0)
-            weights = None if times.max(initial=0) <= 1 else times[times > 0].astype(np.int64)
-            for field in self.fields:
-                column = batch[field.name] if used.true_count == len(used) else batch[field.name].filter(used)
-                counted = _tally_bag(column, weights) if field.width > 1 else tally(column, weights)
-                tallies.setdefault(field.vocabulary_name, []).append(counted)
+        for field in self.fields:
+            column = rows[field.name] if used.all() else rows[field.name].filter(pa.array(used))
+            counted = _tally_bag(column, weights) if field.width > 1 else tally(column, weights)
+            tallies.setdefault(field.vocabulary_name, []).append(counted)
         return {name: merge(several) for name, several in tallies.items()}
 
 
@@ -273,8 +273,12 @@ def with_slices(chunk: Chunk, values: np.ndarray) -> Iterator[tuple[pa.RecordBat
         start += batch.num_rows
 
 
-def _tally_bag(column: pa.Array, weights: np.ndarray | None) -> pa.Table:
-    return tally(column.flatten(), None if weights is None else np.repeat(weights, bags.lengths(column)))
+def _tally_bag(column: pa.ChunkedArray, weights: np.ndarray | None) -> pa.Table:
+    entries = pa.chunked_array([part.flatten() for part in column.chunks], column.type.value_type)
+    if weights is None:
+        return tally(entries)
+    lengths = np.concatenate([bags.lengths(part) for part in column.chunks])
+    return tally(entries, np.repeat(weights, lengths))
 
 
 def _indices(
