@@ -125,9 +125,9 @@ class Encoder:
         inherited = {name: self.scratch.read(EXTRA + name, np.int64, chunk) for name in self._inherited(chunk)}
         following = list(starts)
         counts: Counts = Counter()
-        for batch, at in with_slices(chunk, np.arange(chunk.rows)):
-            taken = target[at] >= 0
-            kept, at = (batch, at) if taken.all() else (batch.filter(pa.array(taken)), at[taken])
+        for batch, rows in with_slices(chunk, np.arange(chunk.rows)):
+            taken = target[rows] >= 0
+            kept, at = (batch, rows) if taken.all() else (batch.filter(pa.array(taken)), rows[taken])
             where = target[at]
             self._count(counts, "rows", "", where)
             matrices = self._inputs(kept, where, counts)
