@@ -1,6 +1,8 @@
 """Processes that work for another one hear no Ctrl-C: it is the parent's business."""
 
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -53,3 +55,18 @@ def test_ctrl_c_waits_until_processes_are_started():
     with pytest.raises(KeyboardInterrupt):
         start()
     assert inside
+
+
+def test_what_parses_files_loads_no_scipy() -> None:
+    """Every process of a pool would wait for it; simulators load it when they draw."""
+    code = (
+        "import importlib, pkgutil, sys, mtlbench.datasets as all\n"
+        "for found in pkgutil.iter_modules(all.__path__, 'mtlbench.datasets.'):\n"
+        "    if found.ispkg: importlib.import_module(found.name + '.dataset')\n"
+        "print(*{'scipy', 'torch', 'sklearn'} & set(sys.modules), sum('.dataset' in name for name in sys.modules))"
+    )
+    *loaded, readers = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert loaded == []
+    assert int(readers) > 5

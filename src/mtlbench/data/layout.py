@@ -5,6 +5,8 @@ import numpy as np
 from mtlbench.data.matrices import MatrixColumn
 from mtlbench.schema import Field, Schema
 
+SPLITS = ("train", "valid", "test")
+
 ROWS = "rows"
 """Name of the table of labelled rows; every other table is a dimension table."""
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from mtlbench.checks import one_of
+from mtlbench.data.layout import SPLITS
 from mtlbench.data.subset import Subset
 from mtlbench.data.vocabulary import Vocabulary
 from mtlbench.files import atomic, checksum
@@ -32,8 +33,6 @@ SEAL = "sha256"
 
 ENTRIES = ("dataset", "origin", "schema", "schema_fingerprint", "splits", "fields", "raw", "files")
 """What a manifest must have to be read."""
-
-SPLITS = ("train", "valid", "test")
 
 
 class StoreError(ValueError):

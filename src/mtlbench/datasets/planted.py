@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit as sigmoid
 
 from mtlbench.datasets.draws import Floats, RankedValues
 
@@ -236,3 +235,10 @@ def _root(function: Callable[[float], float], low: float, high: float) -> float:
     from scipy.optimize import brentq  # a third of a second, which readers of real files have no use for
 
     return high if function(high) <= 0 else float(brentq(function, low, high, xtol=1e-9))  # pyright: ignore[reportArgumentType]
+
+
+def sigmoid(log_odds: np.ndarray) -> np.ndarray:
+    """The probabilities behind log-odds."""
+    from scipy.special import expit  # takes 0.3 s, which a reader of files need not wait for
+
+    return expit(log_odds)

@@ -18,7 +18,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from mtlbench.data import bags
-from mtlbench.data.store import SPLITS
+from mtlbench.data.layout import SPLITS
 from mtlbench.datasets.parquet import delimited
 from mtlbench.datasets.parquet.columns import ParquetColumn, Problems, family
 from mtlbench.datasets.parquet.description import Description, described, reference

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from mtlbench.data.store import SPLITS
+from mtlbench.data.layout import SPLITS
 from mtlbench.ingest.protocol import KEY, LINE, ROWS
 from mtlbench.schema import Field, Schema, Task, in_order
 
