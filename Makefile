@@ -5,6 +5,7 @@ PEERS := .peers/bin
 DOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs
 export MLFLOW_DISABLE_TELEMETRY := true
 export MPLBACKEND := Agg
+unexport PYTHONDONTWRITEBYTECODE  # tests start hundreds of processes, each of which would compile all that it imports
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-long test-lowest test-peers mutation torture check docs docs-serve image bench-train bench-ingest bench-metrics lock clean

@@ -41,7 +41,7 @@ REMEMBERING = ("balancing=gradnorm", "trainer.conflicts=true")
 @pytest.mark.parametrize(
     ("kills", "overrides"),
     [
-        (2, ("dataset.simulator.rows=3000",)),
+        (2, ("dataset.simulator.rows=3000", "tracker=none")),
         pytest.param(10, (), marks=pytest.mark.long),
         pytest.param(4, REMEMBERING, marks=pytest.mark.long),
     ],
