@@ -397,6 +397,19 @@ class TestBlocksAndShards:
             assert all(schema == schemas[0] for schema in schemas)
 
 
+@pytest.mark.parametrize("value", [b"1.0", b"1", b"1.", b"1.00", b"01.0", b"1,0", b"1.1", b"2.0", b"110", b"0.1", b""])
+@pytest.mark.parametrize("behind", [b"", b"\x01206\x028314600\x031.0"])
+def test_values_that_look_like_one(value: bytes, behind: bytes) -> None:
+    """They are told by their bytes, also at the very end of a text."""
+    start = b"7,1,0," + KEY.encode() + b",%d,205\x024186222\x03" % (2 if behind else 1)
+    text = start + value + behind + b"\n"
+    lines, expected = fast_reader.read_lines(text, ROWS), by_reference(text, ROWS)
+    if lines is not None:
+        assert expected is not None
+        assert_same(lines, expected, ROWS)
+    assert (lines is not None) == (value in (b"1.0", b"1", b"1.00", b"01.0", b"1.1", b"2.0", b"110", b"0.1"))
+
+
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no published rows beside the checkout")
 class TestPublishedRows:
     def test_common_lines(self, path: Path) -> None:

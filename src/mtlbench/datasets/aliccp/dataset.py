@@ -135,9 +135,7 @@ class AliCCP:
         return tuple(code for code in self._codes if self.values and BY_CODE[code].value and not BY_CODE[code].bag)
 
     def _field(self, raw: RawField) -> Field:
-        width = 1
-        if raw.bag:
-            width = {"210": self.intentions_width, "853": self.cross_width}.get(raw.code, self.history_width)
+        width = self._width(raw)
         target = TARGETS.get(raw.code) if width > 1 else None
         return Field(
             name=raw.name,
@@ -147,6 +145,10 @@ class AliCCP:
             role=raw.role,
             target=None if target is None else BY_CODE[target].name,
         )
+
+    def _width(self, raw: RawField) -> int:
+        wide = {"210": self.intentions_width, "853": self.cross_width}
+        return wide.get(raw.code, self.history_width) if raw.bag else 1
 
     def _at_once(self, text: bytes, table: str, first: int) -> Block | None:
         lines = fast_reader.read_lines(text, table)
@@ -160,6 +162,8 @@ class AliCCP:
     def _columns(self, lines: AliCCPLines, table: str, number: int | np.ndarray) -> pa.RecordBatch:
         """The record batch of these lines, of which the first (or each) has this number within the shard."""
         count = lines.key.size
+        by_field, ends = np.argsort(lines.code, kind="stable"), np.cumsum(np.bincount(lines.code, minlength=len(ALL)))
+        places = dict(zip(ALL, np.split(by_field, ends[:-1]), strict=True))
         columns: dict[str, pa.Array] = {
             LINE: pa.array(np.arange(number, number + count) if isinstance(number, int) else number, pa.int64()),
         }
@@ -168,32 +172,30 @@ class AliCCP:
                 "click": pa.array(lines.click),
                 "conversion": pa.array(lines.conversion),
                 f"{KEY}:{COMMON}": pa.array(lines.key),
-                "source": pa.array(_ids_or(lines, "301", 0)),
+                "source": pa.array(_ids_or(lines, places["301"], 0)),
             }
         else:
             # A row without a user is a group of its own: a negative number, made of all but one bit of the key.
-            columns |= {KEY: pa.array(lines.key), "group": pa.array(_ids_or(lines, "101", ~(lines.key & LARGEST)))}
-        by_field = np.argsort(lines.code, kind="stable")
-        ends = np.cumsum(np.bincount(lines.code, minlength=len(ALL)))
+            group = _ids_or(lines, places["101"], ~(lines.key & LARGEST))
+            columns |= {KEY: pa.array(lines.key), "group": pa.array(group)}
         for code in self._codes:
             if BY_CODE[code].table == table:
-                place = ALL.index(code)
-                columns |= self._field_columns(code, lines, by_field[ends[place - 1] if place else 0 : ends[place]])
+                columns |= self._field_columns(code, lines, places[code])
         return pa.RecordBatch.from_pydict(columns)
 
     def _field_columns(self, code: str, lines: AliCCPLines, mine: np.ndarray) -> dict[str, pa.Array]:
         """The columns of one field, whose triples stand at these places."""
         raw = BY_CODE[code]
-        line, ids, values = lines.line[mine], lines.ids[mine], lines.values[mine]
-        if self._field(raw).width == 1:
+        line, ids = lines.line[mine], lines.ids[mine]
+        if self._width(raw) == 1:
             columns = {raw.name: _scattered(line, ids, lines.key.size)}
             if code in self._value_codes:
-                columns[_value_name(raw)] = _scattered(line, values, lines.key.size)
+                columns[_value_name(raw)] = _scattered(line, lines.values[mine], lines.key.size)
             return columns
         ends = np.concatenate(([0], np.cumsum(np.bincount(line, minlength=lines.key.size)))).astype(np.int32)
         columns = {raw.name: pa.ListArray.from_arrays(ends, ids)}
         if raw.value:
-            columns[raw.name + WEIGHT_SUFFIX] = pa.ListArray.from_arrays(ends, values)
+            columns[raw.name + WEIGHT_SUFFIX] = pa.ListArray.from_arrays(ends, lines.values[mine])
         return columns
 
 
@@ -201,9 +203,9 @@ def _value_name(raw: RawField) -> str:
     return f"{raw.name}_value"
 
 
-def _ids_or(lines: AliCCPLines, code: str, absent: int | np.ndarray) -> np.ndarray:
-    """The id of a single-valued field, int64 ``[lines]``, or what stands for its absence."""
-    here = lines.code == ALL.index(code)
+def _ids_or(lines: AliCCPLines, here: np.ndarray, absent: int | np.ndarray) -> np.ndarray:
+    """The id of a single-valued field, whose triples stand ``here``, or what stands for its absence: int64
+    ``[lines]``."""
     ids = np.broadcast_to(np.asarray(absent, np.int64), lines.key.shape).copy()
     ids[lines.line[here]] = lines.ids[here]
     return ids

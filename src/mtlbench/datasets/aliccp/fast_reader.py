@@ -15,6 +15,7 @@ from mtlbench.datasets.aliccp.layout import AFTER_FIELD, AFTER_ID, ALL, BETWEEN_
 COMMA, NEWLINE, POINT, ZERO = b",\n.0"
 SEPARATORS = bytes([COMMA, NEWLINE, AFTER_FIELD, AFTER_ID, BETWEEN_TRIPLES])
 DIGITS = b"0123456789"
+ONE = b"1.0"
 LONGEST_INTEGER, LONGEST_KEY = 18, 16
 """Digits, leading zeros included, that `reference_reader` accepts of an integer, and demands of a key."""
 
@@ -78,7 +79,7 @@ def _read(text: bytes, table: str) -> AliCCPLines:
     _require(letters == keys.translate(None, DIGITS) and not letters.translate(None, b"abcdef"))
     _require((id_end - field_end).max() <= LONGEST_INTEGER + 1)
     _require(not (data[id_end + 1] == POINT).any() and not (data[value_end - 1] == POINT).any())  # not '.5', '5.'
-    ids, values = _tokens(data, (field_end + 1, id_end), (id_end + 1, value_end))
+    (ids,) = _tokens(data, (field_end + 1, id_end))
     line = np.repeat(np.arange(counts.size), counts)
     code = _codes(data, start, field_end, table)
     _require_single(line, code, counts.size)
@@ -89,7 +90,7 @@ def _read(text: bytes, table: str) -> AliCCPLines:
         line=line,
         code=code,
         ids=ids.cast(pa.int32()).to_numpy(),
-        values=_values(values),
+        values=_values(data, id_end + 1, value_end),
     )
 
 
@@ -166,11 +167,17 @@ def _require_single(line: Integers, code: npt.NDArray[np.int8], lines: int) -> N
     _require(np.count_nonzero(seen) == single.size)
 
 
-def _values(numbers: pa.StringArray) -> npt.NDArray[np.float32]:
-    """Rounded to float64 and then to float32, as by the reference reader."""
-    with np.errstate(over="ignore"):
-        values = numbers.cast(pa.float64()).to_numpy().astype(np.float32)
-    _require(np.isfinite(values).all())
+def _values(data: Bytes, start: Integers, stop: Integers) -> npt.NDArray[np.float32]:
+    """Rounded to float64 and then to float32, as by the reference reader. Most of them are ``1.0``."""
+    one = stop - start == len(ONE)
+    for at, byte in enumerate(ONE):
+        one &= data.take(start + at, mode="clip") == byte
+    values = np.ones(start.size, np.float32)
+    if (others := np.flatnonzero(~one)).size:
+        (numbers,) = _tokens(data, (start[others], stop[others]))
+        with np.errstate(over="ignore"):
+            values[others] = numbers.cast(pa.float64()).to_numpy()
+        _require(np.isfinite(values).all())
     return values
 
 
