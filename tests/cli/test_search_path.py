@@ -175,7 +175,7 @@ def test_a_study_by_its_path(place: Path, capsys: pytest.CaptureFixture[str]):
     code, text = typed(capsys, *words)
     assert code == 0, text
     assert "Does sharing pay?" in text
-    assert "| single | - / 0." in text
+    assert "| single | 0." in text
     assert (place / "tables" / "sharing.md").exists()
     for change, problem in (
         (STUDY.replace("columns:", "#"), "columns must be named"),

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from mtlbench.report.page import page
 from mtlbench.report.result import Cell, Comparison
 from mtlbench.report.text import comma_separated, markdown, signs
 from report.tables import EVIL, MARKS, example
@@ -27,6 +28,21 @@ def test_markdown_has_the_papers_number_beside_ours_with_signs_and_notes() -> No
     cells = [cell.strip() for cell in mmoe.strip("|").split("|")]
     assert cells[1:3] == ["0.6259 / 0.7346 ± 0.0027†*", "- / 0.599† (negative transfer)"]
     assert cells[4:] == ["0.48 / 0.48 ± 0.00, within [1][2]", "1.25"]
+
+
+def test_a_study_of_ones_own_has_no_place_for_a_papers_numbers() -> None:
+    rows = tuple(
+        replace(row, cells=tuple(replace(cell, printed=None, verdict="nothing printed") for cell in row.cells))
+        for row in example().rows
+    )
+    study = replace(example(), rows=rows)
+    text = markdown(study)
+    assert "| DNN | 0.7034 ± 0.0027 [1] | 0.613 |" in text
+    assert "Every cell: mean and standard deviation over seeds.\n" in text
+    html = page([study])
+    assert "nothing printed" not in html
+    assert 'class="paper">paper' not in html
+    assert "the paper's number" not in html
 
 
 def test_markdown_has_marks_claims_agreement_notes_and_what_was_not_run() -> None:

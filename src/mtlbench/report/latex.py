@@ -105,7 +105,7 @@ def _float(result: TableResult, columns: Columns, label: str) -> list[str]:
     heads = _heads(result, columns)
     lines = [rf"\begin{{{kind}}}", r"\centering", rf"\caption{{{_caption(result, columns)}}}", rf"\label{{{label}}}"]
     lines += [r"\smallskip", r"\footnotesize", rf"\setlength{{\tabcolsep}}{{{SEPARATION:g}pt}}"]
-    alignment = "".join("rr@{}l" if _is_printed(result, column) else "r@{}l" for column in columns)
+    alignment = "".join("rr@{}l" if result.is_printed(column) else "r@{}l" for column in columns)
     lines += [rf"\begin{{tabular}}{{@{{}}l{alignment}@{{}}}}", r"\toprule"]
     for above, spans in enumerate(heads):
         lines.append(_head_line(spans))
@@ -132,7 +132,7 @@ def _caption(result: TableResult, columns: Columns) -> str:
         words = {"mean": "mean ± standard deviation", "best": "best run"}
         shown = " and ".join(text for statistic, text in words.items() if statistic in statistics)
         texts.append(f"{shown.capitalize()} of {max(seeds)} seeds" if max(seeds) > 1 else "One seed")
-    if any(_is_printed(result, column) for column in columns):
+    if any(result.is_printed(column) for column in columns):
         texts.append(f"Paper: as printed in {result.place} of {result.paper.partition(':')[0]}")
     if any(_ranked(result, column).second for column in columns):
         directions = {c.about.title: c.about.better for c in columns if c.about.better in ("lower", "near one")}
@@ -189,7 +189,7 @@ def _body(result: TableResult, columns: Columns) -> list[list[str]]:
         cells = [_tex(row.label)]
         for place, column, best in zip(places, columns, ranked, strict=True):
             cell = row.cells[place]
-            if _is_printed(result, column):
+            if result.is_printed(column):
                 cells.append(_printed(cell, column))
             cells += [_number(cell, column, best), _spread(cell, column) + _superscript(cell)]
         rows.append(cells)
@@ -249,11 +249,6 @@ def _printed(cell: Cell, column: TableColumn) -> str:
     return _minus(_tex(cell.printed)) + blank
 
 
-def _is_printed(result: TableResult, column: TableColumn) -> bool:
-    place = result.columns.index(column)
-    return any(row.cells[place].printed is not None for row in result.rows)
-
-
 def _cells(result: TableResult, columns: Columns) -> list[Cell]:
     places = [result.columns.index(column) for column in columns]
     return [row.cells[place] for row in result.rows for place in places]
@@ -267,7 +262,7 @@ Span = tuple[str, int]
 
 def _heads(result: TableResult, columns: Columns) -> list[list[Span]]:
     """Lines of the head: data set if there are several, task, metric, and whose number it is if any is printed."""
-    sizes = [3 if _is_printed(result, column) else 2 for column in columns]
+    sizes = [3 if result.is_printed(column) else 2 for column in columns]
     datasets = [column.dataset for column in columns]
     tasks = [(column.dataset, column.task) for column in columns]
     lines = [_merged(datasets, datasets, sizes)] if len(set(datasets)) > 1 else []
@@ -321,7 +316,7 @@ def _width(result: TableResult, columns: Columns) -> float:
 
 def _alignment(result: TableResult, columns: Columns) -> list[bool]:
     """Of every column behind the labels: whether it follows the one before it without a gap."""
-    return [follows for c in columns for follows in ([False] * (1 + _is_printed(result, c)) + [True])]
+    return [follows for c in columns for follows in ([False] * (1 + result.is_printed(c)) + [True])]
 
 
 @cache

@@ -131,7 +131,7 @@ def counts(result: TableResult) -> dict[str, str]:
     verdicts = [f"{kinds[kind]} {kind}" for kind in ("within", "better", "worse", "undecided") if kinds[kind]]
     return {
         "cells": f"{ran} of {len(pairs)}",
-        "verdicts": ", ".join(verdicts) if verdicts else "none comparable" if ran else NOTHING,
+        "verdicts": ", ".join(verdicts) if verdicts else "none comparable" if ran and result.anything_printed else NOTHING,
     }
 
 

@@ -256,3 +256,13 @@ class TableResult:
     footnotes: tuple[str, ...] = ()
     marks: tuple[str, ...] = ()
     summary: str = ""
+
+    def is_printed(self, column: TableColumn) -> bool:
+        """Whether the paper prints a number in a column; in a study of one's own it prints none."""
+        place = self.columns.index(column)
+        return any(row.cells[place].printed is not None for row in self.rows)
+
+    @property
+    def anything_printed(self) -> bool:
+        """Whether the paper prints a number in any column."""
+        return any(map(self.is_printed, self.columns))

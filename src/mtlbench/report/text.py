@@ -28,12 +28,13 @@ def markdown(result: TableResult) -> str:
     lines += ["| " + " | ".join(heads) + " |", "|" + "|".join(["---"] + ["---:"] * (len(heads) - 1)) + "|"]
     for row in result.rows:
         cells = [
-            _md(_both(cell, column, f", {cell.verdict}" * (cell.verdict in COMPARED)))
+            _md(_cell(cell, column, f", {cell.verdict}" * (cell.verdict in COMPARED), result.is_printed(column)))
             for cell, column in zip(row.cells, result.columns, strict=True)
         ]
         rank = result.ranks.get(row.label)
         lines.append("| " + " | ".join([_md(row.label), *cells, NOTHING if rank is None else f"{rank:.2f}"]) + " |")
-    lines += ["", "Every cell: the paper's number / ours, mean and standard deviation over seeds, what they say.", ""]
+    held_against = ("the paper's number / ours, ", ", what they say") if result.anything_printed else ("", "")
+    lines += ["", "Every cell: {}mean and standard deviation over seeds{}.".format(*held_against), ""]
     lines += ["## Claims", "", *claim_lines(result.claims), ""] if result.claims else []
     lines += _agreement(result) + _footnotes(result)
     return "\n".join(lines).rstrip() + "\n"
@@ -79,11 +80,12 @@ def claim_lines(claims: Sequence[Claim]) -> list[str]:
     return lines
 
 
-def _both(cell: Cell, column: TableColumn, verdict: str = "") -> str:
-    printed = NOTHING if cell.printed is None else cell.printed
+def _cell(cell: Cell, column: TableColumn, verdict: str, printed: bool) -> str:
+    """Our number, behind the paper's in a column that has any."""
+    theirs = f"{NOTHING if cell.printed is None else cell.printed} / " * printed
     ours = value_text(cell, column) + signs(cell) + verdict + " (negative transfer)" * cell.negative_transfer
     notes = "".join(f"[{number + 1}]" for number in cell.footnotes)
-    return f"{printed} / {ours} {notes}".strip()
+    return f"{theirs}{ours} {notes}".strip()
 
 
 def _agreement(result: TableResult) -> list[str]:

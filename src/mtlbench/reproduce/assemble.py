@@ -314,6 +314,8 @@ def _summary(rows: Sequence[Row]) -> str:
     if not ran:
         return f"none of {len(cells)} cells was run"
     text = f"{len(ran)} of {len(cells)} cells were run"
+    if all(cell.printed is None for cell in cells):
+        return text
     if not compared:
         return f"{text}; none is comparable"
     text = f"{text}; {within} of {len(compared)} are within tolerance of the paper"
