@@ -6,8 +6,12 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from mtlbench.tracking.connect import DATABASE, connect, default_uri
+
+settings.register_profile("untimed", deadline=None)  # a first example may wait for an import; no test is timed
+settings.load_profile("untimed")
 
 
 @pytest.hookimpl(wrapper=True)

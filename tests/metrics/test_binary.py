@@ -18,7 +18,7 @@ def test_auc_counts_pairs_by_hand():
     assert auc(scores, np.array([True, True, False, False])) == 3.5 / 4
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=2, max_size=40))
 def test_auc_equals_the_count_of_all_pairs(rows: list[tuple[int, bool]]):
     positives = [score for score, label in rows if label]

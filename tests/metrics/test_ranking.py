@@ -61,7 +61,7 @@ def test_group_areas_by_hand():
     assert values["click/one_class_groups"] == 2
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.lists(st.tuples(st.integers(-2, 2), st.booleans(), st.integers(-3, 3)), min_size=0, max_size=40),
     st.sampled_from([np.float32, np.float64]),
@@ -172,7 +172,7 @@ def test_precision_by_hand():
     assert values["click/lists_at_2"] == 2
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.lists(st.tuples(st.integers(-2, 2), st.booleans(), st.integers(0, 5)), min_size=0, max_size=40),
     st.integers(1, 5),

@@ -30,7 +30,7 @@ def test_xauc_counts_pairs_by_hand():
     assert xauc(array(5, 4, 5, 9), array(1, 2, 3, 3)) == pytest.approx(3.5 / 5)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(st.tuples(st.integers(-3, 3), st.integers(0, 4)), min_size=2, max_size=30))
 def test_xauc_is_the_share_of_all_pairs(rows: list[tuple[int, int]]):
     pairs = [
