@@ -83,7 +83,7 @@ bench-ingest: setup  ## raw files of six data sets to prepared stores: rows/s an
 .peers/.ready: .venv/.ready
 	$(PYTHON) -m venv .peers
 	$(PEERS)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(PEERS)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[bench,balancing]" pytest
+	$(PEERS)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[bench,balancing]" pytest hypothesis
 	@touch $@
 
 lock:  ## write requirements.lock anew from the ranges in pyproject.toml
