@@ -30,6 +30,9 @@ COMMANDS = {
 }
 """First lines of their help, here so that `mtlbench --help` imports none of them."""
 
+COMMAND = "mtlbench.command"
+"""Key of click's context: the command that was chosen."""
+
 VARIABLE = "_MTLBENCH_COMPLETE"
 """Environment variable with which the scripts of ``mtlbench completion`` ask what can follow."""
 
@@ -57,6 +60,10 @@ class _Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([*COMMANDS.items()])
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[COMMAND] = next(iter(args), "")  # options in its place, as --help, end the program
+        return super().parse_args(ctx, args)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -76,8 +83,7 @@ class _Commands(click.Group):
         from mtlbench.tracking.credentials import redacted_output
 
         quiet_warnings()
-        command = str(next(iter(ctx._protected_args), ""))  # pyright: ignore[reportPrivateUsage]
-        with private(ctx.args) as words, redacted_output(), explained() as status, one_of_several(command):
+        with private(ctx.args) as words, redacted_output(), explained() as status, one_of_several(ctx.meta[COMMAND]):
             ctx.args = as_written(words())
             status.code = super().invoke(ctx) or 0
         return status.code
