@@ -74,3 +74,13 @@ def test_two_processes_that_make_one_folder_do_not_mix(tmp_path: Path, monkeypat
         make()
     assert caught.value.filename == str(target)
     assert [path.name for path in sorted(tmp_path.rglob("*"))] == ["a", "first"]
+
+
+def test_a_file_where_a_folder_stands_is_told_by_its_own_name(tmp_path: Path):
+    (tmp_path / "page").mkdir()
+    with (
+        pytest.raises(IsADirectoryError, match=rf"there is a folder of this name; name a file: '{tmp_path}/page'"),
+        atomic(tmp_path / "page") as beside,
+    ):
+        beside.write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["page"]

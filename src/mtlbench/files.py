@@ -43,6 +43,7 @@ def atomic(path: Path, *, alone: bool = True) -> Generator[Path]:
 
     Raises:
         FileExistsError: another process made a folder of that name meanwhile.
+        IsADirectoryError: a file was written where a folder stands.
     """
     beside = path.with_name(f".{path.name}.part" if alone else f".{path.name}.{os.getpid()}.new")
     _remove(beside)
@@ -51,6 +52,9 @@ def atomic(path: Path, *, alone: bool = True) -> Generator[Path]:
             yield beside
             try:
                 beside.replace(path)
+            except IsADirectoryError as error:
+                said = "there is a folder of this name; name a file"
+                raise IsADirectoryError(error.errno, said, str(path)) from error
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise

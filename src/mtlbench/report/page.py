@@ -63,7 +63,7 @@ def page(results: Sequence[TableResult | FigureResult], *, of_papers: bool = Tru
     return environment.get_template("page.html").render(
         results=results,
         of_papers=of_papers,
-        title="Tables and figures of papers, measured" if of_papers else "Runs, looked at closely",
+        title="Tables and figures, measured" if of_papers else "Runs, looked at closely",
         incomparable=INCOMPARABLE,
         unconverged=UNCONVERGED,
         marked=sum(bool(result.marks) for result in results),
@@ -129,10 +129,8 @@ def counts(result: TableResult) -> dict[str, str]:
     kinds = Counter(badge(cell, column)[0] for cell, column in pairs)
     ran = sum(cell.verdict != "not run" for cell, _ in pairs)
     verdicts = [f"{kinds[kind]} {kind}" for kind in ("within", "better", "worse", "undecided") if kinds[kind]]
-    return {
-        "cells": f"{ran} of {len(pairs)}",
-        "verdicts": ", ".join(verdicts) if verdicts else "none comparable" if ran and result.anything_printed else NOTHING,
-    }
+    none = "none comparable" if ran and result.anything_printed else NOTHING
+    return {"cells": f"{ran} of {len(pairs)}", "verdicts": ", ".join(verdicts) or none}
 
 
 def claim_counts(result: TableResult | FigureResult) -> str:
