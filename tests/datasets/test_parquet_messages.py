@@ -19,7 +19,10 @@ def refusal(folder: Path, schema: str, capsys: pytest.CaptureFixture[str], **col
     random = np.random.default_rng(0)
     user = np.arange(ROWS) % 10
     rows = {"user": user, "item": random.integers(0, 5, ROWS), "click": random.integers(0, 2, ROWS)}
-    parquet.write_table(pa.table({**rows, **columns}), folder / "rows.parquet")
+    try:
+        parquet.write_table(pa.table({**rows, **columns}), folder / "rows.parquet")
+    except pa.ArrowNotImplementedError as error:  # pyarrow 20, of lists of a fixed size with null
+        pytest.skip(f"this pyarrow does not write such files: {error}")
     parquet.write_table(pa.table({"user": np.arange(10), "sex": np.arange(10) % 2}), folder / "users.parquet")
     (folder / "mine.yaml").write_text(f"rows: {{train: rows.parquet}}\n{TASK}\n{schema}\n")
     words = ["dataset=parquet", f"dataset.raw={folder}", f"dataset.schema={folder / 'mine.yaml'}"]

@@ -94,7 +94,8 @@ def _alike(chunks: Sequence[Chunk], names: Sequence[str], kept: np.ndarray) -> l
     parts = [_hashes(_keys(chunk, names))[rows] for chunk, rows in zip(chunks, own, strict=True)]
     ordered = np.sort(np.concatenate(parts))
     twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-    return [rows[np.isin(part, twice)] for part, rows in zip(parts, own, strict=True)]
+    # Sorted: over so wide a range of integers numpy would look for a table, which fails on uint64 before 2.1.
+    return [rows[np.isin(part, twice, kind="sort")] for part, rows in zip(parts, own, strict=True)]
 
 
 def _hashes(keys: pa.Table) -> np.ndarray:

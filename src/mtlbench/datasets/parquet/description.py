@@ -154,7 +154,7 @@ class Description:
     rows: RowsDescription
     fields: tuple[Input, ...]
     tasks: tuple[Label, ...]
-    tables: Mapping[str, TableDescription] = field(default_factory=dict)
+    tables: dict[str, TableDescription] = field(default_factory=dict)
     group: str | None = None
     source: str | None = None
     time: str | None = None
