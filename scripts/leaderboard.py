@@ -144,7 +144,7 @@ def _finished(run: Stored, draws: Mapping[str, np.ndarray]) -> Finished:
 def sections() -> list[str]:
     """The results of each study as Markdown, in the order of their names."""
     found: list[str] = []
-    for path in sorted(RESULTS.glob("kuairand_*.json")):
+    for path in sorted(RESULTS.glob("*.npz")):
         kept, runs = read(path.stem)
         table = load_table(STUDIES, kept.study)
         result = assemble(table, runs, scale=None, settings=kept.settings, private=PRIVATE)
