@@ -20,6 +20,7 @@ from mtlbench.data.store import Store, open_store
 from mtlbench.datasets.kuairand.dataset import KuaiRand
 from mtlbench.datasets.kuairand.layout import DEFAULT, SIGNALS, USER, VIDEO
 from mtlbench.experiment.data import resolve_data
+from mtlbench.ingest.outliers import outlier_warnings
 from mtlbench.ingest.parse import cut_file
 from mtlbench.ingest.protocol import LINE, ROWS, Block, RawError, RawFile
 
@@ -513,8 +514,18 @@ class TestSplits:
         prepared(raw, tmp_path / "data", "dataset.logs=late")
         told = capsys.readouterr().out
         assert "WARNING: 'fans_user_num' has 1 row of 'user' more than 100 standard deviations from the mean of" in told
+        assert "Compress it" in told
         prepared(raw, tmp_path / "other", "dataset.logs=late", "dataset.compress=true")
         assert "WARNING" not in capsys.readouterr().out
+
+    def test_a_compressed_field_is_not_to_be_compressed_again(self) -> None:
+        fields = [{"name": "fans", "compress": True}, {"name": "days"}]
+        outliers = {"outliers": {"train": 0, "test": 2}}
+        manifest = {"schema": {"fields": fields}, "fields": {"fans": outliers, "days": outliers}, "splits": {}}
+        first, second = outlier_warnings(manifest)
+        assert first.startswith("'fans' has 2 rows of 'test' more than 100 standard deviations")
+        assert first.endswith("raise them to powers. Leave it out")
+        assert "Compress it" in second
 
     def test_halves_of_the_last_day(self, raw: Path, tmp_path: Path) -> None:
         found = days_of(prepared(raw, tmp_path / "data", "dataset.split_rule=halves"))

@@ -10,21 +10,21 @@ FAR = f"more than {OUTLIER} standard deviations from the mean of training rows"
 
 def outlier_warnings(manifest: Mapping[str, Any]) -> list[str]:
     """One sentence for every number field and regression label with outliers in a split or a dimension table."""
-    fields = [
-        f"'{name}' has {_rows(count, part)} {FAR}; models that multiply fields raise them to powers. Compress it "
-        "(compress: true of a field, dataset.compress=true of kuairand) or leave it out"
-        for name, facts in manifest["fields"].items()
-        for part, count in facts.get("outliers", {}).items()
-        if count
-    ]
-    labels = [
-        f"task '{task}' has {_rows(count, split)} with labels {FAR}, which outweigh all others in a squared error. Set "
-        "loss.regression=absolute, or limit the label"
-        for split, facts in manifest["splits"].items()
-        for task, count in facts.get("outliers", {}).items()
-        if count
-    ]
-    return fields + labels
+    compressed = {field["name"] for field in manifest["schema"]["fields"] if field.get("compress")}
+    found: list[str] = []
+    for name, facts in manifest["fields"].items():
+        remedy = "Compress it (compress: true of a field, dataset.compress=true of kuairand) or leave it out"
+        after = f"models that multiply fields raise them to powers. {'Leave it out' if name in compressed else remedy}"
+        found += [f"'{name}' has {_rows(n, part)} {FAR}; {after}" for part, n in _outliers(facts)]
+    for split, facts in manifest["splits"].items():
+        after = "which outweigh all others in a squared error. Set loss.regression=absolute, or limit the label"
+        found += [f"task '{task}' has {_rows(n, split)} with labels {FAR}, {after}" for task, n in _outliers(facts)]
+    return found
+
+
+def _outliers(facts: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """Names with how many outliers they have, where there are any; stores of earlier versions did not count them."""
+    return [(name, count) for name, count in facts.get("outliers", {}).items() if count]
 
 
 def _rows(count: int, part: str) -> str:
