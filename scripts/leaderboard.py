@@ -5,6 +5,7 @@
 
 WORDs are those of `mtlbench reproduce`, above all dataset.raw=<folder> and run.folder=<folder>. What is taken up lies
 in results/NAME.json (what each run measured) and results/NAME.npz (its AUCs on the bootstrap draws of the test users).
+Runs kept there before stay, so that several machines can share the runs of a study.
 Claims are judged again from these two alone: neither raw data nor weights are needed. results/peers.json has other
 programs' numbers on the same rows, from scripts/compare_kuairand.py.
 """
@@ -25,6 +26,7 @@ from mtlbench.report.result import Claim, Row, TableResult
 from mtlbench.report.text import signs, value_text
 from mtlbench.reproduce.assemble import assemble
 from mtlbench.reproduce.finished import Finished
+from mtlbench.reproduce.plan import PlannedRun
 from mtlbench.reproduce.sampling import Resampled
 from mtlbench.reproduce.table import PRIVATE
 from mtlbench.reproduce.table_file import load_table
@@ -82,7 +84,7 @@ def main() -> None:
 
 
 def collect(study: Path, name: str, words: Sequence[str]) -> None:
-    """Keep what the finished runs of a study measured."""
+    """Keep what the finished runs of a study measured, beside planned runs that were kept before and are elsewhere."""
     from mtlbench.cli.compose import WITHOUT_EFFECT, compose
     from mtlbench.reproduce.check_finished import check_finished
     from mtlbench.reproduce.gather import gather
@@ -91,18 +93,34 @@ def collect(study: Path, name: str, words: Sequence[str]) -> None:
     plan = expand(load_table(study.parent, study.stem), compose, words, scale=None)
     check_finished(plan)
     found = gather(plan, {})
+    settings = tuple(word for word in words if not word.startswith(WITHOUT_EFFECT))
+    if (RESULTS / f"{name}.json").exists():
+        before, earlier = read(name)
+        if (before.study, before.settings) != (study.stem, settings):
+            raise SystemExit(
+                f"{RESULTS / name}.json has runs of {before.study} with {list(before.settings)}, "
+                f"not of {study.stem} with {list(settings)}: give --as another name"
+            )
+        found = _with_earlier(plan, found, earlier)
     draws: dict[str, np.ndarray] = {}
     for run in found:
         for task, aucs in (run.resampled.aucs if run.resampled else {}).items():
             draws[f"{run.result.identity}/{task}"] = aucs.astype(np.float32)
     kept = Collection(
         study=study.stem,
-        settings=tuple(word for word in words if not word.startswith(WITHOUT_EFFECT)),
+        settings=settings,
         runs=tuple(map(_stored, found)),
     )
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(asdict(kept), indent=1) + "\n", encoding="utf-8")
     np.savez_compressed(RESULTS / f"{name}.npz", allow_pickle=False, **draws)
+
+
+def _with_earlier(plan: Sequence[PlannedRun], found: Sequence[Finished], earlier: Sequence[Finished]) -> list[Finished]:
+    """Finished runs of a plan in its order: those found here, and for the others those kept from another machine."""
+    kept = {(run.row, run.result.identity): run for run in (*earlier, *found)}
+    runs = (kept.get((run.row, run.identity)) for run in plan)
+    return [run for run in runs if run is not None]
 
 
 def _stored(run: Finished) -> Stored:

@@ -52,3 +52,15 @@ def test_claims_are_judged_again_without_runs_or_data(tmp_path: Path, monkeypatc
     leaderboard.main()
     assert (tmp_path / "page.md").read_text() == page, "seeds and users, from results/ alone"
     assert "test rows" in page or "test groups" in page
+    mtlbench.reproduce("kuairand_x.yaml", *words, rows=["not yet"])
+    monkeypatch.setattr("sys.argv", ["leaderboard.py", "kuairand_x.yaml", *words])
+    leaderboard.main()
+    added = (tmp_path / "page.md").read_text()
+    assert "6 runs of" in added, "runs of another machine stay beside those of this one"
+    assert "Not run yet" not in added
+    for row in made.result.rows[:2]:
+        assert leaderboard.value_text(row.cells[0], made.result.columns[0]) in added
+    monkeypatch.setattr("sys.argv", ["leaderboard.py", "kuairand_x.yaml", *words, "optimizer.lr=0.5"])
+    with pytest.raises(SystemExit, match=r"not of kuairand_x with .*optimizer.lr=0.5.*--as"):
+        leaderboard.main()
+    assert (tmp_path / "page.md").read_text() == added
