@@ -65,6 +65,29 @@ def test_a_finished_run_stands_for_those_that_are_like_it(study: Path, capsys: p
 
 
 @pytest.mark.filterwarnings("ignore:suspicious scores")
+def test_finished_runs_are_trained_afresh_where_that_is_asked_for(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def began() -> dict[str, int]:
+        return {file.parent.name: file.stat().st_mtime_ns for file in Path("runs").glob("*/run.json")}
+
+    words = ["reproduce", str(study), "--rows", "watched,SNR", *SMALL]
+    assert main(words) == 0
+    before = began()
+    assert main(words) == 0
+    assert began() == before
+    (Path("runs") / min(before) / "metrics.jsonl").write_text("damaged")
+    capsys.readouterr()
+    assert main([*words, "run.fresh=true", "--dry-run"]) == 0
+    assert "2 runs are to be trained afresh (run.fresh=true), at most about" in capsys.readouterr().err
+    assert main([*words, "run.fresh=true"]) == 0
+    after = began()
+    assert after.keys() == before.keys()
+    assert all(after[identity] > before[identity] for identity in before)
+    assert main(words) == 0, "the damaged one is whole again"
+
+
+@pytest.mark.filterwarnings("ignore:suspicious scores")
 def test_a_run_without_diagnostics_stands_for_none_with_them(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [*SMALL, "dataset=census", "dataset.source=simulated", "dataset.simulator.rows=1500"]
     mtlbench.train("model=mssm", "profile=mssm", *words, seed=0)

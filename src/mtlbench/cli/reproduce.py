@@ -69,6 +69,7 @@ def command(  # noqa: PLR0913  an argument for each option
     Runs whatever the table or figure lacks. A table is written as Markdown, LaTeX, CSV and JSON, the paper's number
     beside ours, a figure as PNG, SVG, PDF and JSON, and all that the folder holds as one page, report.html. Interrupt
     it and start it again at any point: finished runs are kept, and a run under way goes on from its checkpoint.
+    run.fresh=true trains the finished ones again too, those of --rows alone where it is given.
 
     With --scale everything is small: simulated rows (that share of the published ones, at least 20,000) and one seed.
     Whatever is made with it, or with fewer seeds than the paper's, says so. Nothing is concluded from runs that did not
@@ -106,10 +107,11 @@ def command(  # noqa: PLR0913  an argument for each option
         [expand(study, compose, overrides, scale=scale, seeds=seeds, same_steps=same_steps) for study in studies]
     )
     planned = [run for plan in plans for run in plan]
-    check_finished(planned)
-    elsewhere = exchange_results(missing(planned), fetch_only=dry_run)
     chosen = [run for run in planned if labels is None or run.row in labels]
-    lacking = [run for run in missing(chosen) if run.identity not in elsewhere]
+    afresh = {run.identity: run for run in chosen if run.config.run.fresh}
+    check_finished([run for run in planned if run.identity not in afresh])
+    elsewhere = exchange_results(missing(planned), fetch_only=dry_run)
+    lacking = [*afresh.values()] or [run for run in missing(chosen) if run.identity not in elsewhere]
     for study, plan in zip(studies, plans, strict=True):
         runs = {run.identity for run in plan}
         others = len(runs & set(elsewhere))
@@ -235,7 +237,8 @@ def _cost_text(lacking: "Sequence[PlannedRun]") -> str:
 
     here = measured_speeds(lacking[0].folder.parent)
     found = cost(lacking, here, read_speeds(conf_folder() / SPEEDS))
-    counted = "1 run is missing" if len(lacking) == 1 else f"{len(lacking)} runs are missing"
+    state = "to be trained afresh (run.fresh=true)" if lacking[0].config.run.fresh else "missing"
+    counted = f"1 run is {state}" if len(lacking) == 1 else f"{len(lacking)} runs are {state}"
     if found is None:
         return f"{counted}, unknown time: no speed was measured"
     source = "those measured here" if here else f"those of {SPEEDS}, measured elsewhere"
