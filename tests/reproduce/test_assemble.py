@@ -174,7 +174,12 @@ def test_a_metric_that_no_run_has_is_named_with_those_that_are_there() -> None:
     table = replace(TABLE, columns=(AUC, column))
     result = assemble(table, RUNS, scale=None, settings=(), private=())
     said = [result.footnotes[number] for number in cell(result, "new", column).footnotes]
-    assert said == ["D: runs have no test/click/uauc; they have test/buy/logloss, test/click/auc, test/click/logloss"]
+    again = "Where the metric is newer than the runs, run.fresh=true trains them again"
+    assert said == [f"D: runs have no test/click/uauc; they have test/click/auc, test/click/logloss. {again}"]
+    lost = [replace(one, result=replace(one.result, metrics={"test/buy/logloss": 0.5})) for one in RUNS]
+    result = assemble(table, lost, scale=None, settings=(), private=())
+    said = [result.footnotes[number] for number in cell(result, "new", column).footnotes]
+    assert said == [f"D: runs have no test/click/uauc; they have test/buy/logloss. {again}"]
     assert cell(result, "never run", column).footnotes == ()
     reason = {"undefined": {"test/click/uauc": "no user has both labels"}}
     undefined = [replace(one, result=replace(one.result, **reason)) for one in RUNS]

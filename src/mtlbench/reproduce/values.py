@@ -69,7 +69,12 @@ def missing_reason(runs: Sequence[Finished], column: TableColumn) -> str | None:
         name = next(f"{task}/logloss" for task in runs[0].weights if metrics.value("logloss", task) is None)
     if reason := metrics.undefined.get(name):
         return f"test/{name} is undefined on {column.dataset}: {reason}"
-    return f"{column.dataset}: runs have no test/{name}; they have {', '.join(sorted(metrics.prefixed('test').values))}"
+    every = sorted(metrics.prefixed("test").values)
+    of_task = [known for known in every if known.startswith(f"test/{column.only_task}/")]
+    return (
+        f"{column.dataset}: runs have no test/{name}; they have {', '.join(of_task or every)}. Where the metric is "
+        "newer than the runs, run.fresh=true trains them again"
+    )
 
 
 def _fill_gains(table: Table, column: TableColumn, values: Values) -> None:
