@@ -103,7 +103,11 @@ def test_values_are_shown_with_the_metrics_digits() -> None:
 
 
 def test_what_can_select_weights() -> None:
-    assert selectable([]) == ["auc", "xauc", "gauc", "uauc", "logloss", "ne", "pcoc", "ece", "rmse", "mae"]
+    named = selectable([])
+    assert {"auc", "xauc", "gauc", "uauc", "logloss", "ne", "pcoc", "ece", "rmse", "mae"} <= set(named)
+    describe, of_the_run, of_test_rows, derived = "logloss_constant", "weighted_uauc", "excess_auc_share", "auc_gain"
+    assert not {describe, of_the_run, of_test_rows, derived} & set(named)
+    assert len(named) == len(set(named))
     assert selectable(["click", "click"])[-1] == "auc_on_clicks"
     assert selectable(["click", "click"]).count("auc_on_clicks") == 1
 
