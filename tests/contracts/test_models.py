@@ -172,6 +172,17 @@ def test_first_comment_says_what_it_is(name: str):
 
 
 @every_model
+def test_docstring_says_what_the_model_is(name: str):
+    model = target_of(name)
+    text = inspect.getdoc(model) or ""
+    lacking = [label for label in ("Args:", "Shape:", "Paper:", "Departure:") if label not in text]
+    assert not lacking, (
+        f"the docstring of {model.__name__} in {inspect.getsourcefile(model)} lacks {', '.join(lacking)}; a model "
+        "that is in no paper says whose it is ('Paper: none; ours.'), one that departs from nothing 'Departure: none.'"
+    )
+
+
+@every_model
 def test_configuration_and_signature_agree(name: str):
     """Every hyper-parameter can be set from the command line, and a default is the same wherever it stands."""
     config = composed(f"model={name}").model
