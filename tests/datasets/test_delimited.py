@@ -132,7 +132,11 @@ BAD = [
     (GOOD.replace("0.5", "inf"), "column 'price' is not finite"),
     (GOOD.replace("3,4", "3,four"), "column 'item' is no whole number"),
     (GOOD.replace("3,4", "3,04"), "column 'item' is no whole number as in the lines before; where ids are text, say"),
-    (GOOD.replace("3,4", "none,4"), "column 'user' is no whole number"),
+    (
+        GOOD.replace("3,4", "none,4"),
+        "column 'user' is no whole number, as a group must be. Text can be numbered in a column of its own, in pandas "
+        "rows['number'] = rows['user'].factorize()[0]. The line reads",
+    ),
     (GOOD.replace("3,4", ",4"), "column 'user' is null"),
     (GOOD.replace("False", "2"), "label 'clicked' is neither 0 nor 1"),
     (GOOD.replace("False", "maybe"), "column 'clicked' is no number"),

@@ -397,7 +397,10 @@ FILE_PROBLEMS: list[tuple[Callable[[pa.Table], pa.Table], str]] = [
         r"'country' is of type list<.*>; 'country' must be whole.*above 1\)",
     ),
     (lambda t: swapped(t, "clicked", t["City name"]), "'clicked' must be whole numbers or decimal numbers"),
-    (lambda t: swapped(t, "user", t["City name"]), "column 'user' is of type string; 'group' must be whole numbers"),
+    (
+        lambda t: swapped(t, "user", t["City name"]),
+        r"'user' is of type string; 'group' must be whole numbers. \(Text can be numbered.* rows\['user'\]\.factorize",
+    ),
     (
         lambda t: swapped(t, "day", pa.array([pd.Timestamp("2026-01-01")] * len(t))),
         r"'day' is of type timestamp\[.*\]; 'time' must be whole numbers or dates. \(Round it",

@@ -28,6 +28,9 @@ WELCOME: dict[Use, tuple[str, ...]] = {
 }
 """Families of types that a column may have; booleans are whole numbers."""
 
+NUMBERED = "Text can be numbered in a column of its own, in pandas rows['number'] = rows['{}'].factorize()[0]"
+"""What to do where groups or sources are text."""
+
 NUMERIC = ("number", "weight", "sample weight", "label", "target")
 
 
@@ -117,6 +120,8 @@ class ParquetColumn:
         hint = {
             "id": " as in the lines before; where ids are text, say ids: text of the field",
             "key": " as in the lines before; where such keys follow, write the rows as Parquet",
+            "group": f", as a group must be. {NUMBERED.format(self.source)}",
+            "source": f", as a source must be. {NUMBERED.format(self.source)}",
             "time": " or date",
         }
         return whole, [(wrong, f"column '{self.source}' is no whole number{hint.get(self.use, '')}")]

@@ -20,7 +20,7 @@ from pyarrow import parquet
 from mtlbench.data import bags
 from mtlbench.data.layout import SPLITS
 from mtlbench.datasets.parquet import delimited
-from mtlbench.datasets.parquet.columns import ParquetColumn, Problems, family
+from mtlbench.datasets.parquet.columns import NUMBERED, ParquetColumn, Problems, family
 from mtlbench.datasets.parquet.description import Description, described, reference
 from mtlbench.ingest.csv import HEADER
 from mtlbench.ingest.protocol import (
@@ -219,7 +219,7 @@ class ParquetFolder:
                 kind = kinds[column.source]
                 cells = delimited.is_text(file.name)
                 if not (column.takes(kind) or (cells and column.parsed)):
-                    hint = delimited.NO_LISTS if cells and column.width > 1 else _hint(kind)
+                    hint = delimited.NO_LISTS if cells and column.width > 1 else _hint(kind, column)
                     raise RawError(f"{where} is of type {kind}; '{column.name}' must be {column.expected}{hint}")
                 found = "text" if column.text else family(kind.value_type if bags.is_list(kind) else kind)
                 if column.vocabulary is None or found == "null":
@@ -391,8 +391,10 @@ def _shown(value: pa.Scalar) -> object:
         return "(no UTF-8 text)"
 
 
-def _hint(kind: pa.DataType) -> str:
+def _hint(kind: pa.DataType, column: ParquetColumn) -> str:
     """What to do about a type that is often a surprise."""
+    if family(kind) == "text" and column.use in ("group", "source"):
+        return f". ({NUMBERED.format(column.source)})"
     if bags.is_list(kind):
         return ". (A field of several values has a width above 1)"
     if pa.types.is_floating(kind):
