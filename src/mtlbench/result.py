@@ -6,6 +6,9 @@ from typing import Literal
 
 from pydantic import FiniteFloat
 
+CheckpointRule = Literal["run", "task"]
+"""For what weights are selected by themselves, see `mtlbench.train.settings.Settings`."""
+
 LEAST_STEPS = 100
 """Steps without improvement that convergence takes at least: fewer hardly move a weight, so they show nothing."""
 
@@ -158,7 +161,7 @@ class Result:
     peak_memory_mb: FiniteFloat
     finished: str
     seconds: FiniteFloat
-    checkpoint: Literal["run", "task"] | None = None
+    checkpoint: CheckpointRule | None = None
     warnings: tuple[str, ...] = ()
     journal: str | None = None
     convergence: Convergence | None = None
@@ -183,7 +186,7 @@ class Result:
         return self.test.tasks
 
     @property
-    def selected_by(self) -> Literal["run", "task"]:
+    def selected_by(self) -> CheckpointRule:
         """The rule by which weights were selected, also where an earlier version did not write it."""
         return self.checkpoint or ("run" if set(self.best_step) == {"model"} else "task")
 

@@ -1,7 +1,7 @@
 """From finished runs to a table: every number where it belongs, every verdict by the rule."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -9,10 +9,10 @@ import pytest
 from mtlbench.report.result import Cell, TableColumn, TableResult
 from mtlbench.reproduce.assemble import assemble
 from mtlbench.reproduce.converged import compared_runs
-from mtlbench.reproduce.finished import Finished
+from mtlbench.reproduce.finished import KEPT, Finished
 from mtlbench.reproduce.sampling import Resampled
 from mtlbench.reproduce.table import ClaimSpec, Paper, Printed, RowSpec, Table
-from mtlbench.result import Metrics, Parameters
+from mtlbench.result import CheckpointRule, Metrics, Parameters
 from runs import RESULT
 
 AUC = TableColumn(dataset="D", task="click", metric="auc")
@@ -167,6 +167,10 @@ def test_rows_that_read_other_inputs_are_compared_on_the_same_test_rows() -> Non
         (claim,) = assemble(table, runs, scale=None, settings=(), private=()).claims
         assert (claim.verdict, claim.condition) == ("not run", "mixed data")
     assert assembled(more).claims[0].verdict == "not run", "a table does not say so by itself"
+
+
+def test_a_footnote_is_there_for_every_checkpoint_rule() -> None:
+    assert set(KEPT) == set(get_args(CheckpointRule))
 
 
 def test_a_metric_that_no_run_has_is_named_with_those_that_are_there() -> None:

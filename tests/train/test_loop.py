@@ -392,7 +392,7 @@ def test_a_score_that_is_higher_by_rounding_alone_is_no_better():
 def test_one_tasks_metric_cannot_select_where_each_task_has_its_own(tmp_path: Path):
     with pytest.raises(ValueError, match=r"trainer\.checkpoint=task each task is selected by its own.*select=auc"):
         trained(tmp_path, replace(SETTINGS, select="task0/auc", checkpoint="task"))
-    with pytest.raises(ValueError, match=r"trainer\.checkpoint is 'epoch'; allowed: 'run', 'task'"):
+    with pytest.raises(ValueError, match=r"trainer\.checkpoint is 'epoch'; allowed: run, task"):
         replace(SETTINGS, checkpoint="epoch")  # pyright: ignore[reportArgumentType]
 
 

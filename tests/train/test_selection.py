@@ -103,9 +103,12 @@ def test_any_metric_with_a_direction_may_select(name: str) -> None:
         ("weighted_uauc", ""),
         ("auc_on_buys", "(did you mean 'auc_on_clicks'?)"),
         ("precision_at_2_own", ""),
+        ("clik/auc", "(did you mean 'click'?)"),
+        ("click/aucc", "(did you mean 'auc'?)"),
+        ("zzz/auc", ""),
     ],
 )
-def test_a_metric_without_direction_or_without_validation_is_refused(name: str, hint: str) -> None:
+def test_a_metric_that_cannot_select_or_a_task_that_is_not_there_is_refused(name: str, hint: str) -> None:
     with pytest.raises(ValueError, match=r"trainer\.select is") as caught:
         selection_units(TASKS, settings(name))
     assert str(caught.value).startswith(f"trainer.select is '{name}'{' ' * bool(hint)}{hint}; allowed: <metric> or ")

@@ -9,7 +9,13 @@ from mtlbench.report.result import Run
 from mtlbench.reproduce.carry_over import FEWER
 from mtlbench.reproduce.plan import SMALLEST
 from mtlbench.reproduce.sampling import Resampled
-from mtlbench.result import Metrics, Result
+from mtlbench.result import CheckpointRule, Metrics, Result
+
+KEPT: dict[CheckpointRule, str] = {
+    "run": "one step for all tasks, the best by validation (trainer.checkpoint=run)",
+    "task": "each task's own best step by validation (trainer.checkpoint=task)",
+}
+"""Which weights each rule keeps, for the footnotes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,14 +102,10 @@ def carried_over(runs: Sequence[Finished]) -> list[str]:
 
 def checkpoint_rules(runs: Sequence[Finished]) -> list[str]:
     """A footnote on how the weights were selected."""
-    rows: dict[str, list[str]] = {}
+    rows: dict[CheckpointRule, list[str]] = {}
     for run in runs:
         rows.setdefault(run.result.selected_by, []).append(run.row)
-    words = {
-        "run": "one step for all tasks, the best by validation (trainer.checkpoint=run)",
-        "task": "each task's own best step by validation (trainer.checkpoint=task)",
-    }
-    texts = [words[by] + (f": {', '.join(dict.fromkeys(own))}" if len(rows) > 1 else "") for by, own in rows.items()]
+    texts = [KEPT[by] + (f": {', '.join(dict.fromkeys(own))}" if len(rows) > 1 else "") for by, own in rows.items()]
     return [f"weights are those of {'; of '.join(texts)}"] if texts else []
 
 

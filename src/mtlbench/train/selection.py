@@ -5,7 +5,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from mtlbench.distributed.job import is_first
 from mtlbench.distributed.sharded import shards_of
 from mtlbench.metrics.names import did_you_mean, metric, selectable
-from mtlbench.result import metric_name
+from mtlbench.result import CheckpointRule, metric_name
 from mtlbench.schema import Batch, Task
 from mtlbench.train import checkpoint
 from mtlbench.train.progress import Progress, RunContext
@@ -103,8 +102,9 @@ def selection_units(tasks: tuple[Task, ...], settings: Settings) -> tuple[Select
     for term, weight in weights.items():
         task, _, name = term.rpartition("/")
         if name not in allowed or (task and task not in names):
+            hint = did_you_mean(task, names) if name in allowed else did_you_mean(name, allowed)
             raise ValueError(
-                f"trainer.select is {settings.select!r}{did_you_mean(name, allowed) if name not in allowed else ''}; "
+                f"trainer.select is {settings.select!r}{hint}; "
                 f"allowed: <metric> or <task>/<metric> with a metric of {allowed} and a task of {list(names)}"
             )
         asked = [each for each in tasks if task in ("", each.name)]
@@ -241,6 +241,6 @@ def load_best(
     return chosen, best["steps"]
 
 
-def kept_model(model: nn.Module, tasks: int, rule: Literal["run", "task"]) -> nn.Module:
+def kept_model(model: nn.Module, tasks: int, rule: CheckpointRule) -> nn.Module:
     """The module that holds what is kept under a rule: the model itself, or a copy of it for each task."""
     return model if rule == "run" else TaskCheckpoints(model, tasks)

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from mtlbench.checks import one_of
+from mtlbench.result import CheckpointRule
+
 MOST_EPOCHS = 1_000_000
 """Each epoch adds a line to the journal and a number to the checkpoint: some 100 MB at this many."""
 
@@ -56,7 +59,7 @@ class Settings:
     clip: float | None
     log_steps: int
     checkpoint_minutes: float
-    checkpoint: Literal["run", "task"] = "run"
+    checkpoint: CheckpointRule = "run"
     conflicts: bool = False
     diagnostics: bool = False
     rows: int | None = None
@@ -82,8 +85,7 @@ class Settings:
             raise ValueError(f"trainer.clip is {self.clip}; allowed: above 0, or null")
         if not self.checkpoint_minutes > 0:
             raise ValueError(f"trainer.checkpoint_minutes is {self.checkpoint_minutes}; allowed: above 0")
-        if self.checkpoint not in ("run", "task"):
-            raise ValueError(f"trainer.checkpoint is {self.checkpoint!r}; allowed: 'run', 'task'")
+        one_of("trainer.checkpoint", self.checkpoint, CheckpointRule)
         if self.precision not in ("fp32", "bf16"):
             raise ValueError(f"trainer.precision is {self.precision!r}; allowed: 'fp32', 'bf16'")
 
