@@ -1,7 +1,8 @@
-"""The keys of a schema, as `show` prints them."""
+"""What `show` prints of a data set that is not prepared: its tasks, and the keys of a schema."""
 
 import re
 from dataclasses import MISSING, fields
+from pathlib import Path
 
 import pytest
 
@@ -23,3 +24,16 @@ def test_every_key_of_a_schema_is_shown_with_what_it_means(capsys: pytest.Captur
 def test_a_schema_that_is_missing_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "dataset=parquet"]) == 0
     assert "not described yet: dataset.schema=<file.yaml>" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "tasks"),
+    [
+        (["dataset=census"], "tasks: income, never_married"),
+        (["dataset=census", "dataset.task_group=education"], "tasks: college, never_married"),
+        (["dataset=aliccp", "dataset.tasks=[conversion]"], "tasks: conversion"),
+    ],
+)
+def test_tasks_are_named(words: list[str], tasks: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", *words, "dataset.source=simulated", f"run.data={tmp_path}"]) == 0
+    assert f"\n{tasks}\n" in capsys.readouterr().out

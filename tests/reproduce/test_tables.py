@@ -14,6 +14,7 @@ from mtlbench.experiment.build import build
 from mtlbench.experiment.check import check_config
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.objects import build_ranking
+from mtlbench.metrics.binary import BINARY_METRICS
 from mtlbench.metrics.names import metric
 from mtlbench.reproduce.claim import evaluate_claim
 from mtlbench.reproduce.table import ClaimSpec, Table
@@ -58,8 +59,8 @@ def test_a_table_says_where_it_stands_and_why_so_many_seeds(table: Table) -> Non
     assert table.place.startswith(("Table", "Section"))
     assert table.seeds_note
     assert table.claims or table.name == "mpa_table3"  # whose numbers are those of its Table 2 once more
-    metrics = {column.metric for column in table.columns}
-    assert metrics <= set(table.tolerance)
+    printed = {column.metric for _, column in table.printed}
+    assert printed <= set(table.tolerance)
 
 
 def checked(table: Table, rows: slice) -> Iterator[None]:
@@ -73,7 +74,7 @@ def checked(table: Table, rows: slice) -> Iterator[None]:
             top = build_ranking(config).top
             for column in (column for column in table.columns if column.dataset == dataset):
                 assert column.task in (*tasks, "all")
-                known = {"auc", "logloss", *DERIVED} | ({f"precision_at_{top.n}_export"} if top else set())
+                known = {*BINARY_METRICS, *DERIVED} | ({f"precision_at_{top.n}_export"} if top else set())
                 assert column.metric in known
             yield
 
@@ -224,7 +225,7 @@ def test_columns_of_tasks_need_their_names_where_none_is_printed(tmp_path: Path)
         assert names(found) == (expected or ["parameters", "x auc"])
     (tmp_path / "none").mkdir()
     with pytest.raises(
-        ConfigError, match=r"columns of auc: no printed column names a task; name them: tasks: \[\.\.\.\]"
+        ConfigError, match=r"columns of auc: no printed column names a task; name them: tasks: \[\.\.\.\], as `mtlbench"
     ):
         small(
             tmp_path / "none", lambda t: without_claims(t) + "columns: [{metric: parameters}, {metric: auc}]\n", of_all

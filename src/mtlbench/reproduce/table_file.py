@@ -159,7 +159,10 @@ def _expanded(spec: ColumnSpec, file: _File, printed: Sequence[TableColumn]) -> 
             wanted = (spec.statistic,) if spec.statistic else tuple(there) or ("mean",)
             found += [there.get(each) or _column(dataset, task, spec.metric, each) for each in wanted]
     if not found:
-        raise ValueError(f"columns of {spec.metric}: no printed column names a task; name them: tasks: [...]")
+        raise ValueError(
+            f"columns of {spec.metric}: no printed column names a task; name them: tasks: [...], as `mtlbench show "
+            "dataset=<name>` lists them"
+        )
     return found
 
 
