@@ -1,4 +1,4 @@
-"""Soft selection gating (SSG): mixes raw and attended field vectors."""
+"""Soft selection gating (SSG): mixes raw and attended field vectors by trained shares, the same for every row."""
 
 from typing import Literal
 
