@@ -1,6 +1,7 @@
 """Names and codes stay as they are written, in schemas, folders and on the command line."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pyarrow import parquet
 from mtlbench.cli import main
 from mtlbench.cli.names import as_written
 from mtlbench.data.store import Store, open_store
+from mtlbench.datasets.parquet.description import PARTS
 from mtlbench.experiment.schema_file import parse_schema
 from shared_cases import case
 
@@ -72,12 +74,33 @@ def test_the_case_of_names_that_yaml_reads_as_numbers(tmp_path: Path) -> None:
     assert "10914" not in names
 
 
-def test_a_schema_is_text_but_for_widths_and_nothing() -> None:
-    content = parse_schema("a: {name: 1_0, width: 3, b: null, c: yes, d: 2024-01-01, e: '7'}\n101: {width: 012}")
+def test_a_schema_is_text_but_for_widths_compression_and_nothing() -> None:
+    content = parse_schema(
+        "a: {name: 1_0, width: 3, b: null, c: yes, d: 2024-01-01, e: '7', compress: true}\n"
+        "101: {width: 012, compress: 'true'}\n102: {name: true, compress: false}"
+    )
     assert content == {
-        "a": {"name": "1_0", "width": 3, "b": None, "c": "yes", "d": "2024-01-01", "e": "7"},
-        "101": {"width": "012"},
+        "a": {"name": "1_0", "width": 3, "b": None, "c": "yes", "d": "2024-01-01", "e": "7", "compress": True},
+        "101": {"width": "012", "compress": "true"},
+        "102": {"name": "true", "compress": False},
     }
+
+
+def test_every_key_that_is_no_text_can_be_written_in_a_schema_file() -> None:
+    """A key of another type is one that the reader of schema files must know."""
+    written = {int: ("7", 7), bool: ("true", True)}
+    found = [(key.name, written[key.type]) for kind in PARTS.values() for key in fields(kind) if key.type in written]
+    assert len(found) == 2
+    for key, (text, value) in found:
+        assert parse_schema(f"{{{key}: {text}}}") == {key: value}
+
+
+def test_a_schema_file_compresses_a_number(tmp_path: Path) -> None:
+    words = write(tmp_path / "raw")
+    path = tmp_path / "raw" / "mine.yaml"
+    path.write_text(path.read_text().replace("{name: 1e3}", "{name: 1e3, kind: number, compress: true}"))
+    assert main(["prepare", *words, f"run.data={tmp_path / 'data'}"]) == 0
+    assert [field.name for field in only_store(tmp_path / "data").schema.fields if field.compress] == ["1e3"]
 
 
 def test_a_key_that_stands_twice_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

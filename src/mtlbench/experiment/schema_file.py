@@ -7,17 +7,19 @@ import yaml
 
 TEXT = "tag:yaml.org,2002:str"
 WHOLE = "tag:yaml.org,2002:int"
+TRUTH = "tag:yaml.org,2002:bool"
 KEPT = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:merge")
 DIGITS = re.compile("0|[1-9][0-9]*", re.ASCII)
 """A whole number as it is read back: 012 is eight and two, or twelve, so it is neither."""
-COUNTS = ("width",)
-"""Keys whose value is a whole number; every other value is a name, a pattern or nothing."""
+TRUE_OR_FALSE = re.compile("true|false")
+TYPED = {"width": (WHOLE, DIGITS), "compress": (TRUTH, TRUE_OR_FALSE)}
+"""Keys whose value is a whole number, or true or false; every other value is a name, a pattern or nothing."""
 
 
 class _Loader(yaml.SafeLoader):
     """YAML whose plain scalars are text, so that a column may be called 109_14, 101, on or 2024-01-01.
 
-    YAML 1.1 reads these as 10914, a number, true and a date. Exceptions are null, merge keys and values of `COUNTS`.
+    YAML 1.1 reads these as 10914, a number, true and a date. Exceptions are null, merge keys and values of `TYPED`.
     """
 
     yaml_implicit_resolvers = {  # noqa: RUF012  # as the base class has it
@@ -30,8 +32,9 @@ class _Loader(yaml.SafeLoader):
         for key, value in node.value:
             if names.count(key.value) > 1:
                 raise yaml.constructor.ConstructorError(None, None, f"'{key.value}' stands there twice", key.start_mark)
-            if key.value in COUNTS and value.tag == TEXT and value.style is None and DIGITS.fullmatch(value.value):
-                value.tag = WHOLE
+            if key.value in TYPED and value.tag == TEXT and value.style is None:
+                tag, pattern = TYPED[key.value]
+                value.tag = tag if pattern.fullmatch(value.value) else TEXT
         return super().construct_mapping(node, deep)
 
 
