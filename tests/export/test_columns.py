@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
@@ -28,9 +29,12 @@ PLACE = ServedColumn(name="place", kind="number", many=True, length=2)
         (ITEM, [3, None, 2**62], [3, None, 2**62]),
         (ITEM, [3.0, None, float("nan")], [3, None, None]),
         (ITEM, [None, None], [None, None]),
+        (ITEM, [True, None], [1, None]),
         (CITY, ["a", None, ""], ["a", None, ""]),
         (PRICE, [1, None], [1.0, None]),
         (PRICE, [0.5, float("nan")], [0.5, None]),
+        (PRICE, [True, None], [1.0, None]),
+        (PRICE, [Decimal("0.25"), None], [0.25, None]),
         (TAGS, [["a", "b"], [], None], [["a", "b"], [], None]),
         (TAGS, [[], []], [[], []]),
         (TAGS, [["a", None]], [["a", None]]),
@@ -53,6 +57,7 @@ def test_arrow_types_that_mean_the_same_pass():
     assert checked(pa.array([2.0**24 - 1, None], pa.float32()), ITEM, 0).to_pylist() == [2**24 - 1, None]
     fixed = pa.array([[1.0, 2.0], None], pa.list_(pa.float32(), 2))
     assert checked(fixed, PLACE, 0).to_pylist() == [[1.0, 2.0], None]
+    assert checked(pa.array(["a"], pa.string_view()), CITY, 0).type == pa.string()
     sliced = pa.array([[1], [2, 3], [4]], pa.large_list(pa.int32())).slice(1)
     assert checked(sliced, HISTORY, 0).to_pylist() == [[2, 3], [4]]
 
@@ -63,7 +68,8 @@ def test_arrow_types_that_mean_the_same_pass():
         (ITEM, [1, "2"], r"column 'item', row 11 \(from 0\): found '2'; allowed: an integer, or nothing"),
         (ITEM, [1.0, 2.5], r"row 11 \(from 0\): found 2.5"),
         (ITEM, [1.0, 2.0**53], r"row 11 \(from 0\): found 9007199254740992.0"),
-        (ITEM, [1, True], r"row 11 \(from 0\): found True"),
+        (ITEM, [1, True], r"column 'item': .*got bool"),
+        (ITEM, [Decimal("1"), Decimal("2")], r"row 10 \(from 0\): found Decimal\('1'\)"),
         (ITEM, [1, 2**63], r"row 11 \(from 0\): found 9223372036854775808"),
         (ITEM, [[1], [2]], r"row 10 \(from 0\): found \[1\]; allowed: an integer"),
         (CITY, ["a", 5], r"row 11 \(from 0\): found 5; allowed: text"),
@@ -96,6 +102,9 @@ def test_an_id_that_may_have_been_another_one_is_refused(kind: pa.DataType, limi
     ("column", "text", "expected"),
     [
         (ITEM, ["3", None], [3, None]),
+        (ITEM, ["True", "false"], [1, 0]),
+        (PRICE, ["true", "0.5"], [1.0, 0.5]),
+        (replace(TAGS, separator="|"), ["[new]|a", "a|b", None], [["[new]", "a"], ["a", "b"], None]),
         (CITY, ["3", None, ""], ["3", None, ""]),
         (PRICE, ["3", "1e-3", None], [3.0, 0.001, None]),
         (TAGS, ['["a,b", "c"]', None, "[]"], [["a,b", "c"], None, []]),

@@ -3,17 +3,23 @@
 import difflib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
 from mtlbench.data import bags
 from mtlbench.data.vocabulary import Vocabulary
+from mtlbench.datasets.parquet.columns import family
+from mtlbench.datasets.parquet.delimited import parse
 from mtlbench.ingest.protocol import WEIGHT_SUFFIX
 from mtlbench.schema import Schema
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 EXACT = {16: 2**11, 32: 2**24, 64: 2**53}
 """By the bits of a float: from here on not every whole number is one, and an id that was one may be another's."""
@@ -119,8 +125,8 @@ def checked(values: pa.Array, column: ServedColumn, first_row: int) -> pa.Array:
     """A column with the type that a reader gives it; lists stay lists, missing values null.
 
     Args:
-        values: of any type. A number that is NaN is missing; whole floats pass for integers below 2**53, which is how
-            pandas and JSON hand on integers beside a missing one.
+        values: of any type. Booleans are whole numbers, as in a reader. A number that is NaN is missing; whole floats
+            pass for integers below 2**53, which is how pandas and JSON hand on integers beside a missing one.
         column: what is asked for.
         first_row: number of the first row, for messages.
 
@@ -154,28 +160,30 @@ def from_text(text: pa.Array, column: ServedColumn, first_row: int) -> pa.Array:
         return from_python(_read_each(text, partial(_entries_of, column), column, first_row), column, first_row)
     if column.kind == "text":
         return text
-    kind = TYPES[column.kind]
-    try:
-        return text.cast(kind)
-    except pa.ArrowInvalid:  # does not say which row it was
-        return pa.array(_read_each(text, lambda cell: pa.scalar(cell).cast(kind).as_py(), column, first_row), kind)
+    values, wrong = parse(text, TYPES[column.kind])
+    _refuse(text, wrong, column, lambda row: first_row + row)
+    return values
 
 
 def _entries_of(column: ServedColumn, cell: str) -> Any:
-    if column.separator is None or cell.startswith("["):
+    if column.separator is None:
         return json.loads(cell)
+    if cell.startswith("["):
+        with suppress(json.JSONDecodeError):  # such as the tag "[new]"
+            return json.loads(cell)
     read = {"integer": int, "text": str, "number": float, "weight": float}[column.kind]
     return [read(entry) for entry in cell.split(column.separator)] if cell else []
 
 
-def from_python(values: Sequence[Any], column: ServedColumn, first_row: int = 0) -> pa.Array:
-    """A column of Python objects (or numpy arrays for lists), as pandas holds it.
+def from_python(values: "Sequence[Any] | pd.Series", column: ServedColumn, first_row: int = 0) -> pa.Array:
+    """A column of Python objects (or numpy arrays for lists), or of pandas, with the type that it has there.
 
     Raises:
         ColumnError: values of several kinds.
     """
     try:
-        return pa.array(values, from_pandas=True)
+        found = pa.array(values, from_pandas=True)
+        return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
         for row, value in enumerate(values):
             try:
@@ -189,9 +197,12 @@ def _entries(values: pa.Array, column: ServedColumn, row_of: Callable[[int], int
     """Single values with the type of the column's kind, null where missing."""
     kind, there = values.type, values.is_valid().to_numpy(zero_copy_only=False)
     if column.kind == "text":
-        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        if family(kind) != "text":
             _refuse(values, there, column, row_of)
         return values.cast(pa.string())
+    if pa.types.is_boolean(kind) or (pa.types.is_decimal(kind) and column.kind != "integer"):
+        values = values.cast(pa.int8() if pa.types.is_boolean(kind) else pa.float64())
+        kind = values.type
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         _refuse(values, there, column, row_of)
     if pa.types.is_floating(kind):

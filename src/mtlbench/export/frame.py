@@ -31,5 +31,7 @@ def score_frame(scorer: Scorer, rows: pd.DataFrame) -> pd.DataFrame:
     columns = scorer.inputs.columns
     names = [str(name) for name in rows.columns]
     unused(names, columns)
-    raw = {column.name: from_python(rows[column.within(names)].tolist(), column) for column in columns}
+    held = {column.name: rows.iloc[:, names.index(column.within(names))] for column in columns}
+    dense = {n: s.sparse.to_dense() if isinstance(s.dtype, pd.SparseDtype) else s for n, s in held.items()}
+    raw = {column.name: from_python(dense[column.name], column) for column in columns}
     return pd.DataFrame(scorer(raw), columns=scorer.names, index=rows.index)
