@@ -21,6 +21,8 @@ from torch import nn
 import mtlbench
 from mtlbench.cli import main
 from mtlbench.data.loader import order
+from mtlbench.data.slicing import slicing
+from mtlbench.data.store import open_store
 from mtlbench.experiment import analysis
 from mtlbench.experiment.evaluation import load_run
 from mtlbench.schema import Batch
@@ -280,6 +282,31 @@ def test_calibration_holds_predictions_against_what_came(
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 80
     assert re.search(r"click: predicted and observed.*\n\n  bin +rows +predicted +observed +95 % interval\n", out)
+
+
+def test_slices_by_a_compressed_number_are_named_in_its_own_units(tmp_path: Path) -> None:
+    """Edges are quantiles of the raw numbers, and a missing one is exp(mean of ln(1 + v)) - 1."""
+    random = np.random.default_rng(0)
+    (tmp_path / "raw").mkdir()
+    for part, rows in ROWS.items():
+        fans = np.where(np.arange(rows) % 50 == 0, np.nan, np.floor(np.exp(random.normal(5, 2, rows))))
+        columns = pd.DataFrame({"fans": fans, "debt": -fans, "clicked": random.integers(0, 2, rows)})
+        columns.to_parquet(tmp_path / "raw" / f"{part}.parquet")
+    fields = [{"name": name, "kind": "number", "compress": True} for name in ("fans", "debt")]
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**SCHEMA, "fields": fields, "tasks": SCHEMA["tasks"][:1]}))
+    words = ["dataset=parquet", f"dataset.raw={tmp_path / 'raw'}", f"dataset.schema={tmp_path / 'mine.yaml'}"]
+    assert main(["prepare", *words, "dataset.split_rule=given", f"run.data={tmp_path / 'data'}"]) == 0
+    (folder,) = (tmp_path / "data" / "store" / "parquet").glob("[!.]*")
+    train, test = (pd.read_parquet(tmp_path / "raw" / f"{part}.parquet").fans for part in ("train", "test"))
+    mean = np.expm1(np.log1p(train).mean())
+    for name, sign in (("fans", 1), ("debt", -1)):
+        found = slicing(open_store(folder), "test", [name], bins=4, min_rows=1)
+        edges = [float(text) for text in re.findall(r"-?[0-9.]+(?:e[+-][0-9]+)?", " ".join(found.names))]
+        expected = np.quantile(sign * test.fillna(mean), [0.25, 0.5, 0.75], method="inverted_cdf")
+        np.testing.assert_allclose(sorted({*edges}), expected, rtol=1e-4)
+        (note,) = found.notes
+        assert float(note.rpartition("mean ")[2].split()[0]) == pytest.approx(sign * mean, rel=1e-4)
+    assert mean > 100
 
 
 def test_importance_is_what_scoring_shuffled_raw_rows_gives(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -78,6 +78,12 @@ def expanded(values: np.ndarray) -> np.ndarray:
         return np.copysign(np.expm1(np.abs(values)), values)
 
 
+def in_units(field: Field, scale: Scale, standardised: np.ndarray) -> np.ndarray:
+    """Standardised numbers ``[..., width]`` in the units of the raw files, float64; a missing one is the mean."""
+    values = standardised * np.where(scale.deviation > 0, scale.deviation, 1) + scale.mean
+    return expanded(values) if field.compress else values
+
+
 def allowed(field: Field, scale: Scale, component: int) -> str:
     """The limits of a component, for messages."""
     limits = np.array([limit[component] for limit in scale.limits])

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from mtlbench.data.loader import Rows
+from mtlbench.data.numbers import Scale, in_units
 from mtlbench.data.store import Store
 from mtlbench.data.vocabulary import UNKNOWN
 from mtlbench.schema import PADDING, Field
@@ -128,10 +129,16 @@ def _coded(store: Store, rows: Rows, split: str, name: str, bins: int) -> _Coded
             "Slice by another field"
         )
     facts = store.manifest["fields"][name]
-    mean, deviation = facts["mean"][0], facts["deviation"][0]
-    binned = _binned(_columns(rows, field)[:, 0], bins, lambda value: mean + deviation * value)
+    scale = Scale(np.array(facts["mean"]), np.array(facts["deviation"]))
+
+    def raw(value: float) -> float:
+        return float(in_units(field, scale, np.array([value]))[0])
+
+    binned = _binned(_columns(rows, field)[:, 0], bins, raw)
     missing = facts["missing"].get(split if field.table is None else field.table, 0)
-    note = f"{name}: {missing:,} missing numbers of {field.table or split} are stored as the training mean {mean:.6g}"
+    place = field.table or split
+    mean = f"mean {raw(0):.6g}" + (" (of compressed numbers, expanded)" if field.compress else "")
+    note = f"{name}: {missing:,} missing numbers of {place} are stored as the training {mean}"
     return replace(binned, notes=(note,)) if missing else binned
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from mtlbench.data.numbers import expanded
+from mtlbench.data.numbers import in_units
 from mtlbench.data.store import Store
 from mtlbench.data.vocabulary import UNKNOWN, Vocabulary
 from mtlbench.export.inputs import Inputs
@@ -60,9 +60,7 @@ def _lists(values: pa.Array, there_BS: np.ndarray) -> pa.Array:
 
 
 def _numbers(numbers_BN: np.ndarray, inputs: Inputs, field: Field) -> pa.Array:
-    scale = inputs.scales[field.name]
-    values_BN = numbers_BN * np.where(scale.deviation > 0, scale.deviation, 1) + scale.mean
-    values_BN = expanded(values_BN) if field.compress else values_BN
+    values_BN = in_units(field, inputs.scales[field.name], numbers_BN)
     if field.width == 1:
         return pa.array(values_BN[:, 0])
     return pa.FixedSizeListArray.from_arrays(pa.array(values_BN.ravel()), field.width).cast(pa.list_(pa.float64()))
