@@ -60,7 +60,8 @@ def summary(model: str = "mmoe", folder: Path = Path()) -> dict[str, Any]:
 def without_cost(found: dict[str, Any]) -> dict[str, Any]:
     """All that a search found, but for the seconds that it took."""
     trials = [{key: value for key, value in trial.items() if key != "seconds"} for trial in found["trials"]]
-    return {**found, "seconds": None, "best": found["best"]["number"], "trials": trials}
+    untuned = {**found["untuned"], "seconds": None}
+    return {**found, "seconds": None, "untuned": untuned, "best": found["best"]["number"], "trials": trials}
 
 
 def test_tuning_writes_settings_that_training_uses(mtlbench: Command):
@@ -95,10 +96,14 @@ def test_the_command_line_is_stronger_than_tuned_settings(mtlbench: Command):
     rates = {(config["tuned"], config["optimizer"]["lr"], config["optimizer"]["gate_lr"]) for config in configs}
     own = dict(word.split("=") for word in best["words"])
     gate_lr = float(own["optimizer.gate_lr"])
+    untuned = yaml.safe_load((Path("runs") / summary()["untuned"]["run"] / "config.yaml").read_text())["optimizer"][
+        "lr"
+    ]
     assert rates == {
         (False, float(own["optimizer.lr"]), gate_lr),
         (True, 0.007, gate_lr),
         (False, 0.007, None),
+        (False, untuned, None),
     }
 
 
@@ -111,7 +116,26 @@ def test_a_search_is_not_done_twice_and_goes_on_with_more_trials(mtlbench: Comma
     assert {path: path.stat().st_mtime_ns for path in Path("runs").glob("*/result.json")} == began
     assert mtlbench("tune", "model=mmoe", "trials=2")[0] == 0
     assert without_cost(summary())["trials"][:1] == before["trials"]
-    assert len(list(Path("runs").glob("*/result.json"))) == 2
+    assert len(list(Path("runs").glob("*/result.json"))) == 3, "the untuned run and two trials"
+
+
+def test_where_no_trial_is_better_the_untuned_settings_are_kept(mtlbench: Command):
+    Path("slow.yaml").write_text("optimizer.lr: {choice: [1.0e-12]}\n")
+    base = ["model=mmoe", "optimizer.embedding.lr=0.03", "trainer.epochs=4"]
+    status, out, err = mtlbench("tune", *base, "trials=1", "--space=slow.yaml")
+    assert status == 0, err
+    found = summary()
+    untuned, best = found["untuned"], found["best"]
+    assert untuned["score"] > best["score"], "or this test says nothing"
+    tuned = yaml.safe_load(Path("tuned/census/mmoe.yaml").read_text())
+    assert not [word for word in tuned["overrides"] if word.startswith("optimizer.lr=")]
+    assert "optimizer.embedding.lr=0.03" in tuned["overrides"], "settings of the command line stay"
+    assert (tuned["run"], tuned["score"], tuned["untuned"]) == (untuned["run"], *[untuned["score"]] * 2)
+    assert f"the best trial is {best['score'] - untuned['score']:+.4f}, no better" in out
+    status, out, err = mtlbench("train", "model=mmoe", "tuned=true", "trainer.epochs=4")
+    assert status == 0, err
+    assert "finished before, nothing was trained" in out
+    assert untuned["run"] in out
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from mtlbench.cli.search_path import conf_file, tuned_folder
 from mtlbench.experiment.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mtlbench.tuning.search import Search
+    from mtlbench.tuning.search import Search, Untuned
     from mtlbench.tuning.summary import Summary
     from mtlbench.tuning.trials import Method, Trial
 
@@ -35,11 +35,12 @@ SEVERAL = ("model", "dataset")
 def command(trials: int, sampler: str, pruner: str, space: Path | None, overrides: list[str]) -> int:
     """Search hyperparameters of models on validation data.
 
-    Every trial is a run of its own, which is trained, tracked and kept as by `mtlbench train`; seed= is its seed, and
-    that of the search. What the command line sets is the same in all trials: budget, data, and any other key, which is
-    then not searched. Scores of test data are never looked at. Interrupt it and start it again at any point: it goes on
-    to the same best trial; more trials go on from those that there are. Trials follow one another; other models may be
-    searched by another command at the same time.
+    The untuned settings are trained first, and kept where no trial is better. Every trial is a run of its own, which
+    is trained, tracked and kept as by `mtlbench train`; seed= is its seed, and that of the search. What the command
+    line sets is the same in all trials: budget, data, and any other key, which is then not searched. Scores of test
+    data are never looked at. Interrupt it and start it again at any point: it goes on to the same best trial; more
+    trials go on from those that there are. Trials follow one another; other models may be searched by another command
+    at the same time.
 
     The best settings are written to tuned/<dataset>/<model>.yaml, with a summary beside it, in the first folder of
     --config-dir, or else in the current folder. From there `mtlbench train tuned=true` takes them, on the same data.
@@ -65,9 +66,9 @@ def command(trials: int, sampler: str, pruner: str, space: Path | None, override
     failures: list[str] = []
     for plan in plans:
         print(f"{plan.name}: {trials} trials of {', '.join(plan.space)}", file=sys.stderr)
-        record = search(plan, trials, compose, _show)
+        record, untuned = search(plan, trials, compose, _show)
         try:
-            found.append(summarize(plan, record))
+            found.append(summarize(plan, record, untuned))
         except NothingFoundError as error:
             failures.append(text_of(error))
             continue
@@ -126,11 +127,14 @@ def _method(sampler: str, pruner: str, seed: int) -> "Method":
     return TypeAdapter(Method).validate_python({"sampler": sampler, "pruner": pruner, "seed": seed})
 
 
-def _show(trial: "Trial") -> None:
-    print(_text(trial), file=sys.stderr)
+def _show(ended: "Trial | Untuned") -> None:
+    print(_text(ended), file=sys.stderr)
 
 
-def _text(trial: "Trial") -> str:
-    if trial.score is None:
-        return f"trial {trial.number} failed: {trial.reason}"
-    return f"trial {trial.number} {trial.state}: {trial.score:.4f} after {trial.steps:,} steps, run {trial.run}"
+def _text(ended: "Trial | Untuned") -> str:
+    from mtlbench.tuning.trials import Trial
+
+    name, state = (f"trial {ended.number}", ended.state) if isinstance(ended, Trial) else ("untuned", "complete")
+    if ended.score is None:
+        return f"{name} failed: {ended.reason}"
+    return f"{name} {state}: {ended.score:.4f} after {ended.steps:,} steps, run {ended.run}"

@@ -27,6 +27,7 @@ class Tuned:
         data: fingerprint of the data.
         overrides: all that the winning run was given: the user's, then what was found.
         score: its validation score.
+        untuned: validation score of the settings that the search started from, where that run did not fail.
         run: its identity.
         trials: how many there were.
         search: sampler, pruner and seed, in words.
@@ -40,6 +41,7 @@ class Tuned:
     run: str
     trials: int
     search: str
+    untuned: FiniteFloat | None = None
 
 
 def tuned_name(dataset: str, model: str) -> str:

@@ -47,6 +47,24 @@ class NothingFoundError(ArithmeticError):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Untuned:
+    """The run of the settings that a search starts from, which is trained first and is no trial.
+
+    Attributes:
+        run: its identity.
+        score: its best validation score, higher is better; ``None`` if it failed.
+        steps, seconds: what it took.
+        reason: why it failed.
+    """
+
+    run: str
+    score: float | None = None
+    steps: int = 0
+    seconds: float = 0.0
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Search:
     """A model and a data set, and how its settings are searched.
 
@@ -99,14 +117,16 @@ def plan_search(words: Sequence[str], config: DictConfig, space: Space, method: 
     return Search(words=tuple(words), base=base, space=space, method=method, name=name)
 
 
-def search(plan: Search, trials: int, compose: Compose, show: Callable[[Trial], None]) -> Record:
-    """Carry out the trials that a study lacks; those that have ended before are kept.
+def search(
+    plan: Search, trials: int, compose: Compose, show: Callable[[Trial | Untuned], None]
+) -> tuple[Record, Untuned]:
+    """Train the untuned settings, then carry out the trials that a study lacks; those that have ended are kept.
 
     Args:
         plan: what is searched.
         trials: how many there are to be in all.
         compose: makes a configuration of overrides.
-        show: called with each trial that ends.
+        show: called with the untuned run, then with each trial that ends.
 
     Raises:
         BusyError: another process is at this study.
@@ -117,15 +137,29 @@ def search(plan: Search, trials: int, compose: Compose, show: Callable[[Trial], 
     try:
         with locked(plan.runs / f"{plan.name}.lock", timeout=0):
             open_or_prepare(plan.base.data)  # what is wrong with the data is no failure of a trial
+            show(untuned := _untuned(plan))
             record = Record(plan.runs, plan.name)
             while len(record.history) < trials:
                 suggestion = Suggestion(record.history, plan.space, plan.method)
                 trial = _carried_out(plan, suggestion, compose)
                 record.add(suggestion.ended(trial))
                 show(trial)
-            return record
+            return record, untuned
     except Timeout as error:
         raise BusyError(f"another process is searching {plan.name} in {plan.runs / DATABASE}") from error
+
+
+def _untuned(plan: Search) -> Untuned:
+    config = plan.base.own_config
+    try:
+        outcome = train(config)
+    except (DamagedFileError, checkpoint.CheckpointError):
+        raise
+    except FAILURES as error:
+        return Untuned(run=plan.base.identity, reason=f"{type(error).__name__}: {error}")
+    _, score = best_so_far(outcome.folder, config)[-1]
+    result = outcome.result
+    return Untuned(run=result.identity, score=score, steps=result.steps, seconds=result.seconds)
 
 
 def _carried_out(plan: Search, suggestion: Suggestion, compose: Compose) -> Trial:

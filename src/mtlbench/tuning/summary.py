@@ -12,7 +12,7 @@ from mtlbench.metrics.names import Metric
 from mtlbench.report.terminal import table
 from mtlbench.reproduce.statistics import expected_best
 from mtlbench.tracking.folder import read_result
-from mtlbench.tuning.search import NothingFoundError, Search
+from mtlbench.tuning.search import NothingFoundError, Search, Untuned
 from mtlbench.tuning.trials import Record, Trial
 
 SCORE = Metric(title="validation score", better="higher")
@@ -27,12 +27,13 @@ class Summary:
         search: sampler, pruner and seed, in words.
         select: what weights were selected by, the score of the trials.
         settings: of all trials.
+        untuned: the run of these settings alone.
         best: the complete trial of the highest score, the first of equal ones.
         convergence: whether its run had converged, as a sentence.
         best_so_far: highest score of a complete trial after each trial, in their order; ``None`` before the first.
         expected_best: expected highest score of n of the trials with a score, drawn at random, for n = 1, 2, ...
         importance: of each key, by PED-ANOVA; empty where too few trials were complete.
-        seconds, steps: of all trials.
+        seconds, steps: of all trials; those of the untuned run are its own.
         trials: each of them.
     """
 
@@ -44,6 +45,7 @@ class Summary:
     search: str
     select: str
     settings: list[str]
+    untuned: Untuned
     best: Trial
     convergence: str | None
     best_so_far: list[float | None]
@@ -58,21 +60,37 @@ class Summary:
         return sum(trial.state == state for trial in self.trials)
 
     @property
+    def gain(self) -> float | None:
+        """Validation score of the best trial above that of the untuned run; ``None`` where that failed."""
+        return None if self.untuned.score is None else _score(self.best) - self.untuned.score
+
+    @property
+    def comparison(self) -> str:
+        """The untuned run beside the best trial, as a sentence."""
+        untuned = self.untuned
+        if untuned.score is None or self.gain is None:
+            return f"untuned run failed: {untuned.reason}"
+        text = f"untuned: {SCORE.text(untuned.score)}, run {untuned.run}; the best trial is {self.gain:+.4f}"
+        return text if self.gain > 0 else f"{text}, no better: tuned=true keeps the untuned settings"
+
+    @property
     def tuned(self) -> Tuned:
-        """The winner, to be written to a file."""
+        """The winner, to be written to a file: the best trial, or the untuned settings where none is better."""
+        better = self.gain is None or self.gain > 0
         return Tuned(
             model=self.model,
             dataset=self.dataset,
             data=self.data,
-            overrides=[*self.settings, *self.best.words],
-            score=self.best.score or 0.0,
-            run=self.best.run,
+            overrides=[*self.settings, *(self.best.words if better else ())],
+            score=(self.best.score if better else self.untuned.score) or 0.0,
+            untuned=self.untuned.score,
+            run=self.best.run if better else self.untuned.run,
             trials=len(self.trials),
             search=self.search,
         )
 
 
-def summarize(plan: Search, record: Record) -> Summary:
+def summarize(plan: Search, record: Record, untuned: Untuned) -> Summary:
     """Sum up a search.
 
     Raises:
@@ -100,6 +118,7 @@ def summarize(plan: Search, record: Record) -> Summary:
         search=f"{method.sampler}, pruner {method.pruner}, seed {method.seed}",
         select=str(plan.base.config.trainer.select),
         settings=plan.fixed,
+        untuned=untuned,
         best=best,
         convergence=None if convergence is None else convergence.text,
         best_so_far=list(so_far),
@@ -133,6 +152,7 @@ def terminal_table(summaries: Sequence[Summary]) -> str:
     rows = [
         [
             f"{each.model} on {each.dataset}",
+            "-" if each.untuned.score is None else SCORE.text(each.untuned.score),
             SCORE.text(_score(each.best)),
             str(each.best.number),
             str(len(each.trials)),
@@ -145,13 +165,14 @@ def terminal_table(summaries: Sequence[Summary]) -> str:
     ]
     simulated = dict.fromkeys(each.dataset for each in summaries if each.origin == "simulated")
     caption = "best validation score" + f"  SIMULATED DATA: {', '.join(simulated)}" * bool(simulated)
-    head = ["", "score", "trial", "trials", "pruned", "failed", "steps", "seconds"]
+    head = ["", "untuned", "tuned", "trial", "trials", "pruned", "failed", "steps", "seconds"]
     return "\n".join(["", caption, "", table(head, rows), "", *(_findings(each) for each in summaries)])
 
 
 def _findings(summary: Summary) -> str:
     """The winner's settings, its convergence, and what mattered, for a terminal."""
     lines = [f"  {summary.model} on {summary.dataset}: {' '.join(summary.best.words)}"]
+    lines.append(f"    {summary.comparison}")
     if summary.convergence:
         lines.append(f"    {summary.convergence}")
     if summary.importance:
@@ -183,6 +204,7 @@ def markdown(summary: Summary) -> str:
             "test data.",
             f"Best: trial {summary.best.number}, {_score(summary.best):.4f}, run {summary.best.run}: "
             f"`{' '.join(summary.best.words)}`",
+            f"{summary.comparison[:1].upper()}{summary.comparison[1:]}",
             f"Settings of all trials: `{' '.join(summary.settings) or 'none'}`",
             *([f"The best run: {summary.convergence}"] if summary.convergence else []),
             f"Cost: {len(summary.trials)} trials ({summary.count('pruned')} pruned, {summary.count('failed')} failed), "
