@@ -5,7 +5,7 @@
 
 WORDs are those of `mtlbench reproduce`, above all dataset.raw=<folder> and run.folder=<folder>. What is taken up lies
 in results/NAME.json (what each run measured) and results/NAME.npz (its AUCs on the bootstrap draws of the test users).
-Runs kept there before stay, so that several machines can share the runs of a study.
+Runs kept there before stay, and count in every study that plans them, so that machines can share the runs of a study.
 Claims are judged again from these two alone: neither raw data nor weights are needed. results/peers.json has other
 programs' numbers on the same rows, from scripts/compare_kuairand.py.
 """
@@ -14,7 +14,7 @@ import argparse
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
@@ -84,7 +84,7 @@ def main() -> None:
 
 
 def collect(study: Path, name: str, words: Sequence[str]) -> None:
-    """Keep what the finished runs of a study measured, beside planned runs that were kept before and are elsewhere."""
+    """Keep what the finished runs of a study measured, beside those kept before, here or of another study."""
     from mtlbench.cli.compose import WITHOUT_EFFECT, compose
     from mtlbench.reproduce.check_finished import check_finished
     from mtlbench.reproduce.gather import gather
@@ -95,13 +95,13 @@ def collect(study: Path, name: str, words: Sequence[str]) -> None:
     found = gather(plan, {})
     settings = tuple(word for word in words if not word.startswith(WITHOUT_EFFECT))
     if (RESULTS / f"{name}.json").exists():
-        before, earlier = read(name)
+        before, _ = read(name)
         if (before.study, before.settings) != (study.stem, settings):
             raise SystemExit(
                 f"{RESULTS / name}.json has runs of {before.study} with {list(before.settings)}, "
                 f"not of {study.stem} with {list(settings)}: give --as another name"
             )
-        found = _with_earlier(plan, found, earlier)
+    found = _with_kept(plan, found)
     draws: dict[str, np.ndarray] = {}
     for run in found:
         for task, aucs in (run.resampled.aucs if run.resampled else {}).items():
@@ -116,11 +116,15 @@ def collect(study: Path, name: str, words: Sequence[str]) -> None:
     np.savez_compressed(RESULTS / f"{name}.npz", allow_pickle=False, **draws)
 
 
-def _with_earlier(plan: Sequence[PlannedRun], found: Sequence[Finished], earlier: Sequence[Finished]) -> list[Finished]:
-    """Finished runs of a plan in its order: those found here, and for the others those kept from another machine."""
-    kept = {(run.row, run.result.identity): run for run in (*earlier, *found)}
-    runs = (kept.get((run.row, run.identity)) for run in plan)
-    return [run for run in runs if run is not None]
+def _with_kept(plan: Sequence[PlannedRun], found: Sequence[Finished]) -> list[Finished]:
+    """Finished runs of a plan in its order: those found here, and for the others those kept of any study."""
+    runs = {run.result.identity: run for name in _names() for run in read(name)[1]}
+    runs |= {run.result.identity: run for run in found}
+    return [
+        replace(runs[planned.identity], row=planned.row, dataset=planned.dataset)
+        for planned in plan
+        if planned.identity in runs
+    ]
 
 
 def _stored(run: Finished) -> Stored:
@@ -135,6 +139,11 @@ def _stored(run: Finished) -> Stored:
         units=run.resampled.units if run.resampled else 0,
         kind=run.resampled.kind if run.resampled else "rows",
     )
+
+
+def _names() -> list[str]:
+    """Names of what is kept in results/."""
+    return sorted(path.stem for path in RESULTS.glob("*.npz"))
 
 
 def read(name: str) -> tuple[Collection, list[Finished]]:
@@ -162,11 +171,11 @@ def _finished(run: Stored, draws: Mapping[str, np.ndarray]) -> Finished:
 def sections() -> list[str]:
     """The results of each study as Markdown, in the order of their names."""
     found: list[str] = []
-    for path in sorted(RESULTS.glob("*.npz")):
-        kept, runs = read(path.stem)
+    for name in _names():
+        kept, runs = read(name)
         table = load_table(STUDIES, kept.study)
         result = assemble(table, runs, scale=None, settings=kept.settings, private=PRIVATE)
-        found.append(section(result, kept.settings, runs, peers(path.stem)))
+        found.append(section(result, kept.settings, runs, peers(name)))
     return found
 
 
