@@ -300,6 +300,18 @@ def test_files_that_cannot_be_scored_say_why(exported: Exported, raw_rows: pa.Ta
     first = text[201].split(",")
     (tmp_path / "broken.csv").write_text("\n".join([*text[:201], ",".join(["seven", *first[1:]]), *text[202:]]))
     refused(tmp_path / "broken.csv", r"column 'item', row 200 \(from 0\): found 'seven'; allowed: an integer")
+    pq.write_table(raw_rows, tmp_path / "damaged.parquet", compression="none")
+    damaged = bytearray((tmp_path / "damaged.parquet").read_bytes())
+    damaged[4:2000] = bytes(byte ^ 0x5A for byte in damaged[4:2000])
+    (tmp_path / "damaged.parquet").write_bytes(damaged)
+    refused(tmp_path / "damaged.parquet", r"damaged\.parquet cannot be read as Parquet", ConfigError)
+    (tmp_path / "ragged.csv").write_text("\n".join([*text[:5], "1,2", *text[5:]]))
+    refused(tmp_path / "ragged.csv", r"ragged\.csv cannot be read as CSV: .*Row #6", ConfigError)
+    (tmp_path / "latin.csv").write_bytes("\n".join(text).replace("r", "\u00e4").encode("latin-1"))
+    refused(tmp_path / "latin.csv", r"latin\.csv cannot be read as CSV", ConfigError)
+    large = raw_rows.set_column(raw_rows.column_names.index("price"), "price", pa.array([1e300] * len(raw_rows)))
+    pq.write_table(large, tmp_path / "large.parquet")
+    refused(tmp_path / "large.parquet", r"column 'price', row 0 \(from 0\): found 1e\+300; allowed: -")
     with pytest.raises(ConfigError, match=r"ends with \.parquet"):
         score_file(scorer, tmp_path / "rows.csv", tmp_path / "p.csv")
     with pytest.raises(ConfigError, match="is no exported model"):

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from mtlbench.data import bags
+from mtlbench.data.numbers import LARGEST
 from mtlbench.data.vocabulary import Vocabulary
 from mtlbench.datasets.parquet.columns import family
 from mtlbench.datasets.parquet.delimited import parse
@@ -43,9 +44,10 @@ class ServedColumn:
 
     Attributes:
         name: that of the field, or of a weighted field ``<name>:weight``.
-        kind: of its values. A weight is a finite number and never missing.
+        kind: of its values. A weight is a number of 0 or more and never missing.
         many: whether a row holds a list of them.
         length: of every list, where it is fixed (a number of several components).
+        most: largest weight that is allowed, as in a reader, so that the weights of a list have a sum.
         missing: whether training rows lacked the value often enough for "missing" to have an id of its own.
         alias: column that held it in the training files, if of another name: what is read where `name` is not there.
         separator: between the entries of a list in a cell of a text file, where the training files have one.
@@ -55,6 +57,7 @@ class ServedColumn:
     kind: Kind
     many: bool = False
     length: int | None = None
+    most: float = LARGEST
     missing: bool = True
     alias: str | None = None
     separator: str | None = None
@@ -64,10 +67,16 @@ class ServedColumn:
         return self.name if self.alias is None or self.name in names or self.alias not in names else self.alias
 
     @property
+    def called(self) -> str:
+        """Its name, for messages, and that in the training files."""
+        return f"column '{self.name}'" + ("" if self.alias is None else f" ('{self.alias}' in the training files)")
+
+    @property
     def allowed(self) -> str:
         """What a row may hold, in words."""
-        one = {"integer": "an integer", "text": "text", "number": "a finite number", "weight": "a finite number"}
-        several = {"integer": "integers", "text": "texts", "number": "finite numbers", "weight": "finite numbers"}
+        weights = f"numbers from 0 to {self.most:.6g}"
+        one = {"integer": "an integer", "text": "text", "number": "a finite number", "weight": weights}
+        several = {"integer": "integers", "text": "texts", "number": "finite numbers", "weight": weights}
         if not self.many:
             return f"{one[self.kind]}, or nothing where it is missing"
         return f"a list of {f'{self.length} ' if self.length else ''}{several[self.kind]}, or nothing where it is empty"
@@ -87,7 +96,8 @@ def columns_of(
         kind: Kind = "integer" if pa.types.is_integer(values.type) else "text"
         found.append(ServedColumn(name=field.name, kind=kind, many=many, missing=bool(values.null_count)))
         if field.weighted:
-            found.append(ServedColumn(name=field.name + WEIGHT_SUFFIX, kind="weight", many=True, missing=False))
+            name, most = field.name + WEIGHT_SUFFIX, LARGEST / field.width
+            found.append(ServedColumn(name=name, kind="weight", many=True, most=most, missing=False))
     return tuple(replace(column, **files.get(column.name, {})) for column in found)
 
 
@@ -189,8 +199,8 @@ def from_python(values: "Sequence[Any] | pd.Series", column: ServedColumn, first
             try:
                 checked(pa.array([value], from_pandas=True), column, first_row + row)
             except (pa.ArrowException, OverflowError) as again:
-                raise _error(column, first_row + row, value) from again
-        raise ColumnError(f"column '{column.name}': {error}; allowed: {column.allowed}") from error
+                raise refusal(column, first_row + row, value) from again
+        raise ColumnError(f"{column.called}: {error}; allowed: {column.allowed}") from error
 
 
 def _entries(values: pa.Array, column: ServedColumn, row_of: Callable[[int], int]) -> pa.Array:
@@ -216,7 +226,8 @@ def _entries(values: pa.Array, column: ServedColumn, row_of: Callable[[int], int
     if pa.types.is_uint64(kind) and column.kind == "integer":
         _refuse(values, values.fill_null(0).to_numpy(zero_copy_only=False) > np.iinfo(np.int64).max, column, row_of)
     if column.kind == "weight":
-        _refuse(values, ~there, column, row_of)
+        weight = values.cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy(zero_copy_only=False)
+        _refuse(values, ~((weight >= 0) & (weight <= column.most)), column, row_of)
     return values.cast(TYPES[column.kind], safe=False)
 
 
@@ -226,7 +237,7 @@ def _read_each(text: pa.Array, read: Callable[[str], Any], column: ServedColumn,
         try:
             found.append(None if cell is None else read(cell))
         except ValueError as error:  # of JSON, or of Arrow
-            raise _error(column, first_row + row, cell) from error
+            raise refusal(column, first_row + row, cell) from error
     return found
 
 
@@ -235,10 +246,11 @@ def _refuse(values: pa.Array, bad: np.ndarray, column: ServedColumn, row_of: Cal
     wrong = np.flatnonzero(bad)
     if len(wrong):
         row = int(wrong[0])
-        raise _error(column, row_of(row), values[row].as_py())
+        raise refusal(column, row_of(row), values[row].as_py())
 
 
-def _error(column: ServedColumn, row: int, value: Any) -> ColumnError:
+def refusal(column: ServedColumn, row: int, value: Any, allowed: str | None = None) -> ColumnError:
+    """The error of a value that is not allowed, by default since it is not what the column holds."""
     found = repr(value)
     shown = found if len(found) <= 80 else found[:77] + "..."
-    return ColumnError(f"column '{column.name}', row {row} (from 0): found {shown}; allowed: {column.allowed}")
+    return ColumnError(f"{column.called}, row {row} (from 0): found {shown}; allowed: {allowed or column.allowed}")

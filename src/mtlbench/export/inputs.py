@@ -14,11 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from mtlbench.data import bags
 from mtlbench.data.layout import ROWS
-from mtlbench.data.numbers import Scale
+from mtlbench.data.numbers import Scale, allowed, number_matrix
 from mtlbench.data.store import Store
 from mtlbench.data.vocabulary import Vocabulary
-from mtlbench.export.columns import ColumnError, ServedColumn, checked, columns_of
+from mtlbench.export.columns import ColumnError, ServedColumn, checked, columns_of, refusal
 from mtlbench.ingest.encode import encode_inputs
+from mtlbench.ingest.limits import all_fit
 from mtlbench.ingest.protocol import WEIGHT_SUFFIX
 from mtlbench.schema import Schema
 
@@ -65,6 +66,9 @@ class Inputs:
             ColumnError: a value that is not allowed.
         """
         rows = {column.name: checked(raw[column.name], column, first_row) for column in self.columns}
+        for column in self.columns:
+            if column.kind == "number":
+                self._refuse_unfit(column, rows[column.name], first_row)
         for field in self.schema.id_fields:
             if field.width == 1:
                 continue
@@ -81,6 +85,17 @@ class Inputs:
 
         batch = pa.record_batch(rows)
         return encode_inputs(self._joined, ROWS, self.vocabularies, self.scales, batch, note)
+
+    def _refuse_unfit(self, column: ServedColumn, values: pa.Array, first_row: int) -> None:
+        """Refuse the first number that is too large or too small to compute with."""
+        (field,) = (field for field in self.schema.number_fields if field.name == column.name)
+        scale = self.scales[field.name]
+        if all_fit(values, field, scale):
+            return
+        numbers, missing = number_matrix(field, values)
+        if len(unfit := np.argwhere(scale.unfit(numbers) & ~missing)):
+            row, component = unfit[0].tolist()
+            raise refusal(column, first_row + row, values[row].as_py(), allowed(field, scale, component))
 
     def save(self, folder: Path) -> None:
         """Write the schema and the scales as JSON, each vocabulary as Parquet."""

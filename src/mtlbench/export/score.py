@@ -1,6 +1,7 @@
 """Batch scoring of a file of raw rows, chunk by chunk in constant memory."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,16 +80,18 @@ def _wanted(names: list[str], scorer: Scorer) -> tuple[tuple[str, ...], list[Ser
 
 
 def _parquet(path: Path, scorer: Scorer) -> Chunks:
-    try:
+    with _reading(path, "Parquet"):
         # Streamed through a small buffer: a row group may be the whole file.
         file = pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
-    except pa.ArrowInvalid as error:
-        raise ConfigError(f"{path} cannot be read as Parquet: {error}") from error
     names = file.schema_arrow.names
     left, key, columns = _wanted(names, scorer)
     wanted = {column.name: column.within(names) for column in columns}
     batches = file.iter_batches(batch_size=scorer.rows_at_once, columns=[*dict.fromkeys(wanted.values())])
-    return left, key, ({name: batch[held] for name, held in wanted.items()} for batch in batches)
+    return (
+        left,
+        key,
+        ({name: batch[held] for name, held in wanted.items()} for batch in _each(batches, path, "Parquet")),
+    )
 
 
 def _csv(path: Path, scorer: Scorer) -> Chunks:
@@ -96,7 +99,8 @@ def _csv(path: Path, scorer: Scorer) -> Chunks:
         if not file.readline().strip():
             raise ConfigError(f"{path} has no header: its first line names the columns")
     reading = pv.ReadOptions(block_size=CSV_BLOCK, use_threads=False)
-    names = pv.open_csv(path, read_options=reading).schema.names
+    with _reading(path, "CSV"):
+        names = pv.open_csv(path, read_options=reading).schema.names
     left, key, columns = _wanted(names, scorer)
     wanted = {column.name: column.within(names) for column in columns}
     kept = pv.ConvertOptions(
@@ -107,12 +111,27 @@ def _csv(path: Path, scorer: Scorer) -> Chunks:
         quoted_strings_can_be_null=False,
     )
     parsing = pv.ParseOptions(newlines_in_values=True)
-    batches = pv.open_csv(path, read_options=reading, parse_options=parsing, convert_options=kept)
-    return left, key, _typed(batches, columns, wanted)
+    with _reading(path, "CSV"):
+        batches = pv.open_csv(path, read_options=reading, parse_options=parsing, convert_options=kept)
+    return left, key, _typed(_each(batches, path, "CSV"), columns, wanted)
+
+
+@contextmanager
+def _reading(path: Path, kind: str) -> Generator[None]:
+    """Says which file it is that Arrow cannot read."""
+    try:
+        yield
+    except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as {kind}: {error}") from error
+
+
+def _each(batches: Iterable[pa.RecordBatch], path: Path, kind: str) -> Iterator[pa.RecordBatch]:
+    with _reading(path, kind):
+        yield from batches
 
 
 def _typed(
-    batches: pv.CSVStreamingReader, columns: Sequence[ServedColumn], held: Mapping[str, str]
+    batches: Iterable[pa.RecordBatch], columns: Sequence[ServedColumn], held: Mapping[str, str]
 ) -> Iterator[Mapping[str, pa.Array]]:
     first_row = 0
     for batch in batches:

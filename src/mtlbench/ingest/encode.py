@@ -256,7 +256,7 @@ def _fitting(field: Field, scale: Scale, column: pa.Array, blank_unfit: bool) ->
     if unfit.any() and not blank_unfit:
         row, component = (int(axis[0]) for axis in unfit.nonzero())
         value = expanded(values)[row, component] if field.compress else values[row, component]
-        raise ValueError(f"number field '{field.name}' is {value!r}; allowed: {allowed(field, scale, component)}")
+        raise ValueError(f"number field '{field.name}' is {value:.6g}; allowed: {allowed(field, scale, component)}")
     return values, missing | unfit
 
 

@@ -80,7 +80,7 @@ def _unfit(
         for batch, at in with_slices(chunk, np.arange(rows.start, rows.stop)):
             for field in fields:
                 scale = scales[field.name]
-                if _all_fit(batch[field.name], field, scale):
+                if all_fit(batch[field.name], field, scale):
                     continue
                 values, missing = number_matrix(field, batch[field.name])
                 unfit = scale.unfit(values) & ~missing & looked_at[at][:, None]
@@ -92,7 +92,7 @@ def _unfit(
     return found
 
 
-def _all_fit(column: pa.Array, field: Field, scale: Scale) -> bool:
+def all_fit(column: pa.Array, field: Field, scale: Scale) -> bool:
     """Whether the extremes of a column lie within the limits of all its components: quick, and usually so."""
     entries = column if field.width == 1 else column.flatten()
     extremes = pc.call_function("min_max", [entries])
