@@ -153,8 +153,9 @@ def test_private_and_mixed_data() -> None:
 
 
 def test_rows_that_read_other_inputs_are_compared_on_the_same_test_rows() -> None:
-    def read(data: str, one: Finished, positives: int) -> Finished:
+    def read(data: str, one: Finished, positives: int, deviation: float = 2.0) -> Finished:
         counts = {"test/click/rows": 9.0, "test/click/positives": positives, "test/click/groups": 4.0}
+        counts |= {"test/watch/rows": 9.0, "test/watch/rmse_constant": deviation}
         return replace(one, result=replace(one.result, data=data, metrics={**one.result.metrics, **counts}))
 
     table = replace(TABLE, inputs_differ=True)
@@ -162,8 +163,11 @@ def test_rows_that_read_other_inputs_are_compared_on_the_same_test_rows() -> Non
     result = assemble(table, more, scale=None, settings=(), private=())
     assert (result.claims[0].verdict, result.claims[0].condition) == ("holds", "")
     assert "D: runs read different inputs of the same test rows (d: single, old; more: new)" in result.footnotes
+    rounded = [*more[:-1], read("more", more[-1], 3, 2.000001)]
+    assert assemble(table, rounded, scale=None, settings=(), private=()).claims[0].verdict == "holds"
     other_rows = [*more[:-1], read("more", more[-1], 5)]
-    for runs in (other_rows, [replace(one, result=replace(one.result, data=one.row)) for one in RUNS]):
+    other_labels = [*more[:-1], read("more", more[-1], 3, 2.001)]
+    for runs in (other_rows, other_labels, [replace(one, result=replace(one.result, data=one.row)) for one in RUNS]):
         (claim,) = assemble(table, runs, scale=None, settings=(), private=()).claims
         assert (claim.verdict, claim.condition) == ("not run", "mixed data")
     assert assembled(more).claims[0].verdict == "not run", "a table does not say so by itself"

@@ -1,5 +1,6 @@
 """Finished runs of a table or figure, and the banners and footnotes that a set of them needs."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -110,16 +111,28 @@ def checkpoint_rules(runs: Sequence[Finished]) -> list[str]:
 
 
 def same_test_rows(runs: Sequence[Finished]) -> bool:
-    """Whether the test splits of some runs agree in what results tell of them: rows, positives and groups by task."""
+    """Whether the test splits of some runs agree in what results tell of them.
+
+    That is, by task: rows, positives and groups, and the deviation of a regression task's labels, but for the rounding
+    of labels that were standardised on other training rows.
+    """
     told = [
-        {name: value for name, value in run.result.metrics.items() if name.startswith("test/") and _counts(name)}
+        {name: value for name, value in run.result.metrics.items() if name.startswith("test/") and _tells(name)}
         for run in runs
     ]
-    return bool(told[0]) and all(each == told[0] for each in told)
+    return bool(told[0]) and all(
+        each.keys() == told[0].keys()
+        and all(math.isclose(value, told[0][name], rel_tol=_rounding(name)) for name, value in each.items())
+        for each in told
+    )
 
 
-def _counts(metric_name: str) -> bool:
-    return metric_name.rpartition("/")[2] in ("rows", "positives", "groups")
+def _tells(metric_name: str) -> bool:
+    return metric_name.rpartition("/")[2] in ("rows", "positives", "groups", "rmse_constant")
+
+
+def _rounding(metric_name: str) -> float:
+    return 1e-5 if metric_name.endswith("/rmse_constant") else 0.0
 
 
 def origins(runs: Sequence[Finished], *, inputs_differ: bool = False) -> list[str]:

@@ -114,7 +114,7 @@ class TableKeys:
         worlds: by name: overrides that make a draw of each data set (a split of a log, a simulated world). Every row
             runs in all of them, and claims are about their mean.
         inputs_differ: whether rows may read different inputs (other fields, other numbers) of the same data, which are
-            compared as long as their test splits agree in rows, positives and groups.
+            compared as long as their test splits agree in rows, positives, groups and deviation of regression labels.
     """
 
     title: str
