@@ -349,7 +349,7 @@ def _words(
     from mtlbench.cli import set_environment
     from mtlbench.cli.names import as_written
     from mtlbench.cli.search_path import named_folders
-    from mtlbench.cli.words import KEY, private
+    from mtlbench.cli.words import KEY, moved_to_environment
     from mtlbench.experiment.allowed import CONF
     from mtlbench.experiment.errors import ConfigError
 
@@ -358,7 +358,7 @@ def _words(
     set_environment()
     outer = GlobalHydra.instance().hydra
     permission = [f"{KEY}[{','.join([allow] if isinstance(allow, str) else allow)}]"] if allow else []
-    with private([*overrides, *permission]) as remaining:
+    with moved_to_environment([*overrides, *permission]) as remaining:
         if config_dir is not None:
             os.environ[CONF] = named_folders((Path(config_dir),))
         try:

@@ -127,7 +127,7 @@ WRONG = [
     ("train trainer.epochs=9223372036854775807", "allowed: 1,000,000 at most"),
     ("train trainer.epochs=0", "trainer.epochs is 0; allowed: 1 or more"),
     ("train optimizer.lr=fast", "optimizer.embedding.lr: 'fast' is not of type float"),
-    ("train model=dnn virtual_gradient=add_sqrt", "model=dnn has no gates that take it"),
+    ("train model=dnn virtual_gradient=add_sqrt", "model=dnn has no gates that support it"),
     ("train run.device=cuda:7", "run.device is 'cuda:7', but this machine has"),
     ("train run.device=tpu", "run.device is 'tpu'"),
     ("train dataset.source=reel", "dataset.source: 'reel': input should be 'auto', 'real' or 'simulated'"),
@@ -142,7 +142,7 @@ WRONG = [
     ("train optimizer.sparse=true optimizer.embedding._target_=torch.optim.AdamW", "does not support sparse gradients"),
     ("train optimizer.embedding.lr=0.0", "optimizer.embedding.lr is 0.0; allowed: above 0"),
     ("train optimizer.lr=0", "optimizer.embedding.lr is 0; allowed: above 0"),
-    ("train optimizer.dense.eps=inf", "optimizer.dense.eps: inf is not allowed: numbers are finite"),
+    ("train optimizer.dense.eps=inf", "optimizer.dense.eps: inf is not allowed: numbers must be finite"),
     ("train optimizer.dense.eps=0", "optimizer.dense.eps is 0; allowed: above 0, and 1 at most"),
     ("train optimizer.dense.betas=[0.9,1.0]", "optimizer.dense.betas is [0.9, 1.0]; allowed: from 0 to below 1"),
     ("train optimizer.gate=[0.0]", "optimizer.gate is [0.0]; expected a mapping with _target_"),
@@ -159,10 +159,10 @@ WRONG = [
     ("train dataset=criteo dataset.splits=5", "dataset.splits is 5; expected split rules by name"),
     ("train optimizer.dense=5", "optimizer.dense is 5; expected a mapping with _target_"),
     ("train model._partial_=1.5", "_partial_ belongs to the file of the group and cannot be set"),
-    ("train profile.embedding_std=nan", "model.embedding_std: nan is not allowed: numbers are finite"),
+    ("train profile.embedding_std=nan", "model.embedding_std: nan is not allowed: numbers must be finite"),
     (
         "train profile.embedding_std=1e300",
-        "model.embedding_std: 1e+300 is not allowed: numbers are finite, and at most",
+        "model.embedding_std: 1e+300 is not allowed: numbers must be finite, and at most",
     ),
     ("train profile.embedding_width=9223372036854775808", "model.embedding_width: 9223372036854775808 is not allowed"),
     ("train profile.experts=${nokey}", "model.experts: "),
@@ -193,12 +193,12 @@ WRONG = [
     ("train trainer.rows=-5", "trainer.rows is -5; allowed: 1 or more, or null"),
     ("train ~model", "keys are neither added nor removed, only set."),
     ("ui port=abc", "'--port': 'abc' is not a valid integer"),
-    ("sync run.folder=nowhere", "there is no folder nowhere"),
+    ("sync run.folder=nowhere", "no such folder: nowhere"),
     ("train run.tracker=none", "choose it with tracker=mlflow|none"),
     ("train seed=[0", "cannot read 'seed=[0'"),
-    ("list modls", "nothing is called 'modls'; did you mean models?"),
-    ("evaluate abc", "begins the name of 0 runs"),
-    ("show abc", "begins the name of 0 runs"),
+    ("list modls", "no group 'modls'; did you mean models?"),
+    ("evaluate abc", "0 runs in "),
+    ("show abc", "0 runs in "),
     ("evaluate abc splt=test", "unknown 'splt=test'"),
     ("train dataset.raw=[2017]", "dataset.raw: [2017] is not of type str | None"),
     ("evaluate abc valid", "unknown 'valid'; allowed: run.folder=, run.device="),
@@ -209,16 +209,16 @@ WRONG = [
     ("evaluate", "missing argument 'RUN'. See `mtlbench evaluate --help`"),
     ("list runs --jsn", "no such option: --jsn; did you mean --json?"),
     ("list runs bogus=1", "no run has a key 'bogus'"),
-    ("list runs mmoe", "list runs stands alone"),
-    ("list models --csv", "--sort, --json and --csv are for `mtlbench list runs`"),
-    ("show model=mmoe --json", "--json is for a run"),
+    ("list runs mmoe", "list runs takes no other group"),
+    ("list models --csv", "--sort, --json and --csv apply to `mtlbench list runs` only"),
+    ("show model=mmoe --json", "--json applies to runs only"),
     ("list models run.folder=runs", "unknown 'run.folder=runs'; allowed: no overrides"),
-    ("list runs models", "list runs stands alone"),
+    ("list runs models", "list runs takes no other group"),
     (
         "list bogus",
-        "nothing is called 'bogus'. There are: models, datasets, optimizers, schedulers, virtual_gradients",
+        "no group 'bogus'. Allowed: models, datasets, optimizers, schedulers, virtual_gradients",
     ),
-    ("list losss", "nothing is called 'losss'; did you mean losses?"),
+    ("list losss", "no group 'losss'; did you mean losses?"),
     ("show abc --split valid", "no such option: --split"),
     ("show abc valid", "unknown 'valid'"),
     ("prepare censsus", "'censsus' is not of the form key=value"),
@@ -422,7 +422,7 @@ def test_ctrl_c_saves_marks_the_run_and_exits_130_and_the_same_command_goes_on(t
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
-    assert "interrupted; the same command (without run.fresh=true) goes on from here" in stderr
+    assert "interrupted; the same command (without run.fresh=true) resumes from here" in stderr
     (run,) = tmp_path.glob("runs/*/status.json")
     assert json.loads(run.read_text())["state"] == "interrupted"
     assert (run.parent / "last.pt").exists()
@@ -465,7 +465,7 @@ def test_a_path_is_read_as_it_is_written_by_every_command(tmp_path: Path):
             done = typed(*command, f"run.folder={quote}{runs}{quote}", folder=tmp_path)
             assert "census" in done.stdout or "tracker=none sends nothing" in done.stderr, command
     listed = typed("list", "runs", "run.folder=2017", folder=tmp_path)
-    assert listed.stdout == "no runs in 2017; `mtlbench train` makes some\n"
+    assert listed.stdout == "no runs in 2017; `mtlbench train` starts one\n"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -99,7 +99,7 @@ def test_a_result_that_the_weights_do_not_give_is_refused(
     write_result(run, replace(result, metrics={**result.metrics, "test/income/auc": 0.99}))
     assert use(run) == 1
     said = capsys.readouterr().err
-    assert "no longer gives what it recorded" in said
+    assert "no longer gives the metrics recorded" in said
     assert "(recorded: 0.99)" in said
     assert not (run.parent / "exported").exists()
 

@@ -60,7 +60,7 @@ def test_a_model(place: Path, capsys: pytest.CaptureFixture[str]):
     assert [name for name, _ in model.named_parameters() if "embedding" in name] == ["fields.embedding"]
     code, text = typed(capsys, "list", "models", "--config-dir", "mine", "run.allow=[mynet]")
     assert code == 0
-    assert "mynet: whose model it is, and where it was published" in text
+    assert "mynet: authors and paper of the model" in text
 
 
 def test_a_data_set(place: Path, capsys: pytest.CaptureFixture[str]):
@@ -103,9 +103,9 @@ def test_a_study(place: Path, capsys: pytest.CaptureFixture[str]):
     [
         (["model", "mmoe"], "there is a model 'mmoe' already"),
         (["study", "census_mmoe"], "there is a table 'census_mmoe' already"),
-        (["model", "numpy"], "a Python package 'numpy' is installed here"),
-        (["dataset", "my-data"], "'my-data': expected small letters, digits and _"),
-        (["model", "class"], "'class': expected small letters"),
+        (["model", "numpy"], "an installed Python package 'numpy' would be imported instead"),
+        (["dataset", "my-data"], "'my-data': expected lower-case letters, digits and _"),
+        (["model", "class"], "'class': expected lower-case letters"),
         (["modle", "x"], "'modle' is not one of 'model', 'dataset', 'study'"),
     ],
 )
@@ -118,7 +118,7 @@ def test_nothing_is_overwritten(capsys: pytest.CaptureFixture[str]):
     Path("mine").mkdir()
     Path("mine/test_mynet.py").write_text("mine")
     code, text = typed(capsys, "new", "model", "mynet")
-    assert (code, "mine/test_mynet.py: there already, and never overwritten" in text) == (2, True)
+    assert (code, "mine/test_mynet.py: already exists, and is never overwritten" in text) == (2, True)
     assert [str(path) for path in Path("mine").rglob("*")] == ["mine/test_mynet.py"]
 
 

@@ -97,14 +97,14 @@ def test_an_edited_model_is_not_taken_for_the_one_that_was_measured(
     write(place / "code", {edited: "def scale(): return 2.0"})
     code, text = typed(capsys, *words)
     assert code == 0
-    assert "was finished by other code" in text
+    assert "was finished with other code" in text
     assert "Train it again with run.fresh=true" in text
     assert typed(capsys, *words[:2], "run.fresh=true", *words[2:])[0] == 0
     code, text = typed(capsys, *words)
     assert (code, "other code" in text) == (0, False), text
     result.unlink()
     write(place / "code", {edited: "def scale(): return 3.0"})
-    assert "was begun by other code" in typed(capsys, *words)[1]
+    assert "was started with other code" in typed(capsys, *words)[1]
 
 
 def test_every_command_takes_allowed_packages_from_the_keyboard_alone(

@@ -102,4 +102,4 @@ def test_a_simulated_folder_is_named_by_its_rows(tmp_path: Path, capsys: pytest.
     assert main(["simulate", "dataset=census", "rows=700", data]) == 0
     assert {path.name for path in (tmp_path / "simulated").iterdir()} == {"census-600", "census-700"}
     assert main(["simulate", "dataset=census", "rows=800", f"dataset.raw={tmp_path / 'other'}", data]) == 2
-    assert "names a folder to read from; simulate writes to=<folder>" in capsys.readouterr().err
+    assert "is a folder to read from; simulate writes to to=<folder>" in capsys.readouterr().err

@@ -134,7 +134,7 @@ def test_frozen_vectors_never_move_and_others_do(train: Train, data: Path, words
     assert max(apart) == 0
     assert len(others) > 20
     assert len(set(others)) > 1
-    assert re.search(r"pretrained\.item: vectors of 270 of 300 values, frozen; 30 have none and start as usual", text)
+    assert re.search(r"pretrained\.item: vectors of 270 of 300 values, frozen; the other 30 start as usual", text)
 
 
 @pytest.mark.parametrize("words", [[], ["optimizer.deferred_rows=1"], ["optimizer=lazy_adam"]])
@@ -276,12 +276,15 @@ def test_a_file_that_cannot_be_used_is_refused(
     ("word", "message"),
     [
         ("pretrained={items: {file: FILE}}", "pretrained.items: there is no id field 'items'; there are: user, item"),
-        ("pretrained={item: {file: FILE}, seen: {file: FILE}}", "'seen' and 'item' share their values; name one"),
+        (
+            "pretrained={item: {file: FILE}, seen: {file: FILE}}",
+            "'seen' and 'item' share their values; give vectors for one",
+        ),
         ("pretrained={item: {file: nowhere.parquet}}", "pretrained.item.file="),
         ("pretrained={item: {path: FILE}}", "pretrained.item.path: VectorFile has no such argument"),
         ("pretrained={item: {frozen: true}}", "pretrained.item: VectorFile needs file"),
         ("pretrained={item: {file: FILE, frozen: 1}}", "pretrained.item.frozen: 1 is not of type bool"),
-        ("pretrained={item: FILE}", "expected keys of its own"),
+        ("pretrained={item: FILE}", "expected a mapping"),
         ("pretrained=FILE", "expected files by field"),
         ("pretrained={item: {file: mine.yaml}}", "it cannot be read as Parquet"),
     ],

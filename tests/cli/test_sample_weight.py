@@ -224,4 +224,4 @@ def test_an_exported_model_needs_no_weights(tmp_path: Path) -> None:
 def test_virtual_gradients_have_no_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [*write(tmp_path, frame(), BINARY), *TINY[3:], "model=mmoe", "virtual_gradient=mul_cos"]
     assert main(["train", *words]) == 2
-    assert "the data set has sample weights" in " ".join(capsys.readouterr().err.split())
+    assert "does not support sample weights, which this data set has" in " ".join(capsys.readouterr().err.split())

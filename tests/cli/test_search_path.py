@@ -124,7 +124,7 @@ def test_code_in_the_working_directory_is_not_found(place: Path, capsys: pytest.
     assert "add run.allow=[stranger]" in typed(capsys, *words)[1]
     code, text = typed(capsys, *words, "run.allow=[stranger]")
     assert (code, (place / "imported").exists()) == (2, False)
-    assert "cannot import: No module named 'stranger'. Is its folder on PYTHONPATH, or named by --config-dir?" in text
+    assert "cannot import: No module named 'stranger'. Is its folder on PYTHONPATH, or given by --config-dir?" in text
 
 
 def test_a_package_brings_configurations_and_its_code_waits_for_permission(
@@ -141,7 +141,7 @@ def test_a_package_brings_configurations_and_its_code_waits_for_permission(
     install(place / "site", "second", "brought", monkeypatch)
     code, text = typed(capsys, "train", "model=mmoe", *TINY)
     assert code == 2
-    assert f"two folders bring a configuration model/brought: {place}/site/bringer/conf and" in text
+    assert f"two folders have a configuration model/brought: {place}/site/bringer/conf and" in text
     (place / "site" / "second-1.0.dist-info" / "entry_points.txt").write_text("[mtlbench.conf]\nsecond = second.nix\n")
     _entry_points.cache_clear()
     assert "names no folder: package 'second' has no nix" in typed(capsys, "train", "model=mmoe", *TINY)[1]
@@ -152,11 +152,11 @@ def test_folders_that_cannot_be_searched(place: Path, capsys: pytest.CaptureFixt
     assert (code, f"{place}/nix: no such folder" in text) == (2, True)
     write(place / "mine" / "model" / "mmoe.yaml", "a: 1")
     code, text = typed(capsys, "show", "model=mmoe", "--config-dir", "mine")
-    assert (code, "two folders bring a configuration model/mmoe" in text) == (2, True)
+    assert (code, "two folders have a configuration model/mmoe" in text) == (2, True)
     (place / "mine" / "model" / "mmoe.yaml").write_text("# @package hydra\nverbose: true\n")
     (place / "mine" / "model" / "mmoe.yaml").rename(place / "mine" / "model" / "mmoe2.yaml")
     code, text = typed(capsys, "show", "model=mmoe", "--config-dir", "mine")
-    assert (code, "configure the experiment, not Hydra" in text) == (2, True)
+    assert (code, "cannot configure Hydra itself" in text) == (2, True)
     assert typed(capsys, "show", "model=mmoe")[0] == 0, "the folder was for one command"
 
 

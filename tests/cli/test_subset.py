@@ -137,7 +137,7 @@ def test_ceilings_of_simulated_data_follow_the_subset(tmp_path: Path) -> None:
     ("word", "message"),
     [
         ("dataset.tasks=[clik]", "dataset.tasks is ['clik'], but 'parquet' has the tasks ['click', 'buy', 'watch']"),
-        ("dataset.tasks=[watch,click]", "Set dataset.tasks to these or to some of them, in this order"),
+        ("dataset.tasks=[watch,click]", "Set dataset.tasks to some of these, or all, in this order"),
         ("dataset.tasks=[]", "dataset.tasks is [], but 'parquet' has the tasks"),
         (
             "dataset.only_fields=[town]",
@@ -146,7 +146,7 @@ def test_ceilings_of_simulated_data_follow_the_subset(tmp_path: Path) -> None:
         ("dataset.without_fields=[town,age]", "dataset.without_fields: 'parquet' has no field town; there are"),
         (
             "dataset.without_fields=[item]",
-            "dataset.without_fields: field 'seen' is a history of 'item', which is left out; keep both, or leave",
+            "dataset.without_fields: field 'seen' is a history of 'item', which is excluded; keep both, or exclude",
         ),
         ("dataset.only_fields=[seen]", "dataset.only_fields: field 'seen' is a history of 'item'"),
         ("dataset.without_fields=[city,age,item,seen,tags,price]", "dataset.without_fields leaves no field of city"),

@@ -184,7 +184,7 @@ def test_a_repeated_sweep_trains_nothing_and_fits_a_narrow_terminal(
     monkeypatch.setenv("COLUMNS", "60")
     status, out, err = train("-m", "model=mmoe", *CONFIGURATIONS, *SMALL_MODEL[1:], *SMALL)
     assert status == 0, err
-    assert out.count("finished before, nothing was trained") == 4
+    assert out.count("already finished; nothing was trained") == 4
     closing = out[out.rindex("test split  SIMULATED") :]
     assert max(map(len, closing.splitlines())) <= 60
     assert " profile.expert_layers=[4] (seeds 2, converged no, rows/s " in " ".join(closing.split())
@@ -241,11 +241,14 @@ def test_a_run_that_another_process_trains_is_waited_for(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["-m", "seed=0,1", "hydra/sweeper=optuna"], "`mtlbench tune` searches settings by their validation score"),
+        (
+            ["-m", "seed=0,1", "hydra/sweeper=optuna"],
+            "`mtlbench tune` searches hyperparameters by their validation score",
+        ),
         (["-m", "seed=0,1", "hydra.sweeper.max_batch_size=2"], "hydra.launcher.n_jobs (joblib) and"),
         (["-m", "seed=0,1", "hydra/launcher=ray"], "no such launcher; allowed: basic, joblib"),
-        (["-m", "seed=0,1", "hydra.sweep.dir=x"], "only hydra/launcher and hydra.launcher.<key> are taken"),
-        (["hydra/launcher=joblib"], "a launcher starts the runs of a sweep, mtlbench train -m"),
+        (["-m", "seed=0,1", "hydra.sweep.dir=x"], "only hydra/launcher and hydra.launcher.<key> can be set"),
+        (["hydra/launcher=joblib"], "a launcher only applies to sweeps, mtlbench train -m"),
         (["-m", "model=mmoe,dnn", "model.expert=1"], "model=mmoe has no key 'model.expert'"),
         (["--config-dir", "nowhere"], "nowhere: no such folder"),
     ],

@@ -113,7 +113,7 @@ def test_the_default_is_the_run_without_the_key_and_bfloat16_another(train: Trai
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["optimizer.table_precision=bf16"], "torch.optim.Adam does not round stochastically"),
+        (["optimizer.table_precision=bf16"], "torch.optim.Adam has no stochastic rounding"),
         (
             ["optimizer=adagrad", "optimizer.table_precision=bf16"],
             "Choose optimizer=lazy_adam, or optimizer.table_prec",
@@ -132,7 +132,7 @@ def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch):
     config = compose([*SMALL, *BF16])
     check_table_precision(config)
     monkeypatch.setattr(objects, "alone", lambda: False)
-    with pytest.raises(ConfigError, match=r"is for one process so far\. Start the command without torchrun"):
+    with pytest.raises(ConfigError, match=r"supports a single process only\. Start the command without torchrun"):
         check_table_precision(config)
 
 

@@ -204,7 +204,7 @@ def test_a_rank_that_fails_says_why_for_all(folder: Path):
     [
         ("model.experts=3", "differ in model.experts: rank 0 has '4', rank 1 has '3'"),
         ("dataset.simulator.rows=3001", "differ in dataset.simulator.rows"),
-        ("run.folder=elsewhere", "what they see in the run folder"),
+        ("run.folder=elsewhere", "the content of the run folder"),
         ("model.nonsense=3", "has no key 'model.nonsense'"),
     ],
 )
@@ -245,7 +245,7 @@ def test_termination_leaves_a_checkpoint(folder: Path, alone: Result):
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
         _, _, messages = ended(process)
-    assert messages == ["mtlbench: interrupted; the same command (without run.fresh=true) goes on from here"]
+    assert messages == ["mtlbench: interrupted; the same command (without run.fresh=true) resumes from here"]
     assert read_status(run_of(folder, "terminated")).state == "interrupted"
     assert job(folder, 2, arguments)[0] == 0
     same(alone, read_result(run_of(folder, "terminated")))
@@ -258,8 +258,8 @@ def test_other_commands_are_refused(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     for arguments, expected in {
         ("tune", "model=mmoe"): "Start it without torchrun: each of its trials is a run of one process",
         ("reproduce", "census_mmoe"): "Start it without torchrun: each of its runs is one process",
-        ("list",): "several processes of `mtlbench list`, which is one. Start it without torchrun",
-        ("train", "-m", "seed=1,2"): "Start each run of the sweep by a torchrun of its own",
+        ("list",): "several processes of `mtlbench list`, which runs as a single process. Start it without torchrun",
+        ("train", "-m", "seed=1,2"): "Start each run of the sweep with its own torchrun",
     }.items():
         assert main([*arguments]) == 2
         assert expected in capsys.readouterr().err

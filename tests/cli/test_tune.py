@@ -83,7 +83,7 @@ def test_tuning_writes_settings_that_training_uses(mtlbench: Command):
 
     status, out, err = mtlbench("train", "model=mmoe", "tuned=true", "seed=1")
     assert status == 0, err
-    assert "finished before, nothing was trained" in out
+    assert "already finished; nothing was trained" in out
     assert found["best"]["run"] in out, "the run of the best trial"
 
 
@@ -261,8 +261,8 @@ def test_trials_that_all_fail_are_one_error(mtlbench: Command, tmp_path: Path):
         ("profile.dropout: {int: [0.1, 1]}", [], "int.0: Input should be a valid integer"),
         ("optimizer.lr: {log: [0.1, 1]}", ["optimizer.lr=0.5"], "nothing is left to tune"),
         ("- optimizer.lr", [], "holds a list; expected a mapping"),
-        ("optimizer.lr: {log: [0.1, 1]}", ["seed=0,1"], "several values of seed are no search"),
-        ("optimizer.lr: {log: [0.1, 1]}", ["tuned=true"], "a search begins from the settings of the command line"),
+        ("optimizer.lr: {log: [0.1, 1]}", ["seed=0,1"], "To search values of seed, list them as {choice: [...]}"),
+        ("optimizer.lr: {log: [0.1, 1]}", ["tuned=true"], "a search starts from the settings of the command line"),
         ("optimizer.lr: {log: [0.1, 1]}", ["trials=0"], "invalid value for '--trials'"),
         ("optimizer.lr: {log: [0.1, 1]}", ["--config-dir=nowhere"], "nowhere: no such folder"),
     ],
@@ -285,7 +285,7 @@ def test_settings_tuned_on_other_data_are_refused(mtlbench: Command, tmp_path: P
     assert mtlbench("tune", "model=mmoe", "trials=1")[0] == 0
     status, _, err = mtlbench("train", "model=mmoe", "tuned=true", "dataset.simulator.rows=4000")
     assert status == 2
-    assert f"tuned/census/mmoe.yaml was tuned on data {summary()['data']}, and these are " in err
+    assert f"tuned/census/mmoe.yaml was tuned on data {summary()['data']}, but these are " in err
 
     path = Path("tuned/census/mmoe.yaml")
     written = yaml.safe_load(path.read_text())
@@ -305,7 +305,7 @@ def test_a_configuration_folder_of_ones_own_keeps_the_winner(mtlbench: Command, 
     assert not Path("tuned").exists()
     status, out, err = mtlbench("train", "model=mmoe", "tuned=true", "--config-dir=mine")
     assert status == 0, err
-    assert "finished before, nothing was trained" in out
+    assert "already finished; nothing was trained" in out
     assert mtlbench("train", "model=mmoe", "tuned=true", "--config-dir=mine", "-c", "job")[0] == 2
     assert mtlbench("train", "model=mmoe", "tuned=true")[0] == 2
 

@@ -9,7 +9,7 @@ from mtlbench.experiment.check import check_config
 from mtlbench.experiment.data import resolve_data
 from mtlbench.experiment.errors import ConfigError
 
-RULES = r"'criteo(_r)?' has no such rule; there are: random_811, x4$"
+RULES = r"'criteo(_r)?' has no such rule; allowed: random_811, x4$"
 
 
 @pytest.mark.parametrize(
@@ -19,15 +19,15 @@ RULES = r"'criteo(_r)?' has no such rule; there are: random_811, x4$"
             ["balancing=fixed"],
             r"each task \(click, conversion, in this order\), .* Set balancing\.weights=\[1,1\]",
         ),
-        (["balancing=fixed", "dataset=census"], r"needs a weight for each task, and none is stated\. Set"),
+        (["balancing=fixed", "dataset=census"], r"needs a weight for each task, and none is set\. Set"),
         (["dataset=criteo", "dataset.split_rule=x5"], rf"dataset\.split_rule=x5: {RULES}"),
         (["dataset=criteo_r", "dataset.split_rule=x5"], rf"dataset\.split_rule=x5: {RULES}"),
         (
             ["dataset=criteo", "dataset.split=x4"],
-            "is 'x4', which is no rule: .* dataset.split_rule=<one of random_811, x4>",
+            "is 'x4', which is not a rule: .* dataset.split_rule=<one of random_811, x4>",
         ),
-        (["dataset=census", "dataset.split=x4"], "'census' has one rule and no choice; leave it, or set its keys"),
-        (["dataset=census", "dataset.split=null"], "dataset.split is None, which is no rule"),
+        (["dataset=census", "dataset.split=x4"], "'census' has a single rule, whose keys can be set"),
+        (["dataset=census", "dataset.split=null"], "dataset.split is None, which is not a rule"),
     ],
 )
 def test_what_there_is_is_named(overrides: list[str], message: str):

@@ -58,7 +58,7 @@ def test_a_run_of_two_versions_of_the_code_says_both(place: Path):
     (folder / "result.json").unlink()
     facts = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps({**facts, "commit": "0.0.9+old"}))
-    with pytest.warns(OtherCodeWarning, match=r"begun by other code \(0\.0\.9\+old\) and goes on with this"):
+    with pytest.warns(OtherCodeWarning, match=r"started with other code \(0\.0\.9\+old\) and continues with this"):
         finished(place, "seed=1")
     assert json.loads((folder / "result.json").read_text())["code"] == f"0.0.9+old then {code_version()}"
 

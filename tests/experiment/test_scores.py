@@ -61,7 +61,7 @@ def test_scores_of_other_weights_are_not_restored(folder: Path, tmp_path: Path) 
     result["metrics"]["test/income/auc"] = 0.1
     result.pop("sha256")
     (copy / "result.json").write_text(json.dumps(result))
-    with pytest.raises(OtherResultError, match="no longer gives what it recorded"):
+    with pytest.raises(OtherResultError, match="no longer gives the metrics recorded"):
         restore_scores(copy, "cpu")
     assert not (copy / SCORES).exists()
 

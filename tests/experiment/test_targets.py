@@ -9,15 +9,15 @@ from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.targets import import_object
 
 REFUSED = [
-    ("model", "os.system", "outside of"),
-    ("model", "mtlbench_other.Model", "outside of"),
-    ("model", "torch.nnx.Model", "outside of"),
-    ("model", "torch.hub.load", "outside of"),
+    ("model", "os.system", "is outside"),
+    ("model", "mtlbench_other.Model", "is outside"),
+    ("model", "torch.nnx.Model", "is outside"),
+    ("model", "torch.hub.load", "is outside"),
     ("model", "torch.nn.modules.module.torch.hub", "cannot import"),
     ("model", "mtlbench.tracking.folder.os", "that is a module"),
-    ("model", "mtlbench.tracking.folder.Path", "pathlib.Path is outside of"),
+    ("model", "mtlbench.tracking.folder.Path", "pathlib.Path is outside"),
     ("model", "mtlbench.experiment.targets.PACKAGES", "has no 'PACKAGES'|that is a tuple"),
-    ("model", "mtlbench.export.bundle.version", "importlib.metadata.version is outside of"),
+    ("model", "mtlbench.export.bundle.version", "importlib.metadata.version is outside"),
     ("model", "mtlbench.models.mmoe.Nothing", "has no 'Nothing'"),
     ("model", "mtlbench.models.nothing.Model", "cannot import"),
     ("model", "torch.optim.Adam", "expected a subclass of torch.nn.Module"),
@@ -32,12 +32,12 @@ REFUSED = [
     ("draws", "mtlbench.cli.main", "expected a drawing"),
     ("trainer", "torch.nn.Linear", "no object is built at this key"),
     ("modelling", "torch.nn.Linear", "no object is built at this key"),
-    ("model", "", "not a dotted name"),
-    ("model", None, "not a dotted name"),
-    ("model", 7, "not a dotted name"),
-    ("model", "MMoE", "not a dotted name"),
-    ("model", ".mtlbench.models.mmoe.MMoE", "not a dotted name"),
-    ("model", "mtlbench.models.mmoe.MMoE()", "not a dotted name"),
+    ("model", "", "expected a dotted name"),
+    ("model", None, "expected a dotted name"),
+    ("model", 7, "expected a dotted name"),
+    ("model", "MMoE", "expected a dotted name"),
+    ("model", ".mtlbench.models.mmoe.MMoE", "expected a dotted name"),
+    ("model", "mtlbench.models.mmoe.MMoE()", "expected a dotted name"),
 ]
 
 

@@ -363,5 +363,5 @@ def test_the_commands(exported: Exported, raw_rows: pa.Table, tmp_path: Path, ca
     assert main(["score", "a", "b", "--on"]) == 2
     assert "no such option: --on; did you mean --onnx?" in capsys.readouterr().err
     assert main(["export", "nothing", f"run.folder={tmp_path}"]) == 2
-    assert "begins the name of 0 runs" in capsys.readouterr().err
+    assert "0 runs in " in capsys.readouterr().err
     assert main(["export", "a", "--rows", "many"]) == 2

@@ -165,8 +165,8 @@ def test_an_unknown_figure_is_told_which_there_are() -> None:
         (["dephn_fig6", "--seeds", "some"], "'--seeds': 'some' is not a valid integer"),
         (["dephn_fig6", "--scale", "2"], "'--scale': 2.0 is not in the range 0<x<=1"),
         (["dephn_fig6", "--to"], "option '--to' requires an argument"),
-        (["dephn_fig6", "seed=7"], r"'seed=7': a table or figure decides that by its seeds \(--seeds takes fewer\)"),
-        (["all", "model=mmoe"], "'model=mmoe': a table or figure decides that by its rows; `mtlbench train` takes any"),
+        (["dephn_fig6", "seed=7"], r"'seed=7': a table or figure sets this by its seeds \(--seeds takes fewer\)"),
+        (["all", "model=mmoe"], "'model=mmoe': a table or figure sets this by its rows; `mtlbench train` accepts any"),
         (
             ["dephn_fig6", "--figures"],
             "no such option: --figures; there are --dry-run, --scale",

@@ -135,7 +135,7 @@ def test_launchers_are_named_as_hydra_names_them() -> None:
     ("words", "message"),
     [
         (["hydra/launcher=ray"], "no such launcher; allowed: basic, joblib, submitit_local, submitit_slurm"),
-        (["hydra/launcher=joblib", "hydra.launcher.backend=threading"], "only hydra.launcher.n_jobs counts here"),
+        (["hydra/launcher=joblib", "hydra.launcher.backend=threading"], "only hydra.launcher.n_jobs is used"),
         (["hydra.launcher.partition=gpu"], "Could not override 'hydra.launcher.partition'"),
     ],
 )

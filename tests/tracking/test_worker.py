@@ -242,7 +242,7 @@ def test_the_database_is_beside_the_runs_whatever_the_folder_is_called(
     shown: list[tuple[list[str], Path]] = []
     monkeypatch.setattr("subprocess.run", lambda words, cwd, **_: shown.append((words, cwd)) or DONE)
     assert main(["ui"]) == 0
-    assert f"&{PARAMETER}  (Ctrl-C closes it)" in capsys.readouterr().out, "the key of a view is no secret"
+    assert f"&{PARAMETER}  (Ctrl-C stops it)" in capsys.readouterr().out, "the key of a view is no secret"
     ((words, cwd),) = shown
     assert cwd == here / "runs"
     assert f"sqlite:///{DATABASE}" in words

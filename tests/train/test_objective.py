@@ -150,5 +150,5 @@ def test_the_configuration_says_it(tmp_path: Path):
 def test_models_that_make_joint_probabilities_are_not_learnt_conditionally(model: str, tmp_path: Path):
     places = [f"run.data={tmp_path}/data", f"run.folder={tmp_path}/runs", "dataset.source=simulated"]
     small = ["dataset.simulator.rows=3000", "dataset.min_count=1", "trainer.epochs=1", "tracker=none"]
-    with pytest.raises(ConfigError, match=r"loss\.given=conditional: \w+ itself makes the joint probability"):
+    with pytest.raises(ConfigError, match=r"loss\.given=conditional: \w+ itself computes the joint probability"):
         train(compose([f"model={model}", "loss.given=conditional", *places, *small]))

@@ -1,4 +1,4 @@
-"""The command line: one click command per module, imported when it is needed; nothing heavy before one is chosen."""
+"""The command line: one click command per module, imported only when that command runs."""
 
 import importlib
 import os
@@ -11,44 +11,43 @@ from mtlbench import __version__
 COMMANDS = {
     "train": "Train a model on a data set: one run, or a sweep with -m.",
     "tune": "Search hyperparameters of models on validation data.",
-    "evaluate": "Score a run again on any split; slices, calibration, importance of fields.",
+    "evaluate": "Evaluate a run: metrics by split and slice, calibration, importance.",
     "prepare": "Turn a data set's raw files into a store.",
     "simulate": "Write a simulated data set in its raw format.",
     "reproduce": "Reproduce a table or figure of a paper.",
-    "report": "Write one HTML page of what was reproduced.",
+    "report": "Write one HTML page of reproduced tables and figures.",
     "export": "Write a run as an MLflow model and an ONNX graph.",
-    "score": "Score rows of a Parquet or CSV file by an exported model.",
-    "list": "List models, data sets and other choices; or the runs.",
+    "score": "Score rows of a Parquet or CSV file with an exported model.",
+    "list": "List models, data sets and other choices, or runs.",
     "show": "Show one model, data set or run in detail.",
     "diff": "Compare two runs: settings that differ, and metrics.",
-    "clean": "Remove runs that never finished, or that are named.",
-    "new": "Write a model, data set or study of your own to begin with.",
-    "ui": "Open the MLflow page of the runs.",
-    "sync": "Send runs to MLflow that have not reached it.",
-    "doctor": "Check the installation, the device, stores and tracker.",
-    "completion": "Print a script that completes words at a press of Tab.",
+    "clean": "Remove unfinished runs, or the runs that are named.",
+    "new": "Write starter files for a model, data set or study of your own.",
+    "ui": "Serve the MLflow page of the runs.",
+    "sync": "Upload runs that have not reached MLflow.",
+    "doctor": "Check the installation, the device, the stores and the tracker.",
+    "completion": "Print a script for shell completion.",
 }
-"""First lines of their help, here so that `mtlbench --help` imports none of them."""
+"""First line of each command's help, here so that `mtlbench --help` imports no command module."""
 
 COMMAND = "mtlbench.command"
-"""Key of click's context: the command that was chosen."""
+"""Key in the ``meta`` of click's context: the name of the command."""
 
 VARIABLE = "_MTLBENCH_COMPLETE"
-"""Environment variable with which the scripts of ``mtlbench completion`` ask what can follow."""
+"""Environment variable by which the scripts of ``mtlbench completion`` request completions."""
 
 
 def set_environment() -> None:
-    """Set what mlflow, Hydra and OpenMP read when they are imported, unless the user has set it."""
-    # No telemetry unless the user wants it, warnings in one line of ours.
+    """Set environment variables that mlflow, Hydra and OpenMP read on import, unless the user has set them."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-    # Threads that wait by spinning take the core from those that work. Where another process wants one of two cores, a
-    # training step took up to 460 ms instead of 20; on a free machine this costs nothing.
+    # Threads that spin while waiting take a core from those that work: with another process on one of two cores, a
+    # training step took up to 460 ms instead of 20. On an idle machine this setting costs nothing.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 class _Commands(click.Group):
-    """Commands by name, each with passwords withheld and errors as one message."""
+    """The command group: withholds passwords from commands, and prints errors as one message."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*COMMANDS]
@@ -61,7 +60,7 @@ class _Commands(click.Group):
             formatter.write_dl([*COMMANDS.items()])
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta[COMMAND] = next(iter(args), "")  # options in its place, as --help, end the program
+        ctx.meta[COMMAND] = next(iter(args), "")  # an option here, such as --help, ends the program
         return super().parse_args(ctx, args)
 
     def resolve_command(
@@ -78,12 +77,17 @@ class _Commands(click.Group):
         set_environment()
         from mtlbench.cli.messages import explained, quiet_warnings
         from mtlbench.cli.names import as_written
-        from mtlbench.cli.torchrun import one_of_several
-        from mtlbench.cli.words import private
+        from mtlbench.cli.torchrun import torchrun_job
+        from mtlbench.cli.words import moved_to_environment
         from mtlbench.tracking.credentials import redacted_output
 
         quiet_warnings()
-        with private(ctx.args) as words, redacted_output(), explained() as status, one_of_several(ctx.meta[COMMAND]):
+        with (
+            moved_to_environment(ctx.args) as words,
+            redacted_output(),
+            explained() as status,
+            torchrun_job(ctx.meta[COMMAND]),
+        ):
             ctx.args = as_written(words())
             status.code = super().invoke(ctx) or 0
         return status.code
@@ -94,24 +98,24 @@ class _Commands(click.Group):
 def commands() -> None:
     """Experiments with multi-task recommendation models, from raw files to tracked runs.
 
-    Most commands take GROUP=CHOICE and KEY=VALUE words (Hydra's overrides) and options in any order. All of them take
+    Most commands take GROUP=CHOICE and KEY=VALUE overrides (Hydra's) and options, in any order. All of them take
 
     \b
-      run.allow=[PACKAGE,...]   packages of yours whose classes a configuration
-                                may name; or MTLBENCH_ALLOW=PACKAGE,...
-      --config-dir FOLDER       configurations and code of yours, as
-                                `mtlbench new` writes them; or MTLBENCH_CONF
+      run.allow=[PACKAGE,...]   your packages, whose classes configurations may
+                                name; or MTLBENCH_ALLOW=PACKAGE,...
+      --config-dir FOLDER       your configurations and code, as written by
+                                `mtlbench new`; or MTLBENCH_CONF
 
     \b
     Examples:
       mtlbench train model=dephn dataset=aliccp
       mtlbench train -m model=mmoe,dephn 'seed=range(5)'
-      mtlbench train --help      every group, its choices, and what each is for
+      mtlbench train --help      every group and its choices, with a description
     """
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0 done, 1 failed, 2 unusable input, 130 interrupted."""
+    """Run one command; returns its exit status: 0 success, 1 failure, 2 invalid input, 130 interrupted."""
     words = sys.argv[1:] if arguments is None else [*arguments]  # `list` is a module here once that command is imported
     if words[:1] in ([], ["help"]):
         words = [*words[1:2], "--help"]

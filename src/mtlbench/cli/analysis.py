@@ -1,4 +1,4 @@
-"""Looks closer at a run, and keeps what was found: in its folder and at its tracker."""
+"""Analyses of a run (slices, calibration, field importance), stored in its folder and sent to its tracker."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from mtlbench.tracking.parameters import read_config
 from mtlbench.tracking.tracker import open_tracker
 
 SLICES, SHUFFLING = ("bins", "min_rows"), ("repeats", "seed", "sample_rows")
-"""Names of the numbers that `metrics_by_slice` and `permutation_importance` take."""
+"""Names of the integer settings of `metrics_by_slice` and `permutation_importance`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Wanted:
-    """Analyses that are asked for.
+class Request:
+    """The requested analyses.
 
     Attributes:
-        slices: names of fields; several stand for their combinations.
-        calibration, importance: whether they are asked for.
-        numbers: of `SLICES` and `SHUFFLING`, by name.
+        slices: for each analysis by slice, the names of its fields; with several, slices are their combinations.
+        calibration, importance: whether they are requested.
+        numbers: values of the settings in `SLICES` and `SHUFFLING`, by name.
     """
 
     slices: Sequence[Sequence[str]]
@@ -32,20 +32,20 @@ class Wanted:
     numbers: Mapping[str, int]
 
 
-def looked_at(folder: Path, split: str, device: str, wanted: Wanted) -> tuple[Metrics, list[Analysis]]:
-    """Metrics of a split by a run, and the analyses that are asked for."""
+def analyse(folder: Path, split: str, device: str, request: Request) -> tuple[Metrics, list[Analysis]]:
+    """A run's metrics on a split, and the requested analyses."""
     scored = scored_split(folder, split, device)
-    of_slices, of_shuffling = ({name: wanted.numbers[name] for name in names} for names in (SLICES, SHUFFLING))
-    found: list[Found] = [reliability(scored.rows)] if wanted.calibration else []
-    found += [metrics_by_slice(scored, fields, **of_slices) for fields in wanted.slices]
-    found += [permutation_importance(folder, split, device, **of_shuffling)] if wanted.importance else []
-    return scored.metrics, [_described(scored.facts, split, each) for each in found]
+    slicing, shuffling = ({name: request.numbers[name] for name in names} for names in (SLICES, SHUFFLING))
+    results: list[Found] = [reliability(scored.rows)] if request.calibration else []
+    results += [metrics_by_slice(scored, fields, **slicing) for fields in request.slices]
+    results += [permutation_importance(folder, split, device, **shuffling)] if request.importance else []
+    return scored.metrics, [_described(scored.facts, split, result) for result in results]
 
 
-def stored(folder: Path, analyses: Sequence[Analysis]) -> list[Path]:
-    """Write analyses into the run's folder, and send them where the finished run is tracked; gives the files.
+def store(folder: Path, analyses: Sequence[Analysis]) -> list[Path]:
+    """Write analyses to the run's folder and, if the run has finished, to its tracker; returns the files.
 
-    A tracker that cannot be reached is warned of; `mtlbench sync` sends them later.
+    A tracker that cannot be reached gives a warning; `mtlbench sync` sends them later.
     """
     files = [write_analysis(folder, analysis) for analysis in analyses]
     tracker = read_config(folder / CONFIG)["run"]["tracker"]
@@ -56,7 +56,7 @@ def stored(folder: Path, analyses: Sequence[Analysis]) -> list[Path]:
     return files
 
 
-def _described(facts: RunInfo, split: str, found: Found) -> Analysis:
+def _described(facts: RunInfo, split: str, result: Found) -> Analysis:
     return Analysis(
         run=facts.identity,
         model=facts.model,
@@ -64,5 +64,5 @@ def _described(facts: RunInfo, split: str, found: Found) -> Analysis:
         seed=facts.seed,
         origin=facts.origin,
         split=split,
-        found=found,
+        found=result,
     )

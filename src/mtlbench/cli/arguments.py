@@ -18,21 +18,21 @@ from mtlbench.experiment.errors import ConfigError
 SPLITS = ("train", "valid", "test")
 
 RUNS = {"run.folder": "runs"}
-"""Keys of a command that only reads finished runs, with their defaults."""
+"""Keys and defaults of commands that only read finished runs."""
 
 
 PLAIN = re.compile(r"[A-Za-z0-9_./-]+")
-"""Values that mean themselves in Hydra's grammar, so that its import can be spared."""
+"""Values that Hydra's grammar reads literally: for them Hydra is not imported."""
 
 
 class Command(click.Command):
-    """A command with overrides, whose options may be written ``--key value`` or ``key=value``, and ``--config-dir``."""
+    """A command with overrides, ``--config-dir``, and options that may also be written ``key=value``."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        text = f"A folder of configurations and code of yours, beside mtlbench's own; or {CONF}."
+        text = f"Folder of your own configurations and code, searched beside mtlbench's; or {CONF}."
         shown: dict[str, Any] = {"metavar": "PATH", "shell_complete": complete_path, "help": text}
-        # eager: before other words are completed
+        # eager: set before other arguments are completed
         early: dict[str, Any] = {"is_eager": True, "expose_value": False, "callback": _search}
         self.params.append(click.Option(["-cd", "--config-dir"], type=Path, multiple=True, **early, **shown))
 
@@ -46,7 +46,7 @@ class Command(click.Command):
             raise
         words = list(ctx.params.get("overrides", ()))
         first, names = self.params[0].name, [word for word in words if "=" not in word]
-        if first in ("run", "name") and "=" in (ctx.params[first] or "") and names:  # which may stand behind overrides
+        if first in ("run", "name") and "=" in (ctx.params[first] or "") and names:  # the name may follow the overrides
             words[words.index(names[0])], ctx.params[first] = ctx.params[first], names[0]
         if "overrides" in ctx.params and not ctx.resilient_parsing:
             ctx.params["overrides"] = [word for word in words if not self._sets_option(ctx, word)]
@@ -68,13 +68,13 @@ class Command(click.Command):
         if "=" in bare and any(param.name == "overrides" for param in self.params):
             return f"no such option: {word}; did you mean {bare}?"
         options = [param.opts[-1] for param in self.params if isinstance(param, click.Option)]
-        return f"no such option: {name}" + (nearest(name, options) or f"; there are {', '.join(options)}")
+        return f"no such option: {name}" + (nearest(name, options) or f"; allowed: {', '.join(options)}")
 
 
 def read_names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[tuple[str, ...], ...] | None:
-    """Callback of an option whose value is names, some of them together: ``country`` or ``[country,[country,device]]``.
+    """Callback of an option that takes names and combinations of names: ``country``, ``[country,[country,device]]``.
 
-    Its name is in `mtlbench.cli.names.NAMES`.
+    The option's name must be in `mtlbench.cli.names.NAMES`.
     """
     if value is None:
         return None
@@ -91,25 +91,27 @@ def read_names(ctx: click.Context, param: click.Parameter, value: str | None) ->
         names = []
     groups = [name if isinstance(name, list) else [name] for name in names]
     if not groups or not all(group and all(isinstance(name, str) for name in group) for group in groups):
-        raise click.BadParameter(f"'{value}' is no list of names, as in [country] or [country,[country,device]]")
+        raise click.BadParameter(
+            f"'{value}' is not a list of names; expected, for example, [country] or [country,[country,device]]"
+        )
     return tuple(tuple(group) for group in groups)
 
 
 def _search(ctx: click.Context, option: click.Parameter, folders: tuple[Path, ...]) -> None:
-    """Put folders in front of ``MTLBENCH_CONF``; the end of the command restores it, see `mtlbench.cli.words`."""
+    """Prepend folders to ``MTLBENCH_CONF``, which `mtlbench.cli.words` restores at the end of the command."""
     if folders:
         os.environ[CONF] = named_folders(folders)
 
 
 run = click.argument("run", metavar="RUN", shell_complete=complete_run)
-split = click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True, help="Rows of its data.")
+split = click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True, help="Split to read.")
 
 
 def overrides(keys: str | Mapping[str, str] = "train") -> Callable[[Any], Any]:
-    """The ``key=value`` words of a command.
+    """The ``key=value`` arguments of a command.
 
     Args:
-        keys: that it takes, with their defaults; or the name of the configuration that it composes.
+        keys: its keys with their defaults, or the name of the configuration that it composes.
     """
     complete = partial(complete_overrides, keys)
     return click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete)
@@ -124,10 +126,12 @@ def path_option(*names: str, help: str, default: str | None = None) -> Callable[
 
 
 def verbosity(command: Callable[..., Any]) -> Callable[..., Any]:
-    """``--quiet`` and ``--verbose`` of a command that trains."""
+    """Add ``--quiet`` and ``--verbose`` to a command that trains."""
 
-    @click.option("-v", "--verbose", is_flag=True, help="Also the training losses every trainer.log_steps steps.")
-    @click.option("-q", "--quiet", is_flag=True, help="Warnings and results only: no line per evaluation, no bars.")
+    @click.option("-v", "--verbose", is_flag=True, help="Also print training losses, every trainer.log_steps steps.")
+    @click.option(
+        "-q", "--quiet", is_flag=True, help="Print warnings and results only: no progress bars, no line per evaluation."
+    )
     @wraps(command)
     def shown(*args: Any, quiet: bool, verbose: bool, **options: Any) -> Any:
         import logging
@@ -143,7 +147,7 @@ def verbosity(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str:
-    """``; did you mean <the most similar candidate>?``, if one is similar."""
+    """``; did you mean <most similar candidate>?``, or an empty text if none is similar."""
     import difflib
 
     close = difflib.get_close_matches(word, list(candidates), n=1)
@@ -151,26 +155,26 @@ def nearest(word: str, candidates: Iterable[str]) -> str:
 
 
 def read_keys(words: Sequence[str], defaults: Mapping[str, str]) -> dict[str, str]:
-    """Values of the few keys of a command that composes no configuration.
+    """The values of keys, for a command that composes no configuration.
 
     Raises:
-        ConfigError: a word that is not ``key=value``, or a key that is not among the defaults.
+        ConfigError: an argument is not ``key=value``, or its key is not among the defaults.
     """
-    found = dict(defaults)
+    values = dict(defaults)
     for word in words:
         key, equals, _ = word.partition("=")
         if not equals or key not in defaults:
             allowed = ", ".join(f"{name}=" for name in defaults) or "no overrides"
             raise ConfigError(f"unknown '{word}'{nearest(key, defaults)}; allowed: {allowed}")
-        found[key] = read_value(word)
-    return found
+        values[key] = read_value(word)
+    return values
 
 
 def read_value(word: str) -> str:
-    """The text in ``key=value``, by the grammar that composed configurations are read with.
+    """The text in ``key=value``, parsed by the same grammar as composed configurations.
 
     Raises:
-        ConfigError: it cannot be parsed, or is no text.
+        ConfigError: it cannot be parsed, or is not a single text.
     """
     text = word.partition("=")[2]
     if PLAIN.fullmatch(text) and text.lower() != "null":
@@ -183,7 +187,7 @@ def read_value(word: str) -> str:
     if isinstance(value, bool | int | float):
         return text
     if not isinstance(value, str):
-        raise ConfigError(f"'{word}': expected one text")
+        raise ConfigError(f"'{word}': expected a single text value")
     return OmegaConf.create({"value": value})["value"]
 
 
@@ -191,14 +195,14 @@ def find_run(name: str, runs: Path) -> Path:
     """The folder of a run.
 
     Args:
-        name: a path, or the beginning of the name of exactly one folder in `runs`.
+        name: a path, or a prefix that matches exactly one folder in `runs`.
     """
     if Path(name).is_dir():
         return Path(name)
     found = [path for path in sorted(runs.glob(f"{name}*")) if path.is_dir()] if name else []
     if len(found) != 1:
         raise ConfigError(
-            f"'{name}' is no folder and begins the name of {len(found)} runs in {runs}. "
+            f"'{name}' is not a folder, and {len(found)} runs in {runs} have names that begin with it. "
             "`mtlbench list runs` shows them."
         )
     return found[0]

@@ -1,4 +1,4 @@
-"""``mtlbench clean``: removes runs that never finished, or that are named."""
+"""``mtlbench clean``: removes unfinished runs, or the runs that are named."""
 
 import shutil
 import sys
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 @click.command(cls=arguments.Command)
 @click.argument("words", nargs=-1, metavar="[RUN]... [KEY=VALUE]...", shell_complete=complete_run)
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("-y", "--yes", is_flag=True, help="Remove without asking.")
 def command(words: tuple[str, ...], yes: bool) -> None:
-    """Remove runs that never finished, or that are named.
+    """Remove unfinished runs, or the runs that are named.
 
-    Without names: the runs that failed or were interrupted. The command that began them could still resume them, so
-    this lists them and asks. A finished run is removed only where it is named, a run
-    that is being trained never. MLflow keeps its copies.
+    Without names, it lists the runs that failed or were interrupted, and asks before removing them, since the command
+    that started them could still resume them. A finished run is removed only by name; a run that is being trained is
+    never removed. Copies in MLflow are kept.
 
     \b
     Examples:
@@ -54,15 +54,15 @@ def command(words: tuple[str, ...], yes: bool) -> None:
 
 
 def _agreed() -> bool:
-    """Ask the person at the terminal.
+    """Whether the user confirms at the terminal.
 
     Raises:
-        ConfigError: nobody is there to answer.
+        ConfigError: no terminal can answer.
     """
     try:
         return click.confirm("Remove?")
     except click.Abort as error:
-        raise ConfigError("nobody answers here, so nothing was removed; --yes removes without asking") from error
+        raise ConfigError("no terminal to confirm on, so nothing was removed; --yes removes without asking") from error
 
 
 def _named(names: list[str], runs: Path) -> "dict[Path, State | str]":
@@ -72,7 +72,7 @@ def _named(names: list[str], runs: Path) -> "dict[Path, State | str]":
     for name in names:
         folder = arguments.find_run(name, runs)
         if not any((folder / file).exists() for file in FILES):
-            raise ConfigError(f"{folder} holds no run, so it is not removed")
+            raise ConfigError(f"{folder} holds no run, so nothing was removed")
         found[folder] = _state(folder)
     if running := [folder.name for folder, state in found.items() if state == "running"]:
         raise ConfigError(f"{', '.join(running)}: being trained. Stop it first; nothing was removed")
@@ -80,13 +80,13 @@ def _named(names: list[str], runs: Path) -> "dict[Path, State | str]":
 
 
 def _unfinished(runs: Path) -> "dict[Path, State | str]":
-    """Runs that failed or were interrupted; one whose status is damaged may have finished, and has to be named."""
+    """Runs that failed or were interrupted. A run with a damaged status may have finished, so it must be named."""
     from mtlbench.tracking.folder import run_folders
 
     states = {folder: _state(folder) for folder in run_folders(runs)}
     for folder, state in states.items():
         if state in ("running", "damaged"):
-            print(f"left: {folder} is {state}", file=sys.stderr)
+            print(f"kept: {folder} is {state}", file=sys.stderr)
     return {folder: state for folder, state in states.items() if state in ("failed", "interrupted")}
 
 
@@ -101,23 +101,23 @@ def _state(folder: Path) -> "State | str":
 
 
 def _take_lock(folder: Path, held: ExitStack, *, refuse: bool) -> bool:
-    """Take a run's lock until the end of the command; whether no other process has it.
+    """Hold a run's lock until the end of the command; returns whether it was free.
 
     Raises:
-        ConfigError: another process has it, and that is to be refused.
+        ConfigError: another process holds it, and `refuse` is set.
     """
     try:
         held.enter_context(locked(folder.with_name(folder.name + ".lock"), timeout=0))
     except Timeout:
         if refuse:
             raise ConfigError(f"{folder.name}: being trained. Stop it first; nothing was removed") from None
-        print(f"left: {folder} is being trained", file=sys.stderr)
+        print(f"kept: {folder} is being trained", file=sys.stderr)
         return False
     return True
 
 
 def _drop_locks(runs: Path, chosen: Collection[Path]) -> None:
-    """Remove the lock files of processes that were killed: a lock that is free is deleted by taking it."""
+    """Remove the lock files of killed processes: taking and releasing a free lock deletes it."""
     for path in sorted(runs.glob("*.lock")):
         if path.with_suffix("") not in chosen:
             with suppress(Timeout), locked(path, timeout=0):

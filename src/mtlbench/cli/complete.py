@@ -1,4 +1,4 @@
-"""Shell completion: the words that can follow, found without importing torch, Hydra or MLflow."""
+"""Candidates for shell completion, found without importing torch, Hydra or MLflow."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,10 +13,10 @@ from mtlbench.cli.names import PATHS
 def complete_overrides(
     keys: str | Mapping[str, str], ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[str]:
-    """Groups, choices, keys one level at a time, and files of keys that hold a path.
+    """Complete groups, choices, keys (one level at a time), and paths of keys that hold one.
 
     Args:
-        keys: that the command takes, or the name of the configuration that it composes.
+        keys: the command's keys, or the name of the configuration that it composes.
         ctx, param, incomplete: as click gives them.
     """
     earlier = [word.split("=", 1) for word in ctx.params.get(str(param.name)) or () if "=" in word]
@@ -35,19 +35,19 @@ def complete_path(ctx: click.Context, param: click.Parameter, incomplete: str) -
 
 
 def complete_run(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Names of the folders in ``run.folder``, or any path."""
+    """Complete names of folders in ``run.folder``, and paths."""
     earlier = [word.partition("=") for word in ctx.params.get("overrides") or ()]
     runs = Path(next((value for key, _, value in earlier if key == "run.folder"), "runs"))
     return [*starting(incomplete, (file.parent.name for file in runs.glob("*/run.json"))), *_paths(incomplete)]
 
 
 def starting(text: str, words: Iterable[str]) -> list[str]:
-    """The words that begin with a text, sorted."""
+    """The candidates that begin with a text, sorted."""
     return sorted(word for word in words if word.startswith(text))
 
 
 def _next_level(key: str, incomplete: str) -> str:
-    """``trainer.`` for ``trainer.epochs`` while ``tr`` is typed; a whole key ends in ``=``."""
+    """Candidates one level deep: ``trainer.``, not ``trainer.epochs``, for ``tr``; a complete key ends in ``=``."""
     dot = key.find(".", len(incomplete))
     return f"{key}=" if dot < 0 else key[: dot + 1]
 
@@ -55,13 +55,13 @@ def _next_level(key: str, incomplete: str) -> str:
 def _values(key: str, value: str, switch: bool) -> list[str]:
     if key in PATHS:
         return list(_paths(value))
-    first, comma, last = value.rpartition(",")  # of several, under -m
+    first, comma, last = value.rpartition(",")  # comma-separated values of a sweep
     words = choices(key) if key in GROUPS else ("true", "false") if switch else ()
     return [first + comma + word for word in starting(last, words)]
 
 
 def _paths(text: str) -> Iterator[str]:
-    """Files and folders that begin so; folders end in ``/``."""
+    """Files and folders that begin with a text; folders end in ``/``."""
     folder, name = os.path.split(text)
     try:
         entries = sorted(os.scandir(folder or "."), key=lambda entry: entry.name)

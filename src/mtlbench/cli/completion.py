@@ -1,4 +1,4 @@
-"""``mtlbench completion``: a script for bash, zsh or fish, and the answers that it asks for at each press of Tab."""
+"""``mtlbench completion``: completion scripts for bash, zsh and fish, and the completions that they request."""
 
 import os
 import re
@@ -52,7 +52,7 @@ complete --no-files --command %(prog_name)s --arguments "(%(complete_func)s)"
 
 @add_completion_class
 class _Bash(BashComplete):
-    """bash replaces what stands behind the last ``=`` or ``:`` only, where click's own class gives whole words."""
+    """Completions for bash, which replaces only the text after the last ``=`` or ``:``, not the whole word."""
 
     source_template = _BASH
 
@@ -84,7 +84,7 @@ class _Fish(FishComplete):
 
 
 def _last_word(line: str, breaks: str) -> tuple[int, int, str]:
-    """Where the last word of a command line begins, where the part that bash replaces, and an open quotation mark."""
+    """Start of a command line's last word, start of the part that bash replaces, and the open quotation mark if any."""
     word = part = 0
     quote, escaped = "", False
     for end, character in enumerate(line, start=1):
@@ -108,13 +108,13 @@ def _last_word(line: str, breaks: str) -> tuple[int, int, str]:
 @click.command(cls=Command)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), default="bash")
 def command(shell: str) -> None:
-    """Print a script that completes words at a press of Tab.
+    """Print a script for shell completion.
 
     It completes commands, options, groups, choices, keys, runs, tables, figures and files.
 
     \b
       eval "$(mtlbench completion bash)"      in ~/.bashrc
-      eval "$(mtlbench completion zsh)"       in ~/.zshrc, behind compinit
+      eval "$(mtlbench completion zsh)"       in ~/.zshrc, after compinit
       mtlbench completion fish | source       in ~/.config/fish/config.fish
     """
     from mtlbench.cli import VARIABLE, commands

@@ -1,7 +1,7 @@
-"""Composes configuration files into plain values, by the few rules of Hydra's that they use.
+"""Composes configuration files into plain values, by the subset of Hydra's rules that mtlbench's own files use.
 
-A file of a group may stand on others of its group (``defaults: [_base, _self_]``), choose the file of another group
-(``override /balancing@_global_.balancing: fixed``), and say where its content belongs (``# @package _global_``).
+A file of a group may extend others of its group (``defaults: [_base, _self_]``), choose the file of another group
+(``override /balancing@_global_.balancing: fixed``), and state the package of its content (``# @package _global_``).
 """
 
 import re
@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 from mtlbench.cli.search_path import conf_file, conf_folder
 
 Read = Callable[[Path], dict[str, Any]]
-"""Reads a YAML file, references included."""
+"""Reads a YAML file, references unresolved."""
 
 
 class Composed(NamedTuple):
-    """The content of all files, the name that was chosen of each group, and the files."""
+    """The merged content, the choice made in each group, and the files read."""
 
     content: dict[str, Any]
     names: dict[str, str]
@@ -24,11 +24,11 @@ class Composed(NamedTuple):
 
 
 def compose_files(config: str, chosen: Mapping[str, str], read: Read) -> Composed:
-    """The configuration that the file of a name and the chosen ones of its groups make, Hydra's own keys included.
+    """Compose a configuration from its file and the chosen files of its groups, Hydra's own keys included.
 
     Args:
         config: ``train`` or ``simulate``.
-        chosen: names in groups that differ from the default ones; other groups and unknown names are ignored.
+        chosen: choices by group, where they differ from the defaults; other groups and unknown names are ignored.
         read: reads a file.
     """
     root = dict(read(conf_folder() / f"{config}.yaml"))
@@ -50,7 +50,7 @@ def compose_files(config: str, chosen: Mapping[str, str], read: Read) -> Compose
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Two mappings, the second one stronger, with mappings inside merged as well; other values replace one another."""
+    """Two mappings merged recursively; where both have a value, the second one's is taken."""
     values = dict(below)
     for key, value in above.items():
         under = values.get(key)
@@ -62,7 +62,7 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _files(group: str, name: str, read: Read) -> list[Path]:
-    """A file of a group behind those of the group that it stands on."""
+    """A file of a group, preceded by the files of the group that it extends."""
     file = conf_file(f"{group}/{name}.yaml")
     if file is None:
         return []
@@ -76,9 +76,9 @@ def _content(group: str, name: str, read: Read) -> dict[str, Any]:
 
 
 def _in_package(file: Path, content: dict[str, Any]) -> dict[str, Any]:
-    """The content of a file where it belongs: under the name of its group, or where the file itself says."""
-    said = re.search(r"^# *@package +(\S+)", file.read_text(), re.MULTILINE)
-    package = said[1] if said else file.parent.name
+    """The content of a file under its package: the name of its group, or the one that the file declares."""
+    declared = re.search(r"^# *@package +(\S+)", file.read_text(), re.MULTILINE)
+    package = declared[1] if declared else file.parent.name
     for key in reversed([] if package == "_global_" else package.split(".")):
         content = {key: content}
     return content

@@ -17,7 +17,7 @@ from mtlbench.cli.complete import complete_run
 def command(first: str, second: str, as_json: bool, overrides: list[str]) -> None:
     """Compare two runs: settings that differ, and metrics.
 
-    A and B are folders of runs, or the beginnings of their names.
+    A and B are folders of runs, or prefixes of their names.
 
     \b
     Example:
@@ -35,7 +35,7 @@ def command(first: str, second: str, as_json: bool, overrides: list[str]) -> Non
         print_json({"runs": [record["run"] for record in records], "settings": settings, "metrics": dict(metrics)})
         return
     names = [f"{record['run'][:12]}" for record in records]
-    same = "no setting differs: the runs are attempts at the same, or of other code\n"
+    same = "no setting differs: the runs have the same configuration, perhaps with different code\n"
     print(
         table(["setting", *names], [[key, *map(_text, pair)] for key, pair in settings.items()]) if settings else same
     )
@@ -49,7 +49,7 @@ def command(first: str, second: str, as_json: bool, overrides: list[str]) -> Non
 
 
 def _differing(a: dict[str, Any], b: dict[str, Any]) -> dict[str, list[Any]]:
-    """Facts and keys of the configuration in which two runs differ; where a run is kept is none of its settings."""
+    """Facts and configuration keys in which two runs differ, locations left out."""
     from mtlbench.tracking.parameters import flatten
 
     def settings(record: dict[str, Any]) -> dict[str, Any]:

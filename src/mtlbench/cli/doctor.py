@@ -1,4 +1,4 @@
-"""``mtlbench doctor``: what is installed, what the machine offers, what can be reached."""
+"""``mtlbench doctor``: checks the installation, the device, the stores and the tracker."""
 
 import click
 
@@ -8,10 +8,10 @@ from mtlbench.cli import arguments
 @click.command(cls=arguments.Command)
 @arguments.overrides()
 def command(overrides: list[str]) -> int:
-    """Check the installation, the device, stores and tracker.
+    """Check the installation, the device, the stores and the tracker.
 
-    The files of prepared stores are read whole (SHA-256: 0.7 s of CPU time per gigabyte). Exit status 1 where something
-    is not in order.
+    Files of prepared stores are verified against their SHA-256 (0.7 s of CPU time per gigabyte). The exit status is 1
+    if any check fails.
 
     \b
     Keys: run.folder=runs, run.data=data, run.tracker.uri

@@ -1,4 +1,4 @@
-"""``mtlbench evaluate``: a finished run's selected weights on any split, and a closer look at what they predict."""
+"""``mtlbench evaluate``: scores a run's selected weights on any split, and analyses the predictions."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -17,17 +17,21 @@ KEYS = arguments.RUNS | {"run.device": "auto"} | NUMBERS
 @arguments.split
 @arguments.path_option(
     "--predictions",
-    help="Parquet file to write, one row per scored row: its number in the split, its key where the data set has one, "
-    "each task's label and prediction.",
+    help="Parquet file for predictions, one row per row of the split: its number in the split, its key if the data set "
+    "has one, and each task's label and prediction.",
 )
 @click.option(
     "--slices",
     callback=arguments.read_names,
     metavar="[FIELD,...]",
-    help="Metrics for each value of a field; [[a,b]]: of their combinations. Also fields that the model does not read.",
+    help="Metrics for each value of a field, or with [[a,b]] of their combinations; a field need not be a model input.",
 )
-@click.option("--calibration", is_flag=True, help="What was predicted against what was observed, in 15 bins.")
-@click.option("--importance", is_flag=True, help="How much worse it predicts when a field is shuffled, for each field.")
+@click.option("--calibration", is_flag=True, help="Predicted against observed values, in 15 bins.")
+@click.option(
+    "--importance",
+    is_flag=True,
+    help="Permutation importance: the loss in quality when a field is shuffled, for each field.",
+)
 @click.option("--json", "as_json", is_flag=True, help="As JSON, for other programs.")
 @arguments.overrides(KEYS)
 def command(
@@ -40,15 +44,15 @@ def command(
     as_json: bool,
     overrides: list[str],
 ) -> None:
-    """Score a run again on any split; slices, calibration, importance of fields.
+    """Evaluate a run: metrics by split and slice, calibration, importance.
 
-    RUN is a run's folder, or the beginning of its name. The weights are those that the run selected. Slices and
-    calibration need no model where the run has kept its test log-odds. What is found is stored in the run's folder,
-    shown by `mtlbench report --run RUN`, and sent to MLflow.
+    RUN is a run's folder, or a prefix of its name. The weights are those that the run selected. Slices and
+    calibration need no model if the run has kept its test log-odds. Analyses are stored in the run's folder, shown by
+    `mtlbench report --run RUN`, and sent to MLflow.
 
     \b
     Keys: run.folder=runs, run.device=auto
-          bins=5 (of a number that is sliced by), min_rows=50 (of a slice)
+          bins=5 (of a sliced number field), min_rows=50 (of a slice)
           repeats=5, seed=0, sample_rows=100000 (of --importance)
     Examples:
       mtlbench evaluate 3f2a --split valid
@@ -59,7 +63,7 @@ def command(
     """
     keys = arguments.read_keys(overrides, KEYS)
     numbers = {name: _whole_number(name, keys[name]) for name in NUMBERS}
-    from mtlbench.cli.analysis import Wanted, looked_at, stored
+    from mtlbench.cli.analysis import Request, analyse, store
     from mtlbench.cli.render import head_text, metrics_text, numbers_text
     from mtlbench.cli.runs import print_json
     from mtlbench.experiment.evaluation import evaluate_run
@@ -69,11 +73,11 @@ def command(
     folder, device = arguments.find_run(run, Path(keys["run.folder"])), keys["run.device"]
     metrics, analyses = None, []
     if slices or calibration or importance:
-        wanted = Wanted(slices=slices or (), calibration=calibration, importance=importance, numbers=numbers)
-        metrics, analyses = looked_at(folder, split, device, wanted)
+        request = Request(slices=slices or (), calibration=calibration, importance=importance, numbers=numbers)
+        metrics, analyses = analyse(folder, split, device, request)
     if metrics is None or predictions is not None:
         metrics = evaluate_run(folder, split, device, predictions)
-    files = stored(folder, analyses)
+    files = store(folder, analyses)
     if as_json:
         measured = {"metrics": metrics.values, "undefined": metrics.undefined}
         print_json({"run": folder.name, "split": split, **measured, "analyses": [asdict(each) for each in analyses]})
@@ -81,12 +85,12 @@ def command(
     facts, state = read_facts(folder)[0], read_status(folder).state
     print(head_text(facts.model, facts.dataset, facts.seed, split, facts.origin))
     if state != "finished":
-        print(f"  the run is {state}: these are the best weights so far")
+        print(f"  the run is {state}: metrics of the best weights so far")
     print(metrics_text(metrics))
     for analysis in analyses:
         print(*(f"\n{numbers_text(numbers)}" for numbers in tables(analysis.found)), sep="\n")
     if files:
-        print(f"\n  stored with drawings in {files[0].parent}")
+        print(f"\n  stored with figures in {files[0].parent}")
     if predictions:
         print(f"  predictions in {predictions}")
 

@@ -1,7 +1,7 @@
-"""Overrides of Hydra's own keys: those of its launcher or sweeper are accepted, all others are refused.
+"""Overrides of Hydra's own keys: accepts those of its launcher and sweeper, and rejects all others.
 
-Hydra composes configurations here and nothing else. It never starts a run by its own launchers, sweepers, callbacks or
-logging, which it would build from configuration nodes before one of ours can be checked.
+Hydra only composes configurations here. Its launchers, sweepers, callbacks and logging never start a run, since Hydra
+builds them from configuration nodes before mtlbench can check the nodes.
 """
 
 import glob
@@ -21,25 +21,25 @@ _TAKEN = re.compile(r"\+{0,2}(hydra/(launcher|sweeper)|hydra\.(launcher|sweeper)
 
 
 def split_hydra(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Words about Hydra's launcher or sweeper, and the others.
+    """Overrides of Hydra's launcher or sweeper, and all other overrides.
 
     Raises:
-        ConfigError: a word about something else of Hydra's, or about a class.
+        ConfigError: an override of another key of Hydra's, or of a class.
     """
     named = [word for word in overrides if _NAMED.search(word.partition("=")[0])]
     for word in named:
         if not _TAKEN.match(word) or "_target_" in word:
-            raise ConfigError(f"'{word}': of Hydra's own keys only hydra/launcher and hydra.launcher.<key> are taken")
+            raise ConfigError(f"'{word}': of Hydra's own keys, only hydra/launcher and hydra.launcher.<key> can be set")
     return named, [word for word in overrides if word not in named]
 
 
 def refuse_hydra_in(folder: Path) -> None:
-    """Refuse files of a configuration folder that would have Hydra run code.
+    """Reject files of a configuration folder that would make Hydra run code.
 
     Raises:
-        ConfigError: such a file, or one that cannot be read as YAML.
+        ConfigError: there is such a file, or one that is not valid YAML.
     """
-    # Path.rglob does not follow links, and Hydra does
+    # Path.rglob does not follow links, but Hydra does
     for name in sorted(glob.glob("**/*.yaml", root_dir=folder, recursive=True, include_hidden=True)):  # noqa: PTH207
         path = folder / name
         try:
@@ -49,8 +49,8 @@ def refuse_hydra_in(folder: Path) -> None:
             raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
         if _NAMED.search(name) or _PACKAGE.search(text) or any(map(_NAMED.search, _texts(content))):
             raise ConfigError(
-                f"{path}: files of a configuration folder configure the experiment, not Hydra. Say it on the command "
-                "line, as in hydra/launcher=joblib"
+                f"{path}: files of a configuration folder cannot configure Hydra itself. Do so on the command line, as "
+                "in hydra/launcher=joblib"
             )
 
 

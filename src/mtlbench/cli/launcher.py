@@ -1,4 +1,4 @@
-"""Launcher overrides (``hydra/launcher=joblib``) of the commands that start several runs."""
+"""Launcher overrides (``hydra/launcher=joblib``) of commands that start several runs."""
 
 from collections.abc import Sequence
 from typing import Any, cast, get_args
@@ -14,26 +14,27 @@ from mtlbench.reproduce.launcher import Kind, Launcher
 OF_ALL_EXECUTORS = (
     "timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "mem_gb", "nodes", "name", "stderr_to_stdout",
 )  # fmt: skip
-"""Parameters that submitit knows without the name of the executor in front."""
+"""Parameters of submitit that take no executor prefix."""
 
 TIME_LIMITS = 20
-"""Times that a job is submitted again at its time limit, unless ``hydra.launcher.max_num_timeout`` says how often."""
+"""How often a job that hits its time limit is resubmitted, unless ``hydra.launcher.max_num_timeout`` is set."""
 
 
 def launcher_of(words: Sequence[str], overrides: Sequence[str], processes: int | None = None) -> Launcher:
-    """The launcher that words such as ``hydra/launcher=submitit_slurm hydra.launcher.partition=gpu`` name.
+    """The launcher that overrides such as ``hydra/launcher=submitit_slurm hydra.launcher.partition=gpu`` configure.
 
     Args:
-        words: about the launcher.
-        overrides: all others; the jobs of a cluster leave their logs below ``run.folder``.
-        processes: short for joblib with so many.
+        words: overrides of the launcher.
+        overrides: all other overrides; their ``run.folder`` holds the logs of cluster jobs.
+        processes: number of processes, a shorthand for joblib.
 
     Raises:
-        ConfigError: no such launcher or key, the plugin is not installed, or a word about something else of Hydra's.
+        ConfigError: the launcher or key does not exist, the plugin is not installed, or an override is of another key
+            of Hydra's.
     """
     if processes is not None:
         words = [*words, "hydra/launcher=joblib", f"hydra.launcher.n_jobs={processes}"]
-    # Hydra calls it a group; `submitit` alone is that of a cluster.
+    # To Hydra the launcher is a group; plain `submitit` is short for the one of a cluster.
     words = [word.replace("hydra.launcher=", "hydra/launcher=") for word in words]
     words = ["hydra/launcher=submitit_slurm" if word == "hydra/launcher=submitit" else word for word in words]
     words = [word for word in words if word != "hydra/sweeper=basic"]
@@ -46,11 +47,11 @@ def launcher_of(words: Sequence[str], overrides: Sequence[str], processes: int |
         return Launcher()
     if kind == "joblib":
         if others := [word for word in words if not word.startswith(("hydra/launcher=", "hydra.launcher.n_jobs="))]:
-            raise ConfigError(f"{', '.join(others)}: of joblib's options only hydra.launcher.n_jobs counts here")
+            raise ConfigError(f"{', '.join(others)}: of joblib's options, only hydra.launcher.n_jobs is used")
         return Launcher(kind="joblib", options={"n_jobs": options["n_jobs"]})
     executor = kind.removeprefix("submitit_")
     if "max_num_timeout" in options and not any(word.startswith("hydra.launcher.max_num_timeout=") for word in words):
-        options["max_num_timeout"] = TIME_LIMITS  # the launcher's own default is never, though a run can go on
+        options["max_num_timeout"] = TIME_LIMITS  # by default the launcher never resubmits, although runs can resume
     parameters = {
         name if name in OF_ALL_EXECUTORS else f"{executor}_{name}": value
         for name, value in options.items()
@@ -63,9 +64,9 @@ def _refuse_other(word: str) -> None:
     key, _, value = word.partition("=")
     if "sweeper" in key:
         raise ConfigError(
-            f"{word}: a sweep is every combination of the given values, seed=0,1 or range(), choice(), glob(). "
-            "`mtlbench tune` searches settings by their validation score. "
-            "hydra.launcher.n_jobs (joblib) and hydra.launcher.array_parallelism (Slurm) limit the runs at a time"
+            f"{word}: a sweep trains every combination of the given values, as in seed=0,1 or range(), choice(), "
+            "glob(). `mtlbench tune` searches hyperparameters by their validation score. "
+            "hydra.launcher.n_jobs (joblib) and hydra.launcher.array_parallelism (Slurm) limit the concurrent runs"
         )
     if key == "hydra/launcher" and value not in get_args(Kind):
         raise ConfigError(f"{word}: no such launcher; allowed: {', '.join(get_args(Kind))}")
@@ -80,7 +81,7 @@ def _composed(words: list[str]) -> tuple[Kind, dict[str, Any]]:
     except (HydraException, OmegaConfBaseException) as error:
         problem = str(error).splitlines()[0]
         raise ConfigError(
-            f"{' '.join(words)}: {problem} Keys are those of the launcher, hydra/launcher=<name>"
+            f"{' '.join(words)}: {problem} The keys depend on the launcher, hydra/launcher=<name>"
         ) from error
     kind = composed.hydra.runtime.choices["hydra/launcher"]
     return kind, cast(dict[str, Any], OmegaConf.to_container(composed.hydra.launcher, resolve=True))

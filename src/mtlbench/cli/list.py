@@ -1,4 +1,4 @@
-"""``mtlbench list``: what there is to choose from, and the runs so far."""
+"""``mtlbench list``: lists the choices of every group, or the runs of a folder."""
 
 import shutil
 import sys
@@ -32,17 +32,17 @@ PLURALS = {group + ("es" if group.endswith("s") else "s"): group for group in LI
         *complete_overrides(arguments.RUNS, ctx, param, text),
     ],
 )
-@click.option("--sort", metavar="KEY", help="Of runs: by a metric, the best first, or by any key.")
-@click.option("--json", "as_json", is_flag=True, help="Of runs: as JSON, with their whole configuration.")
-@click.option("--csv", "as_csv", is_flag=True, help="Of runs: as CSV, with the settings that differ.")
+@click.option("--sort", metavar="KEY", help="Runs: sort by a metric, best first, or by any key.")
+@click.option("--json", "as_json", is_flag=True, help="Runs: print as JSON, with their whole configuration.")
+@click.option("--csv", "as_csv", is_flag=True, help="Runs: print as CSV, with the settings that differ.")
 def command(what: tuple[str, ...], sort: str | None, as_json: bool, as_csv: bool) -> int:
-    """List models, data sets and other choices; or the runs.
+    """List models, data sets and other choices, or runs.
 
     WHAT is one or more of models, datasets, optimizers, schedulers, virtual_gradients, losses, balancings, metrics,
-    trainers, profiles, trackers, tables and figures; or runs. Without it, every choice of a configuration is listed.
+    trainers, profiles, trackers, tables and figures; or runs. Without it, the choices of every group are listed.
 
-    Behind runs, KEY=VALUE keeps those with that model, data set, state or value of any key of the configuration;
-    several values, separated by commas, are alternatives. run.folder=FOLDER says where the runs are.
+    After runs, KEY=VALUE filters by model, data set, state or any configuration key; values separated by commas are
+    alternatives. run.folder=FOLDER is the folder of the runs.
 
     \b
     Examples:
@@ -57,13 +57,13 @@ def command(what: tuple[str, ...], sort: str | None, as_json: bool, as_csv: bool
         runs = Path(arguments.read_keys(folder, arguments.RUNS)["run.folder"])
         return _list_runs(runs, [word for word in keys if word not in folder], sort, as_json, as_csv)
     if "runs" in names:
-        raise ConfigError("list runs stands alone: mtlbench list runs [KEY=VALUE]...")
+        raise ConfigError("list runs takes no other group: mtlbench list runs [KEY=VALUE]...")
     if sort or as_json or as_csv:
-        raise ConfigError("--sort, --json and --csv are for `mtlbench list runs`")
+        raise ConfigError("--sort, --json and --csv apply to `mtlbench list runs` only")
     arguments.read_keys(keys, {})
     for group in [_group(word) for word in names] or GROUPS:
         print(f"{group}: {LISTED[group]}")
-        if names and group == "model":  # counting waits for torch, so only where it was asked for
+        if names and group == "model":  # counting imports torch, so only on request
             _list_models()
         else:
             print("".join(f"  {name:<22}{text}\n" for name, text in choices(group).items()), end="")
@@ -72,7 +72,7 @@ def command(what: tuple[str, ...], sort: str | None, as_json: bool, as_csv: bool
 
 
 def parameter_counts(schema: "Schema") -> dict[str, int]:
-    """Parameters outside embedding tables of every model at the default profile, but for code that is not allowed."""
+    """Parameters outside embedding tables at the default profile, for every model whose code may be imported."""
     from mtlbench.cli.compose import compose_group
     from mtlbench.experiment.allowed import is_allowed
     from mtlbench.experiment.build import build
@@ -88,9 +88,9 @@ def parameter_counts(schema: "Schema") -> dict[str, int]:
 
 
 def common_schema() -> "Schema":
-    """Inputs that every model can read: Ali-CCP's single ids and histories, two tasks and three scenarios.
+    """A schema that every model accepts: Ali-CCP's single ids and histories, two tasks and three scenarios.
 
-    Embedding tables are not counted, so one id per field will do.
+    Embedding tables are not counted, so a cardinality of one suffices.
     """
     from dataclasses import replace
 
@@ -115,15 +115,15 @@ def _list_models() -> None:
         count = f"{counts[name]:,}" if name in counts else "run.allow"
         print(f"  {name:<22}{count:>9}  {what}\n{'':35}{paper}")
     if len(counts) < len(choices("model")):
-        print("\n  run.allow: code of yours, which run.allow=[PACKAGE] lets this command import and count")
+        print("\n  run.allow: your own code; run.allow=[PACKAGE] lets this command import it and count")
 
 
 def _group(word: str) -> str:
     """The group that a word names, in the singular or plural."""
     if word in LISTED or word in PLURALS:
         return PLURALS.get(word, word)
-    there = [*PLURALS, "runs"]
-    raise ConfigError(f"nothing is called '{word}'{arguments.nearest(word, there)}. There are: {', '.join(there)}.")
+    allowed = [*PLURALS, "runs"]
+    raise ConfigError(f"no group '{word}'{arguments.nearest(word, allowed)}. Allowed: {', '.join(allowed)}.")
 
 
 def _list_runs(folder: Path, filters: list[str], sort: str | None, as_json: bool, as_csv: bool) -> int:
@@ -137,27 +137,27 @@ def _list_runs(folder: Path, filters: list[str], sort: str | None, as_json: bool
     elif records or damaged:
         head = ["run", "model", "data set", "origin", "seed", "state", "test AUC"]
         rows = [*map(_run_cells, records), *([run.name, "", "", "", "", "damaged", ""] for run in damaged)]
-        for title, column in _told_apart(records).items():
+        for title, column in _distinguishing(records).items():
             if any(column):
                 head.append(title)
                 rows = [[*cells, cell] for cells, cell in zip(rows, [*column, *("" for _ in damaged)], strict=True)]
         print(_fitting(head, rows, plain=head.index("test AUC")))
     else:
-        print(f"no runs in {folder}" + (" pass the filters" if filters else "; `mtlbench train` makes some"))
+        print(f"no runs in {folder}" + (" match the filters" if filters else "; `mtlbench train` starts one"))
     for error in damaged.values():
         print(f"damaged: {error}", file=sys.stderr)
     return 1 if damaged else 0
 
 
 def _fitting(head: list[str], rows: list[list[str]], plain: int) -> str:
-    """A table; where the terminal is narrower, what stands behind the first ``plain`` columns is below each row."""
+    """A table; on a narrow terminal, cells after the first ``plain`` columns are printed below their row."""
     from mtlbench.report.terminal import table, visible
 
     text, width = table(head, rows), shutil.get_terminal_size().columns
     if max(map(len, text.splitlines())) <= width:
         return text
-    first, rule, *lines = table(head[:plain], [row[:plain] for row in rows]).splitlines()
-    shown = [first, rule]
+    titles, rule, *lines = table(head[:plain], [row[:plain] for row in rows]).splitlines()
+    shown = [titles, rule]
     for line, row in zip(lines, rows, strict=True):
         shown.append(line)
         for title, cell in zip(head[plain:], row[plain:], strict=True):
@@ -167,8 +167,8 @@ def _fitting(head: list[str], rows: list[list[str]], plain: int) -> str:
     return "\n".join(shown)
 
 
-def _told_apart(records: "Sequence[Record]") -> dict[str, list[str]]:
-    """Settings that tell each run apart from others of the same model and data set; names and tags, if it has any."""
+def _distinguishing(records: "Sequence[Record]") -> dict[str, list[str]]:
+    """Each run's settings that differ between runs of its model and data set, its name and its tags."""
     from mtlbench.tracking.parameters import differences
 
     alike: dict[tuple[str, str], list[Record]] = {}
@@ -176,13 +176,13 @@ def _told_apart(records: "Sequence[Record]") -> dict[str, list[str]]:
         alike.setdefault((record["model"], record["dataset"]), []).append(record)
     settings: dict[str, str] = {}
     for group in alike.values():
-        for record, found in zip(group, differences([each["config"] for each in group]), strict=True):
-            settings[record["run"]] = " ".join(f"{key}={value}" for key, value in found.items())
-    tags = [(f"{name}={value}".removesuffix("=true") for name, value in each["tags"].items()) for each in records]
+        for record, differing in zip(group, differences([run["config"] for run in group]), strict=True):
+            settings[record["run"]] = " ".join(f"{key}={value}" for key, value in differing.items())
+    tags = [(f"{name}={value}".removesuffix("=true") for name, value in run["tags"].items()) for run in records]
     return {
         "settings": [settings[record["run"]] for record in records],
         "name": [record["name"] or "" for record in records],
-        "tags": [", ".join(each) for each in tags],
+        "tags": [", ".join(texts) for texts in tags],
     }
 
 

@@ -1,4 +1,4 @@
-"""Errors and warnings as one short message, without a traceback."""
+"""Prints errors and warnings as one short message, without a traceback."""
 
 import os
 import sys
@@ -15,13 +15,13 @@ from mtlbench.distributed.job import OtherRankError
 from mtlbench.train.interrupt import Interrupted, sigint_noted
 
 TRACEBACK = "MTLBENCH_TRACEBACK"
-"""Set in the environment, it lets every error through with its traceback."""
+"""Environment variable: if set, errors keep their traceback."""
 
 REPORTED = (ValueError, click.UsageError, OSError, ArithmeticError, MemoryError)
-"""Errors that a user can fix: unusable input, files and servers, a diverged loss, a machine that is too small."""
+"""Errors that a user can fix: invalid input, files, servers, a diverged loss, too little memory."""
 
 _shown: set[str] = set()
-"""Warnings of this command that were printed."""
+"""Warnings that this command has printed."""
 
 
 @dataclass
@@ -39,11 +39,11 @@ def explained() -> Generator[ExitStatus]:
         try:
             yield status
         except Interrupted:
-            print("mtlbench: interrupted; the same command (without run.fresh=true) goes on from here", file=sys.stderr)
+            print("mtlbench: interrupted; the same command (without run.fresh=true) resumes from here", file=sys.stderr)
             status.code = 130
-        except OtherRankError:  # the one that failed has printed why
+        except OtherRankError:  # the failed rank has printed why
             status.code = 1
-        except BrokenPipeError:  # the reader of our output has gone, `mtlbench list | head`
+        except BrokenPipeError:  # the reader of our output has closed it, as in `mtlbench list | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except (Exception, KeyboardInterrupt) as error:
             if isinstance(error, KeyboardInterrupt) or interrupted():
@@ -57,13 +57,13 @@ def explained() -> Generator[ExitStatus]:
 
 
 def quiet_warnings() -> None:
-    """Show a warning as one paragraph, once per command; those about simulated data so that no one can miss them."""
+    """Show each warning once per command, as one paragraph; warnings about simulated data stand out."""
     _shown.clear()
     warnings.showwarning = _show
 
 
 def text_of(error: BaseException) -> str:
-    """An error in one message."""
+    """The message of an error, for the terminal."""
     if isinstance(error, click.UsageError):
         message = error.format_message()
         command = error.ctx.command_path if error.ctx else "mtlbench"

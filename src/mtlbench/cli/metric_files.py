@@ -1,4 +1,4 @@
-"""The user's own metrics, from the files of the group ``metric``: known by name before any run is composed."""
+"""Declares the user's own metrics (files of the group ``metric``) before any configuration is composed."""
 
 from mtlbench.cli.choices import read_yaml
 from mtlbench.cli.search_path import group_files
@@ -7,10 +7,10 @@ from mtlbench.metrics.declared import declared_metrics
 
 
 def declare_files() -> None:
-    """Make titles and directions of the metrics in all folders of configurations known; none of their code runs.
+    """Declare titles and directions of the metrics in all configuration folders, without importing their code.
 
     Raises:
-        ConfigError: an entry lacks a key, or has one that it cannot have.
+        ConfigError: an entry lacks a key, or has an unknown one.
     """
     for file in group_files("metric"):
         entries = {name: entry for name, entry in read_yaml(file).items() if name != "defaults"}

@@ -1,11 +1,11 @@
-"""Command-line values that are names or paths stay as they are written, where Hydra would read something else."""
+"""Quotes command-line values that are names, paths or free text, so that Hydra reads them literally."""
 
 import re
 from collections.abc import Sequence
 from typing import Any
 
 NAMES = ("dataset.tasks", "dataset.only_fields", "dataset.without_fields", "model.network.crosses", "slices")
-"""Keys whose value is a name, or lists of names, that a data set's author chose."""
+"""Keys whose value is a name given by a data set's author, or a list of such names."""
 
 PATHS = ("dataset.raw", "dataset.schema", "run.folder", "run.data", "to", "predictions")
 """Keys whose value is a file or folder."""
@@ -14,13 +14,13 @@ TEXTS = ("run.name", "run.notes")
 """Keys whose value is free text."""
 
 _NAME = re.compile(r"(?<![^=,(\[\s])[A-Za-z0-9_.+-]+(?=\s*(?:[,)\]]|$))")
-"""A whole entry without quotes."""
+"""An unquoted entry of a list."""
 
 
 def as_written(words: Sequence[str]) -> list[str]:
-    """The words of a command, quoted for Hydra where that is needed.
+    """The arguments of a command, quoted for Hydra where necessary.
 
-    ``dataset.tasks=[109_14,true]`` means two texts, ``dataset.raw=/data/day=3 (old)`` a folder.
+    ``dataset.tasks=[109_14,true]`` is two texts, not an integer and a Boolean; ``dataset.raw=/day=3 (a)`` a path.
     """
     return [_quoted(word) for word in words]
 
@@ -46,7 +46,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _read(text: str) -> Any:
-    """What Hydra reads in a value without quotes; the empty text where it cannot be parsed."""
+    """The value that Hydra reads from unquoted text; the empty text if it cannot be parsed."""
     if re.fullmatch(r"[A-Za-z_/][A-Za-z_/.-]*", text) and text.lower() not in ("true", "false", "null", "nan", "inf"):
         return text  # most are, and Hydra's parser takes a quarter of a second to import
     from hydra.core.override_parser.overrides_parser import OverridesParser

@@ -1,4 +1,4 @@
-"""``mtlbench new``: small working files of a model, a data set or a study of one's own."""
+"""``mtlbench new``: writes small working starter files for a model, a data set or a study."""
 
 import keyword
 import re
@@ -19,7 +19,7 @@ FILES = {
     "dataset": {"dataset.py": "{}.py", "dataset.yaml": "dataset/{}.yaml", "dataset_test.py": "test_{}.py"},
     "study": {"study.yaml": "table/{}.yaml", "study_test.py": "test_{}.py"},
 }
-"""By kind: the examples, and where they are written."""
+"""Template files by kind, with the paths that they are written to."""
 
 GROUPS = {"model": ("model",), "dataset": ("dataset",), "study": ("table", "figure")}
 
@@ -27,12 +27,12 @@ GROUPS = {"model": ("model",), "dataset": ("dataset",), "study": ("table", "figu
 @click.command(cls=arguments.Command)
 @click.argument("kind", type=click.Choice([*FILES]))
 @click.argument("name")
-@arguments.path_option("--to", default="mine", help="Folder of what is yours.")
+@arguments.path_option("--to", default="mine", help="Output folder.")
 def command(kind: str, name: str, to: Path) -> None:
-    """Write a model, data set or study of your own to begin with.
+    """Write starter files for a model, data set or study of your own.
 
-    The files are small, work as they are, and come with a test. They lie in one folder, which --config-dir or
-    MTLBENCH_CONF names to every command. Files that are there are never overwritten.
+    The files are small, work as they are, and come with a test. They are written to one folder, which you pass to
+    every command by --config-dir or MTLBENCH_CONF. Existing files are never overwritten.
 
     \b
     Examples:
@@ -41,8 +41,10 @@ def command(kind: str, name: str, to: Path) -> None:
     """
     _refuse_name(kind, name)
     files = {to / place.format(name): EXAMPLES / f"{example}.txt" for example, place in FILES[kind].items()}
-    if there := [str(path) for path in files if path.exists()]:
-        raise ConfigError(f"{', '.join(there)}: there already, and never overwritten. Choose another name or --to")
+    if existing := [str(path) for path in files if path.exists()]:
+        raise ConfigError(
+            f"{', '.join(existing)}: already exists, and is never overwritten. Choose another name or --to"
+        )
     title = "".join(part.capitalize() for part in name.split("_"))
     words = {"EXAMPLE_CLASS": title, "EXAMPLE": name, "FOLDER": to.as_posix()}
     for path, example in files.items():
@@ -69,9 +71,9 @@ def _next_steps(kind: str, name: str, to: Path) -> list[str]:
 
 def _refuse_name(kind: str, name: str) -> None:
     if not re.fullmatch("[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
-        raise ConfigError(f"'{name}': expected small letters, digits and _, as in mynet, since modules are named so")
+        raise ConfigError(f"'{name}': expected lower-case letters, digits and _, as in mynet, since it names a module")
     for group in GROUPS[kind]:
         if name in choices(group):
-            raise ConfigError(f"there is a {group} '{name}' already; choose another name")
+            raise ConfigError(f"a {group} '{name}' already exists; choose another name")
     if kind != "study" and find_spec(name) is not None:
-        raise ConfigError(f"a Python package '{name}' is installed here, which would be imported; choose another name")
+        raise ConfigError(f"an installed Python package '{name}' would be imported instead; choose another name")

@@ -1,4 +1,4 @@
-"""``mtlbench prepare``: raw files to a store."""
+"""``mtlbench prepare``: turns raw files into a store."""
 
 from pathlib import Path
 
@@ -12,11 +12,11 @@ from mtlbench.cli import arguments
 def command(overrides: list[str]) -> None:
     """Turn a data set's raw files into a store.
 
-    Reads the raw files of a data set (dataset.raw=FOLDER, by default <run.data>/raw/<name>), fits vocabularies and
-    scales on training rows only, splits, and writes a store that every run of the same configuration uses. Damaged
-    lines are refused (dataset.on_error=fail) or set aside and counted (dataset.on_error=quarantine).
+    Reads the raw files of a data set (dataset.raw=FOLDER, by default <run.data>/raw/<name>), splits the rows, fits
+    vocabularies and scales on training rows only, and writes a store that all runs with the same data settings share.
+    A damaged line is an error (dataset.on_error=fail) or is set aside and counted (dataset.on_error=quarantine).
 
-    A store that exists is verified: the content hash of each of its files is compared with its manifest.
+    An existing store is verified: the content hash of each file is compared with the manifest.
 
     \b
     Example:
@@ -33,5 +33,5 @@ def command(overrides: list[str]) -> None:
     existed = data.store.exists()
     store = open_or_prepare(data)
     if existed:
-        print(f"already prepared, and verified: {len(store.manifest['files'])} files are what the manifest says")
+        print(f"already prepared, and verified: {len(store.manifest['files'])} files match the manifest")
     print(store_text(store))

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from mtlbench.tracking.folder import Attempt, RunInfo
 
 WIDTH = 80
-"""Columns of a terminal."""
+"""Width of the output, in characters."""
 
 SHORTEST_NAME = 8
-"""Letters to which the name of a row is cut at most."""
+"""Maximum width of a row's name; longer names are shortened."""
 
 
 def outcome_text(outcome: "Outcome", config: "DictConfig") -> str:
-    """A run's test metrics per task, its cost, and where it is kept."""
+    """A run's test metrics per task, its cost and its folder."""
     result = outcome.result
     head = head_text(result.model, result.dataset, result.seed, "test", result.origin)
     trained = f"{result.epochs} epochs, {result.steps:,} steps, {kept_text(result.best_step)}"
@@ -39,7 +39,7 @@ def outcome_text(outcome: "Outcome", config: "DictConfig") -> str:
             metrics_text(result.test),
             "",
             *_paragraph(_cost(result)),
-            *_paragraph("finished before, nothing was trained" if outcome.reused else trained),
+            *_paragraph("already finished; nothing was trained" if outcome.reused else trained),
             *convergence_lines(result),
             *(line for text in result.warnings for line in _paragraph(text, "! ")),
             f"  run     {outcome.folder}",
@@ -50,7 +50,7 @@ def outcome_text(outcome: "Outcome", config: "DictConfig") -> str:
 
 
 def facts_text(folder: Path, facts: "RunInfo", attempt: "Attempt", result: Result | None) -> str:
-    """What a run is and what it cost: a line for each fact that there is."""
+    """A run's facts and cost, one line for each that is known."""
     began = datetime.fromtimestamp(attempt.began / 1000, UTC)
     tags = ", ".join(f"{name}={value}".removesuffix("=true") for name, value in facts.tags.items())
     lines = {
@@ -87,23 +87,23 @@ def _cost(result: Result) -> str:
 
 
 def convergence_lines(result: Result) -> list[str]:
-    """Whether a run converged, as lines; none where that is not known."""
+    """Lines that say whether a run converged; none if that is unknown."""
     if result.convergence is None:
         return []
     return _paragraph(result.convergence.text, "" if result.convergence.converged else "! ")
 
 
 def kept_text(best_step: dict[str, int]) -> str:
-    """Which weights a run has kept."""
+    """The step whose weights a run has kept, of the whole model or per task."""
     if set(best_step) == {"model"}:
         return f"weights of step {best_step['model']:,} for all tasks"
     return "weights of each task's own step: " + ", ".join(f"{task} {step:,}" for task, step in best_step.items())
 
 
 def metrics_text(metrics: Metrics) -> str:
-    """A split's metrics: a table, those of all tasks, and why others are undefined.
+    """A split's metrics: a table by task, metrics over all tasks, and why metrics are undefined.
 
-    The table has a line per task; where that is wider than a terminal, a line per metric.
+    The table has one row per task or, if that is wider than the terminal, one row per metric.
     """
     known = {name: metric(name) for name in ordered_names(metrics.names)}
     shown = {name: entry for name, entry in known.items() if entry.per_task and entry.summary}
@@ -124,7 +124,7 @@ def metrics_text(metrics: Metrics) -> str:
 
 
 def _by_metric(titles: Sequence[str], tasks: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    """A line per metric and a column per task, in as many tables below each other as the width of a terminal asks."""
+    """One row per metric and one column per task, split into tables that fit the width of a terminal."""
     fitting = len(tasks)
     while True:
         blocks = [range(start, min(start + fitting, len(tasks))) for start in range(0, len(tasks), fitting)]
@@ -141,7 +141,7 @@ def _by_metric(titles: Sequence[str], tasks: Sequence[str], cells: Sequence[Sequ
 
 
 def numbers_text(numbers: "NumberTable") -> str:
-    """A table of numbers within the width of a terminal: long names of rows lose their middle, notes are wrapped."""
+    """A table that fits the width of a terminal: the middle of long row names is elided, notes are wrapped."""
     others = [max(len(row[at]) for row in (numbers.head, *numbers.rows)) + 2 for at in range(1, len(numbers.head))]
     room = max(WIDTH - 2 - sum(others), SHORTEST_NAME)
     rows = [[_shortened(row[0], room), *row[1:]] for row in numbers.rows]
@@ -155,7 +155,7 @@ def _shortened(name: str, room: int) -> str:
 
 
 def _paragraph(text: str, mark: str = "") -> list[str]:
-    """Lines of a text that fit a terminal, indented; the mark begins each."""
+    """A text wrapped to the width of a terminal and indented; the mark begins each line."""
     indent = f"  {mark}"
     return textwrap.wrap(
         text, WIDTH, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
@@ -163,7 +163,7 @@ def _paragraph(text: str, mark: str = "") -> list[str]:
 
 
 def head_text(model: str, dataset: str, seed: int, split: str, origin: str) -> str:
-    """What a table of metrics is about; simulated data are marked."""
+    """The title of a table of metrics; simulated data are marked."""
     return f"{model} on {dataset}, seed {seed}, {split} split" + ("  SIMULATED DATA" if origin == "simulated" else "")
 
 
@@ -173,7 +173,7 @@ def counts_text(counts: Mapping[str, int]) -> str:
 
 
 def ui_command(tracker: Any, runs: Path) -> str:
-    """The command, or the address, that opens the MLflow page of these runs."""
+    """The command, or the address, for the MLflow page of these runs."""
     if tracker.get("uri"):
         uri = without_password(tracker.uri)
         return uri if uri.startswith("http") else shlex.join(["mtlbench", "ui", f"run.tracker.uri={uri}"])

@@ -1,4 +1,4 @@
-"""``mtlbench report``: measured tables and figures as one HTML page, without running anything."""
+"""``mtlbench report``: writes measured tables and figures as one HTML page, without running anything."""
 
 import sys
 from collections.abc import Sequence
@@ -32,15 +32,15 @@ RUNS = Path(arguments.RUNS["run.folder"])
     multiple=True,
     metavar="RUN",
     shell_complete=complete_run,
-    help="What `mtlbench evaluate` found out about a run: its folder, or the beginning of its name in runs/.",
+    help="Show the stored analyses of `mtlbench evaluate` for a run: its folder, or a prefix of its name in runs/.",
 )
 @arguments.path_option("--to", default="report.html", help="The page.")
 def command(names: tuple[str, ...], folder: Path, looked_at: tuple[str, ...], to: Path) -> int:
-    """Write one HTML page of what was reproduced.
+    """Write one HTML page of reproduced tables and figures.
 
-    The page needs no network and no other file. It shows the tables and figures that `mtlbench reproduce` has measured:
-    all that are found, or the named ones; with --run, what was found out about runs, and tables and figures only where
-    they are named. Nothing is run.
+    The page is self-contained. It shows the tables and figures that `mtlbench reproduce` has measured, all of them or
+    the ones named. With --run it shows the analyses of runs, and only the tables and figures that are named. Nothing
+    is trained.
 
     \b
     Examples:
@@ -51,13 +51,13 @@ def command(names: tuple[str, ...], folder: Path, looked_at: tuple[str, ...], to
 
 
 def write_report(folder: Path, page_file: Path, names: list[str], runs: Sequence[Path] = ()) -> bool:
-    """Write the page of a folder's tables and figures, and say where it is; whether all of them could be read.
+    """Write the page of a folder's tables and figures, and print its path; returns whether all could be read.
 
     Args:
-        folder: of tables and figures.
-        page_file: to write.
-        names: of tables and figures; none: all of them, or none of them where there are runs.
-        runs: folders of runs whose analyses stand on the page too.
+        folder: folder of tables and figures.
+        page_file: the HTML file to write.
+        names: of tables and figures; if empty, all of them, or with `runs` none.
+        runs: folders of runs whose analyses are shown too.
     """
     from mtlbench.cli.metric_files import declare_files
     from mtlbench.files import write_beside
@@ -79,5 +79,5 @@ def _analyses(run: Path) -> "list[FigureResult]":
     from mtlbench.report.analysis import figure, read_analyses
 
     if not (found := read_analyses(run)):
-        raise ConfigError(f"{run} holds nothing to show yet: mtlbench evaluate {run} --calibration finds out more")
+        raise ConfigError(f"{run} has no stored analyses; mtlbench evaluate {run} --calibration writes one")
     return [figure(each, run) for each in found]

@@ -1,4 +1,4 @@
-"""``mtlbench reproduce``: runs what a paper's table or figure lacks, then renders it."""
+"""``mtlbench reproduce``: trains the missing runs of a paper's table or figure, then renders it."""
 
 import math
 import sys
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from mtlbench.tracking.find import RemoteResult
 
 DECIDED = {"model": "rows", "dataset": "columns", "profile": "file", "seed": "seeds (--seeds takes fewer)"}
-"""What a table or figure chooses by itself, and by what."""
+"""Overrides that a table or figure sets itself, with the part of it that sets them."""
 
 
 class _Reproduce(arguments.Command):
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Behind click's text, the names of tables and figures."""
+        """Append the names of tables and figures to click's help."""
         super().format_help(ctx, formatter)
         for group in ("table", "figure"):
             formatter.write(f"\n{group}s:\n" + "".join(f"  {name}\n" for name in choices(group)))
@@ -43,13 +43,15 @@ class _Reproduce(arguments.Command):
     metavar="TABLE|FIGURE|STUDY.yaml|all",
     shell_complete=lambda ctx, param, text: [*starting(text, _names("all")), *complete_path(ctx, param, text)],
 )
-@click.option("--dry-run", is_flag=True, help="Say what exists, what is missing and how long that may take.")
-@click.option("--scale", type=click.FloatRange(0, 1, min_open=True), help="Share of the published rows, to try it.")
-@click.option("--seeds", type=click.IntRange(1), help="At most so many of the seeds.")
-@click.option("--same-steps", is_flag=True, help="On simulated rows, train as many steps as the published ones make.")
-@click.option("--rows", metavar="LABEL,...", help="Run only these rows; the table keeps what the others have.")
-@click.option("--processes", type=click.IntRange(1), help="Runs side by side, short for hydra/launcher=joblib.")
-@arguments.path_option("--to", default="tables", help="Folder of what is rendered.")
+@click.option("--dry-run", is_flag=True, help="Print which runs exist, which are missing and how long those may take.")
+@click.option(
+    "--scale", type=click.FloatRange(0, 1, min_open=True), help="Fraction of the published rows, for a trial."
+)
+@click.option("--seeds", type=click.IntRange(1), help="Number of seeds, at most.")
+@click.option("--same-steps", is_flag=True, help="On simulated rows, train as many steps as on the published rows.")
+@click.option("--rows", metavar="LABEL,...", help="Run only these rows; the others keep their finished runs.")
+@click.option("--processes", type=click.IntRange(1), help="Number of concurrent runs; short for hydra/launcher=joblib.")
+@arguments.path_option("--to", default="tables", help="Output folder.")
 @arguments.overrides()
 @arguments.verbosity
 def command(  # noqa: PLR0913  an argument for each option
@@ -66,21 +68,21 @@ def command(  # noqa: PLR0913  an argument for each option
 ) -> int:
     """Reproduce a table or figure of a paper.
 
-    Runs whatever the table or figure lacks. A table is written as Markdown, LaTeX, CSV and JSON, the paper's number
-    beside ours, a figure as PNG, SVG, PDF and JSON, and all that the folder holds as one page, report.html. Interrupt
-    it and start it again at any point: finished runs are kept, and a run under way goes on from its checkpoint.
-    run.fresh=true trains the finished ones again too, those of --rows alone where it is given.
+    Trains the missing runs. A table is written as Markdown, LaTeX, CSV and JSON with the paper's number beside ours, a
+    figure as PNG, SVG, PDF and JSON, and everything in the output folder as one page, report.html. You can interrupt
+    and restart the command at any point: finished runs are kept, and unfinished ones resume from their checkpoints.
+    run.fresh=true trains finished runs again; with --rows, only those of these rows.
 
-    With --scale everything is small: simulated rows (that share of the published ones, at least 20,000) and one seed.
-    Whatever is made with it, or with fewer seeds than the paper's, says so. Nothing is concluded from runs that did not
-    converge; --same-steps gives them the steps of the paper's setting, as far as its rows are known.
+    --scale makes a quick trial: simulated rows (this fraction of the published number, at least 20,000) and one seed.
+    Results made with it, or with fewer seeds than the paper's, are marked. No conclusion is drawn from runs that did
+    not converge; --same-steps trains them for as many steps as the paper's setting, where its number of rows is known.
 
     STUDY.yaml is a table of your own: rows, data sets, seeds, columns and claims, with or without printed numbers.
-    `mtlbench new study NAME` writes one to begin with.
+    `mtlbench new study NAME` writes one to start from.
 
     hydra/launcher=submitit_slurm hydra.launcher.partition=NAME hydra.launcher.timeout_min=600 makes every run a job of
-    a Slurm cluster whose machines share the folders (extra 'slurm'); with run.tracker.uri=SERVER several machines that
-    share no folder fill one table.
+    a Slurm cluster whose machines share the folders (extra 'slurm'). With run.tracker.uri=SERVER, machines that share
+    no folder can fill one table together.
 
     \b
     Examples:
@@ -101,8 +103,10 @@ def command(  # noqa: PLR0913  an argument for each option
     labels = rows.split(",") if rows else None
     studies = [read_study(name) for name in _names(name)]
     for study in studies if labels else ():
-        if strange := sorted(set(labels or ()) - {row.label for row in study.rows}):
-            raise ConfigError(f"{study.name} has no row {', '.join(strange)}; {', '.join(r.label for r in study.rows)}")
+        if unknown := sorted(set(labels or ()) - {row.label for row in study.rows}):
+            raise ConfigError(
+                f"{study.name} has no row {', '.join(unknown)}; allowed: {', '.join(r.label for r in study.rows)}"
+            )
     plans = shared(
         [expand(study, compose, overrides, scale=scale, seeds=seeds, same_steps=same_steps) for study in studies]
     )
@@ -123,7 +127,7 @@ def command(  # noqa: PLR0913  an argument for each option
         print(_cost_text(lacking), file=sys.stderr)
     if dry_run:
         return 0
-    from mtlbench.reproduce.execute import execute  # with all that trains
+    from mtlbench.reproduce.execute import execute  # imports torch
 
     failures = execute(lacking, launcher)
     settings = [word for word in overrides if not word.startswith(WITHOUT_EFFECT)]
@@ -140,16 +144,18 @@ def command(  # noqa: PLR0913  an argument for each option
 
 
 def _names(name: str) -> list[str]:
-    """Every table and figure for ``all``; else the one of that name, or the file of a study."""
+    """The names of all tables and figures for ``all``; otherwise the given one, or the file of a study."""
     every = [*choices("table"), *choices("figure")]
     if name.endswith(".yaml"):
         known = Path(name).stem
-        file = conf_file(f"table/{known}.yaml")  # the study itself, where its folder is named by --config-dir
+        file = conf_file(f"table/{known}.yaml")  # the study itself, if --config-dir names its folder
         if known in every and (file is None or file.resolve() != Path(name).resolve()):
-            raise ConfigError(f"{name}: there is a table or figure '{known}' already, whose files it would replace")
+            raise ConfigError(
+                f"{name}: a table or figure '{known}' already exists, and its output would be overwritten"
+            )
         return [name]
     if name not in ("all", *every):
-        raise ConfigError(f"no table or figure '{name}'{arguments.nearest(name, every)}. There are: {', '.join(every)}")
+        raise ConfigError(f"no table or figure '{name}'{arguments.nearest(name, every)}. Allowed: {', '.join(every)}")
     return every if name == "all" else [name]
 
 
@@ -158,7 +164,7 @@ def _check(overrides: Sequence[str], scale: float | None) -> None:
         raise ConfigError("--scale is nan; allowed: above 0, at most 1")
     for word in overrides:
         if by := DECIDED.get(word.partition("=")[0]):
-            raise ConfigError(f"'{word}': a table or figure decides that by its {by}; `mtlbench train` takes any")
+            raise ConfigError(f"'{word}': a table or figure sets this by its {by}; `mtlbench train` accepts any value")
 
 
 def read_study(name: str) -> "Table | Figure":
@@ -169,10 +175,10 @@ def read_study(name: str) -> "Table | Figure":
     declare_files()
     if name in choices("figure"):
         figure = conf_file(f"figure/{name}.yaml")
-        assert figure is not None, f"{name} is one of the choices"
+        assert figure is not None, f"{name} was listed as a choice"
         return read_figure(figure.parent, name)
     table = Path(name) if name.endswith(".yaml") else conf_file(f"table/{name}.yaml")
-    assert table is not None, f"{name} is one of the choices"
+    assert table is not None, f"{name} was listed as a choice"
     return load_table(table.parent, table.stem)
 
 
@@ -184,7 +190,7 @@ def _rendered(
     settings: Sequence[str],
     folder: Path,
 ) -> "tuple[TableResult | FigureResult, list[Path]]":
-    """A table or figure of what is finished, and the files that it was written to."""
+    """Render a table or figure from its finished runs; returns it and the files written."""
     from mtlbench.reproduce.assemble import assemble
     from mtlbench.reproduce.gather import gather
     from mtlbench.reproduce.illustrate import figure_runs, measure_figure
@@ -206,7 +212,7 @@ def _send(
     elsewhere: "Mapping[str, RemoteResult]",
     run_config: "DictConfig",
 ) -> None:
-    """Show tables and figures in MLflow; a server that is away costs nothing but one message."""
+    """Send tables and figures to MLflow; a server that cannot be reached gives one message."""
     from mtlbench.reproduce.write import send
     from mtlbench.tracking.connect import TrackingError, tracking_uri
 
@@ -225,13 +231,15 @@ def _send(
         try:
             send(result, uri, experiment, members, others, files)
         except (TrackingError, ValueError) as error:
-            print(f"{result.name} was not sent to MLflow: {error}. The same command again sends it", file=sys.stderr)
-            if isinstance(error, TrackingError):  # the others would only wait for the same time-out
+            print(
+                f"{result.name} was not sent to MLflow: {error}. Run the same command again to send it", file=sys.stderr
+            )
+            if isinstance(error, TrackingError):  # the rest would run into the same time-out
                 return
 
 
 def _cost_text(lacking: "Sequence[PlannedRun]") -> str:
-    """How many runs are missing, and what they cost at most: on the rows at hand, and on all published ones."""
+    """How many runs are missing, and their maximum cost on the rows at hand and on all published rows."""
     from mtlbench.cli.search_path import conf_folder
     from mtlbench.reproduce.cost import SPEEDS, cost, measured_speeds, read_speeds
 
@@ -240,13 +248,13 @@ def _cost_text(lacking: "Sequence[PlannedRun]") -> str:
     state = "to be trained afresh (run.fresh=true)" if lacking[0].config.run.fresh else "missing"
     counted = f"1 run is {state}" if len(lacking) == 1 else f"{len(lacking)} runs are {state}"
     if found is None:
-        return f"{counted}, unknown time: no speed was measured"
+        return f"{counted}, for an unknown time: no speed was measured"
     source = "those measured here" if here else f"those of {SPEEDS}, measured elsewhere"
     lines = [f"{counted}, at most about {_clock(found.seconds)} of one core (speeds: {source}; no GPU was measured)"]
     if found.full is not None:
         lines.append(f"at full size, on all published rows: at most about {_clock(found.full)} of one core")
     if found.unknown:
-        lines.append(f"no speed is known of {', '.join(found.unknown)}: counted as the median of the others")
+        lines.append(f"no speed is known for {', '.join(found.unknown)}: estimated by the median of the others")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""The runs of a folder as records: found, filtered and sorted; as JSON, and as the columns of a table."""
+"""Reads the runs of a folder as records, filters and sorts them, and prints them as JSON or CSV."""
 
 import csv
 import difflib
@@ -28,9 +28,9 @@ OF_RESULT = (
 
 
 def read_record(folder: Path) -> Record:
-    """What a run is, its configuration, and what it measured where it has finished.
+    """A run's facts, its configuration and, if it has finished, its results.
 
-    ``metrics`` and ``undefined`` are those of the test split, ``<task>/<metric>``.
+    ``metrics`` and ``undefined`` are those of the test split, by ``<task>/<metric>``.
 
     Raises:
         DamagedFileError: one of its small files is damaged.
@@ -50,15 +50,15 @@ def read_record(folder: Path) -> Record:
 def find_records(
     runs: Path, filters: Sequence[str], sort: str | None = None
 ) -> tuple[list[Record], dict[Path, DamagedFileError]]:
-    """The records of the runs that pass all filters, oldest first, and why others could not be read, by folder.
+    """The records of the runs that match all filters, oldest first, and errors of unreadable runs by folder.
 
     Args:
-        runs: their folder.
-        filters: ``key=value`` of the run or of its configuration; values with commas between are alternatives.
-        sort: a metric, the best first, or any key, the smallest first. Runs without it come last.
+        runs: the folder of the runs.
+        filters: ``key=value`` of the run or of its configuration; comma-separated values are alternatives.
+        sort: a metric (best first) or any key (smallest first). Runs without it come last.
 
     Raises:
-        ConfigError: a filter that is none, or a key that no run has.
+        ConfigError: a filter is not ``key=value``, or no run has the key.
     """
     records: list[Record] = []
     damaged: dict[Path, DamagedFileError] = {}
@@ -71,7 +71,7 @@ def find_records(
     for word in filters:
         key, equals, _ = word.partition("=")
         if not equals:
-            raise ConfigError(f"'{word}' is no filter; expected key=value, as in model=mmoe")
+            raise ConfigError(f"'{word}' is not a filter; expected key=value, as in model=mmoe")
         _refuse_unknown(key, flat.values())
     chosen = [record for record in records if all(_passes(flat[record["run"]], word) for word in filters)]
     if sort is not None:
@@ -79,19 +79,19 @@ def find_records(
         _refuse_unknown(key, flat.values())
         falling = "/" in key and known_metric(key.rpartition("/")[2]).better == "higher"
         order = [(flat[record["run"]].get(key), record) for record in chosen]
-        there = sorted((pair for pair in order if pair[0] is not None), key=lambda p: _rank(p[0]), reverse=falling)
-        chosen = [record for _, record in (*there, *(pair for pair in order if pair[0] is None))]
+        ranked = sorted((pair for pair in order if pair[0] is not None), key=lambda p: _rank(p[0]), reverse=falling)
+        chosen = [record for _, record in (*ranked, *(pair for pair in order if pair[0] is None))]
     return chosen, damaged
 
 
 def flat_record(record: Record) -> dict[str, Any]:
-    """A record in one level: facts, metrics by their names, and the keys of the configuration as text."""
+    """A record flattened to one level: facts, metrics by name, and configuration values as text."""
     flat = {name: value for name, value in record.items() if name not in ("metrics", "undefined", "config")}
     return flatten(record["config"]) | flat | record["metrics"]
 
 
 def columns(records: Iterable[Record]) -> list[dict[str, Any]]:
-    """Rows of a table: what the runs are, the settings in which they differ, test metrics and costs."""
+    """Rows of a table: facts of the runs, the settings in which they differ, test metrics and costs."""
     records = list(records)
     configs = [flatten({k: v for k, v in record["config"].items() if k not in ("run", "seed")}) for record in records]
     keys = dict.fromkeys(key for config in configs for key in config)
@@ -120,7 +120,7 @@ def print_csv(records: Sequence[Record]) -> None:
 
 
 def metric_rows(records: Sequence[Record]) -> list[tuple[str, list[float | None]]]:
-    """Test metrics of several runs side by side, by task and in the order of reports."""
+    """Test metrics of several runs side by side, ordered by task and then as in reports."""
     names = dict.fromkeys(name for record in records for name in record["metrics"])
     tasks = dict.fromkeys(name.rpartition("/")[0] for name in names)
     ordered = [
@@ -134,14 +134,14 @@ def metric_rows(records: Sequence[Record]) -> list[tuple[str, list[float | None]
 
 def _passes(flat: Mapping[str, Any], word: str) -> bool:
     key, _, text = word.partition("=")
-    found = flat.get(key)
+    value = flat.get(key)
     alternatives = [text] if text[:1] in "[{" else text.split(",")
-    return any(_same(alternative, found) for alternative in alternatives)
+    return any(_equals(value, alternative) for alternative in alternatives)
 
 
-def _same(text: str, found: Any) -> bool:
-    """Whether a value is what a text says: 0.001 is 1e-3, and [1, 2] is [1,2]."""
-    shown = found if isinstance(found, str) else json.dumps(found, default=str)
+def _equals(value: Any, text: str) -> bool:
+    """Whether a value equals the value written in a text: 0.001 equals 1e-3, and [1, 2] equals [1,2]."""
+    shown = value if isinstance(value, str) else json.dumps(value, default=str)
     if "".join(text.split()) == "".join(shown.split()):
         return True
     try:
@@ -151,7 +151,7 @@ def _same(text: str, found: Any) -> bool:
 
 
 def _rank(value: Any) -> tuple[bool, float, str]:
-    """Numbers by size, before texts by letters."""
+    """Sort key: numbers by value, then texts alphabetically."""
     try:
         return False, float(value), ""
     except (TypeError, ValueError):
@@ -167,6 +167,6 @@ def _refuse_unknown(key: str, flat: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _begun(folder: Path) -> float:
-    """When a run began, by the time of its ``run.json``; of its folder where that is lost."""
+    """When a run began: the modification time of its ``run.json`` or, if that is lost, of its folder."""
     path = folder / "run.json"
     return (path if path.exists() else folder).stat().st_mtime

@@ -1,4 +1,4 @@
-"""``mtlbench score``: raw rows of a file scored by an exported model."""
+"""``mtlbench score``: scores raw rows of a file with an exported model."""
 
 import time
 from pathlib import Path
@@ -13,15 +13,15 @@ from mtlbench.cli.complete import complete_path
 @click.argument("folder", type=Path, shell_complete=complete_path)
 @click.argument("rows", type=Path, shell_complete=complete_path)
 @arguments.path_option("--to", default="predictions.parquet", help="Parquet file to write.")
-@click.option("--onnx", is_flag=True, help="By ONNX Runtime instead of torch; needs the extra `export`.")
+@click.option("--onnx", is_flag=True, help="Use ONNX Runtime instead of torch; needs the extra `export`.")
 def command(folder: Path, rows: Path, to: Path, onnx: bool) -> None:
-    """Score rows of a Parquet or CSV file by an exported model.
+    """Score rows of a Parquet or CSV file with an exported model.
 
-    FOLDER is what `mtlbench export` wrote, ROWS a Parquet or CSV file. Writes the row's number, its key where the
-    data set names one and the file has it, and p_<task> (a probability; of a regression task predicted_<task>, in the
-    units of its label) for every row, chunk by chunk. A row has a column for each of the model's fields, by the field's
-    name or else by that of the training files, with raw values as the data set's reader gives them: dimension tables
-    joined, a field of several values as a list (in CSV as JSON, or with the field's separator), the weights of its
+    FOLDER was written by `mtlbench export`; ROWS is a Parquet or CSV file. The output has, for every row, its number,
+    its key (if the data set names one and the file has it), and a prediction per task: p_<task>, a probability, or for
+    a regression task predicted_<task>, in the units of the label. ROWS needs a column for each field of the model,
+    named as the field or as in the training files, with raw values as the data set's reader gives them: dimension
+    tables joined, a multi-valued field as a list (in CSV as JSON, or with the field's separator), the weights of its
     entries as a list in <field>:weight. An empty cell is a missing value.
 
     \b
@@ -39,6 +39,6 @@ def command(folder: Path, rows: Path, to: Path, onnx: bool) -> None:
     simulated = "  SIMULATED DATA" if scorer.facts["origin"] == "simulated" else ""
     print(f"{to}: {scored.rows:,} rows, {scored.rows / seconds:,.0f} rows/s{simulated}")
     if scorer.unknown:
-        print(f"  values that the model does not know: {counts_text(scorer.unknown)}")
+        print(f"  unknown values, not seen in training: {counts_text(scorer.unknown)}")
     if scored.unused:
-        print(f"  columns that the model does not ask for: {', '.join(scored.unused)}")
+        print(f"  unused columns: {', '.join(scored.unused)}")

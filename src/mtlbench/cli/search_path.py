@@ -1,4 +1,4 @@
-"""Configuration search path: mtlbench's own folder, those of installed packages, and those that the user names."""
+"""Configuration search path: mtlbench's own folder, those of installed packages, and the user's."""
 
 import os
 from collections.abc import Iterator
@@ -11,28 +11,28 @@ from mtlbench.experiment.allowed import CONF
 from mtlbench.experiment.errors import ConfigError
 
 ENTRY_POINTS = "mtlbench.conf"
-"""Entry point group of packages that bring configurations: ``mypackage = "mypackage.conf"`` names their folder."""
+"""Entry point group of packages with configurations: ``mypackage = "mypackage.conf"`` names the folder."""
 
 
 def conf_folder() -> Path:
-    """mtlbench's own configuration folder: inside an installed wheel, or at the top of the repository."""
+    """mtlbench's own configuration folder: inside an installed wheel, or at the root of the repository."""
     package = Path(mtlbench.__file__).parent
     for folder in (package / "conf", package.parents[1] / "conf"):
         if (folder / "train.yaml").exists():
             return folder
-    raise FileNotFoundError(f"no configuration beside {package}; install mtlbench again")
+    raise FileNotFoundError(f"no configuration folder beside {package}; reinstall mtlbench")
 
 
 def other_folders() -> list[Path]:
-    """The folders beside mtlbench's own: those of packages by name, then those of ``MTLBENCH_CONF``.
+    """The folders other than mtlbench's own: those of packages by name, then those of ``MTLBENCH_CONF``.
 
     Raises:
-        ConfigError: one is not there, or two folders bring a configuration of the same name.
+        ConfigError: a folder does not exist, or two folders have a configuration of the same name.
     """
     named = _named()
     for folder in named:
         if not folder.is_dir():
-            raise ConfigError(f"{folder}: no such folder; --config-dir and {CONF} name folders of configurations")
+            raise ConfigError(f"{folder}: no such folder; --config-dir and {CONF} must name configuration folders")
     own = conf_folder()
     folders = {folder.resolve(): folder for folder in (*_of_packages(), *named) if folder.resolve() != own.resolve()}
     if folders:
@@ -41,50 +41,50 @@ def other_folders() -> list[Path]:
 
 
 def conf_file(name: str) -> Path | None:
-    """The file of a configuration, ``model/mmoe.yaml``, in whichever folder it is."""
+    """The first folder's file of a configuration, such as ``model/mmoe.yaml``."""
     files = (folder / name for folder in (conf_folder(), *other_folders()))
     return next((file for file in files if file.is_file()), None)
 
 
 def conf_files(folder: Path) -> Iterator[Path]:
-    """The configuration files of a folder: those in it, and those of its groups."""
+    """The configuration files of a folder: directly in it, and in its groups."""
     yield from folder.glob("*.yaml")
     yield from folder.glob("*/*.yaml")
 
 
 def group_files(group: str) -> list[Path]:
-    """The files of a group in all folders; ``_files`` are parts of others."""
+    """The files of a group in all folders, without ``_files``, which other files include."""
     return [path for folder in (conf_folder(), *other_folders()) for path in (folder / group).glob("[!_]*.yaml")]
 
 
 def tuned_folders() -> list[Path]:
-    """Where tuned settings are looked for: folders that the user names, the current one, then mtlbench's own."""
+    """Folders searched for tuned settings: the user's, the current one, then mtlbench's own."""
     return [*_named(), Path.cwd(), conf_folder()]
 
 
 def tuned_folder() -> Path:
-    """Where tuned settings are written: the first folder that the user names, else the current one.
+    """The folder that tuned settings are written to: the user's first folder, otherwise the current one.
 
     Raises:
-        ConfigError: it is not there, or is inside the installed package.
+        ConfigError: the folder does not exist, or is inside the installed package.
     """
     folder = next(iter(_named()), Path.cwd())
     if not folder.is_dir():
-        raise ConfigError(f"{folder}: no such folder; --config-dir and {CONF} name folders of configurations")
+        raise ConfigError(f"{folder}: no such folder; --config-dir and {CONF} must name configuration folders")
     if folder.resolve().is_relative_to(Path(mtlbench.__file__).resolve().parent):
-        raise ConfigError(f"{folder} is inside the installed package; name a folder of yours with --config-dir")
+        raise ConfigError(f"{folder} is inside the installed package; name a folder of your own with --config-dir")
     return folder
 
 
 def named_folders(folders: tuple[Path, ...]) -> str:
-    """The value of ``MTLBENCH_CONF`` with further folders in front.
+    """The value of ``MTLBENCH_CONF`` with further folders prepended.
 
     Raises:
-        ConfigError: the name of one holds the separator.
+        ConfigError: a folder's name contains the separator.
     """
     for folder in folders:
         if os.pathsep in str(folder):
-            raise ConfigError(f"--config-dir {folder}: the name of this folder must not hold '{os.pathsep}'")
+            raise ConfigError(f"--config-dir {folder}: the name of this folder must not contain '{os.pathsep}'")
     before = os.environ.get(CONF)
     return os.pathsep.join([*(str(folder.absolute()) for folder in folders), *([before] if before else [])])
 
@@ -94,21 +94,21 @@ def _named() -> list[Path]:
 
 
 def _of_packages() -> Iterator[Path]:
-    """Configuration folders of installed packages, found without importing any: their code is not trusted by that."""
+    """Configuration folders of installed packages, found without importing them: their code is not trusted yet."""
     for name, value in _entry_points():
         first, *rest = value.split(".")
-        spec = find_spec(first)  # of a top-level package, which imports nothing
+        spec = find_spec(first)  # for a top-level package, this imports nothing
         places = [Path(place, *rest) for place in (spec.submodule_search_locations if spec else None) or ()]
         folder = next((place for place in places if place.is_dir()), None)
         if folder is None:
             raise ConfigError(
-                f"the entry point {name} = {value} (group {ENTRY_POINTS}) names no folder: package '{first}' has no "
-                f"{'/'.join(rest) or 'folder'}. Mend or uninstall it"
+                f"the entry point {name} = {value} (group {ENTRY_POINTS}) names no folder: package '{first}' has "
+                f"no {'/'.join(rest) or 'folder'}. Fix or uninstall the package"
             )
         yield folder
 
 
-@cache  # it reads a file of every installed distribution
+@cache  # reads a file of every installed distribution
 def _entry_points() -> list[tuple[str, str]]:
     from importlib.metadata import entry_points
 
@@ -122,6 +122,6 @@ def _refuse_twice(folders: list[Path]) -> None:
             name = file.relative_to(folder)
             if (other := found.setdefault(name, folder)) != folder:
                 raise ConfigError(
-                    f"two folders bring a configuration {name.with_suffix('')}: {other} and {folder}. Rename the file "
+                    f"two folders have a configuration {name.with_suffix('')}: {other} and {folder}. Rename the file "
                     "in one of them, leave that folder out of --config-dir and MTLBENCH_CONF, or uninstall its package"
                 )

@@ -1,4 +1,4 @@
-"""``mtlbench show``: one model, data set or run in detail."""
+"""``mtlbench show``: describes one model, data set or run in detail."""
 
 import inspect
 import shlex
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
         *complete_overrides("train", ctx, param, text),
     ],
 )
-@click.option("--json", "as_json", is_flag=True, help="Of a run: as JSON, with its whole configuration and result.")
+@click.option("--json", "as_json", is_flag=True, help="Run: print as JSON, with its whole configuration and result.")
 @arguments.overrides()
 def command(what: str, as_json: bool, overrides: list[str]) -> None:
     """Show one model, data set or run in detail.
 
-    RUN is a run's folder, or the beginning of its name.
+    RUN is a run's folder, or a prefix of its name.
 
     \b
     Examples:
       mtlbench show model=dephn       its configuration, paper and parameters
-      mtlbench show dataset=census    its page, and what is prepared of it
+      mtlbench show dataset=census    its page, and its prepared store
       mtlbench show seed=1            the whole configuration
       mtlbench show 3f2a run.folder=/data/runs
     """
     if "=" in what and not Path(what).is_dir():
         if as_json:
-            raise ConfigError("--json is for a run: mtlbench show RUN --json")
+            raise ConfigError("--json applies to runs only: mtlbench show RUN --json")
         _show_configuration([what, *overrides])
     else:
         _show_run(what, Path(arguments.read_keys(overrides, arguments.RUNS)["run.folder"]), as_json)
@@ -61,7 +61,7 @@ def _show_configuration(overrides: list[str]) -> None:
     file = conf_file(f"{group}/{choice}.yaml")
     assert file is not None, f"{group}={choice} was composed"
     print(f"{group}={choice}: {choices(group).get(choice, '')}\n{file.parent}\n")
-    print(f"# {group}/{file.name}, as written\n{file.read_text()}\n# the same, filled in")
+    print(f"# {group}/{file.name}, as written\n{file.read_text()}\n# the same, composed")
     node = config.run.tracker if group == "tracker" else config[group]
     print(OmegaConf.to_yaml(OmegaConf.create({group: OmegaConf.to_container(node, resolve=True)})))
     if group == "dataset":
@@ -69,7 +69,7 @@ def _show_configuration(overrides: list[str]) -> None:
     elif "_target_" in node and node._target_:
         from mtlbench.experiment.targets import import_object
 
-        for part in (node, node.get("network")):  # a single-task model's own class is the network inside
+        for part in (node, node.get("network")):  # the class of a single-task model is that of its network
             if part is not None:
                 print(inspect.getdoc(import_object(part._target_, group)) or "", end="\n\n")
 

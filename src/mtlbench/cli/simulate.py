@@ -1,4 +1,4 @@
-"""``mtlbench simulate``: synthetic data in the publisher's raw format, with the true label probabilities."""
+"""``mtlbench simulate``: writes synthetic data in the publisher's raw format, with the true label probabilities."""
 
 import shlex
 from pathlib import Path
@@ -14,9 +14,9 @@ from mtlbench.experiment.errors import ConfigError
 def command(overrides: list[str]) -> None:
     """Write a simulated data set in its raw format.
 
-    Writes synthetic raw files of a data set, and the true probability of every label beside them. Stores, runs and
+    Writes synthetic raw files of a data set, together with the true probability of every label. Stores, runs and
     tables made from them are marked as simulated. `mtlbench show dataset=NAME` lists the settings;
-    dataset.simulator.structure=false makes all labels independent of the inputs, so that nothing can be learnt.
+    dataset.simulator.structure=false makes all labels independent of the inputs, so that there is nothing to learn.
 
     \b
     Keys: rows=200000, to=<run.data>/simulated/<dataset>-<rows>
@@ -31,7 +31,7 @@ def command(overrides: list[str]) -> None:
 
     if config.dataset.raw is not None:
         raise ConfigError(
-            f"dataset.raw={config.dataset.raw} names a folder to read from; simulate writes to=<folder>, by default "
+            f"dataset.raw={config.dataset.raw} is a folder to read from; simulate writes to to=<folder>, by default "
             f"{Path(config.run.data) / 'simulated' / config.dataset.name}-<rows>"
         )
     rows = config.dataset.simulator.rows

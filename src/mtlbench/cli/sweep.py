@@ -1,4 +1,4 @@
-"""The runs of ``train -m``: every combination of the given values, and one table of all of them at the end."""
+"""Sweeps (``train -m``): trains every combination of the given values, and prints one table at the end."""
 
 import sys
 from collections.abc import Sequence
@@ -27,8 +27,8 @@ from mtlbench.reproduce.plan import PlannedRun, plan_run
 def sweep(overrides: list[str], launcher: Launcher) -> int:
     """Train every combination; returns the exit status.
 
-    A key or choice that does not exist ends the sweep before it begins. A run that cannot be carried out stops no
-    other, and is among the failures at the end.
+    An unknown key or choice fails the sweep before it begins. A run with an invalid configuration does not stop the
+    others, and is listed as a failure at the end.
     """
     jobs = combinations(overrides)
     configs = _composed(jobs)
@@ -64,7 +64,7 @@ def sweep(overrides: list[str], launcher: Launcher) -> int:
 
 
 def combinations(overrides: list[str]) -> list[list[str]]:
-    """Overrides of every run of a sweep: the product of the values of each key, as Hydra's own sweeper makes it."""
+    """The overrides of every run of a sweep: the product of the values of all keys, by Hydra's basic sweeper."""
     with readable_errors(overrides, sweep=True), started_hydra() as hydra:
         parsed = OverridesParser.create(config_loader=hydra.config_loader).parse_overrides(overrides)
         (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
@@ -72,7 +72,7 @@ def combinations(overrides: list[str]) -> list[list[str]]:
 
 
 def _composed(jobs: Sequence[list[str]]) -> list[DictConfig]:
-    """The configuration of each run; runs that differ in nothing but their seed share the work."""
+    """The configuration of each run, composed once for runs that differ only in their seed."""
 
     @cache
     def composed(*words: str) -> DictConfig:
@@ -93,7 +93,7 @@ def _composed(jobs: Sequence[list[str]]) -> list[DictConfig]:
 
 
 def _labels(job: Sequence[str], jobs: Sequence[list[str]], config: DictConfig) -> dict[str, str]:
-    """Values of the keys that differ between the runs; of its model where only the seeds do."""
+    """A run's values of the keys that differ between runs; also its model, if only the seeds differ."""
     differing = [len(set(words)) > 1 for words in zip(*jobs, strict=True)]
     words = [word.lstrip("+").partition("=") for word, differs in zip(job, differing, strict=True) if differs]
     labels = {key: value for key, _, value in words}
@@ -101,7 +101,7 @@ def _labels(job: Sequence[str], jobs: Sequence[list[str]], config: DictConfig) -
 
 
 def _metrics(configs: Sequence[DictConfig]) -> list[str]:
-    """AUC, and what weights were selected by: one metric, a list, or a mapping to weights."""
+    """AUC and the selection metrics of all runs (``trainer.select``: one metric, a list, or a mapping to weights)."""
     selects = [config.trainer.select for config in configs]
     terms = [term for select in selects for term in ([select] if isinstance(select, str) else select)]
     return list(dict.fromkeys(["auc", *(term.rpartition("/")[2] for term in terms)]))

@@ -1,4 +1,4 @@
-"""``mtlbench sync``: send runs to MLflow that have not reached it."""
+"""``mtlbench sync``: uploads runs that have not reached MLflow."""
 
 import sys
 from pathlib import Path
@@ -12,9 +12,9 @@ from mtlbench.experiment.errors import ConfigError
 @click.command(cls=arguments.Command)
 @arguments.overrides()
 def command(overrides: list[str]) -> int:
-    """Send runs to MLflow that have not reached it.
+    """Upload runs that have not reached MLflow.
 
-    Each run's journal is sent to the tracker; what is there already is not sent again.
+    Each run's journal is sent to the tracker, without the entries that the tracker already has.
 
     \b
     Keys: run.folder=runs, run.tracker.uri, run.tracker.experiment=mtlbench
@@ -30,7 +30,7 @@ def command(overrides: list[str]) -> int:
         raise ConfigError("tracker=none sends nothing; name an experiment with run.tracker.experiment=<name>")
     runs = Path(config.run.folder)
     if not runs.is_dir():
-        raise ConfigError(f"there is no folder {runs}; name the one that holds the runs with run.folder=")
+        raise ConfigError(f"no such folder: {runs}; name the folder of the runs with run.folder=<folder>")
     report = sync(runs, tracking_uri(config.run.tracker.uri, runs), config.run.tracker.experiment)
     print(f"{len(report.sent)} runs sent, {len(report.up_to_date)} were up to date, {len(report.failed)} failed")
     for name, reason in report.failed.items():

@@ -1,4 +1,4 @@
-"""Commands under torchrun: ``train`` is one run of all processes, and rank 0 prints; no other command takes part."""
+"""Commands under torchrun: ``train`` is one run of all processes, with output from rank 0; others are rejected."""
 
 import os
 from collections.abc import Generator
@@ -10,19 +10,19 @@ from mtlbench.experiment.errors import ConfigError
 
 INSTEAD = {
     "tune": "Start it without torchrun: each of its trials is a run of one process",
-    "reproduce": "Start it without torchrun: each of its runs is one process, and it finds those that torchrun has "
-    "trained before",
+    "reproduce": "Start it without torchrun: each of its runs is one process, and it reuses runs that torchrun has "
+    "trained",
 }
 """What to do instead, by command."""
 
 
 @contextmanager
-def one_of_several(command: str) -> Generator[None]:
-    """Join the processes that torchrun has started; nothing outside of torchrun.
+def torchrun_job(command: str) -> Generator[None]:
+    """Join the process group of torchrun; does nothing without torchrun.
 
     Raises:
-        ConfigError: on rank 0, for a command that trains no single run.
-        OtherRankError: on the others, as soon as one has failed and has printed why.
+        ConfigError: on rank 0, for a command other than ``train``.
+        OtherRankError: on the other ranks, once one has failed and printed why.
     """
     if not launched():
         yield
@@ -31,7 +31,9 @@ def one_of_several(command: str) -> Generator[None]:
         if launched_rank():
             raise OtherRankError
         what = INSTEAD.get(command, "Start it without torchrun")
-        raise ConfigError(f"torchrun has started several processes of `mtlbench {command}`, which is one. {what}")
+        raise ConfigError(
+            f"torchrun started several processes of `mtlbench {command}`, which runs as a single process. {what}"
+        )
     from mtlbench.distributed.ranks import job_joined
 
     with job_joined(), _silent(launched_rank() > 0):
@@ -40,7 +42,7 @@ def one_of_several(command: str) -> Generator[None]:
 
 @contextmanager
 def _silent(silent: bool) -> Generator[None]:
-    """Keep what one of several processes prints, and warns of, off the terminal."""
+    """Suppress the output and warnings of a rank other than 0."""
     if not silent:
         yield
         return

@@ -1,4 +1,4 @@
-"""``mtlbench train``: one run, or with ``-m`` one run for each combination of the comma-separated values."""
+"""``mtlbench train``: trains one run, or with ``-m`` one run per combination of comma-separated values."""
 
 import sys
 
@@ -12,14 +12,14 @@ from mtlbench.experiment.errors import ConfigError
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
 KEYS = """
-Keys: `mtlbench show model=NAME` and `mtlbench show dataset=NAME` explain theirs; the common ones and their defaults
+Common keys and their defaults (`mtlbench show model=NAME` and `mtlbench show dataset=NAME` explain the others)
   seed=0                     initial weights, order of rows, noise
-  trainer.epochs=20          at most so many epochs       trainer.batch_size=1024
+  trainer.epochs=20          maximum number of epochs     trainer.batch_size=1024
   trainer.precision=fp32     bf16: under autocast         trainer.compile=false
-  optimizer.lr=0.001         learning rate of all parameters whose group names none of its own
+  optimizer.lr=0.001         learning rate, unless a parameter group sets its own
   dataset.raw=null           folder of the real files     dataset.source=auto (or real, simulated)
-  tuned=false                true: first what mtlbench tune found for this model
-  run.fresh=false            true: start over where the run exists
+  tuned=false                true: start from the settings that mtlbench tune found for this model
+  run.fresh=false            true: train again from the start, even if the run exists
   run.device=auto            auto, cpu, cuda, cuda:<n>    run.folder=runs  run.data=data
   run.name=TEXT              in lists and MLflow          run.tags=[TAG,...]  run.notes=TEXT
 """
@@ -27,7 +27,7 @@ Keys: `mtlbench show model=NAME` and `mtlbench show dataset=NAME` explain theirs
 
 class _Train(arguments.Command):
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Behind click's text, every group with its choices."""
+        """Append every group and its choices to click's help."""
         super().format_help(ctx, formatter)
         for group, text in GROUPS.items():
             listed = "".join(f"  {name:<22}{comment}\n" for name, comment in choices(group).items())
@@ -36,11 +36,20 @@ class _Train(arguments.Command):
 
 
 @click.command(cls=_Train)
-@click.option("-m", "--multirun", is_flag=True, help="One run for each combination of the values that commas separate.")
-@click.option("-c", "--cfg", type=click.Choice(["job", "hydra", "all"]), help="Print the configuration; train nothing.")
-@click.option("--resolve", is_flag=True, help="With --cfg: references replaced by their values.")
-@click.option("-p", "--package", metavar="KEY", help="With --cfg: this part alone.")
-@click.option("-i", "--info", type=click.Choice(INFO), is_flag=False, flag_value="all", help="Print what Hydra reads.")
+@click.option("-m", "--multirun", is_flag=True, help="Train one run per combination of comma-separated values.")
+@click.option(
+    "-c", "--cfg", type=click.Choice(["job", "hydra", "all"]), help="Print the configuration without training."
+)
+@click.option("--resolve", is_flag=True, help="With --cfg: resolve references to their values.")
+@click.option("-p", "--package", metavar="KEY", help="With --cfg: print only this part.")
+@click.option(
+    "-i",
+    "--info",
+    type=click.Choice(INFO),
+    is_flag=False,
+    flag_value="all",
+    help="Print information about Hydra's inputs.",
+)
 @arguments.overrides()
 @arguments.verbosity
 def command(
@@ -53,8 +62,8 @@ def command(
 ) -> int:
     """Train a model on a data set: one run, or a sweep with -m.
 
-    The runs of a sweep follow one another (hydra/launcher=joblib spreads them over processes). A run that is finished
-    is printed, not trained again; one that was interrupted goes on.
+    The runs of a sweep are trained one after another (in parallel processes with hydra/launcher=joblib). A finished
+    run is printed, not trained again; an interrupted one resumes.
 
     \b
     Examples:
@@ -69,9 +78,7 @@ def command(
     launching, overrides = split_hydra(overrides)
     if cfg or info:
         if tuned := [word for word in overrides if word.startswith("tuned=")]:
-            raise ConfigError(
-                f"{tuned[0]}: --cfg and --info show what Hydra reads, and tuned settings are not among it"
-            )
+            raise ConfigError(f"{tuned[0]}: --cfg and --info show Hydra's inputs, which do not include tuned settings")
         with readable_errors(overrides, sweep=multirun), started_hydra() as hydra:
             if cfg:
                 hydra.show_cfg("train", [*launching, *overrides], cfg, package, resolve)
@@ -79,19 +86,19 @@ def command(
                 hydra.show_info(str(info), "train", [*launching, *overrides])
         return 0
     if resolve or package:
-        raise ConfigError(f"{'--resolve' if resolve else '--package'} says what --cfg prints; give --cfg too")
+        raise ConfigError(f"{'--resolve' if resolve else '--package'} needs --cfg")
     if multirun:
         if launched():
             raise ConfigError(
-                "--multirun starts several runs, and torchrun several processes of one. Start each run of the sweep by "
-                "a torchrun of its own, or the sweep without torchrun"
+                "--multirun starts several runs, torchrun several processes of one run. Start each run of the sweep "
+                "with its own torchrun, or the sweep without torchrun"
             )
         from mtlbench.cli.launcher import launcher_of
         from mtlbench.cli.sweep import sweep
 
         return sweep(overrides, launcher_of(launching, overrides))
     if launching:
-        raise ConfigError(f"{' '.join(launching)}: a launcher starts the runs of a sweep, mtlbench train -m")
+        raise ConfigError(f"{' '.join(launching)}: a launcher only applies to sweeps, mtlbench train -m")
     return _train(overrides)
 
 
@@ -100,7 +107,7 @@ def _train(overrides: list[str]) -> int:
 
     config = compose(overrides, sweep=False)
 
-    # These import torch, which takes seconds; a misspelt override has been reported by now.
+    # These import torch, which takes seconds; misspelt overrides have been reported by now.
     from mtlbench.cli.render import outcome_text
     from mtlbench.experiment.effect import without_effect
     from mtlbench.experiment.run import train

@@ -1,4 +1,4 @@
-"""``mtlbench tune``: searches hyperparameters of models on validation data, and writes the best to a file."""
+"""``mtlbench tune``: searches hyperparameters on validation data, and writes the best settings to a file."""
 
 import sys
 from pathlib import Path
@@ -16,37 +16,39 @@ if TYPE_CHECKING:
     from mtlbench.tuning.trials import Method, Trial
 
 SEVERAL = ("model", "dataset")
-"""Keys that may have several values, each combination of which is a search of its own."""
+"""Keys that may have several values; each combination is a separate search."""
 
 
 @click.command(cls=arguments.Command)
-@click.option("--trials", type=click.IntRange(1), default=24, show_default=True, help="As many for each model.")
-@click.option("--sampler", type=click.Choice(["tpe", "random"]), default="tpe", show_default=True, help="Of settings.")
+@click.option("--trials", type=click.IntRange(1), default=24, show_default=True, help="Number of trials per search.")
+@click.option(
+    "--sampler", type=click.Choice(["tpe", "random"]), default="tpe", show_default=True, help="Sampler of settings."
+)
 @click.option(
     "--pruner",
     type=click.Choice(["median", "halving", "none"]),
     default="median",
     show_default=True,
-    help="Stops a trial after an evaluation that is poor beside earlier trials'.",
+    help="Rule that stops a trial early if its scores are poor compared with earlier trials.",
 )
-@arguments.path_option("--space", help="A search space of yours instead of conf/space.")
+@arguments.path_option("--space", help="Search space to use instead of conf/space.")
 @arguments.overrides()
 @arguments.verbosity
 def command(trials: int, sampler: str, pruner: str, space: Path | None, overrides: list[str]) -> int:
     """Search hyperparameters of models on validation data.
 
-    The untuned settings are trained first, and kept where no trial is better. Every trial is a run of its own, which
-    is trained, tracked and kept as by `mtlbench train`; seed= is its seed, and that of the search. What the command
-    line sets is the same in all trials: budget, data, and any other key, which is then not searched. Scores of test
-    data are never looked at. Interrupt it and start it again at any point: it goes on to the same best trial; more
-    trials go on from those that there are. Trials follow one another; other models may be searched by another command
-    at the same time.
+    The untuned settings are trained first, and kept where no trial is better. Every trial is an ordinary run, trained,
+    tracked and stored as by `mtlbench train`; seed= is the seed of the runs and of the search. Keys set on the command
+    line (budget, data, or any other) are the same in all trials and are not searched. Test scores are never used. You
+    can interrupt and restart the command at any point: it resumes, and reaches the same best trial. A larger --trials
+    continues an earlier search. Trials run one after another; other models may be searched by another command at the
+    same time.
 
     The best settings are written to tuned/<dataset>/<model>.yaml, with a summary beside it, in the first folder of
-    --config-dir, or else in the current folder. From there `mtlbench train tuned=true` takes them, on the same data.
+    --config-dir or else in the current folder. `mtlbench train tuned=true` reads them from there, for the same data.
 
-    The space of a model is conf/space/default.yaml and conf/space/<model>.yaml. Studies are in optuna.db beside the
-    runs. Needs the extra 'tune'.
+    The search space of a model is conf/space/default.yaml plus conf/space/<model>.yaml. Optuna's studies are in
+    optuna.db beside the runs. Needs the extra 'tune'.
 
     \b
     Examples:
@@ -62,21 +64,21 @@ def command(trials: int, sampler: str, pruner: str, space: Path | None, override
 
     folder = tuned_folder()
     plans = _plans(overrides, sampler, pruner, space)
-    found: list[Summary] = []
+    summaries: list[Summary] = []
     failures: list[str] = []
     for plan in plans:
         print(f"{plan.name}: {trials} trials of {', '.join(plan.space)}", file=sys.stderr)
         record, untuned = search(plan, trials, compose, _show)
         try:
-            found.append(summarize(plan, record, untuned))
+            summaries.append(summarize(plan, record, untuned))
         except NothingFoundError as error:
             failures.append(text_of(error))
             continue
-        written = write_tuned(folder, found[-1].tuned)
+        written = write_tuned(folder, summaries[-1].tuned)
         print(f"{written} and its summary are written", file=sys.stderr)
-        write_summary(found[-1], written)
-    if found:
-        print(terminal_table(found))
+        write_summary(summaries[-1], written)
+    if summaries:
+        print(terminal_table(summaries))
     for text in failures:
         print(f"mtlbench: {text}", file=sys.stderr)
     return 1 if failures else 0
@@ -90,7 +92,7 @@ def _require_optuna() -> None:
 
 
 def _plans(overrides: list[str], sampler: str, pruner: str, space: Path | None) -> "list[Search]":
-    """A search for each model and data set; whatever is wrong with one is said before any begins."""
+    """A search for each model and data set, all checked before the first begins."""
     from mtlbench.cli.compose import compose
     from mtlbench.cli.overrides import parse_override
     from mtlbench.cli.sweep import combinations
@@ -101,11 +103,11 @@ def _plans(overrides: list[str], sampler: str, pruner: str, space: Path | None) 
         override = parse_override(word)
         if override.is_sweep_override() and override.key_or_group not in SEVERAL:
             raise ConfigError(
-                f"'{word}': several values of {override.key_or_group} are no search; only {' and '.join(SEVERAL)} may "
-                "have several. --space FILE says which keys are searched, {choice: [...]} which values"
+                f"'{word}': only {' and '.join(SEVERAL)} may have several values here. To search values of "
+                f"{override.key_or_group}, list them as {{choice: [...]}} in a search space, --space FILE"
             )
         if override.key_or_group == "tuned":
-            raise ConfigError(f"'{word}': a search begins from the settings of the command line")
+            raise ConfigError(f"'{word}': a search starts from the settings of the command line")
     plans: dict[str, Search] = {}
     for words in combinations(overrides):
         config = compose(words)

@@ -1,4 +1,4 @@
-"""``mtlbench ui``: the MLflow page of the runs, on this machine only."""
+"""``mtlbench ui``: serves the MLflow page of the runs, to this machine only."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ from mtlbench.cli import arguments
 
 
 @click.command(cls=arguments.Command)
-@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="Of the page.")
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="Port of the server.")
 @arguments.overrides()
 def command(port: int, overrides: list[str]) -> int:
-    """Open the MLflow page of the runs.
+    """Serve the MLflow page of the runs.
 
-    It listens on the loopback address only, with two processes. Ctrl-C closes it.
+    The server has two processes and listens on the loopback address only. Ctrl-C stops it.
 
     \b
     Keys: run.folder=runs, run.tracker.uri
@@ -29,7 +29,7 @@ def command(port: int, overrides: list[str]) -> int:
     config = compose(overrides)
     uri = tracking_uri(config.run.tracker.uri, Path(config.run.folder))
     server = ui(uri, port)
-    print(f"{runs_page(server.address, uri, config.run.tracker.experiment)}  (Ctrl-C closes it)", flush=True)
+    print(f"{runs_page(server.address, uri, config.run.tracker.experiment)}  (Ctrl-C stops it)", flush=True)
     try:
         done = subprocess.run(server.arguments, cwd=server.folder, env=server.environment, check=False)
         return done.returncode

@@ -1,4 +1,4 @@
-"""Takes allowed packages (``run.allow=``) and passwords in addresses off the command line, into the environment."""
+"""Moves allowed packages (``run.allow=``) and passwords in addresses from the command line to the environment."""
 
 import os
 from collections.abc import Callable, Generator
@@ -12,10 +12,10 @@ KEY = "run.allow="
 
 
 @contextmanager
-def private(arguments: list[str]) -> Generator[Callable[[], list[str]]]:
-    """Gives a function for the other words; what was taken off stands in the environment until the end of the command.
+def moved_to_environment(arguments: list[str]) -> Generator[Callable[[], list[str]]]:
+    """Set environment variables for the duration of the command; yields a function that filters the arguments.
 
-    So no configuration holds it, no file can set it, and the processes that the command starts inherit it.
+    So no configuration contains these values, no file can set them, and child processes inherit them.
     """
     before = {name: os.environ.get(name) for name in (ALLOW, CONF, KEPT)}
     words = [withheld(word) if "tracker" in word.partition("=")[0] else word for word in arguments]
@@ -38,7 +38,7 @@ def _packages(word: str) -> list[str]:
     """The names in ``run.allow=[a,b.c]``.
 
     Raises:
-        ConfigError: something that is no name of a package.
+        ConfigError: an entry is not the name of a package.
     """
     packages = [name.strip(" '\"") for name in word.removeprefix(KEY).strip("[] ").split(",")]
     if not all(part.isidentifier() for name in packages for part in name.split(".")):

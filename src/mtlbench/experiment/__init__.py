@@ -1,1 +1,1 @@
-"""From a composed configuration to objects, a run and its result. Nothing below this floor knows Hydra."""
+"""From a composed configuration to objects, a run and its result. No lower layer imports Hydra."""

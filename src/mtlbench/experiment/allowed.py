@@ -1,4 +1,4 @@
-"""Packages whose code a configuration may name (allowlist), and where they are found."""
+"""Allowlist of packages whose code configurations may name, and the import of those in configuration folders."""
 
 import os
 import sys
@@ -8,35 +8,35 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
 PACKAGES = ("mtlbench", "torch.nn", "torch.optim", "torchjd.aggregation")
-"""Those that any configuration may name."""
+"""Packages that every configuration may name."""
 
 ALLOW = "MTLBENCH_ALLOW"
-"""Environment variable: further packages, separated by commas. The command line sets it by ``run.allow=``, no file."""
+"""Environment variable: further packages, comma-separated. ``run.allow=`` on the command line sets it; files cannot."""
 
 CONF = "MTLBENCH_CONF"
-"""Environment variable: folders of configurations, separated as in ``PATH``. ``--config-dir`` adds to it, no file."""
+"""Environment variable: configuration folders, separated as in ``PATH``. ``--config-dir`` adds to it; files cannot."""
 
 
 def own() -> tuple[str, ...]:
-    """Packages that the person at the keyboard allows."""
+    """Packages that the user has allowed."""
     return tuple(filter(None, map(str.strip, os.environ.get(ALLOW, "").split(","))))
 
 
 def is_allowed(module: str) -> bool:
-    """Whether a configuration may name what a module defines."""
+    """Whether a configuration may name objects of a module."""
     return is_inside(module, (*PACKAGES, *own()))
 
 
 def is_inside(module: str, packages: Sequence[str]) -> bool:
-    """Whether a module is one of the packages, or in one."""
+    """Whether a module is one of the packages, or inside one."""
     return any(module == package or module.startswith(f"{package}.") for package in packages)
 
 
 class _OwnCode(MetaPathFinder):
-    """Finds allowed packages in the folders of configurations, where ``PYTHONPATH`` has none of that name.
+    """Imports allowed packages from configuration folders, unless ``PYTHONPATH`` has a package of that name.
 
-    The folders are not put on ``sys.path``: any library that tries to import what may not be installed would then run
-    a file of that name, which nobody has allowed.
+    The folders are not added to ``sys.path``: a library that tries to import an optional dependency would then run any
+    file of that name, without the user's permission.
     """
 
     def find_spec(

@@ -1,4 +1,4 @@
-"""A closer look at a finished run: metrics by slice, calibration and permutation importance."""
+"""Analyses of a finished run: metrics by slice, calibration and permutation importance."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,13 +28,13 @@ from mtlbench.train.score import evaluate_split, predict_log_odds
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredSplit:
-    """A split of a run's data with what the run predicts.
+    """A split of a run's data with the run's predictions.
 
     Attributes:
-        facts: what the run is.
-        store, split: its data.
+        facts: the facts of the run.
+        store, split: the run's store, and the name of the split.
         rows: log-odds and labels.
-        metrics: of all rows, as `evaluate_run` gives them.
+        metrics: metrics of all rows, as `evaluate_run` returns them.
     """
 
     facts: RunInfo
@@ -45,15 +45,15 @@ class ScoredSplit:
 
     @cached_property
     def whole(self) -> Slice:
-        """All rows as a slice; of millions, its bootstrap takes most of the time that slices take."""
+        """All rows as one slice. With millions of rows, its bootstrap dominates the time of an analysis by slice."""
         return measure_slice("(all rows)", self.rows)
 
 
 def scored_split(folder: Path, split: str, device: str = "auto") -> ScoredSplit:
-    """A split with a run's log-odds: those of the test rows that it has kept, else computed by its selected weights.
+    """A split with a run's log-odds: the stored ones of the test rows, or computed with the selected weights.
 
     Raises:
-        ConfigError: as `load_run`, or no such split.
+        ConfigError: as `load_run`, or the split does not exist.
         OtherResultError: on the test split, see `check_result`.
         DamagedFileError: a file of the run is damaged.
     """
@@ -65,8 +65,8 @@ def scored_split(folder: Path, split: str, device: str = "auto") -> ScoredSplit:
     if kept is None:
         if not (folder / "best.pt").exists():
             raise ConfigError(
-                f"{folder} has neither kept log-odds of its {split} rows (scores.parquet) nor weights to compute them "
-                "with (best.pt). Train it again with run.fresh=true"
+                f"{folder} has neither stored log-odds of its {split} rows (scores.parquet) nor weights to compute "
+                "them with (best.pt). Train it again with run.fresh=true"
             )
         run = load_run(folder, device)
         rows, facts, store, settings = run.store.split(split), run.facts, run.store, run.settings
@@ -100,21 +100,21 @@ def scored_split(folder: Path, split: str, device: str = "auto") -> ScoredSplit:
 
 
 def metrics_by_slice(scored: ScoredSplit, fields: Sequence[str], *, bins: int = 5, min_rows: int = 50) -> Slices:
-    """Metrics of each value of a field, or of each combination of several fields' values; see `slicing`.
+    """Metrics for each value of a field, or for each combination of values of several fields; see `slicing`.
 
     Args:
         scored: the split.
-        fields: one name, or several for their combinations; also fields that the model does not read.
-        bins: of a number, at most; their edges are quantiles of these rows.
-        min_rows: values with fewer rows are measured together.
+        fields: one name, or several for combinations; a field need not be an input of the model.
+        bins: maximum number of bins of a number field, with quantiles of these rows as edges.
+        min_rows: values with fewer rows are pooled.
 
     Raises:
-        ConfigError: a field that is not there.
-        ValueError: one whose values make no slices.
+        ConfigError: the data set has no such field.
+        ValueError: the values of a field make no slices.
     """
     known = sliceable(scored.store)
     if not fields:
-        raise ConfigError(f"slices: no field is named. Data set '{scored.facts.dataset}' has {', '.join(known)}")
+        raise ConfigError(f"slices: no field is given. Data set '{scored.facts.dataset}' has {', '.join(known)}")
     for name in fields:
         if name not in known:
             hint = did_you_mean(name, known) or f". It has {', '.join(known)}"
@@ -138,24 +138,24 @@ def metrics_by_slice(scored: ScoredSplit, fields: Sequence[str], *, bins: int = 
 def permutation_importance(
     folder: Path, split: str, device: str = "auto", *, repeats: int = 5, seed: int = 0, sample_rows: int = 100_000
 ) -> Importance:
-    """How much worse a run predicts when a field's values are shuffled among the rows, for each field it learns from.
+    """Permutation importance of each input field: the loss in quality when its values are shuffled among the rows.
 
-    A pass of the run's selected weights over the rows for each field and repeat. All fields are shuffled alike in a
-    repeat. Fields that say the same share their importance: shuffling one of them leaves the other.
+    Takes one forward pass over the rows per field and repeat. In a repeat, all fields use the same permutation.
+    Redundant fields share their importance, since the others remain when one is shuffled.
 
     Args:
-        folder: of the run.
-        split: whose rows are scored.
-        device: to score on.
-        repeats: of each field.
-        seed: of the sample and the shuffling.
-        sample_rows: of a larger split, so many rows at random.
+        folder: the run's folder.
+        split: the split to score.
+        device: the device to score on.
+        repeats: permutations per field.
+        seed: seed of the sample and of the permutations.
+        sample_rows: number of rows to sample from a larger split.
 
     Raises:
-        ConfigError: as `load_run`, no such split, no repeats or no rows.
+        ConfigError: as `load_run`, the split does not exist, or too few repeats or rows.
 
     Paper: Breiman, Random Forests, Machine Learning 2001, section 10; Fisher, Rudin and Dominici, All Models are Wrong,
-    but Many are Useful, JMLR 2019 (of any model).
+    but Many are Useful, JMLR 2019 (model-agnostic).
     """
     if split not in SPLITS or repeats < 1 or sample_rows < 2:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Name, tags and notes of a run: free text of the user's, outside of the run's identity."""
+"""Name, tags and notes of a run: free text by the user that does not affect the run's identity."""
 
 import re
 import typing
@@ -12,7 +12,7 @@ from mtlbench.tracking.folder import RunInfo
 from mtlbench.tracking.send import LONGEST_NAME, OWN_TAGS
 
 LONGEST_TEXT = 5000
-"""Characters of a tag or note that every version of MLflow stores."""
+"""Maximum length of a tag or note, in characters, that every version of MLflow stores."""
 
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_\-. ]*")
 
@@ -20,10 +20,10 @@ RESERVED = {*(field.name for field in fields(RunInfo)), *OWN_TAGS}
 
 
 def tags_of(config: DictConfig) -> dict[str, str]:
-    """``run.tags`` as a mapping; an entry of a list has the value ``true``, so that it can be filtered by.
+    """``run.tags`` as a mapping; an entry of a list gets the value ``true``, so that runs can be filtered by it.
 
     Raises:
-        ConfigError: a name that MLflow refuses, or that mtlbench itself gives to its runs; a text that is too long.
+        ConfigError: a name is invalid in MLflow or reserved by mtlbench, or a text is too long.
     """
     given: Any = OmegaConf.select(config, "run.tags")
     plain = OmegaConf.to_container(given, resolve=True) if OmegaConf.is_config(given) else {}
@@ -40,14 +40,14 @@ def tags_of(config: DictConfig) -> dict[str, str]:
 
 
 def check_annotations(config: DictConfig) -> None:
-    """Refuse a name, tags or notes that no tracking server would store."""
+    """Reject a name, tags or notes that a tracking server would not store."""
     tags_of(config)
     for key, longest in (("name", LONGEST_NAME), ("notes", LONGEST_TEXT)):
         _check_length(f"run.{key}", config.run.get(key) or "", longest)
 
 
 def annotated(facts: RunInfo, config: DictConfig) -> RunInfo:
-    """The facts with the name and notes that a configuration gives, if any, and with its tags added."""
+    """The facts with the configuration's name and notes, if set, and with its tags added."""
     name, notes = config.run.get("name"), config.run.get("notes")
     return replace(facts, name=name or facts.name, notes=notes or facts.notes, tags={**facts.tags, **tags_of(config)})
 

@@ -1,7 +1,7 @@
-"""Objects from configuration nodes, each value checked against the signature of what it is given to.
+"""Builds objects from configuration nodes, checking each value against the signature of the target.
 
-The keys are those of `hydra.utils.instantiate`, which is not used: it builds whatever has a ``_target_`` anywhere below
-a node, and resolves interpolations anew after they were checked.
+The keys are those of `hydra.utils.instantiate`. That function itself is not used: it builds every ``_target_`` anywhere
+below a node, and resolves interpolations again after they were checked.
 """
 
 import difflib
@@ -22,46 +22,46 @@ from mtlbench.experiment.plain import reserved_keys
 from mtlbench.experiment.targets import import_object
 
 OUT_OF_RANGE = ("literal_error", "greater_than", "greater_than_equal", "less_than", "less_than_equal")
-"""Kinds of validation errors that say themselves what is allowed."""
+"""Kinds of pydantic errors whose message states what is allowed."""
 
 INSTRUCTIONS: dict[str, Any] = {"_target_": str, "_partial_": bool, "_convert_": typing.Literal["all"]}
-"""Keys of a node that are no arguments of the target, and their types; values are given as plain lists and dicts."""
+"""Keys of a node that are not arguments of the target, with their types; values are passed as plain lists and dicts."""
 
 LARGEST_FLOAT = 3.4028234663852886e38
-"""Of float32, in which models compute: a larger number is infinite there."""
+"""Largest finite float32, the type in which models compute."""
 
 LARGEST_INT = 2**63 - 1
-"""Of the 64 bits in which torch and numpy count."""
+"""Largest 64-bit integer, the type of counts in torch and numpy."""
 
 
 def build(node: DictConfig, where: str, **arguments: Any) -> Any:
     """Call the target of a configuration node.
 
     Args:
-        node: has ``_target_`` (a dotted name); ``_partial_: true`` leaves the call to whoever is given the object.
+        node: has ``_target_`` (a dotted name); with ``_partial_: true`` the result is a `functools.partial`.
         where: key of the node, for messages.
-        arguments: objects that the configuration cannot hold, a schema for instance.
+        arguments: objects that a configuration cannot hold, such as a schema.
 
     Raises:
-        ConfigError: the target does not exist, a key is not among its arguments, a value has the wrong type, or the
-            target refuses its arguments.
+        ConfigError: the target does not exist, a key is not one of its arguments, a value has the wrong type, or the
+            target raises a `ValueError`.
     """
     values = _resolved(node, where)
     _check(values, where, given=set(arguments))
     try:
         built = _built(values, where)
-    except ValueError as error:  # an object that refuses its arguments says why
+    except ValueError as error:  # raised by the target, with the reason
         raise ConfigError(f"{where}: {error}") from error
     return built(**arguments) if arguments else built
 
 
 def check_node(node: DictConfig, where: str, given: set[str]) -> None:
-    """Compare a node, and the nodes inside it, with the signatures of their targets."""
+    """Check a node, and the nodes inside it, against the signatures of their targets."""
     _check(_resolved(node, where), where, given)
 
 
 def call_checked(target: Callable[..., Any], values: dict[str, Any], where: str) -> Any:
-    """Call a class or function of ours with checked values."""
+    """Call one of mtlbench's classes or functions with checked values."""
     checked = _checked(target, values, where, given=set(), partial=False)
     return target(**checked)
 
@@ -91,8 +91,8 @@ def _check(values: dict[str, Any], where: str, given: set[str]) -> None:
         _check(arguments[key], f"{where}.{key}", set())
     if reserved := next(reserved_keys(plain), None):
         raise ConfigError(
-            f"{where}.{reserved}: objects are built at keys of their own, not inside lists or mappings, and of Hydra's "
-            f"keys only {', '.join(INSTRUCTIONS)} have a meaning"
+            f"{where}.{reserved}: an object must be the value of a key, not inside a list or mapping, and of Hydra's "
+            f"keys only {', '.join(INSTRUCTIONS)} are supported"
         )
     nested = arguments.keys() - plain.keys()
     _checked(target, plain, where, given=given | nested, partial=bool(values.get("_partial_")))
@@ -147,22 +147,22 @@ def _hints(target: Callable[..., Any]) -> dict[str, Any]:
     function = target.__init__ if inspect.isclass(target) else target
     try:
         return typing.get_type_hints(function)
-    except (NameError, TypeError):  # a library's annotations may name what it does not import
+    except (NameError, TypeError):  # a library's annotations may use names that it does not import
         return {}
 
 
 def coerce(value: Any, hint: Any, where: str) -> Any:
-    """The value as the hinted type; whole numbers pass for floats and lists for tuples, strings for nothing else.
+    """Validate a value against a type hint; the only conversions are integers to floats and lists to tuples.
 
     Raises:
-        ConfigError: another type, a value that the type excludes, or a number that is not finite or too large.
+        ConfigError: the type is wrong, the type excludes the value, or a number is not finite or is too large.
     """
     _check_numbers(value, where)
     if hint is None or isinstance(hint, typing.TypeVar):
         return value
     try:
         adapter = _adapter(hint)
-    except PydanticUserError:  # a hint that pydantic has no schema for
+    except PydanticUserError:  # pydantic has no schema for the hint
         return value
     try:
         return (
@@ -182,14 +182,14 @@ def _adapter(hint: Any) -> TypeAdapter[Any]:
 
 
 def _check_numbers(value: Any, where: str) -> None:
-    """Refuse numbers, also inside lists and mappings, that float32 or 64-bit integers cannot hold."""
+    """Reject numbers, also inside lists and mappings, that float32 or 64-bit integers cannot represent."""
     if isinstance(value, dict | list | tuple):
         for item in value.values() if isinstance(value, dict) else value:
             _check_numbers(item, where)
     elif isinstance(value, float) and not (math.isfinite(value) and abs(value) <= LARGEST_FLOAT):
-        raise ConfigError(f"{where}: {value!r} is not allowed: numbers are finite, and at most 3.4e38 (float32)")
+        raise ConfigError(f"{where}: {value!r} is not allowed: numbers must be finite, and at most 3.4e38 (float32)")
     elif isinstance(value, int) and abs(value) > LARGEST_INT:
-        raise ConfigError(f"{where}: {value!r} is not allowed: whole numbers are below 2**63")
+        raise ConfigError(f"{where}: {value!r} is not allowed: whole numbers must be below 2**63")
 
 
 def _is_plain(value: Any) -> bool:
@@ -205,7 +205,7 @@ def _name(target: Callable[..., Any]) -> str:
 
 
 def _hint_name(hint: Any) -> str:
-    """A type as people write it; tensors are left out, since no configuration can hold one."""
+    """A readable name of a type, without tensors, which a configuration cannot contain."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
         return _hint_name(arguments[0])

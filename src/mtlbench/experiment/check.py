@@ -58,16 +58,16 @@ SCALAR_KEYS = {
     "dataset.on_error": Literal["fail", "quarantine"],
     "dataset.source": Literal["auto", "real", "simulated"],
 }
-"""Keys that belong to no object whose signature could check them."""
+"""Keys that are not arguments of an object, so that no signature checks them."""
 
 DATASET_KEYS = (
     "name", "reader", "tasks", "raw", "source", "on_error", "split", "disjoint", "one_class", "min_count", "metrics",
 )  # fmt: skip
-"""Keys that the file of every data set sets."""
+"""Keys that every data set's file must set."""
 
 
 def check_config(config: DictConfig) -> None:
-    """Refuse what can be refused before any file is read: unknown arguments, wrong types, parts that do not fit."""
+    """Validate all that needs no file: unknown arguments, wrong types, incompatible parts."""
     check_dataset_keys(config.dataset)
     split_rule(config.dataset)
     config = resolved(config)
@@ -93,22 +93,22 @@ def check_config(config: DictConfig) -> None:
         if "virtual_gradient" not in inspect.signature(import_object(config.model._target_, "model")).parameters:
             chosen = config.run.choices
             raise ConfigError(
-                f"virtual_gradient={chosen.virtual_gradient}: model={chosen.model} has no gates that take "
-                "it. Choose virtual_gradient=none, or a model of gates, such as mmoe, mtphn, dephn or mpa_coarse."
+                f"virtual_gradient={chosen.virtual_gradient}: model={chosen.model} has no gates that support "
+                "it. Choose virtual_gradient=none, or a gated model, such as mmoe, mtphn, dephn or mpa_coarse."
             )
 
 
 def check_dataset_keys(dataset: DictConfig) -> None:
-    """Refuse a data set whose file leaves out keys that nothing else sets."""
-    if lacking := [key for key in DATASET_KEYS if key not in dataset]:
+    """Reject a data set whose file lacks required keys."""
+    if missing := [key for key in DATASET_KEYS if key not in dataset]:
         raise ConfigError(
-            f"the configuration of data set '{dataset.get('name')}' lacks {', '.join(lacking)}. Every data set "
-            "sets these; `mtlbench show dataset=census` says what each means"
+            f"the configuration of data set '{dataset.get('name')}' lacks {', '.join(missing)}. Every data set must "
+            "set these; `mtlbench show dataset=census` explains them"
         )
 
 
 def resolved(config: DictConfig) -> DictConfig:
-    """A copy without references, so that each is followed once; refuses missing values and references to nothing."""
+    """A resolved copy, so that each reference is resolved once; rejects missing values and broken references."""
     try:
         return OmegaConf.create(OmegaConf.to_container(config, resolve=True, throw_on_missing=True))  # pyright: ignore[reportReturnType, reportArgumentType]
     except OmegaConfBaseException as error:
@@ -116,19 +116,19 @@ def resolved(config: DictConfig) -> DictConfig:
 
 
 def check_weights(config: DictConfig) -> None:
-    """Refuse a balancing whose weights nobody has stated: neither the command line nor the profile."""
+    """Reject a balancing method whose weights are set neither on the command line nor by the profile."""
     if "weights" in config.balancing and config.balancing.weights is None:
         tasks = config.dataset.tasks
         order = f" ({', '.join(tasks)}, in this order)" if tasks else ""
         weights = ",".join(["1"] * len(tasks or "ab"))
         raise ConfigError(
-            f"balancing={config.run.choices.balancing} needs a weight for each task{order}, and none is stated. Set "
-            f"balancing.weights=[{weights}] for instance, or choose a profile that states weights (profile=mpa)"
+            f"balancing={config.run.choices.balancing} needs a weight for each task{order}, and none is set. Set, for "
+            f"example, balancing.weights=[{weights}], or choose a profile that sets weights (profile=mpa)"
         )
 
 
 def check_scalars(config: DictConfig) -> None:
-    """Refuse values of the wrong type or range among those that no object takes."""
+    """Reject values of the wrong type or range at keys that are not arguments of an object."""
     if not isinstance(config.run.tracker, DictConfig):
         raise ConfigError(
             f"run.tracker={config.run.tracker}: the tracker is a group; choose it with tracker=mlflow|none"

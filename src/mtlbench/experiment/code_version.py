@@ -1,4 +1,4 @@
-"""Version of the code that runs: of the package, and of code of the user's own."""
+"""Code version of a run: that of the package, and that of the user's own code."""
 
 import hashlib
 from functools import cache
@@ -14,7 +14,7 @@ def code_version(config: DictConfig | None = None) -> str:
     """Version of the package and a hash of its source, to distinguish results of different code.
 
     Args:
-        config: of the run; code of other packages that it names counts too.
+        config: the run's configuration; code of other packages that it names is included.
     """
     return " ".join([_package_version(), *(own_versions(config) if config is not None else ())])
 

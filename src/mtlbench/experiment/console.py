@@ -1,4 +1,4 @@
-"""Messages of training on the terminal: loggers of this package, written to standard error above progress bars."""
+"""Training messages on the terminal: this package's loggers, written to standard error above progress bars."""
 
 import logging
 import os
@@ -7,11 +7,11 @@ import sys
 from tqdm import tqdm
 
 LEVEL = "MTLBENCH_LOG"
-"""Environment variable with the level that a command asked for, which the processes that it starts inherit."""
+"""Environment variable with the log level of a command, inherited by its child processes."""
 
 
 class _Lines(logging.Handler):
-    """Writes to whatever standard error is at that moment."""
+    """Writes to the standard error stream that is current at the time of the message."""
 
     def emit(self, record: logging.LogRecord) -> None:
         tqdm.write(self.format(record), file=sys.stderr)
@@ -21,8 +21,8 @@ def show_progress(level: int | None = None, *, named: bool = False) -> None:
     """Show messages of a level and above: warnings, one line per evaluation (info), the losses between them (debug).
 
     Args:
-        level: as in `logging`; ``None``: that of the command that started this process.
-        named: whether a line begins with the identity of its run, as several processes write at once.
+        level: as in `logging`; ``None`` takes the level of the command that started this process.
+        named: whether a line begins with the identity of its run, for processes that write at the same time.
     """
     if level is None:
         level = logging.getLevelNamesMapping().get(os.environ.get(LEVEL, ""), logging.INFO)

@@ -1,7 +1,7 @@
 """Resolves the data set of a configuration: real or simulated files, fingerprint, prepared store.
 
-What the data are is decided before any row is parsed (real files are hashed, once), so that a run's identity is known
-on any machine.
+The fingerprint is known before any row is parsed (real files are hashed, once), so that a run's identity is the same on
+every machine.
 """
 
 import hashlib
@@ -33,36 +33,36 @@ from mtlbench.relabel.store import Relabel, relabelled
 from mtlbench.tracking.parameters import LOCATION_KEYS
 
 LATER_SPLIT_KEYS: dict[str, Any] = {"skip": 0}
-"""Keys of split rules that came later, and their defaults, under which the data are those that they were without."""
+"""Keys added to split rules later, with their defaults; at its default, a key is left out of the fingerprint."""
 
 LATER_KEYS: dict[str, dict[str, Any]] = {"kuairand": {"compress": False}}
-"""Keys of data sets and their readers that came later, and their defaults, under which the data are the same."""
+"""Keys added to data sets and readers later, with their defaults; at its default, a key is left out likewise."""
 
 LATER_RULES = ("mtlbench.data.split.given",)
-"""Split rules to choose from that came later, and count where they are chosen."""
+"""Split rules added later, which enter the fingerprint only if they are chosen."""
 
 TASKS_IN_FINGERPRINT = ("aliccp", "aliexpress", "criteo", "ijcai15")
-"""Data sets whose files name all their tasks, which their fingerprints hold; those of others hold null."""
+"""Data sets whose files name all their tasks: their fingerprints contain the tasks, those of others null."""
 
 
 class SimulatedDataWarning(UserWarning):
-    """The data are simulated, because no real files were found and none were asked for."""
+    """The data are simulated, because no real files were found and none were required."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSource:
-    """The data that a configuration means.
+    """The data of a configuration.
 
     Attributes:
         config: the data set's part of the configuration.
-        reader: what reads the raw files.
-        origin: real, or simulated by us.
+        reader: the reader of the raw files.
+        origin: ``real``, or ``simulated`` by mtlbench.
         raw: folder of the raw files.
-        fingerprint: hash of everything that decides what the rows are.
+        fingerprint: hash of everything that determines the rows.
         store: folder of the prepared store.
-        identity: what was hashed into the fingerprint, in clear.
-        base: the data whose labels are replaced, where the data set's configuration has a ``relabel``.
-        subset: the tasks and fields of the store that are read; ``None``: all of them.
+        identity: the content of the fingerprint, before hashing.
+        base: the data whose labels are replaced, if the configuration has ``relabel``.
+        subset: the tasks and fields to read from the store; ``None`` for all of them.
     """
 
     config: DictConfig
@@ -77,19 +77,19 @@ class DataSource:
 
     @property
     def made_here(self) -> bool:
-        """Whether the raw files are simulated on demand (and not a folder that someone named)."""
+        """Whether the raw files are simulated on demand, not given as a folder."""
         return self.origin == "simulated" and self.config.raw is None
 
 
 def resolve_data(dataset: DictConfig, folder: Path) -> DataSource:
-    """Decide between real and simulated data, and name the store.
+    """Decide between real and simulated data, and compute the fingerprint, which names the store.
 
     Args:
         dataset: the data set's part of the configuration.
-        folder: where raw files, simulated files and stores are kept by default.
+        folder: default parent folder of raw files, simulated files and stores.
 
     Raises:
-        RawError: real files were asked for and are not there.
+        RawError: real files are required but missing.
         ConfigError: the configuration contradicts itself.
     """
     split_rule(dataset)
@@ -136,10 +136,10 @@ def resolve_data(dataset: DictConfig, folder: Path) -> DataSource:
 
 
 def split_rule(dataset: DictConfig) -> DictConfig:
-    """How rows are split: the node of the rule.
+    """The configuration node of the split rule.
 
     Raises:
-        ConfigError: there is no such rule, or a word stands in its place.
+        ConfigError: the rule does not exist, or the node is not a mapping.
     """
     splits = dataset.get("splits", {})
     if not isinstance(splits, dict | DictConfig):
@@ -147,12 +147,12 @@ def split_rule(dataset: DictConfig) -> DictConfig:
     rules = list(splits)
     if rules and dataset.split_rule not in rules:
         raise ConfigError(
-            f"dataset.split_rule={dataset.split_rule}: '{dataset.name}' has no such rule; there are: {', '.join(rules)}"
+            f"dataset.split_rule={dataset.split_rule}: '{dataset.name}' has no such rule; allowed: {', '.join(rules)}"
         )
     if not isinstance(dataset.split, DictConfig):
         choice = f"choose a rule by its name, dataset.split_rule=<one of {', '.join(rules)}>"
-        own = f"'{dataset.name}' has one rule and no choice; leave it, or set its keys, dataset.split.<key>"
-        raise ConfigError(f"dataset.split is {dataset.split!r}, which is no rule: {choice if rules else own}")
+        only = f"'{dataset.name}' has a single rule, whose keys can be set by dataset.split.<key>"
+        raise ConfigError(f"dataset.split is {dataset.split!r}, which is not a rule: {choice if rules else only}")
     return dataset.split
 
 
@@ -162,10 +162,9 @@ def _without_defaults(rule: dict[str, Any]) -> dict[str, Any]:
 
 
 def _reader(dataset: DictConfig, raw: Path) -> tuple[RawDataset, Subset | None]:
-    """What reads the raw files, and what of them is asked for; a schema in a file of its own is read into the
-    configuration first.
+    """The reader of the raw files, and the subset to read; a schema file is first read into the configuration.
 
-    The file may lie anywhere: what it says makes the data what they are, and is what a run's folder keeps.
+    So the content of the schema file, not its path, enters the fingerprint and the configuration in a run's folder.
     """
     path = dataset.get("schema")
     if isinstance(path, str):
@@ -175,7 +174,7 @@ def _reader(dataset: DictConfig, raw: Path) -> tuple[RawDataset, Subset | None]:
         raise ConfigError(f"dataset.source=simulated: data set '{dataset.name}' has no simulator. {reader.where}")
     try:
         tasks = reader.tasks  # a schema is checked when it is first used
-    except ValueError as error:  # names the key of the schema, but not the file that it stands in
+    except ValueError as error:  # it names the key in the schema, but not the file
         raise ConfigError(f"{path}: {error}" if isinstance(path, str) else str(error)) from error
     subset = chosen_subset(dataset, reader, tasks)
     in_folder: Callable[[Path], RawDataset] | None = getattr(reader, "in_folder", None)
@@ -183,27 +182,27 @@ def _reader(dataset: DictConfig, raw: Path) -> tuple[RawDataset, Subset | None]:
 
 
 def read_schema(path: Path) -> dict[str, Any]:
-    """The YAML file that describes a folder of files.
+    """The content of a schema file, the YAML description of a folder of files.
 
     Raises:
-        ConfigError: it is not there, is no YAML mapping, or has interpolations or keys that build objects.
+        ConfigError: the file does not exist, is not a YAML mapping, or has interpolations or keys that build objects.
     """
     if not path.is_file():
-        raise ConfigError(f"dataset.schema={path}: there is no such file")
+        raise ConfigError(f"dataset.schema={path}: no such file")
     try:
         content = parse_schema(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"dataset.schema={path}: it cannot be read as YAML: {error}") from error
+        raise ConfigError(f"dataset.schema={path}: not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"dataset.schema={path}: it holds {type(content).__name__}; expected a mapping")
     refuse_interpolations(content, f"dataset.schema={path}")
     if reserved := next(reserved_keys(content), None):
-        raise ConfigError(f"dataset.schema={path}: {reserved}: a schema is plain data, and builds nothing")
+        raise ConfigError(f"dataset.schema={path}: {reserved}: a schema is plain data and cannot build objects")
     return content
 
 
 def _locate_relabelled(dataset: DictConfig, folder: Path) -> DataSource:
-    """Data that have the raw files and the inputs of another data set, the one with the reader's own name and tasks."""
+    """The data whose labels are replaced: the same raw files and inputs, with the reader's own name and tasks."""
     relabel: Relabel = build(dataset.relabel, "dataset.relabel")
     reader: RawDataset = build(dataset.reader, "dataset.reader")
     subset = chosen_subset(dataset, reader, relabel.tasks)
@@ -222,11 +221,10 @@ def _locate_relabelled(dataset: DictConfig, folder: Path) -> DataSource:
 
 
 def open_or_prepare(data: DataSource) -> Store:
-    """The prepared store, made first (and the data simulated first) where that has not been done; of its tasks and
-    fields those that are asked for.
+    """Open the prepared store, with the selected tasks and fields; if missing, it is prepared (and simulated) first.
 
     Raises:
-        StoreError: its content is not what its manifest says; every file is read once per process.
+        StoreError: its content does not match its manifest; every file is verified once per process.
     """
     store = open_store(data.store) if data.store.exists() else _made(data)
     return replace(store, subset=data.subset).verify()
@@ -261,17 +259,17 @@ def _made(data: DataSource) -> Store:
 
 
 def simulated(data: DataSource) -> Path:
-    """The folder of simulated raw files, written first where that has not been done; whole or not there at all."""
+    """The folder of simulated raw files, which is written first if it is missing; the write is atomic."""
     if not data.raw.exists():
         simulate(data.reader, data.config.simulator, data.raw)
     return data.raw
 
 
 def simulate(reader: RawDataset, knobs: DictConfig, folder: Path) -> bool:
-    """Write a data set in its raw format, with its truth, into a new folder: whole, by one process, or not at all.
+    """Write a simulated data set in its raw format, with the true probabilities, to a new folder; atomic.
 
     Returns:
-        Whether it was written; ``False`` if another process had just done so.
+        Whether this process wrote it; ``False`` if another process had just done so.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with locked(folder.with_name(folder.name + ".lock")):
@@ -296,16 +294,18 @@ def _resolve_source(source: str, reader: RawDataset, raw: Path, named: Path | No
         raise ConfigError(f"dataset.source is {source!r}; allowed: auto, real, simulated")
     if source == "simulated":
         if named is not None:
-            raise ConfigError(f"dataset.source=simulated and dataset.raw={named} contradict each other; name one")
+            raise ConfigError(
+                f"dataset.source=simulated and dataset.raw={named} contradict each other; set only one of them"
+            )
         return "simulated"
     missing = [file.name for file in reader.files if file.find(raw) is None]
     if not missing:
         return "real"
     if source == "auto" and named is None and not any((raw / file.name).exists() for file in reader.files):
         warnings.warn(
-            f"SIMULATED DATA: no raw files of '{reader.name}' in {raw}, so the data are simulated and every "
-            "result says so. Put the real files there, name their folder with dataset.raw=<folder>, or say "
-            "dataset.source=simulated to silence this.",
+            f"SIMULATED DATA: no raw files of '{reader.name}' in {raw}, so the data are simulated, and every "
+            "result is marked so. Put the real files there, name their folder with dataset.raw=<folder>, or set "
+            "dataset.source=simulated to silence this warning.",
             SimulatedDataWarning,
             stacklevel=2,
         )

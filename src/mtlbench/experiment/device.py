@@ -1,4 +1,4 @@
-"""The device that a configuration names."""
+"""Resolves the device of a configuration (``run.device``)."""
 
 import torch
 
@@ -7,9 +7,9 @@ from mtlbench.experiment.errors import ConfigError
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device that ``run.device`` names; ``auto`` takes a GPU where there is one.
+    """The device of ``run.device``; ``auto`` is a GPU if there is one.
 
-    Of several processes on a machine, each takes the GPU of its own number.
+    Of several processes on a machine, each takes the GPU of its local rank.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -28,16 +28,16 @@ def resolve_device(name: str) -> torch.device:
 
 
 def _own(device: torch.device, found: int) -> torch.device:
-    """The GPU of this process among those of its machine; torch's current one from now on."""
+    """Make the GPU of this process's local rank torch's current device, and return it."""
     if device.index is not None:  # pyright: ignore[reportUnnecessaryComparison]
         raise ConfigError(
-            f"run.device is '{device}', one GPU for all processes of this machine; allowed under torchrun: cuda and "
-            "auto, where each process takes the GPU of its own number, and cpu"
+            f"run.device is '{device}', one GPU for all processes of this machine; allowed under torchrun: cpu, or "
+            "cuda and auto, where each process takes the GPU of its local rank"
         )
     if launched_place() >= found:
         raise ConfigError(
-            f"torchrun has started process {launched_place() + 1} on a machine with {found} CUDA devices. Start "
-            f"{found} at most (--nproc-per-node), or use run.device=cpu"
+            f"torchrun has started process {launched_place() + 1} on a machine with {found} CUDA devices. Start at "
+            f"most {found} (--nproc-per-node), or use run.device=cpu"
         )
     own = torch.device("cuda", launched_place())
     torch.cuda.set_device(own)

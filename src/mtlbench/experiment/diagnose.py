@@ -25,14 +25,14 @@ def average_diagnostics(
         run: the trained model and its data.
         reduce: turns one batch's diagnostics into tensors without an axis of rows, which are averaged.
         split: the rows.
-        batches: evaluation batches at most, from the first row on.
+        batches: maximum number of evaluation batches, from the first row on.
 
     Raises:
         ConfigError: the model has no diagnostics.
     """
     shows: Callable[..., dict[str, Tensor]] | None = getattr(run.model, "diagnostics", None)
     if shows is None:
-        several = " (its tasks have weights of their own: trainer.checkpoint=task)"
+        several = " (each task has its own weights: trainer.checkpoint=task)"
         why = several if isinstance(run.model, TaskCheckpoints) else ""
         raise ConfigError(f"run {run.facts.identity}: model={run.facts.model} has no diagnostics{why}")
     run.model.eval()

@@ -1,4 +1,4 @@
-"""Overrides without effect: keys that were set and that nothing reads."""
+"""Detects overrides without effect: keys that were set but are not used."""
 
 import contextlib
 import typing
@@ -9,32 +9,32 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 NEVER = "\0"
-"""A value that no key has."""
+"""A marker value that occurs in no configuration."""
 
 REFERRED_TO = ("optimizer.lr", "optimizer.momentum", "dataset.split_seed")
-"""Keys beside those of a profile and of splits that others refer to."""
+"""Keys, besides those of profiles and splits, that exist to be referenced by others."""
 
 
 def without_effect(config: DictConfig, overrides: Iterable[str]) -> list[tuple[str, str]]:
-    """Keys that others refer to, where none of those that are used does; each with the reason.
+    """Overridden keys that exist to be referenced but that no used key references, each with the reason.
 
-    Keys of a profile are shared by all models, and no model reads them all; a sweep over models may set them, so this
-    is no error.
+    All models share the keys of a profile, and no model reads all of them; a sweep over models may set them, so this is
+    not an error.
 
     Args:
-        config: composed, with references (``${profile.experts}``).
-        overrides: ``key=value`` as the user wrote them.
+        config: composed, references (``${profile.experts}``) unresolved.
+        overrides: ``key=value`` as written by the user.
     """
     keys = [key for key in (text.partition("=")[0] for text in overrides) if _only_referred_to(key)]
     try:
         used = _used(config) if keys else {}
-    except OmegaConfBaseException:  # a reference to nothing: `check_config` says which
+    except OmegaConfBaseException:  # a broken reference, reported by `check_config`
         return []
     found: list[tuple[str, str]] = []
     for key in keys:
         changed = config.copy()
         OmegaConf.update(changed, key, NEVER)
-        with contextlib.suppress(OmegaConfBaseException):  # a reference to something within the key, which is an effect
+        with contextlib.suppress(OmegaConfBaseException):  # a reference into the key, so it has an effect
             if _used(changed) == used:
                 model = f"model={config.run.choices.model} does not read it"
                 found.append((key, model if key.startswith("profile.") else "nothing reads it"))
@@ -42,7 +42,7 @@ def without_effect(config: DictConfig, overrides: Iterable[str]) -> list[tuple[s
 
 
 def _only_referred_to(key: str) -> bool:
-    """Whether a key is there to be referred to, and has no meaning of its own."""
+    """Whether a key exists only to be referenced by others."""
     return key.startswith(("profile.", "dataset.splits.")) or key in REFERRED_TO
 
 

@@ -1,4 +1,4 @@
-"""What `mtlbench doctor` checks: packages, machine, prepared stores, folders and tracker."""
+"""Checks of `mtlbench doctor`: packages, machine, prepared stores, folders and tracker."""
 
 import importlib.metadata
 import os
@@ -25,11 +25,11 @@ EXTRAS = {
     "tune": "optuna",
     "bench": "torch-rechub",
 }
-"""A distribution that each extra installs."""
+"""For each extra, a distribution that it installs."""
 
 
 def checks(config: DictConfig) -> Iterator[tuple[str, str, bool]]:
-    """Name, state, and whether it is as it should be."""
+    """Name and state of each check, and whether it passed."""
     yield "mtlbench", code_version(), True
     yield "python", f"{platform.python_version()} on {platform.platform()}", True
     for package in PACKAGES:
@@ -56,10 +56,10 @@ def _machine(config: DictConfig) -> Iterator[tuple[str, str, bool]]:
 
 
 def _stores(data: Path) -> Iterator[tuple[str, str, bool]]:
-    """Every prepared store, each of its files compared with its manifest."""
+    """Verify every file of every prepared store against its manifest."""
     if not (folders := sorted(data.glob("store/*/[!.]*"))):
         return
-    from mtlbench.data.store import StoreError, open_store  # with pyarrow, a quarter of a second
+    from mtlbench.data.store import StoreError, open_store  # imports pyarrow, a quarter of a second
 
     for folder in folders:
         name = f"store {folder.parent.name}"
@@ -69,7 +69,7 @@ def _stores(data: Path) -> Iterator[tuple[str, str, bool]]:
             yield name, str(error), False
         else:
             size = sum(facts["bytes"] for facts in files.values()) / 2**30
-            yield name, f"{folder.name}, {size:.2f} GiB, {len(files)} files are what the manifest says", True
+            yield name, f"{folder.name}, {size:.2f} GiB, {len(files)} files match the manifest", True
 
 
 def _writable(name: str, folder: Path) -> tuple[str, str, bool]:
@@ -84,11 +84,11 @@ def _tracker(config: DictConfig) -> tuple[str, str, bool]:
         return "tracker", "off", True
     runs = Path(config.run.folder)
     uri = tracking_uri(config.run.tracker.uri, runs)
-    # Reading the path of any other database takes SQLAlchemy, half a second.
+    # For any other database, reading the path would need SQLAlchemy, half a second to import.
     path = runs.absolute() / DATABASE if uri == default_uri(runs) else sqlite_path(uri)
     if path is not None and not path.exists():
-        return "tracker", f"{path} will be made by the first run", True
-    from mtlbench.tracking.tracker import check_server  # only where there is something to ask
+        return "tracker", f"{path} will be created by the first run", True
+    from mtlbench.tracking.tracker import check_server  # only if there is a server
 
     try:
         check_server(uri)

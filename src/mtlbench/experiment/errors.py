@@ -2,4 +2,4 @@
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be used: says which key, what was found and what is allowed."""
+    """An invalid configuration; the message names the key, the value found and the values allowed."""

@@ -35,20 +35,20 @@ from mtlbench.train.selection import load_best
 from mtlbench.train.settings import Settings
 
 TOLERANCE = {"fp32": 1e-3, "bf16": 1e-2}
-"""By the precision of a run: how far a metric may be from the one that the run recorded, absolute, or relative above 1.
+"""By precision: the allowed difference between a metric and its recorded value, absolute, or relative above 1.
 
-Other devices, thread counts and versions of torch round otherwise, which moves an AUC in the sixth digit; on a small
-test split, where a row more or less in a bin counts, in the fourth.
+Other devices, thread counts and versions of torch round differently, which changes an AUC in the sixth digit, and on a
+small test split in the fourth.
 """
 
 
 class OtherResultError(ArithmeticError):
-    """A run's weights no longer give what the run has measured with them."""
+    """A run's weights no longer give the metrics that the run recorded."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedRun:
-    """A trained run, ready to score: what its folder says, its data, and its model with the selected weights.
+    """A trained run, ready to score: its facts, its data, and its model with the selected weights.
 
     Under ``trainer.checkpoint=task`` the model is one copy for each task, see `TaskCheckpoints`.
     """
@@ -89,22 +89,22 @@ def load_run(folder: Path, device_name: str = "auto") -> TrainedRun:
 
 
 def load_data(folder: Path) -> tuple[RunInfo, DictConfig, Store]:
-    """What a run is, its configuration, and the data it was trained on, prepared again where the store is gone.
+    """A run's facts, its configuration and its data, prepared again if the store no longer exists.
 
     Raises:
-        ConfigError, RawError: its data are no longer those it was trained on, or no longer there.
+        ConfigError, RawError: the data have changed since training, or no longer exist.
         DamagedFileError: a small file of the run is damaged.
     """
     if (folder / RESULT).exists():
-        read_result(folder)  # refused where it was edited
+        read_result(folder)  # raises if it was edited
     config = read_plain(folder / CONFIG, ("run.data", "dataset", "trainer", "model"))
     check_config_hash(folder)
-    declared_metrics(typing.cast(dict[str, Any], OmegaConf.to_container(config)))  # by which weights may be selected
+    declared_metrics(typing.cast(dict[str, Any], OmegaConf.to_container(config)))  # weights may be selected by them
     facts, data = read_facts(folder)[0], resolve_data(config.dataset, Path(config.run.data))
     if data.fingerprint != facts.data:
         remedy = (
-            f"This version ({mtlbench.__version__}; the run is of {facts.commit.partition('+')[0]}) may simulate other "
-            "data: train the run again, or evaluate it with that version"
+            f"This version ({mtlbench.__version__}; the run was trained with {facts.commit.partition('+')[0]}) may "
+            "simulate other data: train the run again, or evaluate it with that version"
             if data.made_here
             else "Put the files back where they were"
         )
@@ -116,10 +116,10 @@ def load_data(folder: Path) -> tuple[RunInfo, DictConfig, Store]:
 
 
 def evaluate_run(folder: Path, split: str, device_name: str, predictions: Path | None) -> Metrics:
-    """Score the selected weights of a run on a split, and write the predictions to a Parquet file if one is named.
+    """Score the selected weights of a run on a split, and write the predictions to a Parquet file, if one is given.
 
     Raises:
-        ConfigError: as `load_run`, or no such split.
+        ConfigError: as `load_run`, or the split does not exist.
         OtherResultError: on the test split of a finished run, see `check_result`.
     """
     if split not in SPLITS:
@@ -151,7 +151,7 @@ def evaluate_run(folder: Path, split: str, device_name: str, predictions: Path |
 
 
 def restore_scores(folder: Path, device_name: str = "auto") -> None:
-    """Score the test rows of a finished run that has not kept its scores, and write them into its folder.
+    """Score the test rows of a finished run that has not stored its scores, and write them to its folder.
 
     Raises:
         ConfigError: as `load_run`.
@@ -165,12 +165,12 @@ def restore_scores(folder: Path, device_name: str = "auto") -> None:
 
 
 def check_result(folder: Path, metrics: Mapping[str, float], precision: str) -> None:
-    """Compare test metrics with those that the run has recorded, if it has finished.
+    """Compare test metrics with those that a finished run has recorded.
 
-    Metrics of the user's own are compared where they were measured, for which their code must be allowed.
+    The user's own metrics are compared only if they were computed, which requires their code to be allowed.
 
     Raises:
-        OtherResultError: a recorded metric differs by more than `TOLERANCE`, or is no longer measured.
+        OtherResultError: a recorded metric differs by more than `TOLERANCE`, or is no longer computed.
     """
     if not (folder / RESULT).exists():
         return
@@ -189,7 +189,7 @@ def check_result(folder: Path, metrics: Mapping[str, float], precision: str) -> 
     if apart:
         shown = ", ".join(apart[:3]) + (f" and {len(apart) - 3} more" if len(apart) > 3 else "")
         raise OtherResultError(
-            f"run {folder.name} no longer gives what it recorded in {folder / RESULT}: {shown}; allowed: {allowed:g} "
-            "apart (relative above 1). The weights, the result or the data were changed, or other code measures. "
+            f"run {folder.name} no longer gives the metrics recorded in {folder / RESULT}: {shown}; allowed: differing by "
+            f"{allowed:g} (relative above 1). The weights, the result, the data or the code have changed. "
             "Train it again with run.fresh=true"
         )

@@ -33,17 +33,17 @@ LATER_KEYS: dict[str, dict[str, Any]] = {
         "table_precision": "fp32",
     },
 }
-"""Keys of groups that came later, and their defaults, under which a run is the one that it was without them."""
+"""Keys added later, with their defaults; at its default, a key is left out of the identity, as before it existed."""
 
 SEED = re.compile(r"\$\{[^}]*\bseed\b")
 """A reference to the seed of the run, ``${seed}``."""
 
 SEED_OR_DATA = re.compile(r"\$\{[^}]*\b(seed|dataset)\b")
-"""A reference to the seed, or to the data set, which may be made of it."""
+"""A reference to the seed, or to the data set, which may itself refer to the seed."""
 
 
 class RunIdentity(NamedTuple):
-    """The identity of a run, and that of the same run with ``trainer.diagnostics``, which is its own if it has them."""
+    """The identity of a run, and that of the same run with ``trainer.diagnostics=true``, equal if it has them."""
 
     own: str
     watched: str
@@ -55,12 +55,12 @@ def run_identity(config: DictConfig, data: DataSource) -> str:
 
 
 def run_identities(config: DictConfig, data: Sequence[DataSource], seeds: Sequence[int]) -> list[RunIdentity]:
-    """`run_identity` for each of several seeds; resolving the configuration is what takes time.
+    """`run_identity` for each seed; the configuration, which is slow to resolve, is resolved only once.
 
     Args:
-        config: of all of them but for the seed.
-        data: that each of them learns from.
-        seeds: of the runs.
+        config: the configuration of all runs, apart from the seed.
+        data: the data of each run.
+        seeds: the seed of each run.
     """
     if len(seeds) > 1 and _settings_refer_to_seed(config):
         return [
@@ -76,11 +76,11 @@ def run_identities(config: DictConfig, data: Sequence[DataSource], seeds: Sequen
 
 
 def _settings(config: DictConfig) -> dict[str, Any]:
-    """What the identity of a run is the hash of, but for its data and its seed."""
+    """The content of the identity before hashing, without data and seed."""
     kept = {str(key): _plain(config, str(key)) for key in config if key not in (*NOT_IDENTITY, "dataset")}
     for group, later in LATER_KEYS.items():
         kept[group] = {key: value for key, value in kept[group].items() if key not in later or value != later[key]}
-    if (kept.get("scheduler") or {}).get("_target_") is None:  # learning rates stay as they are, as they always did
+    if (kept.get("scheduler") or {}).get("_target_") is None:  # no schedule, as before schedules existed
         kept.pop("scheduler", None)
     if kept.pop("pretrained", None):
         kept["pretrained"] = vectors_identity(config)
@@ -90,11 +90,11 @@ def _settings(config: DictConfig) -> dict[str, Any]:
 
 
 def _of_data(data: DataSource) -> dict[str, Any]:
-    """What data bring into the identity of a run."""
+    """The data's part of the content of the identity."""
     kept: dict[str, Any] = {"data": data.fingerprint}
-    if (metrics := _plain(data.config, "metrics")) is not None:  # no part of the data, but of the result
+    if (metrics := _plain(data.config, "metrics")) is not None:  # not part of the fingerprint, but of the result
         kept["metrics"] = metrics
-    if data.subset is not None:  # read from data that are the same without it
+    if data.subset is not None:  # not part of the fingerprint: the store is the same without it
         kept["subset"] = asdict(data.subset)
     return kept
 
@@ -104,23 +104,23 @@ def _hash(content: dict[str, Any], seed: int) -> str:
 
 
 def _plain(config: DictConfig, key: str) -> Any:
-    """A node as plain values, references resolved; ``None`` where there is none."""
+    """A node as plain values, references resolved; ``None`` if it does not exist."""
     node: Any = "???" if OmegaConf.is_missing(config, key) else config.get(key)
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
 def _without_display(entry: dict[str, Any]) -> dict[str, Any]:
-    """A metric of the user's own without what only changes how its numbers are shown."""
+    """A metric of the user's own without the keys that only affect its display."""
     return {key: value for key, value in entry.items() if key not in DISPLAY_KEYS}
 
 
 def refers_to_seed(config: DictConfig) -> bool:
-    """Whether a value of a configuration is made of the seed, ``${seed}``."""
+    """Whether a value of a configuration refers to the seed, ``${seed}``."""
     return SEED.search(str(OmegaConf.to_container(config))) is not None
 
 
 def _settings_refer_to_seed(config: DictConfig) -> bool:
-    """Whether anything but the data set is made of the seed, perhaps by way of the data set."""
+    """Whether any part outside the data set refers to the seed, directly or through the data set."""
     plain = typing.cast(dict[str, Any], OmegaConf.to_container(config))
     return SEED_OR_DATA.search(str({key: value for key, value in plain.items() if key != "dataset"})) is not None
 
@@ -131,7 +131,7 @@ def with_seed(config: DictConfig, seed: int) -> DictConfig:
 
 
 def with_seeds(config: DictConfig, seeds: Iterable[int]) -> Iterator[DictConfig]:
-    """Copies with other seeds; by way of one pickle, which takes a third of the time of ``config.copy()`` or less."""
+    """Copies with other seeds, made from one pickle in at most a third of the time of ``config.copy()``."""
     pickled = pickle.dumps(config)
     for seed in seeds:
         own: DictConfig = pickle.loads(pickled)

@@ -1,4 +1,4 @@
-"""Peak resident memory of one run in a process that carries out several."""
+"""Peak resident memory of one run, in a process that may execute several."""
 
 import contextlib
 import sys
@@ -10,14 +10,14 @@ _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def forget_peak() -> None:
-    """Begin to measure anew; where the system does not allow that, earlier runs of the process count too."""
+    """Reset the peak; if the system does not allow that, earlier runs of the process are included."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
-            _RESET.write_text("5")  # proc(5): resets the peak that /proc/self/status tells
+            _RESET.write_text("5")  # proc(5): resets the peak in /proc/self/status
 
 
 def peak_mb() -> float:
-    """Largest resident memory since `forget_peak`, in MiB; where it is not known, what is resident now."""
+    """Peak resident memory since `forget_peak`, in MiB; if unknown, the current resident memory."""
     if sys.platform == "linux":
         lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
         if "VmHWM" in lines:

@@ -1,4 +1,4 @@
-"""Mistakes in the user's own code, as one message each."""
+"""Reports an exception in the user's own code as one message."""
 
 import traceback
 from collections.abc import Generator
@@ -10,11 +10,11 @@ from mtlbench.experiment.errors import ConfigError
 
 @contextmanager
 def mistakes(what: str, *, whoever: bool = False) -> Generator[None]:
-    """Turn an exception out of the user's own code into a `ConfigError` that names the line; others pass.
+    """Turn an exception from the user's own code into a `ConfigError` that names the line; others propagate.
 
     Args:
-        what: was being done, the beginning of the message.
-        whoever: whether errors that were raised elsewhere are the user's too, such as that of a wrong signature.
+        what: the failed operation, the beginning of the message.
+        whoever: whether errors raised in other code count too, such as a call with the wrong signature.
     """
     try:
         yield

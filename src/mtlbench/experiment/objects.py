@@ -41,9 +41,9 @@ def build_model(config: DictConfig, schema: Schema) -> nn.Module:
     if config.virtual_gradient._target_ is not None:
         if schema.sample_weight:
             raise ConfigError(
-                f"virtual_gradient={config.run.choices.virtual_gradient} compares the labels of two tasks over the "
-                "rows of a batch, and the paper has no weights of rows; the data set has sample weights. "
-                "Choose virtual_gradient=none, or take sample_weight out of the schema"
+                f"virtual_gradient={config.run.choices.virtual_gradient} does not support sample weights, which this "
+                "data set has: its paper compares the labels of two tasks over unweighted rows. "
+                "Choose virtual_gradient=none, or remove sample_weight from the schema"
             )
         arguments["virtual_gradient"] = build(config.virtual_gradient, "virtual_gradient")()
     factory, sharded = build(config.model, "model"), bool(OmegaConf.select(config, "run.shard_tables"))
@@ -55,33 +55,33 @@ def build_model(config: DictConfig, schema: Schema) -> nn.Module:
 
 
 def check_sharded(model: nn.Module) -> None:
-    """Refuse a model some of whose tables cannot be sharded; nothing for one process."""
+    """Reject a model with tables that cannot be sharded; does nothing in a single process."""
     if alone():
         return
     shards, tables = shards_of(model), {*parameter_groups(model, frozen=True)["embedding"]}
     if names := [name for name, p in model.named_parameters() if p in tables and p not in shards]:
         raise ConfigError(
-            f"run.shard_tables=true: {type(model).__name__} has tables that are not sharded: {', '.join(names)}. Look "
-            "ids up by mtlbench.nn.embedding.FieldEmbedding, or set run.shard_tables=false"
+            f"run.shard_tables=true: {type(model).__name__} has tables that cannot be sharded: {', '.join(names)}. Use "
+            "mtlbench.nn.embedding.FieldEmbedding for them, or set run.shard_tables=false"
         )
 
 
 def check_model_size(config: DictConfig, schema: Schema) -> None:
-    """Refuse a model that would not fit into memory, see `check_size`."""
+    """Reject a model that would not fit into memory, see `check_size`."""
     copies = check_optimizers(config)
     # A sparse gradient has the rows of a batch only.
     of_tables = copies["embedding"] + (1 if config.optimizer.sparse else 2)
     check_size(
         lambda: build_model(config, schema),
         f"model={config.run.choices.model}",
-        # 6 bytes for a number: a table in float32 and the one in bfloat16 that it becomes; later this, and its moments.
+        # 6 bytes per number while a float32 table is converted to bfloat16; afterwards that table and its moments.
         embedding_copies=of_tables / 2 if tables_in_bf16(config) else of_tables,
         dense_copies=copies["dense"] + 2,
     )
 
 
 def check_optimizers(config: DictConfig) -> dict[str, float]:
-    """Refuse optimizers whose arguments are out of range, or that cannot take a step.
+    """Reject optimizers whose arguments are out of range, or that cannot take a step.
 
     Returns:
         The size of each optimizer's state in copies of its parameters, by kind: embedding, dense, gate.
@@ -101,19 +101,19 @@ def tables_in_bf16(config: DictConfig) -> bool:
 
 
 def check_table_precision(config: DictConfig) -> None:
-    """Refuse tables in bfloat16 with an optimizer that does not round stochastically, or on several processes."""
+    """Reject tables in bfloat16 with an optimizer without stochastic rounding, or with several processes."""
     if not tables_in_bf16(config):
         return
     factory = build(config.optimizer.embedding, "optimizer.embedding")
     if not (isinstance(factory, partial) and isinstance(factory.func, type) and issubclass(factory.func, LazyAdam)):
         raise ConfigError(
-            f"optimizer.table_precision=bf16: {config.optimizer.embedding._target_} does not round stochastically, "
-            "without which weights in bfloat16 stand still. Choose optimizer=lazy_adam, or "
+            f"optimizer.table_precision=bf16: {config.optimizer.embedding._target_} has no stochastic rounding, "
+            "without which small updates of bfloat16 weights are lost. Choose optimizer=lazy_adam, or "
             "optimizer.table_precision=fp32"
         )
     if not alone():
         raise ConfigError(
-            "optimizer.table_precision=bf16 is for one process so far. Start the command without torchrun, or set "
+            "optimizer.table_precision=bf16 supports a single process only. Start the command without torchrun, or set "
             "optimizer.table_precision=fp32 (and run.shard_tables=true for tables that one machine cannot hold)"
         )
 
@@ -137,7 +137,7 @@ def build_run_optimizers(config: DictConfig, model: nn.Module) -> list[Optimizer
 
 
 def _optimizer_nodes(config: DictConfig) -> dict[str, DictConfig]:
-    """Optimizers by kind, with what ``optimizer.gate_lr`` and ``optimizer.weight_decay`` set; no gate: as dense."""
+    """Optimizer nodes by kind, with ``optimizer.gate_lr`` and ``optimizer.weight_decay``; gates default to dense."""
     chosen, decays = config.optimizer, config.optimizer.get("weight_decay") or {}
     if not isinstance(decays, DictConfig | dict):  # one number for all
         decays = dict.fromkeys(
@@ -153,7 +153,7 @@ def _optimizer_nodes(config: DictConfig) -> dict[str, DictConfig]:
 
 
 def _with(node: Any, **values: float | None) -> DictConfig:
-    """A node with those of the values that are set."""
+    """A node updated with the values that are not ``None``."""
     stated = {key: value for key, value in values.items() if value is not None}
     if not stated or not isinstance(node, DictConfig):
         return node
@@ -174,13 +174,13 @@ def build_scheduler(config: DictConfig) -> SchedulerFactory | None:
 
 
 def check_scheduler(config: DictConfig) -> None:
-    """Refuse a schedule that cannot be made, or that would lower learning rates when the score rises."""
+    """Reject a schedule that cannot be built, or that would lower learning rates when the score rises."""
     if (factory := build_scheduler(config)) is None:
         return
     if "mode" in config.scheduler and config.scheduler.mode != "max":
         raise ConfigError(
-            f"scheduler.mode={config.scheduler.mode}; allowed: max. The score that selects weights rises as it gets "
-            "better, log loss too (it is negated)"
+            f"scheduler.mode={config.scheduler.mode}; allowed: max. The score that selects weights is higher when "
+            "better; log loss is negated"
         )
     try:
         dense = build(_optimizer_nodes(config)["dense"], "optimizer.dense")
@@ -205,13 +205,13 @@ def build_losses(config: DictConfig, store: Store, model: nn.Module) -> TaskLoss
     """The configured losses of the tasks, on the model's device.
 
     Raises:
-        ConfigError: conditional learning of a model that makes joint probabilities by itself (a product, an order).
+        ConfigError: ``loss.given=conditional`` with a model that itself computes joint probabilities.
     """
     settings, columns = build_loss_settings(config), store.split("train").columns
     if settings.given == "conditional" and any(getattr(block, "joint", False) for block in model.modules()):
         raise ConfigError(
-            f"loss.given=conditional: {type(model).__name__} itself makes the joint probability of a task and the one "
-            "that it is given. Choose loss.given=joint"
+            f"loss.given=conditional: {type(model).__name__} itself computes the joint probability of a task and its "
+            "parent task. Choose loss.given=joint"
         )
     losses = settings.build(
         store.schema.tasks, columns["labels"], columns.get("observed"), columns.get("sample_weight")
@@ -221,10 +221,10 @@ def build_losses(config: DictConfig, store: Store, model: nn.Module) -> TaskLoss
 
 
 def build_ranking(config: DictConfig) -> Ranking:
-    """The metrics that the data set's configuration asks for."""
+    """The ranking metrics that the data set configures (``dataset.metrics``)."""
     node = OmegaConf.select(config, "dataset.metrics")
     if node is not None and not isinstance(node, DictConfig):
-        raise ConfigError(f"dataset.metrics is {node!r}; allowed: null, or keys of their own, such as uauc_weights")
+        raise ConfigError(f"dataset.metrics is {node!r}; allowed: null, or a mapping, with keys such as uauc_weights")
     values = {} if node is None else typing.cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
     if isinstance(values.get("top"), dict):
         values["top"] = call_checked(Top, values["top"], "dataset.metrics.top")

@@ -1,4 +1,4 @@
-"""Metrics of the user's own, from the group ``metric`` of a configuration."""
+"""The user's own metrics, from the group ``metric`` of a configuration."""
 
 import inspect
 import re
@@ -24,23 +24,23 @@ from mtlbench.train.selection import selection_weights
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 TRIAL_ROWS = 64
-"""Made-up rows on which a metric is tried before anything is trained: both classes, in groups of eight."""
+"""Synthetic rows on which a metric is tested before training: both classes, in groups of eight."""
 
 
 def build_own_metrics(config: DictConfig) -> tuple[OwnMetric, ...]:
-    """The metrics of the group ``metric``; their names, directions and titles are known from here on.
+    """The metrics of the group ``metric``; also declares their names, directions and titles.
 
     Raises:
-        ConfigError: a name that cannot be one or is taken by a built-in metric, or a target that is no function of
-            labels and predictions, or is not allowed.
+        ConfigError: a name is invalid or that of a built-in metric, or a target is not an allowed function of labels
+            and predictions.
     """
     node = OmegaConf.select(config, "metric") or {}
     plain = typing.cast(dict[str, Any], OmegaConf.to_container(node, resolve=True)) if len(node) else {}
     for name in plain:
         if not NAME.fullmatch(name):
-            raise ConfigError(f"metric.{name}: a name has letters, digits and _, and begins with a letter")
+            raise ConfigError(f"metric.{name}: a name must consist of letters, digits and _, and begin with a letter")
         if built_in(name) is not None:
-            raise ConfigError(f"metric.{name}: '{name}' is a metric of mtlbench. Choose another name")
+            raise ConfigError(f"metric.{name}: '{name}' is a built-in metric. Choose another name")
     return tuple(
         _built(name, entry, node[name].function) for name, entry in declared_metrics({"metric": plain}).items()
     )
@@ -55,7 +55,7 @@ def _built(name: str, about: Metric, node: Any) -> OwnMetric:
 
 
 def check_selection(config: DictConfig) -> None:
-    """Refuse to select weights by a metric of another configuration's, which this run does not measure.
+    """Reject selection of weights by a metric of another configuration, which this run does not compute.
 
     Raises:
         ConfigError: ``trainer.select`` names one.
@@ -69,26 +69,26 @@ def check_selection(config: DictConfig) -> None:
 
 
 def try_own_metrics(own: Sequence[OwnMetric], schema: Schema) -> None:
-    """Call each metric once on a few made-up rows, so that a slip is found before anything is trained.
+    """Call each metric once on a few synthetic rows, to find mistakes before training.
 
     Raises:
-        ConfigError: it fails, returns no finite number, takes groups that the rows do not have, or is of a kind of
-            which there is no task.
+        ConfigError: the call fails or returns no finite number, the metric needs groups and the rows have none, or no
+            task is of its kind.
     """
     for metric in own:
         where, tasks = f"metric.{metric.name}", [t for t in schema.tasks if metric.about.kind in (None, t.kind)]
         if metric.grouped and not schema.group:
-            raise ConfigError(f"{where}: its function takes groups, and the rows of this data set have none")
+            raise ConfigError(f"{where}: its function takes groups, but the rows of this data set have none")
         if not tasks:
-            raise ConfigError(f"{where}: kind is {metric.about.kind}, and there is no task of this kind")
+            raise ConfigError(f"{where}: kind is {metric.about.kind}, but no task is of this kind")
         for task in {task.kind: task for task in tasks}.values():
             labels, predictions = _trial(task)
-            with mistakes(f"{where}: a call with {TRIAL_ROWS} made-up rows", whoever=True), suppress(UndefinedError):
+            with mistakes(f"{where}: a call with {TRIAL_ROWS} synthetic rows", whoever=True), suppress(UndefinedError):
                 metric.measure(labels, predictions, np.arange(TRIAL_ROWS) // 8)
 
 
 def _trial(task: Task) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and predictions such as those of a task."""
+    """Synthetic labels and predictions of a task."""
     generator = np.random.default_rng(0)
     if task.kind == "binary":
         return np.arange(TRIAL_ROWS) % 2, generator.random(TRIAL_ROWS)

@@ -1,4 +1,4 @@
-"""A model of the user's own: tried on a few rows before anything is trained."""
+"""Trial of the user's own model on a few rows before training."""
 
 import torch
 from torch import Tensor, nn
@@ -9,19 +9,19 @@ from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.mistakes import mistakes
 
 TRIAL_ROWS = 3
-"""Rows of the trial: few, and a number that is hardly ever one of tasks or fields."""
+"""Rows of the trial: few, and unlikely to equal the number of tasks or fields."""
 
 
 def is_own(model: nn.Module) -> bool:
-    """Whether any part of a model is of a class outside of mtlbench and torch."""
+    """Whether a model contains a module of a class outside mtlbench and torch."""
     return any(not is_inside(type(part).__module__, PACKAGES) for part in model.modules())
 
 
 def check_forward(model: nn.Module, rows: Rows, device: torch.device) -> None:
-    """Try a model of the user's own on a few rows, in evaluation mode; neither it nor any random number moves.
+    """Try the user's own model on a few rows in evaluation mode, without changing it or the random state.
 
     Raises:
-        ConfigError: it fails, or returns something else than finite logits ``[B, T]``.
+        ConfigError: it fails, or returns anything but finite logits ``[B, T]``.
     """
     if not is_own(model):
         return
@@ -33,7 +33,7 @@ def check_forward(model: nn.Module, rows: Rows, device: torch.device) -> None:
     with forked, torch.no_grad(), mistakes(f"{name}: forward(batch)", whoever=True):
         logits = model.eval()(batch)
     model.train(training)
-    wanted = f"logits [B, T] are expected, here {list(expected)} for {expected[0]} rows and {expected[1]} tasks"
+    wanted = f"expected logits [B, T], here {list(expected)} for {expected[0]} rows and {expected[1]} tasks"
     if not isinstance(logits, Tensor):
         raise ConfigError(f"{name}: forward(batch) returned {type(logits).__name__}; {wanted}")
     if tuple(logits.shape) != expected or not logits.is_floating_point():

@@ -12,28 +12,28 @@ from omegaconf import DictConfig, OmegaConf
 from mtlbench.experiment.errors import ConfigError
 
 _RESERVED = re.compile(r"_[a-z]+_")
-"""Keys that Hydra gives a meaning, ``_target_`` among them."""
+"""Keys with a meaning to Hydra, such as ``_target_``."""
 
 
 def read_plain(path: Path, keys: Collection[str] = ()) -> DictConfig:
     """The mapping in a YAML file, without interpolations.
 
-    A run's configuration is saved resolved. One with ``${...}`` was written by somebody else, and could read the
-    environment of whoever opens it.
+    A run's configuration is saved resolved. A file with ``${...}`` was not written by mtlbench, and could read the
+    environment of the user who opens it.
 
     Args:
-        path: of the file.
-        keys: that must be there.
+        path: path of the file.
+        keys: required keys.
 
     Raises:
-        ConfigError: no such file, no YAML mapping, a key is missing, or an interpolation.
+        ConfigError: the file does not exist or is not a YAML mapping, a key is missing, or there is an interpolation.
     """
     try:
         content = OmegaConf.load(path)
     except FileNotFoundError as error:
-        raise ConfigError(f"{path}: there is no such file") from error
+        raise ConfigError(f"{path}: no such file") from error
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(content, DictConfig):
         raise ConfigError(f"{path} holds a list; expected a mapping")
     refuse_interpolations(OmegaConf.to_container(content, resolve=False), str(path))
@@ -43,15 +43,15 @@ def read_plain(path: Path, keys: Collection[str] = ()) -> DictConfig:
 
 
 def refuse_interpolations(content: Any, where: str) -> None:
-    """Refuse ``${...}`` in any text of nested plain data, keys included.
+    """Reject ``${...}`` in any text of nested plain data, keys included.
 
     Raises:
-        ConfigError: there is one; the message names `where` and its key.
+        ConfigError: there is an interpolation; the message names `where` and the key.
     """
     for key, text in _texts(content, ""):
         if "${" in text:
             location = f"{where}: {key.lstrip('.')}" if key else where
-            raise ConfigError(f"{location}: {text[:60]!r} is an interpolation, and this file is read as plain data")
+            raise ConfigError(f"{location}: {text[:60]!r} is an interpolation, which this file must not contain")
 
 
 def reserved_keys(content: Any, prefix: str = "") -> Iterator[str]:

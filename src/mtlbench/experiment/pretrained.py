@@ -1,4 +1,4 @@
-"""Pretrained vectors of fields: the embedding tables that take them, and which of their rows."""
+"""Loads pretrained vectors of fields into the rows of embedding tables."""
 
 import logging
 from collections.abc import Mapping
@@ -19,15 +19,15 @@ _log = logging.getLogger(__name__)
 
 
 def add_pretrained(model: nn.Module, config: DictConfig, store: Store) -> None:
-    """Give the embedding tables of a model the vectors that a configuration names; draws nothing where it names none.
+    """Load the configured vectors into a model's embedding tables; without any, no random number is drawn.
 
     Raises:
-        ConfigError: a field that cannot have vectors, a file that cannot be used, or a model without such a table.
+        ConfigError: a field cannot have vectors, a file cannot be used, or the model has no such table.
     """
     if not (files := vector_files(config)):
         return
     if not (tables := embedding_tables(model)):
-        raise ConfigError(f"pretrained: model={config.run.choices.model} has no FieldEmbedding to take vectors")
+        raise ConfigError(f"pretrained: model={config.run.choices.model} has no FieldEmbedding for pretrained vectors")
     for field in _fields(files, store.schema):
         chosen, vocabulary = files[field.name], store.vocabulary(field.vocabulary_name)
         try:
@@ -41,26 +41,28 @@ def add_pretrained(model: nn.Module, config: DictConfig, store: Store) -> None:
 
 
 def embedding_tables(model: nn.Module) -> list[FieldEmbedding]:
-    """The blocks whose tables take vectors: all of embeddings (STEM has one for each task), not first-order weights."""
+    """The blocks that receive vectors: all embeddings (STEM has one per task), but not first-order weights."""
     first_order = {block.fields for block in model.modules() if isinstance(block, FirstOrder)}
     return [block for block in model.modules() if isinstance(block, FieldEmbedding) and block not in first_order]
 
 
 def _fields(files: Mapping[str, VectorFile], schema: Schema) -> list[Field]:
-    """The fields that vectors are named for, by name."""
+    """The fields with configured vectors, by name."""
     fields = {field.name: field for field in schema.id_fields}
     owners: dict[str, str] = {}
     for name in files:
         if name not in fields:
-            raise ConfigError(f"pretrained.{name}: there is no id field '{name}'; there are: {', '.join(fields)}")
+            raise ConfigError(f"pretrained.{name}: no id field '{name}'; allowed: {', '.join(fields)}")
         if (other := owners.setdefault(fields[name].vocabulary_name, name)) != name:
-            raise ConfigError(f"pretrained.{name}: '{name}' and '{other}' share their values; name one of them")
+            raise ConfigError(
+                f"pretrained.{name}: '{name}' and '{other}' share their values; give vectors for one of them"
+            )
     return [fields[name] for name in files]
 
 
 def _text(field: Field, chosen: VectorFile, vectors: Vectors, values: int, width: int) -> str:
     known, own = vectors.values.shape
-    lacking = f"{values - known:,} have none and start as usual" if known < values else "none is left without one"
+    lacking = f"the other {values - known:,} start as usual" if known < values else "every value has one"
     state = "frozen" if chosen.frozen else "trained further"
     projected = f", projected from {own} to {width} numbers" if own != width else ""
     unused = f"; {vectors.unused:,} keys of the file are not in training rows" if vectors.unused else ""

@@ -1,4 +1,4 @@
-"""One run: data -> model -> training -> test metrics, in a folder named by the run's identity."""
+"""Executes one run: data -> model -> training -> test metrics, in a folder named by the run's identity."""
 
 import time
 from collections.abc import Callable
@@ -58,12 +58,12 @@ from mtlbench.train.settings import Settings
 
 
 class BusyError(OSError):
-    """Another process is at this run."""
+    """Another process is training this run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """A finished run: its folder, its result, and whether it had been finished before."""
+    """A finished run: its folder, its result, and whether it was already finished."""
 
     folder: Path
     result: Result
@@ -71,19 +71,19 @@ class Outcome:
 
 
 def train(config: DictConfig, *, after_evaluation: Callable[[Path], None] = lambda folder: None) -> Outcome:
-    """Carry out the run that a configuration means, from wherever it stands: nothing, a checkpoint, or the result.
+    """Execute the run of a configuration: start it, resume it from its checkpoint, or return its stored result.
 
     Args:
-        config: composed.
-        after_evaluation: called with the run's folder after each evaluation on validation rows, when its journal and
-            checkpoint are written. An `Interrupted` that it raises stops the run there.
+        config: the composed configuration.
+        after_evaluation: called with the run's folder after each evaluation on validation rows, once its journal and
+            checkpoint are written. If it raises `Interrupted`, the run stops there.
 
     Raises:
-        ConfigError, RawError: the configuration or the raw files cannot be used.
-        BusyError: another process is training this very run.
+        ConfigError, RawError: the configuration or the raw files are invalid.
+        BusyError: another process is training this run.
         MemoryError: the batches do not fit into memory beside the model.
-        NonFiniteLossError, Interrupted: the run stopped; its folder and the tracker say so.
-        OtherRankError, LostRankError: another process of the job failed, or is gone; a lost one interrupts the run.
+        NonFiniteLossError, Interrupted: the run stopped; its folder and the tracker record this.
+        OtherRankError, LostRankError: another process of the job failed or disappeared; the latter interrupts the run.
     """
     with job_joined():
         return _train(config, after_evaluation)
@@ -113,7 +113,7 @@ def _train(config: DictConfig, after_evaluation: Callable[[Path], None]) -> Outc
 
 
 def make_paths_absolute(config: DictConfig) -> None:
-    """So that a run can be opened from any folder."""
+    """Make the configuration's paths absolute, so that a run can be opened from any folder."""
     files = [f"pretrained.{field}.file" for field in vector_files(config)]
     for key in ("run.data", "run.folder", "dataset.raw", *files):
         if (path := OmegaConf.select(config, key)) is not None:
@@ -141,7 +141,7 @@ def _run(
     optimizers = build_run_optimizers(config, model)
     balance = build(config.balancing, "balancing")(tasks=store.schema.tasks).to(device)
     losses = build_losses(config, store, model)
-    on_first(lambda: open_folder(config, data, folder))  # only now that everything else has been found to work
+    on_first(lambda: open_folder(config, data, folder))  # only now that everything else is known to work
     check_folder(folder)
     journal = Journal(folder)
     if tracker := run_tracker(config, folder):
@@ -192,7 +192,7 @@ def _run(
 
 
 def _sent_and(hook: Callable[[Path], None], tracker: Tracker | None, folder: Path) -> Callable[[], None]:
-    """Sends what was measured to the tracker, if there is one, and calls the hook."""
+    """A hook that sends new journal lines to the tracker, if there is one, and then calls `after_evaluation`."""
 
     def evaluated() -> None:
         if tracker:
@@ -203,7 +203,7 @@ def _sent_and(hook: Callable[[Path], None], tracker: Tracker | None, folder: Pat
 
 
 def _model(config: DictConfig, store: Store, device: torch.device) -> nn.Module:
-    """The model with its initial weights on the device; one of the user's own is tried on a few rows."""
+    """The model with its initial weights on the device; the user's own model is tried on a few rows."""
     model = build_model(config, store.schema)
     add_pretrained(model, config, store)
     model.to(device)
@@ -215,7 +215,7 @@ def _model(config: DictConfig, store: Store, device: torch.device) -> nn.Module:
 def _kept(
     model: nn.Module, store: Store, settings: Settings, context: RunContext, progress: Progress
 ) -> tuple[nn.Module, dict[str, int]]:
-    """The weights that were selected, and in which step; rank 0 reads what it has written, and all do their shards."""
+    """The selected weights and their steps; rank 0 reads the file that it wrote, and every rank its shard."""
     if is_first() or shards_of(model):
         kept, best_step = load_best(model, store.schema.tasks, settings, context.best, context.identity)
     else:
@@ -233,7 +233,7 @@ def _evaluate_test(
     settings: Settings,
     device: torch.device,
 ) -> Metrics:
-    """Metrics of the test split; its log-odds are kept for a paired bootstrap where ``run.keep_scores`` says so."""
+    """Metrics of the test split; with ``run.keep_scores`` its log-odds are stored, for a paired bootstrap."""
     ranking, own = build_ranking(config), build_own_metrics(config)
     log_odds, metrics = evaluate_split(model, store.split("test"), losses, settings, device, ranking, own)
     if keeps_scores(config.run.keep_scores, len(log_odds)):
@@ -242,7 +242,7 @@ def _evaluate_test(
 
 
 def _rows_on_device(store: Store, split: str, device: torch.device, settings: Settings) -> Rows:
-    """The rows of a split: on a GPU whole where half of its free memory holds them, else mapped."""
+    """The rows of a split: copied to the GPU if they fit into half of its free memory, otherwise memory-mapped."""
     rows = store.split("train" if settings.rows else split)
     if settings.rows:
         rows = rows.first(settings.rows)

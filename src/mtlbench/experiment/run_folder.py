@@ -1,4 +1,4 @@
-"""The folder of a run: opened for a new attempt, reused where the run is finished, and sent to the tracker."""
+"""The folder of a run: opens it for a new attempt, reuses a finished result, and sends it to the tracker."""
 
 import shutil
 import warnings
@@ -18,11 +18,11 @@ from mtlbench.tracking.tracker import Tracker, open_tracker
 
 
 class OtherCodeWarning(UserWarning):
-    """A run was started or finished by code that differs from this."""
+    """A run was started or finished by another version of the code."""
 
 
 def open_folder(config: DictConfig, data: DataSource, folder: Path) -> None:
-    """Write what the run is (configuration, data, code) where that has not been done, or is to be done again."""
+    """Write a run's facts (configuration, data, code) if they are missing, or if the run starts over."""
     if config.run.fresh and folder.exists():
         _start_over(config, folder)
     folder.mkdir(exist_ok=True)
@@ -35,7 +35,7 @@ def open_folder(config: DictConfig, data: DataSource, folder: Path) -> None:
         versions = before.commit
         if not versions.endswith(code):
             warnings.warn(
-                f"run {folder.name} was begun by other code ({versions}) and goes on with this ({code}). "
+                f"run {folder.name} was started with other code ({versions}) and continues with this ({code}). "
                 "Start over with run.fresh=true.",
                 OtherCodeWarning,
                 stacklevel=2,
@@ -60,26 +60,26 @@ def open_folder(config: DictConfig, data: DataSource, folder: Path) -> None:
 
 
 def finished_result(config: DictConfig, folder: Path) -> Result:
-    """The result of a run that was finished before."""
+    """The result of an already finished run."""
     annotate(folder, annotated(read_facts(folder)[0], config))
     result = _reported(folder, code_version(config))
-    _send_unsent(config, folder)  # it may have been killed after its result was written
+    _send_unsent(config, folder)  # its process may have been killed after writing the result
     return result
 
 
 def run_tracker(config: DictConfig, folder: Path) -> Tracker | None:
-    """The tracker that a run is sent to; ``None`` without one, and on all processes of a job but the first."""
+    """The tracker that a run is sent to; ``None`` if there is none, or on a rank other than 0."""
     if not is_first():
         return None
     return open_tracker(uri=config.run.tracker.uri, experiment=config.run.tracker.experiment, runs=folder.parent)
 
 
 def _reported(folder: Path, code: str) -> Result:
-    """The result of a finished run, with a warning where other code made it."""
+    """The result of a finished run, with a warning if it was made by other code."""
     result = read_result(folder)
     if result.code != code:
         warnings.warn(
-            f"run {folder.name} was finished by other code ({result.code}); this is {code}. "
+            f"run {folder.name} was finished with other code ({result.code}); this is {code}. "
             "Train it again with run.fresh=true.",
             OtherCodeWarning,
             stacklevel=3,
@@ -88,7 +88,7 @@ def _reported(folder: Path, code: str) -> Result:
 
 
 def _start_over(config: DictConfig, folder: Path) -> None:
-    _send_unsent(config, folder)  # or MLflow would show an earlier attempt that was killed as running for ever
+    _send_unsent(config, folder)  # otherwise MLflow would show an earlier, killed attempt as running for ever
     shutil.rmtree(folder)
 
 

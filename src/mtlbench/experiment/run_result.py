@@ -25,7 +25,7 @@ def measured_result(
     best_step: dict[str, int],
     metrics: Metrics,
 ) -> Result:
-    """What the run measured, with the training time alone as its seconds; `metrics` are of the test split."""
+    """The result of a run; its seconds are training time only, and `metrics` are those of the test split."""
     shards = shards_of(model)
     sizes = {
         kind: sum(shards[p].stop * p.shape[1:].numel() if p in shards else p.numel() for p in group)
@@ -55,7 +55,7 @@ def measured_result(
 
 
 def score_warnings(identity: str, journal: Journal, best_step: dict[str, int], metrics: Metrics) -> list[str]:
-    """What is suspicious about the scores of the kept weights on validation and test; warned of, and returned."""
+    """Findings about suspicious validation and test scores of the kept weights, as warnings and as texts."""
     validation = selected_validation(journal.read(), best_step)
     if found := suspicious(validation, "valid") + suspicious(metrics, "test"):
         text = f"suspicious scores of run {identity}: {'; '.join(found)}"
@@ -64,6 +64,6 @@ def score_warnings(identity: str, journal: Journal, best_step: dict[str, int], m
 
 
 def weight_warnings(config: DictConfig, store: Store) -> list[str]:
-    """Stated factors on positives that do not fit the training rows, see `overweighted`."""
+    """Configured weights of positives that do not fit the training rows, see `overweighted`."""
     columns = store.split("train").columns
     return overweighted(build_loss_settings(config), store.schema.tasks, columns["labels"], columns.get("observed"))

@@ -1,4 +1,4 @@
-"""Whether the processes of a job mean the same run: one code, configuration and data, and one folder that all see."""
+"""Checks that the processes of a job agree: same code, configuration and data, and a shared run folder."""
 
 import time
 import typing
@@ -16,14 +16,14 @@ from mtlbench.tracking.folder import FACTS, read_facts
 from mtlbench.tracking.parameters import flatten, identity_config
 
 LATE = 15.0
-"""Seconds that a network file system may take to show a new file on another machine."""
+"""Seconds to wait for a new file to appear on another machine, over a network file system."""
 
 
 def check_ranks(config: DictConfig, data: DataSource, device: torch.device) -> None:
-    """Refuse processes that differ in code, configuration, data or kind of device; nothing for one process.
+    """Reject processes that differ in code, configuration, data or kind of device; does nothing for a single process.
 
     Raises:
-        ValueError: they differ; with the first difference.
+        ValueError: they differ; the message names the first difference.
     """
     if alone():
         return
@@ -38,14 +38,14 @@ def check_ranks(config: DictConfig, data: DataSource, device: torch.device) -> N
         "run.shard_tables": config.run.get("shard_tables", False),
         "fingerprint of the data": data.fingerprint,
     }
-    agree(facts, "Start all processes with the same code, words, data and kind of device")
+    agree(facts, "Start all processes with the same code, arguments, data and kind of device")
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse processes that do not see the run folder that rank 0 has opened; nothing for one process.
+    """Reject processes that do not see the run folder opened by rank 0; does nothing for a single process.
 
     Raises:
-        ValueError: one does not.
+        ValueError: a process does not see it.
     """
     if alone():
         return
@@ -53,6 +53,6 @@ def check_folder(folder: Path) -> None:
     while not (seen := (folder / FACTS).exists()) and time.monotonic() < until:
         time.sleep(0.2)
     agree(
-        {f"what they see in the run folder of {folder.name}": f"attempt {read_facts(folder)[1].key}" if seen else None},
+        {f"the content of the run folder of {folder.name}": f"attempt {read_facts(folder)[1].key}" if seen else None},
         "Set run.folder to a folder that all machines share",
     )

@@ -1,4 +1,4 @@
-"""Sanity checks: constant scores, log loss above the base rate, poor calibration, class weights of other data."""
+"""Sanity checks: constant scores, log loss above the base rate, poor calibration, implausible class weights."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,19 +11,19 @@ from mtlbench.tracking.journal import Line
 from mtlbench.train.objective import LossSettings
 
 CALIBRATED = (0.5, 2.0)
-"""PCOC (mean prediction over observed rate) outside of which a task's probabilities are called uncalibrated."""
+"""Range of PCOC (mean prediction over observed rate) in which a task counts as calibrated."""
 
 
 OVERWEIGHTED = 2.0
-"""How many times the balance of a task's classes a factor on its positives is called that of other data."""
+"""A weight of positives that exceeds the ratio of negatives to positives by this factor is implausible."""
 
 
 class SuspiciousMetricsWarning(UserWarning):
-    """A run's scores of a task are all equal, worse than a constant, or far from the observed rate."""
+    """A task's scores are all equal, worse than a constant prediction, or far from the observed rate."""
 
 
 def suspicious(metrics: Metrics, split: str) -> list[str]:
-    """What is wrong with the scores of a split, a sentence for each task and finding."""
+    """Problems with the scores of a split, one sentence per task and problem."""
     found: list[str] = []
     for task in metrics.tasks:
         where = f"task '{task}' on {split}"
@@ -43,21 +43,21 @@ def suspicious(metrics: Metrics, split: str) -> list[str]:
 
 
 def overweighted(settings: LossSettings, tasks: Sequence[Task], labels: Tensor, observed: Tensor | None) -> list[str]:
-    """Stated factors on positives far beyond the balance of the training rows, as of a paper with rarer positives.
+    """Configured weights of positives far above the class ratio of the training rows, as from another data set.
 
     Args:
-        settings: of the losses.
+        settings: loss settings.
         tasks: T tasks.
-        labels, observed: of all training rows, see `LossSettings.build`.
+        labels, observed: labels of all training rows and which are observed, see `LossSettings.build`.
 
     Returns:
-        A sentence for each such task.
+        One sentence per such task.
     """
     if not isinstance(settings.pos_weight, tuple):
         return []
     try:
         balanced = replace(settings, pos_weight="balanced").build(tasks, labels, observed).pos_weight
-    except ValueError:  # a task without one of the classes has no balance
+    except ValueError:  # the ratio is undefined if a class is absent
         return []
     assert balanced is not None
     return [
@@ -69,11 +69,11 @@ def overweighted(settings: LossSettings, tasks: Sequence[Task], labels: Tensor, 
 
 
 def selected_validation(lines: Sequence[Line], best_step: Mapping[str, int]) -> Metrics:
-    """Validation metrics of the steps whose weights were kept, from a journal.
+    """Validation metrics at the steps whose weights were kept, from a journal.
 
     Args:
-        lines: of the journal.
-        best_step: by task, or ``model`` for all tasks.
+        lines: lines of the journal.
+        best_step: the step by task, or under ``model`` for all tasks.
     """
     found = Metrics()
     for line in lines:

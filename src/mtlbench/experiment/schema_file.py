@@ -1,4 +1,4 @@
-"""Reads the YAML schema of a Parquet data set; names stay as written."""
+"""Reads the YAML schema of a Parquet data set, keeping names exactly as written."""
 
 import re
 from typing import Any
@@ -10,16 +10,16 @@ WHOLE = "tag:yaml.org,2002:int"
 TRUTH = "tag:yaml.org,2002:bool"
 KEPT = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:merge")
 DIGITS = re.compile("0|[1-9][0-9]*", re.ASCII)
-"""A whole number as it is read back: 012 is eight and two, or twelve, so it is neither."""
+"""An integer in canonical form; 012 is ambiguous (10 in YAML 1.1, 12 in decimal), so it does not match."""
 TRUE_OR_FALSE = re.compile("true|false")
 TYPED = {"width": (WHOLE, DIGITS), "compress": (TRUTH, TRUE_OR_FALSE)}
-"""Keys whose value is a whole number, or true or false; every other value is a name, a pattern or nothing."""
+"""Keys whose value is an integer or a boolean; all other values are names, patterns or null."""
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML whose plain scalars are text, so that a column may be called 109_14, 101, on or 2024-01-01.
+    """A YAML loader that reads plain scalars as text, so that a column may be called 109_14, 101, on or 2024-01-01.
 
-    YAML 1.1 reads these as 10914, a number, true and a date. Exceptions are null, merge keys and values of `TYPED`.
+    YAML 1.1 would read these as 10914, a number, true and a date. Exceptions: null, merge keys and values of `TYPED`.
     """
 
     yaml_implicit_resolvers = {  # noqa: RUF012  # as the base class has it
@@ -31,7 +31,7 @@ class _Loader(yaml.SafeLoader):
         names = [key.value for key, _ in node.value]
         for key, value in node.value:
             if names.count(key.value) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"'{key.value}' stands there twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"'{key.value}' is given twice", key.start_mark)
             if key.value in TYPED and value.tag == TEXT and value.style is None:
                 tag, pattern = TYPED[key.value]
                 value.tag = tag if pattern.fullmatch(value.value) else TEXT
@@ -42,6 +42,6 @@ def parse_schema(text: str) -> Any:
     """The content of a schema.
 
     Raises:
-        yaml.YAMLError: it is no YAML, or a key stands twice in a mapping.
+        yaml.YAMLError: the text is not YAML, or a mapping has a key twice.
     """
-    return yaml.load(text, _Loader)  # a SafeLoader that knows fewer types
+    return yaml.load(text, _Loader)  # a SafeLoader with fewer types

@@ -20,7 +20,7 @@ from mtlbench.train.optimizers import EMBEDDING_PATTERN
 FLOAT_BYTES = 4
 
 MOST_MODULES = 5_000
-"""Modules of a model at most: each costs a fraction of a millisecond to make, and again in every forward pass."""
+"""Maximum number of modules of a model: each costs a fraction of a millisecond to build and in every forward pass."""
 
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -31,7 +31,7 @@ class _TooLargeError(Exception):
 
 @dataclass(kw_only=True)
 class _Count:
-    """What has been registered of a model so far."""
+    """Counts of the parameters and modules registered so far."""
 
     embedding_copies: float
     dense_copies: float
@@ -59,18 +59,18 @@ class _Count:
 
 
 def check_size(make: Callable[[], nn.Module], where: str, *, embedding_copies: float, dense_copies: float) -> None:
-    """Refuse a model that this machine cannot train, by building it on torch's meta device, which allocates nothing.
+    """Reject a model that does not fit into memory, by building it on torch's meta device, which allocates nothing.
 
-    Counted are weights, gradients and the optimizer's state; activations come on top.
+    Counts weights, gradients and the optimizer's state; activations are not included.
 
     Args:
         make: builds the model.
-        where: what was chosen, for the message.
-        embedding_copies: bytes for each byte of an embedding table: itself, its gradient, the optimizer's state.
-        dense_copies: the same of all other parameters.
+        where: the choice of the model, for messages.
+        embedding_copies: bytes per byte of an embedding table: the table, its gradient, the optimizer's state.
+        dense_copies: the same for all other parameters.
 
     Raises:
-        ConfigError: with the number of parameters, the memory they take and the memory there is.
+        ConfigError: with the number of parameters, the memory they need and the memory available.
     """
     count = _Count(embedding_copies=embedding_copies, dense_copies=dense_copies, available=available_memory())
     hooks = [
@@ -101,10 +101,10 @@ def check_size(make: Callable[[], nn.Module], where: str, *, embedding_copies: f
 
 @contextmanager
 def memory_errors() -> Generator[None]:
-    """Turn an allocation that torch could not make into a `MemoryError` with what to do; it raises a RuntimeError.
+    """Turn torch's RuntimeError of a failed allocation into a `MemoryError` that says what to do.
 
     Raises:
-        MemoryError: memory ran out, of the machine or of the GPU.
+        MemoryError: the machine or the GPU is out of memory.
     """
     try:
         yield
@@ -116,15 +116,15 @@ def memory_errors() -> Generator[None]:
 
 
 def available_memory() -> int:
-    """Bytes that this process may still take: what the machine has, or less where a control group limits it."""
+    """Bytes still available to this process, on the machine and within its control group."""
     available = psutil.virtual_memory().available
     try:
-        limit = int((CGROUP / "memory.max").read_text())  # "max" where there is none
+        limit = int((CGROUP / "memory.max").read_text())  # "max" without a limit
         used = int((CGROUP / "memory.current").read_text())
         stat = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
     except (OSError, ValueError):
         return available
-    return min(available, max(limit - used + int(stat.get("file", 0)), 0))  # cached files make room
+    return min(available, max(limit - used + int(stat.get("file", 0)), 0))  # cached files can be evicted
 
 
 def _gb(size: float) -> str:

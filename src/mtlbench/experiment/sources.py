@@ -15,14 +15,14 @@ from omegaconf import DictConfig, OmegaConf
 from mtlbench.experiment.allowed import PACKAGES, is_inside
 
 _INSTALLED = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib")}
-"""Folders whose neighbouring packages have nothing to do with each other."""
+"""Folders in which neighbouring packages are unrelated."""
 
 
 def own_versions(config: DictConfig) -> list[str]:
-    """``<module>+<hash>`` of every module outside of `PACKAGES` that a configuration names, with what it imports.
+    """``<module>+<hash>`` for every module outside `PACKAGES` that a configuration names.
 
-    What counts is the source of the module and of everything that it imports from its package, or, outside of
-    site-packages, from its folder; as the process first saw it, since that is the code that runs.
+    The hash covers the source of the module and of everything that it imports from its package or, outside
+    site-packages, from its folder. It is taken once per process, since later edits do not change the running code.
     """
     modules = {name.rpartition(".")[0] for name in _targets(OmegaConf.to_container(config, resolve=True))}
     return [f"{module}+{_digest(module)}" for module in sorted(modules) if not is_inside(module, PACKAGES)]
@@ -51,7 +51,7 @@ def _digest(module: str) -> str:
 
 
 def _root_of(module: str) -> Path:
-    """The folder that holds a module's top-level package."""
+    """The parent folder of a module's top-level package."""
     spec = find_spec(module.partition(".")[0])
     assert spec is not None, f"{module} was imported"
     locations = [*(spec.submodule_search_locations or ()), spec.origin]
@@ -59,7 +59,7 @@ def _root_of(module: str) -> Path:
 
 
 def _closure(root: Path, module: str) -> set[Path]:
-    """Files of a module and of all that it imports, directly or not."""
+    """Files of a module and of its direct and indirect imports."""
     top = module.partition(".")[0]
     found: set[Path] = set()
     left = [module]
@@ -73,7 +73,7 @@ def _closure(root: Path, module: str) -> set[Path]:
 
 
 def _files(root: Path, module: str) -> Iterator[Path]:
-    """The file of a module, and those of the packages that it is in, as far as they are below a folder."""
+    """The files of a module and of its parent packages, if they are below a folder."""
     folder = root
     for part in module.split("."):
         folder = folder / part
@@ -83,11 +83,11 @@ def _files(root: Path, module: str) -> Iterator[Path]:
 
 
 def _imports(root: Path, path: Path) -> Iterator[str]:
-    """Dotted names that a file imports; of ``from a import b`` both ``a`` and ``a.b``, which may be a module."""
+    """Dotted names that a file imports; ``from a import b`` gives ``a`` and ``a.b``, which may be a module."""
     package = path.parent.relative_to(root).parts
     try:
         tree = ast.parse(path.read_bytes(), str(path))
-    except SyntaxError:  # never imported, then
+    except SyntaxError:  # so it is never imported
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

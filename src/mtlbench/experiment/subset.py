@@ -1,4 +1,4 @@
-"""Which tasks and fields of a data set a run learns from: ``dataset.tasks``, ``only_fields``, ``without_fields``."""
+"""Selection of a run's tasks and fields: ``dataset.tasks``, ``only_fields``, ``without_fields``."""
 
 from collections.abc import Sequence
 
@@ -10,19 +10,19 @@ from mtlbench.ingest.protocol import RawDataset
 from mtlbench.schema import Field, Task
 
 KEYS = ("only_fields", "without_fields")
-"""Keys that select fields; no part of what the prepared data are."""
+"""Keys that select fields; they do not affect the prepared data."""
 
 
 def chosen_subset(dataset: DictConfig, reader: RawDataset, tasks: tuple[Task, ...]) -> Subset | None:
-    """The tasks and fields that are asked for; ``None`` where these are all.
+    """The selected tasks and fields; ``None`` if all are selected.
 
     Args:
         dataset: the data set's part of the configuration.
-        reader: of its raw files.
-        tasks: that there are.
+        reader: the reader of its raw files.
+        tasks: all tasks of the data set.
 
     Raises:
-        ConfigError: an unknown name, another order of tasks, a history without its target, or nothing left.
+        ConfigError: a name is unknown, tasks are in another order, a history lacks its target, or nothing is left.
     """
     kept_tasks = _tasks(dataset, tasks)
     kept_fields = _fields(dataset, reader.fields) if any(dataset.get(key) for key in KEYS) else None
@@ -40,8 +40,8 @@ def _tasks(dataset: DictConfig, tasks: tuple[Task, ...]) -> tuple[str, ...] | No
     kept = [name for name in names if name in asked]
     if not kept or asked != kept:
         raise ConfigError(
-            f"dataset.tasks is {asked}, but '{dataset.name}' has the tasks {names}. Set dataset.tasks to these or to "
-            "some of them, in this order; per-task weights use it"
+            f"dataset.tasks is {asked}, but '{dataset.name}' has the tasks {names}. Set dataset.tasks to some of "
+            "these, or all, in this order, which is also the order of per-task weights"
         )
     return None if kept == names else tuple(kept)
 
@@ -52,7 +52,7 @@ def _fields(dataset: DictConfig, fields: Sequence[Field]) -> tuple[str, ...] | N
     for key, asked in zip(KEYS, (only, without), strict=True):
         if unknown := [name for name in asked if name not in names]:
             raise ConfigError(
-                f"dataset.{key}: '{dataset.name}' has no field {', '.join(unknown)}; there are: {', '.join(names)}"
+                f"dataset.{key}: '{dataset.name}' has no field {', '.join(unknown)}; allowed: {', '.join(names)}"
             )
     kept = [name for name in names if name not in without and (not only or name in only)]
     if not kept:
@@ -61,6 +61,6 @@ def _fields(dataset: DictConfig, fields: Sequence[Field]) -> tuple[str, ...] | N
         if field.name in kept and field.target is not None and field.target not in kept:
             raise ConfigError(
                 f"dataset.{KEYS[0 if only else 1]}: field '{field.name}' is a history of '{field.target}', which is "
-                f"left out; keep both, or leave '{field.name}' out too"
+                f"excluded; keep both, or exclude '{field.name}' too"
             )
     return None if kept == names else tuple(kept)

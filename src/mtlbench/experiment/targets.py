@@ -1,8 +1,8 @@
-"""Which classes and functions a configuration may name: an allowlist of packages, and a kind of object for each key.
+"""Imports the classes and functions that a configuration names, checked by package (allowlist) and kind of object.
 
-Importing a module runs it, so the name is checked before the import. A name can be an alias of anything that its module
-has imported (``torch.optim.optimizer.torch.os.system`` is ``os.system``), so the object found is checked by the module
-that defines it.
+Importing a module runs it, so the name is checked before the import. A name can be an alias of anything imported by its
+module (``torch.optim.optimizer.torch.os.system`` is ``os.system``), so the imported object is also checked, by the
+module that defines it.
 """
 
 import importlib
@@ -17,19 +17,19 @@ from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.mistakes import mistakes
 
 EXTRAS = {"torchjd": "balancing"}
-"""Packages that only some configurations need, and the extra that brings them."""
+"""Optional packages, and the extra that installs each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a key builds: its description, for messages, and the test of a target."""
+    """The kind of object that a key builds: a description for messages, and the test of a target."""
 
     text: str
     fits: Callable[[Any], bool]
 
 
 def _subclass_of(name: str) -> Kind:
-    """Imports the base class at the first test: torch takes two seconds, and a plan of runs builds only readers."""
+    """Imports the base class only when testing: torch takes two seconds, and planning runs needs only readers."""
     module, _, base = name.rpartition(".")
 
     def fits(target: Any) -> bool:
@@ -40,7 +40,7 @@ def _subclass_of(name: str) -> Kind:
 
 def _class_with(*members: str) -> Callable[[Any], bool]:
     def fits(target: Any) -> bool:
-        # Class attributes and dataclass fields; getattr would find what `type` itself has, such as __call__.
+        # Class attributes and dataclass fields; getattr would also find attributes of `type`, such as __call__.
         found = [vars(base) | vars(base).get("__dataclass_fields__", {}) for base in inspect.getmro(target)[:-1]]
         return all(any(member in names for names in found) for member in members)
 
@@ -68,28 +68,28 @@ KINDS = {
     "metric": Kind("a metric: a function of labels and predictions", _function_of("labels", "predictions")),
     "draws": Kind("a drawing: a function of runs", _function_of("runs")),
 }
-"""Keys that build objects, and the kind of each; a node inside such a node is of the same kind."""
+"""Keys that build objects, with their kinds; a node inside such a node is of the same kind."""
 
 
 def import_object(name: Any, where: str) -> type | FunctionType:
     """The class or function with a dotted name, if a configuration may name it at this key.
 
     Args:
-        name: module and attribute, ``mtlbench.models.mmoe.MMoE``.
-        where: key that builds the object (one of `KINDS`, or below one), for the kind and for messages.
+        name: module and attribute, such as ``mtlbench.models.mmoe.MMoE``.
+        where: the key, one of `KINDS` or below one; determines the kind, and is named in messages.
 
     Raises:
-        ConfigError: not the name of a class or function, one of a package that is not allowed, or of another kind.
+        ConfigError: the name is not that of a class or function, its package is not allowed, or the kind is wrong.
     """
     kind = _kind_of(where)
     location = f"{where}._target_={name}"
     module, _, attribute = name.rpartition(".") if isinstance(name, str) else ("", "", "")
     if not (module and all(part.isidentifier() for part in f"{module}.{attribute}".split("."))):
-        raise ConfigError(f"{location}: not a dotted name; expected <module>.<name> of {kind.text}")
+        raise ConfigError(f"{location}: expected a dotted name, <module>.<name>, of {kind.text}")
     _refuse_strangers(location, name, module)
     found = _found(location, module, attribute)
     if not (inspect.isclass(found) or inspect.isfunction(found)):
-        raise ConfigError(f"{location}: that is a {type(found).__name__}; expected {kind.text}")
+        raise ConfigError(f"{location}: found a {type(found).__name__}; expected {kind.text}")
     _refuse_strangers(location, f"{found.__module__}.{found.__qualname__}", found.__module__)
     if not kind.fits(found):
         raise ConfigError(f"{location}: expected {kind.text}")
@@ -108,9 +108,9 @@ def _refuse_strangers(location: str, name: str, module: str) -> None:
         return
     package = module.partition(".")[0]
     raise ConfigError(
-        f"{location}: {name} is outside of {', '.join((*PACKAGES, *own()))}, and nothing else is imported. If you "
-        f"trust the package '{package}' with running code on this machine, add "
-        f"run.allow=[{','.join((*own(), package))}] to the command; its folder must be on PYTHONPATH, or be named by "
+        f"{location}: {name} is outside {', '.join((*PACKAGES, *own()))}, the packages that may be imported. If you "
+        f"trust the package '{package}' to run code on this machine, add "
+        f"run.allow=[{','.join((*own(), package))}] to the command; its folder must be on PYTHONPATH, or be given by "
         "--config-dir"
     )
 
@@ -126,5 +126,5 @@ def _found(location: str, module: str, attribute: str) -> Any:
         if extra := EXTRAS.get(str(error.name).partition(".")[0]):
             raise ConfigError(f"{module}.{attribute} needs {error.name}: pip install 'mtlbench[{extra}]'") from error
         raise ConfigError(
-            f"{location}: cannot import: {error}. Is its folder on PYTHONPATH, or named by --config-dir?"
+            f"{location}: cannot import: {error}. Is its folder on PYTHONPATH, or given by --config-dir?"
         ) from error

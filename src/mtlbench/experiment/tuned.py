@@ -1,4 +1,4 @@
-"""Tuned settings: the winner of a search as a file, and its overrides for ``tuned=true``."""
+"""Tuned settings: the file with a search's best settings, and its overrides for ``tuned=true``."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,23 +14,23 @@ from mtlbench.experiment.plain import read_plain
 from mtlbench.files import write_beside
 
 NOT_TUNED = ("run", "dataset", "tracker", "seed", "model", "tuned", "hydra")
-"""Keys and groups that a tuned file does not set: it is of one model and data set, wherever and with whichever seed."""
+"""Keys and groups that a tuned file must not set: it belongs to one model and data set, at any location and seed."""
 
 
 @with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tuned:
-    """The winner of a search.
+    """The best trial of a search.
 
     Attributes:
         model, dataset: names of the choices.
         data: fingerprint of the data.
-        overrides: all that the winning run was given: the user's, then what was found.
-        score: its validation score.
-        untuned: validation score of the settings that the search started from, where that run did not fail.
-        run: its identity.
-        trials: how many there were.
-        search: sampler, pruner and seed, in words.
+        overrides: all overrides of the best run: the user's, then the searched ones.
+        score: validation score of the best run.
+        untuned: validation score of the untuned settings; ``None`` where that run failed.
+        run: identity of the best run.
+        trials: number of trials.
+        search: sampler, pruner and seed, as text.
     """
 
     model: str
@@ -45,15 +45,15 @@ class Tuned:
 
 
 def tuned_name(dataset: str, model: str) -> str:
-    """Path of a tuned file below a folder of configurations."""
+    """Path of a tuned file in a configuration folder."""
     return f"tuned/{dataset}/{model}.yaml"
 
 
 def write_tuned(folder: Path, tuned: Tuned) -> Path:
-    """Write a tuned file below a folder of configurations; one that was there is replaced."""
+    """Write a tuned file to a configuration folder, replacing an existing one."""
     path = folder / tuned_name(tuned.dataset, tuned.model)
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = f"# Written by mtlbench tune; {tuned.model} on {tuned.dataset} takes it with tuned=true\n"
+    text = f"# Written by mtlbench tune; {tuned.model} on {tuned.dataset} uses it with tuned=true\n"
     write_beside(path, (text + yaml.safe_dump(asdict(tuned), sort_keys=False, width=120)).encode())
     return path
 
@@ -68,7 +68,7 @@ def read_tuned(path: Path) -> Tuned:
     """The content of a tuned file.
 
     Raises:
-        ConfigError: it cannot be read, has other keys, or overrides that are not of the model or its training.
+        ConfigError: it cannot be read, has unknown keys, or has overrides outside the model and its training.
     """
     try:
         tuned = TypeAdapter(Tuned).validate_python(OmegaConf.to_container(read_plain(path)))
@@ -76,8 +76,8 @@ def read_tuned(path: Path) -> Tuned:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"]))
         raise ConfigError(f"{path}: {where}: {problem['msg']}. `mtlbench tune` writes such files") from error
-    if strange := [word for word in tuned.overrides if not may_be_tuned(word)]:
-        raise ConfigError(f"{path}: overrides: {strange[0]} cannot be tuned; not allowed: {', '.join(NOT_TUNED)}")
+    if invalid := [word for word in tuned.overrides if not may_be_tuned(word)]:
+        raise ConfigError(f"{path}: overrides: {invalid[0]} cannot be tuned; not allowed: {', '.join(NOT_TUNED)}")
     return tuned
 
 
@@ -85,7 +85,7 @@ def tuned_overrides(config: DictConfig, folders: Sequence[Path]) -> list[str]:
     """Overrides of the tuned file of a configuration's model and data set, in the first folder that has one.
 
     Raises:
-        ConfigError: no folder has one, it cannot be read, or it is of other data.
+        ConfigError: no folder has one, it cannot be read, or it belongs to other data.
     """
     model, dataset = config.run.choices.model, config.run.choices.dataset
     name = tuned_name(dataset, model)
@@ -99,8 +99,8 @@ def tuned_overrides(config: DictConfig, folders: Sequence[Path]) -> list[str]:
     data = resolve_data(config.dataset, Path(config.run.data))
     if data.fingerprint != tuned.data:
         raise ConfigError(
-            f"tuned=true: {path} was tuned on data {tuned.data}, and these are {data.fingerprint} ({data.origin}). "
-            "Settings found on other data are not used; tune again on these, or give the settings one by one: "
+            f"tuned=true: {path} was tuned on data {tuned.data}, but these are {data.fingerprint} ({data.origin}). "
+            "Tune again on these data, or set the overrides explicitly: "
             f"{' '.join(tuned.overrides)}"
         )
     return tuned.overrides

@@ -1,6 +1,6 @@
-"""Files of pretrained vectors: the key ``pretrained``, and content hashes of the files that it names.
+"""Files of pretrained vectors (the key ``pretrained``) and their content hashes.
 
-Apart from the tables that take the vectors, which need the blocks of models: a run is known without them.
+Separate from `mtlbench.experiment.pretrained`, which imports the blocks of models: a run's identity needs only this.
 """
 
 import typing
@@ -21,7 +21,7 @@ def vector_files(config: DictConfig) -> dict[str, VectorFile]:
     """The files that a configuration names, by field, in the order of the fields' names.
 
     Raises:
-        ConfigError: an unknown key, a value of the wrong type, or no file.
+        ConfigError: a key is unknown, a value has the wrong type, or a file is missing.
     """
     node = OmegaConf.select(config, "pretrained")
     plain: Any = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
@@ -30,21 +30,21 @@ def vector_files(config: DictConfig) -> dict[str, VectorFile]:
     entries = typing.cast(dict[str, Any], plain or {})
     for field, values in entries.items():
         if not isinstance(values, dict):
-            raise ConfigError(f"pretrained.{field} is {values!r}; expected keys of its own: {{file: x.parquet}}")
+            raise ConfigError(f"pretrained.{field} is {values!r}; expected a mapping: {{file: x.parquet}}")
     return {field: call_checked(VectorFile, entries[field], f"pretrained.{field}") for field in sorted(entries)}
 
 
 def vectors_identity(config: DictConfig) -> dict[str, dict[str, Any]]:
-    """What counts in a run's identity, by field: the content hash of the file in place of its name.
+    """The part in a run's identity, by field: the content hash of the file, in place of its name.
 
     Raises:
-        ConfigError: as `vector_files`, or a file is not there.
+        ConfigError: as `vector_files`, or a file does not exist.
     """
     found: dict[str, dict[str, Any]] = {}
     for field, chosen in vector_files(config).items():
         path = Path(chosen.file)
         if not path.is_file():
-            raise ConfigError(f"pretrained.{field}.file={path}: there is no such file")
+            raise ConfigError(f"pretrained.{field}.file={path}: no such file")
         facts = path.stat()
         found[field] = asdict(chosen) | {"file": _hash(path.absolute(), facts.st_size, facts.st_mtime_ns)}
     return found
@@ -52,5 +52,5 @@ def vectors_identity(config: DictConfig) -> dict[str, dict[str, Any]]:
 
 @cache
 def _hash(path: Path, size: int, modified: int) -> str:
-    """Content hash of a file, once as long as its size and time of modification stay what they are."""
+    """Content hash of a file, cached until its size or modification time changes."""
     return checksum(path)
