@@ -153,7 +153,7 @@ WRONG = [
     ),
     (
         "train optimizer.gate={_target_:torch.optim.SGD,_partial_:true,lr:0.1,maximize:true}",
-        "optimizer.gate: a step from 0 along the gradients 1 and 0 leads to 0.1 and 0; expected: downhill",
+        "optimizer.gate: a step from 0 with gradients 1 and 0 leads to 0.1 and 0; expected: below 0",
     ),
     ("train optimizer.gate={_target_:torch.optim.SGD,_partial_:true,lr:0.1,momentum:1.5}", "gate.momentum is 1.5"),
     ("train dataset=criteo dataset.splits=5", "dataset.splits is 5; expected split rules by name"),

@@ -101,8 +101,8 @@ def test_a_study(place: Path, capsys: pytest.CaptureFixture[str]):
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        (["model", "mmoe"], "there is a model 'mmoe' already"),
-        (["study", "census_mmoe"], "there is a table 'census_mmoe' already"),
+        (["model", "mmoe"], "a model 'mmoe' already exists"),
+        (["study", "census_mmoe"], "a table 'census_mmoe' already exists"),
         (["model", "numpy"], "an installed Python package 'numpy' would be imported instead"),
         (["dataset", "my-data"], "'my-data': expected lower-case letters, digits and _"),
         (["model", "class"], "'class': expected lower-case letters"),

@@ -220,7 +220,10 @@ def test_ranks_that_mean_different_runs_are_refused(folder: Path, odd: str, expe
     ("word", "expected"),
     [
         ("trainer.batch_size=2", "a batch of this run has 2 rows, fewer than the 3 processes"),
-        (f"{SHARDED} {ADAFACTOR}", "run.shard_tables=true needs an optimizer that moves each row of a table by itself"),
+        (
+            f"{SHARDED} {ADAFACTOR}",
+            "run.shard_tables=true needs an optimizer that updates each row of a table independently",
+        ),
     ],
 )
 def test_what_several_processes_cannot_do_is_refused(folder: Path, word: str, expected: str):

@@ -112,12 +112,12 @@ def test_patience_counts_evaluations_so_that_short_epochs_do_not_end_a_run(tmp_p
     ("changes", "message"),
     [
         ({"epochs": None}, "trainer.epochs and trainer.steps are null, so training would never end; set one of them"),
-        ({"epochs": 0}, "trainer.epochs is 0; allowed: 1 or more, or null beside trainer.steps"),
+        ({"epochs": 0}, "trainer.epochs is 0; allowed: 1 or more, or null if trainer.steps is set"),
         ({"steps": 0}, "trainer.steps is 0; allowed: 1 or more, or null"),
         ({"evaluate_every": 0}, "trainer.evaluate_every is 0; allowed: 1 or more, or null"),
         ({"shuffle_buffer": 0}, "trainer.shuffle_buffer is 0; allowed: 1 or more, or null"),
-        ({"shuffle_block": 9}, "trainer.shuffle_block is 9 and trainer.shuffle_buffer None, which holds no block"),
-        ({"shuffle_buffer": 8, "shuffle_block": 9}, "allowed: a buffer of at least a block, or null for both"),
+        ({"shuffle_block": 9}, "trainer.shuffle_block is 9 and trainer.shuffle_buffer None, less than a block"),
+        ({"shuffle_buffer": 8, "shuffle_block": 9}, "allowed: a buffer of at least one block, or null for both"),
         ({"steps": 10**13}, "trainer.steps is 10000000000000; allowed: 1,000,000,000,000 at most"),
     ],
 )

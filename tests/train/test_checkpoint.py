@@ -41,7 +41,7 @@ def test_a_truncated_checkpoint_is_refused(tmp_path: Path):
 
 def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path):
     torch.save({"identity": "a", "code": Path("x")}, tmp_path / "last.pt")  # a class, not a tensor
-    with pytest.raises(checkpoint.CheckpointError, match="more than tensors and numbers"):
+    with pytest.raises(checkpoint.CheckpointError, match="contains objects other than tensors and numbers"):
         checkpoint.load(tmp_path / "last.pt", identity="a")
 
 
@@ -50,7 +50,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
     try:
-        with pytest.raises(OSError, match="what stood there before is untouched"):
+        with pytest.raises(OSError, match="the previous one is unchanged"):
             checkpoint.save(tmp_path / "last.pt", {"identity": "b", "tensor": torch.zeros(100_000)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

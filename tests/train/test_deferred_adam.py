@@ -204,7 +204,7 @@ def test_rows_that_were_not_prepared_are_refused():
     (ids, values), *_ = gradients(1)
     deferred_step(ours, table.embedding, ids, values)
     table.embedding.grad = torch.sparse_coo_tensor(torch.tensor([[499]]), values[:1], (500, 7), check_invariants=False)
-    with pytest.raises(ValueError, match="in rows that its block did not name"):
+    with pytest.raises(ValueError, match="in rows that its block's method rows did not"):
         ours.step()
 
 

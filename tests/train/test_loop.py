@@ -412,7 +412,7 @@ def test_another_model_in_the_folder_is_refused(tmp_path: Path):
     trained(tmp_path)
     with pytest.raises(CheckpointError, match=r"last\.pt holds another model"):
         trained(tmp_path, model=Copies())
-    with pytest.raises(CheckpointError, match=r"weights in .*best\.pt are not those of this"):
+    with pytest.raises(CheckpointError, match=r"weights in .*best\.pt do not fit this"):
         load_best(Copies(), SCHEMA.tasks, SETTINGS, tmp_path / "best.pt", "toy")
 
 

@@ -189,7 +189,7 @@ def check_result(folder: Path, metrics: Mapping[str, float], precision: str) -> 
     if apart:
         shown = ", ".join(apart[:3]) + (f" and {len(apart) - 3} more" if len(apart) > 3 else "")
         raise OtherResultError(
-            f"run {folder.name} no longer gives the metrics recorded in {folder / RESULT}: {shown}; allowed: differing by "
-            f"{allowed:g} (relative above 1). The weights, the result, the data or the code have changed. "
+            f"run {folder.name} no longer gives the metrics recorded in {folder / RESULT}: {shown}; allowed: "
+            f"{allowed:g} apart (relative above 1). The weights, the result, the data or the code have changed. "
             "Train it again with run.fresh=true"
         )

@@ -1,6 +1,6 @@
-"""Training loop, optimizers, model selection, checkpoints. Knows data/, metrics, balancing/; no model by name.
+"""Training loop, optimizers, model selection, checkpoints. Independent of particular models and data sets.
 
-Called, ``mtlbench.train("model=mmoe", "dataset=census")`` is `mtlbench.api.train`.
+The module can be called: ``mtlbench.train("model=mmoe", "dataset=census")`` is `mtlbench.api.train`.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Training budget: how many steps a run takes at most, and after which of them validation is measured."""
+"""Training budget: the maximum number of steps of a run, and the steps after which it is validated."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -9,12 +9,12 @@ from mtlbench.train.settings import Settings
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """Steps of a run, by its settings and its number of training rows.
+    """Training budget of a run, in steps.
 
     Attributes:
         bounds: first and last-plus-one position of each batch of an epoch.
-        total: steps at most: those of ``trainer.epochs``, or ``trainer.steps`` where that is less.
-        every: steps between two evaluations: ``trainer.evaluate_every``, or those of an epoch.
+        total: maximum number of steps: those of ``trainer.epochs``, or ``trainer.steps`` if fewer.
+        every: steps between two evaluations: ``trainer.evaluate_every``, or the length of an epoch.
     """
 
     bounds: list[tuple[int, int]]
@@ -32,7 +32,7 @@ class Budget:
         )
 
     def evaluation_after(self, step: int) -> int:
-        """The first step after a given one at which validation is measured; at the last of the budget it always is."""
+        """The next step that is followed by an evaluation; the last step of the budget always is."""
         return min((step // self.every + 1) * self.every, self.total)
 
     def batches(self, progress: Progress) -> list[tuple[int, int]]:
@@ -41,11 +41,11 @@ class Budget:
         return self.bounds[progress.position : progress.position + steps]
 
     def epoch(self, step: int) -> int:
-        """The epoch that a step is in, the first is 1."""
+        """The epoch of a step, counted from 1."""
         return -(-step // len(self.bounds))
 
     def rows(self, step: int) -> int:
-        """Rows that so many steps train on."""
+        """The number of rows in a number of steps."""
         epochs, position = divmod(step, len(self.bounds))
         return epochs * self.bounds[-1][1] + self.bounds[position][0]
 
@@ -53,7 +53,7 @@ class Budget:
 def batch_bounds(rows: int, batch_size: int) -> list[tuple[int, int]]:
     """First and last-plus-one position of each batch of an epoch.
 
-    A single row left over joins the batch before it: statistics of a batch of one are not defined.
+    A single remaining row joins the batch before it: the statistics of a batch of one are undefined.
     """
     starts = list(range(0, rows, batch_size))
     if len(starts) > 1 and rows - starts[-1] == 1:

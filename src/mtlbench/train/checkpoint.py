@@ -1,11 +1,11 @@
-"""Checkpoints: one file each, written beside and renamed, so that a file that is there is whole; with a content hash.
+"""Checkpoints: single files with a content hash, written atomically (to a temporary file that is then renamed).
 
-Where tables are sharded (`mtlbench.train.table_rows`), each rank writes its rows into a part, a file of its own, and
-the checkpoint names the parts: it is replaced when all of them are there, and then the old parts are removed.
+If tables are sharded (`mtlbench.train.table_rows`), each rank writes its rows to a separate part file, and the
+checkpoint lists the parts: it is replaced once all parts exist, and then the old parts are removed.
 
-The last 40 bytes of a file are `MARK` and the SHA-256 of all bytes before. Checking it reads the file once more, about
-a second per gigabyte. Files without a hash, of earlier versions, are checked by the CRC-32 that torch's zip format
-keeps of every record (torch itself never looks at it).
+The last 40 bytes of a file are `MARK` and the SHA-256 of all preceding bytes. Verifying it takes one more read of the
+file, about a second per gigabyte. Files of earlier versions have no hash and are verified by the CRC-32 of every record
+in torch's zip format, which torch itself does not check.
 """
 
 import errno
@@ -28,18 +28,18 @@ MARK = b"\nSHA256\n"
 TRAILER = len(MARK) + hashlib.sha256().digest_size
 
 PARTS = "parts_of_tables"
-"""Key of a checkpoint with the names of the files that hold the rows of its tables."""
+"""Key in a checkpoint: the names of the part files with the rows of its tables."""
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be read, or that belongs to something else."""
+    """A checkpoint is damaged, or belongs to another run or model."""
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
-    """Write a checkpoint of tensors, numbers, strings, lists, dicts and `TableRows`; called on all ranks.
+    """Write a checkpoint of tensors, numbers, strings, lists, dicts and `TableRows`; must be called on all ranks.
 
     Raises:
-        OSError: nothing could be written (a full disk, say); whatever stood at `path` before still does.
+        OSError: the write failed, for example on a full disk; an existing file at `path` is unchanged.
     """
     content, own = separated(content)
     parts: list[str] = []
@@ -66,23 +66,23 @@ def _write(path: Path, content: dict[str, Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
     except (OSError, RuntimeError) as error:
-        # torch's zip writer turns a full disk into a RuntimeError without a number.
+        # torch's zip writer turns a full disk into a RuntimeError without an error number.
         number = error.errno if isinstance(error, OSError) and error.errno else errno.ENOSPC
         raise OSError(
             number,
-            f"could not write the checkpoint ({error}); what stood there before is untouched. Free some "
-            "space and run the same command again: it goes on from there",
+            f"could not write the checkpoint ({error}); the previous one is unchanged. Free some "
+            "space and run the same command again: it resumes from there",
             str(path),
         ) from error
 
 
 def load(path: Path, *, identity: str) -> dict[str, Any]:
-    """Read a checkpoint that `save` wrote, on the CPU and without running any code from it.
+    """Read a checkpoint written by `save`, onto the CPU and without executing code from it.
 
-    Rows of sharded tables stay `TableRows`, in memory that is mapped from the files of the ranks that wrote them.
+    Rows of sharded tables are returned as `TableRows`, memory-mapped from the part files.
 
     Raises:
-        CheckpointError: a file is missing, damaged (a single bit is enough), or belongs to a run of another identity.
+        CheckpointError: a file is missing, damaged (even by a single bit), or belongs to another run.
     """
     content = _read(path, identity)
     if not (names := content.pop(PARTS, None)):
@@ -102,10 +102,10 @@ def _read(path: Path, identity: str, *, mapped: bool = False) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except (RuntimeError, EOFError, ValueError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         reason = (str(error) or "unexpected end").splitlines()[0]
-        if isinstance(error, pickle.UnpicklingError):  # torch advises to load it all the same, with weights_only=False
+        if isinstance(error, pickle.UnpicklingError):  # torch's message recommends weights_only=False, which is unsafe
             reason = "its pickle holds other objects, or is cut off"
         raise CheckpointError(
-            f"checkpoint {path} is damaged, or holds more than tensors and numbers: {reason}. "
+            f"checkpoint {path} is damaged, or contains objects other than tensors and numbers: {reason}. "
             "Start over with run.fresh=true."
         ) from error
     found = content.get("identity") if isinstance(content, dict) else None
@@ -118,7 +118,7 @@ def _read(path: Path, identity: str, *, mapped: bool = False) -> dict[str, Any]:
 
 
 class _Hashing:
-    """A file to write to, with the SHA-256 of what was written."""
+    """A writable file that computes the SHA-256 of its content."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file, self.digest = file, hashlib.sha256()
@@ -132,7 +132,7 @@ class _Hashing:
 
 
 def _check_content(path: Path) -> None:
-    """Compare the content with its hash, or with the zip format's own checksums where an earlier version wrote it."""
+    """Verify the content by its hash or, in files of earlier versions, by the checksums of the zip format."""
     digest, chunk = hashlib.sha256(), 1 << 20
     with path.open("rb") as file:
         left = max(os.fstat(file.fileno()).st_size - TRAILER, 0)

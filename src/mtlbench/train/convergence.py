@@ -1,4 +1,4 @@
-"""Convergence: whether the validation score had stopped improving when training ended, by the run's own journal."""
+"""Convergence: whether the validation score had stopped improving when training ended, from the run's journal."""
 
 import math
 from collections.abc import Sequence
@@ -9,30 +9,30 @@ from mtlbench.tracking.journal import Line
 from mtlbench.train.selection import Selected, is_better
 
 SHARE = 0.2
-"""Share of the evaluations, the last ones, in which the best must not lie where no patience is set."""
+"""Without a patience: the final fraction of the evaluations that must not contain the best one."""
 
 
 def convergence(units: Sequence[Selected], lines: Sequence[Line], patience: int | None) -> Convergence | None:
     """Whether a run converged, and how far the last evaluations were from the best.
 
-    A run has *converged* if, for everything that is selected by itself (the model, or each task under
-    ``trainer.checkpoint=task``), the best validation score is followed
+    A run has *converged* if, for every selected unit (the model, or each task under ``trainer.checkpoint=task``), the
+    best validation score is followed
 
-    - by at least ``patience`` evaluations, which is so where early stopping ended training; without a patience by the
-      last 20 % of the evaluations (`SHARE`), one at least; and
-    - by at least 100 steps (`LEAST_STEPS`), so that a few epochs of a few steps do not pass for a plateau.
+    - by at least ``patience`` evaluations, as after early stopping; without a patience, by the last 20 % of the
+      evaluations (`SHARE`), at least one; and
+    - by at least 100 steps (`LEAST_STEPS`), so that a few very short epochs do not count as a plateau.
 
-    Otherwise the budget (``trainer.epochs``, ``trainer.steps``) ran out while validation still improved: *not
-    converged*. A better score is one that is higher by more than rounding, as in model selection. Nothing is said of
-    how good the plateau is: a learning rate too small to move anything converges too.
+    Otherwise the run has *not converged*: the budget (``trainer.epochs``, ``trainer.steps``) ran out while validation
+    still improved. As in model selection, a score is better if it is higher by more than rounding. Convergence does not
+    mean a good plateau: a run with far too small a learning rate converges too.
 
     Args:
-        units: what was selected, see `selection_units`.
-        lines: of the run's journal.
+        units: the selected units, see `selection_units`.
+        lines: lines of the run's journal.
         patience: ``trainer.patience``.
 
     Returns:
-        ``None`` for a journal without evaluations that define the score.
+        ``None`` if no evaluation in the journal has a defined score.
     """
     curves = validation_curves(units, lines)
     if not all(curves.values()):
@@ -55,7 +55,7 @@ def convergence(units: Sequence[Selected], lines: Sequence[Line], patience: int 
 
 
 def validation_curves(units: Sequence[Selected], lines: Sequence[Line]) -> dict[str, list[tuple[int, float]]]:
-    """Step and score of each evaluation that defines the score, by name of what is selected."""
+    """By unit, the step and score of each evaluation with a defined score."""
     curves: dict[str, list[tuple[int, float]]] = {}
     for unit in units:
         scored = [(line.step, unit.score(Metrics(values=line.values).of_split("valid").values)) for line in lines]
@@ -64,7 +64,7 @@ def validation_curves(units: Sequence[Selected], lines: Sequence[Line]) -> dict[
 
 
 def _best(curve: Sequence[tuple[int, float]]) -> int:
-    """Place of the best score, the first of equal ones."""
+    """Index of the best score; the first of equal ones."""
 
     def better(best: int, at: int) -> int:
         return at if is_better(curve[at][1], curve[best][1]) else best

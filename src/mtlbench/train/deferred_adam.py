@@ -1,7 +1,7 @@
 """Exact Adam at the cost of sparse updates: a table's rows are brought up to date when they are next read.
 
-Adam moves a row in every step, also in those that give it no gradient. What it does in k such steps behind step t0,
-with the moments m and v, depends on nothing but m, v and the step numbers, so it can wait until the row is read:
+Adam moves a row in every step, also in steps without a gradient for it. The effect of k such steps after step t0
+depends only on the moments m and v and on the step numbers, so it can be deferred until the row is read:
 
     p <- p - sum_(s = t0 + 1 .. t0 + k)  lr_s / c1_s * m b1^j / (sqrt(v b2^j) / c2_s + eps),        j = s - t0,
     m <- m b1^k,   v <- v b2^k,   with   c1_s = 1 - b1^s   and   c2_s = sqrt(1 - b2^s).
@@ -12,14 +12,14 @@ With ``y_s = c2_s / b2^(j / 2)`` and the weights ``w_s = lr_s b1^j / c1_s`` the 
 
 the integral of a smooth function of y. It is taken by Gauss quadrature with two nodes, those that reproduce the moments
 ``sum_s w_s y_s^n`` for n = -1 .. 2: exact to second order where eps is small beside sqrt(v), and again where sqrt(v) is
-small beside eps. Between the two the error is largest, 0.2 % of the sum, for a row that has waited since step 1, and
-falls quickly with t0 (y hardly changes from step 100 on). The moments
+small beside eps. In between, the error is largest for a row deferred since step 1, 0.2 % of the sum, and decreases
+quickly with t0 (y hardly changes from step 100 on). The moments
 
     S_n(t0) = sum_(s > t0) lr_s r_n^(s - t0) c2_s^n / c1_s,     r_n = b1 / b2^(n / 2),
 
-depend on t0 alone and are kept for each t0 since all rows were last brought up to date. A step adds one term to each;
-since r_n^j falls below rounding after some 400 steps, only the newest entries change. So no horizon has to be known,
-and the learning rate may change in any way from step to step.
+depend on t0 alone and are stored for each t0 since all rows were last brought up to date. A step adds one term to each;
+since r_n^j falls below rounding after some 400 steps, only the newest entries change. So no horizon must be known in
+advance, and the learning rate may change arbitrarily from step to step.
 
 With decoupled weight decay (AdamW) all rows shrink by ``1 - lr_s decay`` in each step before they move. With
 ``d_s = prod_(i <= s) (1 - lr_i decay)`` the row is scaled by ``d_t / d_t0`` and each term by ``d_t / d_s``; the moments
@@ -40,36 +40,36 @@ from mtlbench.distributed.sharded import is_shard, rows_asked_for
 from mtlbench.schema import Batch
 
 ORDERS = (-1, 0, 1, 2)
-"""n of the moments S_n."""
+"""Orders n of the moments S_n."""
 
 ROUNDING = 1e-18
-"""Share below which a term of a moment is left out."""
+"""Relative size below which a term of a moment is dropped."""
 
 LONGEST_WINDOW = 10_000
-"""Entries that a step changes at most; slower decays than these ask for dense steps."""
+"""Maximum number of entries that a step changes; slower decays require dense steps."""
 
 CHUNK = 1 << 16
-"""Rows that are brought up to date at once."""
+"""Number of rows that are brought up to date at once."""
 
 
 class RowTable(Protocol):
-    """A block whose table is read by rows that can be told from the batch."""
+    """A block for which the rows of its table read by a batch can be determined in advance."""
 
     embedding: nn.Parameter
     sparse: bool
 
     def rows(self, batch: Batch) -> Tensor:
-        """Rows of the table that a forward pass on a batch reads, of any shape, repeated or not."""
+        """Rows of the table that a forward pass on a batch reads, in any shape, possibly repeated."""
         ...
 
 
 def held_by(table: RowTable) -> range:
-    """The rows of a table that this process holds; all where its block does not say."""
+    """The rows of a table that this process holds: all, unless its block is sharded."""
     return getattr(table, "held", range(len(table.embedding)))
 
 
 def window(betas: tuple[float, float]) -> int | None:
-    """Steps after which terms of the moments are rounding; ``None``: more than is worth while."""
+    """Steps after which terms of the moments fall below rounding; ``None`` if too many."""
     first, second = betas
     if not 0 < first < second:
         return None
@@ -79,11 +79,11 @@ def window(betas: tuple[float, float]) -> int | None:
 
 @dataclass(kw_only=True)
 class MissedSteps:
-    """Moments of the steps since all rows of a table were last up to date, see the head of this file.
+    """Moments of the steps since all rows of a table were last up to date, see the module docstring.
 
     Attributes:
-        base: steps done when all rows were up to date.
-        steps: steps done.
+        base: step count when all rows were last up to date.
+        steps: current step count.
         moments: float64 ``[4, C]``, S_n (`ORDERS`) of t0 = base + column; columns from `steps` on are zero.
         decays: float64 ``[C + 1]``, d_s of s = base + column.
     """
@@ -103,7 +103,7 @@ class MissedSteps:
         )
 
     def append(self, powers: Tensor, group: Mapping[str, Any]) -> None:
-        """Count one more step.
+        """Add a step.
 
         Args:
             powers: float64 ``[4, window]``, r_n to the powers from the window down to 1.
@@ -125,13 +125,13 @@ class MissedSteps:
         )
 
     def quadrature(self, since: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Nodes and weights of the sum over all steps since some step numbers, and the decay of the row itself.
+        """Quadrature nodes and weights of the sums from given step numbers, and the decay of the rows themselves.
 
         Args:
-            since: step numbers ``[U]`` from `base` to `steps` - 1.
+            since: step numbers ``[U]``, each from `base` to `steps` - 1.
 
         Returns:
-            nodes y, float64 ``[2, U]``; weights w y there, ``[2, U]``, the learning rate among their factors; decays
+            nodes y, float64 ``[2, U]``; weights w y at the nodes, ``[2, U]``, which include the learning rate; decays
             ``[U]``.
         """
         at = since - self.base
@@ -151,7 +151,7 @@ class MissedSteps:
 
 @dataclass(kw_only=True)
 class RowState:
-    """State of one table.
+    """Optimizer state of one table.
 
     Attributes:
         current: int32 ``[rows]``, step up to which each row is up to date.
@@ -165,21 +165,21 @@ class RowState:
 
 
 class DeferredAdam(Adam):
-    """`torch.optim.Adam` (or AdamW) that takes sparse gradients of some tables, and does what dense steps would do.
+    """`torch.optim.Adam` (or AdamW) that accepts sparse gradients of some tables, and is equivalent to dense steps.
 
-    Rows must be up to date when they are read: `prepare` is called before each forward pass of training, `finish`
-    before anything else reads the tables. Parameters that are in no such table take torch's own step.
+    Rows must be up to date when they are read: `prepare` must be called before each forward pass of training, and
+    `finish` before anything else reads the tables. Other parameters take torch's own step.
 
-    Departure: equal to dense steps up to rounding, not to the bit: at lr 0.001, after 2,000 steps, within 1e-6 of
-    float64 as torch's own float32 steps are, and within 1e-5 where gradients are as small as eps (in proportion to lr).
+    Departure: equal to dense steps up to rounding, not bit for bit: at lr 0.001, after 2,000 steps, within 1e-6 of
+    float64, like torch's own float32 steps, and within 1e-5 for gradients as small as eps (in proportion to lr).
 
     Args:
-        params: parameters, those of the tables among them.
+        params: parameters, including the tables.
         tables: blocks whose tables receive sparse gradients.
-        options: of `torch.optim.Adam`; see `can_defer`.
+        options: options of `torch.optim.Adam`; see `can_defer`.
 
     Raises:
-        ValueError: a table has a dense gradient, or one in rows that `prepare` was not told of.
+        ValueError: a table has a dense gradient, or a gradient in rows that were not passed to `prepare`.
     """
 
     def __init__(self, params: Iterable[nn.Parameter], tables: Sequence[RowTable], **options: Any) -> None:
@@ -187,7 +187,7 @@ class DeferredAdam(Adam):
         self._tables = {table.embedding: table for table in tables}
         (group,) = self.param_groups
         span = window(group["betas"])
-        assert span is not None, "ask `can_defer` first"
+        assert span is not None, "call `can_defer` first"
         ratios = torch.tensor([group["betas"][0] / group["betas"][1] ** (n / 2) for n in ORDERS], dtype=torch.float64)
         self._betas, self._powers = group["betas"], ratios[:, None] ** torch.arange(span, 0, -1)
 
@@ -198,7 +198,7 @@ class DeferredAdam(Adam):
 
     @torch.no_grad()
     def prepare(self, batch: Batch) -> None:
-        """Bring the rows up to date that a forward pass on a batch reads, on this rank or another."""
+        """Bring the rows up to date that a forward pass on a batch reads, on any rank."""
         for parameter, table in self._tables.items():
             if state := self.state.get(parameter):
                 read, held = table.rows(batch).unique(), held_by(table)
@@ -218,25 +218,25 @@ class DeferredAdam(Adam):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Update all parameters that have a gradient; that of a table is used up."""
+        """Update all parameters that have a gradient; gradients of tables are cleared."""
         (group,) = self.param_groups
         if tuple(group["betas"]) != tuple(self._betas):
             raise ValueError(
-                f"the betas of deferred Adam have become {group['betas']} and were {self._betas}: the schedule changes "
-                "them. Set scheduler.cycle_momentum=false, or optimizer.deferred_rows=null"
+                f"the schedule changed the betas of deferred Adam from {self._betas} to {group['betas']}, which it "
+                "does not support. Set scheduler.cycle_momentum=false, or optimizer.deferred_rows=null"
             )
         for parameter in self._tables:
             if parameter.grad is not None:
                 self._step_rows(parameter, group)
-                parameter.grad = None  # torch's step refuses sparse gradients
+                parameter.grad = None  # torch's step rejects sparse gradients
         super().step()
 
     def _step_rows(self, parameter: nn.Parameter, group: Mapping[str, Any]) -> None:
         assert parameter.grad is not None
         if not parameter.grad.is_sparse:
             raise ValueError(
-                f"the table of shape {tuple(parameter.shape)} has a dense gradient: something beside its own block "
-                "reads it. Set optimizer.deferred_rows=null"
+                f"the table of shape {tuple(parameter.shape)} has a dense gradient, so code outside its block reads "
+                "it. Set optimizer.deferred_rows=null"
             )
         if parameter not in self.state:
             self.state[parameter]["rows"] = _fresh(parameter)
@@ -245,8 +245,8 @@ class DeferredAdam(Adam):
         rows, values = gradient.indices()[0], gradient.values()
         if bool((state.current[rows] != state.missed.steps).any()):
             raise ValueError(
-                f"the table of shape {tuple(parameter.shape)} has a gradient in rows that its block did not name "
-                "(its method rows). Set optimizer.deferred_rows=null"
+                f"the table of shape {tuple(parameter.shape)} has a gradient in rows that its block's method rows did "
+                "not return. Set optimizer.deferred_rows=null"
             )
         state.missed.append(self._powers.to(parameter.device), group)
         (beta1, beta2), step = group["betas"], state.missed.steps
@@ -284,7 +284,7 @@ class DeferredAdam(Adam):
         state.current[rows] = state.missed.steps
 
     def state_dict(self) -> dict[str, Any]:
-        """As torch has it, with tensors and numbers alone."""
+        """The state in torch's layout, with tensors and numbers only."""
         packed = super().state_dict()
         packed["state"] = {
             index: {"rows": vars(rows) | {"missed": vars(rows.missed)}} if (rows := state.get("rows")) else state
@@ -294,19 +294,19 @@ class DeferredAdam(Adam):
 
     @torch.no_grad()
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a state of `state_dict`, or from one of `torch.optim.Adam` for the same parameters."""
+        """Load a state from `state_dict`, or one of `torch.optim.Adam` for the same parameters."""
         (group,), (saved,) = self.param_groups, state_dict["param_groups"]
         places = zip(saved["params"], group["params"], strict=True)
         own = {index: parameter for index, parameter in places if parameter in self._tables}
         others = {index: state for index, state in state_dict["state"].items() if index not in own}
-        super().load_state_dict(state_dict | {"state": others})  # it would cast all state to the type of its parameter
+        super().load_state_dict(state_dict | {"state": others})  # torch would cast all state to the parameter's type
         for index, parameter in own.items():
             if index in state_dict["state"]:
                 self.state[parameter] = {"rows": _restored(parameter, state_dict["state"][index])}
 
 
 def can_defer(options: Mapping[str, Any]) -> bool:
-    """Whether Adam with these options can be deferred: with L2 weight decay (not AdamW's) or AMSGrad it has none."""
+    """Whether Adam with these options can be deferred: not with L2 weight decay (AdamW's is fine) or AMSGrad."""
     decays = options["weight_decay"]
     return (
         window(options["betas"]) is not None
@@ -326,7 +326,7 @@ def _fresh(parameter: nn.Parameter) -> RowState:
 
 def _restored(parameter: nn.Parameter, saved: Mapping[str, Any]) -> RowState:
     device = parameter.device
-    if "exp_avg" in saved:  # of torch's own Adam, where every row is up to date
+    if "exp_avg" in saved:  # state of torch's own Adam, in which every row is up to date
         step = int(saved["step"])
         return RowState(
             current=torch.full((len(parameter),), step, dtype=torch.int32, device=device),

@@ -1,4 +1,4 @@
-"""Diagnostics that a model exposes during training (gates, masks, attention), averaged for the journal."""
+"""Diagnostics exposed by models during training (gates, masks, attention), averaged for the journal."""
 
 import warnings
 from typing import Protocol, runtime_checkable
@@ -14,7 +14,7 @@ from mtlbench.train.settings import Settings
 from mtlbench.train.step import autocast
 
 MOST_NUMBERS = 64
-"""Most numbers of one diagnostic that are written to the journal."""
+"""Maximum size of a diagnostic that is written to the journal, in numbers."""
 
 
 @runtime_checkable
@@ -24,15 +24,15 @@ class Diagnosed(Protocol):
     def diagnostics(self, batch: Batch) -> dict[str, Tensor]:
         """Intermediate values of a forward pass in evaluation mode; the model is not changed.
 
-        Names have parts separated by ``/``. A tensor that differs by row has B in one of its axes, whichever suits it
-        (gates are ``[T, B, E]``, attention is ``[B, L]``); no other axis grows with the batch, and what is known of
-        the whole batch, or of no row at all, has no such axis. So a reader tells rows from all else by the shapes.
+        Names have parts separated by ``/``. A tensor with values per row has exactly one axis of size B, in any
+        position (gates are ``[T, B, E]``, attention is ``[B, L]``); no other axis may depend on the batch size, and
+        values of the whole batch or of the model have no such axis. So the axis of rows is recognised by its size.
         """
         ...
 
 
 class NoDiagnosticsWarning(UserWarning):
-    """Diagnostics are asked for, and the model has none."""
+    """Diagnostics are enabled, but the model has none."""
 
 
 def has_diagnostics(model: nn.Module) -> bool:
@@ -50,11 +50,11 @@ def has_diagnostics(model: nn.Module) -> bool:
 
 @torch.no_grad()
 def journal_diagnostics(model: nn.Module, rows: Rows, settings: Settings, device: torch.device) -> Metrics:
-    """Diagnostics of a model on the first evaluation batch of some rows, averaged over rows where they differ by row.
+    """Diagnostics of a model on the first evaluation batch of `rows`, with values per row averaged over rows.
 
     Returns:
-        ``diagnostics/<name>`` of a scalar, ``diagnostics/<name>/<i>/<j>...`` of every number of a tensor; more than
-        `MOST_NUMBERS` of one name, or one that is not finite, are undefined with that reason.
+        ``diagnostics/<name>`` for a scalar, ``diagnostics/<name>/<i>/<j>...`` for every number of a tensor. A tensor of
+        more than `MOST_NUMBERS`, and a number that is not finite, are undefined, with that reason.
     """
     model.eval()
     one, two, whole = (

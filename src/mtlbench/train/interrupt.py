@@ -11,17 +11,17 @@ from typing import Self
 from mtlbench.distributed.job import alone, launched
 
 REPEATED = 2.0
-"""Seconds in which another signal is the same one: a terminal and torchrun both pass on Ctrl-C to a rank."""
+"""Seconds within which a repeated signal is ignored: both the terminal and torchrun pass Ctrl-C to a rank."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal arrived and training stopped between two batches."""
+    """Training stopped between two batches because of a signal."""
 
 
 class Interrupt:
-    """While active, turns the first SIGINT or SIGTERM into an `Interrupted` at the next `check`.
+    """Context manager that turns the first SIGINT or SIGTERM into an `Interrupted` at the next `check`.
 
-    The second one is immediate. Ranks of a job stop together when a signal has come to any.
+    A second signal raises KeyboardInterrupt at once. When any rank of a job receives a signal, all ranks stop together.
 
     Outside the main thread no signal arrives, and `check` never raises.
     """
@@ -42,10 +42,12 @@ class Interrupt:
         self._previous = {}
 
     def check(self) -> None:
-        """Raise `Interrupted` if a signal has come; on several ranks, all check at the same time."""
+        """Raise `Interrupted` if a signal has arrived; with several ranks, all must call this at the same time."""
         asked = self._asked is not None
         if not alone():
-            from mtlbench.distributed.ranks import any_rank  # not above: the command line imports this file, not torch
+            from mtlbench.distributed.ranks import (
+                any_rank,
+            )  # not at the top: the command line imports this module, and must not import torch
 
             asked = any_rank(asked)
         if asked:
@@ -60,10 +62,10 @@ class Interrupt:
 
 @contextmanager
 def sigint_noted() -> Generator[Callable[[], bool]]:
-    """Gives a function that says whether Ctrl-C was pressed.
+    """Yield a function that returns whether Ctrl-C was pressed.
 
-    While a library is imported its KeyboardInterrupt can be lost: numpy's C extension swallows it, and the import fails
-    later with an AttributeError.
+    A KeyboardInterrupt during an import can get lost: numpy's C extension swallows it, and the import fails later with
+    an AttributeError.
     """
     pressed: list[int] = []
 

@@ -1,4 +1,4 @@
-"""Training losses, task weights, penalties and gradient cosines, written to the journal."""
+"""Writes training losses, task weights, penalties and gradient cosines to the journal."""
 
 import logging
 import math
@@ -21,7 +21,7 @@ class NonFiniteLossError(FloatingPointError):
 
 
 def log_losses(progress: Progress, terms: list[str], journal: Journal, conflicts: Metrics = NOTHING) -> None:
-    """Write the window's mean of each term to the journal and empty it; one that is not finite stops the run."""
+    """Write the mean of each term over the window to the journal, and clear the window; raises if one is not finite."""
     if not progress.window:
         return
     window_LN = torch.stack(progress.window).cpu()
@@ -48,15 +48,15 @@ def log_losses(progress: Progress, terms: list[str], journal: Journal, conflicts
 
 
 def gradient_cosines(cosine_TT: Tensor | None, tasks: list[str]) -> Metrics:
-    """Cosine similarity of the gradients of every two tasks, by their names."""
+    """Cosine similarity between the gradients of every pair of tasks, by their names."""
     found = Metrics()
     if cosine_TT is None:
         return found
-    cosines = cosine_TT.tolist()  # all at once: every read waits for the device
+    cosines = cosine_TT.tolist()  # one read for all: every read waits for the device
     for (a, first), (b, second) in combinations(enumerate(tasks), 2):
         name, cosine = f"train/conflict/{first}_{second}", cosines[a][b]
         if math.isfinite(cosine):
             found.values[name] = cosine
         else:
-            found.undefined[name] = "a gradient is zero on what the tasks share (no label of the task is observed?)"
+            found.undefined[name] = "a gradient is zero on the shared parameters (no label of the task is observed?)"
     return found

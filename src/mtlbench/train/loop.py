@@ -1,4 +1,4 @@
-"""The training loop, on one page; it knows no model, data set or balancing method by name."""
+"""The training loop, on one page, independent of the model, the data set and the balancing method."""
 
 import logging
 import time
@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 
 class EqualScoresWarning(UserWarning):
-    """All validation scores of a task are one number: its AUC of 0.5 is no result of ranking."""
+    """All validation scores of a task are equal, so its AUC of 0.5 is not the result of a ranking."""
 
 
 def fit(  # noqa: PLR0913, PLR0915  the loop is meant to be read from top to bottom
@@ -56,7 +56,7 @@ def fit(  # noqa: PLR0913, PLR0915  the loop is meant to be read from top to bot
     own_metrics: Sequence[OwnMetric] = (),
     after_evaluation: Callable[[], None] = lambda: None,
 ) -> Progress:
-    """Train a model, keeping the weights of the best validation score; goes on from a checkpoint if there is one.
+    """Train a model and keep the weights with the best validation score; resumes from a checkpoint if there is one.
 
     Args:
         model: on its device, with the initial weights of the run's seed.
@@ -66,14 +66,14 @@ def fit(  # noqa: PLR0913, PLR0915  the loop is meant to be read from top to bot
         tasks: names for journal and messages.
         settings: see `Settings`.
         context: see `RunContext`; ``last.pt`` and ``best.pt`` are written there.
-        scheduler: makes the learning-rate schedule; ``None``: learning rates stay as they are.
-        own_metrics: metrics of the user's own, measured on validation rows beside all others.
-        after_evaluation: called when the journal has the validation metrics of an evaluation.
+        scheduler: builds the learning-rate schedule; ``None`` keeps learning rates constant.
+        own_metrics: the user's own metrics, computed on validation rows in addition to the built-in ones.
+        after_evaluation: called once the journal has the validation metrics of an evaluation.
 
     Raises:
-        ValueError: conflicts between the gradients of tasks are asked for where there is one task.
+        ValueError: ``trainer.conflicts`` is set for a single task.
         NonFiniteLossError: a loss is not finite.
-        Interrupted: a signal came; the run can go on from the checkpoint just written.
+        Interrupted: a signal arrived; the run can resume from the checkpoint just written.
     """
     train, valid = rows
     diagnosed = settings.diagnostics and has_diagnostics(model)
@@ -96,7 +96,7 @@ def fit(  # noqa: PLR0913, PLR0915  the loop is meant to be read from top to bot
         penalties=penalties,
         settings=settings,
     )
-    saved, about = time.monotonic(), {"run": context.identity}  # the run's name, for several that log at once
+    saved, about = time.monotonic(), {"run": context.identity}  # names the run, in case several log at once
     with Interrupt() as interrupt:
         try:
             while progress.evaluated < budget.total and not out_of_patience(progress, units, settings.patience):
@@ -159,7 +159,7 @@ def fit(  # noqa: PLR0913, PLR0915  the loop is meant to be read from top to bot
                 after_evaluation()
         except Interrupted:
             checkpointer.save(progress)
-            wait()  # a rank that ended before would have torchrun end the one that is writing
+            wait()  # if a rank exited earlier, torchrun would kill the one that is writing
             raise
     return progress
 
@@ -168,7 +168,7 @@ def _warn_of_equal_scores(measured: Metrics, epoch: int) -> None:
     if equal := [task for task in measured.tasks if measured.value("equal_scores", task)]:
         warnings.warn(
             f"epoch {epoch}: all validation scores of {', '.join(equal)} are equal, so an AUC of exactly "
-            "0.5 says that nothing was ranked",
+            "0.5 does not mean a random ranking",
             EqualScoresWarning,
             stacklevel=3,
         )
@@ -177,7 +177,7 @@ def _warn_of_equal_scores(measured: Metrics, epoch: int) -> None:
 def _shared_gradients(model: nn.Module, tasks: tuple[Task, ...], settings: Settings) -> SharedGradients:
     if settings.conflicts and len(tasks) == 1:
         raise ValueError(
-            f"trainer.conflicts=true compares the gradients of tasks, but there is one: {tasks[0].name}. "
+            f"trainer.conflicts=true compares the gradients of tasks, but there is only one: {tasks[0].name}. "
             "Set trainer.conflicts=false"
         )
     groups = parameter_groups(model)

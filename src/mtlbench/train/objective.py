@@ -19,11 +19,11 @@ class LossSettings:
     """Loss settings.
 
     Attributes:
-        pos_weight: factor on the loss of positive labels: one number per task; ``balanced``, negatives over positives
-            of the training rows (of their sample weights), so that both classes weigh the same; ``sqrt_balanced``, the
-            root of it; ``None``, 1.
-        given: how a task with a parent task is learnt (a conversion, given a click). ``joint``: on all rows, where
-            its label is 1 if both happen. ``conditional``: on rows whose parent label is 1.
+        pos_weight: factor on the loss of positive labels: one number per task; ``balanced``, the ratio of negatives to
+            positives in the training rows (by sample weight), so that both classes have the same weight;
+            ``sqrt_balanced``, its square root; ``None``, 1.
+        given: how a task with a parent task (such as conversion given click) is trained. ``joint``: on all rows, its
+            label being 1 if both happen. ``conditional``: only on rows whose parent label is 1.
         regression: loss of regression tasks on standardised labels: ``squared`` or ``absolute`` error.
 
     Raises:
@@ -41,17 +41,17 @@ class LossSettings:
     def build(
         self, tasks: Sequence[Task], labels: Tensor, observed: Tensor | None, sample_weight: Tensor | None = None
     ) -> "TaskLosses":
-        """The task losses for a data set.
+        """The task losses of a data set.
 
         Args:
             tasks: T tasks.
-            labels: of all training rows, ``[N, T]``.
-            observed: bool ``[N, T]``, or ``None`` if all are.
-            sample_weight: ``[N]``, or ``None`` if all rows weigh 1.
+            labels: labels of all training rows, ``[N, T]``.
+            observed: which labels are observed, bool ``[N, T]``, or ``None`` for all.
+            sample_weight: ``[N]``, or ``None`` if all rows have weight 1.
 
         Raises:
-            ValueError: not one factor per task; a task without one of the classes has no balance; a factor on the
-                positives of a regression task; no task is given another; an error is chosen for no regression task.
+            ValueError: the number of factors is not that of tasks, a balanced task lacks a class, a regression task has
+                a factor, or `given` or `regression` is set and no task has a parent or is a regression task.
         """
         names = [task.name for task in tasks]
         regression = tuple(t for t, task in enumerate(tasks) if task.kind == "regression")
@@ -65,7 +65,7 @@ class LossSettings:
             given = (None,) * len(tasks)
         elif not any(task.given for task in tasks):
             raise ValueError(
-                f"loss.given=conditional, but none of the tasks {', '.join(names)} is given another. "
+                f"loss.given=conditional, but none of the tasks {', '.join(names)} has a parent task. "
                 "Choose loss.given=joint"
             )
         mask = TaskLosses(pos_weight=None, given=given).label_mask(labels, observed)
@@ -84,8 +84,8 @@ class LossSettings:
             return None
         if regression and not isinstance(self.pos_weight, tuple):
             raise ValueError(
-                f"loss.pos_weight={self.pos_weight} balances positives and negatives, and {', '.join(regression)} has "
-                f"none: it is a regression task. State a factor for each of {', '.join(names)}, 1 for a regression task"
+                f"loss.pos_weight={self.pos_weight} balances positives and negatives, but {', '.join(regression)} is a "
+                f"regression task. Set a factor for each of {', '.join(names)}, with 1 for regression tasks"
             )
         if isinstance(self.pos_weight, tuple):
             if len(self.pos_weight) != len(names):
@@ -96,8 +96,7 @@ class LossSettings:
             for name, factor in zip(names, self.pos_weight, strict=True):
                 if name in regression and factor != 1:
                     raise ValueError(
-                        f"loss.pos_weight of '{name}' is {factor:g}, a factor on positives, but it is a regression "
-                        "task and has none; allowed: 1"
+                        f"loss.pos_weight of '{name}' is {factor:g}, but a regression task has no positives; allowed: 1"
                     )
             return torch.tensor(self.pos_weight)
         positive = labels == 1 if mask is None else (labels == 1) & mask
@@ -107,9 +106,9 @@ class LossSettings:
             if not positives or not negatives:
                 raise ValueError(
                     f"loss.pos_weight={self.pos_weight}: the training rows have {positives:,} positives and "
-                    f"{negatives:,} negatives of task '{name}'; both must be there. State the factors instead"
+                    f"{negatives:,} negatives of task '{name}', and both are needed. Set the factors explicitly"
                 )
-        if sample_weight is not None:  # what both classes weigh, each of them above 0 (`mtlbench.ingest.fit`)
+        if sample_weight is not None:  # total weight per class, above 0 (`mtlbench.ingest.fit`)
             weight_N1 = sample_weight[:, None].double()
             counted = weight_N1 if mask is None else weight_N1 * mask
             positives_T, negatives_T = ((counted * those).sum(dim=0).float() for those in (positive, labels == 0))
@@ -119,13 +118,13 @@ class LossSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskLosses:
-    """The losses of all tasks, and the log-odds (or standardised numbers) that their logits stand for.
+    """The losses of all tasks, and the conversion of their logits to log-odds (or standardised predictions).
 
     Attributes:
         pos_weight: float32 ``[T]``, factor q_t on the loss of positive labels; ``None``: 1.
-        given: for each task that is learnt on the positives of its parent: the parent's column, an earlier one.
-        regression: columns of the regression tasks; no factor other than 1 and no parent is theirs.
-        error: loss of these.
+        given: for each task trained on the positives of its parent task, the column of the parent, which comes earlier.
+        regression: columns of the regression tasks, which have a factor of 1 and no parent.
+        error: loss of the regression tasks.
     """
 
     pos_weight: Tensor | None
@@ -158,16 +157,16 @@ class TaskLosses:
         return mask
 
     def log_odds(self, logits: Tensor) -> Tensor:
-        """Log-odds ``[N, T]`` that the stored labels are 1, from logits as they were trained.
+        """Log-odds ``[N, T]`` that the stored labels are 1, from the logits of training.
 
-        Standardised predictions of regression tasks are left as they are.
+        Standardised predictions of regression tasks are unchanged.
 
-        The weighted loss is least at the log-odds plus ln q_t, which is taken off. (A model that holds its tasks to an
-        order, as a product does, can only reach that if the order holds for the weighted log-odds too.) The probability
-        of a conditional task is multiplied with that of the task that it is given.
+        The minimum of the weighted loss is at the log-odds plus ln q_t, so ln q_t is subtracted. (A model that imposes
+        an order on its tasks, such as a product, can only reach that minimum if the weighted log-odds satisfy the order
+        too.) The probability of a conditional task is multiplied by that of its parent.
 
         Args:
-            logits: ``[N, T]``, or ``[N, T, T]`` of `TaskCheckpoints`, of which each task takes its own copy's.
+            logits: ``[N, T]``, or ``[N, T, T]`` of `TaskCheckpoints`, where each task uses the logits of its own copy.
         """
         if self.pos_weight is not None:
             logits = logits - self.pos_weight.to(logits).log()

@@ -1,4 +1,4 @@
-"""Optimizers by kind of parameter: embeddings, gates, and all that is dense besides."""
+"""Optimizers by kind of parameter: embedding tables, gates, and other dense parameters."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from fnmatch import fnmatch
@@ -18,7 +18,7 @@ EMBEDDING_PATTERN = "*embedding*"
 GATE_PATTERN = "*gate*"
 
 DEFERRED_ROWS = 1 << 17
-"""Rows of a table from which on deferred steps of Adam are faster than dense ones: W1 of `scripts/bench_train.py`."""
+"""Number of rows of a table above which deferred Adam is faster than dense: workload W1 of `scripts/bench_train.py`."""
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 
@@ -34,21 +34,21 @@ RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "lr_decay": (lambda value: value >= 0, "0 or more"),
     "initial_accumulator_value": (lambda value: value >= 0, "0 or more"),
 }
-"""Hyper-parameters of optimizers by name, and what is allowed; torch's own classes accept more, infinity included."""
+"""Hyper-parameters of optimizers and their ranges; torch's own classes accept more, including infinity."""
 
 
 def parameter_groups(model: nn.Module, *, frozen: bool = False) -> dict[str, list[nn.Parameter]]:
-    """Trainable parameters of a model by kind, which their names tell.
+    """Trainable parameters of a model by kind, determined from their names.
 
     Args:
-        model: any.
-        frozen: whether frozen parameters are among them.
+        model: any model.
+        frozen: whether to include frozen parameters.
 
     Returns:
-        ``embedding``, ``gate`` and ``dense``, each parameter in exactly one of them.
+        The parameters under ``embedding``, ``gate`` and ``dense``, each in exactly one of them.
 
     Raises:
-        ValueError: the model has no parameter that is called an embedding, so a setting for embeddings would be void.
+        ValueError: no parameter is named an embedding, so settings for embeddings would have no effect.
     """
     groups: dict[str, list[nn.Parameter]] = {"embedding": [], "gate": [], "dense": []}
     for name, parameter in model.named_parameters():
@@ -56,7 +56,7 @@ def parameter_groups(model: nn.Module, *, frozen: bool = False) -> dict[str, lis
             groups[_kind(name)].append(parameter)
     if not any(_kind(name) == "embedding" for name, _ in model.named_parameters()):
         raise ValueError(
-            f"no parameter of {type(model).__name__} is named like {EMBEDDING_PATTERN!r}; found "
+            f"no parameter name of {type(model).__name__} matches {EMBEDDING_PATTERN!r}; found "
             f"{[name for name, _ in model.named_parameters()]}"
         )
     return groups
@@ -69,7 +69,7 @@ def _kind(name: str) -> str:
 
 
 def freeze_parameters(model: nn.Module, kinds: Collection[str]) -> None:
-    """Let parameters of some kinds keep their initial values: the control for a claim about what they learn.
+    """Freeze the parameters of some kinds at their initial values, as a control for claims about what they learn.
 
     Raises:
         ValueError: the model has no parameter of a kind, or nothing is left to train.
@@ -81,31 +81,30 @@ def freeze_parameters(model: nn.Module, kinds: Collection[str]) -> None:
     for kind in kinds:
         if kind not in found:
             raise ValueError(
-                f"optimizer.freeze has {kind!r}, and {type(model).__name__} has no such parameters; it has {found}"
+                f"optimizer.freeze has {kind!r}, but {type(model).__name__} has no such parameters; it has {found}"
             )
     for kind, parameter in named:
         if kind in kinds:
             parameter.requires_grad_(False)
     if not any(parameter.requires_grad for _, parameter in named):
         raise ValueError(
-            f"optimizer.freeze={list(kinds)} leaves nothing to train: {type(model).__name__} has {found}. "
-            "Leave out a kind"
+            f"optimizer.freeze={list(kinds)} leaves nothing to train: {type(model).__name__} has {found}. Remove a kind"
         )
 
 
 def store_tables_in_bf16(model: nn.Module) -> None:
-    """Store all embedding tables of a model in bfloat16, but for pretrained vectors: these stay as they were given.
+    """Store all embedding tables of a model in bfloat16, except pretrained vectors.
 
     Raises:
-        ValueError: the model has tables that blocks of its own look up, which may not turn their rows into float32.
+        ValueError: the model has tables read by its own blocks, which might not convert their rows to float32.
     """
     tables = {block.embedding for block in model.modules() if isinstance(block, FieldEmbedding | CrossedFields)}
     vectors = {block.embedding for block in model.modules() if isinstance(block, PretrainedVectors)}
     others = {*parameter_groups(model, frozen=True)["embedding"]} - tables - vectors
     if names := [name for name, parameter in model.named_parameters() if parameter in others]:
         raise ValueError(
-            f"optimizer.table_precision=bf16: {type(model).__name__} has tables of its own: {', '.join(names)}. Look "
-            "ids up by mtlbench.nn.embedding.FieldEmbedding, or set optimizer.table_precision=fp32"
+            f"optimizer.table_precision=bf16: {type(model).__name__} has its own tables: {', '.join(names)}. Use "
+            "mtlbench.nn.embedding.FieldEmbedding for them, or set optimizer.table_precision=fp32"
         )
     for table in tables:
         store_in_bf16(table)
@@ -120,17 +119,17 @@ def build_optimizers(
     sparse: bool,
     deferred_rows: int | None = None,
 ) -> list[Optimizer]:
-    """One optimizer for each kind of parameter that the model has and trains.
+    """One optimizer for each kind of trainable parameters that the model has.
 
     Args:
-        model: its embedding blocks are set to give sparse gradients or not.
-        embedding: makes the optimizer of embedding tables.
-        dense: makes the optimizer of dense parameters.
-        gate: makes the optimizer of gates; ``None``: they are dense parameters like all others. Adam cancels a constant
-            factor on a gradient, so the virtual gradient acts more directly under SGD (models of DEPHN, III-C).
+        model: the model; its embedding blocks are switched to sparse or dense gradients.
+        embedding: builds the optimizer of embedding tables.
+        dense: builds the optimizer of dense parameters.
+        gate: builds the optimizer of gates; ``None`` treats them as dense parameters. Adam cancels a constant factor on
+            a gradient, so the virtual gradient acts more directly under SGD (models of DEPHN, III-C).
         sparse: whether embedding tables receive gradients only for the rows of a batch.
-        deferred_rows: rows of a table from which on the steps of `torch.optim.Adam` are deferred, see `DeferredAdam`;
-            ``None``: of no table.
+        deferred_rows: minimum number of rows of a table for deferred steps of `torch.optim.Adam`, see `DeferredAdam`;
+            ``None`` defers no table.
     """
     # torch warns unless this is set explicitly; its own sparse gradients satisfy the invariants.
     torch.sparse.check_sparse_tensor_invariants.disable()
@@ -148,13 +147,13 @@ def build_optimizers(
 
 
 def _deferred(model: nn.Module, optimizer: Optimizer, deferred_rows: int) -> Optimizer:
-    """The same Adam with deferred steps of large tables; or the given optimizer, where it, or the model, has none.
+    """Adam with deferred steps for large tables, or the given optimizer if it cannot be deferred or no table is large.
 
-    Only blocks that say which of their rows a batch reads (a method ``rows``) are asked for sparse gradients.
+    Only blocks with a method ``rows``, which returns the rows that a batch reads, are switched to sparse gradients.
     """
     blocks = [block for block in model.modules() if hasattr(block, "rows") and hasattr(block, "sparse")]
     trained: list[Any] = [block for block in blocks if block.embedding.requires_grad]  # pyright: ignore[reportAttributeAccessIssue]
-    tables = [block for block in trained if held_by(block).stop >= deferred_rows]  # of the whole table
+    tables = [block for block in trained if held_by(block).stop >= deferred_rows]  # rows of the whole table
     whole = any(getattr(block, "reads_whole_tables", False) for block in model.modules())
     if whole or not tables or type(optimizer) not in (Adam, AdamW) or not can_defer(optimizer.defaults):
         return optimizer
@@ -164,10 +163,10 @@ def _deferred(model: nn.Module, optimizer: Optimizer, deferred_rows: int) -> Opt
 
 
 def check_hyper_parameters(values: Mapping[str, Any], where: str) -> None:
-    """Refuse values of an optimizer's arguments that lie outside of `RANGES`.
+    """Reject values of an optimizer's arguments outside `RANGES`.
 
     Args:
-        values: arguments by name; pairs such as ``betas`` are judged number by number.
+        values: arguments by name; the numbers of a pair such as ``betas`` are checked one by one.
         where: key of the optimizer in the configuration.
 
     Raises:
@@ -182,10 +181,10 @@ def check_hyper_parameters(values: Mapping[str, Any], where: str) -> None:
 
 
 def trial_step(factory: OptimizerFactory, where: str, *, sparse: bool) -> float:
-    """One step on a parameter of two numbers with the gradients 1 and 0, to see that the optimizer descends.
+    """Take one step on a parameter of two numbers with gradients 1 and 0, to check that the optimizer descends.
 
     Args:
-        factory: makes the optimizer.
+        factory: builds the optimizer.
         where: key of the optimizer in the configuration.
         sparse: whether the gradient is sparse.
 
@@ -193,7 +192,7 @@ def trial_step(factory: OptimizerFactory, where: str, *, sparse: bool) -> float:
         The size of the optimizer's state, in copies of the parameter (2 for Adam).
 
     Raises:
-        ValueError: the optimizer refuses its arguments or this kind of gradient, or does not step downhill.
+        ValueError: the optimizer rejects its arguments or this kind of gradient, or does not descend.
     """
     torch.sparse.check_sparse_tensor_invariants.disable()
     parameter = nn.Parameter(torch.zeros(2, 1))
@@ -207,18 +206,18 @@ def trial_step(factory: OptimizerFactory, where: str, *, sparse: bool) -> float:
     down, still = parameter.detach().flatten().tolist()
     if not -float("inf") < down < 0 or still != 0:
         raise ValueError(
-            f"{where}: a step from 0 along the gradients 1 and 0 leads to {down:g} and {still:g}; expected: downhill "
-            "(below 0) and 0. Check lr, eps and maximize"
+            f"{where}: a step from 0 with gradients 1 and 0 leads to {down:g} and {still:g}; expected: below 0, and "
+            "0. Check lr, eps and maximize"
         )
     state = optimizer.state[parameter].values()
     return sum(value.numel() for value in state if isinstance(value, Tensor) and value.dim()) / parameter.numel()
 
 
 def check_row_by_row(factory: OptimizerFactory, where: str, *, sparse: bool) -> None:
-    """Refuse an optimizer that moves a row of a table by what is in other rows: those of a sharded table are elsewhere.
+    """Reject an optimizer whose update of a row depends on other rows, which in a sharded table are on other ranks.
 
     Raises:
-        ValueError: two halves of a table move otherwise than the whole.
+        ValueError: the updates of two halves of a table differ from those of the whole table.
     """
     start, gradient = torch.tensor([[1.0, -2.0], [0.5, 3.0]]), torch.tensor([[2.0, -1.0], [0.5, 0.25]])
 
@@ -230,22 +229,21 @@ def check_row_by_row(factory: OptimizerFactory, where: str, *, sparse: bool) -> 
 
     if not torch.allclose(moved(slice(2)), torch.cat([moved(slice(1)), moved(slice(1, 2))]), rtol=1e-5, atol=0):
         raise ValueError(
-            f"{where}: run.shard_tables=true needs an optimizer that moves each row of a table by itself, and this one "
-            "looks at all of them. Choose another, or run.shard_tables=false"
+            f"{where}: run.shard_tables=true needs an optimizer that updates each row of a table independently, but "
+            "this one uses all rows. Choose another, or set run.shard_tables=false"
         )
 
 
 class LazyAdam(Optimizer):
-    """Adam whose moments move only in the rows that a batch touches; for sparse gradients.
+    """Lazy Adam for sparse gradients: values and moments change only in the rows that a batch touches.
 
-    An untouched row keeps its moments and its value, where exact Adam would decay the moments and go on moving it. The
-    bias correction counts all steps, as in exact Adam. With every row touched in every step it *is* Adam.
+    An untouched row keeps its moments and its value, where exact Adam would decay the moments and keep moving it. The
+    bias correction counts all steps, as in exact Adam. If every step touches every row, it is exact Adam.
 
-    A table in bfloat16 (`mtlbench.nn.bf16_tables`) has its moments in bfloat16 too. The arithmetic of a step is that of
-    float32, and all three are written back with stochastic rounding: to nearest, weights would not move by less than
-    half a unit in the last place, 0.2 to 0.4 % of them, and the second moment, which moves by at most 0.1 % per step
-    downwards, would never shrink. The noise of the second moment adds up to some 4 % of it, so to 2 % of a step's
-    length.
+    A table in bfloat16 (`mtlbench.nn.bf16_tables`) has its moments in bfloat16 too. A step is computed in float32, and
+    all three are written back with stochastic rounding: rounding to nearest would lose every update below half a unit
+    in the last place, 0.2 to 0.4 % of a weight, and the second moment, which decreases by at most 0.1 % per step, would
+    never shrink. The noise of the second moment adds up to some 4 % of it, so to 2 % of a step's length.
 
     Args:
         params: tables ``[rows, width]`` that receive sparse gradients.
@@ -286,7 +284,7 @@ class LazyAdam(Optimizer):
         state["step"] += 1
         beta1, beta2 = group["betas"]
         rows, gradient = coalesced(parameter.grad)  # pyright: ignore[reportArgumentType]
-        # Both moments of a row lie side by side: one gather and one scatter of whole cache lines.
+        # Both moments of a row are adjacent: one gather and one scatter of whole cache lines.
         moments = state["moments"].index_select(0, rows).to(gradient.dtype)
         first, second = moments[:, 0], moments[:, 1]
         first.lerp_(gradient, 1 - beta1)
@@ -303,6 +301,6 @@ class LazyAdam(Optimizer):
 
 
 def coalesced(gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """Distinct rows of a sparse gradient and the sum of its entries in each."""
+    """Distinct rows of a sparse gradient, and the sum of the entries of each row."""
     gradient = gradient.coalesce()
     return gradient.indices()[0], gradient.values()

@@ -33,16 +33,16 @@ class Progress:
     """Training progress; saved in the checkpoint.
 
     Attributes:
-        epoch: epochs whose batches are all done.
-        position: batches of the current epoch done.
-        step: batches done in all.
+        epoch: completed epochs.
+        position: completed batches of the current epoch.
+        step: completed batches in total.
         evaluated: step of the last evaluation on validation rows.
-        seconds: spent in training steps since the last evaluation.
-        spent: seconds that training and validation took up to the last checkpoint, in all sessions of the run.
-        best, best_step, stale: for what is selected (``model``, or each task) its best score, the step it was reached
-            in, and the evaluations since.
-        window: losses of the tasks, their weights, then penalties, of each step since the last line in the journal.
-        sums: of the same, over the ``summed`` steps since the last evaluation that are in the journal.
+        seconds: seconds spent in training steps since the last evaluation.
+        spent: seconds of training and validation up to the last checkpoint, over all sessions of the run.
+        best, best_step, stale: by selected unit (``model``, or each task), its best score, the step of that score, and
+            the evaluations since.
+        window: task losses, task weights and penalties of each step since the last line in the journal.
+        sums: their sums over the ``summed`` steps since the last evaluation that are in the journal.
         rows_per_second: training throughput between evaluations.
     """
 

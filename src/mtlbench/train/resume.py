@@ -25,14 +25,14 @@ class Stateful(Protocol):
 
 @dataclass(kw_only=True)
 class Checkpointer:
-    """Saves and restores all that changes during training.
+    """Saves and restores all state that changes during training.
 
     Attributes:
-        model: what is trained.
-        stateful: balancing method and the like, by name.
+        model: the trained model.
+        stateful: other objects with state, such as the balancing method, by name.
         optimizers: over the model's parameters.
-        context: where the checkpoint and the journal are.
-        began: start of the run as if it had never been interrupted (`time.monotonic`).
+        context: gives the paths of the checkpoint and the journal.
+        began: start of the run without the time between sessions (`time.monotonic`).
     """
 
     model: nn.Module
@@ -43,7 +43,7 @@ class Checkpointer:
 
     @property
     def elapsed(self) -> float:
-        """Seconds of training and validation so far, in all sessions of the run."""
+        """Seconds of training and validation so far, over all sessions of the run."""
         return time.monotonic() - self.began
 
     def save(self, progress: Progress) -> None:
@@ -68,7 +68,7 @@ class Checkpointer:
         """Restore the last checkpoint, if there is one, and cut the journal back to it.
 
         Raises:
-            CheckpointError: it is damaged, of another run, or of other stateful.
+            CheckpointError: it is damaged, belongs to another run, or does not fit the stateful objects.
         """
         context = self.context
         if not context.last.exists():
@@ -89,14 +89,16 @@ class Checkpointer:
             torch.cuda.set_rng_state_all(last["random_cuda"])
         context.journal.truncate(last["journal"])
         state: dict[str, Any] = last["progress"]
-        state.setdefault("evaluated", state["step"] - state["position"])  # before 0.4 at the end of each epoch
+        state.setdefault(
+            "evaluated", state["step"] - state["position"]
+        )  # before 0.4, evaluation was at the end of each epoch
         progress = Progress(**state)
         self.began = time.monotonic() - progress.spent
         return progress
 
 
 def _random_cuda(device: torch.device) -> list[Tensor]:
-    """State of the generator of each GPU; ranks have one state in common, whichever GPU they go on with."""
+    """Random states, one per GPU; in a job with several ranks they are equal, so that it can resume on other GPUs."""
     if not torch.cuda.is_available():
         return []
     if alone() or device.type != "cuda":

@@ -1,4 +1,4 @@
-"""Learning-rate schedule: a scheduler of torch for each optimizer, by step or by validation score."""
+"""Learning-rate schedule: a torch scheduler per optimizer, by step or by validation score."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,16 +7,16 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 SchedulerFactory = Callable[[Optimizer, int], LRScheduler]
-"""Makes the scheduler of an optimizer for a run of so many steps."""
+"""Builds the scheduler of an optimizer for a given total number of steps."""
 
 
 class Schedule:
-    """The schedulers of a run; they act on all optimizers alike, each from its own learning rate.
+    """The schedulers of a run: the same schedule for all optimizers, each from its own learning rate.
 
     Args:
-        factory: makes them; ``None``: learning rates stay as they are.
-        optimizers: of the run.
-        steps: of the whole run, early stopping aside.
+        factory: builds a scheduler; ``None`` keeps learning rates constant.
+        optimizers: the optimizers of the run.
+        steps: steps of the whole run, without early stopping.
     """
 
     def __init__(self, factory: SchedulerFactory | None, optimizers: Sequence[Optimizer], steps: int) -> None:
@@ -32,7 +32,7 @@ class Schedule:
                 scheduler.step()
 
     def after_evaluation(self, scores: Sequence[float | None]) -> None:
-        """Lower learning rates where the mean of the validation scores that select weights has stopped rising."""
+        """Lower learning rates if the mean of the selection scores on validation rows has stopped rising."""
         defined = [score for score in scores if score is not None]
         for scheduler in self._schedulers:
             if isinstance(scheduler, ReduceLROnPlateau):

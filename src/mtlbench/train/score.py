@@ -33,8 +33,8 @@ def predict_log_odds(
 ) -> Tensor:
     """Log-odds of all labels of all rows, float32 ``[N, T]`` on the CPU, in evaluation mode and without labels.
 
-    The model's logits, corrected for the losses that trained them, see `TaskLosses.log_odds`. Of several processes each
-    scores some of the batches.
+    The model's logits, converted to log-odds as its losses require, see `TaskLosses.log_odds`. With several processes,
+    each scores part of the batches.
     """
     model.eval()
 
@@ -51,8 +51,8 @@ def predict_log_odds(
             interrupt.check()
         logits.append(scored(start))
     if shards_of(model) and len(own) * rank_count() < len(starts):
-        scored(starts[0])  # other ranks have a batch more, and rows of it are here
-    # Moved at once: a copy of each batch would make the device wait for the host to gather the next one.
+        scored(starts[0])  # other ranks have one more batch, whose lookups need rows of this rank
+    # One copy for all: copying each batch would make the device wait while the host gathers the next one.
     return losses.log_odds(rows_over_ranks(logits))
 
 

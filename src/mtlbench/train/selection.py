@@ -20,7 +20,7 @@ from mtlbench.train.settings import Select, Settings
 from mtlbench.train.table_rows import held_model_state, model_state
 
 ROUNDING = 1e-12
-"""Share of a score by which a later one must be better: less is rounding."""
+"""Relative difference by which a score must exceed the best so far; anything less is rounding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Term:
     Attributes:
         metric: its name, without a task.
         tasks: names of the tasks over which it is averaged, where it is defined.
-        weight: factor on the score (`Metric.score`: higher is better), above 0.
+        weight: positive factor on the score (`Metric.score`: higher is better).
     """
 
     metric: str
@@ -38,45 +38,45 @@ class Term:
     weight: float = 1.0
 
     def score(self, metrics: Mapping[str, float]) -> float | None:
-        """Weighted mean of the scores; ``None`` where the metric is defined for none of the tasks."""
+        """Weighted mean of the scores; ``None`` if the metric is undefined for all tasks."""
         named = [(name, metric_name(name, task)) for task in self.tasks if (name := self.metric_of(task, metrics))]
         scores = [metric(name).score(metrics[full]) for name, full in named]
         return self.weight * (sum(scores) / len(scores)) if scores else None
 
     def metric_of(self, task: str, metrics: Mapping[str, float]) -> str | None:
-        """The metric, or its counterpart where the task has that one; ``None`` where it has neither."""
+        """The metric or, for a task of the other kind, its counterpart; ``None`` if the task has neither."""
         names = (self.metric, metric(self.metric).counterpart)
         return next((name for name in names if name is not None and metric_name(name, task) in metrics), None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selected:
-    """Weights of the whole model that are selected by one score, the sum of its terms.
+    """A selected unit: weights of the whole model, selected by one score, the sum of its terms.
 
     Attributes:
-        name: ``model``, or the name of the one task that they are kept for.
-        terms: what is added up.
+        name: ``model``, or the name of the task that the weights are kept for.
+        terms: terms of the score.
     """
 
     name: str
     terms: tuple[Term, ...]
 
     def score(self, metrics: Mapping[str, float]) -> float | None:
-        """Higher is better; ``None`` where a term is undefined."""
+        """The score, higher is better; ``None`` if a term is undefined."""
         scores = [term.score(metrics) for term in self.terms]
         defined = [score for score in scores if score is not None]
         return sum(defined) if len(defined) == len(scores) else None
 
     def text(self, score: float) -> str:
-        """A score as it is shown: of a single metric as the metric itself (or its distance from 1)."""
+        """A score for display; that of a single metric is shown as the metric itself (or its distance from 1)."""
         only = metric(self.terms[0].metric)
         return only.text(abs(score)) if len(self.terms) == 1 else f"{score:.4f}"
 
 
 class TaskCheckpoints(nn.Module):
-    """A model once per task, each with the weights that were kept for its task (``trainer.checkpoint=task``).
+    """One copy of a model per task, with the weights kept for that task (``trainer.checkpoint=task``).
 
-    `mtlbench.train.objective.TaskLosses.log_odds` takes each task from its own copy.
+    `mtlbench.train.objective.TaskLosses.log_odds` uses each task's own copy.
 
     Shape: `Batch` of B rows -> logits ``[B, T, T]``: by copy, then by task.
     """
@@ -90,11 +90,11 @@ class TaskCheckpoints(nn.Module):
 
 
 def selection_units(tasks: tuple[Task, ...], settings: Settings) -> tuple[Selected, ...]:
-    """What is selected by itself: the model as a whole, or its weights for each task.
+    """The selected units: the model as a whole, or one unit per task.
 
     Raises:
-        ValueError: ``trainer.select`` names no task that there is, no metric that can select (see `selectable`), one
-            that a task of this kind has not, one task where each has its own, or a weight of the wrong sign.
+        ValueError: ``trainer.select`` has an unknown task, a metric that cannot select (see `selectable`) or that its
+            task does not have, a task under ``checkpoint=task``, or a weight of the wrong sign.
     """
     names = tuple(task.name for task in tasks)
     allowed = selectable(task.given for task in tasks if task.given is not None)
@@ -112,13 +112,17 @@ def selection_units(tasks: tuple[Task, ...], settings: Settings) -> tuple[Select
         if task and settings.checkpoint == "task":
             raise ValueError(
                 f"trainer.select is {settings.select!r}, but with trainer.checkpoint=task each task is selected by its "
-                f"own metric. Name the metric alone, trainer.select={name}, or choose trainer.checkpoint=run"
+                f"own metric. Give the metric only, trainer.select={name}, or choose trainer.checkpoint=run"
             )
         sign = 1 if metric(name).better == "higher" else -1
         if not 0 < abs(weight) < math.inf or (isinstance(settings.select, dict) and sign * weight < 0):
             raise ValueError(
                 f"trainer.select is {settings.select!r}: the weight of {term} is {weight:g}; allowed: "
-                + (f"above 0, for higher {name} is better" if sign > 0 else f"below 0, for {_smaller(name)} is better")
+                + (
+                    f"above 0, since higher {name} is better"
+                    if sign > 0
+                    else f"below 0, since {_smaller(name)} is better"
+                )
             )
     if not weights:
         raise ValueError(f"trainer.select is {settings.select!r}; allowed: at least one metric")
@@ -126,7 +130,7 @@ def selection_units(tasks: tuple[Task, ...], settings: Settings) -> tuple[Select
 
 
 def _check_kinds(settings: Settings, name: str, tasks: Sequence[Task], named: bool) -> None:
-    """Refuse a metric that a task has not: a named one, one that is selected by itself, or all of them."""
+    """Reject a metric that its tasks do not have: the given task, a task with its own unit, or all tasks of a mean."""
     about = metric(name)
     lacking = [task for task in tasks if about.kind not in (None, task.kind) and (named or about.counterpart is None)]
     if lacking and (named or settings.checkpoint == "task" or len(lacking) == len(tasks)):
@@ -134,13 +138,13 @@ def _check_kinds(settings: Settings, name: str, tasks: Sequence[Task], named: bo
         others = [other for other in selectable(()) if metric(other).kind == task.kind]
         raise ValueError(
             f"trainer.select is {settings.select!r}, but '{task.name}' is a {task.kind} task, which has no {name}. "
-            f"It has {', '.join(others)}; name metrics by task where tasks are of two kinds, "
+            f"It has {', '.join(others)}; with tasks of both kinds, name metrics by task, "
             "trainer.select={click/auc: 1, watch/rmse: -0.1}"
         )
 
 
 def named_units(tasks: tuple[str, ...], settings: Settings) -> tuple[Selected, ...]:
-    """`selection_units` of tasks by name, for settings that were checked when the run began."""
+    """`selection_units` by names of tasks, for settings that were validated when the run began."""
 
     def unit(name: str, of: tuple[str, ...]) -> Selected:
         parts = [
@@ -157,23 +161,23 @@ def named_units(tasks: tuple[str, ...], settings: Settings) -> tuple[Selected, .
 
 
 def selection_weights(select: Select) -> dict[str, float]:
-    """Weights of ``<metric>`` or ``<task>/<metric>``; 1 where none are stated."""
+    """Weights by ``<metric>`` or ``<task>/<metric>``; 1 if not given."""
     if isinstance(select, dict):
         return select
     return dict.fromkeys([select] if isinstance(select, str) else select, 1.0)
 
 
 def _smaller(name: str) -> str:
-    return f"lower {name}" if metric(name).better == "lower" else f"{name} nearer to 1"
+    return f"lower {name}" if metric(name).better == "lower" else f"{name} closer to 1"
 
 
 def select(
     model: nn.Module, units: tuple[Selected, ...], metrics: dict[str, float], progress: Progress, context: RunContext
 ) -> None:
-    """Note each unit's validation score, and save the model's weights for those that have a new best.
+    """Record each unit's validation score, and save the model's weights for units with a new best score.
 
     Raises:
-        ValueError: a metric is defined for none of its tasks.
+        ValueError: a metric is undefined for all its tasks.
     """
     better: list[str] = []
     for unit in units:
@@ -181,8 +185,8 @@ def select(
         if value is None:
             term = next(term for term in unit.terms if term.score(metrics) is None)
             raise ValueError(
-                f"no validation {term.metric} is defined for {', '.join(term.tasks)}: nothing to select "
-                "weights by. Choose trainer.select=logloss, or a larger validation split."
+                f"no validation {term.metric} is defined for {', '.join(term.tasks)}, so weights cannot be selected. "
+                "Choose trainer.select=logloss, or a larger validation split."
             )
         if is_better(value, progress.best.get(unit.name)):
             progress.best[unit.name], progress.best_step[unit.name] = value, progress.step
@@ -211,20 +215,20 @@ def is_better(score: float, best: float | None) -> bool:
 
 
 def out_of_patience(progress: Progress, units: tuple[Selected, ...], patience: int | None) -> bool:
-    """Early stopping: whether no unit has had a better score for so many evaluations."""
+    """Early stopping: whether no unit has improved for the given number of evaluations."""
     return patience is not None and all(progress.stale.get(unit.name, 0) >= patience for unit in units)
 
 
 def load_best(
     model: nn.Module, tasks: tuple[Task, ...], settings: Settings, path: Path, identity: str
 ) -> tuple[nn.Module, dict[str, int]]:
-    """The model with the weights that a run has kept, and the step in which each selected unit reached them.
+    """The model with the weights that a run has kept, and the step of each selected unit.
 
     Returns:
-        The given model, or `TaskCheckpoints` of it where each task has weights of its own.
+        The given model, or `TaskCheckpoints` of it if each task has its own weights.
 
     Raises:
-        CheckpointError: they cannot be read, are of another run, or of a model that other code built.
+        CheckpointError: the weights cannot be read, or belong to another run or to a model built by other code.
     """
     best = checkpoint.load(path, identity=identity)
     units = selection_units(tasks, settings)
@@ -235,12 +239,12 @@ def load_best(
             target.load_state_dict(held_model_state(best["parts"][unit.name], target))
         except (RuntimeError, KeyError) as error:
             raise checkpoint.CheckpointError(
-                f"the weights in {path} are not those of this {unit.name}: {error}. The code that trained them was "
-                "another; train again with run.fresh=true."
+                f"the weights in {path} do not fit this {unit.name}: {error}. They were trained with other code; "
+                "train again with run.fresh=true."
             ) from error
     return chosen, best["steps"]
 
 
 def kept_model(model: nn.Module, tasks: int, rule: CheckpointRule) -> nn.Module:
-    """The module that holds what is kept under a rule: the model itself, or a copy of it for each task."""
+    """The module for the kept weights: the model itself, or one copy of it per task."""
     return model if rule == "run" else TaskCheckpoints(model, tasks)

@@ -7,13 +7,13 @@ from mtlbench.checks import one_of
 from mtlbench.result import CheckpointRule
 
 MOST_EPOCHS = 1_000_000
-"""Each epoch adds a line to the journal and a number to the checkpoint: some 100 MB at this many."""
+"""Maximum number of epochs. Each adds a line to the journal and a number to the checkpoint: some 100 MB in total."""
 
 MOST_STEPS = 10**12
-"""Far beyond any budget: a larger number is a slip."""
+"""Maximum number of steps, far beyond any real budget."""
 
 Select = str | tuple[str, ...] | dict[str, float]
-"""A validation score as it is configured, see `Settings`."""
+"""A configured validation score, see `Settings`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,32 +21,32 @@ class Settings:
     """Training-loop settings.
 
     Attributes:
-        epochs: passes over the training rows at most; ``None`` where `steps` alone limits training.
-        steps: optimizer steps at most; ``None``: as many as the epochs have.
-        evaluate_every: steps between two evaluations on validation rows, each followed by a checkpoint; ``None``: one
-            evaluation at the end of each epoch. The last step of the budget is always evaluated.
+        epochs: maximum number of passes over the training rows; ``None`` if only `steps` limits training.
+        steps: maximum number of optimizer steps; ``None`` if only `epochs` limits training.
+        evaluate_every: steps between two evaluations on validation rows, each followed by a checkpoint; ``None``
+            evaluates at the end of each epoch. The last step of the budget is always evaluated.
         batch_size: training rows per step.
-        evaluation_batch_size: rows per forward pass when scoring; changes nothing but speed and memory.
-        patience: early stopping: evaluations without a better validation score after which training ends; under
-            ``checkpoint=task``, evaluations in which no task has a better one. ``None``: the whole budget.
+        evaluation_batch_size: rows per forward pass when scoring; affects only speed and memory.
+        patience: early stopping: number of evaluations without a better validation score (under ``checkpoint=task``,
+            of any task) after which training ends. ``None`` uses the whole budget.
         select: validation score that decides which weights are kept: ``<metric>`` (its mean over the tasks under
             ``checkpoint=run``), ``<task>/<metric>``, a list of these, whose scores are added, or a mapping of these to
             weights. A weight has the sign of the metric's direction: ``{click/auc: 1, like/logloss: -1}``. In a mean
             over tasks, ``auc`` of a regression task is its ``xauc``.
-        checkpoint: ``run`` keeps the weights of one step for all tasks. ``task`` keeps for each task the weights of the
-            whole model at the step that is best for it, as many models as tasks; each task is scored by its own.
+        checkpoint: ``run`` keeps the weights of one step for all tasks. ``task`` keeps, for each task, the weights of
+            the whole model at its best step, so one model per task, which scores that task.
         precision: ``bf16`` computes the forward pass under autocast; weights, losses and metrics stay float32.
         compile: run full batches through `torch.compile`.
-        clip: largest norm of the gradient of all parameters that receive dense gradients, or ``None``.
+        clip: maximum norm of the gradient of all parameters with dense gradients, or ``None``.
         log_steps: steps between two lines of training losses in the journal.
-        checkpoint_minutes: minutes between checkpoints inside an epoch; each evaluation ends with one anyway.
-        conflicts: whether the journal gets the cosine between the gradients of every two tasks on what they share,
-            taken in the last step before each line of training losses.
-        diagnostics: whether the journal gets the model's diagnostics after each evaluation, see `journal_diagnostics`.
-        rows: train and validate on the first N training rows only (to overfit them on purpose); ``None``: all rows.
-        shuffle_buffer: rows that are in memory at a time and shuffled there, for stores that memory cannot hold: they
-            are read in blocks of consecutive rows. ``None``: all rows are shuffled, each read from its own place.
-        shuffle_block: rows of a block; ``None``: 4,096, or those of a smaller buffer.
+        checkpoint_minutes: minutes between checkpoints within an epoch, besides the one after each evaluation.
+        conflicts: whether to log the cosine between the gradients of every pair of tasks with respect to their shared
+            parameters, at the last step before each line of training losses.
+        diagnostics: whether to log the model's diagnostics after each evaluation, see `journal_diagnostics`.
+        rows: train and validate on the first N training rows only (to overfit on purpose); ``None`` uses all rows.
+        shuffle_buffer: number of rows in memory that are shuffled at a time, read in blocks of consecutive rows, for
+            stores larger than memory. ``None`` shuffles all rows, each read by random access.
+        shuffle_block: rows per block; ``None`` is 4,096, or the buffer if that is smaller.
     """
 
     epochs: int | None
@@ -79,7 +79,7 @@ class Settings:
         if self.shuffle_block is not None and self.shuffle_block > (self.shuffle_buffer or 0):
             raise ValueError(
                 f"trainer.shuffle_block is {self.shuffle_block} and trainer.shuffle_buffer {self.shuffle_buffer}, "
-                "which holds no block; allowed: a buffer of at least a block, or null for both"
+                "less than a block; allowed: a buffer of at least one block, or null for both"
             )
         if self.clip is not None and not 0 < self.clip < float("inf"):
             raise ValueError(f"trainer.clip is {self.clip}; allowed: above 0, or null")
@@ -93,7 +93,7 @@ class Settings:
         if self.epochs is None and self.steps is None:
             raise ValueError("trainer.epochs and trainer.steps are null, so training would never end; set one of them")
         if self.epochs is not None and self.epochs < 1:
-            raise ValueError(f"trainer.epochs is {self.epochs}; allowed: 1 or more, or null beside trainer.steps")
+            raise ValueError(f"trainer.epochs is {self.epochs}; allowed: 1 or more, or null if trainer.steps is set")
         for name, most in (("epochs", MOST_EPOCHS), ("steps", MOST_STEPS)):
             if (value := getattr(self, name)) is not None and value > most:
                 raise ValueError(f"trainer.{name} is {value}; allowed: {most:,} at most")

@@ -1,4 +1,4 @@
-"""Progress as text: the bar of an epoch, and one line for each evaluation on validation rows."""
+"""Progress output: a progress bar per epoch, and one line per evaluation on validation rows."""
 
 import logging
 
@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 
 
 def progress_bar(budget: Budget, progress: Progress, settings: Settings) -> "tqdm[tuple[int, int]]":
-    """Iterates over the next batches, with a progress bar of the epoch on a terminal, unless logging is quiet."""
+    """Iterate over the next batches, with a progress bar of the epoch if on a terminal and not quiet."""
     return tqdm(
         budget.batches(progress),
         desc=f"epoch {progress.epoch + 1}" + (f"/{settings.epochs}" if settings.epochs else ""),
@@ -29,7 +29,7 @@ def progress_bar(budget: Budget, progress: Progress, settings: Settings) -> "tqd
 
 
 def running_losses(progress: Progress, tasks: int) -> list[str]:
-    """Mean training loss of each task since the last evaluation, as far as it is in the journal."""
+    """Mean training loss of each task over the steps in the journal since the last evaluation."""
     return [f"{total / progress.summed:.4f}" for total in progress.sums[:tasks]]
 
 
@@ -41,15 +41,15 @@ def status_line(
     measured: Metrics,
     elapsed: float,
 ) -> str:
-    """One line about an evaluation.
+    """The line printed after an evaluation.
 
     ``epoch 3/20  click loss 0.1612 auc 0.7244  best 0.7244 now  patience 2  45,231 rows/s  1:23 left``: training losses
     (means since the last evaluation), the validation metrics that select weights, the best selection score so far and
-    the steps since, evaluations without improvement that are left, training throughput, and the time that the rest of
-    the budget takes at most, at the speed so far (validation included).
+    the steps since, the remaining patience, training throughput, and an upper bound of the remaining time at the speed
+    so far (validation included).
     """
     parts = [_place(progress, budget, settings)]
-    # None where the checkpoint of an earlier version stood between the last step and its evaluation.
+    # None after resuming a checkpoint of an earlier version from between the last step and its evaluation.
     losses = running_losses(progress, len(measured.tasks)) or ["unknown"] * len(measured.tasks)
     for name, loss in zip(measured.tasks, losses, strict=True):
         terms = [term for unit in units for term in unit.terms if name in term.tasks]

@@ -25,15 +25,15 @@ from mtlbench.train.settings import Settings
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """Trains a model on one batch, or on this rank's part of it: losses and gradients are those of all ranks.
+    """Trains a model on one batch, or on this rank's part of it; losses and gradients are combined over all ranks.
 
     Attributes:
-        model: in training mode.
-        compiled: the same for batches of full size.
+        model: the model, in training mode.
+        compiled: the compiled model, for batches of full size.
         optimizers: over the model's parameters.
         objective: see `Objective`.
-        shared: gradients of the tasks on what they share.
-        penalties: the terms that blocks, or the model itself, add to the loss, by the name of the block.
+        shared: computes the gradients of the tasks with respect to their shared parameters.
+        penalties: terms that blocks, or the model itself, add to the loss, by name of the block.
         settings: see `Settings`.
     """
 
@@ -46,7 +46,7 @@ class Step:
     settings: Settings
 
     def __call__(self, batch: Batch, compare: bool) -> tuple[Tensor, Tensor | None]:
-        """Terms of the loss before the update, and the cosines between the tasks' gradients if asked for.
+        """The terms of the loss before the update and, if configured, the cosines between the tasks' gradients.
 
         Returns:
             losses ``[T]``, weights ``[T]`` and penalties in one tensor; cosines ``[T, T]`` or ``None``.
@@ -57,7 +57,7 @@ class Step:
         cosine_TT = cosines(gramian()) if compare else None
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        losses_T.retain_grad()  # only now: the probes of the Gramian would add to it
+        losses_T.retain_grad()  # not earlier: computing the Gramian would accumulate into it
         total.backward()
         self._sum_gradients()
         if self.settings.clip is not None:
@@ -66,7 +66,7 @@ class Step:
             optimizer.step()
         if isinstance(self.objective.balance, AfterStep):
             self.objective.balance.after_step(partial(self._losses_without_graph, batch))
-        assert losses_T.grad is not None  # the derivative of the total by a loss is the weight of its task
+        assert losses_T.grad is not None  # the derivative of the total with respect to a loss is the task's weight
         terms = [*losses_T.detach(), *losses_T.grad, *(penalty.detach() for penalty in penalties)]
         return torch.stack(terms), cosine_TT
 
@@ -74,7 +74,7 @@ class Step:
         """Task losses ``[T]`` and penalties of a forward pass."""
         for optimizer in self._deferred:
             optimizer.prepare(batch)
-        # The last, shorter batch of an epoch runs eagerly: it is not worth a compilation of its own.
+        # The last, shorter batch of an epoch runs eagerly, to avoid a separate compilation.
         whole = part(0, self.settings.batch_size)
         forward = self.compiled if len(batch) == whole.stop - whole.start else self.model
         with autocast(self.settings.precision, batch.ids.device):
@@ -84,7 +84,7 @@ class Step:
         return losses_T, penalties_over_ranks([penalty() for penalty in self.penalties.values()], len(batch))
 
     def finish(self) -> None:
-        """Bring all rows of embedding tables up to date; called before the model is used outside of a step."""
+        """Bring all rows of embedding tables up to date; must be called before the model is used outside a step."""
         for optimizer in self._deferred:
             optimizer.finish()
         check_noise(self.model)
@@ -111,7 +111,7 @@ class Step:
 
 
 def penalties_of(model: nn.Module) -> dict[str, Callable[[], Tensor]]:
-    """Penalties (regularisation terms) of blocks or of the model itself, by the name of the block."""
+    """Penalties (regularisation terms) of blocks or of the model itself, by name of the block."""
     return {
         name or "model": block.penalty  # pyright: ignore[reportReturnType]
         for name, block in model.named_modules()
@@ -120,16 +120,16 @@ def penalties_of(model: nn.Module) -> dict[str, Callable[[], Tensor]]:
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
-    """Automatic mixed precision for a forward pass; nothing for ``fp32``, on a device without autocast either."""
+    """Automatic mixed precision for a forward pass; does nothing for ``fp32``, even on a device without autocast."""
     return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
 def _clip(
     model: nn.Module, norm: float, deferred: Sequence[DeferredAdam] = (), shards: Collection[nn.Parameter] = ()
 ) -> None:
-    """Clip the norm of all dense gradients, and of the sparse ones that stand for dense ones (`DeferredAdam`).
+    """Clip the norm of all dense gradients, including those that `DeferredAdam` receives as sparse ones.
 
-    That of a sharded table is made of the squares of all ranks.
+    The norm includes the gradients of sharded tables on all ranks.
     """
     clipped = [p for p in model.parameters() if p.grad is not None and not p.grad.is_sparse]
     of_shards = {p for p in clipped if p in shards}
@@ -137,7 +137,7 @@ def _clip(
         if parameter.grad is not None and parameter.grad.is_sparse:
             parameter.grad = parameter.grad.coalesce()
             values = nn.Parameter(parameter.grad._values())
-            values.grad = values.detach()  # one memory: what is clipped is the gradient itself
+            values.grad = values.detach()  # shares memory, so the gradient itself is clipped
             clipped.append(values)
             of_shards |= {values} if parameter in shards else set()
     if not of_shards:

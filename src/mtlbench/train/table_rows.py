@@ -1,7 +1,7 @@
-"""Rows of sharded tables in saved state: of a model's tables, and of all that optimizers keep for each row.
+"""Saved state of sharded tables: the rows of a model's tables, and the optimizer state of each row.
 
-In memory, `TableRows` stands where a tensor of a whole table would. In a checkpoint `MARK` does, and each rank writes
-its rows into a file of its own, by where they belong.
+In memory, `TableRows` takes the place of the tensor of a whole table. In a checkpoint, `MARK` takes its place, and each
+rank writes its rows to a separate file, by their path in the state.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,23 +16,23 @@ from mtlbench.distributed.job import rank, rank_count
 from mtlbench.distributed.sharded import shards_of
 
 MARK = "rows of a sharded table"
-"""Only key of a dict that stands for rows in other files; its value is the number of rows of the whole table."""
+"""The only key of a dict that represents rows in other files; its value is the number of rows of the whole table."""
 
 Change = Callable[[Any, str], Any]
-"""What becomes of a value that is neither dict nor list, from the value and where it stands."""
+"""Maps a leaf (neither dict nor list) and its path to a new value."""
 
 NOT_BY_ROW = "missed"
-"""Key of optimizer state that has no rows of a table: `mtlbench.train.deferred_adam.MissedSteps`."""
+"""Key of optimizer state that is not per row: `mtlbench.train.deferred_adam.MissedSteps`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TableRows:
-    """Something with a row for each row of a table, in parts: part k of n has the rows k, k + n, ...
+    """A tensor with one row per row of a table, split into n parts: part k has the rows k, k + n, ...
 
     Attributes:
-        rows: how many the table has.
-        of: n.
-        parts: by k: this rank's own, or all.
+        rows: number of rows of the table.
+        of: number of parts n.
+        parts: the parts by k: this rank's own, or all.
     """
 
     rows: int
@@ -40,11 +40,11 @@ class TableRows:
     parts: Mapping[int, Tensor]
 
     def part(self, number: int, of: int) -> Tensor:
-        """One of so many parts, not copied where there is such a one."""
+        """Part k of `of`, not copied if it exists."""
         return self.parts[number] if of == self.of else self.copied(range(number, self.rows, of))
 
     def copied(self, held: range) -> Tensor:
-        """Some rows, out of all parts."""
+        """The given rows, gathered from all parts."""
         id_H = torch.arange(held.start, held.stop, held.step)
         found = self.parts[0].new_empty(len(held), *self.parts[0].shape[1:])
         for number, part in self.parts.items():
@@ -54,28 +54,28 @@ class TableRows:
 
 
 def model_state(model: nn.Module) -> dict[str, Any]:
-    """State of a model, with `TableRows` for the tables of which this rank holds a shard."""
+    """State of a model, with `TableRows` for sharded tables."""
     return _spread(model.state_dict(), _held_by_name(model))
 
 
 def optimizer_state(optimizer: Optimizer, model: nn.Module) -> dict[str, Any]:
-    """State of an optimizer, with `TableRows` for what it keeps for each row of such tables."""
+    """State of an optimizer, with `TableRows` for the state per row of sharded tables."""
     packed = optimizer.state_dict()
     return packed | {"state": _spread(packed["state"], _held_by_number(optimizer, model))}
 
 
 def held_model_state(state: dict[str, Any], model: nn.Module) -> dict[str, Any]:
-    """What a model loads of a state that was saved on any number of ranks, with whole or sharded tables."""
+    """The state for a model on this rank, from one saved on any number of ranks, with whole or sharded tables."""
     return _held(state, _held_by_name(model))
 
 
 def held_optimizer_state(state: dict[str, Any], optimizer: Optimizer, model: nn.Module) -> dict[str, Any]:
-    """What an optimizer loads of such a state."""
+    """The state for an optimizer on this rank, from one saved on any number of ranks."""
     return state | {"state": _held(state["state"], _held_by_number(optimizer, model))}
 
 
 def separated(content: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The content of a checkpoint without its `TableRows`, and this rank's rows of each, by where they belong."""
+    """The content of a checkpoint without its `TableRows`, and this rank's rows of each, by path."""
     own: dict[str, Tensor] = {}
 
     def taken_out(x: Any, where: str) -> Any:
@@ -89,7 +89,7 @@ def separated(content: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor
 
 
 def reassembled(content: dict[str, Any], parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
-    """The content of a checkpoint that was `separated` on as many ranks as there are parts."""
+    """The content of a checkpoint, recombined with the parts that `separated` split off on each rank."""
 
     def put_in(x: Any, where: str) -> Any:
         if not (isinstance(x, dict) and MARK in x):
@@ -100,20 +100,20 @@ def reassembled(content: dict[str, Any], parts: Sequence[Mapping[str, Tensor]]) 
 
 
 def _held_by_name(model: nn.Module) -> dict[Any, range]:
-    """Rows that this rank holds of sharded tables, by name of the parameter."""
+    """This rank's rows of sharded tables, by name of the parameter."""
     shards = shards_of(model)
     return {name: shards[parameter] for name, parameter in model.named_parameters() if parameter in shards}
 
 
 def _held_by_number(optimizer: Optimizer, model: nn.Module) -> dict[Any, range]:
-    """The same by number of the parameter in the optimizer's state."""
+    """This rank's rows of sharded tables, by index of the parameter in the optimizer's state."""
     shards = shards_of(model)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     return {number: shards[parameter] for number, parameter in enumerate(parameters) if parameter in shards}
 
 
 def _spread(state: dict[Any, Any], held: Mapping[Any, range]) -> dict[Any, Any]:
-    """A state by parameter with `TableRows` for what has as many rows as the shard of the parameter."""
+    """A state by parameter, with `TableRows` for tensors that have as many rows as the parameter's shard."""
 
     def spread(rows: range) -> Change:
         parts = TableRows(rows=rows.stop, of=rows.step, parts={})
@@ -124,7 +124,7 @@ def _spread(state: dict[Any, Any], held: Mapping[Any, range]) -> dict[Any, Any]:
 
 
 def _held(state: dict[Any, Any], held: Mapping[Any, range]) -> dict[Any, Any]:
-    """A state by parameter without `TableRows`, and with the rows alone that this rank holds."""
+    """A state by parameter, with `TableRows` replaced by the rows of this rank."""
 
     def taken(rows: range | None) -> Change:
         def take(x: Any, _: str) -> Any:
@@ -142,7 +142,7 @@ def _has_rows(x: Any, count: int) -> bool:
 
 
 def _changed(node: Any, change: Change, where: str = "") -> Any:
-    """A copy of nested dicts and lists with each leaf replaced; `change` gets the leaf and its path, ``a/b/0``."""
+    """A copy of nested dicts and lists with each leaf replaced by `change(leaf, path)`; a path is ``a/b/0``."""
     if isinstance(node, dict) and MARK not in node:
         return {key: x if key == NOT_BY_ROW else _changed(x, change, f"{where}/{key}") for key, x in node.items()}
     if isinstance(node, list):
