@@ -79,7 +79,7 @@ def test_it_predicts_what_its_export_predicts(run: mtlbench.Run):
     answer = run.predict(rows)
     assert list(answer.columns) == ["p_income", "p_never_married"]
     pd.testing.assert_frame_equal(answer, rows[["p_income", "p_never_married"]], atol=1e-6, check_dtype=False)
-    with pytest.raises(ValueError, match="column 'age' is there 0 times"):
+    with pytest.raises(ValueError, match="column 'age' occurs 0 times"):
         run.predict(rows.drop(columns="age"))
 
 

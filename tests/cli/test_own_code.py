@@ -123,7 +123,7 @@ def test_every_command_takes_allowed_packages_from_the_keyboard_alone(
     ):
         code, text = typed(capsys, *words)
         assert code == 2, text
-        assert "add run.allow=[own]" in text or "is no exported model" in text
+        assert "add run.allow=[own]" in text or "is not an exported model" in text
         code, text = typed(capsys, *words, "run.allow=[own]")
         assert code == 0, text
     shutil.rmtree(place / "code")

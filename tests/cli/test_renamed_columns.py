@@ -72,7 +72,7 @@ def test_training_files_are_scored_as_they_are(
 
     rows.rename(columns={"video_id": "vidoe"}).to_parquet("wrong.parquet")
     assert main(["score", "exported", "wrong.parquet"]) == 2
-    assert "column 'video' is there 0 times" in capsys.readouterr().err
+    assert "column 'video' occurs 0 times" in capsys.readouterr().err
 
 
 TYPES = {

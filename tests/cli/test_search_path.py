@@ -193,7 +193,7 @@ def test_a_study_by_its_path(place: Path, capsys: pytest.CaptureFixture[str]):
         assert (code, "owned: 2 runs, 1 finished" in text) == (0, True), text
     write(place / "studies" / "owned.yaml", STUDY)
     code, text = typed(capsys, "reproduce", "studies/owned.yaml", *TINY[1:], "--config-dir", "mine")
-    assert (code, "there is a table or figure 'owned' already" in text) == (2, True), "another file of that name"
+    assert (code, "a table or figure 'owned' already exists" in text) == (2, True), "another file of that name"
     write(place / "studies" / "census_mmoe.yaml", STUDY)
     assert (
         "there is a table or figure 'census_mmoe' already" in typed(capsys, "reproduce", "studies/census_mmoe.yaml")[1]

@@ -179,7 +179,7 @@ def test_a_killed_rank_ends_the_job_and_it_goes_on_with_any_number(
     assert time.monotonic() - began < 60  # a few seconds on a free machine
     assert len(messages) == 1
     assert f"rank {victim} (process " in messages[0]
-    assert "The same command goes on from the last checkpoint" in messages[0]
+    assert "The same command resumes from the last checkpoint" in messages[0]
     assert read_status(run_of(folder, runs)).state == "interrupted"
     if count == 1:
         assert main(arguments) == 0

@@ -237,7 +237,7 @@ def test_ranks_that_differ_are_refused(pair: Ranks):
     assert pair(facts_that_differ) == [expected] * 2
     for text in pair(noise_by_other_means):
         assert "differ in the random numbers drawn" in text
-        assert "Linear draws noise for the rows of each rank" in text
+        assert "Linear draws noise separately on each rank" in text
 
 
 BEGUN = dict(zip(EMBEDDING, cycle(["one", "two, sharded", "two, whole"]), strict=False))

@@ -136,14 +136,14 @@ def test_text_that_is_no_such_value_is_refused_with_its_place(column: ServedColu
 
 def test_columns_are_found_by_name():
     assert unused(["city", "extra", "item"], [ITEM, CITY]) == ("extra",)
-    with pytest.raises(ColumnError, match=r"column 'item' is there 0 times.*\(did you mean it by 'items'\?\).*items"):
+    with pytest.raises(ColumnError, match=r"column 'item' occurs 0 times.*\(did you mean it by 'items'\?\).*items"):
         unused(["items", "city"], [ITEM, CITY])
-    with pytest.raises(ColumnError, match="column 'city' is there 2 times; it must be there once"):
+    with pytest.raises(ColumnError, match="column 'city' occurs 2 times; it must occur once"):
         unused(["city", "item", "city"], [ITEM, CITY])
     video = replace(ITEM, alias="video_id")
     assert unused(["city", "video_id"], [video, CITY]) == ()
     assert unused(["video_id", "item", "city"], [video, CITY]) == ("video_id",), "its own name goes first"
-    with pytest.raises(ColumnError, match="column 'video_id' is there 2 times"):
+    with pytest.raises(ColumnError, match="column 'video_id' occurs 2 times"):
         unused(["city", "video_id", "video_id"], [video, CITY])
 
 

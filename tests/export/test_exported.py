@@ -259,7 +259,7 @@ def test_a_full_disk_under_mlflows_own_copies_is_an_error_that_names_it(
 def test_what_cannot_be_exported_says_why(
     place: Path, run_folder: Path, exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    with pytest.raises(ConfigError, match="mmoe exists already; name another folder with --to"):
+    with pytest.raises(ConfigError, match="mmoe already exists; choose another folder with --to"):
         export_run(run_folder, exported.folder)
     with pytest.raises(ConfigError, match="--split is 'tset'; allowed: train, valid, test"):
         export_run(run_folder, tmp_path / "a", split="tset")
@@ -269,7 +269,7 @@ def test_what_cannot_be_exported_says_why(
     shutil.copytree(run_folder, unfinished)
     (unfinished / "result.json").unlink()
     write_status(unfinished, "failed")
-    with pytest.raises(ConfigError, match="is failed; only a finished run is exported"):
+    with pytest.raises(ConfigError, match="is failed; only a finished run can be exported"):
         export_run(unfinished, tmp_path / "a")
     monkeypatch.setattr(onnx_graph, "find_spec", lambda name: None if name == "onnxscript" else object())
     with pytest.raises(ConfigError, match=r"ONNX needs onnxscript: pip install 'mtlbench\[export\]'"):
@@ -295,7 +295,7 @@ def test_files_that_cannot_be_scored_say_why(exported: Exported, raw_rows: pa.Ta
     refused(tmp_path / "empty.csv", "has no header", ConfigError)
     lacking = raw_rows.rename_columns([name.replace("colour", "color") for name in raw_rows.column_names])
     pq.write_table(lacking, tmp_path / "lacking.parquet")
-    refused(tmp_path / "lacking.parquet", r"column 'colour' is there 0 times.*by 'color'")
+    refused(tmp_path / "lacking.parquet", r"column 'colour' occurs 0 times.*by 'color'")
     text = as_csv(raw_rows, tmp_path / "rows.csv").read_text().splitlines()
     first = text[201].split(",")
     (tmp_path / "broken.csv").write_text("\n".join([*text[:201], ",".join(["seven", *first[1:]]), *text[202:]]))
@@ -312,9 +312,9 @@ def test_files_that_cannot_be_scored_say_why(exported: Exported, raw_rows: pa.Ta
     large = raw_rows.set_column(raw_rows.column_names.index("price"), "price", pa.array([1e300] * len(raw_rows)))
     pq.write_table(large, tmp_path / "large.parquet")
     refused(tmp_path / "large.parquet", r"column 'price', row 0 \(from 0\): found 1e\+300; allowed: -")
-    with pytest.raises(ConfigError, match=r"ends with \.parquet"):
+    with pytest.raises(ConfigError, match=r"ending in \.parquet"):
         score_file(scorer, tmp_path / "rows.csv", tmp_path / "p.csv")
-    with pytest.raises(ConfigError, match="is no exported model"):
+    with pytest.raises(ConfigError, match="is not an exported model"):
         open_exported(tmp_path)
 
 
@@ -324,7 +324,7 @@ def test_a_model_of_a_run_is_shown_in_mlflow_and_can_be_registered(
 ):
     import mlflow
 
-    with pytest.raises(ConfigError, match="has tracker=none and is sent nowhere"):
+    with pytest.raises(ConfigError, match="has tracker=none, so it has no server"):
         log_model(run_folder, exported.folder)
     sent = tmp_path / "runs" / run_folder.name
     shutil.copytree(run_folder, sent)
@@ -358,7 +358,7 @@ def test_the_commands(exported: Exported, raw_rows: pa.Table, tmp_path: Path, ca
     assert main(["score", str(exported.folder), str(tmp_path / "rows.parquet"), f"--to={to}"]) == 0
     said = capsys.readouterr().out
     assert "250 rows" in said
-    assert "columns that the model does not ask for: clicked" in said
+    assert "unused columns: clicked" in said
     assert main(["score", str(exported.folder)]) == 2
     assert main(["score", "a", "b", "--on"]) == 2
     assert "no such option: --on; did you mean --onnx?" in capsys.readouterr().err

@@ -148,8 +148,8 @@ def test_several_metrics_may_select_for_each_task() -> None:
     ("select", "checkpoint", "message"),
     [
         ({"click/auc": -1}, "run", "the weight of click/auc is -1; allowed: above 0, since higher auc is better"),
-        ({"logloss": 1}, "run", "the weight of logloss is 1; allowed: below 0, for lower logloss is better"),
-        ({"pcoc": 1}, "run", "the weight of pcoc is 1; allowed: below 0, for pcoc nearer to 1 is better"),
+        ({"logloss": 1}, "run", "the weight of logloss is 1; allowed: below 0, since lower logloss is better"),
+        ({"pcoc": 1}, "run", "the weight of pcoc is 1; allowed: below 0, since pcoc closer to 1 is better"),
         ({"auc": 0}, "run", "the weight of auc is 0; allowed: above 0"),
         ({}, "run", "trainer.select is {}; allowed: at least one metric"),
         ((), "run", "trainer.select is (); allowed: at least one metric"),

@@ -203,7 +203,7 @@ def test_a_running_run_whose_process_is_gone_was_interrupted(tmp_path: Path):
     assert done.returncode == -signal.SIGKILL
     status = read_status(tmp_path)
     assert status.state == "interrupted"
-    assert status.reason == f"process {status.process[1]} ended without saying why"
+    assert status.reason == f"process {status.process[1]} ended without a reason"
     values = json_of(tmp_path / "status.json")
     (tmp_path / "status.json").write_text(json.dumps({**values, "process": ["another-machine", 1, 0.0]}))
     assert read_status(tmp_path).state == "running", "nothing is known about processes elsewhere"
@@ -556,7 +556,7 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path):
 def test_the_user_interface_needs_a_database_on_this_machine(tmp_path: Path):
     with pytest.raises(ValueError, match=r"http://host:5000: not a SQLite file; open the server's address"):
         ui("http://user:secret@host:5000")
-    with pytest.raises(ValueError, match="is missing: no run was sent there yet"):
+    with pytest.raises(ValueError, match="is missing: no run has been sent yet"):
         ui(default_uri(tmp_path))
 
 

@@ -150,9 +150,7 @@ def _names(name: str) -> list[str]:
         known = Path(name).stem
         file = conf_file(f"table/{known}.yaml")  # the study itself, if --config-dir names its folder
         if known in every and (file is None or file.resolve() != Path(name).resolve()):
-            raise ConfigError(
-                f"{name}: a table or figure '{known}' already exists, and its output would be overwritten"
-            )
+            raise ConfigError(f"{name}: a table or figure '{known}' already exists, whose files would be overwritten")
         return [name]
     if name not in ("all", *every):
         raise ConfigError(f"no table or figure '{name}'{arguments.nearest(name, every)}. Allowed: {', '.join(every)}")

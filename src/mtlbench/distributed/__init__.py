@@ -1,7 +1,7 @@
-"""Data-parallel training on several processes (ranks). Every floor may know it; it knows none of them.
+"""Data-parallel training on several processes (ranks). All other packages may import it; it imports none of them.
 
 ``torchrun`` starts the processes, `torch.distributed` connects them (gloo on CPUs, nccl between GPUs). Each rank holds
-the whole model, or rows of its embedding tables and all else (`mtlbench.distributed.sharded`), and takes a slice of
-every batch; what is a sum over the rows of a batch is summed over ranks, so that the numbers are those of one process.
-With one process, every function here does nothing.
+the whole model, or a shard of its embedding tables and everything else (`mtlbench.distributed.sharded`), and trains on
+a slice of every batch. Sums over the rows of a batch are summed over ranks, so that results equal those of one process.
+In a single process, every function here does nothing.
 """

@@ -1,7 +1,7 @@
-"""Exchange of gradients: dense ones are all-reduced, of tables with sparse ones the rows are gathered and summed.
+"""Reduction of gradients over ranks: dense ones are all-reduced, the rows of sparse ones are gathered and summed.
 
-All ranks end up with the same bits, so that their copies of the model do not part: a sum of rows goes by rank. Those of
-sharded tables are where they belong (`mtlbench.distributed.sharded`) and stay as they are.
+Rows are summed in the order of ranks, so that all ranks get the same bits and their copies of the model stay equal.
+Gradients of sharded tables are already on the rank of their rows (`mtlbench.distributed.sharded`) and are not changed.
 """
 
 from collections.abc import Collection, Sequence
@@ -14,21 +14,21 @@ from mtlbench.distributed.job import alone, rank_count
 from mtlbench.distributed.ranks import collective
 
 NONE, DENSE = -2, -1
-"""Kinds of gradients; a sparse one is known by the number of its rows, 0 or more."""
+"""Codes of the kinds of gradients; a sparse gradient has the number of its rows, 0 or more."""
 
 
 def gradients_over_ranks(
     parameters: Sequence[Tensor], gradients: Sequence[Tensor | None], shards: Collection[Tensor] = ()
 ) -> list[Tensor | None]:
-    """Gradients summed over ranks; ``None`` where no rank has one.
+    """Gradients summed over ranks; ``None`` if no rank has one.
 
     Args:
-        parameters: of the same shapes.
-        gradients: of this rank's rows.
-        shards: those of the parameters of which each rank has other rows.
+        parameters: parameters, in the order of `gradients`.
+        gradients: gradients from this rank's rows.
+        shards: the parameters that are shards of sharded tables.
 
     Returns:
-        Sparse gradients coalesced, never of the size of their table.
+        The sums; sparse ones are coalesced, and no dense copy of a table is made.
     """
     if alone():
         return [*gradients]
@@ -54,7 +54,7 @@ def gradients_over_ranks(
 
 
 def rows_of_all_ranks(rows_U: Tensor) -> Tensor:
-    """The distinct rows of a table that any rank reads, in order, from those that this one reads."""
+    """The distinct rows of a table that any rank reads, sorted, given those that this rank reads."""
     if alone():
         return rows_U
     counts = [int(count) for count in _gathered(torch.tensor([len(rows_U)]))]
@@ -71,7 +71,7 @@ def _rows_over_ranks(parameter: Tensor, gradient: Tensor | None, counts: Sequenc
 
 
 def _padded(x: Tensor, counts: Sequence[int]) -> list[Tensor]:
-    """The tensors of all ranks, of so many rows each; they travel with as many rows as the longest."""
+    """Gather the tensors of all ranks, given their numbers of rows; they are padded to the longest for transfer."""
     if not max(counts):
         return [x]
     longest = x.new_zeros(max(counts), *x.shape[1:])

@@ -1,7 +1,7 @@
-"""Which of the processes of a job this is, and what follows from it; imported without torch.
+"""Rank and size of the job of this process; does not import torch.
 
-Torchrun says in the environment of a process that it belongs to a job (`launched`). It is a rank of the job once it has
-joined it (`mtlbench.distributed.ranks.job_joined`); until then, and outside of a job, it is the only one.
+Torchrun marks the processes of a job by environment variables (`launched`). A process becomes a rank by joining the job
+(`mtlbench.distributed.ranks.job_joined`); before that, and without torchrun, it counts as a single process.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ R = TypeVar("R")
 
 
 class OtherRankError(OSError):
-    """Another rank has failed, and says why."""
+    """Another rank has failed and prints the reason."""
 
 
 class LostRankError(OSError):
-    """Another rank has died or cannot be reached, and gave no reason."""
+    """Another rank has died or cannot be reached, without a reason."""
 
 
 @dataclass
 class Job:
-    """This process among those of its job.
+    """This process's place in its job.
 
     Attributes:
-        rank: number of this process.
-        ranks: how many there are.
-        store: the key-value store of the job; ``None`` for one process.
-        turns: how often rank 0 went ahead, see `mtlbench.distributed.ranks.first_goes_ahead`.
+        rank: rank of this process.
+        ranks: number of ranks.
+        store: the key-value store of the job; ``None`` for a single process.
+        turns: number of calls of `mtlbench.distributed.ranks.first_goes_ahead`.
         ending: whether the job is about to end with an error.
     """
 
@@ -55,24 +55,24 @@ def current() -> Job:
 
 
 def enter(job: Job) -> Job:
-    """Take part in a job from now on; returns the one before."""
+    """Set the job of this process; returns the previous one."""
     global _current
     before, _current = _current, job
     return before
 
 
 def rank_count() -> int:
-    """How many processes train together."""
+    """Number of ranks of the job."""
     return _current.ranks
 
 
 def rank() -> int:
-    """Number of this process among them, from 0."""
+    """Rank of this process, from 0."""
     return _current.rank
 
 
 def alone() -> bool:
-    """Whether this process trains by itself."""
+    """Whether the job has a single rank."""
     return _current.ranks == 1
 
 
@@ -82,7 +82,7 @@ def is_first() -> bool:
 
 
 def first_only(write: Callable[P, R]) -> Callable[P, R | None]:
-    """Decorator of functions that write what all ranks share: rank 0 calls them, the others do nothing."""
+    """Call a function on rank 0 only, for example to write shared files; does nothing on other ranks."""
 
     @functools.wraps(write)
     def written(*arguments: P.args, **options: P.kwargs) -> R | None:
@@ -92,21 +92,21 @@ def first_only(write: Callable[P, R]) -> Callable[P, R | None]:
 
 
 def part(start: int, stop: int) -> slice:
-    """This rank's part of a range: parts follow one another, and their lengths differ by one at most."""
+    """This rank's part of a range: parts are consecutive, and their lengths differ by at most one."""
     count, (number, of) = stop - start, (_current.rank, _current.ranks)
     return slice(start + count * number // of, start + count * (number + 1) // of)
 
 
 def launched() -> bool:
-    """Whether torchrun has started this process as one of several."""
+    """Whether torchrun has started this process as one of several processes."""
     return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def launched_rank() -> int:
-    """The number that torchrun gave this process; 0 where it did not start it."""
+    """The rank that torchrun assigned to this process; 0 without torchrun."""
     return int(os.environ["RANK"]) if launched() else 0
 
 
 def launched_place() -> int:
-    """The number of this process among those of its machine; 0 where torchrun did not start it."""
+    """The local rank (on this machine) that torchrun assigned to this process; 0 without torchrun."""
     return int(os.environ["LOCAL_RANK"]) if launched() else 0

@@ -1,7 +1,7 @@
-"""Layers that see the batch of all ranks: dropout and batch normalisation.
+"""Dropout and batch normalisation over the batch of all ranks.
 
-Noise is drawn for the whole batch on every rank, from generators in the same state, and each rank keeps that of its own
-rows. So the noise is that of one process, and the state of the generator is the same on any number of ranks.
+Every rank draws noise for the whole batch, from generators in the same state, and keeps that of its own rows. So the
+noise equals that of a single process, and the state of the generator is independent of the number of ranks.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from mtlbench.distributed.sums import statistic_over_ranks, sum_over_ranks
 
 
 def see_whole_batches(model: nn.Module) -> nn.Module:
-    """Let torch's dropout and batch normalisation inside a model see the batch of all ranks, in training."""
+    """Replace torch's dropout and batch normalisation in a model by layers over the batch of all ranks."""
     for module in () if alone() else model.modules():
         if (seeing := SEEING.get(type(module))) is not None:
             module.__class__ = seeing
@@ -25,10 +25,10 @@ def see_whole_batches(model: nn.Module) -> nn.Module:
 
 
 def check_noise(model: nn.Module) -> None:
-    """Refuse ranks whose generators are in different states.
+    """Check that the random generators of all ranks are in the same state.
 
     Raises:
-        ValueError: the model draws noise for its rows by other means than torch's dropout.
+        ValueError: they differ, because the model draws noise per row by other means than torch's dropout.
     """
     if alone():
         return
@@ -37,13 +37,13 @@ def check_noise(model: nn.Module) -> None:
         states.append(torch.cuda.get_rng_state(device))
     agree(
         {"the random numbers drawn": [hashlib.sha256(state.numpy().tobytes()).hexdigest()[:12] for state in states]},
-        f"{type(model).__name__} draws noise for the rows of each rank: use torch.nn.Dropout for noise by row, or "
-        "train on one process",
+        f"{type(model).__name__} draws noise separately on each rank: use torch.nn.Dropout for noise per row, or "
+        "train with one process",
     )
 
 
 class _Dropout(nn.Dropout):
-    """Dropout with the noise of the whole batch. The axis of rows is the last but one, or else the first as long."""
+    """Dropout with the noise of the whole batch. The axis of rows is the last but one, or the first of that length."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  torch's name
         if not self.training or self.p == 0 or alone():
@@ -51,7 +51,7 @@ class _Dropout(nn.Dropout):
         own = part(0, rows_of_batch())
         shape, rows = [*input.shape], own.stop - own.start
         axes = [axis for axis in (input.dim() - 2, *range(input.dim())) if axis >= 0 and shape[axis] == rows]
-        if not axes:  # noise of no row: the same on all ranks
+        if not axes:  # noise without an axis of rows: the same on all ranks
             return super().forward(input)
         shape[axes[0]] = rows_of_batch()
         noise = F.dropout(input.new_ones(shape), self.p, training=True)
@@ -59,7 +59,7 @@ class _Dropout(nn.Dropout):
 
 
 class _BatchNorm(nn.modules.batchnorm._BatchNorm):  # pyright: ignore[reportPrivateUsage]
-    """Batch normalisation with mean and variance of the whole batch; in evaluation mode torch's own."""
+    """Batch normalisation with mean and variance of the whole batch; torch's own in evaluation mode."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  torch's name
         if not self.training or alone():
@@ -97,4 +97,4 @@ SEEING: dict[type[nn.Module], type[nn.Module]] = {
     nn.BatchNorm2d: _BatchNorm2d,
     nn.BatchNorm3d: _BatchNorm3d,
 }
-"""Layers of torch, and what they become."""
+"""Torch's layers, and their replacements."""

@@ -1,8 +1,8 @@
-"""Joining and leaving a job, what rank 0 does for all, agreement between ranks, and the end when one fails.
+"""Joining and leaving a job, collective operations, agreement between ranks, and failure of a rank.
 
-A job that fails ends with one message. The first rank that raises an error writes it to the store of the job and prints
-it; its connections close, so the others, which wait for it in a collective operation, raise `OtherRankError` with that
-reason and print nothing. A rank that was killed writes nothing; whoever misses it says so (`LostRankError`).
+A failed job ends with a single message. The first rank that raises an error writes it to the job's store and prints it;
+its connections close, so the other ranks, which wait for it in a collective operation, raise `OtherRankError` with that
+reason and print nothing. A killed rank writes nothing; the ranks that wait for it raise `LostRankError`.
 """
 
 import os
@@ -26,24 +26,24 @@ from mtlbench.distributed.job import Job, LostRankError, OtherRankError, alone, 
 R = TypeVar("R")
 
 TIMEOUT = timedelta(minutes=30)
-"""After which a rank that hangs counts as lost; one that dies is missed at once."""
+"""Time after which a rank that hangs counts as lost; one that dies is noticed at once."""
 
 LINGER = 10.0
-"""Seconds that a rank waits for the others before it exits with an error: torchrun then terminates them."""
+"""Seconds that a failed rank waits for the others before it exits, upon which torchrun terminates them."""
 
 PATIENCE = 5.0
-"""Seconds in which a lost rank may still have given its reason."""
+"""Seconds to wait for the reason of a lost rank."""
 
 FAILURE, LEFT = "mtlbench/failure", "mtlbench/left"
-"""Keys of the store: the rank that failed first and why; how many ranks have ended."""
+"""Keys of the store: the first failed rank with its reason, and the number of ranks that have ended."""
 
 
 @contextmanager
 def job_joined() -> Generator[None]:
-    """Join the processes that torchrun has started, and leave together; nothing for one process, or where joined.
+    """Join the job of torchrun, and leave it together; does nothing without torchrun, or if already joined.
 
     Raises:
-        OtherRankError: another rank has failed and says why.
+        OtherRankError: another rank has failed and prints the reason.
         LostRankError: another rank cannot be reached.
     """
     if not alone() or not launched():
@@ -65,7 +65,7 @@ def job_joined() -> Generator[None]:
 
 
 def join(store: Store, number: int, count: int) -> None:
-    """Become one rank of a job."""
+    """Become a rank of a job."""
     store.set(f"mtlbench/process/{number}", f"{platform.node()}\n{os.getpid()}")
     enter(Job(rank=number, ranks=count, store=store))
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
@@ -74,7 +74,7 @@ def join(store: Store, number: int, count: int) -> None:
 
 
 def leave() -> None:
-    """Leave the job. After an error, the others get some seconds to notice and to end by themselves."""
+    """Leave the job. After an error, the other ranks get some seconds to notice it and to exit by themselves."""
     job = enter(Job())
     if job.store is None:
         return
@@ -89,10 +89,10 @@ def leave() -> None:
 
 
 def collective(operation: Callable[..., R], *arguments: Any, **options: Any) -> R:
-    """Call an operation in which all ranks take part.
+    """Call a collective operation.
 
     Raises:
-        OtherRankError, LostRankError: one of them does not.
+        OtherRankError, LostRankError: a rank has failed or is lost.
     """
     try:
         return operation(*arguments, **options)
@@ -102,13 +102,13 @@ def collective(operation: Callable[..., R], *arguments: Any, **options: Any) -> 
 
 
 def wait() -> None:
-    """Wait until all ranks have come here."""
+    """Barrier: wait until all ranks have called this."""
     if not alone():
         collective(dist.barrier)
 
 
 def gather_objects(value: R) -> list[R]:
-    """The values of all ranks, by rank; any that can be pickled."""
+    """The values of all ranks, in order of ranks; values must be picklable."""
     if alone():
         return [value]
     found: list[Any] = [None] * current().ranks
@@ -126,7 +126,7 @@ def any_rank(flag: bool) -> bool:
 
 
 def on_first(compute: Callable[[], R]) -> R:
-    """A value that rank 0 computes, on all ranks."""
+    """Broadcast a value that rank 0 computes."""
     if alone():
         return compute()
     value: list[Any] = [compute() if is_first() else None]
@@ -136,10 +136,10 @@ def on_first(compute: Callable[[], R]) -> R:
 
 @contextmanager
 def first_goes_ahead() -> Generator[None]:
-    """Rank 0 goes through a block before the others, which wait as long as it takes.
+    """Context manager: rank 0 executes the block before the other ranks, which wait without a time limit.
 
     Raises:
-        OtherRankError: it failed there.
+        OtherRankError: rank 0 failed in the block.
     """
     job = current()
     store, key = job.store, f"mtlbench/turn/{job.turns}"
@@ -155,14 +155,14 @@ def first_goes_ahead() -> Generator[None]:
 
 
 def agree(facts: Mapping[str, Any], remedy: str) -> None:
-    """Refuse ranks that differ in something that must be the same.
+    """Check that facts are the same on all ranks.
 
     Args:
-        facts: of this rank, by name.
-        remedy: what to do where they differ.
+        facts: facts of this rank, by name.
+        remedy: what to do if they differ, for the message.
 
     Raises:
-        ValueError: they differ; with the first name, and the values.
+        ValueError: they differ; the message has the first differing fact and its values.
     """
     everyone = gather_objects(dict(facts))
     for name in {key: None for each in everyone for key in each}:
@@ -176,7 +176,7 @@ def agree(facts: Mapping[str, Any], remedy: str) -> None:
 
 
 def _told(error: BaseException) -> BaseException:
-    """The error, if this rank is the first to fail; otherwise one that says that another was."""
+    """The error, if this rank is the first to fail; otherwise an `OtherRankError`."""
     job = current()
     if isinstance(error, OtherRankError) or job.store is None:
         return error
@@ -193,8 +193,8 @@ def _reason(store: Store) -> str:
 
 
 def _missing(job: Job, error: RuntimeError) -> OSError:
-    """Who does not take part in a collective operation, and why."""
-    assert job.store is not None, "a collective operation of a process that has joined no job"
+    """The error for a failed collective operation: which rank is missing, and why."""
+    assert job.store is not None, "a collective operation outside a job"
     began, who = time.monotonic(), f"a rank on another machine does not answer ({str(error).splitlines()[0]})"
     with suppress(RuntimeError):
         while time.monotonic() < began + PATIENCE:
@@ -206,11 +206,11 @@ def _missing(job: Job, error: RuntimeError) -> OSError:
                 who = f"{ranks} ended without a reason: killed, or out of memory"
                 break
             time.sleep(0.05)
-    return LostRankError(f"{who}. The same command goes on from the last checkpoint, with any number of processes")
+    return LostRankError(f"{who}. The same command resumes from the last checkpoint, with any number of processes")
 
 
 def _dead(job: Job) -> dict[int, int]:
-    """Ranks on this machine whose process is gone, and its id."""
+    """Ranks on this machine whose process no longer exists, with the process id."""
     assert job.store is not None
     found: dict[int, int] = {}
     for number in range(job.ranks):
@@ -230,7 +230,7 @@ def _lives(process: int) -> bool:
 
 @contextmanager
 def _terminated_late() -> Generator[None]:
-    """SIGTERM does not end a rank that is about to end with its reason: torchrun sends it as soon as one has died."""
+    """Ignore SIGTERM, which torchrun sends once a rank has died, so that a failing rank can still print its reason."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,9 +1,9 @@
 """Sharded embedding tables: rank ``i mod R`` holds row i, and a batch's distinct ids are looked up by all-to-all.
 
-A block says in its attribute `held` which rows its table has. Where that is all of them, `at_hand` does nothing. Where
-they are a shard, each rank asks the others for the rows that its part of the batch reads, and its gradients go back to
-them; an owner sums what it receives by rank. Whatever has a row per row of the table (the gradient, the optimizer's
-state) is held with it, so that nothing travels but rows that a batch reads.
+The attribute `held` of a block is the range of rows in its table. If that is all rows, `at_hand` does nothing. If it is
+a shard, each rank requests the rows that its part of the batch reads from the other ranks, and sends the gradients
+back; the owner sums the gradients that it receives in the order of ranks. State per row of the table (gradient,
+optimizer state) is stored with the row, so that only the rows read by a batch are transferred.
 """
 
 from collections.abc import Callable, Generator
@@ -20,16 +20,16 @@ from mtlbench.distributed.job import rank, rank_count
 from mtlbench.distributed.ranks import collective
 
 PIECE = 1 << 16
-"""Rows of a table that are drawn at once; a multiple of 16, the numbers that torch draws together."""
+"""Number of rows of a table that are drawn at once; a multiple of 16, the block size of torch's generator."""
 
 _sharding = False
-"""Whether tables that are made now are sharded."""
+"""Whether newly created tables are sharded."""
 
 
 @contextmanager
 def tables_sharded(sharded: bool) -> Generator[None]:
-    """Models that are built inside have sharded tables, if asked for; nothing for one process."""
-    global _sharding  # noqa: PLW0603  as of `torch.device`: models do not know where they are built
+    """Context manager: models built inside have sharded tables if `sharded`; does nothing for a single process."""
+    global _sharding  # noqa: PLW0603  global, like the context of `torch.device`: models do not take it as an argument
     before, _sharding = _sharding, sharded
     try:
         yield
@@ -38,7 +38,7 @@ def tables_sharded(sharded: bool) -> Generator[None]:
 
 
 def held_rows(rows: int) -> range:
-    """The rows of a new table that this rank holds: all, or a shard, whose step is the number of ranks."""
+    """The rows of a new table that this rank holds: all, or every R-th row, with R ranks."""
     return range(rank(), rows, rank_count()) if _sharding else range(rows)
 
 
@@ -48,26 +48,28 @@ def is_shard(held: range) -> bool:
 
 
 def shards_of(model: nn.Module) -> dict[nn.Parameter, range]:
-    """Tables of a model of which this rank holds a shard, and its rows."""
+    """The sharded tables of a model, with the rows that this rank holds."""
     blocks = [block for block in model.modules() if is_shard(getattr(block, "held", range(0)))]
     return {block.embedding: block.held for block in blocks}  # pyright: ignore[reportReturnType]
 
 
 def drawn(held: range, width: int, draw: Callable[[Tensor], Any]) -> Tensor:
-    """Held rows of a table of random numbers, the same as those of a whole table.
+    """Random initial values of the held rows, equal to those rows of a whole table.
 
-    All rows are drawn, one piece after the other, and what this rank does not hold is dropped.
+    All rows are drawn in blocks, and the rows that this rank does not hold are dropped.
 
     Args:
-        held: rows.
-        width: of a row.
-        draw: fills a tensor with independent numbers of torch's generator, in order.
+        held: the rows that this rank holds.
+        width: width of a row.
+        draw: fills a tensor with independent random numbers from torch's generator, in order.
     """
     if not is_shard(held):
         draw(table := torch.empty(len(held), width))
         return table
     table, rows = torch.empty(len(held), width), held.stop
-    starts = range(0, max(1, rows // PIECE) * PIECE, PIECE)  # the last piece is the longest: torch draws its end anew
+    starts = range(
+        0, max(1, rows // PIECE) * PIECE, PIECE
+    )  # the last block is the longest, since torch draws the end of a block differently
     for start in starts:
         draw(piece := torch.empty((rows if start == starts[-1] else start + PIECE) - start, width))
         own = piece[(held.start - start) % held.step :: held.step]
@@ -77,19 +79,19 @@ def drawn(held: range, width: int, draw: Callable[[Tensor], Any]) -> Tensor:
 
 
 def at_hand(ids: Tensor, table: Tensor, held: range, *, sparse: bool) -> tuple[Tensor, Tensor, bool]:
-    """A table in which to look up some ids, by other numbers if it is sharded; every rank has to ask at once.
+    """A local table for looking up ids: the table itself or, if it is sharded, the rows fetched from all ranks.
 
-    Row 0, padding, is 0 there and gets no gradient.
+    If the table is sharded, all ranks must call this at the same time. Row 0, padding, is 0 and gets no gradient.
 
     Args:
-        ids: of any shape.
-        table: rows that this rank holds.
-        held: which they are.
-        sparse: whether the gradient of `table` is to be sparse.
+        ids: ids, of any shape.
+        table: the rows that this rank holds.
+        held: numbers of these rows.
+        sparse: whether the gradient of `table` is sparse.
 
     Returns:
-        What `torch.nn.functional.embedding` takes: numbers of rows, of the shape of `ids`; the table of these; whether
-        *its* gradient is to be sparse, which that of a few rows is not.
+        Arguments of `torch.nn.functional.embedding`: row numbers, of the shape of `ids`; the local table; whether the
+        local table's gradient is sparse (not for fetched rows).
     """
     if not is_shard(held):
         return ids, table, sparse
@@ -98,16 +100,16 @@ def at_hand(ids: Tensor, table: Tensor, held: range, *, sparse: bool) -> tuple[T
 
 
 def rows_asked_for(ids: Tensor, held: range) -> Tensor:
-    """The distinct rows of this rank's shard that any rank reads, in order, from the ids that this one reads."""
+    """The distinct rows of this rank's shard that any rank reads, sorted, given the ids that this rank reads."""
     return _Exchange(ids.unique(), held.step).asked.unique()
 
 
 class _Exchange:
-    """An all-to-all between ranks that read rows and ranks that hold them.
+    """An all-to-all exchange between ranks that read rows and ranks that hold them.
 
     Attributes:
-        order: int64 ``[U]``, ids by owner.
-        asked: int64 ``[A]``, rows of this rank's shard that ranks ask for, by rank.
+        order: int64 ``[U]``, permutation that sorts ids by owner.
+        asked: int64 ``[A]``, rows of this rank's shard that other ranks requested, by rank.
     """
 
     def __init__(self, ids_U: Tensor, ranks: int) -> None:
@@ -120,11 +122,11 @@ class _Exchange:
         self.asked = self._moved((ids_U // ranks)[self.order], self._wanted, self._counts).long()
 
     def answers(self, rows_AD: Tensor) -> Tensor:
-        """Rows that this rank gave to others -> ``[U, D]``, rows that it received, in `order`."""
+        """Send requested rows ``[A, D]`` -> ``[U, D]``, the rows received, in `order`."""
         return self._moved(rows_AD, self._counts, self._wanted)
 
     def returned(self, gradient_UD: Tensor) -> Tensor:
-        """Gradients of rows that this rank received, in `order` -> ``[A, D]``, of rows that it gave."""
+        """Send gradients of received rows, in `order` -> ``[A, D]``, gradients of the rows that this rank sent."""
         return self._moved(gradient_UD, self._wanted, self._counts)
 
     def _moved(self, x: Tensor, sent: list[int], received: list[int]) -> Tensor:
@@ -134,7 +136,7 @@ class _Exchange:
 
 
 class _Rows(Function):
-    """Rows of a sharded table for distinct ids, behind a row of zeros: ``[U + 1, D]``."""
+    """Rows of a sharded table for distinct ids, after a row of zeros: ``[U + 1, D]``."""
 
     @staticmethod
     def forward(ctx: Any, table: Tensor, ids_U: Tensor, sparse: bool) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -1,4 +1,4 @@
-"""Slices of a batch, and of the rows to be scored, by rank."""
+"""Slices of batches, and of rows to be scored, by rank."""
 
 import torch
 import torch.distributed as dist
@@ -9,26 +9,26 @@ from mtlbench.distributed.ranks import collective, gather_objects
 from mtlbench.distributed.sharded import shards_of
 
 _batch = 0
-"""Rows of the batch in training, on all ranks together."""
+"""Number of rows of the current training batch, over all ranks."""
 
 
 def part_of_batch(start: int, stop: int) -> slice:
-    """This rank's part of the rows of the next batch in training, for which dropout draws its noise."""
-    global _batch  # noqa: PLW0603  a layer is not told which part of a batch it sees
+    """This rank's part of the rows of the next training batch; sets the batch for which dropout draws noise."""
+    global _batch  # noqa: PLW0603  layers do not receive the size of the whole batch
     _batch = stop - start
     return part(start, stop)
 
 
 def rows_of_batch() -> int:
-    """How many rows the batch in training has on all ranks together."""
+    """Number of rows of the current training batch, over all ranks."""
     return _batch
 
 
 def check_batches(bounds: list[tuple[int, int]]) -> None:
-    """Refuse batches with fewer rows than there are ranks.
+    """Check that every batch has at least one row per rank.
 
     Raises:
-        ValueError: there is one, the last one of an epoch perhaps.
+        ValueError: a batch has fewer rows, such as the last one of an epoch.
     """
     least = min(stop - start for start, stop in (bounds[0], bounds[-1]))
     if least < rank_count():
@@ -40,10 +40,10 @@ def check_batches(bounds: list[tuple[int, int]]) -> None:
 
 
 def rows_over_ranks(parts: list[Tensor]) -> Tensor:
-    """Rows that lie on several ranks one behind the other (see `part`), on the CPU of every rank.
+    """Concatenate rows over ranks (see `part`), on the CPU of every rank.
 
     Args:
-        parts: of this rank, in order; none, one or several.
+        parts: tensors of this rank's rows, in order; may be empty.
     """
     if alone():
         return torch.cat(parts).cpu()
@@ -51,7 +51,7 @@ def rows_over_ranks(parts: list[Tensor]) -> Tensor:
 
 
 def copy_from_first(model: nn.Module) -> None:
-    """Give a model the weights and buffers that rank 0 has, but for sharded tables, of which each rank has its rows."""
+    """Broadcast the weights and buffers of rank 0 to all ranks, except sharded tables."""
     if not alone():
         shards = shards_of(model)
         for tensor in (*(each for each in model.parameters() if each not in shards), *model.buffers()):

@@ -1,8 +1,8 @@
-"""Sums over the rows of a batch whose rows lie on several ranks.
+"""Sums over the rows of a batch that is distributed over ranks.
 
-Two kinds of gradients. A loss is one number of the whole job: each rank goes back through its own rows alone, and the
-gradients of parameters are then summed (`mtlbench.distributed.gradients`). A statistic inside the network (the mean of
-a batch) is used by the rows of all ranks, so its gradient is the sum of what they send back.
+There are two kinds of gradients. A loss is a single number of the whole job: each rank backpropagates through its own
+rows only, and gradients of parameters are then summed (`mtlbench.distributed.gradients`). A statistic inside the
+network (the mean of a batch) is used by the rows of all ranks, so its gradient is the sum of their gradients.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from mtlbench.distributed.ranks import collective
 
 
 def sum_over_ranks(x: Tensor) -> Tensor:
-    """The sum of a tensor over ranks, without a gradient."""
+    """The sum of a tensor over ranks, without gradient."""
     if alone():
         return x
     total = x.detach().clone()
@@ -27,17 +27,16 @@ def sum_over_ranks(x: Tensor) -> Tensor:
 
 
 def statistic_over_ranks(x: Tensor) -> Tensor:
-    """The sum of a tensor over ranks, whose gradient is summed over ranks too."""
+    """The sum of a tensor over ranks; its gradient is summed over ranks too."""
     return x if alone() else _Statistic.apply(x)
 
 
 def global_mean(total: Tensor, count: Tensor | int) -> Tensor:
-    """``total / count`` with both summed over ranks, 0 where the count is 0; the gradient is that by this rank's total.
+    """``total / count`` with both summed over ranks, 0 where the count is 0; differentiable in this rank's total.
 
     Args:
-        total: sums over this rank's rows, of any shape; 0 where the count is.
-        count: how many rows (or labels) they are over, or what these weigh; of a shape that broadcasts to that of
-            `total`.
+        total: sums over this rank's rows, of any shape; 0 where the count is 0.
+        count: number, or total weight, of the summed rows (or labels); its shape must broadcast to that of `total`.
     """
     if alone():
         return total / (max(count, 1) if isinstance(count, int) else _nonzero(count))
@@ -48,20 +47,20 @@ def global_mean(total: Tensor, count: Tensor | int) -> Tensor:
 
 
 def penalties_over_ranks(penalties: Sequence[Tensor], rows: int) -> list[Tensor]:
-    """Means of each rank's penalties, by rows: right for means over rows, and for terms of parameters alone."""
+    """Mean of penalties over ranks, weighted by rows: exact for means over rows and for terms of parameters only."""
     if alone() or not penalties:
         return [*penalties]
     return [*global_mean(torch.stack([*penalties]) * rows, rows).unbind()]
 
 
 def mean_of_counted(each_B: Tensor, counted_B: Tensor) -> Tensor:
-    """(Weighted) mean of the rows that count, 0 if there are none, as a term of a penalty.
+    """(Weighted) mean over the counted rows, 0 if there are none, as a term of a penalty.
 
-    On several ranks, the number of which `penalties_over_ranks` makes the mean over the counted rows of all ranks.
+    With several ranks, it is scaled so that `penalties_over_ranks` gives the mean over the counted rows of all ranks.
 
     Args:
-        each_B: the values; what stands in a row that does not count has no effect.
-        counted_B: which rows count, or what each of them weighs (0 or more).
+        each_B: a value per row; values of rows that are not counted have no effect.
+        counted_B: which rows are counted, or their weights (0 or more).
     """
     if counted_B.is_floating_point():
         counted_B = counted_B.to(torch.promote_types(each_B.dtype, torch.float32))
@@ -90,7 +89,7 @@ class _Statistic(Function):
 
 
 class _Valued(Function):
-    """The value of the second tensor with the gradient of the first."""
+    """The value of the second tensor, with the gradient of the first."""
 
     @staticmethod
     def forward(ctx: Any, part: Tensor, value: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -1,1 +1,1 @@
-"""A finished run as an MLflow model and an ONNX graph, and scoring with them. Used by cli/ alone."""
+"""Export of a finished run as an MLflow model and an ONNX graph, and scoring with them. Only imported by cli/."""

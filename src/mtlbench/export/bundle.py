@@ -44,14 +44,14 @@ if TYPE_CHECKING:
 EXAMPLE = "example.parquet"
 SERVED = "served.py"
 EXAMPLE_REQUEST = 5
-"""Rows of MLflow's input example."""
+"""Number of rows of MLflow's input example."""
 
 CLOSE = 1e-5
-"""An exported model whose probabilities differ by more from those of its run is not written."""
+"""Maximum difference between the predictions of an exported model and those of its run."""
 
 
 class ExportError(ArithmeticError):
-    """What was exported does not compute what the run does."""
+    """The exported model does not reproduce the run's predictions."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,13 +59,13 @@ class Exported:
     """An exported folder.
 
     Attributes:
-        folder: where it is.
-        run: whose model it holds.
-        rows: of the example.
-        differences: by way of scoring, the largest distance between its predictions and the run's own; of a regression
-            task as a share of the label's deviation.
-        rounded: the same for what the run itself computes in its own, lower precision; 0 where that is float32.
-        stand_ins: by field, how many values of the example are stand-ins, since the vocabulary does not know them.
+        folder: path of the folder.
+        run: the exported run.
+        rows: number of example rows.
+        differences: by way of scoring (torch, ONNX), the maximum difference between its predictions and the run's; for
+            a regression task relative to the standard deviation of the label.
+        rounded: the same difference for the run's predictions in its own precision; 0 if that is float32.
+        stand_ins: by field, the number of placeholders in the example, for values that are not in the vocabulary.
     """
 
     folder: Path
@@ -77,31 +77,31 @@ class Exported:
 
 
 def export_run(run_folder: Path, to: Path, *, split: str = "test", rows: int = 200, onnx: bool = True) -> Exported:
-    """Write a run's model as a folder that needs nothing of this machine, and try it against the run.
+    """Write a run's model as a self-contained folder, and compare its predictions with the run's.
 
-    The run's test split is scored first, as `mtlbench evaluate` does, and held against the run's own result.
+    First the run's test split is scored, as by `mtlbench evaluate`, and compared with the run's own result.
 
     Args:
-        run_folder: of a finished run.
-        to: folder to write: whole, or not at all.
-        split: where the example's rows come from.
-        rows: of the example.
+        run_folder: folder of a finished run.
+        to: folder to write, atomically.
+        split: the split of the example rows.
+        rows: number of example rows.
         onnx: whether to write an ONNX graph too.
 
     Raises:
-        ConfigError: no finished run; its data are no longer there; the target exists; ONNX cannot be had.
+        ConfigError: the run has not finished, its data no longer exist, the target exists, or ONNX is not installed.
         OtherResultError: the run's weights no longer give its result, see `check_result`.
-        ExportError: the exported model answers otherwise than the run.
+        ExportError: the exported model's predictions differ from the run's.
     """
     if to.exists():
-        raise ConfigError(f"{to} exists already; name another folder with --to, or remove it")
+        raise ConfigError(f"{to} already exists; choose another folder with --to, or remove it")
     if split not in SPLITS:
         raise ConfigError(f"--split is {split!r}; allowed: {', '.join(SPLITS)}")
     if onnx:
         require_onnx()
     if (run_folder / STATUS).exists() and (state := read_status(run_folder).state) != "finished":
         raise ConfigError(
-            f"run {run_folder.name} is {state}; only a finished run is exported. Train it to its end first"
+            f"run {run_folder.name} is {state}; only a finished run can be exported. Finish its training first"
         )
     run = load_run(run_folder, "cpu")
     ranking = build_ranking(run.config)
@@ -132,21 +132,23 @@ def export_run(run_folder: Path, to: Path, *, split: str = "test", rows: int = 2
             stand_ins = scorer.unknown
             if not differences[way] <= CLOSE:
                 raise ExportError(
-                    f"the {way} model of run {run.facts.identity} answers otherwise than the run: predictions of the "
+                    f"the {way} model of run {run.facts.identity} does not reproduce the run: predictions of the "
                     f"first {len(own)} rows of '{split}' differ by up to {differences[way]:.2g}; allowed: {CLOSE}"
                 )
     return Exported(folder=to, run=run, rows=len(own), differences=differences, rounded=rounded, stand_ins=stand_ins)
 
 
 def requirements() -> list[str]:
-    """The packages that mtlbench itself needs, pinned to the versions that are installed here."""
+    """The requirements of mtlbench, pinned to the installed versions."""
     declared = [text for text in requires("mtlbench") or [] if "extra ==" not in text]
     names = sorted(re.split(r"[^A-Za-z0-9_.-]", text, maxsplit=1)[0] for text in declared)
-    return [f"{name}=={version(name).partition('+')[0]}" for name in names]  # without +cpu: an index has no such name
+    return [
+        f"{name}=={version(name).partition('+')[0]}" for name in names
+    ]  # without +cpu, which package indexes do not have
 
 
 def _own(run: TrainedRun, split: str, rows: int) -> tuple[np.ndarray, float]:
-    """The run's own predictions of the first rows in float32, and how far those in its own precision are off."""
+    """The run's predictions of the first rows in float32, and the maximum difference from those in its precision."""
     tasks = run.store.schema.tasks
     some = run.store.split(split).first(rows)
     own, exact = (
@@ -160,10 +162,12 @@ def _own(run: TrainedRun, split: str, rows: int) -> tuple[np.ndarray, float]:
 def _write_model(
     run: TrainedRun, run_folder: Path, inputs: Inputs, scoring: Scoring, example: pa.Table, path: Path
 ) -> None:
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # of copying files of a few kilobytes
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # no bars for copying small files
     import_mlflow()
     with TemporaryDirectory() as made, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MLflow warns of type hints, its own among them; a signature is stated here
+        warnings.simplefilter(
+            "ignore"
+        )  # MLflow warns about type hints, even its own; the signature is given explicitly
         import mlflow.pyfunc
 
         artifacts = Path(made) / "model"
@@ -189,7 +193,7 @@ def _write_model(
         except MlflowException as error:
             if not isinstance(error.__cause__, OSError):
                 raise
-            # MLflow copies with shutil, whose error lists every file and has no number of its own.
+            # MLflow copies with shutil, whose error lists every file and has no errno.
             problem = " ".join(str(error.__cause__).split())[:200]
             raise OSError(
                 error.__cause__.errno or errno.ENOSPC,
@@ -200,7 +204,7 @@ def _write_model(
 
 
 def _forget_places(path: Path) -> None:
-    """Make the paths in the model's metadata relative: MLflow records absolute ones of this machine."""
+    """Make the paths in the model's metadata relative; MLflow records absolute paths of this machine."""
     from mlflow.models import Model
 
     model = Model.load(path)
@@ -211,17 +215,17 @@ def _forget_places(path: Path) -> None:
 
 
 def _about(run: TrainedRun) -> dict[str, str]:
-    """Whose model it is, and what data made it."""
+    """Facts about the run and its data."""
     facts = run.facts
     about = {name: str(value) for name, value in asdict(facts).items() if value not in (None, (), {})}
     return about | ({"data_are": "SIMULATED DATA"} if facts.origin == "simulated" else {})
 
 
 def _signature(inputs: Inputs) -> "ModelSignature":
-    """The types of raw columns as far as MLflow can say them.
+    """MLflow's signature of the raw columns, as far as its types allow.
 
-    MLflow refuses an integer column with a missing value, which pandas makes one of floats. So integers that may be
-    missing are ``any`` to MLflow, and checked by us alone; so are lists of them.
+    MLflow rejects an integer column with a missing value, since pandas converts it to floats. So integers that may be
+    missing are ``any`` to MLflow, and are only checked by mtlbench; so are lists of them.
     """
     from mlflow.models import ModelSignature
     from mlflow.types.schema import AnyType, ColSpec, DataType, Schema, TensorSpec
@@ -239,7 +243,7 @@ def _signature(inputs: Inputs) -> "ModelSignature":
 
 
 def _frame(rows: pa.Table) -> pd.DataFrame:
-    """As pandas holds raw rows: objects, since integers beside missing ones would become floats."""
+    """Raw rows as a DataFrame of objects, since integers beside missing values would become floats."""
     columns = {name: rows[name].to_pylist() for name in rows.column_names}
     return pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
 

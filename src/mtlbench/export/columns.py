@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 EXACT = {16: 2**11, 32: 2**24, 64: 2**53}
-"""By the bits of a float: from here on not every whole number is one, and an id that was one may be another's."""
+"""By size of a float in bits: beyond this, not every integer is representable, so that ids could be confused."""
 
 Kind = Literal["integer", "text", "number", "weight"]
 TYPES: dict[Kind, pa.DataType] = {
@@ -35,22 +35,22 @@ TYPES: dict[Kind, pa.DataType] = {
 
 
 class ColumnError(ValueError):
-    """Rows that a model cannot score: says which column, which row, what was found and what is allowed."""
+    """Rows that a model cannot score; the message has the column, the row, the value found and the values allowed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServedColumn:
-    """One raw column that a model asks for.
+    """A raw input column of a model.
 
     Attributes:
-        name: that of the field, or of a weighted field ``<name>:weight``.
-        kind: of its values. A weight is a number of 0 or more and never missing.
-        many: whether a row holds a list of them.
-        length: of every list, where it is fixed (a number of several components).
-        most: largest weight that is allowed, as in a reader, so that the weights of a list have a sum.
-        missing: whether training rows lacked the value often enough for "missing" to have an id of its own.
-        alias: column that held it in the training files, if of another name: what is read where `name` is not there.
-        separator: between the entries of a list in a cell of a text file, where the training files have one.
+        name: name of the field; for the weights of a field, ``<name>:weight``.
+        kind: kind of its values. A weight is 0 or more and never missing.
+        many: whether each row has a list of values.
+        length: length of every list, if fixed (a number with several components).
+        most: largest allowed weight, as in a reader, so that the sum of a list of weights is finite.
+        missing: whether values may be missing, because training rows had enough missing values for a separate id.
+        alias: its column in the training files, if named differently; read if there is no column `name`.
+        separator: separator of list entries in a cell of a text file, if the training files have one.
     """
 
     name: str
@@ -63,7 +63,7 @@ class ServedColumn:
     separator: str | None = None
 
     def within(self, names: Sequence[str]) -> str:
-        """The column that holds it, among these names."""
+        """The name under which a file has this column: `name`, or else its alias."""
         return self.name if self.alias is None or self.name in names or self.alias not in names else self.alias
 
     @property
@@ -73,19 +73,19 @@ class ServedColumn:
 
     @property
     def allowed(self) -> str:
-        """What a row may hold, in words."""
+        """The values allowed in a row, as text."""
         weights = f"numbers from 0 to {self.most:.6g}"
         one = {"integer": "an integer", "text": "text", "number": "a finite number", "weight": weights}
         several = {"integer": "integers", "text": "texts", "number": "finite numbers", "weight": weights}
         if not self.many:
-            return f"{one[self.kind]}, or nothing where it is missing"
-        return f"a list of {f'{self.length} ' if self.length else ''}{several[self.kind]}, or nothing where it is empty"
+            return f"{one[self.kind]}, or empty if missing"
+        return f"a list of {f'{self.length} ' if self.length else ''}{several[self.kind]}, or empty"
 
 
 def columns_of(
     schema: Schema, vocabularies: Mapping[str, Vocabulary], files: Mapping[str, Mapping[str, str]]
 ) -> tuple[ServedColumn, ...]:
-    """The raw columns that a schema asks for, in its order; ``files`` has further attributes by `ServedColumn.name`."""
+    """The raw columns of a schema, in its order; ``files`` has further attributes by `ServedColumn.name`."""
     found: list[ServedColumn] = []
     for field in schema.fields:
         many = field.width > 1
@@ -102,29 +102,29 @@ def columns_of(
 
 
 def key_of(keys: pa.Schema) -> tuple[ServedColumn, ...]:
-    """The columns that identify a row, which a file of rows may have; predictions then carry them."""
+    """The columns of the row key, which are optional in a file of rows and are copied to the predictions."""
     return tuple(ServedColumn(name=f.name, kind="integer" if pa.types.is_integer(f.type) else "text") for f in keys)
 
 
 def carried(names: Sequence[str], columns: Sequence[ServedColumn], key: Sequence[ServedColumn]) -> list[ServedColumn]:
-    """The columns of a key that are there; one that is an input too is read as the input is."""
+    """The key columns that are present; one that is also an input is read like the input."""
     inputs = {column.name: column for column in columns}
     there = [inputs.get(column.name, column) for column in key if names.count(column.name) == 1]
     return [column for column in there if column.kind in ("integer", "text") and not column.many]
 
 
 def unused(names: Sequence[str], columns: Sequence[ServedColumn]) -> tuple[str, ...]:
-    """Columns that are there and that a model does not ask for.
+    """The columns present that a model does not use.
 
     Raises:
-        ColumnError: one that it asks for is not there, or a name stands there twice.
+        ColumnError: an input column is missing, or a name occurs twice.
     """
     for column in columns:
         if (times := names.count(column.within(names))) != 1:
             close = difflib.get_close_matches(column.name, names, n=1)
             hint = f" (did you mean it by '{close[0]}'?)" if close and not times else ""
             raise ColumnError(
-                f"column '{column.within(names)}' is there {times} times; it must be there once{hint}. It holds "
+                f"column '{column.within(names)}' occurs {times} times; it must occur once{hint}. Values: "
                 f"{column.allowed}. Found: {', '.join(names)}"
             )
     asked = {column.within(names) for column in columns}
@@ -132,16 +132,16 @@ def unused(names: Sequence[str], columns: Sequence[ServedColumn]) -> tuple[str, 
 
 
 def checked(values: pa.Array, column: ServedColumn, first_row: int) -> pa.Array:
-    """A column with the type that a reader gives it; lists stay lists, missing values null.
+    """Convert a column to the type that readers give; lists stay lists, missing values are null.
 
     Args:
-        values: of any type. Booleans are whole numbers, as in a reader. A number that is NaN is missing; whole floats
-            pass for integers below 2**53, which is how pandas and JSON hand on integers beside a missing one.
-        column: what is asked for.
+        values: values of any type. Booleans are integers, as in a reader. NaN is missing; whole floats below 2**53 are
+            accepted as integers, since pandas and JSON convert integers beside missing values to floats.
+        column: the expected column.
         first_row: number of the first row, for messages.
 
     Raises:
-        ColumnError: a value that is not allowed.
+        ColumnError: a value is not allowed.
     """
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
@@ -161,10 +161,10 @@ def checked(values: pa.Array, column: ServedColumn, first_row: int) -> pa.Array:
 
 
 def from_text(text: pa.Array, column: ServedColumn, first_row: int) -> pa.Array:
-    """A column of a text file: empty is missing, a list is written as JSON or with the column's separator.
+    """Parse a column of a text file: an empty cell is missing, a list is JSON or uses the column's separator.
 
     Raises:
-        ColumnError: a text that is neither empty nor what is asked for.
+        ColumnError: a text is not allowed.
     """
     if column.many:
         return from_python(_read_each(text, partial(_entries_of, column), column, first_row), column, first_row)
@@ -186,10 +186,10 @@ def _entries_of(column: ServedColumn, cell: str) -> Any:
 
 
 def from_python(values: "Sequence[Any] | pd.Series", column: ServedColumn, first_row: int = 0) -> pa.Array:
-    """A column of Python objects (or numpy arrays for lists), or of pandas, with the type that it has there.
+    """Convert a column of Python objects (or numpy arrays for lists), or of pandas with the type that it has there.
 
     Raises:
-        ColumnError: values of several kinds.
+        ColumnError: values are of different kinds.
     """
     try:
         found = pa.array(values, from_pandas=True)
@@ -204,7 +204,7 @@ def from_python(values: "Sequence[Any] | pd.Series", column: ServedColumn, first
 
 
 def _entries(values: pa.Array, column: ServedColumn, row_of: Callable[[int], int]) -> pa.Array:
-    """Single values with the type of the column's kind, null where missing."""
+    """Single values, converted to the type of the column's kind; missing values are null."""
     kind, there = values.type, values.is_valid().to_numpy(zero_copy_only=False)
     if column.kind == "text":
         if family(kind) != "text":
@@ -242,7 +242,7 @@ def _read_each(text: pa.Array, read: Callable[[str], Any], column: ServedColumn,
 
 
 def _refuse(values: pa.Array, bad: np.ndarray, column: ServedColumn, row_of: Callable[[int], int]) -> None:
-    """Refuse the first of the bad values."""
+    """Raise for the first invalid value, if any."""
     wrong = np.flatnonzero(bad)
     if len(wrong):
         row = int(wrong[0])

@@ -1,4 +1,4 @@
-"""Example requests from a store: ids back to values, numbers back to units, dimension tables joined."""
+"""Reconstructs raw example rows from a store: ids to values, numbers to units, dimension tables joined."""
 
 from collections.abc import Iterator
 from itertools import count
@@ -16,10 +16,10 @@ from mtlbench.schema import PADDING, Field
 
 
 def raw_rows(store: Store, inputs: Inputs, split: str, rows: int) -> pa.Table:
-    """The first rows of a split as the reader gave them, as far as a store knows.
+    """The first rows of a split in raw values, as far as they can be reconstructed from the store.
 
-    A value that was rare or new is no longer known: a stand-in, -1 or ``?``, stands in its place, which the vocabulary
-    does not know either. Numbers come back within float32; a missing one as the mean, which is how it was stored.
+    A rare or new value cannot be reconstructed and is replaced by a placeholder, -1 or ``?``, which is not in the
+    vocabulary either. Numbers have float32 precision; a missing number is the mean, as it was stored.
     """
     some = store.split(split).first(rows)
     batch = some.gather(torch.arange(len(some)))
@@ -40,12 +40,12 @@ def raw_rows(store: Store, inputs: Inputs, split: str, rows: int) -> pa.Table:
 
 
 def _values(ids_BS: np.ndarray, offset: int, vocabulary: Vocabulary) -> pa.Array:
-    """The values behind ids, side by side; those of padding do not matter."""
+    """The values of ids; values of padding are arbitrary."""
     index = np.where(ids_BS == PADDING, UNKNOWN, ids_BS - offset).ravel().astype(np.int32)
     candidates = (pa.array([value], vocabulary.values.type) for value in _stand_ins(vocabulary))
     stand_in = next(value for value in candidates if vocabulary.encode(value)[0] == UNKNOWN)
     values = pa.concat_arrays([stand_in, vocabulary.values])
-    return values.take(pa.array(index))  # UNKNOWN is 0, and the value at position p has the index p + 1
+    return values.take(pa.array(index))  # UNKNOWN is 0; the value at position p has index p + 1
 
 
 def _stand_ins(vocabulary: Vocabulary) -> Iterator[int | str]:

@@ -9,7 +9,7 @@ from mtlbench.export.scorer import Scorer, Scoring, torch_predictions
 
 
 def run_scorer(run: TrainedRun) -> Scorer:
-    """The scorer of a run on the CPU, as its export has it, without writing one."""
+    """The scorer of a run on the CPU, the same as that of its export, without writing one."""
     return Scorer(
         inputs=Inputs.of(run.store, training_files(run.config)),
         predictions=torch_predictions(Scoring(run.model, run.losses, run.store.schema.tasks)),
@@ -19,11 +19,11 @@ def run_scorer(run: TrainedRun) -> Scorer:
 
 
 def score_frame(scorer: Scorer, rows: pd.DataFrame) -> pd.DataFrame:
-    """Predictions of every row (`Scorer.names`), with the index of the rows.
+    """Predictions for every row (columns `Scorer.names`), with the index of `rows`.
 
     Args:
-        scorer: of a run or an export.
-        rows: a column for each of `Inputs.columns`, by its name or alias; others are ignored.
+        scorer: scorer of a run or of an export.
+        rows: has a column for each of `Inputs.columns`, by name or alias; other columns are ignored.
 
     Raises:
         ColumnError: a column is missing, or a row cannot be scored.

@@ -1,4 +1,4 @@
-"""Content hashes of an exported folder's files, as ``sha256sum -c SHA256SUMS`` reads them."""
+"""Content hashes of an exported folder's files, in the format of ``sha256sum -c SHA256SUMS``."""
 
 import warnings
 from collections.abc import Iterable
@@ -11,30 +11,30 @@ SUMS = "SHA256SUMS"
 
 
 class NoHashesWarning(UserWarning):
-    """An exported folder without content hashes: its files cannot be verified."""
+    """An exported folder has no content hashes, so its files cannot be verified."""
 
 
 def write_hashes(folder: Path) -> None:
-    """Write ``SHA256SUMS``: a line for each file below a folder, hash and path."""
+    """Write ``SHA256SUMS``: hash and path of every file below a folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SUMS)
     lines = [f"{checksum(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
 
 
 def check_hashes(folder: Path, wanted: Iterable[Path]) -> None:
-    """Compare files with their hashes; each is read once more, 0.7 s of CPU time per gigabyte (SHA-256).
+    """Verify files against their hashes, which takes 0.7 s of CPU time per gigabyte (SHA-256).
 
     Args:
-        folder: exported.
-        wanted: files, or folders of which all files count, relative to `folder`.
+        folder: the exported folder.
+        wanted: files to verify, or folders with all their files, relative to `folder`.
 
     Raises:
         ConfigError: a file is damaged or missing.
     """
     if not (folder / SUMS).is_file():
         warnings.warn(
-            f"{folder} has no {SUMS}: a version without content hashes exported it, or the file is missing. Whether "
-            "the other files are whole is unknown; export the run again to be sure",
+            f"{folder} has no {SUMS}: it was exported by a version without content hashes, or the file is missing. "
+            "The other files cannot be verified; export the run again to be sure",
             NoHashesWarning,
             stacklevel=3,
         )

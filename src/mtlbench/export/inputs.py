@@ -1,4 +1,4 @@
-"""Raw columns to model inputs, by the vocabularies and scales fitted on training rows."""
+"""Converts raw columns to model inputs, by the vocabularies and scales fitted on training rows."""
 
 import json
 from collections import Counter
@@ -29,11 +29,11 @@ VOCABULARY = "vocabulary"
 
 @dataclass(frozen=True)
 class Inputs:
-    """Raw rows to matrices, as a store's are made.
+    """Converts raw rows to matrices, in the same way as the preparation of a store.
 
     Attributes:
-        schema: of the store.
-        vocabularies, scales: by name.
+        schema: the schema of the store.
+        vocabularies, scales: fitted on training rows, by name.
         files: see `training_files`.
     """
 
@@ -44,7 +44,7 @@ class Inputs:
 
     @cached_property
     def columns(self) -> tuple[ServedColumn, ...]:
-        """The raw columns of a row. Dimension tables are joined: their fields are columns like any other."""
+        """The raw columns of a row. Fields of dimension tables are ordinary columns, already joined."""
         return columns_of(self.schema, self.vocabularies, self.files)
 
     @cached_property
@@ -52,18 +52,18 @@ class Inputs:
         return replace(self.schema, fields=tuple(replace(field, table=None) for field in self.schema.fields))
 
     def encode(self, raw: Mapping[str, pa.Array], first_row: int, unknown: Counter[str]) -> dict[str, np.ndarray]:
-        """``ids`` int32 ``[B, S]``, ``numbers`` and ``weights`` float32, each where the schema has such columns.
+        """``ids`` int32 ``[B, S]``, ``numbers`` and ``weights`` float32, each if the schema has such columns.
 
-        Lists longer than their field are cut to their heaviest entries, and a value that the vocabulary does not know
-        gets the field's id for unknown values: both as in a store.
+        As in a store, lists that are too long are truncated to the entries with the largest weights, and a value
+        outside the vocabulary gets the field's id for unknown values.
 
         Args:
-            raw: by name, a column for each of `columns`.
+            raw: columns by name, one for each of `columns`.
             first_row: number of the first row, for messages.
-            unknown: by field, how many unknown values there were so far; counted on.
+            unknown: counts of unknown values by field, which are updated.
 
         Raises:
-            ColumnError: a value that is not allowed.
+            ColumnError: a value is not allowed.
         """
         rows = {column.name: checked(raw[column.name], column, first_row) for column in self.columns}
         for column in self.columns:
@@ -98,7 +98,7 @@ class Inputs:
             raise refusal(column, first_row + row, values[row].as_py(), allowed(field, scale, component))
 
     def save(self, folder: Path) -> None:
-        """Write the schema and the scales as JSON, each vocabulary as Parquet."""
+        """Write the schema and scales as JSON, and each vocabulary as Parquet."""
         scales = {
             name: {"mean": scale.mean.tolist(), "deviation": scale.deviation.tolist()}
             for name, scale in self.scales.items()
@@ -113,7 +113,7 @@ class Inputs:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Inverse of `save`."""
+        """Read the files written by `save`."""
         content = json.loads((folder / INPUTS).read_text(encoding="utf-8"))
         schema = Schema.from_dict(content["schema"])
         names = {field.vocabulary_name for field in schema.id_fields}
@@ -126,7 +126,7 @@ class Inputs:
 
     @classmethod
     def of(cls, store: Store, files: Mapping[str, Mapping[str, str]]) -> Self:
-        """Those of a prepared data set; ``files``: see `training_files`."""
+        """The inputs of a prepared data set; for ``files`` see `training_files`."""
         names = {field.vocabulary_name for field in store.schema.id_fields}
         facts = store.manifest["fields"]
         return cls(
@@ -138,9 +138,9 @@ class Inputs:
 
 
 def training_files(config: DictConfig) -> dict[str, dict[str, str]]:
-    """By raw column of a data set of one's own, `ServedColumn.alias` and `ServedColumn.separator`, where it has them.
+    """For a user-defined data set, `ServedColumn.alias` and `ServedColumn.separator` by raw column, if any.
 
-    So the file that a model was trained on, or a later one of the same making, is scored as it is.
+    So the training files, and later files of the same format, can be scored unchanged.
     """
     found: dict[str, dict[str, str]] = {}
     for field in OmegaConf.select(config, "dataset.reader.description.fields") or []:
@@ -160,5 +160,5 @@ def _refuse_lengths(name: str, ids: pa.Array, weights: pa.Array, first_row: int)
         row = int(different[0])
         raise ColumnError(
             f"column '{name}{WEIGHT_SUFFIX}', row {first_row + row} (from 0): {weighed[row]} weights for the "
-            f"{entries[row]} entries of '{name}'; allowed: as many"
+            f"{entries[row]} entries of '{name}'; allowed: one weight per entry"
         )

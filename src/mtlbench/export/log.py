@@ -1,4 +1,4 @@
-"""Logs an exported model to MLflow, in the run that trained it."""
+"""Logs an exported model to MLflow, under the run that trained it."""
 
 from pathlib import Path
 
@@ -11,17 +11,17 @@ from mtlbench.tracking.send import send
 
 
 def log_model(run_folder: Path, model: Path) -> str:
-    """Send a run as far as it has not been sent, and its exported folder as a logged model; returns the model's URI.
+    """Send the rest of a run, and its exported folder as a logged model; returns the model's URI.
 
     Raises:
         ConfigError: the run was trained with tracker=none.
-        TrackingError: the server could not be reached or refused.
+        TrackingError: the server could not be reached or rejected a request.
     """
     tracker = read_config(run_folder / CONFIG)["run"]["tracker"]
     if tracker["experiment"] is None:
         raise ConfigError(
-            f"--log: run {run_folder.name} has tracker=none and is sent nowhere. {model} is written, and "
-            "MLflow can serve it from there"
+            f"--log: run {run_folder.name} has tracker=none, so it has no server. {model} was written, and MLflow can "
+            "serve it from there"
         )
     uri, facts = tracking_uri(tracker["uri"], run_folder.absolute().parent), read_facts(run_folder)[0]
     run_id = send(run_folder, uri, tracker["experiment"]).run_id

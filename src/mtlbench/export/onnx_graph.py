@@ -1,4 +1,4 @@
-"""A trained model as an ONNX graph, and ONNX Runtime to run it (the extra ``export``)."""
+"""Writes a trained model as an ONNX graph, and runs it with ONNX Runtime (the extra ``export``)."""
 
 import logging
 import warnings
@@ -16,16 +16,16 @@ from mtlbench.experiment.errors import ConfigError
 from mtlbench.export.scorer import Predictions, Scoring
 
 OPSET = 20
-"""Version of ONNX's operators that the graph is written in."""
+"""ONNX operator set version of the graph."""
 
 LARGEST = 1 << 30
-"""Bytes of weights that the graph's own file holds (protobuf ends at 2 GiB); more go into ``model.onnx.data``."""
+"""Maximum bytes of weights inside the graph file (protobuf's limit is 2 GiB); larger ones go to ``model.onnx.data``."""
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
 def require_onnx() -> None:
-    """Refuse where the extra is not installed.
+    """Check that the extra is installed.
 
     Raises:
         ConfigError: a package is missing.
@@ -38,16 +38,16 @@ def require_onnx() -> None:
 
 
 def write_onnx(scoring: Scoring, matrices: Mapping[str, np.ndarray], facts: Mapping[str, Any], path: Path) -> None:
-    """Write the graph: inputs ``ids``, ``numbers``, ``weights`` as far as the schema has them, any number of rows.
+    """Write the graph, with inputs ``ids``, ``numbers``, ``weights`` (those in the schema) and any number of rows.
 
     Args:
         scoring: the model.
-        matrices: inputs of a few rows, to follow the computation with; their values do not matter.
-        facts: written into the file's metadata as text.
+        matrices: inputs of a few rows for tracing, with arbitrary values.
+        facts: written to the file's metadata as text.
         path: file to write.
 
     Raises:
-        ConfigError: the model computes something that depends on the data in a way that no graph can hold.
+        ConfigError: the model has data-dependent computations that a graph cannot represent.
     """
     require_onnx()
     arguments = {name: torch.from_numpy(matrix) for name, matrix in matrices.items()}
@@ -70,13 +70,13 @@ def write_onnx(scoring: Scoring, matrices: Mapping[str, np.ndarray], facts: Mapp
         assert program is not None
         program.model.metadata_props.update({name: str(value) for name, value in facts.items()})
         for node in program.model.graph.all_nodes():
-            node.metadata_props.clear()  # the exporter's stack traces name files of this machine
+            node.metadata_props.clear()  # the exporter's stack traces contain paths of this machine
         size = sum(weight.nbytes for weight in scoring.state_dict().values())
         program.save(path, external_data=size > LARGEST)
 
 
 def onnx_predictions(path: Path) -> Predictions:
-    """Matrices to predictions by ONNX Runtime on the CPU.
+    """A function from matrices to predictions that runs the graph with ONNX Runtime on the CPU.
 
     Raises:
         ConfigError: the file or the extra is missing.
@@ -96,7 +96,7 @@ def onnx_predictions(path: Path) -> Predictions:
 
 @contextmanager
 def _quiet() -> Generator[None]:
-    """Silences warnings of the exporter about missing operators and skipped constant folding."""
+    """Silence the exporter's warnings about missing operators and skipped constant folding."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     try:

@@ -15,37 +15,37 @@ from mtlbench.export.scorer import Scorer
 from mtlbench.files import atomic
 
 CSV_BLOCK = 4 << 20
-"""Bytes of text read at once."""
+"""Block size of reading text, in bytes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scored:
-    """What became of a file: its rows, and its columns that the model does not ask for."""
+    """Summary of scoring a file: its number of rows, and its unused columns."""
 
     rows: int
     unused: tuple[str, ...]
 
 
 def score_file(scorer: Scorer, rows: Path, to: Path) -> Scored:
-    """Write ``row`` (from 0), what the file has of the key (`Scorer.key`) and the predictions (`Scorer.names`) of every
-    row, in order; whole, or not at all.
+    """Write, for every row in order, ``row`` (from 0), the key columns that the file has (`Scorer.key`) and the
+    predictions (`Scorer.names`); the write is atomic.
 
     Args:
-        scorer: an exported model.
-        rows: Parquet, or CSV with a header, UTF-8; there an empty cell is a missing value (a quoted empty one is the
-            empty text) and a list is written as JSON.
+        scorer: the scorer of an exported model.
+        rows: Parquet file, or UTF-8 CSV with a header. In CSV an empty cell is a missing value (a quoted empty one is
+            the empty text) and a list is written as JSON.
         to: Parquet file to write.
 
     Raises:
-        ConfigError: a file of another kind, or none.
+        ConfigError: the file does not exist or has another format.
         ColumnError: a column is missing, or a row cannot be scored.
     """
     if not rows.is_file():
-        raise ConfigError(f"{rows}: there is no such file")
+        raise ConfigError(f"{rows}: no such file")
     if to.suffix != ".parquet":
-        raise ConfigError(f"--to is {to}; allowed: a name that ends with .parquet")
+        raise ConfigError(f"--to is {to}; allowed: a name ending in .parquet")
     if rows.suffix not in READERS:
-        raise ConfigError(f"{rows}: rows are read from files that end with {' or '.join(READERS)}")
+        raise ConfigError(f"{rows}: allowed are files ending in {' or '.join(READERS)}")
     names, key, chunks = READERS[rows.suffix](rows, scorer)
     kinds = pa.schema(
         {
@@ -68,11 +68,11 @@ def score_file(scorer: Scorer, rows: Path, to: Path) -> Scored:
 
 
 Chunks = tuple[tuple[str, ...], list[ServedColumn], Iterator[Mapping[str, pa.Array]]]
-"""Columns that are not read, columns of the key, and the columns that are read, chunk by chunk."""
+"""Unused columns, key columns, and an iterator over chunks of the columns that are read."""
 
 
 def _wanted(names: list[str], scorer: Scorer) -> tuple[tuple[str, ...], list[ServedColumn], list[ServedColumn]]:
-    """Columns that are not read, columns of the key, and all that are read."""
+    """Unused columns, key columns, and all columns to read."""
     columns = scorer.inputs.columns
     key = carried(names, columns, scorer.key)
     wanted = [*columns, *(column for column in key if column not in columns)]
@@ -81,7 +81,7 @@ def _wanted(names: list[str], scorer: Scorer) -> tuple[tuple[str, ...], list[Ser
 
 def _parquet(path: Path, scorer: Scorer) -> Chunks:
     with _reading(path, "Parquet"):
-        # Streamed through a small buffer: a row group may be the whole file.
+        # Streamed through a small buffer, since a row group may be the whole file.
         file = pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
     names = file.schema_arrow.names
     left, key, columns = _wanted(names, scorer)
@@ -97,7 +97,7 @@ def _parquet(path: Path, scorer: Scorer) -> Chunks:
 def _csv(path: Path, scorer: Scorer) -> Chunks:
     with path.open("rb") as file:
         if not file.readline().strip():
-            raise ConfigError(f"{path} has no header: its first line names the columns")
+            raise ConfigError(f"{path} has no header: the first line must name the columns")
     reading = pv.ReadOptions(block_size=CSV_BLOCK, use_threads=False)
     with _reading(path, "CSV"):
         names = pv.open_csv(path, read_options=reading).schema.names

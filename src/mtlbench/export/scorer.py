@@ -1,4 +1,4 @@
-"""Scores raw rows with an exported model, by torch or by ONNX Runtime."""
+"""Scores raw rows with an exported model, using torch or ONNX Runtime."""
 
 import json
 from collections import Counter
@@ -25,7 +25,7 @@ from mtlbench.train.objective import TaskLosses
 from mtlbench.train.selection import kept_model
 
 ARTIFACTS = Path("artifacts", "model")
-"""Where MLflow keeps, inside an exported folder, what the model is made of."""
+"""Path of the model's artifacts inside an exported folder, as given by MLflow."""
 
 CONFIG = "config.yaml"
 WEIGHTS = "weights.npz"
@@ -36,9 +36,9 @@ Predictions = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 
 
 class Scoring(nn.Module):
-    """A trained model and what its losses make of its logits, in evaluation mode and in float32.
+    """A trained model with the conversion of its logits to predictions, in evaluation mode and float32.
 
-    Shape: ids int32 ``[B, S]``, numbers ``[B, N]``, weights ``[B, W]``, each where the schema has such columns
+    Shape: ids int32 ``[B, S]``, numbers ``[B, N]``, weights ``[B, W]``, each if the schema has such columns
     -> predictions ``[B, T]``: probabilities that the labels are 1, or numbers in the units of the labels.
     """
 
@@ -69,15 +69,15 @@ class Scoring(nn.Module):
 
 @dataclass
 class Scorer:
-    """Raw rows to predictions.
+    """Computes predictions of raw rows.
 
     Attributes:
-        inputs: how raw columns become matrices.
-        predictions: how matrices become float32 ``[B, T]``.
-        facts: of the run, as its folder says them.
-        rows_at_once: so many as one forward pass takes.
-        key: columns that identify a row, which predictions carry where the rows have them.
-        unknown: by field, how many values the vocabulary did not know, of all that was scored so far.
+        inputs: converts raw columns to matrices.
+        predictions: converts matrices to predictions, float32 ``[B, T]``.
+        facts: facts of the run, from its folder.
+        rows_at_once: number of rows per forward pass.
+        key: columns of the row key, copied to the predictions if the rows have them.
+        unknown: by field, the number of values outside the vocabulary so far.
     """
 
     inputs: Inputs
@@ -89,14 +89,14 @@ class Scorer:
 
     @property
     def names(self) -> list[str]:
-        """Columns of the answer, see `Task.answer`."""
+        """Names of the predicted columns, see `Task.answer`."""
         return [task.answer for task in self.inputs.schema.tasks]
 
     def __call__(self, raw: Mapping[str, pa.Array], first_row: int = 0) -> np.ndarray:
         """Predictions ``[B, T]`` of rows.
 
         Args:
-            raw: by name, a column for each of `Inputs.columns`.
+            raw: columns by name, one for each of `Inputs.columns`.
             first_row: number of the first row, for messages.
         """
         rows = len(raw[self.inputs.columns[0].name])
@@ -111,13 +111,13 @@ def open_exported(folder: Path, onnx: bool = False) -> Scorer:
     """The scorer of an exported folder, on the CPU.
 
     Raises:
-        ConfigError: the folder is none that `mtlbench export` wrote, or a file in it is damaged; ONNX is asked for and
-            not there.
+        ConfigError: the folder was not written by `mtlbench export`, a file in it is damaged, or `onnx` is set and the
+            graph or ONNX Runtime is missing.
     """
     artifacts = folder / ARTIFACTS
     if not (artifacts / FACTS).is_file():
         raise ConfigError(
-            f"{folder} is no exported model: {ARTIFACTS / FACTS} is missing. `mtlbench export` writes one"
+            f"{folder} is not an exported model: {ARTIFACTS / FACTS} is missing. `mtlbench export` writes one"
         )
     if onnx:
         from mtlbench.export.onnx_graph import onnx_predictions
@@ -128,7 +128,7 @@ def open_exported(folder: Path, onnx: bool = False) -> Scorer:
 
 
 def opened(artifacts: Path, predicted: Predictions | None) -> Scorer:
-    """The scorer of a folder of artifacts; by torch, unless another way from matrices to predictions is given.
+    """The scorer of a folder of artifacts; uses torch, unless another function from matrices to predictions is given.
 
     Raises:
         ConfigError: a file is damaged.
@@ -154,7 +154,7 @@ def torch_predictions(scoring: Scoring) -> Predictions:
 
 
 def save_scoring(scoring: Scoring, facts: Mapping[str, Any], artifacts: Path, key: Sequence[ServedColumn] = ()) -> None:
-    """Write the weights as plain arrays (no pickle among them), and the facts with what the losses know."""
+    """Write the weights as plain arrays (no pickle), and the facts with the settings of the losses."""
     np.savez(artifacts / WEIGHTS, **{name: value.numpy() for name, value in scoring.model.state_dict().items()})
     losses = scoring.losses
     factors = None if losses.pos_weight is None else losses.pos_weight.tolist()
@@ -165,7 +165,7 @@ def save_scoring(scoring: Scoring, facts: Mapping[str, Any], artifacts: Path, ke
 
 
 def _scoring(artifacts: Path, config: DictConfig, inputs: Inputs, facts: Mapping[str, Any]) -> Scoring:
-    with torch.random.fork_rng(devices=[]):  # initial weights are drawn and thrown away
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn and discarded
         model = build_model(config, inputs.schema)
     model = kept_model(model, len(inputs.schema.tasks), config.trainer.get("checkpoint", "run"))
     with np.load(artifacts / WEIGHTS, allow_pickle=False) as weights:

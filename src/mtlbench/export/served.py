@@ -1,4 +1,4 @@
-"""The pyfunc model that MLflow serves; copied into the export as code, so nothing is pickled."""
+"""The pyfunc model served by MLflow; copied into the export as code, so that nothing is pickled."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from mtlbench.export.scorer import opened
 
 
 class Served(PythonModel):
-    """Raw columns in, a prediction per task out."""
+    """Pyfunc model: raw columns in, one prediction per task out."""
 
     def load_context(self, context: PythonModelContext) -> None:
         self.scorer = opened(Path(context.artifacts["model"]), None)

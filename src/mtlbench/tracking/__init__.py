@@ -1,1 +1,1 @@
-"""The run folder, which is the truth, and MLflow, a copy that can be sent at any time. Knows no torch."""
+"""The run folder, the source of truth, and its copy in MLflow, which can be sent at any time. Does not import torch."""

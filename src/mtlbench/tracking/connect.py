@@ -1,6 +1,6 @@
-"""Connecting to MLflow: environment, database, one client per connection, errors that say what to do.
+"""Connections to MLflow: environment variables, SQLite database, clients, and errors that say what to do.
 
-MLflow takes a second or two to import, so every import of it is inside a function.
+MLflow takes a second or two to import, so it is only imported inside functions.
 """
 
 import logging
@@ -26,26 +26,26 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 ENVIRONMENT = {
-    # Two tries of three seconds: MLflow's own seven tries of two minutes would hold a run up for minutes.
+    # Two attempts of three seconds: MLflow's default, seven attempts of two minutes, would delay a run by minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "3",
-    # Nothing is reported to anybody.
+    # No telemetry.
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
 }
-"""Set before MLflow is imported, unless the user has set them."""
+"""Environment variables set before MLflow is imported, unless the user has set them."""
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "artifacts"
 
 
 class TrackingError(ConnectionError):
-    """MLflow could not be reached or refused; the run folder is whole, and can be sent later."""
+    """MLflow could not be reached, or rejected a request; the run folder is complete and can be sent later."""
 
 
 def tracking_uri(configured: str | None, runs: Path) -> str:
-    """Where runs are sent: ``run.tracker.uri``, else ``MLFLOW_TRACKING_URI``, else the database beside the runs."""
+    """The tracking URI: ``run.tracker.uri``, else ``MLFLOW_TRACKING_URI``, else the database beside the runs."""
     if configured:
         return configured
     if named := os.environ.get("MLFLOW_TRACKING_URI"):
@@ -56,32 +56,32 @@ def tracking_uri(configured: str | None, runs: Path) -> str:
 
 @cache
 def _tell_of_environment(uri: str) -> None:
-    print(f"tracker: {uri}, named by MLFLOW_TRACKING_URI (run.tracker.uri=<uri> overrides it)", file=sys.stderr)  # noqa: T201
+    print(f"tracker: {uri}, set by MLFLOW_TRACKING_URI (run.tracker.uri=<uri> overrides it)", file=sys.stderr)  # noqa: T201
 
 
 def default_uri(runs: Path) -> str:
-    """The SQLite database beside the runs, where no tracking server is named."""
+    """The URI of the SQLite database beside the runs, the default if no tracking server is set."""
     return sqlite_uri(runs.absolute() / DATABASE)
 
 
 def sqlite_uri(path: Path) -> str:
-    """The URI of a SQLite file. Only what a URI would misread is quoted, so that other paths stay legible."""
+    """The URI of a SQLite file. Only characters with a meaning in URIs are quoted, so that paths stay readable."""
     quoted = str(path).replace("%", "%25").replace("?", "%3F").replace("#", "%23")
     return f"sqlite:///{quoted}"
 
 
 def connect(uri: str) -> "MlflowClient":
-    """A client for a tracking URI; a SQLite database that is not there yet is created whole, by one process.
+    """A client for a tracking URI; a missing SQLite database is created atomically, by one process.
 
     Raises:
-        TrackingError: nobody answers, or the database is not one of this MLflow.
+        TrackingError: the server does not answer, or the database is not one of this version of MLflow.
     """
     uri = withheld(uri)
     load_mlflow(uri)
     from mlflow import MlflowClient
 
     with errors_of(uri), _no_stray_folder(uri):
-        if (whole := complete(uri)) != uri:  # MLflow prints links to a run that hold the password
+        if (whole := complete(uri)) != uri:  # MLflow prints links to a run that contain the password
             os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
         client = MlflowClient(tracking_uri=whole)
         client.search_experiments(max_results=1)
@@ -89,12 +89,12 @@ def connect(uri: str) -> "MlflowClient":
 
 
 def load_mlflow(uri: str) -> None:
-    """Import MLflow and make a SQLite database that is missing, which takes seconds of this machine's own time.
+    """Import MLflow and create a missing SQLite database, which takes seconds of local CPU time.
 
-    Where a server refuses connections they are saved.
+    If a server refuses connections, this raises before the import.
 
     Raises:
-        TrackingError: nobody listens there, or the database cannot be made.
+        TrackingError: the server refuses connections, or the database cannot be created.
     """
     with errors_of(uri):
         parts = urlsplit(uri)
@@ -104,31 +104,31 @@ def load_mlflow(uri: str) -> None:
         import_mlflow()
         if parts.scheme == "sqlite" and sqlite_path(uri) is None:
             raise TrackingError(
-                f"MLflow at {uri}: a SQLite database in memory is lost with its process; name a file, sqlite:///<path>"
+                f"MLflow at {uri}: a SQLite database in memory is lost with its process; use a file, sqlite:///<path>"
             )
         _create_database(uri)
 
 
 def check(uri: str) -> None:
-    """Ask a server, or open a database, once.
+    """Check that a server responds, or that a database can be opened.
 
     Raises:
-        TrackingError: it does not answer as MLflow does.
+        TrackingError: it does not respond like MLflow.
     """
     connect(uri)
 
 
 def import_mlflow() -> None:
-    """Import MLflow so that it is bounded in time, quiet, and silent towards the outside."""
+    """Import MLflow with short time-outs, without log output and without telemetry."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     with warnings.catch_warnings():
-        # MLflow 3.17 uses what SQLAlchemy 2.1 calls deprecated: nobody who runs an experiment can act on that.
+        # MLflow 3.17 uses features deprecated in SQLAlchemy 2.1; users cannot act on that.
         warnings.simplefilter("ignore", DeprecationWarning)
         import_module("mlflow.store.tracking.sqlalchemy_store")
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # after the import, which sets it to INFO
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # one report of a failure is enough: ours
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # mtlbench reports failures itself
     for name in ("mlflow", "alembic", "sqlalchemy", "urllib3", ""):
         for handler in logging.getLogger(name).handlers:
             if not any(isinstance(known, RedactingFilter) for known in handler.filters):
@@ -137,11 +137,11 @@ def import_mlflow() -> None:
 
 @contextmanager
 def errors_of(uri: str) -> Generator[None]:
-    """Turn whatever MLflow, its database, its drivers or its connection raises into one error that names the server."""
-    before = sys.exc_info()[1]  # what stopped the run, where a run that failed is being sent
+    """Turn any error of MLflow, its database, its drivers or the connection into a `TrackingError` with the server."""
+    before = sys.exc_info()[1]  # the error that stopped the run, if a failed run is being sent
     try:
         yield
-    except (TrackingError, DamagedFileError):  # says it already
+    except (TrackingError, DamagedFileError):  # already explained
         raise
     except Exception as error:  # a missing driver is an ImportError, a wrong answer a KeyError
         raise TrackingError(f"MLflow at {without_password(uri)}: {_shown(error, before)}") from error
@@ -158,7 +158,7 @@ def sqlite_path(uri: str) -> Path | None:
 
 
 def artifact_root(uri: str) -> str | None:
-    """Where artifacts go: beside a SQLite database; a server decides for itself."""
+    """The artifact location: beside a SQLite database; ``None`` for a server, which has its own."""
     path = sqlite_path(uri)
     return None if path is None else (path.parent / ARTIFACTS).as_uri()
 
@@ -166,8 +166,8 @@ def artifact_root(uri: str) -> str | None:
 def _create_database(uri: str) -> None:
     """Create a SQLite database under a temporary name and rename it when complete.
 
-    MLflow's migrations are no atomic step: processes that start at once on a missing database all fail and leave a
-    file that no longer opens.
+    MLflow's migrations are not atomic: processes that start at the same time on a missing database all fail and leave a
+    file that cannot be opened.
     """
     path = sqlite_path(uri)
     if path is None or path.exists():
@@ -184,7 +184,7 @@ def _create_database(uri: str) -> None:
 
 @contextmanager
 def _no_stray_folder(uri: str) -> Generator[None]:
-    """Remove the folders that MLflow 3.17 makes by mistake: it takes the quoted path of a database for its path."""
+    """Remove the folders that MLflow 3.17 creates by mistake, by using the quoted path of a database as its path."""
     path = Path(uri.removeprefix("sqlite:///")).parent
     made = [folder for folder in (path, *path.parents) if "%" in str(folder) and not folder.exists()]
     try:
@@ -196,9 +196,9 @@ def _no_stray_folder(uri: str) -> Generator[None]:
 
 
 def _shown(error: BaseException, before: BaseException | None) -> str:
-    """The first line of an error, and the cause at the bottom of it (a refused connection), without a password.
+    """The first line of an error and its root cause (such as a refused connection), without passwords.
 
-    Python hangs an error under the one that was being handled `before`: that one is no cause of it.
+    Python chains an error to one that was being handled `before`, which is not a cause.
     """
     bottom = error
     while (below := bottom.__cause__ or bottom.__context__) is not None and below is not before:

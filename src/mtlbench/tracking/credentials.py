@@ -1,8 +1,8 @@
-"""User names and passwords of tracking servers: kept apart from their addresses, and out of every text.
+"""User names and passwords of tracking servers: kept separate from addresses, and redacted from all output.
 
-`withheld` replaces an address that holds a password by one that does not, which is what configurations, messages and
-files then hold. `complete` gives the password back to the one who connects. The environment keeps it in between, which
-the processes that a sweep starts inherit.
+`withheld` replaces an address that contains a password by one without, which configurations, messages and files then
+contain. `complete` restores the password for the connection. In between it is in an environment variable, which child
+processes inherit.
 """
 
 import json
@@ -18,44 +18,44 @@ from typing import Any, TextIO, cast
 from urllib.parse import unquote
 
 KEPT = "MTLBENCH_TRACKING_URIS"
-"""Environment variable: whole addresses by their public form, as JSON."""
+"""Environment variable: complete addresses by their public form, as JSON."""
 
 ENVIRONMENT_SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
-"""Environment variables that MLflow itself reads, whose values are secret."""
+"""Environment variables of MLflow with secret values."""
 
 SHORTEST = 4
-"""Characters of a secret that is looked for in texts outside of addresses; a shorter one is part of many words."""
+"""Minimum length of a secret that is redacted outside addresses; a shorter one would match parts of words."""
 
 _USER = re.compile(r"(?<=://)(?:[^/?#\s'\"]*@|[^/?#\s@:]+:(?!\d+(?:[/?#\s]|$))[^\s'\"]*@)")
-"""``user:password@``; also where a password holds a ``/`` that should have been percent-encoded."""
+"""``user:password@``, even if the password contains a ``/`` that should have been percent-encoded."""
 
 _PARAMETER = re.compile(
     r"([?&](?!viewStateShareKey=)[a-z_-]*(?:passw(?:or)?d|pwd|token|secret|key)=)([^&#\s'\"]*)", re.IGNORECASE
 )
-"""A parameter that holds a secret: its name, and its value. That of MLflow's saved view (`saved_view`) is public."""
+"""A query parameter with a secret: its name and value. That of MLflow's saved view (`saved_view`) is public."""
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^\s'\"]*@)?[^\s'\",}\]]*")
 
 
 def without_password(uri: str) -> str:
-    """The address without user, password and secret parameters, to be written down or shown."""
+    """The address without user, password and secret parameters, for files and messages."""
     place, _, query = _USER.sub("", uri).partition("?")
     kept = [parameter for parameter in query.split("&") if parameter and not _PARAMETER.match(f"?{parameter}")]
     return place + ("?" + "&".join(kept) if kept else "")
 
 
 def withheld(text: str) -> str:
-    """A text, an address or a word of the command line, whose addresses are public; `complete` knows the whole ones."""
+    """A text or command-line argument with credentials removed from its addresses; `complete` restores them."""
     return _ADDRESS.sub(_withheld, text)
 
 
 def complete(uri: str) -> str:
-    """The whole address of which `withheld` gave this public one; else the address itself."""
+    """The complete address for a public one from `withheld`; any other address is returned unchanged."""
     return _kept().get(uri, uri)
 
 
 def redacted(text: str) -> str:
-    """A text without the credentials of any address in it, and without any other secret that is known."""
+    """A text without credentials in addresses and without any other known secret."""
     if "://" in text:
         text = _PARAMETER.sub(r"\1***", _USER.sub("", text))
     for secret in _secrets():
@@ -83,7 +83,7 @@ def _kept() -> dict[str, str]:
 
 
 def _secrets() -> list[str]:
-    """Every secret that the environment holds, in the forms that a text may have it in, the longest first."""
+    """All secrets in the environment, in every form that may appear in a text, longest first."""
     uris = [*_kept().values(), os.environ.get("MLFLOW_TRACKING_URI", "")]
     plain = [os.environ.get(name, "") for name in ENVIRONMENT_SECRETS]
     found = {*plain, *(secret for uri in uris for part in _parts(uri) for secret in (part, unquote(part)))}
@@ -99,14 +99,14 @@ def _parts(uri: str) -> Iterator[str]:
 
 @contextmanager
 def redacted_output() -> Generator[None]:
-    """Nothing that this process prints, tracebacks among it, holds a password that is known."""
-    sys.excepthook = _print_traceback  # Python prints the traceback of a bug after the streams are those of before
+    """Redact known passwords from everything that this process prints, including tracebacks."""
+    sys.excepthook = _print_traceback  # Python prints a traceback after the original streams are restored
     with redirect_stdout(cast(TextIO, _Redacted(sys.stdout))), redirect_stderr(cast(TextIO, _Redacted(sys.stderr))):
         yield
 
 
 class _Redacted:
-    """A stream whose texts are redacted, and which is in all else the stream inside."""
+    """Wraps a stream and redacts texts written to it."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

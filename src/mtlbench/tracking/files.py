@@ -1,4 +1,4 @@
-"""Reading the small files of a run with validation: whatever is wrong with one ends in a single kind of error."""
+"""Validated reading of a run's small files; every problem raises the same kind of error."""
 
 from pathlib import Path
 from typing import TypeVar
@@ -9,18 +9,18 @@ T = TypeVar("T")
 
 
 class DamagedFileError(ValueError):
-    """A file that is not what was written: missing, unreadable, of another format, or edited. Says which and why."""
+    """A file is missing, unreadable, of another format, or was edited; the message says which file and why."""
 
 
 def read_content(path: Path, remedy: str = "") -> bytes:
     """The bytes of a file.
 
     Args:
-        path: of the file.
-        remedy: a sentence for people: what to do about it.
+        path: path of the file.
+        remedy: a sentence that says what to do if it is damaged.
 
     Raises:
-        DamagedFileError: it is missing or cannot be read.
+        DamagedFileError: the file is missing or cannot be read.
     """
     try:
         return path.read_bytes()
@@ -32,16 +32,16 @@ def read_content(path: Path, remedy: str = "") -> bytes:
 
 
 def parse_json(type_: TypeAdapter[T], content: bytes, source: object, remedy: str = "") -> T:
-    """A value from JSON, of exactly the types that the adapter says.
+    """Parse JSON and validate it strictly against a type.
 
     Args:
-        type_: what is expected.
+        type_: adapter of the expected type.
         content: the JSON text.
-        source: where it is from, for messages.
+        source: name of the source, for messages.
         remedy: as in `read_content`.
 
     Raises:
-        DamagedFileError: it is no JSON, or JSON of another kind.
+        DamagedFileError: the text is not JSON, or does not have the expected type.
     """
     try:
         return type_.validate_json(content, strict=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 AT_ONCE = 8
-"""Questions under way at the same time, since most of the time of one is spent waiting."""
+"""Number of concurrent requests, since a request mostly waits."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,15 +30,15 @@ class RemoteResult:
 
 
 def find_results(uri: str, experiment: str, identities: Sequence[str]) -> dict[str, RemoteResult]:
-    """Results of runs that others finished and sent, by identity; runs that are not there are left out.
+    """Results of runs finished and sent by other machines, by identity; runs that are not found are left out.
 
-    One question per identity, however many other runs the server has. MLflow 3.17 takes no list of tags
-    (``Expected a quoted string value for tag``), and a question for all runs of the data would bring all parameters
-    and metrics of each of them.
+    Sends one request per identity, however many other runs the server has. MLflow 3.17 cannot search for a list of tags
+    (``Expected a quoted string value for tag``), and a search for all runs on the same data would return all their
+    parameters and metrics.
 
     Raises:
-        TrackingError: the server could not be reached, or failed in between.
-        DamagedFileError: a result there that is none, or was edited.
+        TrackingError: the server could not be reached, or failed during the search.
+        DamagedFileError: a result on the server is invalid or was edited.
     """
     client = connect(uri)
     with errors_of(uri):
@@ -49,7 +49,7 @@ def find_results(uri: str, experiment: str, identities: Sequence[str]) -> dict[s
         try:
             results = list(pool.map(partial(_result, client, experiment_id), identities))
         finally:
-            pool.shutdown(cancel_futures=True)  # after a failure the others would only wait for the same time-out
+            pool.shutdown(cancel_futures=True)  # after a failure the rest would run into the same time-out
     return {identity: found for identity, found in zip(identities, results, strict=True) if found is not None}
 
 

@@ -1,12 +1,12 @@
-"""The small files of a run folder beside its journal, each written whole and validated when it is read.
+"""The small files of a run folder besides its journal, written atomically and validated when read.
 
-``run.json``     what the run is: its facts, written when it begins
+``run.json``     facts of the run, written when it begins
 ``status.json``  running, finished, failed or interrupted, and why
 ``config.yaml``  its resolved configuration (`mtlbench.tracking.parameters.read_config`)
 ``result.json``  its metrics and costs, with a content hash, written last
-``mlflow.json``  what was already sent where (`mtlbench.tracking.sent`)
+``mlflow.json``  what has been sent to which server (`mtlbench.tracking.sent`)
 
-The folder ``analysis`` holds what was found out about the run later (`mtlbench.report.analysis`).
+The folder ``analysis`` contains later analyses of the run (`mtlbench.report.analysis`).
 """
 
 import hashlib
@@ -39,10 +39,10 @@ SENT = "mlflow.json"
 ANALYSIS = "analysis"
 
 FILES = (FACTS, STATUS, CONFIG, RESULT, SENT, JOURNAL, "last.pt", "best.pt")
-"""Any of these makes a folder that of a run, so that one whose ``run.json`` was deleted is not forgotten."""
+"""Files of which any one identifies a run folder, so that one without its ``run.json`` is still found."""
 
 HASH = "sha256"
-"""Key of ``result.json`` that holds the hash of all others."""
+"""Key in ``result.json`` of the hash of all other keys."""
 
 TRAIN_AGAIN = "Restore it, or train the run again with run.fresh=true"
 MEASURE_AGAIN = "Restore it, or remove it and repeat the training command, which measures again from the checkpoint"
@@ -55,20 +55,19 @@ State = Literal["running", "finished", "failed", "interrupted"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunInfo:
-    """What a run is; every fact but ``name``, ``tags`` and ``notes`` becomes a tag of the same name in MLflow.
+    """Facts of a run; in MLflow each is a tag of the same name, except ``name``, ``tags`` and ``notes``.
 
     Attributes:
-        identity: hash of config and data; the name of the folder.
-        model, dataset, seed: what was chosen.
+        identity: hash of configuration and data; the name of the folder.
+        model, dataset, seed: the choices.
         data: fingerprint of the data.
         origin: whether the data are real or simulated.
-        commit: version of the code that measures; ``<version> then <version>`` where one went on with what another
-            began.
-        ranks: how many processes trained it together, where there were ever several; ``<ranks> then <ranks>`` where it
-            went on with another number of them.
-        paper: whose profile the run follows, if any.
-        overrides: ``key=value`` words that chose its configuration, beside model, data set and seed.
-        name, tags, notes: free text of the user's.
+        commit: version of the code; ``<version> then <version>`` if the run was resumed with other code.
+        ranks: number of processes, if there was ever more than one; ``<ranks> then <ranks>`` if the run was resumed
+            with another number.
+        paper: the paper whose profile the run follows, if any.
+        overrides: ``key=value`` overrides other than model, data set and seed.
+        name, tags, notes: free text by the user.
     """
 
     identity: str
@@ -87,7 +86,7 @@ class RunInfo:
 
     @property
     def title(self) -> str:
-        """The name, or what was chosen: ``mtphn aliccp 0 placement=Dpri_CFpub``."""
+        """The name, or the choices: ``mtphn aliccp 0 placement=Dpri_CFpub``."""
         words = (word.partition("=") for word in self.overrides)
         said = (f"{key.rpartition('.')[2]}={value}" for key, _, value in words)
         return self.name or " ".join([self.model, self.dataset, str(self.seed), *said])
@@ -95,10 +94,10 @@ class RunInfo:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attempt:
-    """Tells two runs of one identity apart (started over, or on two machines), so that their curves never mix.
+    """Distinguishes two runs of the same identity (started over, or on two machines), so that their curves never mix.
 
     Attributes:
-        key: random.
+        key: a random text.
         began: milliseconds since 1970, UTC.
     """
 
@@ -108,13 +107,13 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Status:
-    """How a run stands.
+    """State of a run.
 
     Attributes:
-        state: ``interrupted`` means stopped from outside (a signal, a killed process): it can be resumed.
+        state: ``interrupted`` means stopped from outside (by a signal, or killed), so that it can be resumed.
         reason: why it failed or was interrupted.
-        time: since when, milliseconds since 1970, UTC.
-        process: host, process id and its start, of who wrote this.
+        time: when the state was entered, milliseconds since 1970, UTC.
+        process: host, id and start time of the process that wrote the state.
     """
 
     state: State
@@ -125,9 +124,9 @@ class Status:
 
 @first_only
 def begin(folder: Path, facts: RunInfo) -> None:
-    """Write down what the run is, and that it runs. A run that is resumed in its folder stays the same attempt.
+    """Write the run's facts and the state ``running``. A run resumed in its folder keeps its attempt.
 
-    ``run.json`` holds the hash of ``config.yaml``, which has been written before.
+    ``run.json`` contains the hash of ``config.yaml``, which must have been written before.
     """
     folder.mkdir(parents=True, exist_ok=True)
     attempt = Attempt(key=uuid.uuid4().hex[:16], began=time.time_ns() // 1_000_000)
@@ -140,7 +139,7 @@ def begin(folder: Path, facts: RunInfo) -> None:
 
 @first_only
 def annotate(folder: Path, facts: RunInfo) -> None:
-    """Replace the facts of a run that is not under way, where they have changed."""
+    """Update the facts of a run that is not running, if they have changed."""
     if facts != read_facts(folder)[0]:
         written = read_json(TypeAdapter(dict[str, Any]), folder / FACTS, TRAIN_AGAIN)
         write_json(folder / FACTS, {**written, **asdict(facts)})
@@ -150,7 +149,7 @@ def read_facts(folder: Path) -> tuple[RunInfo, Attempt]:
     """Facts and attempt of a run folder.
 
     Raises:
-        DamagedFileError: the folder is none, or its ``run.json`` is damaged.
+        DamagedFileError: the folder is not a run folder, or its ``run.json`` is damaged.
     """
     path = folder / FACTS
     values = read_json(TypeAdapter(dict[str, Any]), path, TRAIN_AGAIN)
@@ -161,7 +160,7 @@ def read_facts(folder: Path) -> tuple[RunInfo, Attempt]:
 
 
 def check_config_hash(folder: Path) -> None:
-    """Compare ``config.yaml`` with its hash in ``run.json``; one of a version before 0.2 has none to compare.
+    """Compare ``config.yaml`` with its hash in ``run.json``; runs of versions before 0.2 have no hash.
 
     Raises:
         DamagedFileError: it was changed after the run began, or one of the two files is missing or damaged.
@@ -176,7 +175,7 @@ def check_config_hash(folder: Path) -> None:
 
 @first_only
 def write_status(folder: Path, state: State, reason: str | None = None) -> None:
-    """Say how the run stands, from the process that runs it."""
+    """Write the state of the run; called by the process that runs it."""
     one_of(f"run {folder.name}: state", state, State)
     process = (platform.node(), os.getpid(), psutil.Process().create_time())
     reason = None if reason is None else redacted(reason)
@@ -185,24 +184,26 @@ def write_status(folder: Path, state: State, reason: str | None = None) -> None:
 
 
 def read_status(folder: Path) -> Status:
-    """How the run stands. One that says ``running`` but whose process is gone from this machine was interrupted.
+    """The state of the run; ``running`` becomes ``interrupted`` if the process no longer exists on this machine.
 
     Raises:
-        DamagedFileError: there is no status, or it is damaged.
+        DamagedFileError: the status is missing or damaged.
     """
     status = read_json(TypeAdapter(Status), folder / STATUS, TRAIN_AGAIN)
     host, process, started = status.process
-    if (folder / RESULT).exists():  # written last and whole: what was killed before it could say so is finished
+    if (
+        folder / RESULT
+    ).exists():  # written last and atomically, so the run is finished even if it was killed before updating its status
         return Status(state="finished", reason=None, time=status.time, process=status.process)
     if status.state == "running" and host == platform.node() and not _lives(process, started):
-        reason = f"process {process} ended without saying why"
+        reason = f"process {process} ended without a reason"
         return Status(state="interrupted", reason=reason, time=status.time, process=status.process)
     return status
 
 
 @first_only
 def write_result(folder: Path, result: Result) -> None:
-    """Write ``result.json`` with the hashes of the journal, which is complete by now, and of its own content."""
+    """Write ``result.json`` with the hashes of the complete journal and of its own content."""
     values = asdict(replace(result, journal=hashlib.sha256(read_content(folder / JOURNAL)).hexdigest()))
     if result.convergence is None:
         del values["convergence"]
@@ -213,23 +214,23 @@ def read_result(folder: Path) -> Result:
     """The result of a run.
 
     Raises:
-        DamagedFileError: there is none, it is damaged, or it was edited.
+        DamagedFileError: it is missing, damaged, or was edited.
     """
     return parse_result(read_content(folder / RESULT, MEASURE_AGAIN), folder / RESULT)
 
 
 def parse_result(content: bytes, source: object) -> Result:
-    """A result from the bytes of its file; one of a version before 0.2 has no hash to compare.
+    """Parse a result from the bytes of its file; results of versions before 0.2 have no hash.
 
     Args:
-        content: of the file.
-        source: where it is from, for messages.
+        content: bytes of the file.
+        source: name of the source, for messages.
 
     Raises:
         DamagedFileError: it is damaged, or was edited.
     """
     result = parse_json(RESULT_TYPE, content, source, MEASURE_AGAIN)
-    values = json.loads(content)  # keys of other versions count for the hash
+    values = json.loads(content)  # the hash covers keys of other versions too
     written = values.pop(HASH, None)
     if written is not None and written != (found := content_hash(values)):
         raise DamagedFileError(
@@ -240,7 +241,7 @@ def parse_result(content: bytes, source: object) -> Result:
 
 
 def check_journal(folder: Path) -> None:
-    """Compare the journal of a finished run with the hash that its result holds.
+    """Compare the journal of a finished run with the hash in its result.
 
     Raises:
         DamagedFileError: the result or the journal is damaged, shortened or edited.
@@ -248,16 +249,16 @@ def check_journal(folder: Path) -> None:
     expected = read_result(folder).journal
     path = folder / JOURNAL
     if expected is not None and hashlib.sha256(read_content(path, TRAIN_AGAIN)).hexdigest() != expected:
-        raise DamagedFileError(f"{path} is damaged: it is not what the finished run wrote. {TRAIN_AGAIN}")
+        raise DamagedFileError(f"{path} is damaged: it differs from what the finished run wrote. {TRAIN_AGAIN}")
 
 
 def content_hash(values: Mapping[str, Any]) -> str:
-    """SHA-256 of a JSON object, whatever the order of its keys and its white space."""
+    """SHA-256 of a JSON object, independent of the order of keys and of white space."""
     return hashlib.sha256(json.dumps(values, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def run_folders(runs: Path) -> list[Path]:
-    """Folders that hold any file of a run, by name."""
+    """Folders that contain any file of a run, by name."""
     return sorted({path.parent for name in FILES for path in runs.glob(f"*/{name}")})
 
 
@@ -267,7 +268,7 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
 
 def _lives(process: int, started: float) -> bool:
     try:
-        # Process ids are used again; a start within a second of the written one is the same process.
+        # Process ids are reused; it is the same process if the start times agree within a second.
         return abs(psutil.Process(process).create_time() - started) < 1
     except psutil.NoSuchProcess:
         return False

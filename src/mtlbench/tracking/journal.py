@@ -1,4 +1,4 @@
-"""The journal of a run: every number that was measured, one JSON object per line, in the order of measuring."""
+"""The journal of a run: all measured values in the order of measurement, one JSON object per line."""
 
 import json
 import math
@@ -18,16 +18,16 @@ from mtlbench.tracking.files import DamagedFileError, parse_json, read_content
 JOURNAL = "metrics.jsonl"
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_\-. :]*(/[A-Za-z0-9_][A-Za-z0-9_\-. :]*)*")
-"""Names that MLflow takes too, so that nothing can be measured that cannot be sent."""
+"""Names of metrics that MLflow accepts too, so that every value can be sent."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """What was measured at one moment.
+    """The values measured at one moment.
 
     Attributes:
-        step: optimizer steps done.
-        epoch: epochs begun or done, as the writer counts them.
+        step: number of optimizer steps so far.
+        epoch: number of epochs begun or completed, as counted by the writer.
         time: milliseconds since 1970, UTC.
         values: finite numbers by name, ``<split>/<task>/<metric>``.
         undefined: the reasons why other metrics have no value, by name.
@@ -41,10 +41,10 @@ class Line:
 
 
 class Journal:
-    """The file ``metrics.jsonl`` of a run folder. It holds no open file, so it needs no closing.
+    """The file ``metrics.jsonl`` of a run folder. The file is not kept open, so there is nothing to close.
 
-    A line is complete when its newline is there. A last line without one is the mark of a process that was killed
-    while writing: it is never read, and the next `append` or `truncate` removes it.
+    A line is complete if it ends in a newline. A last line without one was left by a process killed while writing: it
+    is never read, and the next `append` or `truncate` removes it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -54,19 +54,19 @@ class Journal:
     def append(
         self, *, step: int, epoch: int, values: Mapping[str, float], undefined: Mapping[str, str] | None = None
     ) -> None:
-        """Write one line and hand it to the operating system.
+        """Write one line and pass it to the operating system.
 
-        That survives a killed process, not a power failure: a sync to disk per line would cost milliseconds each,
-        and a run can be resumed from its checkpoint.
+        It survives a killed process but not a power failure: a sync to disk would cost milliseconds per line, and a run
+        can be resumed from its checkpoint.
 
         Raises:
-            ValueError: a name that MLflow would refuse, or a value that is not finite (say why under `undefined`).
+            ValueError: a name that MLflow would reject, or a value that is not finite (which belongs to `undefined`).
         """
         for name in (*values, *(undefined or ())):
             if not NAME.fullmatch(name) or len(name) > 240:
                 raise ValueError(
                     f"journal {self.path}: metric name {name!r}; allowed: up to 240 letters, digits and _ - . : space, "
-                    "in parts that are separated by / and begin with a letter, a digit or _"
+                    "in parts separated by /, each beginning with a letter, a digit or _"
                 )
         for name, value in values.items():
             if not math.isfinite(value):
@@ -86,10 +86,10 @@ class Journal:
             file.write(json.dumps(asdict(line), allow_nan=False).encode() + b"\n")
 
     def read(self) -> list[Line]:
-        """All complete lines, from the first; none if there is no journal yet.
+        """All complete lines, in order; empty if there is no journal yet.
 
         Raises:
-            DamagedFileError: it cannot be read, or a complete line is not what `append` writes.
+            DamagedFileError: the file cannot be read, or a complete line does not have the format of `append`.
         """
         return self.parse(self.content())
 
@@ -101,28 +101,27 @@ class Journal:
         return data[: data.rfind(b"\n") + 1]
 
     def parse(self, content: bytes) -> list[Line]:
-        """Lines from bytes of this journal that begin and end where lines do."""
+        """Parse lines from bytes of this journal that consist of whole lines."""
         lines, line = [], TypeAdapter(Line)
         for number, text in enumerate(content.split(b"\n")[:-1], start=1):
             try:
                 lines.append(parse_json(line, text, f"{self.path}, line {number}"))
             except DamagedFileError as error:
                 raise DamagedFileError(
-                    f"{error}: {text[:80]!r}. The file was changed by something else; remove the line to go on "
-                    "without it"
+                    f"{error}: {text[:80]!r}. Another program changed the file; remove the line to continue without it"
                 ) from error
         return lines
 
     def __len__(self) -> int:
-        """How many complete lines there are."""
+        """The number of complete lines."""
         return self.content().count(b"\n")
 
     @first_only
     def truncate(self, lines: int) -> int:
-        """Keep the first so many lines: what had been written when the checkpoint was from which a run goes on.
+        """Keep only the first lines, those written before the checkpoint from which a run resumes.
 
         Returns:
-            How many lines were dropped, an incomplete last one not counted.
+            The number of lines removed, not counting an incomplete last one.
         """
         whole = self.content().splitlines(keepends=True)
         if self.path.exists():
@@ -130,7 +129,7 @@ class Journal:
         return max(len(whole) - lines, 0)
 
     def _complete_bytes(self) -> int:
-        """Size of the file up to its last newline, looked for from the end."""
+        """Size of the file up to its last newline, searched from the end."""
         with self.path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             if size == 0:

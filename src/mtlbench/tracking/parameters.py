@@ -11,16 +11,16 @@ import yaml
 from mtlbench.tracking.files import DamagedFileError, read_content
 
 NOT_IDENTITY = ("run", "profile", "tuned", "hydra")
-"""Where and how a run is executed; and profile and tuned settings, which count where model or trainer take them up."""
+"""Keys outside the identity: location, execution, and profile and tuned settings, which act through other keys."""
 
 LOCATION_KEYS = ("raw", "source")
-"""Keys of a data set's configuration that say where the data are, not what they are."""
+"""Keys of a data set's configuration for the location of the data, not their content."""
 
 LONGEST_VALUE = 6000
-"""Characters of a parameter's value that MLflow stores."""
+"""Maximum length of a parameter's value in MLflow, in characters."""
 
 DEEPEST = 2000
-"""Levels of nesting that libyaml's loader is given at most."""
+"""Maximum levels of nesting for libyaml's loader."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_\-. ]*")
 
@@ -34,9 +34,9 @@ def read_config(path: Path) -> dict[str, Any]:
     remedy = "Restore it, or train the run again with run.fresh=true"
     content = read_content(path, remedy)
     try:
-        config = yaml.load(content, _loader(content))  # a safe loader of either kind
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that is none, bytes no UTF-8
-        problem = " ".join(str(error).split())  # in one line
+        config = yaml.load(content, _loader(content))  # both loaders are safe
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: an invalid date, or invalid UTF-8
+        problem = " ".join(str(error).split())  # on one line
         raise DamagedFileError(f"{path} is damaged: {problem}. {remedy}") from error
     if not isinstance(config, dict):
         raise DamagedFileError(f"{path} is damaged: it holds {type(config).__name__}, expected a mapping. {remedy}")
@@ -44,10 +44,10 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def _loader(content: bytes) -> Any:
-    """libyaml's safe loader, eight times as fast as Python's, where the file cannot nest deeply.
+    """libyaml's safe loader, eight times as fast as Python's, if the file cannot be deeply nested.
 
-    It overflows the stack at some ten thousand levels. A level takes a sign of its own or, in block style, a line that
-    is indented further, so that n levels take n²/2 bytes.
+    libyaml overflows the stack at some ten thousand levels. A level takes a bracket or, in block style, a line that is
+    indented further, so that n levels take n²/2 bytes.
     """
     signs = sum(content.count(sign) for sign in (b"[", b"{", b"-", b"?"))
     shallow = signs <= DEEPEST and len(content) <= DEEPEST**2 // 2
@@ -55,10 +55,10 @@ def _loader(content: bytes) -> Any:
 
 
 def identity_config(config: Mapping[str, Any], origin: str) -> dict[str, Any]:
-    """The part of a configuration that makes a run this run: all else may differ when it is resumed.
+    """The part of a configuration that determines the run's identity; all other keys may differ when it is resumed.
 
-    A simulator's knobs are part of it where the data were simulated with them, and are without effect on data that
-    are real or were found in a folder that someone named.
+    It includes a simulator's settings only if the data were simulated with them, not if the data are real or were read
+    from a given folder.
     """
     made_here = origin == "simulated" and (config.get("dataset") or {}).get("raw") is None
     hidden = LOCATION_KEYS if made_here else (*LOCATION_KEYS, "simulator")
@@ -66,16 +66,16 @@ def identity_config(config: Mapping[str, Any], origin: str) -> dict[str, Any]:
 
 
 def shareable_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration without what only this machine should know: its paths, and the tracker's password."""
+    """A configuration without information private to this machine: paths, and the tracker's password."""
     return _without_folders(_without(config, ("run",), dataset=("raw",)))
 
 
 def differences(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """What differs between the configurations of several runs, by flat name; the seed left out.
+    """The keys, by flat name, in which the configurations of several runs differ, without the seed.
 
-    The keys of a group count where they differ between runs of the same choices; ``optimizer=sgd`` says all that
-    follows from it. A group that is new in a version is ``none`` in runs of earlier ones. Of keys that hold the same
-    values in every run (a reference and what it refers to), the shortest stands for all.
+    The keys of a group are only compared between runs of the same choices, since ``optimizer=sgd`` implies the values
+    in its file. A group added in a later version is ``none`` in earlier runs. Of keys with the same values in every run
+    (a reference and its target), only the shortest is returned.
     """
     chosen = [_choices(config) for config in configs]
     flat = [flatten(_without(config, (*NOT_IDENTITY, "seed"), dataset=LOCATION_KEYS)) for config in configs]
@@ -94,21 +94,21 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
 
 
 def _choices(config: Mapping[str, Any]) -> dict[str, str]:
-    """The file that was chosen of each group that counts in a run's identity."""
+    """The choice of each group that is part of a run's identity."""
     run = config.get("run")
     choices = run.get("choices") if isinstance(run, Mapping) else None
     return {str(g): str(name) for g, name in choices.items() if g != "tracker"} if isinstance(choices, Mapping) else {}
 
 
 def _differs(key: str, runs: Sequence[Mapping[str, str]]) -> bool:
-    """Whether the value differs between runs that all have one; a key that is new in a version is in some only."""
+    """Whether all runs have the value and it differs; runs of earlier versions lack later keys."""
     return all(key in run for run in runs) and len({run[key] for run in runs}) > 1
 
 
 def flatten(config: Mapping[str, Any]) -> dict[str, str]:
-    """``{"model.experts": "8", ...}``: nested names joined by dots, text as it is, all else as JSON.
+    """``{"model.experts": "8", ...}``: nested names joined by dots; texts unchanged, other values as JSON.
 
-    A mapping with a key that MLflow refuses as a name (``*embedding*``) becomes one value.
+    A mapping with a key that is not a valid name in MLflow (``*embedding*``) becomes a single value.
     """
     flat: dict[str, str] = {}
     for key, value in config.items():
@@ -117,13 +117,13 @@ def flatten(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def shorten(parameters: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Parameters within MLflow's limit, and the names of those whose value had to be shortened."""
+    """Parameters within MLflow's limit, and the names of those whose values were shortened."""
     long = tuple(name for name, value in parameters.items() if len(value) > LONGEST_VALUE)
     return {name: value[:LONGEST_VALUE] for name, value in parameters.items()}, long
 
 
 def _without(config: Mapping[str, Any], keys: Collection[str], *, dataset: Collection[str]) -> dict[str, Any]:
-    """A configuration without some keys, and without some of its data set's."""
+    """A configuration without the given keys, and without the given keys of its data set."""
     kept = {key: value for key, value in config.items() if key not in keys}
     if isinstance(chosen := kept.get("dataset"), Mapping):
         kept["dataset"] = {key: value for key, value in chosen.items() if key not in dataset}
@@ -131,7 +131,7 @@ def _without(config: Mapping[str, Any], keys: Collection[str], *, dataset: Colle
 
 
 def _without_folders(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration with the names of the files of pretrained vectors in place of their paths."""
+    """A configuration in which paths of pretrained vectors are replaced by file names."""
     if isinstance(files := config.get("pretrained"), Mapping):
         named = {field: {**chosen, "file": Path(chosen["file"]).name} for field, chosen in files.items()}
         return config | {"pretrained": named}

@@ -1,7 +1,7 @@
-"""The saved view of MLflow's list of runs: which columns stand in it, in MLflow's words a *shared view*.
+"""A saved view of MLflow's list of runs with a column per test metric (MLflow calls it a *shared view*).
 
-MLflow keeps the columns of the list in the browser. What it takes from a server is a view in a tag of the experiment,
-shown where the address has its key (read from the sources of MLflow 3.17).
+MLflow stores the columns of the list in the browser. On the server it stores views only, in a tag of the experiment; a
+view is shown if the address contains its key (from the source code of MLflow 3.17).
 """
 
 import json
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 KEY = "mtlbench"
 TAG = f"mlflow.sharedViewState.{KEY}"
 PARAMETER = f"viewStateShareKey={KEY}"
-"""Of the page's address."""
+"""Query parameter of the page's address with the key of a view."""
 
 SHOWN = ("auc", "rmse")
-"""Test metrics with a column: of binary and of regression tasks."""
+"""Test metrics with a column, of binary and of regression tasks."""
 
 NEWEST = 200
-"""Runs whose metrics decide on the columns."""
+"""Maximum number of runs whose metrics determine the columns."""
 
 
 def save_view(client: "MlflowClient", experiment_id: str) -> None:
-    """Give each task's test metric a column, beside the run's age, its duration, and whether it converged."""
+    """Save a view with a column for each task's test metric, and for age, duration and convergence of the run."""
     runs = client.search_runs([experiment_id], max_results=NEWEST)
     measured = dict.fromkeys(name for run in runs for name in sorted(run.data.metrics))
     metrics = [name for name in measured if name.startswith("test/") and name.rpartition("/")[2] in SHOWN]

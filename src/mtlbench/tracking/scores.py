@@ -1,6 +1,6 @@
-"""Log-odds of a run's test rows in its folder, for tests that resample them (paired bootstrap).
+"""Log-odds of a run's test rows, stored in its folder for tests that resample rows (paired bootstrap).
 
-``scores.parquet`` has a float32 column for each task, in the order of the test rows. Its metadata hold the identity of
+``scores.parquet`` has a float32 column per task, in the order of the test rows. Its metadata contain the identity of
 the run and the SHA-256 of the columns.
 """
 
@@ -20,13 +20,13 @@ from mtlbench.tracking.files import DamagedFileError, read_content
 SCORES = "scores.parquet"
 
 MOST_ROWS = 10_000_000
-"""Test rows up to which ``run.keep_scores=auto`` keeps them: 40 MB for each task."""
+"""Maximum number of test rows for which ``run.keep_scores=auto`` stores log-odds: 40 MB per task."""
 
-REMEDY = "Remove it, and run.keep_scores=true computes it again from the weights where a table is made"
+REMEDY = "Remove it; run.keep_scores=true computes it again from the weights when a table is made"
 
 
 def keeps_scores(keep: bool | Literal["auto"], rows: int) -> bool:
-    """Whether a run keeps its scores under ``run.keep_scores``."""
+    """Whether a run stores its log-odds, by ``run.keep_scores``."""
     return rows <= MOST_ROWS if keep == "auto" else keep
 
 
@@ -42,7 +42,7 @@ def write_scores(folder: Path, identity: str, tasks: Sequence[str], log_odds_NT:
 
 
 def read_scores(folder: Path, identity: str) -> dict[str, np.ndarray] | None:
-    """Log-odds of the test rows by task, float32 ``[N]``; ``None`` where the run has not kept them.
+    """Log-odds of the test rows by task, float32 ``[N]``; ``None`` if the run has not stored them.
 
     Raises:
         DamagedFileError: the file is damaged, was edited, or belongs to another run.

@@ -1,4 +1,4 @@
-"""Sends a run folder to a tracking server: idempotent, only what is missing."""
+"""Sends a run folder to a tracking server, idempotently: only what the server lacks."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -34,29 +34,29 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
 
 LINES_PER_REQUEST = 1000
-"""Lines of the journal after which it is noted that they were sent: what is cut off then goes on from there."""
+"""Lines of the journal per batch; progress is recorded after each, so that an interrupted send resumes there."""
 
 LONGEST_DIGEST = 36
-"""Characters of a data set's digest that MLflow stores."""
+"""Maximum length of a data set's digest in MLflow, in characters."""
 
 OWN_TAGS = ("attempt", "state", "reason", "shortened_parameters", "changed_parameters", "table", "figure", "runs")
-"""Tags that are set here, beside those of a run's facts."""
+"""Tags set by this module, besides those of a run's facts."""
 
 LONGEST_NAME = 250
-"""Characters of a run's name that MLflow stores."""
+"""Maximum length of a run's name in MLflow, in characters."""
 
 MLFLOW_STATES = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SendReport:
-    """What one `send` did.
+    """Report of one `send`.
 
     Attributes:
         run_id: MLflow's id of the run.
-        points: metric values sent.
+        points: number of metric values sent.
         described: whether parameters, tags, state or artifacts were sent.
-        shortened: parameters longer than MLflow stores; ``config.yaml``, among the artifacts, has them whole.
+        shortened: parameters shortened to MLflow's limit; the artifact ``config.yaml`` has the full values.
     """
 
     run_id: str
@@ -73,20 +73,20 @@ class SendReport:
 def send(folder: Path, uri: str, experiment: str) -> SendReport:
     """Send what the server does not have yet: parameters, tags, metrics, input data, state, artifacts.
 
-    Safe at any moment and any number of times, also while the run goes on. The MLflow run is the one remembered in
-    the folder, or else found by the tags ``identity`` and ``attempt``, or else made; one that was deleted in MLflow
-    is made anew, since the copy follows the folder. A journal that was cut back behind what was sent (the run was
-    resumed from a checkpoint) is compared with what the server has, and only what differs is sent.
+    Can be called at any time and repeatedly, also while the run is training. The MLflow run is the one recorded in the
+    folder, or found by the tags ``identity`` and ``attempt``, or created; a run deleted in MLflow is created again,
+    since the copy follows the folder. If the journal was truncated below what was sent (the run was resumed from a
+    checkpoint), it is compared with the server's values, and only differences are sent.
 
     Args:
         folder: the run folder.
         uri: tracking URI.
-        experiment: name of the MLflow experiment; made if missing.
+        experiment: name of the MLflow experiment; created if missing.
 
     Raises:
-        TrackingError: the server could not be reached or refused, or another process is sending this very folder.
-            What was sent stays, and sending again goes on from there.
-        DamagedFileError: the folder is not that of a run, or a file in it is damaged; nothing was sent then.
+        TrackingError: the server could not be reached or rejected a request, or another process is sending this folder.
+            Data already sent is kept, and sending again resumes from there.
+        DamagedFileError: the folder is not that of a run, or a file in it is damaged; nothing was sent.
     """
     facts, _ = read_facts(folder)
     read_config(folder / CONFIG)
@@ -139,7 +139,7 @@ def _send(folder: Path, client: "MlflowClient", uri: str, experiment: str) -> Se
 def _batches(
     client: "MlflowClient", folder: Path, content: bytes, before: Sent
 ) -> "Iterator[tuple[list[Metric], dict[str, str], int]]":
-    """Points that the server lacks, reasons of undefined metrics, and the bytes of the journal up to there."""
+    """Batches of points that the server lacks, reasons of undefined metrics, and bytes of the journal sent so far."""
     journal = Journal(folder)
     if digest(content[: before.journal]) != before.journal_digest:
         lines = journal.parse(content)
@@ -157,7 +157,7 @@ def _batches(
 
 
 def _remembered(client: "MlflowClient", sent: Sent | None, experiment: str) -> str | None:
-    """The run that was used before, unless it is gone or was for another experiment."""
+    """The MLflow run used before, unless it was deleted or belongs to another experiment."""
     from mlflow.exceptions import MlflowException
     from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
@@ -187,7 +187,7 @@ def _found_or_made(client: "MlflowClient", folder: Path, uri: str, experiment: s
 
 
 def _of_attempt(client: "MlflowClient", experiment_id: str, folder: Path) -> "list[Run]":
-    """MLflow's runs of this attempt, the one with most metrics first: there are several if an answer came too late."""
+    """MLflow's runs of this attempt, most metrics first; there may be several if a response came too late."""
     facts, attempt = read_facts(folder)
     same = f"tags.identity = '{facts.identity}' and tags.attempt = '{attempt.key}'"
     found: list[Run] = list(client.search_runs([experiment_id], filter_string=same, max_results=100))
@@ -195,14 +195,14 @@ def _of_attempt(client: "MlflowClient", experiment_id: str, folder: Path) -> "li
 
 
 def _close_orphans(client: "MlflowClient", folder: Path, run_id: str) -> None:
-    """Delete other MLflow runs of this attempt: a server made one although the request for it had timed out."""
+    """Delete duplicate MLflow runs of this attempt, which a server created although the request had timed out."""
     for run in _of_attempt(client, client.get_run(run_id).info.experiment_id, folder):
         if run.info.run_id != run_id:
             client.delete_run(run.info.run_id)
 
 
 def experiment_id_of(client: "MlflowClient", uri: str, name: str) -> str:
-    """The id of an experiment, which another process may be making at the same time."""
+    """The id of an experiment, created if missing; another process may be creating it at the same time."""
     from mlflow.exceptions import MlflowException
     from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 
@@ -232,7 +232,7 @@ def _points(lines: Sequence[Line]) -> "Iterator[Metric]":
 
 
 def _missing(client: "MlflowClient", run_id: str, lines: Sequence[Line]) -> "list[Metric]":
-    """The points that the server does not have: a step that was measured again with the same result is not new."""
+    """The points that the server does not have; a step measured again with the same result is not new."""
     points = list(_points(lines))
     there = {
         (name, metric.step, metric.value)
@@ -243,7 +243,7 @@ def _missing(client: "MlflowClient", run_id: str, lines: Sequence[Line]) -> "lis
 
 
 def _describe(client: "MlflowClient", run_id: str, folder: Path) -> tuple[str, ...]:
-    """Everything but the metrics. Returns the names of parameters that had to be shortened."""
+    """Send everything except metrics; returns the names of shortened parameters."""
     from mlflow.entities import Param
 
     facts, attempt = read_facts(folder)
@@ -264,7 +264,7 @@ def _describe(client: "MlflowClient", run_id: str, folder: Path) -> tuple[str, .
         tags["converged"] = "yes" if found.converged else "no"
     if shortened:
         tags["shortened_parameters"] = ", ".join(shortened)
-    # MLflow never changes a parameter, and refuses all others beside one that differs.
+    # MLflow never changes a parameter, and rejects a whole batch if one parameter differs.
     if changed := [name for name, value in parameters.items() if there.get(name, value) != value]:
         tags["changed_parameters"] = f"shown as first sent: {', '.join(changed)}"
     set_tags(client, run_id, tags)
@@ -274,7 +274,7 @@ def _describe(client: "MlflowClient", run_id: str, folder: Path) -> tuple[str, .
         return shortened
     if (folder / RESULT).exists():
         client.log_artifact(run_id, str(folder / RESULT))
-    # State first: if time runs out, a run that lacks its configuration is better than one that says RUNNING for ever.
+    # State first: if time runs out, a run without its configuration is better than one that stays RUNNING for ever.
     client.set_terminated(run_id, MLFLOW_STATES[status.state], end_time=status.time)
     with TemporaryDirectory() as made:
         copy = Path(made) / CONFIG
@@ -286,7 +286,7 @@ def _describe(client: "MlflowClient", run_id: str, folder: Path) -> tuple[str, .
 
 
 def _log_input(client: "MlflowClient", run_id: str, facts: RunInfo) -> None:
-    """The data set by name and fingerprint; nothing of it is read."""
+    """MLflow's data set input, by name and fingerprint, without reading any data."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
     from mlflow.exceptions import MlflowException
 
@@ -295,7 +295,9 @@ def _log_input(client: "MlflowClient", run_id: str, facts: RunInfo) -> None:
     inputs = [DatasetInput(data, [InputTag("mlflow.data.context", "training")])]
     try:
         client.log_inputs(run_id, inputs)
-    except MlflowException:  # two processes added one data set at once: MLflow looks first, and its database refuses
+    except (
+        MlflowException
+    ):  # two processes added the same data set at once, which violates a constraint of MLflow's database
         client.log_inputs(run_id, inputs)
 
 

@@ -1,4 +1,4 @@
-"""What each tracking server is known to have of a run, read from ``mlflow.json`` in its folder; no server is asked."""
+"""Record of what each tracking server has of a run, in ``mlflow.json`` of its folder; no server is contacted."""
 
 import hashlib
 import json
@@ -16,11 +16,11 @@ from mtlbench.tracking.journal import Journal
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sent:
-    """What one server is known to have of a run folder.
+    """Record of what one server has of a run folder.
 
     Attributes:
-        experiment, run_id: where it is.
-        journal: how many bytes of the journal were sent, and ``journal_digest``, their SHA-256.
+        experiment, run_id: MLflow's experiment and run.
+        journal: number of bytes of the journal that were sent; ``journal_digest`` is their SHA-256.
         description: SHA-256 of everything else that is sent.
     """
 
@@ -32,7 +32,7 @@ class Sent:
 
 
 def read_sent(folder: Path) -> dict[str, Sent]:
-    """What was sent, by the URI of the server without a password.
+    """The records by server URI, without password.
 
     Raises:
         DamagedFileError: ``mlflow.json`` is damaged.
@@ -40,11 +40,11 @@ def read_sent(folder: Path) -> dict[str, Sent]:
     path = folder / SENT
     if not path.exists():
         return {}
-    return read_json(TypeAdapter(dict[str, Sent]), path, "Remove it: the run is found at the server by its tags")
+    return read_json(TypeAdapter(dict[str, Sent]), path, "Remove it: the run is found on the server by its tags")
 
 
 def is_sent(folder: Path, uri: str, experiment: str) -> bool:
-    """Whether, as far as the run's folder remembers, the server has all of it; nobody is asked.
+    """Whether the server has all of a run, according to the record in its folder.
 
     Raises:
         DamagedFileError: the folder is not that of a run, or a file in it is damaged.
@@ -57,22 +57,22 @@ def is_sent(folder: Path, uri: str, experiment: str) -> bool:
 
 
 def unsent_text(folder: Path, uri: str) -> str:
-    """What the server does not have of a run, as far as its folder remembers.
+    """Description of what the server lacks of a run, according to the record in its folder.
 
     Raises:
         DamagedFileError: a file in the folder is damaged.
     """
     sent, content = read_sent(folder).get(without_password(uri)), Journal(folder).content()
     if sent is None:
-        return "nothing of it is there"
+        return "nothing has been sent"
     there = content[: sent.journal].count(b"\n") if digest(content[: sent.journal]) == sent.journal_digest else 0
     lines = content.count(b"\n")
     state = " and its state and result" if sent.description != description_digest(folder) else ""
-    return f"not there: {lines - there} of {lines} lines of the journal{state}"
+    return f"not sent: {lines - there} of {lines} lines of the journal{state}"
 
 
 def link_of(folder: Path) -> str | None:
-    """A run's page at the tracking server that it was sent to; a database file has none until ``mtlbench ui`` runs.
+    """The address of a run's page on the tracking server; none for a database file, which ``mtlbench ui`` serves.
 
     Raises:
         DamagedFileError: ``mlflow.json`` is damaged.
@@ -82,7 +82,7 @@ def link_of(folder: Path) -> str | None:
 
 
 def description_digest(folder: Path) -> str:
-    """SHA-256 of all that is sent besides metrics; it changes whenever something else would be sent."""
+    """SHA-256 of everything that is sent besides metrics."""
     facts, attempt = read_facts(folder)
     result = (folder / RESULT).read_bytes() if (folder / RESULT).exists() else b""
     said = {name: value for name in ("overrides", "name", "tags", "notes") if (value := getattr(facts, name))}
@@ -92,10 +92,10 @@ def description_digest(folder: Path) -> str:
 
 
 def own_facts(facts: RunInfo) -> dict[str, Any]:
-    """All but what MLflow has places of its own for, or what is text of the user's."""
+    """Facts that become tags: all except those with their own field in MLflow and the user's texts."""
     return {name: v for name, v in asdict(facts).items() if name not in ("overrides", "name", "tags", "notes")}
 
 
 def digest(content: bytes) -> str:
-    """SHA-256 in hexadecimal digits."""
+    """SHA-256 in hexadecimal."""
     return hashlib.sha256(content).hexdigest()

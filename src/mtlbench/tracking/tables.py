@@ -1,4 +1,4 @@
-"""Tables and figures in MLflow: tags on their runs, and a run with the rendered files for each."""
+"""Tables and figures in MLflow: tags on their runs, and a separate run with the rendered files."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -25,25 +25,25 @@ def send_rendered(
     files: Sequence[Path],
     tags: Mapping[str, str],
 ) -> str:
-    """Send the runs of a table or figure as far as they are not there yet, tag them with their rows, and send it.
+    """Send the runs of a table or figure that the server lacks, tag them with their rows, and send its rendered files.
 
-    Its own run is found again by the tag ``table`` or ``figure``, so that sending twice replaces what it holds.
+    The run with the files is found by its tag ``table`` or ``figure``, so that sending again replaces the files.
 
     Args:
         uri: tracking URI.
         experiment: name of the MLflow experiment of the runs.
-        kind: what it is.
-        name: of the table or figure.
-        members: by run folder: the label of the row that it belongs to.
-        others: runs that are there and not here: by MLflow's id, identity and label.
-        files: the table or figure, rendered.
-        tags: further tags of its run (paper, banners).
+        kind: table or figure.
+        name: name of the table or figure.
+        members: by run folder, the label of its row.
+        others: by MLflow's id, identity and label of runs that only the server has.
+        files: the rendered files.
+        tags: further tags of the run with the files (paper, banners).
 
     Returns:
-        MLflow's id of its run.
+        MLflow's id of the run with the files.
 
     Raises:
-        TrackingError: the server could not be reached, refused or took too long; sending again goes on from there.
+        TrackingError: the server could not be reached, rejected a request or took too long; sending again resumes.
         DamagedFileError: a file of a run is damaged.
     """
     sent = {send_bounded(folder, uri, experiment).run_id: (folder.name, row) for folder, row in members.items()}
@@ -82,5 +82,5 @@ def _own_run(client: "MlflowClient", uri: str, experiment: str, kind: str, name:
     found = list(client.search_runs([experiment_id], filter_string=f"tags.{kind} = '{name}'", max_results=1))
     if found:
         return found[0].info.run_id
-    # Tagged as it is made: an interruption leaves no run behind that the next sending would not find.
+    # Tagged on creation, so that after an interruption the next call finds the run.
     return client.create_run(experiment_id, run_name=f"{kind} {name}", tags={kind: name}).info.run_id

@@ -1,7 +1,7 @@
-"""Sending to MLflow beside training, and afterwards with `sync`.
+"""Sends runs to MLflow in the background during training, and afterwards with `sync`.
 
-The run folder is the queue: whatever its journal holds and the server lacks is sent next. The end of an epoch only
-requests a send, and a send that fails loses nothing.
+The run folder is the queue: everything in its journal that the server lacks is sent next. An evaluation only requests a
+send, and a failed send loses nothing.
 """
 
 import logging
@@ -18,34 +18,34 @@ from mtlbench.tracking.sent import is_sent, unsent_text
 from mtlbench.tracking.worker import NoAnswerError, Worker, call, give_back, take
 
 LOADING = 60.0
-"""Seconds that importing MLflow and making a SQLite database may take, which goes on while the run trains."""
+"""Time limit in seconds for importing MLflow and creating a SQLite database, in the background of training."""
 
 OPERATION = 120.0
-"""Seconds that sending one run folder may take."""
+"""Time limit in seconds for sending one run folder."""
 
 WAIT = 10.0
-"""Seconds that a run waits at its end for a server that has not failed it."""
+"""Seconds that a run waits at its end for a server that has not failed."""
 
 SHARE = 0.02
-"""Part of the run's own time that it waits, at most `WAIT`, for a server that has."""
+"""For a server that has failed: the waiting time as a fraction of the run's duration, at most `WAIT`."""
 
 RETRY = 60.0
-"""Seconds after which a server that failed is asked again during the same run."""
+"""Seconds before a failed server is contacted again during the same run."""
 
 COOLDOWN_SECONDS = 300.0
-"""Seconds in which a server that failed a run is not asked by the next ones of this process."""
+"""Seconds during which a failed server is not contacted by later runs of this process."""
 
 _failed: dict[str, float] = {}
-"""When a server last failed a run, on the monotonic clock, by its URI."""
+"""Monotonic time of each server's last failure, by URI."""
 
 _log = logging.getLogger(__name__)
 
 
 class Tracker:
-    """Sends one run's folder from a worker process. It never waits before the end, and never raises.
+    """Sends one run's folder from a worker process; waits only at the end of the run, and never raises.
 
-    Runs that begin in this process soon after one that a server failed leave that server alone, so that it does not
-    cost every run of a table its waiting time.
+    After a server has failed, later runs of this process do not contact it for a while, so that not every run of a
+    table waits for it.
     """
 
     def __init__(self, *, uri: str, experiment: str) -> None:
@@ -53,15 +53,15 @@ class Tracker:
         self.experiment = experiment
         self._began = time.monotonic()
         self._alone = self._began - _failed.get(uri, -COOLDOWN_SECONDS) < COOLDOWN_SECONDS
-        self._problem: Exception | None = TrackingError(f"MLflow at {without_password(uri)}: it failed a moment ago")
+        self._problem: Exception | None = TrackingError(f"MLflow at {without_password(uri)}: it failed shortly before")
         self._problem = self._problem if self._alone else None
         self._asked = self._began
         self._worker: Worker | None = None
 
     def update(self, folder: Path) -> None:
-        """Have what is new sent. Call it when the run begins and after every checkpoint of an epoch.
+        """Request that new data be sent. Call this when the run begins and after every evaluation.
 
-        Where the worker is still busy nothing happens: the next call sends this epoch too.
+        If the worker is still busy, nothing happens: the next call sends these data too.
         """
         if self._alone:
             return
@@ -69,21 +69,21 @@ class Tracker:
             self._collect()
             if self._worker is None and (self._problem is None or self._since_asked() > RETRY):
                 self._ask(folder)
-        except Exception as problem:  # noqa: BLE001  # no copy of a run is worth the run
+        except Exception as problem:  # noqa: BLE001  # a failed copy must not stop the run
             self._note(problem)
 
     def finish(self, folder: Path) -> None:
-        """Send the rest, within a stated time. Call it at the very end, after the status is written."""
+        """Send the rest, within a time limit. Call this at the very end, after the status is written."""
         try:
             if not self._alone:
                 self._send_rest(folder)
-        except Exception as problem:  # noqa: BLE001  # no copy of a run is worth the run
+        except Exception as problem:  # noqa: BLE001  # a failed copy must not stop the run
             self._note(problem)
         finally:
             self._stop()
         if self._problem is None:
             return
-        if isinstance(self._problem, OSError) and not self._alone:  # no damaged file of the run: the server's fault
+        if isinstance(self._problem, OSError) and not self._alone:  # not a damaged file of the run
             back_off(self.uri)
         _log.warning(
             "run %s was not sent: %s (%s)\nSend it later: mtlbench sync run.folder=%s run.tracker.uri=%s",
@@ -95,22 +95,22 @@ class Tracker:
         )
 
     def finish_unsent(self, folder: Path) -> None:
-        """`finish` for a run that ended before, unless all of it was sent; one that was sent costs no time."""
+        """`finish` for a run that has already ended, unless all of it was sent, which takes no time to check."""
         try:
             done = is_sent(folder, self.uri, self.experiment)
-        except DamagedFileError:  # sending says what is wrong
+        except DamagedFileError:  # sending reports the problem
             done = False
         if not done:
             self.finish(folder)
 
     def _send_rest(self, folder: Path) -> None:
-        """Wait for the send that is under way, then for a last one, within one limit for both."""
+        """Wait for the current send and then for a last one, within a common time limit."""
         failed = self._problem is not None
         if failed and self._since_asked() < RETRY:
             return
         under_way = self._worker is not None
         worker = self._worker or self._ask(folder)
-        if not failed and worker.pending > 1:  # importing MLflow is our own time, not the server's
+        if not failed and worker.pending > 1:  # importing MLflow is local time, not the server's
             worker.answer(LOADING - self._since_asked())
         patience = min(WAIT, SHARE * (time.monotonic() - self._began)) if failed else WAIT
         ends = time.monotonic() + patience
@@ -135,7 +135,7 @@ class Tracker:
         return worker
 
     def _collect(self) -> None:
-        """Take the answers that are there, and give up a send that takes too long."""
+        """Process available answers, and abort a send that takes too long."""
         while self._worker is not None and self._worker.pending:
             if not self._worker.answered():
                 if self._since_asked() > LOADING + OPERATION:
@@ -161,26 +161,26 @@ class Tracker:
 
 
 def back_off(uri: str) -> None:
-    """Note that a server failed; runs that begin in this process within `REST` seconds do not ask it."""
+    """Record that a server failed; runs that begin in this process within `REST` seconds do not contact it."""
     _failed[uri] = time.monotonic()
 
 
 def open_tracker(*, uri: str | None, experiment: str | None, runs: Path) -> Tracker | None:
-    """The tracker that a configuration asks for.
+    """The tracker of a configuration.
 
     Args:
         uri: tracking URI; ``None`` means ``MLFLOW_TRACKING_URI``, or else a SQLite database beside the runs.
-        experiment: name of the MLflow experiment; ``None`` means that nothing is sent.
-        runs: folder that holds the run folders.
+        experiment: name of the MLflow experiment; ``None`` disables tracking.
+        runs: parent folder of the run folders.
     """
     return None if experiment is None else Tracker(uri=tracking_uri(uri, runs), experiment=experiment)
 
 
 def check_server(uri: str) -> None:
-    """Ask a server, or open a database, from a worker.
+    """Check, from a worker, that a server responds or that a database can be opened.
 
     Raises:
-        TrackingError: it does not answer as MLflow does, or not within `WAIT` seconds.
+        TrackingError: it does not respond like MLflow, or not within `WAIT` seconds.
     """
     try:
         call(LOADING, load_mlflow, uri)
@@ -193,17 +193,17 @@ def send_bounded(folder: Path, uri: str, experiment: str) -> SendReport:
     """`send` from a worker, within `OPERATION` seconds.
 
     Raises:
-        TrackingError, DamagedFileError: as `send`, or that time was too short.
+        TrackingError, DamagedFileError: as `send`; also `TrackingError` if that time is exceeded.
     """
     try:
         return call(OPERATION, send, folder.absolute(), uri, experiment)
     except NoAnswerError as error:
-        raise TrackingError(f"MLflow at {without_password(uri)}: {error}; sending again goes on from there") from error
+        raise TrackingError(f"MLflow at {without_password(uri)}: {error}; sending again resumes from there") from error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SyncReport:
-    """Names of run folders by what became of them; those that failed with the reason."""
+    """Names of run folders by outcome; failed ones with the reason."""
 
     sent: tuple[str, ...]
     up_to_date: tuple[str, ...]
@@ -211,28 +211,28 @@ class SyncReport:
 
 
 def unsent(runs: Path, uri: str, experiment: str) -> list[Path]:
-    """Folders of runs that have ended and, as far as they remember, are not wholly at the server; nobody is asked."""
+    """Folders of ended runs that, according to their records, the server lacks in part; no server is contacted."""
     folders: list[Path] = []
     for folder in run_folders(runs):
         try:
             if read_status(folder).state != "running" and not is_sent(folder, uri, experiment):
                 folders.append(folder)
-        except DamagedFileError:  # sending it says how
+        except DamagedFileError:  # sending it reports the problem
             folders.append(folder)
     return folders
 
 
 def sync(runs: Path, uri: str, experiment: str, folders: Sequence[Path] | None = None) -> SyncReport:
-    """Send run folders; one that cannot be sent does not stop the others.
+    """Send run folders; a failure does not stop the others.
 
     Args:
-        runs: folder that holds the run folders.
+        runs: parent folder of the run folders.
         uri: tracking URI.
         experiment: name of the MLflow experiment.
-        folders: what to send; default: every run folder below `runs`, by name.
+        folders: the run folders to send; by default all below `runs`, by name.
 
     Raises:
-        TrackingError: the server does not answer, at the beginning or after a failure; what was sent stays.
+        TrackingError: the server does not respond, at the beginning or after a failure; data already sent is kept.
     """
     check_server(uri)
     sent, up_to_date, failed = [], [], {}
@@ -243,7 +243,7 @@ def sync(runs: Path, uri: str, experiment: str, folders: Sequence[Path] | None =
             failed[folder.name] = str(problem)
         except TrackingError as problem:
             failed[folder.name] = str(problem)
-            check_server(uri)  # a server that is gone would fail every folder after its time-out
+            check_server(uri)  # if the server is down, every folder would fail after a time-out
     return SyncReport(sent=tuple(sent), up_to_date=tuple(up_to_date), failed=failed)
 
 

@@ -14,7 +14,7 @@ HOST = "127.0.0.1"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServerCommand:
-    """What to give `subprocess.Popen`: ``Popen(command.arguments, cwd=command.folder, env=command.environment)``."""
+    """Arguments of `subprocess.Popen`: ``Popen(command.arguments, cwd=command.folder, env=command.environment)``."""
 
     arguments: list[str]
     folder: Path
@@ -25,11 +25,11 @@ class ServerCommand:
 def ui(uri: str, port: int = 5000) -> ServerCommand:
     """The command of an MLflow server that shows a SQLite database.
 
-    As it comes, that server runs 15 processes and 2.6 GB, most of them for scheduled jobs that nobody here has;
-    without those and with one worker it is two processes and about 530 MB.
+    By default that server takes 15 processes and 2.6 GB, mostly for scheduled jobs, which are not used here; without
+    those and with one worker it takes two processes and about 530 MB.
 
     Raises:
-        ValueError: `uri` is a server (it has a user interface of its own), or a database that is not there.
+        ValueError: `uri` is a server (which has its own user interface), or a missing database.
     """
     path = sqlite_path(uri)
     if path is None:
@@ -37,10 +37,10 @@ def ui(uri: str, port: int = 5000) -> ServerCommand:
             f"tracker.uri is {without_password(uri)}: not a SQLite file; open the server's address in a browser"
         )
     if not path.exists():
-        raise ValueError(f"{path} is missing: no run was sent there yet; train one, or run mtlbench sync")
+        raise ValueError(f"{path} is missing: no run has been sent yet; train one, or run mtlbench sync")
     root = artifact_root(uri)
-    assert root is not None, "artifacts lie beside a SQLite file"
-    # The file by its name in its folder: nothing of the path has to be quoted, which MLflow's server gets wrong.
+    assert root is not None, "artifacts are stored beside a SQLite file"
+    # By file name within its folder: MLflow's server mishandles paths that need quoting.
     database = sqlite_uri(Path(path.name))
     arguments = [sys.executable, "-P", "-m", "mlflow", "server", "--backend-store-uri", database]
     arguments += ["--default-artifact-root", root]
@@ -52,13 +52,12 @@ def ui(uri: str, port: int = 5000) -> ServerCommand:
 
 
 def runs_page(address: str, uri: str, experiment: str | None) -> str:
-    """Where a server at `address` lists the runs of an experiment, with a column for each task's test metric.
+    """The address of an experiment's list of runs on a server at `address`, with a column for each task's test metric.
 
-    The front page, where there is no such experiment, is about language models, and training runs are two clicks away
-    from it.
+    If there is no such experiment, the front page, which is about language models, two clicks away from training runs.
 
     Raises:
-        TrackingError: the database is not one of this MLflow.
+        TrackingError: the database is not one of this version of MLflow.
     """
     client = connect(uri)
     found = client.get_experiment_by_name(experiment) if experiment else None

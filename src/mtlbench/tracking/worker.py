@@ -1,8 +1,8 @@
-"""A child process that talks to MLflow, beside a training process that never waits for it without a deadline.
+"""A child process that talks to MLflow, so that training never waits for MLflow without a deadline.
 
-A thread would not do. Importing MLflow and writing its database hold the interpreter lock for seconds,
-in which training steps wait and what they measure is wrong; a call that hangs inside a driver can only be ended with
-its process; and whatever MLflow prints, or crashes, stays out of the training process.
+A thread would not suffice. Importing MLflow and writing its database hold the interpreter lock for seconds, which
+delays training steps and distorts their timing; a call that hangs inside a driver can only be ended by killing its
+process; and output and crashes of MLflow stay outside the training process.
 """
 
 import atexit
@@ -28,18 +28,18 @@ sys.path[:] = sys.argv[3:]
 from mtlbench.tracking.worker import serve
 serve(int(sys.argv[1]), int(sys.argv[2]))
 """
-"""What the child runs; it finds the same packages as its parent."""
+"""Program of the child process, which uses the import path of its parent."""
 
 _idle: list["Worker"] = []
-"""Workers that have imported MLflow and have nothing to do, for the next run of this process."""
+"""Idle workers that have imported MLflow, for the next run of this process."""
 
 
 class NoAnswerError(TrackingError):
-    """A call did not end in time, or ended its process; the process is gone."""
+    """A call exceeded its time limit or its process ended; the process no longer exists."""
 
 
 class Worker:
-    """The parent's side of the child process. Calls are queued, and answered in their order."""
+    """The parent's handle of the child process. Calls are queued, and answered in order."""
 
     def __init__(self) -> None:
         self._connection, theirs = Pipe()
@@ -49,8 +49,8 @@ class Worker:
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,  # of MLflow's own lines some show the password of the URI
-            start_new_session=True,  # Ctrl-C is for the parent
+            stderr=subprocess.DEVNULL,  # some of MLflow's messages contain the password of the URI
+            start_new_session=True,  # only the parent receives Ctrl-C
         )
         theirs.close()
         self.pending = 0
@@ -64,14 +64,14 @@ class Worker:
         self.pending += 1
         try:
             self._connection.send((function, args, kwargs))
-        except OSError:  # it has ended, which `answer` tells
+        except OSError:  # the process has ended, which `answer` reports
             return
 
     def answer(self, seconds: float) -> Any:
-        """What the oldest call returned; what it raised is raised.
+        """The return value of the oldest call; re-raises its exception.
 
         Raises:
-            NoAnswerError: nothing came within so many seconds, or the process ended.
+            NoAnswerError: no answer within the given seconds, or the process ended.
         """
         if not self.answered(seconds):
             raise NoAnswerError(f"no answer within {seconds:.0f} s")
@@ -85,21 +85,21 @@ class Worker:
         return value
 
     def answered(self, seconds: float = 0.0) -> bool:
-        """Whether an answer, or the end of the process, comes within so many seconds."""
+        """Whether an answer, or the end of the process, arrives within the given seconds."""
         try:
             return self._connection.poll(max(seconds, 0.0))
         except OSError:  # a reset connection
             return True
 
     def end(self) -> None:
-        """End the process at once, whatever it does. What was sent stays, and sending again goes on from there."""
+        """Kill the process. Data already sent is kept, and sending again resumes from there."""
         self._process.kill()
         self._process.wait()
         self._connection.close()
 
 
 def take() -> Worker:
-    """A worker that nobody uses."""
+    """An idle worker, or a new one."""
     while _idle:
         worker = _idle.pop()
         if worker.alive and worker.passwords == os.environ.get(KEPT):
@@ -109,7 +109,7 @@ def take() -> Worker:
 
 
 def give_back(worker: Worker) -> None:
-    """Keep a worker for the next one who needs it, or end it where it is still busy."""
+    """Return a worker to the idle ones, or kill it if it is still busy."""
     if worker.pending or not worker.alive:
         worker.end()
     else:
@@ -122,7 +122,7 @@ def call(
     """Call a function in a worker and wait for it.
 
     Raises:
-        NoAnswerError: it did not end within so many seconds, or ended its process.
+        NoAnswerError: the call did not end within the given seconds, or its process ended.
     """
     worker = take()
     try:
@@ -139,12 +139,12 @@ def _end_idle() -> None:
 
 
 def serve(descriptor: int, parent: int) -> None:
-    """The child's side: answer calls until the parent closes the connection, or is gone."""
+    """Main loop of the child: answer calls until the parent closes the connection or ends."""
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     try:
         _answer_calls(Connection(descriptor))
     except (EOFError, OSError):
-        os._exit(0)  # without waiting for threads of MLflow's
+        os._exit(0)  # without waiting for MLflow's threads
 
 
 def _answer_calls(connection: Connection) -> None:
@@ -154,7 +154,7 @@ def _answer_calls(connection: Connection) -> None:
             answer = (True, function(*args, **kwargs))
         except (TrackingError, DamagedFileError) as error:
             answer = (False, type(error)(str(error)))
-        except Exception as error:  # noqa: BLE001  # whatever it is, it is for the parent to tell
+        except Exception as error:  # noqa: BLE001  # any error is passed to the parent
             answer = (False, TrackingError(f"{type(error).__name__}: {error}"))
         connection.send(answer)
 

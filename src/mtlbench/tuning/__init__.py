@@ -1,1 +1,1 @@
-"""Hyperparameter search on validation data: spaces, trials as ordinary runs, and what was found."""
+"""Hyperparameter search on validation data: search spaces, trials as ordinary runs, and summaries."""

@@ -1,4 +1,4 @@
-"""Searches: trials of a study one after another, each an ordinary run that validation data judge."""
+"""Hyperparameter searches: trials one after another, each an ordinary run with a validation score."""
 
 import hashlib
 import json
@@ -35,11 +35,11 @@ from mtlbench.tuning.trials import DATABASE, Method, Record, Suggestion, Trial
 _log = logging.getLogger(__name__)
 
 FAILURES = (ValueError, ArithmeticError, MemoryError)
-"""Errors by which a trial fails: settings that do not fit together, a loss that is not finite, a model too large."""
+"""Errors that fail a trial: incompatible settings, a loss that is not finite, too large a model."""
 
 
 class PrunedError(Interrupted):
-    """The pruner stopped a trial; its run could go on from its checkpoint."""
+    """The pruner stopped a trial; its run can be resumed from its checkpoint."""
 
 
 class NothingFoundError(ArithmeticError):
@@ -48,7 +48,7 @@ class NothingFoundError(ArithmeticError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Untuned:
-    """The run of the settings that a search starts from, which is trained first and is no trial.
+    """The run of the untuned settings, trained before the trials; it is not a trial.
 
     Attributes:
         run: its identity.
@@ -66,13 +66,13 @@ class Untuned:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Search:
-    """A model and a data set, and how its settings are searched.
+    """A search: a model on a data set, with a search space and a method.
 
     Attributes:
         words: overrides of all trials.
-        base: the run of these alone, without any tuned setting.
-        space, method: see there.
-        name: of the study: what is searched, and a hash of everything that its trials depend on.
+        base: the run with these overrides only, without any searched setting.
+        space, method: see `mtlbench.tuning.space` and `Method`.
+        name: name of the study: model, data set, and a hash of everything that its trials depend on.
     """
 
     words: tuple[str, ...]
@@ -87,19 +87,19 @@ class Search:
 
     @property
     def runs(self) -> Path:
-        """Folder of the runs."""
+        """The folder of the runs."""
         return self.base.folder.parent
 
     @property
     def fixed(self) -> list[str]:
-        """Overrides of the user's that count in a tuned file."""
+        """The user's overrides that are written to a tuned file."""
         return [word for word in self.words if may_be_tuned(word)]
 
 
 def plan_search(words: Sequence[str], config: DictConfig, space: Space, method: Method) -> Search:
-    """A search over a configuration that has been composed of the words.
+    """Plan a search over a configuration that was composed from `words`.
 
-    The number of trials is no part of the study, so that a search goes on when more are asked for.
+    The number of trials is not part of the study, so that a search can be continued with more trials.
 
     Raises:
         ConfigError, RawError: the configuration or the raw files cannot be used.
@@ -120,23 +120,23 @@ def plan_search(words: Sequence[str], config: DictConfig, space: Space, method: 
 def search(
     plan: Search, trials: int, compose: Compose, show: Callable[[Trial | Untuned], None]
 ) -> tuple[Record, Untuned]:
-    """Train the untuned settings, then carry out the trials that a study lacks; those that have ended are kept.
+    """Train the untuned settings, then run the missing trials of a study; trials that have already ended are kept.
 
     Args:
-        plan: what is searched.
-        trials: how many there are to be in all.
-        compose: makes a configuration of overrides.
-        show: called with the untuned run, then with each trial that ends.
+        plan: the search.
+        trials: total number of trials.
+        compose: composes a configuration from overrides.
+        show: called with the untuned run, and with each trial when it ends.
 
     Raises:
-        BusyError: another process is at this study.
-        OSError: a disk or a file failed; the trial is tried again the next time.
-        Interrupted: likewise, from its checkpoint.
+        BusyError: another process is running this study.
+        OSError: an I/O error; the trial is repeated when the search is run again.
+        Interrupted: a signal arrived; the trial resumes from its checkpoint when the search is run again.
     """
     plan.runs.mkdir(parents=True, exist_ok=True)
     try:
         with locked(plan.runs / f"{plan.name}.lock", timeout=0):
-            open_or_prepare(plan.base.data)  # what is wrong with the data is no failure of a trial
+            open_or_prepare(plan.base.data)  # so that a problem with the data does not fail a trial
             show(untuned := _untuned(plan))
             record = Record(plan.runs, plan.name)
             while len(record.history) < trials:
@@ -174,7 +174,7 @@ def _carried_out(plan: Search, suggestion: Suggestion, compose: Compose) -> Tria
         ended = replace(ended, run=run.identity)
         pruned = _trained(run, suggestion)
         curve = best_so_far(run.folder, config)
-    except (DamagedFileError, checkpoint.CheckpointError):  # of files, and no matter of settings
+    except (DamagedFileError, checkpoint.CheckpointError):  # caused by files, not by settings
         raise
     except FAILURES as error:
         return replace(ended, reason=f"{type(error).__name__}: {error}")
@@ -191,10 +191,10 @@ def _carried_out(plan: Search, suggestion: Suggestion, compose: Compose) -> Tria
 
 
 def _trained(run: PlannedRun, suggestion: Suggestion) -> int | None:
-    """After how many evaluations a trial was pruned; ``None``: its run has finished.
+    """Run a trial; returns the evaluations after which it was pruned, or ``None`` if its run has finished.
 
-    Decided from the run's journal, evaluation by evaluation. So it does not matter whether the run was killed between
-    an evaluation and the decision, or had been finished before.
+    Pruning is decided from the run's journal, evaluation by evaluation. So the decision is the same if the run was
+    killed between an evaluation and the decision, or was already finished.
     """
 
     def judged(folder: Path) -> int | None:
@@ -210,11 +210,11 @@ def _trained(run: PlannedRun, suggestion: Suggestion) -> int | None:
 
 
 def best_so_far(folder: Path, config: DictConfig) -> list[tuple[int, float]]:
-    """Step and best validation score until then for each evaluation of a run; the mean over tasks that have their own.
+    """Step and best validation score so far at each evaluation of a run; with a score per task, their mean.
 
     Args:
-        folder: of the run.
-        config: of the run.
+        folder: the run's folder.
+        config: the run's configuration.
     """
     lines = Journal(folder).read()
     names = dict.fromkeys(task for line in lines for task in Metrics(values=line.values).of_split("valid").tasks)
@@ -225,7 +225,7 @@ def best_so_far(folder: Path, config: DictConfig) -> list[tuple[int, float]]:
 
 
 def _seconds(folder: Path) -> float:
-    """What a run has cost: in all where it has finished, else up to its last checkpoint."""
+    """The cost of a run: in total if it has finished, otherwise up to its last checkpoint."""
     if (folder / RESULT).exists():
         return read_result(folder).seconds
     return checkpoint.load(folder / "last.pt", identity=folder.name)["progress"]["spent"]

@@ -1,4 +1,4 @@
-"""Search spaces: the keys that are tuned, and the values that each may take."""
+"""Search spaces: the tuned keys and their values."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,25 +14,25 @@ from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.plain import read_plain
 
 TUNABLE = ("model", "profile", "optimizer", "scheduler", "loss", "balancing", "virtual_gradient")
-"""Groups whose keys may be tuned."""
+"""Groups whose keys can be tuned."""
 
 OF_THE_TRAINER = ("trainer.batch_size", "trainer.clip")
-"""Other keys that may be tuned. Those of the budget may not: it is the same for every trial and model."""
+"""Other keys that can be tuned. Keys of the budget cannot: it is the same for all trials and models."""
 
 DIGITS = 4
-"""Significant digits of a tuned number: enough for any hyperparameter, few enough to read."""
+"""Significant digits of a tuned number: enough for any hyperparameter, and readable."""
 
 Positive = Annotated[FiniteFloat, Field(gt=0)]
 
 
 class Values(BaseModel):
-    """The values that a key may take, in one of four forms.
+    """The values of a key, in one of four forms.
 
     Attributes:
-        log: lowest and highest number above 0, drawn uniformly in the logarithm.
-        uniform: lowest and highest number.
-        whole: lowest and highest whole number; ``int`` in YAML.
-        choice: a list of values, lists among them.
+        log: bounds, above 0, of a number drawn uniformly on a log scale.
+        uniform: bounds of a number.
+        whole: bounds of an integer; ``int`` in YAML.
+        choice: a list of values, which may be lists.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -52,7 +52,7 @@ class Values(BaseModel):
 
     @property
     def distribution(self) -> BaseDistribution:
-        """The same for Optuna, which stores choices as text."""
+        """Optuna's distribution of these values; choices are stored as text."""
         if self.log is not None:
             return FloatDistribution(*self.log, log=True)
         if self.uniform is not None:
@@ -66,10 +66,10 @@ Space = Mapping[str, Values]
 
 
 def read_space(file: Path) -> Space:
-    """The search space in a YAML file: a mapping of keys, ``optimizer.lr`` for instance, to `Values`.
+    """The search space in a YAML file: a mapping from keys, such as ``optimizer.lr``, to `Values`.
 
     Raises:
-        ConfigError: no such file, no mapping, a key that is not tunable, or values in none of the four forms.
+        ConfigError: the file does not exist or is not a mapping, a key is not tunable, or values have another form.
     """
     content: Any = OmegaConf.to_container(read_plain(file))
     space: dict[str, Values] = {}
@@ -95,13 +95,13 @@ def model_space(config: DictConfig, default: Path | None, own: Path | None, fixe
     """The search space of a model.
 
     Args:
-        config: of the model, composed, with its references.
-        default: file of a space for all models, of which those keys count that the model reads.
-        own: file of this model's keys, which are added to the default ones and replace them.
-        fixed: overrides of the user; what they set is not searched.
+        config: the composed configuration, references unresolved.
+        default: file of the space for all models, of which only keys used by the model are taken.
+        own: file of the space for this model, whose keys are added or override the default ones.
+        fixed: overrides of the user, whose keys are not searched.
 
     Raises:
-        ConfigError: see `read_space`; the model lacks a key of its own file; nothing is left to tune.
+        ConfigError: see `read_space`; the model lacks a key of its own file; no key is left to tune.
     """
     common = {} if default is None else read_space(default)
     particular = {} if own is None else read_space(own)
@@ -114,14 +114,14 @@ def model_space(config: DictConfig, default: Path | None, own: Path | None, fixe
     space = {key: particular.get(key) or common[key] for key in free if key not in lacking}
     if not space:
         raise ConfigError(
-            f"model={config.run.choices.model}: nothing is left to tune. The command line sets "
-            f"{', '.join(set_keys) or 'nothing'}; the model reads none of the other keys of {own or default}"
+            f"model={config.run.choices.model}: no key is left to tune. The command line sets "
+            f"{', '.join(set_keys) or 'no key'}; the model uses none of the other keys of {own or default}"
         )
     return space
 
 
 def as_words(params: Mapping[str, Any]) -> list[str]:
-    """Values that Optuna suggested as overrides, numbers to `DIGITS` significant digits."""
+    """Optuna's suggested values as overrides, with numbers rounded to `DIGITS` significant digits."""
     return [f"{key}={value if isinstance(value, str) else _number(value)}" for key, value in params.items()]
 
 

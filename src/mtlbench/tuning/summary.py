@@ -1,4 +1,4 @@
-"""What a search has found: the winner, scores against the number of trials, importance of parameters, cost."""
+"""Summary of a search: best trial, scores by number of trials, importance of parameters, cost."""
 
 import json
 from collections.abc import Sequence
@@ -20,21 +20,21 @@ SCORE = Metric(title="validation score", better="higher")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
-    """What a search has found; the fields are the keys of its JSON file.
+    """Summary of a search; the fields are the keys of its JSON file.
 
     Attributes:
-        study, model, dataset, data, origin: what was searched, on which data.
-        search: sampler, pruner and seed, in words.
-        select: what weights were selected by, the score of the trials.
-        settings: of all trials.
+        study, model, dataset, data, origin: name of the study, model, and data.
+        search: sampler, pruner and seed, as text.
+        select: the selection score, which is the score of a trial.
+        settings: overrides common to all trials.
         untuned: the run of these settings alone.
-        best: the complete trial of the highest score, the first of equal ones.
-        convergence: whether its run had converged, as a sentence.
-        best_so_far: highest score of a complete trial after each trial, in their order; ``None`` before the first.
-        expected_best: expected highest score of n of the trials with a score, drawn at random, for n = 1, 2, ...
-        importance: of each key, by PED-ANOVA; empty where too few trials were complete.
-        seconds, steps: of all trials; those of the untuned run are its own.
-        trials: each of them.
+        best: the complete trial with the highest score; the first of equal ones.
+        convergence: a sentence that says whether the best run had converged.
+        best_so_far: highest score of a complete trial after each trial; ``None`` before the first.
+        expected_best: expected highest score among n randomly drawn trials with a score, for n = 1, 2, ...
+        importance: importance of each key, by PED-ANOVA; empty if too few trials were complete.
+        seconds, steps: totals over all trials, without the untuned run.
+        trials: all trials.
     """
 
     study: str
@@ -56,7 +56,7 @@ class Summary:
     trials: list[Trial]
 
     def count(self, state: str) -> int:
-        """How many trials ended so."""
+        """Number of trials that ended in a state."""
         return sum(trial.state == state for trial in self.trials)
 
     @property
@@ -75,7 +75,7 @@ class Summary:
 
     @property
     def tuned(self) -> Tuned:
-        """The winner, to be written to a file: the best trial, or the untuned settings where none is better."""
+        """The tuned settings: those of the best trial, or the untuned settings if no trial is better."""
         better = self.gain is None or self.gain > 0
         return Tuned(
             model=self.model,
@@ -91,7 +91,7 @@ class Summary:
 
 
 def summarize(plan: Search, record: Record, untuned: Untuned) -> Summary:
-    """Sum up a search.
+    """Summarise a search.
 
     Raises:
         NothingFoundError: all trials failed.
@@ -102,7 +102,7 @@ def summarize(plan: Search, record: Record, untuned: Untuned) -> Summary:
         reasons = dict.fromkeys(str(trial.reason) for trial in trials)
         raise NothingFoundError(
             f"model={plan.model} dataset={plan.base.dataset}: all {len(trials)} trials failed: "
-            f"{'; '.join(reasons)}. Narrow the search space (--space FILE), or mend the settings"
+            f"{'; '.join(reasons)}. Narrow the search space (--space FILE), or fix the settings"
         )
     best = max(complete, key=_score)
     scores = [_score(trial) for trial in trials if trial.score is not None]
@@ -148,7 +148,7 @@ def write_summary(summary: Summary, beside: Path) -> list[Path]:
 
 
 def terminal_table(summaries: Sequence[Summary]) -> str:
-    """A line for each search, and what it needs to be read."""
+    """A table with one row per search, and details of each."""
     rows = [
         [
             f"{each.model} on {each.dataset}",
@@ -170,7 +170,7 @@ def terminal_table(summaries: Sequence[Summary]) -> str:
 
 
 def _findings(summary: Summary) -> str:
-    """The winner's settings, its convergence, and what mattered, for a terminal."""
+    """The best trial's settings and convergence, and the importance of keys, for a terminal."""
     lines = [f"  {summary.model} on {summary.dataset}: {' '.join(summary.best.words)}"]
     lines.append(f"    {summary.comparison}")
     if summary.convergence:
@@ -183,7 +183,7 @@ def _findings(summary: Summary) -> str:
 
 
 def markdown(summary: Summary) -> str:
-    """The whole summary for people."""
+    """The complete summary as Markdown."""
     marks = ["", "**SIMULATED DATA**"] if summary.origin == "simulated" else []
     importance = [f"| {key} | {share:.1%} |" for key, share in summary.importance.items()]
     curve = [
@@ -200,8 +200,7 @@ def markdown(summary: Summary) -> str:
             f"# {summary.model} on {summary.dataset}, tuned",
             *marks,
             "",
-            f"Search: {summary.search}. Score: validation {summary.select}, higher is better; no trial was judged by "
-            "test data.",
+            f"Search: {summary.search}. Score: validation {summary.select}, higher is better; test data were not used.",
             f"Best: trial {summary.best.number}, {_score(summary.best):.4f}, run {summary.best.run}: "
             f"`{' '.join(summary.best.words)}`",
             f"{summary.comparison[:1].upper()}{summary.comparison[1:]}",

@@ -1,8 +1,8 @@
-"""Trials of a study in Optuna: what the next one tries, whether it is pruned, and the record in SQLite.
+"""Trials of an Optuna study: suggestions, pruning, and the record in SQLite.
 
-A trial is stored once, when it has ended. What it tries is a function of the study's seed, its number and the trials
-that ended before it: sampler and pruner are made anew for each trial, in a study in memory that holds this history. So
-a search that is killed at any moment tries, prunes and finds the same when it is started again.
+A trial is stored once, when it has ended. Its settings are a function of the study's seed, its number and the earlier
+trials: sampler and pruner are created for each trial, in an in-memory study with this history. So a search that is
+killed at any moment gives the same trials when it is started again.
 """
 
 import json
@@ -19,10 +19,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from mtlbench.tuning.space import Space
 
 DATABASE = "optuna.db"
-"""SQLite database of all studies, in the folder of the runs."""
+"""File name of the SQLite database of all studies, in the folder of the runs."""
 
 START = 5
-"""Trials before TPE learns from them and before the median prunes."""
+"""Number of trials before TPE uses their scores and before the median pruner prunes."""
 
 Sampler = Literal["tpe", "random"]
 Pruner = Literal["median", "halving", "none"]
@@ -33,14 +33,14 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Method:
-    """How a space is searched.
+    """Search method: sampler and pruner.
 
     Attributes:
         sampler: ``tpe`` (tree-structured Parzen estimator, multivariate) or ``random``.
-        pruner: ``median`` stops a trial whose best score so far is below the median of the earlier trials' at the same
-            evaluation; ``halving`` (asynchronous successive halving) lets a third of the trials pass after 1, 3, 9, ...
+        pruner: ``median`` stops a trial whose best score so far is below the median of the earlier trials at the same
+            evaluation; ``halving`` (asynchronous successive halving) continues a third of the trials after 1, 3, 9, ...
             evaluations; ``none``.
-        seed: of the sampler.
+        seed: seed of the sampler.
 
     Paper: Bergstra et al., Algorithms for Hyper-Parameter Optimization, NeurIPS 2011; Li et al., A System for Massively
         Parallel Hyperparameter Tuning, MLSys 2020.
@@ -56,13 +56,13 @@ class Trial:
     """A trial that has ended.
 
     Attributes:
-        number: from 0.
-        state: ``pruned``: stopped early, which leaves its score a lower bound.
-        words: overrides that it tried.
+        number: number of the trial, from 0.
+        state: ``complete``, ``failed``, or ``pruned`` (stopped early, so its score is a lower bound).
+        words: its searched overrides.
         score: its best validation score, higher is better; ``None`` if it failed.
         run: identity of its run.
-        evaluations, steps: until it ended or was pruned.
-        seconds: that its run has spent.
+        evaluations, steps: numbers until it ended or was pruned.
+        seconds: duration of its run.
         reason: why it failed.
     """
 
@@ -97,10 +97,10 @@ class Suggestion:
         return self._trial.params
 
     def pruned_after(self, curve: Sequence[float]) -> int | None:
-        """After how many evaluations the pruner stops this trial, if it does.
+        """The number of evaluations after which the pruner stops this trial, or ``None``.
 
         Args:
-            curve: best validation score after each evaluation so far; longer when it is asked again.
+            curve: best validation score after each evaluation so far; extended in later calls.
         """
         while self._pruned is None and self._reported < len(curve):
             self._reported += 1
@@ -110,7 +110,7 @@ class Suggestion:
         return self._pruned
 
     def ended(self, trial: Trial) -> FrozenTrial:
-        """What Optuna stores of the trial."""
+        """The trial as Optuna stores it."""
         self._trial.set_user_attr("trial", json.dumps(asdict(trial)))
         if trial.state == "complete":
             self._study.tell(self._trial, trial.score)
@@ -120,7 +120,7 @@ class Suggestion:
 
 
 class Record:
-    """The trials of one study that have ended, in an SQLite database.
+    """The ended trials of one study, in an SQLite database.
 
     Raises:
         OSError: the database cannot be read or written.
@@ -138,23 +138,23 @@ class Record:
 
     @property
     def history(self) -> list[FrozenTrial]:
-        """As Optuna stores them, by number."""
+        """The trials as Optuna stores them, by number."""
         return self.study.trials
 
     @property
     def trials(self) -> list[Trial]:
-        """By number."""
+        """The trials, by number."""
         return [_restored(json.loads(frozen.user_attrs["trial"])) for frozen in self.history]
 
     def add(self, frozen: FrozenTrial) -> None:
-        """Store a trial, whole or not at all."""
+        """Store a trial, atomically."""
         try:
             self.study.add_trial(frozen)
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
             raise self._unusable(error) from error
 
     def importances(self) -> dict[str, float]:
-        """Importance of each key (PED-ANOVA) over complete trials, most important first; empty where undefined.
+        """Importance of each key (PED-ANOVA) over complete trials, most important first; empty if undefined.
 
         Paper: Watanabe et al., PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in Arbitrary Subspaces,
             IJCAI 2023.
@@ -167,8 +167,8 @@ class Record:
     def _unusable(self, error: Exception) -> OSError:
         problem = str(error).splitlines()[0]
         return OSError(
-            f"{self.path} cannot be used as the database of studies: {problem}. Move it away to search anew; trials "
-            "that are finished runs are not trained again"
+            f"{self.path} cannot be used as the database of studies: {problem}. Move it away to start the search over; "
+            "finished runs are not trained again"
         )
 
 
