@@ -251,7 +251,7 @@ def test_an_own_metric_is_a_column_of_a_study(capsys: pytest.CaptureFixture[str]
     assert f"{result(folder)['metrics']['test/income/brier']:.5f}" in Path("tables/brier_study.csv").read_text()
     code, text = typed(capsys, "report")
     assert code == 2
-    assert "nothing is known of the metric brier. If it is one of yours, name the folder" in text
+    assert "unknown metric brier. If it is one of your own, name the configuration folder" in text
     code, text = typed(capsys, "report", "--config-dir", "mine")
     assert code == 0, text
     code, text = typed(capsys, "reproduce", "mine/brier_study.yaml", *words, f"run.data={data}")

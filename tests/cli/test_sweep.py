@@ -235,7 +235,7 @@ def test_a_run_that_another_process_trains_is_waited_for(
     monkeypatch.setattr("mtlbench.reproduce.execute.time.sleep", lambda _: lock.release())
     status, _, err = train("-m", *words, "seed=0,1")
     assert status == 0, err
-    assert "waiting for 1 runs that other processes are at" in err
+    assert "waiting for 1 runs that other processes are training" in err
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_arrow_types_that_mean_the_same_pass():
 @pytest.mark.parametrize(
     ("column", "given", "message"),
     [
-        (ITEM, [1, "2"], r"column 'item', row 11 \(from 0\): found '2'; allowed: an integer, or nothing"),
+        (ITEM, [1, "2"], r"column 'item', row 11 \(from 0\): found '2'; allowed: an integer, or empty"),
         (ITEM, [1.0, 2.5], r"row 11 \(from 0\): found 2.5"),
         (ITEM, [1.0, 2.0**53], r"row 11 \(from 0\): found 9007199254740992.0"),
         (ITEM, [1, True], r"column 'item': .*got bool"),

@@ -46,7 +46,7 @@ def test_a_table_whose_claims_do_not_say_what_would_decide_is_read(tmp_path: Pat
         ('{"format": 1}', "found: 1"),
         ('{"format": 2, "kind": "table", "name": "x"}', "title: "),
         ('{"format": 2, "name": "x"}', "its kind is None; known: table, figure"),
-        (stored_text(drawing()).replace('"Figure 1"', "7"), "not what a figure is, place: "),
+        (stored_text(drawing()).replace('"Figure 1"', "7"), "not a valid figure, place: "),
         (stored_text(drawing()).replace("0.605", "NaN"), "nan cannot be drawn"),
         (stored_text(drawing()).replace("2.125,", ""), "2 values, 3 columns"),
         (stored_text(example()).replace('"not run"', '"splendid"'), "verdict: "),

@@ -83,7 +83,7 @@ def test_a_study_in_two_worlds_is_decided_by_worlds(reproduced) -> None:
         (("worlds", "smallest_effect: {auc: 0}\n"), "smallest_effect is .*allowed: finite numbers above 0"),
         (("worlds", "smallest_effect: {acc: 1}\n"), "unknown metric 'acc'"),
         (("worlds", "best_of: 0\n"), "best_of is 0; allowed: 1 or more"),
-        (("worlds", "worlds: {alone: []}\n"), "worlds has alone alone; allowed: two or more, or none"),
+        (("worlds", "worlds: {alone: []}\n"), "worlds has only alone; allowed: two or more, or none"),
         (("no effect", "no change"), "claims.1.says: Input should be 'better' or 'no effect'"),
         (("metric: auc", "metric: gauc"), r"needs a smallest effect of interest; add smallest_effect: \{gauc: "),
     ],

@@ -149,7 +149,7 @@ def test_a_figure_of_a_table_has_no_runs_of_its_own(tmp_path: Path) -> None:
 
 
 def test_an_unknown_figure_is_told_which_there_are() -> None:
-    with pytest.raises(ConfigError, match=r"no figure 'dephn_fig9'; there are: dephn_fig3, .*mpa_fig9, mpa_fig10"):
+    with pytest.raises(ConfigError, match=r"no figure 'dephn_fig9'; allowed: dephn_fig3, .*mpa_fig9, mpa_fig10"):
         read_figure(FOLDER, "dephn_fig9")
 
 

@@ -194,7 +194,7 @@ def test_worlds_are_the_replicates_and_seeds_lie_in_them() -> None:
 def test_worlds_are_balanced_by_their_common_seeds() -> None:
     first, second = Pair(ours={0: 1.0, 1: 9.0}, theirs={0: 0.0, 1: 0.0}), Pair(ours={0: 3.0}, theirs={0: 0.0})
     assert (difference(metric("auc"), [first, second]).mean, difference(metric("auc"), [first, second]).seeds) == (2, 1)
-    with pytest.raises(ValueError, match="no seed that all rows and worlds have"):
+    with pytest.raises(ValueError, match="no seed common to all rows and worlds"):
         difference(metric("auc"), [first, Pair(ours={7: 1.0}, theirs={7: 0.0})])
 
 
@@ -204,5 +204,5 @@ def test_expected_best_by_hand() -> None:
     assert expected_best([4, 1, 2], 2, metric("logloss")) == pytest.approx(4 / 3)
     assert expected_best([4, 1, 2], 1, metric("auc")) == pytest.approx(7 / 3)
     assert expected_best([4, 1, 2], 3, metric("auc")) == 4
-    with pytest.raises(ValueError, match="expected best of 4 runs cannot be told from 3"):
+    with pytest.raises(ValueError, match="expected best of 4 runs cannot be computed from 3"):
         expected_best([4, 1, 2], 4, metric("auc"))

@@ -110,7 +110,7 @@ def test_a_table_that_contradicts_itself_is_refused(tmp_path: Path, change: Call
 
 
 def test_an_unknown_table_is_told_which_there_are() -> None:
-    with pytest.raises(ConfigError, match=r"no table 'dephn_table9'; there are: census_mmoe, .*mssm_table2"):
+    with pytest.raises(ConfigError, match=r"no table 'dephn_table9'; allowed: census_mmoe, .*mssm_table2"):
         load_table(FOLDER, "dephn_table9")
 
 
@@ -194,13 +194,13 @@ def test_columns_can_be_ordered_and_added(tmp_path: Path, columns: str, expected
     ("columns", "message"),
     [
         ("[{metric: ecce}]", r"census_mmoe\.yaml: unknown metric 'ecce' \(did you mean 'ece'\?\)"),
-        ("[{metric: ece}]", r"columns leave out Census-Income: income auc \(best\), .*add \{metric: auc\}"),
+        ("[{metric: ece}]", r"columns lack Census-Income: income auc \(best\), .*add \{metric: auc\}"),
         ("[{metric: auc}, {metric: auc, tasks: [income]}]", r"columns name .*income auc \(best\).* more than once"),
         (
             "[{metric: auc}, {metric: ece, datasets: [WeChat]}]",
             "columns name data set WeChat; there are: Census-Income",
         ),
-        ("[{metric: auc}, {metric: ceiling_auc, statistic: best}]", "the best ceiling_auc has no meaning"),
+        ("[{metric: auc}, {metric: ceiling_auc, statistic: best}]", "the best ceiling_auc is meaningless"),
         ("[{metric: auc, task: income}]", r"columns\.0\.task: "),
     ],
 )
@@ -225,7 +225,7 @@ def test_columns_of_tasks_need_their_names_where_none_is_printed(tmp_path: Path)
         assert names(found) == (expected or ["parameters", "x auc"])
     (tmp_path / "none").mkdir()
     with pytest.raises(
-        ConfigError, match=r"columns of auc: no printed column names a task; name them: tasks: \[\.\.\.\], as `mtlbench"
+        ConfigError, match=r"columns of auc: no printed column has a task; give them as tasks: \[\.\.\.\], as listed"
     ):
         small(
             tmp_path / "none", lambda t: without_claims(t) + "columns: [{metric: parameters}, {metric: auc}]\n", of_all
@@ -243,8 +243,14 @@ def of_metric(name: str) -> Callable[[str], str]:
     ("name", "message"),
     [
         ("brier", r"census_mmoe\.yaml: unknown metric 'brier'\. Known: "),
-        ("ceiling_logloss", "claims name metric ceiling_logloss, which describes the data: no row is better in it"),
-        ("logloss_constant", "claims name metric logloss_constant, which describes the data: no row is better in it"),
+        (
+            "ceiling_logloss",
+            "claims name metric ceiling_logloss, which describes the data, so that no row can be better",
+        ),
+        (
+            "logloss_constant",
+            "claims name metric logloss_constant, which describes the data, so that no row can be better",
+        ),
     ],
 )
 def test_no_row_can_beat_others_in_a_metric_without_direction(tmp_path: Path, name: str, message: str) -> None:

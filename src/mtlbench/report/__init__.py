@@ -1,4 +1,4 @@
-"""Measured tables and figures as Markdown, LaTeX, CSV, images and HTML, results and stores as text for a terminal.
+"""Renders measured tables and figures as Markdown, LaTeX, CSV, images and HTML, results and stores as terminal text.
 
-Plain data in, text out; no run is trained or looked for here.
+Plain data in, text out; runs are neither trained nor searched for here.
 """

@@ -1,4 +1,4 @@
-"""What was found out about a run, as a file in its folder and as a figure with its numbers."""
+"""An analysis of a run, as a file in its folder and as a figure with a table of its numbers."""
 
 import json
 import re
@@ -21,20 +21,20 @@ from mtlbench.tracking.folder import ANALYSIS
 from mtlbench.tracking.sent import link_of
 
 FORMAT = 1
-"""Of the files; it rises when a reader of today could misunderstand what is written tomorrow."""
+"""Version of the file format; increased by incompatible changes."""
 
 Found = Slices | Reliability | Importance
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Analysis:
-    """A closer look at a run.
+    """An analysis of a run.
 
     Attributes:
-        run: its identity; ``model``, ``dataset``, ``seed`` what it is.
-        origin: of its data.
-        split: whose rows were looked at.
-        found: what was found.
+        run: identity of the run; ``model``, ``dataset``, ``seed`` are its choices.
+        origin: origin of its data, real or simulated.
+        split: the analysed split.
+        found: the result of the analysis.
     """
 
     run: str
@@ -47,7 +47,7 @@ class Analysis:
 
     @property
     def name(self) -> str:
-        """``slices-test-country``: the same look at the same run has the same name."""
+        """Name of the analysis, such as ``slices-test-country``; repeating it gives the same name."""
         fields = self.found.fields if isinstance(self.found, Slices) else ()
         return "-".join([self.found.kind, self.split, *(re.sub(r"[^\w.]", "_", name) for name in fields)])
 
@@ -56,9 +56,9 @@ ADAPTER = TypeAdapter(Analysis)
 
 
 def write_analysis(folder: Path, analysis: Analysis) -> Path:
-    """Write an analysis and its drawing into the folder of its run, ``analysis/<name>.json`` and ``.png``.
+    """Write an analysis and its figure to the folder of its run, as ``analysis/<name>.json`` and ``.png``.
 
-    Earlier ones of the same name are replaced.
+    Existing files of the same name are replaced.
 
     Returns:
         The JSON file.
@@ -75,7 +75,7 @@ def read_analyses(folder: Path) -> list[Analysis]:
     """The analyses of a run, by name.
 
     Raises:
-        DamagedFileError: one is damaged, or of another format.
+        DamagedFileError: a file is damaged, or has another format version.
     """
     return [_read(path) for path in sorted((folder / ANALYSIS).glob("*.json"))]
 
@@ -89,11 +89,11 @@ def _read(path: Path) -> Analysis:
 
 
 def figure(analysis: Analysis, folder: Path | None = None) -> FigureResult:
-    """The drawing of an analysis and its numbers.
+    """The figure of an analysis, with its numbers.
 
     Args:
-        analysis: what was found.
-        folder: of the run, which may know its page at a tracking server.
+        analysis: the analysis.
+        folder: folder of the run, which may have the address of its page on a tracking server.
     """
     link = None if folder is None else link_of(folder)
     run = Run(
@@ -113,14 +113,14 @@ def figure(analysis: Analysis, folder: Path | None = None) -> FigureResult:
 
 
 def tables(found: Found) -> tuple[NumberTable, ...]:
-    """The numbers of an analysis, a table for each task."""
+    """The numbers of an analysis, one table per task."""
     if isinstance(found, Slices):
         return slices.tables(found)
     return reliability.tables(found) if isinstance(found, Reliability) else importance.tables(found)
 
 
 def _drawing(found: Found) -> tuple[str, tuple[Panel, ...]]:
-    """Title and panels."""
+    """Title and panels of an analysis."""
     if isinstance(found, Slices):
         return f"Metrics by {' and '.join(found.fields)}", slices.panels(found)
     if isinstance(found, Reliability):

@@ -1,7 +1,7 @@
-"""Draws a measured figure with matplotlib: PNG, SVG with text as text, and PDF for papers.
+"""Draws a measured figure with matplotlib: PNG, SVG with selectable text, and PDF for papers.
 
-No ``pyplot``, which keeps global state. The marks (simulated, scaled) and what is missing are part of the drawing,
-since it may be copied without its page. Series differ in colour, and also in marker, dash or hatch.
+``pyplot`` is not used, because of its global state. Marks (simulated, scaled) and missing parts are included in the
+image, since it may be copied without its page. Series differ in colour, and also in marker, dash or hatch.
 """
 
 import re
@@ -37,17 +37,17 @@ from mtlbench.report.panels import (
 )
 
 COLUMN, PAGE = 3.33, 7.0
-"""Widths in inches of one and of two printed columns."""
+"""Widths of one and of two printed columns, in inches."""
 HASHED = re.compile(r'id="([hmp][0-9a-f]{10})"')
-"""Ids of hatches, markers and clipping paths."""
+"""Pattern of ids of hatches, markers and clipping paths."""
 MARGIN = 0.75
-"""Inches of a panel's width taken by its vertical axis and its colour bar."""
+"""Width of a panel's vertical axis and of its colour bar, in inches."""
 WIDE = 12
-"""A panel with more bars, or more columns of a heat map, takes the whole width of the page."""
+"""A panel with more bars, or heat map columns, than this takes the whole width of the page."""
 LONGEST = 48
-"""Letters in one line of the legend."""
+"""Maximum number of characters in one line of the legend."""
 STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
+    "font.family": "DejaVu Sans",  # shipped with matplotlib, so the same on every machine
     "font.size": 7.5,
     "axes.titlesize": 8,
     "axes.titlelocation": "left",
@@ -66,7 +66,7 @@ STYLE: dict[Any, Any] = {
     "grid.color": LINE,
     "grid.linewidth": 0.5,
     "text.color": TEXT,
-    "text.parse_math": False,  # a label is what it says, dollars too
+    "text.parse_math": False,  # labels are literal, including dollar signs
     "legend.fontsize": 7.5,
     "hatch.linewidth": 0.5,
     "hatch.color": GROUND,
@@ -78,17 +78,17 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
 }
 PRINTED: dict[Any, Any] = STYLE | {
-    "font.family": "STIXGeneral",  # comes with matplotlib too, and looks like Times
-    "pdf.fonttype": 42,  # TrueType is embedded: publishers refuse Type 3, matplotlib's default
+    "font.family": "STIXGeneral",  # shipped with matplotlib too; looks like Times
+    "pdf.fonttype": 42,  # embeds TrueType: publishers reject Type 3, matplotlib's default
     **dict.fromkeys(
         ["font.size", "axes.titlesize", "axes.labelsize", "xtick.labelsize", "ytick.labelsize", "legend.fontsize"], 8
     ),
 }
-"""Of a drawing between the lines of a paper: its kind of letters, at 8 points."""
+"""Style of a figure in a paper: a serif font at 8 points."""
 
 
 def png(result: FigureResult) -> bytes:
-    """The drawing as an image."""
+    """The figure as a PNG image."""
     file = BytesIO()
     with matplotlib.rc_context(STYLE):
         draw(result).savefig(file, format="png")
@@ -96,9 +96,9 @@ def png(result: FigureResult) -> bytes:
 
 
 def svg(result: FigureResult, *, titled: bool = True) -> str:
-    """The drawing with its text as text; ids inside it are unique to the figure, so that a page can hold several.
+    """The figure as SVG with selectable text; ids are unique to the figure, so that a page can contain several.
 
-    The same result gives the same bytes.
+    The output is deterministic.
     """
     file = StringIO()
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": result.name}):
@@ -107,9 +107,9 @@ def svg(result: FigureResult, *, titled: bool = True) -> str:
 
 
 def pdf(result: FigureResult) -> bytes:
-    """The drawing for a paper: fonts embedded, marks but no title, which the caption has.
+    """The figure as PDF for a paper: with embedded fonts and marks, without a title, which is in the caption.
 
-    The same result gives the same bytes.
+    The output is deterministic.
     """
     file = BytesIO()
     with matplotlib.rc_context(PRINTED):
@@ -120,18 +120,18 @@ def pdf(result: FigureResult) -> bytes:
 
 
 def numbered(text: str, name: str) -> str:
-    """Number the ids: matplotlib hashes all digits of a layout, the last of which differ between processes."""
+    """Renumber the ids, which matplotlib derives from layout numbers whose last digits differ between processes."""
     found = list(dict.fromkeys(HASHED.findall(text)))
     numbers = {id_: f"{name}-{index}" for index, id_ in enumerate(found)}
     return re.sub("|".join(found), lambda match: numbers[match[0]], text) if found else text
 
 
 def draw(result: FigureResult, *, titled: bool = True, style: dict[Any, Any] = STYLE) -> Figure:
-    """Title and marks, all panels, and one legend below them; a note if nothing was drawn.
+    """Draw title and marks, all panels, and one legend below them; a note if there are no panels.
 
     Args:
-        result: what to draw.
-        titled: whether it bears title, source and what is missing; it always bears the marks.
+        result: the figure to draw.
+        titled: whether to draw title, source and missing parts; marks are always drawn.
         style: matplotlib's settings.
     """
     with matplotlib.rc_context(style):
@@ -180,7 +180,7 @@ def _draw_panels(
             for label, handle in drawn.items():
                 handles.setdefault(label, handle)
     for (name, _), (mesh, several) in scales.items():
-        thin = max(20.0, 10 * sum(heights) * (len(several) > 1))  # a tenth of an inch, however high it is
+        thin = max(20.0, 10 * sum(heights) * (len(several) > 1))  # a tenth of an inch, independent of the height
         bar = figure.colorbar(mesh, ax=several, aspect=thin, pad=0.02, fraction=0.05)
         bar.set_label(name)
         bar.outline.set_visible(False)
@@ -190,7 +190,7 @@ def _draw_panels(
 
 
 def _rows(panels: Sequence[Panel]) -> list[list[Panel]]:
-    """Panels by rows, in reading order; a wide one has a row of its own."""
+    """Panels by rows, in reading order; a wide panel takes a whole row."""
     narrow = [panel for panel in panels if not _is_wide(panel)]
     small = all(isinstance(panel, HeatMap) and max(map(len, panel.y)) <= 8 for panel in narrow)
     columns = 4 if len(narrow) > 6 and small else 2 if len(narrow) in (2, 4) else 3
@@ -215,7 +215,7 @@ def _inches(panel: Panel, width: float, columns: int) -> float:
 
 
 def _height(panel: Panel, width: float, columns: int) -> float:
-    """Inches of a panel with its title and labels."""
+    """Height of a panel with its title and labels, in inches."""
     inches = _inches(panel, width, columns)
     if isinstance(panel, HeatMap):
         cell = min(max(inches / len(panel.x), 0.1), 0.2)
@@ -226,7 +226,7 @@ def _height(panel: Panel, width: float, columns: int) -> float:
 
 
 def _header(result: FigureResult, width: float, titled: bool) -> list[tuple[str, float, str, str]]:
-    """Lines above the panels: text, size in points, weight, colour."""
+    """Lines of text above the panels, each with size in points, weight and colour."""
     source = f"{result.paper}. {result.place}. {result.name}"
     missing = "Not drawn, since its runs are missing: " + "; ".join(result.missing)
     kinds = [(result.title, 9.0, "bold", TEXT), (source, 7.0, "normal", SOFT)] if titled else []
@@ -269,7 +269,7 @@ def _write_legend(figure: Figure, handles: dict[str, Handle], width: float) -> N
     if not handles:
         return
     figure.legend(
-        [*handles.values()],  # pyright: ignore[reportArgumentType]  # a container of bars is a legend's handle too
+        [*handles.values()],  # pyright: ignore[reportArgumentType]  # a container of bars is a valid legend handle
         [fill(label, LONGEST) for label in handles],
         loc="lower center",
         ncols=_legend_columns(handles, width),

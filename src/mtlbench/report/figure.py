@@ -1,6 +1,6 @@
-"""A measured figure as plain data: all that a renderer needs.
+"""A measured figure as plain data, with everything that a renderer needs.
 
-Numbers are finite. What was not measured is ``None`` in a heat map or a bar, and is left out of a curve.
+Numbers are finite. A missing value is ``None`` in a heat map or bar, and is left out of a curve.
 """
 
 from collections.abc import Iterable
@@ -15,13 +15,14 @@ from mtlbench.report.result import Claim, Run
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HeatMap:
-    """Numbers over two lists of names.
+    """A heat map: numbers over two lists of names.
 
     Attributes:
-        title, x_name, y_name, value_name: titles of the panel, of its axes, of its colour scale.
+        title, x_name, y_name, value_name: titles of the panel, of its axes, and of its colour scale.
         x, y: names of columns, left to right, and of rows, top to bottom.
-        values: ``values[i][j]`` is the cell of ``y[i]`` and ``x[j]``; ``None``: empty.
-        centre: of a diverging colour scale, such as 1 for a gradient coefficient; ``None``: a sequential one.
+        values: ``values[i][j]`` is the cell of ``y[i]`` and ``x[j]``; ``None`` if empty.
+        centre: centre of a diverging colour scale, such as 1 for a gradient coefficient; ``None`` for a sequential
+            scale.
     """
 
     title: str
@@ -45,13 +46,13 @@ class HeatMap:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Curve:
-    """One line.
+    """A curve of a line plot.
 
     Attributes:
-        label: of the legend; a label has the same style in all panels of a figure.
-        x, y: its points, in the order in which they are joined.
+        label: legend label; a label has the same style in all panels of a figure.
+        x, y: its points, in drawing order.
         low, high: bounds of its band, both or neither.
-        reference: whether it is a thin line to compare with, such as a paper's level or a ground truth.
+        reference: whether it is a thin reference line, such as a paper's level or a ground truth.
     """
 
     label: str
@@ -71,7 +72,7 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lines:
-    """Curves over one axis, which is logarithmic if ``log_x``; all x are above 0 then."""
+    """A line plot; with ``log_x`` the x axis is logarithmic, and all x must be above 0."""
 
     title: str
     x_name: str
@@ -93,8 +94,8 @@ class Series:
     """Bars of one style, one per group.
 
     Attributes:
-        label: of the legend.
-        values: one per group; ``None``: not run.
+        label: legend label.
+        values: one per group; ``None`` if not run.
         errors: standard deviations over seeds; ``None`` for a single seed.
     """
 
@@ -109,7 +110,7 @@ class Series:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bars:
-    """Groups of bars; all of them start at ``base``, and ``absent`` stands where one is missing."""
+    """A grouped bar chart; bars start at ``base``, and ``absent`` is the text for a missing bar."""
 
     title: str
     y_name: str
@@ -131,7 +132,7 @@ class Bars:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Point:
-    """A labelled point; the errors are standard deviations over seeds, ``None`` for a single seed."""
+    """A labelled point of a scatter plot; errors are standard deviations over seeds, ``None`` for a single seed."""
 
     label: str
     x: float
@@ -145,7 +146,7 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scatter:
-    """Points of two metrics; ``front`` are the labels of the Pareto front, from left to right, filled and joined."""
+    """A scatter plot of two metrics; ``front`` has the labels of the Pareto front, left to right, filled and joined."""
 
     title: str
     x_name: str
@@ -166,12 +167,12 @@ Panel = HeatMap | Lines | Bars | Scatter
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NumberTable:
-    """The numbers behind panels, as text.
+    """A table of a figure's numbers, as text.
 
     Attributes:
-        title: of the table.
+        title: title of the table.
         head, rows: cells; the first column names the row.
-        notes: below it.
+        notes: notes below the table.
     """
 
     title: str
@@ -182,22 +183,22 @@ class NumberTable:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FigureResult:
-    """A figure of a paper, measured; or what was found out about a run.
+    """A measured figure of a paper, or the figure of an analysis of a run.
 
     Attributes:
-        name: of the figure's file, such as ``dephn_fig4``.
-        title: what it shows.
+        name: name of the figure's file, such as ``dephn_fig4``.
+        title: title of the figure.
         paper, place: its source.
-        panels: in reading order; empty if nothing could be drawn.
-        claims: what the paper says of the figure, where the numbers decide it. Runs of several seeds are tested as for
-            a table's claim; what is computed without seeds holds or fails as it stands.
-        findings: what the paper says of the figure beside the numbers measured here, where they are not tested.
-        footnotes: fewer seeds than the paper, departures, origin of data.
+        panels: panels in reading order; empty if nothing could be drawn.
+        claims: claims of the paper about the figure that can be tested. With several seeds they are tested like those
+            of a table; without seeds they are decided by the numbers directly.
+        findings: statements of the paper, each with the measured numbers, that are not tested.
+        footnotes: notes on fewer seeds than the paper, departures, and origin of data.
         marks: warnings shown on top: ``SIMULATED DATA``, ``SCALED: ...``, ``OWN SETTINGS: ...``; empty for real
-            data at full size, run as the table or figure says.
-        runs: the runs that it was measured on.
-        missing: what could not be drawn because its runs are missing.
-        tables: numbers that stand below the drawing.
+            data at full size with the settings of the table or figure.
+        runs: the runs of the figure.
+        missing: parts that could not be drawn because runs are missing.
+        tables: numbers shown below the figure.
     """
 
     name: str
@@ -216,4 +217,4 @@ class FigureResult:
 
 def _check_finite(where: str, values: Iterable[float | None]) -> None:
     for value in values:
-        assert value is None or isfinite(value), f"{where}: {value} cannot be drawn; None is a hole"
+        assert value is None or isfinite(value), f"{where}: {value} cannot be drawn; use None for a gap"

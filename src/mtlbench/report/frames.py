@@ -1,4 +1,4 @@
-"""What was found out about a run, as data frames."""
+"""Analyses of a run as pandas data frames."""
 
 from dataclasses import asdict
 
@@ -10,7 +10,7 @@ from mtlbench.metrics.slices import Slices
 
 
 def slices_frame(found: Slices) -> pd.DataFrame:
-    """A row for each task and slice, the whole first: its rows and metrics, ``auc_error``; undefined ones are NaN."""
+    """A row per task and slice, all rows first: number of rows, metrics, ``auc_error``; undefined metrics are NaN."""
     rows = [
         {"task": task, "slice": each.name, **each.metrics.of_task(task), "auc_error": each.auc_error.get(task)}
         for task in found.whole.metrics.tasks
@@ -20,7 +20,7 @@ def slices_frame(found: Slices) -> pd.DataFrame:
 
 
 def calibration_frame(found: Reliability) -> pd.DataFrame:
-    """A row for each task and bin: rows, predicted, observed, and the 95 % interval from low to high."""
+    """A row per task and bin: number of rows, predicted, observed, and bounds of the 95 % interval."""
     rows = [
         {"task": task.task, "bin": number, **asdict(each)}
         for task in found.tasks
@@ -30,7 +30,7 @@ def calibration_frame(found: Reliability) -> pd.DataFrame:
 
 
 def importance_frame(found: Importance) -> pd.DataFrame:
-    """A row for each task, metric and field, the most important field first: mean and deviation of its change."""
+    """A row per task, metric and field, most important field first: mean and standard deviation of the change."""
     rows = [
         {
             "task": name.rpartition("/")[0],

@@ -6,16 +6,16 @@ from mtlbench.report.figure import Bars, NumberTable, Panel, Series
 from mtlbench.report.text import NOTHING
 
 DRAWN = 20
-"""Fields that are drawn at most: the most important ones. Tables have all."""
+"""Maximum number of fields in a figure, the most important ones; tables have all."""
 
 
 def tables(found: Importance) -> tuple[NumberTable, ...]:
-    """A table for each task, its most important field first."""
+    """A table per task, most important field first."""
     return tuple(_table(found, task) for task in found.tasks)
 
 
 def panels(found: Importance) -> tuple[Panel, ...]:
-    """Bars of the fall of AUC, and of XAUC, as far as there are tasks that have it."""
+    """Bars of the decrease of AUC and of XAUC, for the tasks that have them."""
     shown = found.fields[:DRAWN]
     drawn: list[Panel] = []
     for name in ("auc", "xauc"):

@@ -10,9 +10,9 @@ from mtlbench.report.panels import GROUND, LINE, PALETTE, SOFT, TEXT, WARNING
 VARIABLES = {TEXT: "text", SOFT: "soft", LINE: "line", GROUND: "raised", WARNING: "warning"} | {
     colour: f"c{index}" for index, colour in enumerate(PALETTE)
 }
-"""Colours that follow the page, light or dark, as variables; those of a heat map's cells are fixed."""
+"""CSS variables of colours that follow the page's light or dark theme; colours of heat map cells are fixed."""
 PIXELS = 1.7
-"""CSS pixels per point, so that the drawing's text is as large as the page's small text."""
+"""CSS pixels per point, which makes the figure's text as large as the page's small text."""
 DECIMALS = re.compile(r"(\.\d\d)\d+")
 KEPT = re.compile(r"url\(#(.+?)\)")
 
@@ -20,8 +20,8 @@ KEPT = re.compile(r"url\(#(.+?)\)")
 def inline_svg(result: FigureResult) -> str:
     """The figure as an ``svg`` element without styles, XML namespaces and unused ids.
 
-    The page's policy blocks ``style`` attributes and elements, so each property becomes an attribute of its own; the
-    font is the page's. Title, source and what is missing are left to the page.
+    The page's content security policy blocks ``style`` attributes and elements, so each property becomes a separate
+    attribute; the font is the page's. Title, source and missing parts are left to the page.
     """
     root = fromstring(svg(result, titled=False))
     _strip(root)
@@ -30,7 +30,7 @@ def inline_svg(result: FigureResult) -> str:
         properties = [part.split(":", 1) for part in element.attrib.pop("style", "").split(";") if part.strip()]
         element.attrib = {_local(name): value for name, value in element.attrib.items()}
         element.attrib |= {name.strip(): value.strip() for name, value in properties if name.strip() != "font-family"}
-        if "d" in element.attrib:  # hundredths of a point are enough, and half as long
+        if "d" in element.attrib:  # a precision of 0.01 points suffices, and halves the size
             element.attrib["d"] = DECIMALS.sub(r"\1", " ".join(element.attrib["d"].split()))
         for name in ("fill", "stroke"):
             if (variable := VARIABLES.get(element.attrib.get(name, ""))) is not None:
@@ -42,7 +42,7 @@ def inline_svg(result: FigureResult) -> str:
     _, _, width, height = (float(number) for number in root.attrib["viewBox"].split())
     size = {"width": f"{width * PIXELS:.0f}", "height": f"{height * PIXELS:.0f}"}
     root.attrib = {"viewBox": root.attrib["viewBox"], **size, "role": "img", "aria-label": result.title}
-    root.attrib |= {"stroke-linejoin": "round", "stroke-linecap": "butt"}  # what the drawing's style sheet said
+    root.attrib |= {"stroke-linejoin": "round", "stroke-linecap": "butt"}  # from the SVG's style sheet
     return tostring(root, encoding="unicode")
 
 

@@ -1,4 +1,4 @@
-"""A measured table as LaTeX for a two-column paper: floats with caption, label and booktabs rules."""
+"""Renders a measured table as LaTeX for a two-column paper: floats with caption, label and booktabs rules."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,14 +14,14 @@ from mtlbench.report.result import ALPHA, Cell, TableColumn, TableResult
 from mtlbench.report.text import UNCONVERGED, signs
 
 COLUMN, PAGE = 240.0, 505.0
-"""Points of one printed column (3.33 in) and of a page of two."""
+"""Width of one printed column (3.33 in) and of a two-column page, in points."""
 SEPARATION = 3.0
-"""``\\tabcolsep`` in points: half of the space between two columns of a table."""
+"""``\\tabcolsep`` in points: half of the space between two columns."""
 REGULAR, BOLD = 9.4, 10.0
-"""Points at which STIX is about as wide as Computer Modern at 8, the widest text font of common classes."""
+"""Size of STIX, in points, that is about as wide as Computer Modern at 8, the widest font of common classes."""
 SYMBOLS = {"†": r"\dagger", "‡": r"\ddagger", "↓": r"\downarrow", "*": "*"}
 WORSE = "↓"
-"""Stands at every number that shows negative transfer."""
+"""Mark of a number with negative transfer."""
 ESCAPED = str.maketrans(
     {c: f"\\{c}" for c in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
@@ -35,7 +35,7 @@ Columns = tuple[TableColumn, ...]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Ranked:
-    """Numbers of a column as they are shown: the best one, and the best of the others; ``None`` where there is none."""
+    """The best and second best numbers of a column, as shown; ``None`` if there is none."""
 
     best: str | None
     second: str | None
@@ -44,12 +44,13 @@ class _Ranked:
 def latex(result: TableResult) -> str:
     """The table as one or more floats, ready for ``\\input``; needs ``booktabs``.
 
-    Everything stands in one ``table`` if that fits a printed column. Otherwise data sets are divided among tables, as
-    many side by side as fit. A data set that is wider than a column is a ``table*`` over both; one that is wider than
-    the page is divided by tasks, then by columns. Widths are those of the text at 8 points.
+    The whole table is one ``table`` if it fits a printed column. Otherwise data sets are distributed over tables, as
+    many side by side as fit. A data set wider than a column becomes a ``table*`` over both columns; one wider than the
+    page is split by tasks, then by columns. Widths are those of text at 8 points.
 
-    In each column the best number is bold and the second underlined, as rounded, by the metric's direction. Numbers are
-    aligned at the decimal point: all of a column have as many digits, and signs stand in a column of their own.
+    In each column the best number, after rounding and by the metric's direction, is bold and the second best
+    underlined. Numbers are aligned at the decimal point: all in a column have the same number of digits, and signs have
+    a separate column.
     """
     pieces = list(_pieces(result))
     lines = [rf"% {_line(text)}" for text in _comments(result)]
@@ -60,7 +61,7 @@ def latex(result: TableResult) -> str:
 
 
 def _comments(result: TableResult) -> list[str]:
-    """What is for the text around a table: source, notes on all of it, claims."""
+    """Comments for the text around a table: source, general notes, claims."""
     of_cells = {place for row in result.rows for cell in row.cells for place in cell.footnotes}
     return [
         r"needs \usepackage{booktabs}",
@@ -85,7 +86,7 @@ def _pieces(result: TableResult) -> Iterator[Columns]:
 def _units(
     result: TableResult, columns: Columns, divisions: Sequence[Callable[[TableColumn], object]]
 ) -> Iterator[Columns]:
-    """Columns of each data set; where these are wider than the page, of each task, or one by one."""
+    """Columns grouped by data set; if wider than the page, by task, or singly."""
     if not divisions:
         yield columns
         return
@@ -124,7 +125,7 @@ def _float(result: TableResult, columns: Columns, label: str) -> list[str]:
 
 
 def _caption(result: TableResult, columns: Columns) -> str:
-    """What is shown, under which conditions, and what bold, underlined and *paper* mean."""
+    """Caption: what is shown, under which conditions, and the meaning of bold, underlined and *paper*."""
     datasets = list(dict.fromkeys(column.dataset for column in columns))
     texts = [f"{result.title}, {datasets[0]}" if len(datasets) == 1 else result.title, *_marks(result, datasets)]
     if seeds := [len(cell.measured.seeds) for cell in _cells(result, columns) if cell.measured is not None]:
@@ -142,7 +143,7 @@ def _caption(result: TableResult, columns: Columns) -> str:
 
 
 def _marks(result: TableResult, datasets: Sequence[str]) -> list[str]:
-    """The table's marks; of simulated data those of these data sets, by name where others beside them are real."""
+    """The table's marks; the mark of simulated data names data sets only if others are real."""
     simulated = {run.dataset for row in result.rows for run in row.runs if run.origin == "simulated"}
     named = [dataset for dataset in datasets if dataset in simulated]
     marks = [mark for mark in result.marks if not mark.startswith("SIMULATED DATA")]
@@ -152,7 +153,7 @@ def _marks(result: TableResult, datasets: Sequence[str]) -> list[str]:
 
 
 def _legend(result: TableResult, columns: Columns) -> str:
-    """The signs and letters that occur."""
+    """Explanations of the signs and letters used."""
     cells = _cells(result, columns)
     found = "".join(_signs(cell) for cell in cells)
     reasons = sorted({cell.verdict.partition(": ")[2] for cell in cells if "†" in _signs(cell)})
@@ -172,7 +173,7 @@ def _footnotes(cells: Iterable[Cell]) -> list[int]:
 
 
 def _letter(place: int) -> str:
-    """Of a footnote: a to z, then aa; the same in all pieces of a table."""
+    """Letter of a footnote: a to z, then aa; the same in all parts of a table."""
     before = _letter(place // 26 - 1) if place >= 26 else ""
     return before + ascii_lowercase[place % 26]
 
@@ -181,7 +182,7 @@ def _letter(place: int) -> str:
 
 
 def _body(result: TableResult, columns: Columns) -> list[list[str]]:
-    """Rows of cells: label, then for each column the printed number if there are any, ours, and what follows it."""
+    """Rows of cells: the label, then for each column the printed number (if any are printed), ours, and its signs."""
     places = [result.columns.index(column) for column in columns]
     ranked = [_ranked(result, column) for column in columns]
     rows: list[list[str]] = []
@@ -207,7 +208,7 @@ def _number(cell: Cell, column: TableColumn, ranked: _Ranked) -> str:
 
 
 def _ranked(result: TableResult, column: TableColumn) -> _Ranked:
-    """By what is shown: equal numbers share a rank. There is no best of one number, or without direction."""
+    """Ranks numbers as shown, with ties. There is no best of a single number, or without a direction."""
     place = result.columns.index(column)
     measured = [each for row in result.rows if (each := row.cells[place].measured) is not None]
     shown = {_rounded(each.for_column(column), column) for each in measured}
@@ -234,13 +235,13 @@ def _superscript(cell: Cell) -> str:
 
 
 def _signs(cell: Cell) -> str:
-    """As elsewhere; a number that has no printed one beside it needs no sign that the two cannot be compared."""
+    """Signs of a cell as in other formats, without *not comparable* if no number is printed beside it."""
     shown = signs(cell) + WORSE * cell.negative_transfer
     return shown if cell.printed is not None else shown.replace("†", "")
 
 
 def _printed(cell: Cell, column: TableColumn) -> str:
-    """The paper's number; digits that it lacks are left blank."""
+    """The paper's number, padded with blanks for missing digits."""
     if cell.printed is None:
         return "--"
     lacking = column.digits - len(cell.printed.partition(".")[2])
@@ -257,11 +258,11 @@ def _cells(result: TableResult, columns: Columns) -> list[Cell]:
 # -- heads
 
 Span = tuple[str, int]
-"""Text of a head, and how many columns of the table it stands over."""
+"""Text of a heading, and the number of columns that it spans."""
 
 
 def _heads(result: TableResult, columns: Columns) -> list[list[Span]]:
-    """Lines of the head: data set if there are several, task, metric, and whose number it is if any is printed."""
+    """Lines of the heading: data set if several, task, metric, and paper or ours if any number is printed."""
     sizes = [3 if result.is_printed(column) else 2 for column in columns]
     datasets = [column.dataset for column in columns]
     tasks = [(column.dataset, column.task) for column in columns]
@@ -275,7 +276,7 @@ def _heads(result: TableResult, columns: Columns) -> list[list[Span]]:
 
 
 def _merged(keys: Sequence[object], texts: Sequence[str], sizes: Sequence[int]) -> list[Span]:
-    """One span for neighbours of one key."""
+    """Spans of neighbouring columns with the same key."""
     groups = groupby(zip(keys, texts, sizes, strict=True), key=lambda each: each[0])
     spans = [list(group) for _, group in groups]
     return [(span[0][1], sum(size for _, _, size in span)) for span in spans]
@@ -286,7 +287,7 @@ def _head_line(spans: Iterable[Span]) -> str:
 
 
 def _rules(spans: Iterable[Span]) -> str:
-    """A rule below each head that stands over several numbers."""
+    """A rule below each heading that spans several numbers."""
     rules: list[str] = []
     first = 2
     for text, size in spans:
@@ -300,7 +301,7 @@ def _rules(spans: Iterable[Span]) -> str:
 
 
 def _width(result: TableResult, columns: Columns) -> float:
-    """Points of the table; a head that is wider than what it stands over widens the last column of it, as in TeX."""
+    """Width of the table in points; a heading wider than its columns widens the last of them, as in TeX."""
     parts = list(zip(*_body(result, columns), strict=True))
     widths = [max(map(_points, part)) for part in parts]
     tight = [place for place, part in enumerate(_alignment(result, columns), start=1) if part]
@@ -315,13 +316,13 @@ def _width(result: TableResult, columns: Columns) -> float:
 
 
 def _alignment(result: TableResult, columns: Columns) -> list[bool]:
-    """Of every column behind the labels: whether it follows the one before it without a gap."""
+    """For every column after the labels: whether it follows the previous one without a gap."""
     return [follows for c in columns for follows in ([False] * (1 + result.is_printed(c)) + [True])]
 
 
 @cache
 def _points(tex: str) -> float:
-    """Width of a cell, counting all commands of one letter's width."""
+    """Width of a cell, counting every command as one character."""
     plain = re.sub(r"\\(?:textbf|underline|phantom|scriptsize|,)", "", tex)
     plain = re.sub(r"\\[A-Za-z]+(?:\{\})?", "0", plain)
     plain = re.sub(r"(?<!\\)[{}$^]", "", plain).replace("\\", "")
@@ -335,7 +336,7 @@ def _minus(text: str) -> str:
 
 
 def _line(text: str) -> str:
-    """For a comment, which ends with its line."""
+    """Text for a LaTeX comment, on a single line."""
     return " ".join(text.split())
 
 

@@ -1,4 +1,4 @@
-"""Tables and figures as one self-contained HTML page."""
+"""Renders tables and figures as one self-contained HTML page."""
 
 import base64
 import hashlib
@@ -23,16 +23,16 @@ DIRECTIONS = {
     "near one": "near 1 is better",
     None: "describes the data",
 }
-"""Hints of column headings by `Metric.better`."""
+"""Hints of column headings, by `Metric.better`."""
 
 
 def page(results: Sequence[TableResult | FigureResult], *, of_papers: bool = True) -> str:
     """The page of these results, in the given order. Every text of a table or figure is escaped.
 
-    Results of papers stand beside what was printed; others (``of_papers=False``) are analyses of runs.
+    Results are reproductions of papers or, with ``of_papers=False``, analyses of runs.
 
-    Its content security policy blocks loading anything and running any script but its own, so that a page made of
-    somebody else's stored tables is safe to open.
+    The content security policy blocks all loading of resources and all scripts but the page's own, so that a page made
+    from untrusted stored tables is safe to open.
     """
     environment = Environment(
         loader=FunctionLoader(_part), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -88,7 +88,7 @@ def badge(cell: Cell, column: TableColumn) -> tuple[str, str]:
 
 
 def remarks(cell: Cell, column: TableColumn) -> list[str]:
-    """Details of a cell, a line each: interval, seeds, comparison with the best baseline, gain."""
+    """Details of a cell, one per line: interval, seeds, comparison with the best baseline, gain."""
     lines: list[str] = []
     if (measured := cell.measured) is not None:
         if measured.interval is not None:
@@ -106,14 +106,14 @@ def remarks(cell: Cell, column: TableColumn) -> list[str]:
 
 
 def sort_value(cell: Cell, column: TableColumn) -> str:
-    """Our number in full, for sorting; empty if nothing was run."""
+    """Our number in full precision, for sorting; empty if nothing was run."""
     if cell.measured is None:
         return ""
     return repr(cell.measured.for_column(column))
 
 
 def groups(columns: Iterable[TableColumn]) -> list[tuple[str, int]]:
-    """Column groups: each data set and how many neighbouring columns it spans."""
+    """Column groups: each data set, and the number of columns that it spans."""
     spans: list[tuple[str, int]] = []
     for column in columns:
         if spans and spans[-1][0] == column.dataset:
@@ -124,7 +124,7 @@ def groups(columns: Iterable[TableColumn]) -> list[tuple[str, int]]:
 
 
 def counts(result: TableResult) -> dict[str, str]:
-    """Of a table, for the overview: how many cells ran, and their verdicts."""
+    """Overview of a table: how many cells ran, and their verdicts."""
     pairs = [pair for row in result.rows for pair in zip(row.cells, result.columns, strict=True)]
     kinds = Counter(badge(cell, column)[0] for cell, column in pairs)
     ran = sum(cell.verdict != "not run" for cell, _ in pairs)
@@ -134,13 +134,13 @@ def counts(result: TableResult) -> dict[str, str]:
 
 
 def claim_counts(result: TableResult | FigureResult) -> str:
-    """How many claims have which verdict."""
+    """Number of claims by verdict."""
     found = Counter(claim.verdict for claim in result.claims)
     return ", ".join(f"{found[kind]} {kind}" for kind in get_args(ClaimVerdict) if found[kind]) or NOTHING
 
 
 def contents(result: FigureResult) -> str:
-    """Of a figure, for the overview: numbers of panels, runs, findings and gaps."""
+    """Overview of a figure: numbers of panels, runs, findings and gaps."""
     parts = [_several(len(result.panels), "panel"), _several(len(result.runs), "run")]
     parts += [_several(len(result.findings), "finding")] if result.findings else []
     parts += [f"{len(result.missing)} not drawn"] if result.missing else []
@@ -148,21 +148,21 @@ def contents(result: FigureResult) -> str:
 
 
 def counted(results: Sequence[TableResult | FigureResult]) -> str:
-    """How many tables and figures there are, in words."""
+    """The number of tables and figures, as text."""
     figures_ = sum(isinstance(result, FigureResult) for result in results)
     kinds = ((len(results) - figures_, "table"), (figures_, "figure"))
     return " and ".join(_several(count, kind) for count, kind in kinds if count)
 
 
 def runs(result: TableResult | FigureResult) -> list[tuple[str, Run]]:
-    """Finished runs with the label of their table row; a figure's runs have none."""
+    """Finished runs with the label of their table row; runs of figures have no label."""
     if isinstance(result, FigureResult):
         return [("", run) for run in result.runs]
     return [(row.label, run) for row in result.rows for run in row.runs]
 
 
 def is_link(address: str | None) -> bool:
-    """Whether an address may become a link: http(s) only, never a script."""
+    """Whether an address is safe as a link: http(s) only, never a script."""
     return address is not None and urlsplit(address).scheme in ("http", "https")
 
 

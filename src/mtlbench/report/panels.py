@@ -1,4 +1,4 @@
-"""Draws one panel on its axes: heat map, lines, bars or points; the legend is the figure's."""
+"""Draws one panel on its axes: heat map, line plot, bar chart or scatter plot; the figure draws the legend."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import ceil, isclose, log10
@@ -17,14 +17,14 @@ from mtlbench.report.figure import Bars, HeatMap, Lines, Panel, Scatter
 
 TEXT, SOFT, LINE, GROUND, WARNING = "#1b1d21", "#5b6069", "#d9dbdf", "#fefefe", "#5d3f00"
 PALETTE = ("#006cf0", "#d83c00", "#005448", "#9c249c", "#483000", "#3c0ca8", "#c05448", "#6c7884")
-"""``--c0`` to ``--c7`` of the page's light style sheet; safe for the colour-blind."""
+"""Colours ``--c0`` to ``--c7`` of the page's light theme, safe for colour-blind readers."""
 MARKERS, HATCHES = "osD^vPX*", ("", "////", "....", "\\\\\\\\", "xxxx", "----", "oooo", "++++")
 DASHES = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)))
 REFERENCES = ((0, (6, 2)), (0, (1, 2)), (0, (6, 2, 1, 2)), "-")
 LETTER = 0.056
-"""Approximate width in inches of a letter of the tick labels."""
+"""Approximate width of a character of tick labels, in inches."""
 LABELLED = 64
-"""Heat maps of at most so many cells are annotated with their numbers, if these fit."""
+"""Maximum number of cells of a heat map that is annotated with its numbers, if they fit."""
 
 T = TypeVar("T")
 Scale = tuple[Normalize, Colormap]
@@ -34,7 +34,7 @@ Styles = Mapping[str, int]
 
 
 def styles_of(panels: Iterable[Panel]) -> tuple[dict[str, int], dict[str, int]]:
-    """Indices of series and of references, by label: a label has the same style in all panels of a figure."""
+    """Indices of series and of references, by label, so that a label has the same style in all panels of a figure."""
     series: dict[str, int] = {}
     references: dict[str, int] = {}
     for panel in panels:
@@ -52,7 +52,7 @@ def styles_of(panels: Iterable[Panel]) -> tuple[dict[str, int], dict[str, int]]:
 
 
 def scale_of(panel: HeatMap, panels: Iterable[Panel]) -> Scale:
-    """One colour scale for all heat maps of a figure that show the same quantity."""
+    """A common colour scale for all heat maps of a figure with the same quantity."""
     alike = [
         other
         for other in panels
@@ -100,7 +100,7 @@ def has_numbers(panel: HeatMap) -> bool:
 
 
 def cell_texts(panel: HeatMap) -> dict[tuple[int, int], str]:
-    """Text of the cells, with as many digits as the panel's range needs; a dash for an empty cell."""
+    """Texts of the cells, with digits according to the panel's range; a dash for an empty cell."""
     values = [value for row in panel.values for value in row if value is not None]
     spread = max(values) - min(values) if values else 0.0
     spread = spread or max(map(abs, values), default=0.0) or 1.0
@@ -139,7 +139,7 @@ def draw_lines(axes: Axes, panel: Lines, series: Styles, references: Styles) -> 
 
 
 def draw_bars(axes: Axes, panel: Bars, series: Styles, inches: float) -> dict[str, Handle]:
-    """Groups of bars with error bars, a word for a missing one; returns the legend handle of every label."""
+    """Groups of bars with error bars, and a text for missing ones; returns the legend handle of every label."""
     handles: dict[str, Handle] = {}
     width = 0.82 / len(panel.series)
     for index, bars in enumerate(panel.series):
@@ -197,7 +197,7 @@ def draw_scatter(axes: Axes, panel: Scatter, series: Styles) -> dict[str, Handle
 
 
 def names_height(names: Sequence[str], inches: float) -> float:
-    """Inches that the tick labels below a panel need beyond one line."""
+    """Height of the tick labels below a panel beyond one line, in inches."""
     texts, turned = _fitted(names, inches)
     if turned:
         return 0.1 + 0.75 * LETTER * max(len(line) for text in texts for line in text.split("\n"))
@@ -215,8 +215,8 @@ def _name_columns(axes: Axes, positions: Sequence[float], names: Sequence[str], 
 def _fitted(names: Sequence[str], inches: float) -> tuple[list[str], bool]:
     """Tick labels that fit below a panel, and whether they are rotated.
 
-    Labels are wrapped to the width of a column, or rotated if a word is longer than that. If there are too many, only
-    every n-th is kept.
+    Labels are wrapped to the width of a column, or rotated if a word is too long. If there are too many, only every
+    n-th is kept.
     """
     letters = int(inches / len(names) / LETTER) - 1
     if all(name.lstrip("-").replace(".", "", 1).isdecimal() for name in names):
@@ -233,7 +233,7 @@ def _folded(name: str, letters: int) -> str:
 
 
 def _number_columns(axes: Axes, panel: Lines) -> None:
-    """Ticks at the measured points if they are few and short, else at round numbers."""
+    """Ticks at the measured points if they are few and short, otherwise at round numbers."""
     points = sorted({x for curve in panel.curves for x in curve.x})
     if panel.log_x:
         axes.set_xscale("log", base=2)
@@ -255,7 +255,7 @@ def _is_dark(scale: Scale, value: float) -> bool:
 
 
 def _marker(index: int) -> str:
-    """No two of 64 series have the same colour and marker."""
+    """The marker of a series; 64 series have distinct pairs of colour and marker."""
     return _cycle(MARKERS, index + index // len(PALETTE))
 
 

@@ -1,4 +1,4 @@
-"""Reliability diagrams: what was predicted against what was observed, as tables and curves."""
+"""Reliability diagrams (predicted against observed values) as tables and curves."""
 
 from mtlbench.metrics.reliability import Reliability, TaskReliability
 from mtlbench.report.figure import Curve, Lines, NumberTable, Panel
@@ -7,12 +7,12 @@ PERFECT = "predicted = observed"
 
 
 def tables(found: Reliability) -> tuple[NumberTable, ...]:
-    """A table for each task."""
+    """A table per task."""
     return tuple(_table(each) for each in found.tasks)
 
 
 def panels(found: Reliability) -> tuple[Panel, ...]:
-    """A panel for each task that has bins: its curve, with the interval of each bin, and the diagonal."""
+    """A panel per task with bins: its curve with the interval of each bin, and the diagonal."""
     return tuple(_panel(each) for each in found.tasks if each.bins)
 
 

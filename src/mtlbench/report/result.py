@@ -1,4 +1,4 @@
-"""A table of a paper beside what was measured: plain data, everything that a renderer needs and nothing else."""
+"""A table with printed and measured numbers as plain data, with exactly what a renderer needs."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -22,10 +22,10 @@ Verdict = Literal[
     "not comparable: fewer runs",
 ]
 COMPARED = ("within", "above", "below", "undecided")
-"""Verdicts on a number that can be held against the printed one."""
+"""Verdicts on a number that is comparable with the printed one."""
 
 ALPHA = 0.05
-"""Significance of a test, as in MSSM's Table 1."""
+"""Significance level, as in MSSM's Table 1."""
 
 Statistic = Literal["mean", "best"]
 
@@ -34,14 +34,14 @@ ClaimVerdict = Literal["holds", "fails", "undecided", "not run", "withheld: not 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TableColumn:
-    """One column of numbers.
+    """A column of a table.
 
     Attributes:
         dataset: the paper's name of the data set.
-        task: our name of the task; ``all`` for what belongs to no single one.
+        task: our name of the task; ``all`` for metrics over all tasks.
         metric: our name of the metric.
-        statistic: of the runs of a cell: their mean, or the best of them.
-        digits: behind the point, as the paper prints them.
+        statistic: mean or best of the runs of a cell.
+        digits: number of decimals, as printed.
     """
 
     dataset: str
@@ -52,34 +52,34 @@ class TableColumn:
 
     @property
     def only_task(self) -> str | None:
-        """The task; ``None`` for a metric of all of them."""
+        """The task; ``None`` for a metric over all tasks."""
         return None if self.task == "all" else self.task
 
     @property
     def about(self) -> Metric:
-        """What is known about the metric.
+        """Title, direction and format of the metric.
 
         Raises:
-            ValueError: there is no such metric.
+            ValueError: the metric does not exist.
         """
         return metric(self.metric)
 
     @property
     def name(self) -> str:
-        """Unique among the columns of a table."""
+        """Name of the column, unique in a table."""
         task = "" if self.task == "all" else f"{self.task} "
         return f"{self.dataset}: {task}{self.metric}" + (" (best)" if self.statistic == "best" else "")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
-    """What the finished runs of a cell gave, one entry per seed, ascending.
+    """Measured values of a cell, one per seed, in ascending order of seeds.
 
     Attributes:
-        seeds, values: of the runs that define the metric.
-        mean, deviation: of the values; the deviation (n - 1) of a single one is ``None``.
+        seeds, values: of the runs for which the metric is defined.
+        mean, deviation: mean and standard deviation (n - 1) of the values; the latter is ``None`` for a single value.
         interval: 95 % confidence interval of the mean (Student's t); ``None`` for a single value.
-        best: of the values; ``None`` where the metric has no direction.
+        best: best value; ``None`` if the metric has no direction.
     """
 
     seeds: tuple[int, ...]
@@ -93,21 +93,21 @@ class Measured:
         """The number of a cell: the mean, or the best."""
         if column.statistic == "mean":
             return self.mean
-        assert self.best is not None, f"{column.name}: a table with the best of a metric without direction is refused"
+        assert self.best is not None, f"{column.name}: validated: the best needs a metric with a direction"
         return self.best
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """A row against the best baseline of a column by validation, seed by seed.
+    """Comparison of a row with a column's best baseline (by validation score), seed by seed.
 
     Attributes:
         against: label of the baseline.
         difference: mean of (row - baseline), in the units of the metric.
-        t_test: two-sided paired p-value, Holm-corrected within the column, counting the drawing of test users where
-            that is known; ``None`` below two common seeds.
-        wilcoxon: the same of Wilcoxon's signed-rank test; ``None`` below six common seeds.
-        better: whether the row is better in the mean.
+        t_test: two-sided p-value of the paired t-test, Holm-corrected within the column, including the sampling of test
+            users if known; ``None`` with fewer than two common seeds.
+        wilcoxon: likewise of Wilcoxon's signed-rank test; ``None`` with fewer than six common seeds.
+        better: whether the row's mean is better.
     """
 
     against: str
@@ -119,19 +119,19 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cell:
-    """Printed number, measured numbers, and what they say about each other.
+    """A cell: printed number, measured numbers, and their comparison.
 
     Attributes:
-        printed: as the paper prints it, text; ``None`` where it prints nothing.
-        bold: whether the paper sets it in bold; ``None`` if that is not known.
-        measured: ``None`` where nothing has been run.
-        verdict: by the table's rule.
-        comparison: with the best baseline, for rows that are none.
-        gain: relative gain over the row's single-task twin, in per cent, better is positive; ``None`` without one.
-        negative_transfer: whether it is worse than that twin: a paired t-test by seed, Holm-corrected within the
-            column; never where nothing can be tested.
-        footnotes: places in `TableResult.footnotes`.
-        converged: whether all of its runs did; ``None`` where none is known not to, and some are not known to.
+        printed: the printed number as text; ``None`` if there is none.
+        bold: whether it is printed in bold; ``None`` if unknown.
+        measured: ``None`` if nothing has been run.
+        verdict: see `mtlbench.reproduce.verdict`.
+        comparison: comparison with the best baseline, for rows other than baselines.
+        gain: relative gain over the row's single-task baseline in per cent, positive if better; ``None`` without one.
+        negative_transfer: whether it is worse than that baseline by a paired t-test over seeds, Holm-corrected within
+            the column; false if nothing can be tested.
+        footnotes: indices in `TableResult.footnotes`.
+        converged: whether all its runs converged; false if any did not, else ``None`` if any is unknown.
     """
 
     printed: str | None
@@ -147,12 +147,12 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """A finished run that a table is made of.
+    """A finished run of a table.
 
     Attributes:
-        identity, seed, dataset: which one.
+        identity, seed, dataset: of the run.
         origin: ``real`` or ``simulated``.
-        link: to its page in MLflow, if that is known.
+        link: address of its page in MLflow, if known.
         curve: mean validation AUC by epoch, for learning curves.
     """
 
@@ -166,16 +166,16 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cost:
-    """What a row's runs took, medians over them; sizes as they are.
+    """Cost of a row's runs: medians over runs, except for sizes.
 
     Attributes:
         dataset: the paper's name of the data set.
-        parameters: dense ones.
-        embedding_parameters: of the table of all ids.
-        peak_memory_mb: of the run's process, in MiB.
-        rows_per_second: in training.
-        seconds: of a whole run.
-        seconds_to_best: until the selected weights were reached.
+        parameters: number of dense parameters.
+        embedding_parameters: number of parameters of embedding tables.
+        peak_memory_mb: peak memory of the run's process, in MiB.
+        rows_per_second: training throughput.
+        seconds: duration of a whole run.
+        seconds_to_best: duration until the selected weights were reached.
     """
 
     dataset: str
@@ -189,7 +189,7 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One model of a table; ``cells`` in the order of the columns."""
+    """A row of a table; ``cells`` are in the order of the columns."""
 
     label: str
     group: str
@@ -200,20 +200,19 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
-    """What the paper says about who beats whom, and whether that holds here.
+    """A claim of the paper about which rows are better, and whether it holds here.
 
     Attributes:
-        text: the claim in our words.
-        verdict: ``holds``, ``fails``, ``undecided``, or ``not run`` if a comparison is missing; see
-            `mtlbench.reproduce.claim`. Counts are not tested: they have no spread.
-        evidence: a line per comparison, and one for each reason why others are missing on a data set.
-        condition: what the runs were that it was judged on, where that is not what the paper speaks of, such as
-            ``simulated``.
-        detectable: smallest true difference that every comparison would find with 80 % power, in the units of the
-            metric; for a claim of no effect, the margin that all would be found to lie within if there is none.
-            ``None`` if nothing could be tested, and in files of versions before 0.4.
-        deciding: how many seeds (worlds, where there are several) would decide the claim with 80 % power for each
-            comparison, if the differences are those found, or the smallest effect of interest where they are below it;
+        text: the claim, in our words.
+        verdict: ``holds``, ``fails``, ``undecided``, ``not run`` if a comparison is missing, or withheld; see
+            `mtlbench.reproduce.claim`. Counts are not tested, since they have no variance.
+        evidence: a line per comparison, and one for each reason why comparisons are missing on a data set.
+        condition: how the runs differ from the paper's setting, such as ``simulated``; empty if they do not.
+        detectable: smallest true difference that every comparison would detect with 80 % power, in the units of the
+            metric; for a claim of no effect, the margin within which all differences would be shown to lie if there is
+            none. ``None`` if nothing could be tested, and in files of versions before 0.4.
+        deciding: number of seeds (or of worlds, if several) that would decide the claim with 80 % power for each
+            comparison, given the measured differences, or the smallest effect of interest if they are smaller;
             ``None`` if no number up to 1,000 would, or nothing could be tested.
     """
 
@@ -227,21 +226,20 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TableResult:
-    """A table of a paper, measured.
+    """A measured table of a paper, or a measured study.
 
     Attributes:
-        name: of the table's file, such as ``dephn_table2``.
-        title: what it shows.
-        paper, place: where it stands.
+        name: name of the table's file, such as ``dephn_table2``.
+        title: title of the table.
+        paper, place: its source.
         columns, rows: the table.
         claims: see `Claim`.
-        agreement: by column name: Kendall's tau between the paper's order of rows and ours; ``None`` where it is
-            undefined.
-        ranks: by row label: average rank over the AUCs of all tasks (over all columns where there is none), 1 the best.
-        footnotes: what a reader must know: fewer seeds than the paper, departures, inconsistencies, origin of data.
-        marks: what must stand on top: ``SIMULATED DATA``, ``SCALED: ...``, ``OWN SETTINGS: ...``; empty for real
-            data at full size, run as the table or figure says.
-        summary: one sentence: how many cells ran, how many are within.
+        agreement: by column name, Kendall's tau between the paper's ranking of rows and ours; ``None`` if undefined.
+        ranks: by row label, average rank over the AUCs of all tasks (over all columns if there are none); 1 is best.
+        footnotes: notes on fewer seeds than the paper, departures, inconsistencies, and origin of data.
+        marks: warnings shown on top: ``SIMULATED DATA``, ``SCALED: ...``, ``OWN SETTINGS: ...``; empty for real
+            data at full size with the settings of the table or figure.
+        summary: a sentence on how many cells ran and how many are within tolerance.
     """
 
     name: str
@@ -258,7 +256,7 @@ class TableResult:
     summary: str = ""
 
     def is_printed(self, column: TableColumn) -> bool:
-        """Whether the paper prints a number in a column; in a study of one's own it prints none."""
+        """Whether the paper prints a number in a column; never in a study of the user's own."""
         place = self.columns.index(column)
         return any(row.cells[place].printed is not None for row in self.rows)
 

@@ -6,11 +6,11 @@ from mtlbench.report.figure import Bars, NumberTable, Panel, Series
 from mtlbench.report.text import NOTHING
 
 SHOWN = ("auc", "logloss", "pcoc", "ece", "xauc", "rmse", "mae")
-"""Metrics of a slice in tables, as far as its task has them."""
+"""Metrics of a slice that are shown in tables, if its task has them."""
 
 
 def tables(found: Slices) -> tuple[NumberTable, ...]:
-    """A table for each task."""
+    """A table per task."""
     return tuple(_table(found, task) for task in found.whole.metrics.tasks)
 
 
@@ -69,7 +69,7 @@ def _cell(each: Slice, name: str, task: str) -> str:
 
 
 def panels(found: Slices) -> tuple[Panel, ...]:
-    """A panel of AUC for the binary tasks, and one of RMSE for each regression task."""
+    """A panel of AUC for all binary tasks, and a panel of RMSE per regression task."""
     groups = tuple(_label(found, each) for each in found.all)
 
     def series(name: str, task: str) -> Series:

@@ -1,4 +1,4 @@
-"""A prepared data set as text for a terminal."""
+"""Describes a prepared store as text for a terminal."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from mtlbench.tracking.parameters import flatten
 
 
 def store_text(store: Store) -> str:
-    """What a store holds: splits with positives and overlaps, fields with cardinalities, what was left out."""
+    """Contents of a store: splits with positives and overlaps, fields with cardinalities, excluded lines."""
     manifest = store.manifest
     simulated = "  SIMULATED DATA" if store.origin == "simulated" else ""
     tasks = [task.name for task in store.schema.tasks if task.kind == "binary"]
@@ -57,25 +57,25 @@ def store_text(store: Store) -> str:
 
 
 def _unknown_cells(facts: dict[str, Any]) -> list[str]:
-    """Share of unknown values by split; blank for a number, or where an earlier version did not note it."""
+    """Fraction of unknown values by split; blank for a number, or if not recorded by an earlier version."""
     shares = facts.get("unknown", {})
     return [f"{shares[name]:.1%}" if name in shares else "" for name in SPLITS]
 
 
 def _regression_lines(tasks: Sequence[Task]) -> list[str]:
-    """Mean and deviation of the labels of regression tasks, by which they are standardised."""
+    """Mean and standard deviation by which labels of regression tasks are standardised."""
     rows = [[t.name, f"{t.mean:,.6g}", f"{t.deviation:,.6g}"] for t in tasks if t.kind == "regression"]
     return [table(["regression task", "mean in train", "deviation"], rows), ""] if rows else []
 
 
 def _relabel_lines(manifest: dict[str, Any]) -> list[str]:
-    """How the labels were made, where they are not those of the raw files."""
+    """How the labels were made, if they are not those of the raw files."""
     facts = [list(fact) for fact in flatten(manifest.get("relabel", {})).items()]
     return [table(["labels were made here", ""], facts), ""] if facts else []
 
 
 def _together_lines(manifest: dict[str, Any]) -> list[str]:
-    """Rows that are positive for two tasks, and the correlation of the two labels if none is missing, by split."""
+    """Rows positive for both of two tasks and, if no label is missing, the correlation of the labels, by split."""
     rows = [
         [
             name,
@@ -92,14 +92,14 @@ def _together_lines(manifest: dict[str, Any]) -> list[str]:
 
 
 def _correlation(rows: int, positives: list[int], both: int) -> str:
-    """Pearson's, of two labels of 0 and 1, from counts."""
+    """Pearson's correlation of two binary labels, from counts."""
     one, other = positives
     spread = (one * (rows - one) * other * (rows - other)) ** 0.5
     return f"{(rows * both - one * other) / spread:.4f}" if spread else "undefined"
 
 
 def _overlap_lines(manifest: dict[str, Any]) -> list[str]:
-    """Distinct groups and times of each split, and those that two splits share."""
+    """Numbers of distinct groups and times of each split, and of those shared by two splits."""
     rows = [
         [
             {"group": "groups", "time": "times"}[name],

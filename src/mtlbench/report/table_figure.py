@@ -1,4 +1,4 @@
-"""The figure of a measured table: for each data set, learning curves, and its first two tasks against each other."""
+"""The figure of a measured table: learning curves per data set, and a scatter plot of its first two tasks."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
@@ -13,7 +13,7 @@ CAPTION = (
 
 
 def table_figure(result: TableResult) -> FigureResult | None:
-    """The figure, or ``None`` if nothing ran. It repeats the marks of the table, since it may be copied without it."""
+    """The figure, or ``None`` if nothing ran. It repeats the table's marks, since it may be copied separately."""
     panels: list[Panel] = []
     for dataset in dict.fromkeys(column.dataset for column in result.columns):
         panels += _learning_curves(result, dataset)
@@ -33,7 +33,7 @@ def table_figure(result: TableResult) -> FigureResult | None:
 
 
 def mean_curves(result: TableResult, dataset: str) -> dict[str, tuple[float, ...]]:
-    """Mean curve of each row's runs, up to the last epoch that all of them reached, by label of the row."""
+    """Mean curve of each row's runs, up to the last common epoch, by label of the row."""
     curves = {}
     for row in result.rows:
         several = [run.curve for run in row.runs if run.dataset == dataset and run.curve]
@@ -43,7 +43,7 @@ def mean_curves(result: TableResult, dataset: str) -> dict[str, tuple[float, ...
 
 
 def pareto_front(points: Mapping[str, tuple[float, float]]) -> list[str]:
-    """Keys of the points that no other point dominates, from left to right; equal points do not dominate each other."""
+    """Keys of the points on the Pareto front, left to right; equal points do not dominate each other."""
     best = [
         key
         for key, (x, y) in points.items()

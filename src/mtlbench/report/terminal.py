@@ -1,4 +1,4 @@
-"""Tables for a terminal: aligned columns, and the one that closes a sweep."""
+"""Tables for a terminal: aligned columns, and the comparison at the end of a sweep."""
 
 import shutil
 import textwrap
@@ -11,7 +11,7 @@ from mtlbench.result import Result
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """Aligned columns of `visible` cells: the first ones to the left, the others to the right."""
+    """Aligned columns of `visible` cells; the first columns are left-aligned, the others right-aligned."""
     head, rows = [*map(visible, head)], [[*map(visible, row)] for row in rows]
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     lines = [
@@ -26,13 +26,13 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> 
 
 
 def visible(text: str) -> str:
-    """A text with escapes for the letters that a terminal takes for commands: names of runs may be anybody's."""
+    """A text with control characters escaped, since names of runs may be untrusted."""
     return text if text.isprintable() else "".join(x if x.isprintable() else repr(x)[1:-1] for x in text)
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """Runs of one configuration: the values of the keys that name it, and each seed's result, if there is one."""
+    """Runs of one configuration: the values of its distinguishing keys, and the result of each seed, if finished."""
 
     labels: dict[str, str]
     results: list[Result | None]
@@ -43,7 +43,7 @@ class _Row:
 
     @property
     def facts(self) -> dict[str, str]:
-        """How many seeds there are, or which run it is; and its speed."""
+        """The number of seeds, or the identity of a single run, and the speed."""
         there, several = self.finished, len(self.results)
         seeds = f"{len(there)} of {several}" if len(there) < several else str(several)
         run = {"seeds": seeds} if several > 1 else {"run": there[0].identity if there else ""}
@@ -52,13 +52,13 @@ class _Row:
 
     @property
     def converged(self) -> str:
-        """``yes``, ``no``, or of how many runs; empty where it is not known of any."""
+        """``yes``, ``no``, or a count of converged runs; empty if unknown."""
         known = [result.convergence.converged for result in self.finished if result.convergence is not None]
         several = f"{sum(known)} of {len(known)}"
         return "" if not known else "yes" if all(known) else several if any(known) else "no"
 
     def values(self, name: str, task: str) -> list[float]:
-        """A metric of every seed; empty where one of them has no value."""
+        """A metric of every seed; empty if any seed has no value."""
         found = [result.test.value(name, task) for result in self.finished]
         return [value for value in found if value is not None] if None not in found else []
 
@@ -76,10 +76,10 @@ def comparison(
     """Test metrics of the configurations of a sweep.
 
     Args:
-        labels: of each run: the values of the keys that differ, ``seed`` among them.
-        results: of each run; ``None`` where it failed.
-        names: of the metrics to show; regression tasks have their counterparts.
-        width: of the terminal in characters, by default what it says itself; tasks become rows where it is exceeded.
+        labels: for each run, the values of the keys that differ, including ``seed``.
+        results: for each run; ``None`` if it failed.
+        names: names of the metrics to show; regression tasks use the counterparts.
+        width: width of the terminal in characters, detected by default; if it is exceeded, tasks become rows.
     """
     rows = _rows(labels, results)
     finished = [result for result in results if result is not None]
@@ -133,7 +133,7 @@ def _rows(labels: Sequence[Mapping[str, str]], results: Sequence[Result | None])
 
 
 def _marked(rows: Sequence[_Row], name: str, task: str) -> list[str]:
-    """A column; the best of several means, by the metric's direction, has an asterisk."""
+    """The cells of a column; the best of several means, by the metric's direction, gets an asterisk."""
     scores = [metric(name).score(mean(values)) if (values := row.values(name, task)) else None for row in rows]
     best = max((score for score in scores if score is not None), default=None)
     return [
@@ -149,7 +149,7 @@ def _by_task(
     cells: Mapping[tuple[str, str], list[str]],
     width: int,
 ) -> str:
-    """The same with tasks as rows, below a paragraph for each configuration."""
+    """The comparison with tasks as rows, below a paragraph per configuration."""
     names = list(dict.fromkeys(name for name, _ in cells))
     body = [
         [f"  {task}", *(cells[name, task][at] if (name, task) in cells else "" for name in names)]

@@ -1,4 +1,4 @@
-"""A table as text: Markdown for reading, CSV for other programs. The paper's number beside ours."""
+"""Renders a table as text, printed beside measured numbers: Markdown for reading, CSV for other programs."""
 
 import csv
 import io
@@ -8,19 +8,19 @@ from mtlbench.report.result import ALPHA, COMPARED, Cell, Claim, Row, TableColum
 
 NOTHING = "-"
 INCOMPARABLE = "†"
-"""Stands at every number that must not be compared with the printed one beside it."""
+"""Mark of a number that is not comparable with the printed one beside it."""
 UNCONVERGED = "‡"
-"""Stands at every number of runs that did not converge."""
+"""Mark of a number from runs that did not converge."""
 HEADER = (
     "row,group,dataset,task,metric,statistic,printed,mean,deviation,low,high,best,seeds,verdict,against,difference,"
     "p_t,p_wilcoxon,gain_percent,marks"
 )
 MARKDOWN = str.maketrans({"\\": r"\\", "|": r"\|", "\n": " "})
-"""Of a table's cells: a bar within one would end it, a line end the row."""
+"""Escapes for Markdown table cells: a bar would end the cell, a line break the row."""
 
 
 def markdown(result: TableResult) -> str:
-    """The whole result: marks, the table (paper / ours), claims, agreement, footnotes."""
+    """The whole result as Markdown: marks, the table (paper / ours), claims, agreement, footnotes."""
     lines = [f"# {result.name}: {result.title}", "", f"{result.paper}. {result.place}.", ""]
     lines += [f"**{mark}**" for mark in result.marks] + [""] * bool(result.marks)
     lines += [result.summary + ".", ""]
@@ -41,7 +41,7 @@ def markdown(result: TableResult) -> str:
 
 
 def comma_separated(result: TableResult) -> str:
-    """One line per cell, every number in full."""
+    """The result as CSV, one line per cell, with numbers in full precision."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(HEADER.split(","))
@@ -52,7 +52,7 @@ def comma_separated(result: TableResult) -> str:
 
 
 def value_text(cell: Cell, column: TableColumn) -> str:
-    """Our number: best, or mean and deviation; a dash where nothing was run."""
+    """Our number: best, or mean and standard deviation; a dash if nothing was run."""
     measured = cell.measured
     if measured is None:
         return NOTHING
@@ -62,7 +62,7 @@ def value_text(cell: Cell, column: TableColumn) -> str:
 
 
 def signs(cell: Cell) -> str:
-    """Signs behind our number: not comparable with the printed one, not converged, significantly better than the best
+    """Signs after our number: not comparable with the printed one, not converged, significantly better than the best
     baseline."""
     comparison = cell.comparison
     p = comparison.t_test if comparison is not None and comparison.better else None
@@ -72,7 +72,7 @@ def signs(cell: Cell) -> str:
 
 
 def claim_lines(claims: Sequence[Claim]) -> list[str]:
-    """A Markdown list: verdict and text of each claim, below it its evidence."""
+    """A Markdown list of claims: verdict and text, with the evidence below."""
     lines = []
     for claim in claims:
         condition = f" ({claim.condition})" * bool(claim.condition)
@@ -81,7 +81,7 @@ def claim_lines(claims: Sequence[Claim]) -> list[str]:
 
 
 def _cell(cell: Cell, column: TableColumn, verdict: str, printed: bool) -> str:
-    """Our number, behind the paper's in a column that has any."""
+    """Our number, after the paper's in a column with printed numbers."""
     theirs = f"{NOTHING if cell.printed is None else cell.printed} / " * printed
     ours = value_text(cell, column) + signs(cell) + verdict + " (negative transfer)" * cell.negative_transfer
     notes = "".join(f"[{number + 1}]" for number in cell.footnotes)

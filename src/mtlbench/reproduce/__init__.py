@@ -1,6 +1,6 @@
-"""A paper's table or figure: its runs, statistics, verdicts and claims. Used by cli/ and api.py alone.
+"""Reproduction of a paper's table or figure: runs, statistics, verdicts and claims. Only imported by cli/ and api.py.
 
-Called, ``mtlbench.reproduce("census_mmoe")`` is `mtlbench.api.reproduce`.
+The module can be called: ``mtlbench.reproduce("census_mmoe")`` is `mtlbench.api.reproduce`.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Assembles a table from finished runs: numbers beside printed ones, comparisons, verdicts, footnotes."""
+"""Assembles a table from finished runs: printed and measured numbers, comparisons, verdicts, footnotes."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,13 +40,13 @@ Spreads = Mapping[tuple[str, TableColumn], Measured]
 def assemble(
     table: Table, runs: Sequence[Finished], *, scale: float | None, settings: Sequence[str], private: Sequence[str]
 ) -> TableResult:
-    """The table as far as its runs go.
+    """Assemble the table from the runs finished so far.
 
     Args:
-        table: what the paper prints and how it is run.
-        runs: finished ones.
+        table: the table's definition.
+        runs: its finished runs.
         scale, settings: see `banners`.
-        private: choices of data sets that were never published.
+        private: configurations of data sets that were never published.
     """
     values, draws = measured_values(table, runs), resampled_runs(table, runs)
     found = _Found(
@@ -95,7 +95,7 @@ def assemble(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Found:
-    """Statistics of a table: by row and column, by data set, by column and row, by column."""
+    """Statistics of a table, by row and column, by data set, by column and row, and by column."""
 
     spreads: Spreads
     obstacles: Mapping[str, Verdict | None]
@@ -142,7 +142,7 @@ def _cell(
 
 
 def _gain(column: TableColumn, measured: Measured | None, baseline: Measured | None) -> float | None:
-    """Relative gain over the single-task twin in per cent; of bests, over as many runs on either side."""
+    """Relative gain over the single-task baseline in per cent; a best is compared over equally many runs."""
     if measured is None or baseline is None or column.about.better is None:
         return None
     both = (measured, baseline)
@@ -156,9 +156,9 @@ def _gain(column: TableColumn, measured: Measured | None, baseline: Measured | N
 def _comparisons(
     table: Table, column: TableColumn, values: Values, draws: Draws, runs: Sequence[Finished]
 ) -> dict[str, Comparison]:
-    """Every row that is no baseline against the best baseline by validation, Holm-corrected within the column.
+    """Compare every new method with the baseline that is best on validation data, Holm-corrected within the column.
 
-    The best by the test split would be the luckiest there, and harder to beat than it should be.
+    The baseline with the best test score would be selected for its luck on the test split, and too hard to beat.
     """
     if column.about.better is None:
         return {}
@@ -180,7 +180,7 @@ def _comparisons(
 
 
 def _negative_transfers(table: Table, column: TableColumn, values: Values, draws: Draws) -> set[str]:
-    """Rows that are worse than their single-task baselines by a paired test, Holm-corrected within the column."""
+    """Rows significantly worse than their single-task baselines (paired test, Holm-corrected within the column)."""
     if column.about.better is None or column.about.constant:
         return set()
     baselines = {spec.label: table.single_task_baseline(spec.label) for spec in table.rows}
@@ -192,14 +192,14 @@ def _negative_transfers(table: Table, column: TableColumn, values: Values, draws
 def _compared(
     column: TableColumn, against: Mapping[str, str], values: Values, draws: Draws
 ) -> dict[str, statistics.Difference]:
-    """Rows compared with others in a column, where the two have a seed in common."""
+    """Comparisons of rows with other rows in a column, for pairs with a common seed."""
     pairs = {label: paired_runs(label, other, column, values, draws) for label, other in against.items()}
     pairs = {label: pair for label, pair in pairs.items() if pair.common}
     return dict(zip(pairs, statistics.compare(column.about, [[pair] for pair in pairs.values()]), strict=True))
 
 
 def _sampling_note(table: Table, values: Values, draws: Draws) -> str | None:
-    """Whether the tests of AUCs count the drawing of test users, by data set."""
+    """A footnote that says whether tests of AUCs include the sampling of test users, by data set."""
     units: dict[str, str | None] = {}
     for (label, column), by_seed in values.items():
         if column.metric == "auc" and by_seed:
@@ -215,7 +215,7 @@ def _sampling_note(table: Table, values: Values, draws: Draws) -> str | None:
 def _obstacle(
     table: Table, dataset: str, runs: Sequence[Finished], scale: float | None, private: Sequence[str]
 ) -> Verdict | None:
-    """Why the measured numbers of a data set cannot be compared with printed ones."""
+    """Why measured numbers of a data set are not comparable with printed ones, or ``None``."""
     own = [run for run in runs if run.dataset == dataset]
     if len({run.result.data for run in own}) > 1 and not (table.inputs_differ and same_test_rows(own)):
         return MIXED
@@ -227,7 +227,7 @@ def _obstacle(
 
 
 def _agreement(table: Table, column: TableColumn, spreads: Spreads) -> float | None:
-    """Kendall's tau between the paper's order of rows and ours."""
+    """Kendall's tau between the paper's ranking of rows and ours."""
     compared = column.about.compared
     ours = {label: compared(m.for_column(column)) for (label, other), m in spreads.items() if other == column}
     printed = {
@@ -239,11 +239,10 @@ def _agreement(table: Table, column: TableColumn, spreads: Spreads) -> float | N
 
 
 def _ranked(table: Table, spreads: Spreads) -> tuple[list[dict[str, float]], list[str]]:
-    """Scores by row in the columns that ranks are averaged over, and the rows left out for want of runs.
+    """Scores by row in the columns over which ranks are averaged, and the rows excluded because of missing runs.
 
-    The columns are those of AUCs, or all if there are none; a mean and a best of one AUC count once. A row that was run
-    is left out if it lacks a seed that another row has in one of them: a mean over the runs that did not fail would
-    flatter it.
+    The columns are those of AUCs, or all if there are none; a mean and a best of the same AUC count once. A row is
+    excluded if it lacks a seed that another row has, since a mean over the runs that did not fail would be too good.
     """
     directed = [column for column in distinct(table.columns) if column.about.better is not None]
     columns = [column for column in directed if column.metric == "auc"] or directed
@@ -261,7 +260,7 @@ def _ranked(table: Table, spreads: Spreads) -> tuple[list[dict[str, float]], lis
 
 
 def _costs(runs: Sequence[Finished]) -> tuple[Cost, ...]:
-    """What the runs took, one entry per data set."""
+    """Costs of the runs, one entry per data set."""
     costs = []
     for dataset in dict.fromkeys(run.dataset for run in runs):
         results = [run.result for run in runs if run.dataset == dataset]
@@ -323,13 +322,13 @@ def _summary(rows: Sequence[Row]) -> str:
 
 
 class _Footnotes:
-    """Footnotes by number, each text once."""
+    """Numbered footnotes, without duplicates."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
 
     def number(self, text: str) -> int:
-        """Place of a text, counted from 0; it is added if it is new."""
+        """Index of a text, from 0; a new text is added."""
         if text not in self.texts:
             self.texts.append(text)
         return self.texts.index(text)

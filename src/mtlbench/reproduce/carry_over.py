@@ -1,8 +1,8 @@
-"""Settings of a paper whose meaning depends on its data, where these are simulated or scaled.
+"""Adapts a paper's settings that depend on its data to simulated or scaled data.
 
-An epoch of a hundredth of the rows is a hundredth of the steps: at the paper's learning rate no weight gets where it
-got, no gate closes, and more epochs or none at all may be right. Class weights of the paper's data are wrong where
-positives are more frequent. What can be is carried over by the rules of `carry_over`; what remains is marked.
+With a hundredth of the rows, an epoch has a hundredth of the steps: at the paper's learning rate, weights do not get as
+far, gates do not close, and another number of epochs may be right. Class weights of the paper's data are wrong if
+positives are more frequent. Settings are adapted by the rules of `carry_over`; remaining differences are marked.
 """
 
 from collections.abc import Sequence
@@ -14,18 +14,18 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from mtlbench.experiment.data import DataSource
 
 FEWER = 0.5
-"""Share of the paper's steps below which a budget is marked."""
+"""Budgets below this fraction of the paper's steps are marked."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CarriedOver:
-    """A configuration with a paper's settings carried over to other data.
+    """A configuration with a paper's settings adapted to other data.
 
     Attributes:
-        config: the configuration.
-        steps: that the paper's setting makes of the published rows; ``None`` where the rows are not known, where early
-            stopping ends training, or where the data are the real ones.
-        notes: what was changed, as sentences.
+        config: the adapted configuration.
+        steps: number of steps of the paper's setting on the published rows; ``None`` if the number of rows is unknown,
+            with early stopping, or for real data.
+        notes: the changes, as sentences.
     """
 
     config: DictConfig
@@ -36,19 +36,19 @@ class CarriedOver:
 def carry_over(
     config: DictConfig, data: DataSource, published: int, stated: Sequence[str], *, same_steps: bool
 ) -> CarriedOver:
-    """Carry settings over to simulated data; real data keep them as they are.
+    """Adapt settings to simulated data; for real data they are unchanged.
 
-    - Class weights that only the profile states (``loss.pos_weight``) become the rates of the data at hand,
-      ``balanced``.
-    - With `same_steps`, training takes the steps that its epochs make of the published training rows, and is evaluated
-      as often: ``trainer.steps`` and ``trainer.evaluate_every`` for ``trainer.epochs``, so that a patience means the
-      same number of steps too.
+    - Class weights that are set only by the profile (``loss.pos_weight``) become ``balanced``, the class ratios of the
+      data at hand.
+    - With `same_steps`, training takes as many steps as its epochs would take on the published training rows, with as
+      many evaluations: ``trainer.epochs`` is replaced by ``trainer.steps`` and ``trainer.evaluate_every``, so that a
+      patience is the same number of steps too.
 
     Args:
-        config: of a run.
-        data: that it learns from.
-        published: number of published training rows; 0 where nobody says.
-        stated: overrides of the row, the data set and the user, which are stronger than the profile's.
+        config: configuration of a run.
+        data: its data.
+        published: number of published training rows; 0 if unknown.
+        stated: overrides of the row, the data set and the user, which take precedence over the profile.
         same_steps: see above.
     """
     if data.origin != "simulated":

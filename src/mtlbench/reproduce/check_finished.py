@@ -1,4 +1,4 @@
-"""Whether the files of finished runs are whole: asked before any other run is trained."""
+"""Validates the files of finished runs before any missing run is trained."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from mtlbench.tracking.sent import link_of
 
 
 def check_finished(planned: Sequence[PlannedRun]) -> None:
-    """Validate the files of finished runs, before hours are spent on the others.
+    """Validate the files of finished runs, before hours are spent on missing ones.
 
     Raises:
         DamagedFileError: files of one or more runs are damaged.

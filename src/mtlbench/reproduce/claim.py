@@ -1,14 +1,15 @@
-"""Tests a paper's claims of which rows beat which others on what was measured.
+"""Tests a paper's claims about which rows are better than which others.
 
-Each comparison of two rows (in a data set and task) has one-sided p-values of being better and of being worse.
+Each comparison of two rows (on a data set and task) has one-sided p-values of being better and of being worse.
 
-- *Better than each* holds if every comparison is significantly better at `ALPHA`. That is an intersection-union test
-  (Berger, Multiparameter Hypothesis Testing and Acceptance Sampling, Technometrics 1982): the claim as a whole has this
-  level without a correction, since a claim that is wrong is wrong in one comparison at least, which then has it. It
-  fails if one comparison is significantly worse; any of several suffices for that, so Holm corrects for their number.
-- *Better than one* is the reverse: it holds by Holm, and fails if every comparison is significantly worse.
+- *Better than each* holds if every comparison is significantly better at `ALPHA`. This is an intersection-union test
+  (Berger, Multiparameter Hypothesis Testing and Acceptance Sampling, Technometrics 1982), which has level `ALPHA`
+  without correction: if the claim is false, it is false in at least one comparison, and the test of that one has this
+  level. The claim fails if any comparison is significantly worse, with Holm's correction for their number.
+- *Better than one* is the reverse: it holds if any comparison is significantly better, by Holm, and fails if every
+  comparison is significantly worse.
 - *No effect* holds if every difference is significantly within the smallest effect of interest (two one-sided tests,
-  again for all of them together), and fails if one is significantly outside, by Holm.
+  again an intersection-union test), and fails if any is significantly outside, by Holm.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,18 +27,18 @@ from mtlbench.reproduce.values import Draws, Values
 MIXED: Verdict = "not comparable: mixed data"
 
 Obstacles = Mapping[str, Verdict | None]
-"""By data set: why measured numbers cannot be compared with printed ones, if they cannot."""
+"""By data set: why measured numbers are not comparable with printed ones, or ``None``."""
 
 
 def evaluate_claim(claim: ClaimSpec, table: Table, values: Values, draws: Draws, obstacles: Obstacles) -> Claim:
-    """Whether a claim holds in what was measured.
+    """Test whether a claim holds for the measured values.
 
     Args:
         claim: which rows are better than which.
-        table: that the claim is about.
+        table: the claim's table.
         values: by row label and column, the values by seed.
-        draws: bootstrap draws of the test users, likewise, where there are some.
-        obstacles: see `Obstacles`; models that saw different data are not compared.
+        draws: by row label and column, bootstrap draws of the test users, if any.
+        obstacles: see `Obstacles`; models trained on different data are not compared.
     """
     groups = _columns(claim, table)
     pairs: dict[tuple[str, TableColumn], list[Pair]] = {}
@@ -78,7 +79,7 @@ def evaluate_claim(claim: ClaimSpec, table: Table, values: Values, draws: Draws,
 def _lack(
     labels: tuple[str, str], column: TableColumn, values: Values, obstacles: Obstacles
 ) -> tuple[str, list[str]] | None:
-    """Why two rows cannot be compared in a column, and which rows that is about; ``None`` if they can."""
+    """Why two rows cannot be compared in a column, and the rows responsible; ``None`` if they can."""
     ours, theirs = (values.get((label, column)) or {} for label in labels)
     if not ours or not theirs:
         absent = [label for label, by_seed in zip(labels, (ours, theirs), strict=True) if not by_seed]
@@ -90,7 +91,7 @@ def _lack(
 
 
 def paired_runs(ours: str, theirs: str, column: TableColumn, values: Values, draws: Draws) -> Pair:
-    """Two rows in a column, with the sampling variance of their difference where both have kept their scores."""
+    """Two rows in a column, with the sampling variance of their difference if both have stored scores."""
     pair = Pair(ours=values.get((ours, column), {}), theirs=values.get((theirs, column), {}))
     if not pair.common or column.metric != "auc":
         return pair
@@ -99,7 +100,7 @@ def paired_runs(ours: str, theirs: str, column: TableColumn, values: Values, dra
 
 
 def _columns(claim: ClaimSpec, table: Table) -> dict[str, list[TableColumn]]:
-    """The columns that a claim is about, by data set and task; the worlds of a data set together."""
+    """The columns of a claim, by data set and task; worlds of a data set are grouped."""
     found: dict[str, list[TableColumn]] = {}
     for column in distinct(table.columns):
         dataset = table.without_world(column.dataset)
@@ -113,7 +114,7 @@ def _columns(claim: ClaimSpec, table: Table) -> dict[str, list[TableColumn]]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Tests:
-    """The tests of a claim on the differences found; `margin` is the smallest effect of interest, if there is one."""
+    """The tests of a claim on the measured differences; `margin` is the smallest effect of interest, if given."""
 
     claim: ClaimSpec
     margin: float | None
@@ -125,15 +126,15 @@ class _Tests:
 
     @property
     def holds(self) -> list[float | None]:
-        """P-values for what the claim says, comparison by comparison."""
+        """P-values in favour of the claim, one per comparison."""
         if not self.equivalence:
             return [each.p_better() for each in self.found]
-        assert self.margin is not None, "a claim of no effect in a metric without a smallest effect is refused"
+        assert self.margin is not None, "validated: a claim of no effect has a smallest effect"
         return [each.estimate.within(-self.margin, self.margin) for each in self.found]
 
     @property
     def fails(self) -> list[float | None]:
-        """P-values against it."""
+        """P-values against the claim, one per comparison."""
         if not self.equivalence:
             return [each.p_worse() for each in self.found]
         assert self.margin is not None
@@ -155,12 +156,12 @@ class _Tests:
 
     @property
     def level(self) -> float:
-        """Level of the hardest single test on the way to *holds*."""
+        """Level of the strictest single test needed for *holds*."""
         return ALPHA / len(self.found) if self.claim.enough == "one" else ALPHA
 
     @property
     def power(self) -> float:
-        """Of one of the one-sided tests: both of two must succeed for equivalence."""
+        """Power of each one-sided test; for equivalence, both of two must succeed."""
         return 1 - (1 - POWER) / 2 if self.equivalence else POWER
 
     def detectable(self) -> float | None:
@@ -184,18 +185,18 @@ class _Tests:
         def needed(each: Difference, level: float) -> int | None:
             return each.estimate.replicates_to_detect(max(abs(each.better), smallest), level)
 
-        if one:  # a single comparison decides
+        if one:  # a single comparison is decisive
             return min((n for each in one if (n := needed(each, corrected)) is not None), default=None)
         return _largest([needed(each, ALPHA) for each in every])
 
 
 def _any(p_values: Sequence[float | None]) -> bool:
-    """Whether one of several is significant, by Holm."""
+    """Whether any p-value is significant, by Holm."""
     return any(p is not None and p <= ALPHA for p in holm(p_values))
 
 
 def _all(p_values: Sequence[float | None]) -> bool:
-    """Whether each is significant (intersection-union)."""
+    """Whether every p-value is significant (intersection-union)."""
     return all(p is not None and p <= ALPHA for p in p_values)
 
 
@@ -204,7 +205,7 @@ def _largest(numbers: Sequence[int | None]) -> int | None:
 
 
 def _evidence(name: str, column: TableColumn, found: Difference, p: float | None) -> str:
-    """One comparison as text: the difference, what it was measured on, and the p-value of what the claim says."""
+    """One comparison as text: the difference, the number of seeds and users, and the p-value of the claim."""
     if column.about.constant:
         return f"{name}: {found.mean:+,.0f}"
     shown = _number(found.mean, column)
@@ -226,7 +227,7 @@ def _number(value: float, column: TableColumn) -> str:
 
 
 def _power(tests: _Tests, verdict: ClaimVerdict, detectable: float, deciding: int | None) -> str:
-    """What could have been found, and what would decide."""
+    """A sentence about the detectable difference and the number of replicates that would decide."""
     of = "worlds" if tests.found[0].worlds > 1 else "seeds"
     said = (
         f"no effect would be seen within {detectable:.2g}, "

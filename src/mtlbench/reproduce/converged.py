@@ -1,4 +1,4 @@
-"""Runs of a table or figure that did not converge: nothing is concluded from them."""
+"""Withholds conclusions from runs of a table or figure that did not converge."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -18,12 +18,12 @@ UNCONVERGED: Verdict = "not comparable: not converged"
 
 
 def with_convergence(result: Result, config: DictConfig, lines: Sequence[Line]) -> Result:
-    """The result of a run; one of a version that did not record convergence has it from the journal.
+    """The result of a run, with its convergence added from the journal if its version did not record it.
 
     Args:
-        result: of the run.
-        config: of the run.
-        lines: of its journal; none where that lies on another machine, and convergence is not known then.
+        result: the run's result.
+        config: the run's configuration.
+        lines: lines of its journal; empty if it is on another machine, so that convergence is unknown.
     """
     if result.convergence is not None:
         return result
@@ -33,17 +33,17 @@ def with_convergence(result: Result, config: DictConfig, lines: Sequence[Line]) 
 
 
 def all_converged(runs: Sequence[Finished]) -> bool | None:
-    """Whether all runs did; ``None`` if none is known not to, and some are not known to."""
+    """Whether all runs converged: false if any did not, else ``None`` if any is unknown."""
     found = {None if run.result.convergence is None else run.result.convergence.converged for run in runs}
     return False if False in found else None if None in found else True
 
 
 def without_verdict(claim: Claim, runs: Sequence[Finished]) -> Claim:
-    """A claim about runs, without a verdict where one of them did not converge.
+    """A claim, its verdict withheld if any of its runs did not converge.
 
     Args:
-        claim: as it was judged.
-        runs: that it compares.
+        claim: the tested claim.
+        runs: the runs that it compares.
     """
     notes = convergence_notes(runs)[0]
     if not notes or claim.verdict == "not run":
@@ -52,7 +52,7 @@ def without_verdict(claim: Claim, runs: Sequence[Finished]) -> Claim:
 
 
 def compared_runs(claim: ClaimSpec, table: Table, runs: Sequence[Finished]) -> list[Finished]:
-    """The runs that a claim of a table compares; a data set that the claim names stands for all of its worlds."""
+    """The runs that a claim of a table compares; a data set named by the claim includes all its worlds."""
     rows, datasets = {*claim.better, *claim.than}, claim.datasets
     return [
         run
@@ -62,7 +62,7 @@ def compared_runs(claim: ClaimSpec, table: Table, runs: Sequence[Finished]) -> l
 
 
 def convergence_notes(runs: Sequence[Finished]) -> tuple[list[str], list[str]]:
-    """Notes by data set on rows with runs that did not converge, and on rows of which it is not known."""
+    """Notes, by data set, on rows with runs that did not converge, and on rows for which this is unknown."""
     return (
         [f"{text}: not converged" for text in _counted(runs, False)],
         [f"{text}: whether they converged is not known" for text in _counted(runs, None)],
@@ -70,7 +70,7 @@ def convergence_notes(runs: Sequence[Finished]) -> tuple[list[str], list[str]]:
 
 
 def _counted(runs: Sequence[Finished], state: bool | None) -> list[str]:
-    """``Ali-CCP: MMoE (2 of 3 runs), PLE (1 of 3 runs)`` of the rows with runs in a state."""
+    """``Ali-CCP: MMoE (2 of 3 runs), PLE (1 of 3 runs)`` for the rows with runs in a state."""
     texts: list[str] = []
     for dataset in dict.fromkeys(run.dataset for run in runs):
         rows: dict[str, list[bool]] = {}

@@ -1,7 +1,8 @@
-"""What missing runs cost: core-hours by the speeds of finished runs here, else by those that mtlbench ships.
+"""Cost estimate of missing runs in core-hours, from speeds of finished runs on this machine or of the shipped file.
 
-A model's speed is in training rows per second of one thread. Those of ``conf/speed/cpu.csv`` were measured by
-``scripts/measure_speeds.py``; the file states the conditions. No GPU was ever at hand, so nothing is said of GPU-hours.
+A speed is in training rows per second of one thread. The speeds in ``conf/speed/cpu.csv`` were measured by
+``scripts/measure_speeds.py``; the file states the conditions. No speeds on GPUs were measured, so there is no estimate
+of GPU-hours.
 """
 
 import csv
@@ -19,14 +20,14 @@ from mtlbench.tracking.files import DamagedFileError
 from mtlbench.tracking.folder import read_result
 
 SPEEDS = "speed/cpu.csv"
-"""The measured speeds, below a folder of configurations."""
+"""Path of the shipped speeds inside a configuration folder."""
 
 COUNTED = ("profile", "model.", "dataset.fields")
-"""Beginnings of the overrides that a speed depends on."""
+"""Prefixes of the overrides that affect speed."""
 
 
 class SpeedKey(NamedTuple):
-    """What a speed was measured on: model, data set, and the overrides that count, in alphabetical order."""
+    """What a speed depends on: model, data set, and the overrides that affect it, in alphabetical order."""
 
     model: str
     dataset: str
@@ -35,12 +36,12 @@ class SpeedKey(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingCost:
-    """What runs cost at most, if each takes its whole budget.
+    """Maximum cost of runs, if each uses its whole budget.
 
     Attributes:
-        seconds: of one core, on the rows at hand.
-        full: the same with all published rows in place of fewer simulated ones; ``None`` where the two are one.
-        unknown: models without a measured speed, which count as fast as the median of the others.
+        seconds: core-seconds, on the rows at hand.
+        full: core-seconds on all published rows, if fewer rows are simulated; otherwise ``None``.
+        unknown: models without a measured speed, estimated by the median of the others.
     """
 
     seconds: float
@@ -49,13 +50,13 @@ class TrainingCost:
 
 
 def speed_key(config: DictConfig) -> SpeedKey:
-    """What the speed of a run depends on."""
+    """The speed key of a run."""
     words = sorted(word for word in config.run.overrides if word.startswith(COUNTED))
     return SpeedKey(config.run.choices.model, config.run.choices.dataset, " ".join(words))
 
 
 def read_speeds(file: Path) -> dict[SpeedKey, float]:
-    """Rows per second of one thread; none where there is no such file."""
+    """The speeds in a file, in rows per second of one thread; empty if there is no such file."""
     if not file.is_file():
         return {}
     with file.open(encoding="utf-8", newline="") as lines:
@@ -66,12 +67,12 @@ def read_speeds(file: Path) -> dict[SpeedKey, float]:
 
 
 def measured_speeds(folder: Path) -> dict[str, float]:
-    """Rows per second of finished runs by model, the median over them."""
+    """Median speed of finished runs by model, in rows per second."""
     speeds: dict[str, list[float]] = {}
     for path in folder.glob("*/result.json"):
         try:
             result = read_result(path.parent)
-        except DamagedFileError:  # of a run that need not be one of these; where it is, `check_finished` says so
+        except DamagedFileError:  # perhaps of an unrelated run; otherwise `check_finished` reports it
             continue
         speeds.setdefault(result.model, []).append(result.rows_per_second)
     return {model: median(several) for model, several in speeds.items()}
@@ -80,12 +81,12 @@ def measured_speeds(folder: Path) -> dict[str, float]:
 def cost(
     runs: Sequence[PlannedRun], here: Mapping[str, float], shipped: Mapping[SpeedKey, float]
 ) -> TrainingCost | None:
-    """What runs take at most; ``None`` if no speed is known.
+    """Maximum cost of runs; ``None`` if no speed is known.
 
     Args:
-        runs: the missing ones.
-        here: speeds of finished runs by model, which come first: they are of this machine.
-        shipped: speeds that were measured elsewhere.
+        runs: the missing runs.
+        here: speeds of finished runs on this machine by model, which take precedence.
+        shipped: speeds measured on another machine.
     """
     every = [*here.values()] or [*shipped.values()]
     if not every:

@@ -1,29 +1,29 @@
-"""An estimated mean with its standard error, and what can be decided by it: one-sided tests, equivalence, power.
+"""An estimated mean with its standard error, one-sided tests, equivalence tests, and power.
 
-An estimate varies for two reasons: seeds (or simulated worlds) are drawn, and so are the users of the test split. Their
-variances add up, and degrees of freedom are Satterthwaite's.
+An estimate has two sources of variance: the drawing of seeds (or simulated worlds), and the drawing of test users. The
+variances add up, with Satterthwaite's degrees of freedom.
 """
 
 from dataclasses import dataclass, replace
 from typing import cast
 
-import scipy  # its parts are imported when they are used: a second that planning runs does not need
+import scipy  # submodules are imported on first use, which saves a second when only planning runs
 
 POWER = 0.8
-"""Probability of finding what is there, by which detectable differences and numbers of seeds are stated."""
+"""Power (probability of detecting a true difference) for detectable differences and numbers of seeds."""
 
 MOST_REPLICATES = 1000
-"""Seeds up to which their number is worked out; more are not worth stating."""
+"""Maximum number of replicates that is reported."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sampling:
-    """What drawing the test users adds to the variance of an estimate (bootstrap).
+    """Variance of an estimate due to the sampling of test users (bootstrap).
 
     Attributes:
-        variance: of the mean over seeds, over draws of the users.
-        degrees: of freedom, one less than the draws or the users, whichever are fewer.
-        units: what was drawn, such as ``1,203 test users``.
+        variance: variance of the mean over seeds, over draws of the users.
+        degrees: degrees of freedom: one less than the number of draws or of users, whichever is smaller.
+        units: the sampled units as text, such as ``1,203 test users``.
     """
 
     variance: float
@@ -33,15 +33,15 @@ class Sampling:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Estimate:
-    """The mean over replicates (seeds, or worlds), with the variance between them and that of drawing test users.
+    """A mean over replicates (seeds or worlds), with the variance between replicates and that of sampling test users.
 
-    A test gives ``None`` where the variance is not known: one replicate, or several that are all alike and not zero.
+    Tests return ``None`` if the variance is unknown: with a single replicate, or with several equal, non-zero ones.
 
     Attributes:
         value: the mean.
-        replicates: how many there are.
-        between: variance (n - 1) between them; ``None`` for one.
-        sampling: of the test users; ``None`` if that is not known, so that only the replicates count.
+        replicates: number of replicates.
+        between: variance (n - 1) between replicates; ``None`` for a single one.
+        sampling: variance due to test users; ``None`` if unknown, so that only replicates count.
     """
 
     value: float
@@ -51,7 +51,7 @@ class Estimate:
 
     @property
     def variance(self) -> float | None:
-        """Of the mean; ``None`` if it is not known."""
+        """Variance of the mean; ``None`` if unknown."""
         if self.between is None:
             return None
         return self.between / self.replicates + (self.sampling.variance if self.sampling else 0.0)
@@ -70,24 +70,24 @@ class Estimate:
         return sum(variance for variance, _ in parts) ** 2 / divisor if divisor else parts[0][1]
 
     def above(self, bound: float = 0.0) -> float | None:
-        """One-sided p-value: how likely a mean as high as this is if the true one is at most `bound`."""
+        """One-sided p-value of a true mean above `bound`."""
         if (variance := self.variance) is None:
             return None
-        if variance == 0:  # seeds that differ in nothing say nothing about a difference, unless it is none at all
+        if variance == 0:  # equal seeds carry no information on a difference, unless it is zero
             return None if self.value else float(bound >= 0)
         return float(scipy.stats.t.sf((self.value - bound) / variance**0.5, self.degrees))
 
     def below(self, bound: float = 0.0) -> float | None:
-        """One-sided p-value: how likely a mean as low as this is if the true one is at least `bound`."""
+        """One-sided p-value of a true mean below `bound`."""
         return replace(self, value=-self.value).above(-bound)
 
     def unequal(self) -> float | None:
-        """Two-sided p-value of a mean of zero."""
+        """Two-sided p-value of a true mean other than zero."""
         sides = (self.above(), self.below())
         return None if None in sides else min(1.0, 2 * min(side for side in sides if side is not None))
 
     def within(self, low: float, high: float) -> float | None:
-        """P-value of equivalence: that the true mean lies between two bounds, by two one-sided tests.
+        """P-value of equivalence, a true mean between two bounds, by two one-sided tests.
 
         Paper: Schuirmann, A Comparison of the Two One-Sided Tests Procedure and the Power Approach, Journal of
         Pharmacokinetics and Biopharmaceutics 1987.
@@ -96,12 +96,12 @@ class Estimate:
         return None if None in sides else max(side for side in sides if side is not None)
 
     def outside(self, low: float, high: float) -> float | None:
-        """P-value of a true mean that is below the one bound or above the other: the smaller of two, doubled."""
+        """P-value of a true mean outside two bounds: twice the smaller of two one-sided p-values."""
         sides = (self.below(low), self.above(high))
         return None if None in sides else min(1.0, 2 * min(side for side in sides if side is not None))
 
     def detectable(self, level: float, power: float = POWER) -> float | None:
-        """Smallest true difference that a one-sided test of this variance finds with this power (noncentral t)."""
+        """Minimum true difference that a one-sided test with this variance detects with this power (noncentral t)."""
         if not (variance := self.variance):
             return None
         degrees = self.degrees
@@ -111,10 +111,10 @@ class Estimate:
         return cast(float, shift) * variance**0.5
 
     def replicates_to_detect(self, difference: float, level: float, power: float = POWER) -> int | None:
-        """How many replicates find a true difference with this power, as far as they vary like these.
+        """Number of replicates needed to detect a true difference with this power, given the variance of these.
 
-        ``None`` if not even `MOST_REPLICATES` do, as where the test split is too small, or if nothing is known about
-        the variance.
+        ``None`` if `MOST_REPLICATES` do not suffice, for example because the test split is too small, or if the
+        variance is unknown.
         """
         if not self.variance or difference <= 0:
             return None
@@ -123,7 +123,7 @@ class Estimate:
             found = replace(self, replicates=replicates).detectable(level, power)
             return found is not None and found <= difference
 
-        low, high = 1, MOST_REPLICATES  # at 1 nothing can be tested; the power rises with their number
+        low, high = 1, MOST_REPLICATES  # with 1 there is no test; power increases with their number
         if not enough(high):
             return None
         while high - low > 1:
@@ -133,7 +133,7 @@ class Estimate:
 
 
 def _power(shift: float, threshold: float, degrees: float) -> float:
-    """Probability that t is beyond a threshold where the true mean is `shift` standard errors."""
+    """Probability that t exceeds a threshold if the true mean is `shift` standard errors."""
     if not shift:
         return float(scipy.stats.t.sf(threshold, degrees))
     return float(scipy.stats.nct.sf(threshold, degrees, shift))

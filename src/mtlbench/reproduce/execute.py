@@ -1,4 +1,4 @@
-"""Carries out the runs of a plan; a data set or a run that fails stops no other."""
+"""Executes the runs of a plan; a failed data set or run does not stop the others."""
 
 import sys
 import time
@@ -15,25 +15,25 @@ from mtlbench.reproduce.launcher import Launcher
 from mtlbench.reproduce.plan import PlannedRun
 
 PAUSE = 2.0
-"""Seconds between two looks at a run that another process is at."""
+"""Seconds between two checks of a run that another process is training."""
 
 
 def execute(
     runs: Sequence[PlannedRun], launcher: Launcher, show: Callable[[PlannedRun, Outcome], None] | None = None
 ) -> dict[str, str]:
-    """Train every run; each leaves its journal and result where it would by itself.
+    """Train every run; each writes its journal and result to its usual folder.
 
-    Runs that are finished come first, here. Data sets are prepared next, here and once, however the others are spread
-    then. A run that another process is at is left to it and looked at again at the end. An interruption ends everything
-    at once; what is finished is kept, and a run that was under way goes on from its checkpoint the next time.
+    Finished runs are reported first. Then data sets are prepared once, in this process, before the launcher starts the
+    other runs. A run that another process is training is left to it and checked again at the end. An interruption stops
+    everything at once; finished runs are kept, and unfinished ones resume from their checkpoints the next time.
 
     Args:
-        runs: each identity once.
-        launcher: where those that are not finished are carried out.
-        show: is called with each run that ended well, as it ends.
+        runs: the runs, with distinct identities.
+        launcher: executes the unfinished runs.
+        show: called with each successful run when it ends.
 
     Returns:
-        The reason why a run failed, by identity.
+        The reasons of failed runs, by identity.
     """
     every = {run.identity: run for run in runs}
     failures: dict[str, str] = {}
@@ -51,7 +51,7 @@ def execute(
 
 
 def _ends(runs: Mapping[str, PlannedRun], launcher: Launcher) -> Iterator[Ended]:
-    """How each run ended, as it ends."""
+    """Yield the outcome of each run when it ends."""
     finished = [run for run in runs.values() if run.finished and not run.config.run.fresh]
     others = [run for run in runs.values() if not run.finished or run.config.run.fresh]
     taken: list[str] = []
@@ -61,7 +61,7 @@ def _ends(runs: Mapping[str, PlannedRun], launcher: Launcher) -> Iterator[Ended]
         else:
             yield ended
     if taken:
-        tqdm.write(f"waiting for {len(taken)} runs that other processes are at", file=sys.stderr)
+        tqdm.write(f"waiting for {len(taken)} runs that other processes are training", file=sys.stderr)
     for identity in taken:
         while (ended := train_one(runs[identity])).busy:
             time.sleep(PAUSE)
@@ -77,13 +77,13 @@ def _launched(runs: Sequence[PlannedRun], launcher: Launcher) -> Iterator[Ended]
 
 
 def _prepare(needed: dict[Path, DataSource]) -> dict[Path, str]:
-    """Make the stores that are not there, or cannot be opened; why one could not be made, by its folder."""
+    """Prepare stores that are missing or cannot be opened; returns problems by folder."""
     problems: dict[Path, str] = {}
     for folder, data in needed.items():
         if not folder.exists():
             tqdm.write(f"preparing {data.config.name} ({data.origin})", file=sys.stderr)
         try:
             open_or_prepare(data)
-        except Exception as error:  # noqa: BLE001  # the runs of other data sets go on and the end says so
+        except Exception as error:  # noqa: BLE001  # runs on other data sets continue; reported at the end
             problems[folder] = f"{data.config.name} cannot be prepared: {type(error).__name__}: {error}"
     return problems

@@ -1,4 +1,4 @@
-"""A figure's definition, read from ``conf/figure``: its runs, and the function that measures it."""
+"""Definition of a figure, from ``conf/figure``: its runs, and the function that measures it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,8 +19,8 @@ from mtlbench.reproduce.table_file import load_table, parsed
 class _File:
     """The keys of a figure's YAML.
 
-    ``sweep`` is a list of axes; every combination of one point of each axis is a row, whose label is `label` of their
-    names and whose overrides are all of theirs. ``table`` names a table instead, whose runs the figure shows.
+    ``sweep`` is a list of axes; every combination of points, one per axis, is a row, whose label is `label` of the
+    points' names and whose overrides are those of all points. Instead, ``table`` names a table whose runs are used.
     """
 
     title: str
@@ -42,15 +42,15 @@ class Figure:
     """A figure to reproduce.
 
     Attributes:
-        name: of its file.
-        title, paper, place: what it shows, and its source.
-        draws: measures panels, claims and findings on its runs, see `mtlbench.reproduce.figures`.
-        profile: the settings its runs share.
-        seeds: runs per row and data set; ``seeds_note`` says why so many.
-        datasets: overrides by the paper's name of a data set; none where the figure needs no runs.
-        rows: what is run; those of the sweep come last.
+        name: name of its file.
+        title, paper, place: title, paper, and place in the paper.
+        draws: function that measures panels, claims and findings on the runs, see `mtlbench.reproduce.figures`.
+        profile: the common settings of its runs.
+        seeds: runs per row and data set; ``seeds_note`` explains the number.
+        datasets: overrides by the paper's name of a data set; empty if the figure needs no runs.
+        rows: the rows to run; those of the sweep come last.
         sweep: names of the points of each axis.
-        table: whose runs the figure shows, if it has none of its own.
+        table: the table whose runs are used, if the figure has no runs of its own.
         notes: footnotes.
     """
 
@@ -70,12 +70,12 @@ class Figure:
 
 
 def label(*points: str) -> str:
-    """Label of the row at these points of a sweep."""
+    """Label of the row with these points of a sweep."""
     return "/".join(points)
 
 
 def figure_names(folder: Path) -> list[str]:
-    """Names of the figures in ``conf/figure``, those of one paper by their numbers."""
+    """Names of the figures in ``conf/figure``, in natural order."""
     return sorted((path.stem for path in folder.glob("[!_]*.yaml")), key=_by_number)
 
 
@@ -83,11 +83,11 @@ def read_figure(folder: Path, name: str) -> Figure:
     """A figure from ``<folder>/<name>.yaml``.
 
     Raises:
-        ConfigError: no such figure, or a file that contradicts itself.
+        ConfigError: the figure does not exist, or its file is inconsistent.
     """
     path = folder / f"{name}.yaml"
     if not path.is_file():
-        raise ConfigError(f"no figure '{name}'; there are: {', '.join(figure_names(folder))}")
+        raise ConfigError(f"no figure '{name}'; allowed: {', '.join(figure_names(folder))}")
     file = parsed(path, _File)
     rows = (*file.rows, *_swept(file.sweep))
     table = None if file.table is None else load_table(folder.parent / "table", file.table)
@@ -116,7 +116,7 @@ def _by_number(name: str) -> tuple[str, int]:
 
 
 def _swept(axes: list[dict[str, list[str]]]) -> list[RowSpec]:
-    """A row for every combination of one point of each axis."""
+    """A row for every combination of points, one per axis."""
     return [
         RowSpec(
             label=label(*(name for name, _ in points)),

@@ -1,6 +1,6 @@
-"""What a figure's function takes, the finished runs, and what it gives.
+"""Input of a figure's function (finished runs) and its output.
 
-Apart from the reading of runs, which imports torch: a figure's definition is read, and its runs are planned, without.
+Separate from reading runs, which imports torch, so that figures can be read and planned without it.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FigureRun:
-    """A finished run of a figure; ``folder`` is ``None`` if only its result was fetched from another machine."""
+    """A finished run of a figure; ``folder`` is ``None`` for a result fetched from another machine."""
 
     run: "Finished"
     folder: Path | None
@@ -40,18 +40,18 @@ class FigureRuns:
         return [member.folder for member in self.of(row, dataset) if member.folder is not None]
 
     def values(self, row: str, dataset: str, metric: str) -> dict[int, float]:
-        """A test metric, ``<task>/<name>``, of every run of a row that defines it, by seed."""
+        """A test metric, ``<task>/<name>``, of the runs of a row for which it is defined, by seed."""
         results = {member.run.seed: member.run.result.test.values for member in self.of(row, dataset)}
         return {seed: metrics[metric] for seed, metrics in results.items() if metric in metrics}
 
     def tasks(self, dataset: str) -> list[str]:
-        """Tasks of a data set in their order; none where nothing was run."""
+        """Tasks of a data set, in order; empty if nothing was run."""
         return next((member.run.result.tasks for member in self.members if member.run.dataset == dataset), [])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FigureContent:
-    """What a figure's function measures on the runs; see `FigureResult`."""
+    """Result of a figure's function; see `FigureResult`."""
 
     panels: tuple[Panel, ...] = ()
     claims: tuple[Claim, ...] = ()

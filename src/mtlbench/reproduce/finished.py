@@ -1,4 +1,4 @@
-"""Finished runs of a table or figure, and the banners and footnotes that a set of them needs."""
+"""Finished runs of a table or figure, and banners and footnotes about a set of them."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -26,13 +26,13 @@ class Finished:
     Attributes:
         row, dataset, seed: its cell.
         choice: name of the data set's configuration.
-        result: what it measured.
-        code: version of the code that would make it now.
-        weights: of the tasks in the training loss, by task, for the weighted log loss.
+        result: the run's result.
+        code: the current code version for this run.
+        weights: weights of the tasks in the training loss, for the weighted log loss.
         link, curve: see `Run`.
         paper_steps, carried_over: see `PlannedRun`.
-        valid: validation metrics of the selected weights, as far as the journal is here.
-        resampled: its AUCs on bootstrap draws of the test users, where it has kept its scores.
+        valid: validation metrics of the selected weights, if the journal is on this machine.
+        resampled: its AUCs on bootstrap draws of the test users, if it has stored its scores.
     """
 
     row: str
@@ -50,9 +50,9 @@ class Finished:
     resampled: Resampled | None = None
 
     def validation_score(self, metric_name: str, task: str | None) -> float:
-        """Validation score of the selected weights, higher is better.
+        """Validation score of the selected weights for a metric and task, higher is better.
 
-        That of the metric and task; where those were not measured on validation, that by which weights were selected.
+        If that was not measured on validation data, the score by which weights were selected.
         """
         value = self.valid.value(metric_name, task)
         if value is not None:
@@ -62,7 +62,7 @@ class Finished:
 
 
 def listed(run: Finished) -> Run:
-    """The run as a report lists it."""
+    """The run's entry in a report."""
     return Run(
         identity=run.result.identity,
         seed=run.seed,
@@ -74,12 +74,12 @@ def listed(run: Finished) -> Run:
 
 
 def banners(runs: Sequence[Finished], scale: float | None, settings: Sequence[str]) -> tuple[str, ...]:
-    """Banners above everything that is made of these runs: simulated, scaled, short of steps, or run with own settings.
+    """Banners for results from these runs: simulated, scaled, fewer steps, or with the user's own settings.
 
     Args:
-        runs: finished ones.
-        scale: share of the published rows that was asked for, if not all.
-        settings: overrides that the runs were made with besides those of the table or figure.
+        runs: finished runs.
+        scale: requested fraction of the published rows, if not all.
+        settings: the user's overrides, in addition to those of the table or figure.
     """
     simulated = sorted({run.dataset for run in runs if run.result.origin == "simulated"})
     first = [f"SIMULATED DATA: {', '.join(simulated)}"] if simulated else []
@@ -88,7 +88,7 @@ def banners(runs: Sequence[Finished], scale: float | None, settings: Sequence[st
 
 
 def _fewer_steps(runs: Sequence[Finished]) -> list[str]:
-    """A banner where budgets in epochs are short of the steps that the paper's rows make."""
+    """A banner if budgets in epochs give fewer steps than on the paper's rows."""
     found: dict[str, str] = {}
     for run in runs:
         if run.paper_steps is not None and run.result.steps < FEWER * run.paper_steps:
@@ -97,7 +97,7 @@ def _fewer_steps(runs: Sequence[Finished]) -> list[str]:
 
 
 def carried_over(runs: Sequence[Finished]) -> list[str]:
-    """Footnotes on settings that were carried over to other data than the paper's."""
+    """Footnotes on settings that were adapted to other data than the paper's."""
     return list(dict.fromkeys(f"{run.dataset}: {note}" for run in runs for note in run.carried_over))
 
 
@@ -111,10 +111,10 @@ def checkpoint_rules(runs: Sequence[Finished]) -> list[str]:
 
 
 def same_test_rows(runs: Sequence[Finished]) -> bool:
-    """Whether the test splits of some runs agree in what results tell of them.
+    """Whether the test splits of runs agree in their results, by task.
 
-    That is, by task: rows, positives and groups, and the deviation of a regression task's labels, but for the rounding
-    of labels that were standardised on other training rows.
+    What must agree: rows, positives, groups, and the deviation of a regression task's labels up to rounding, since
+    labels are standardised by training rows.
     """
     told = [
         {name: value for name, value in run.result.metrics.items() if name.startswith("test/") and _tells(name)}
@@ -136,10 +136,10 @@ def _rounding(metric_name: str) -> float:
 
 
 def origins(runs: Sequence[Finished], *, inputs_differ: bool = False) -> list[str]:
-    """Footnotes on data sets whose runs differ in code version or data, or were made by another version than this.
+    """Footnotes on data sets whose runs differ in code version or data, or were made by another code version.
 
     Args:
-        runs: of a table or a figure.
+        runs: finished runs of a table or figure.
         inputs_differ: see `TableKeys`.
     """
     notes: list[str] = []
@@ -162,6 +162,6 @@ def _listed(rows_by: Mapping[str, Sequence[str]]) -> str:
 
 
 def _rows_by(runs: Sequence[Finished], key: Callable[[Result], str]) -> dict[str, list[str]]:
-    """Labels of rows by a value of their runs' results; a row whose runs differ is in several."""
+    """Labels of rows by a value of their runs; a row whose runs differ is listed under each value."""
     found = sorted({key(run.result) for run in runs})
     return {each: list(dict.fromkeys(run.row for run in runs if key(run.result) == each)) for each in found}

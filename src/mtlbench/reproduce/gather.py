@@ -20,11 +20,11 @@ from mtlbench.tracking.sent import link_of
 
 
 def gather(planned: Sequence[PlannedRun], elsewhere: Mapping[str, RemoteResult]) -> list[Finished]:
-    """The finished runs of a plan; a run that serves two rows is returned twice.
+    """The finished runs of a plan; a run shared by two rows is returned twice.
 
     Args:
         planned: runs of a table.
-        elsewhere: results of runs that other machines finished, by identity.
+        elsewhere: results of runs finished on other machines, by identity.
     """
     resampled = _resampled(planned)
     finished: list[Finished] = []
@@ -55,7 +55,7 @@ def gather(planned: Sequence[PlannedRun], elsewhere: Mapping[str, RemoteResult])
 
 
 def _resampled(planned: Sequence[PlannedRun]) -> dict[str, Resampled]:
-    """Bootstrap draws of the finished runs that have kept their scores, by identity."""
+    """Bootstrap draws of the finished runs that have stored their scores, by identity."""
     finished = {run.identity: run for run in planned if run.finished}
     restore_missing(run.folder for run in finished.values() if OmegaConf.select(run.config, "run.keep_scores") is True)
     folders: dict[Path, list[Path]] = {}

@@ -1,4 +1,4 @@
-"""Measures a figure on its finished runs: panels, tested claims, findings, and the notes that a reader needs."""
+"""Measures a figure on its finished runs: panels, tested claims, findings and notes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,16 +13,16 @@ from mtlbench.reproduce.plan import PlannedRun
 from mtlbench.tracking.find import RemoteResult
 
 NAMED = 6
-"""Missing rows that are listed by name; the rest is counted."""
+"""Maximum number of missing rows that are listed by name; the rest are counted."""
 
 
 def figure_runs(figure: Figure, plan: Sequence[PlannedRun], elsewhere: Mapping[str, RemoteResult]) -> FigureRuns:
-    """The finished ones among a figure's planned runs.
+    """The finished runs among a figure's planned runs.
 
     Args:
         figure: the figure.
         plan: its runs.
-        elsewhere: results of runs that other machines finished, by identity.
+        elsewhere: results of runs finished on other machines, by identity.
     """
     members = [
         FigureRun(run=finished, folder=run.folder if run.finished else None)
@@ -45,7 +45,7 @@ def measure_figure(runs: FigureRuns, *, scale: float | None, settings: Sequence[
     try:
         if finished or not figure.rows:
             content = figure.draws(runs)
-    except (OSError, ValueError) as error:  # data that were moved, a journal that is damaged: the other figures go on
+    except (OSError, ValueError) as error:  # such as moved data or a damaged journal; other figures continue
         missing = (*missing, f"nothing could be drawn: {error}")
     away = sum(member.folder is None for member in runs.members)
     if away and not content.panels:
@@ -53,7 +53,7 @@ def measure_figure(runs: FigureRuns, *, scale: float | None, settings: Sequence[
     unconverged, unknown = convergence_notes(finished)
     notes = (*carried_over(finished), *unconverged, *unknown)
     on_top = banners(finished, scale, settings) if figure.rows else ()
-    # The marks as a condition of claims, in the words of a table's: simulated, scaled, own settings.
+    # The marks as a condition of claims, worded as in tables: simulated, scaled, own settings.
     condition = ", ".join(mark.partition(":")[0].lower().removesuffix(" data") for mark in on_top)
     return FigureResult(
         name=figure.name,

@@ -1,7 +1,7 @@
-"""Where runs are carried out: in this process, in several of this machine (joblib), or as jobs of a cluster (submitit).
+"""Executes runs in this process, in several processes (joblib), or as jobs of a cluster (submitit).
 
-Hydra's launchers are not used: their code takes lists of overrides, not whole configurations, says nothing before the
-last run has ended, and stops at the first one that fails.
+Hydra's launchers are not used: they take lists of overrides, not whole configurations, report nothing before the last
+run has ended, and stop at the first failure.
 """
 
 import io
@@ -36,12 +36,12 @@ from mtlbench.train.interrupt import Interrupted
 _log = logging.getLogger(__name__)
 
 EXPECTED = (ValueError, OSError, ArithmeticError, MemoryError)
-"""Errors that a user can mend; any other is a bug, and keeps its traceback."""
+"""Errors that a user can fix; any other is a bug, and keeps its traceback."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ended:
-    """How an attempt at a run ended: with an outcome, or with a problem; ``busy`` if another process has the run."""
+    """The end of an attempt at a run: an outcome, or a problem; ``busy`` if another process is training the run."""
 
     identity: str
     outcome: Outcome | None = None
@@ -50,10 +50,10 @@ class Ended:
 
 
 def launch(runs: Sequence[PlannedRun], launcher: Launcher) -> Iterator[Ended]:
-    """Attempt every run; ends come as they come.
+    """Attempt every run; yields results in the order of completion.
 
     Raises:
-        ConfigError: what the launcher needs is not installed.
+        ConfigError: the launcher's packages are not installed.
     """
     if launcher.kind == "basic" or not runs:
         return map(train_one, runs)
@@ -63,7 +63,7 @@ def launch(runs: Sequence[PlannedRun], launcher: Launcher) -> Iterator[Ended]:
 
 
 def train_one(run: PlannedRun) -> Ended:
-    """Train a run in this process, from wherever it stands; whatever stops it stops nothing else."""
+    """Train or resume a run in this process; an error does not stop other runs."""
     return _attempt(run.identity, run.title, run.own_config)
 
 
@@ -73,7 +73,7 @@ def _attempt(identity: str, title: str, config: DictConfig) -> Ended:
         return Ended(identity=identity, outcome=train(config))
     except BusyError as error:
         return Ended(identity=identity, problem=str(error), busy=True)
-    except Exception as error:  # noqa: BLE001  # whatever it is, the other runs go on and the end says so
+    except Exception as error:  # noqa: BLE001  # other runs continue; reported at the end
         if not isinstance(error, EXPECTED):
             traceback.print_exc()
         return Ended(identity=identity, problem=f"{type(error).__name__}: {error}")
@@ -84,7 +84,7 @@ def _in_processes(runs: Sequence[PlannedRun], processes: int) -> Iterator[Ended]
         from joblib import Parallel, delayed
     except ImportError as error:
         raise ConfigError("several processes need the extra 'parallel': pip install 'mtlbench[parallel]'") from error
-    # joblib renews a process whose memory has grown, and warns of it
+    # joblib restarts a process whose memory has grown, with a warning
     warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given", category=UserWarning)
     processes = min(processes if processes > 0 else cores(), len(runs))
     left = {run.identity: run for run in runs}
@@ -100,10 +100,10 @@ def _in_processes(runs: Sequence[PlannedRun], processes: int) -> Iterator[Ended]
                 del left[ended.identity]
                 yield ended
             return
-        except BrokenProcessPool:  # nobody knows which run it was, and all that were under way are gone
+        except BrokenProcessPool:  # the affected run is unknown, and all running ones are lost
             processes //= 2
             tqdm.write(
-                "a process was ended from outside, most likely because memory ran out; its runs go on in "
+                "a process was killed, most likely because memory ran out; its runs continue in "
                 + (f"{processes} processes" if processes > 1 else "this one, one after another"),
                 file=sys.stderr,
             )
@@ -117,22 +117,22 @@ def _share_cores(runs: Iterable[PlannedRun], processes: int) -> None:
 
 
 def _attempt_apart(identity: str, title: str, config: DictConfig, parent: int) -> Ended:
-    """`_attempt` in a process of a pool: it draws no progress bars, and does not outlive the process it works for."""
+    """`_attempt` in a process of a pool: without progress bars, and ending with the parent process."""
     _stop_with(parent)
     show_progress(named=True)
     try:
         with redirect_stderr(_NoTerminal(sys.stderr)):
             return _attempt(identity, title, config)
-    except KeyboardInterrupt as error:  # meant for this process alone, or for all, and then nobody reads this
+    except KeyboardInterrupt as error:  # for this process only; if for all, nobody reads this result
         return Ended(identity=identity, problem=str(error) or "interrupted")
     finally:
         if os.getppid() != parent:
-            os._exit(1)  # there is nobody to wait for work from
+            os._exit(1)  # the parent no longer exists
 
 
 @cache
 def _stop_with(parent: int) -> None:
-    """Once the parent is gone, which was killed and could not stop its pool, ask the run to stop at a checkpoint."""
+    """Stop the run at a checkpoint once the parent was killed and could not stop its pool."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -143,7 +143,7 @@ def _stop_with(parent: int) -> None:
 
 
 class _NoTerminal(io.TextIOBase):
-    """A stream of which nobody thinks that a person watches it."""
+    """A text stream that is not a terminal."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -156,11 +156,11 @@ class _NoTerminal(io.TextIOBase):
 
 
 class _Job:
-    """What a job of a cluster does; at its time limit it saves a checkpoint, is submitted again, and goes on."""
+    """A cluster job; at its time limit it saves a checkpoint, is resubmitted, and resumes."""
 
     def __call__(self, identity: str, title: str, config: DictConfig) -> Ended:
         show_progress()
-        submit_again, ignore = signal.getsignal(signal.SIGUSR2), signal.getsignal(signal.SIGTERM)  # of submitit
+        submit_again, ignore = signal.getsignal(signal.SIGUSR2), signal.getsignal(signal.SIGTERM)  # set by submitit
         out_of_time = False
 
         def stop(number: int, frame: FrameType | None) -> None:
@@ -176,7 +176,7 @@ class _Job:
             return _attempt(identity, title, config)
         except Interrupted:
             if out_of_time and callable(submit_again):
-                submit_again(signal.SIGUSR2, None)  # leaves this process
+                submit_again(signal.SIGUSR2, None)  # exits this process
             raise
 
     def checkpoint(self, identity: str, title: str, config: DictConfig) -> Any:
@@ -196,7 +196,7 @@ def _as_jobs(runs: Sequence[PlannedRun], launcher: Launcher) -> Iterator[Ended]:
     with _refusals_told():
         executor = submitit.AutoExecutor(cluster="local" if local else "slurm", **made)
     executor.update_parameters(**{name: value for name, value in launcher.options.items() if name not in made})
-    at_once = cores() if local else len(runs)  # Slurm has a queue, this machine has none
+    at_once = cores() if local else len(runs)  # Slurm has a queue, a single machine does not
     for start in range(0, len(runs), at_once):
         some = runs[start : start + at_once]
         if local:
@@ -216,14 +216,14 @@ def _as_jobs(runs: Sequence[PlannedRun], launcher: Launcher) -> Iterator[Ended]:
 
 @contextmanager
 def _refusals_told() -> Generator[None]:
-    """An error of ``sbatch`` as one of the configuration, which is most of what it refuses.
+    """Turn an error of ``sbatch``, mostly about job options, into a `ConfigError`.
 
     Raises:
-        ConfigError: submitit could not submit; with the last line of what ``sbatch`` said.
+        ConfigError: submitit could not submit; the message has the last line of ``sbatch``'s output.
     """
     try:
         yield
-    except RuntimeError as error:  # submitit's errors of submission are plain RuntimeErrors and kinds of them
+    except RuntimeError as error:  # submitit raises RuntimeErrors and subclasses when submitting
         said = str(error).strip().splitlines() or [type(error).__name__]
         raise ConfigError(f"no job could be submitted: {said[-1]}") from error
 
@@ -231,12 +231,12 @@ def _refusals_told() -> Generator[None]:
 def _end_of(job: Any, identity: str) -> Ended:
     try:
         return job.result()
-    except Exception as error:  # noqa: BLE001  # of submitit, whose kinds say nothing more: the job left no result
+    except Exception as error:  # noqa: BLE001  # submitit's error types give no further information: the job left no result
         problem = f"its job ended without a result ({_job_failure(job, str(error))}; log: {job.paths.stderr})"
         return Ended(identity=identity, problem=problem)
 
 
 def _job_failure(job: Any, text: str) -> str:
-    """Why a job ended: the last line of its traceback, or else its state in Slurm's accounting."""
+    """Why a job ended: the last line of its traceback, or its state in Slurm's accounting."""
     trace = re.search(r"with trace:\n-+\n(.*?)\n-+\n", text, re.DOTALL)
     return trace[1].strip().splitlines()[-1] if trace else f"state {job.state}"

@@ -1,4 +1,4 @@
-"""How runs are spread over processes or machines; the options are those of Hydra's launchers."""
+"""Settings of a launcher, which distributes runs over processes or machines; named as in Hydra's launchers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,10 +9,10 @@ Kind = Literal["basic", "joblib", "submitit_local", "submitit_slurm"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Launcher:
-    """How runs are spread.
+    """Settings of a launcher.
 
     Attributes:
-        kind: name of Hydra's launcher; ``basic`` is one run after another, here.
+        kind: name of Hydra's launcher; ``basic`` runs one after another in this process.
         options: ``n_jobs`` of joblib; the parameters of submitit's executor.
     """
 

@@ -15,17 +15,17 @@ from mtlbench.tracking.tracker import OPERATION, back_off, check_server, sync, u
 from mtlbench.tracking.worker import call
 
 AT_A_TIME = 64
-"""Results that are fetched within one time limit."""
+"""Number of results that are fetched within one time limit."""
 
 
 def exchange_results(missing: Sequence[PlannedRun], *, fetch_only: bool = False) -> dict[str, RemoteResult]:
-    """Push finished runs of this machine, and fetch the results of missing ones from the tracking server, by identity.
+    """Push finished runs of this machine, and fetch results of missing ones from the tracking server, by identity.
 
-    Does nothing without a server: the database beside the runs has nothing that their folders lack. If the server
-    fails, a message says so, the missing runs are run here, and results are sent later.
+    Does nothing without a server, since the database beside the runs has no more than their folders. If the server
+    fails, a message is printed, missing runs are trained here, and results are sent later.
 
     Args:
-        missing: runs that are not finished here.
+        missing: runs that are not finished on this machine.
         fetch_only: push nothing.
     """
     if not missing or (tracker := missing[0].config.run.tracker).experiment is None:
@@ -45,7 +45,7 @@ def exchange_results(missing: Sequence[PlannedRun], *, fetch_only: bool = False)
     except TrackingError as error:
         back_off(uri)
         tqdm.write(
-            f"{error}\nThe tables are made of what is here and nothing is sent. Later: the same command again, or "
+            f"{error}\nThe tables use local runs only, and nothing is sent. Later, run the same command again, or "
             + shlex.join(["mtlbench", "sync", f"run.folder={runs}", f"run.tracker.uri={without_password(uri)}"]),
             file=sys.stderr,
         )
@@ -59,4 +59,4 @@ def _send_first(runs: Path, uri: str, experiment: str) -> None:
     report = sync(runs, uri, experiment, folders)
     tqdm.write(f"{len(report.sent)} runs of {runs} were sent to {without_password(uri)}", file=sys.stderr)
     for name, reason in report.failed.items():
-        tqdm.write(f"  {name} was not: {reason}", file=sys.stderr)
+        tqdm.write(f"  {name} was not sent: {reason}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Paired bootstrap over the test users: how far the numbers of finished runs depend on who is in the test split."""
+"""Paired bootstrap over test users: variance of the results of finished runs due to the choice of the test split."""
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,12 +19,12 @@ from mtlbench.tracking.scores import REMEDY, SCORES, read_scores
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resampled:
-    """A run's AUCs on bootstrap draws of the test split, which are the same for all runs on the same data.
+    """A run's AUCs on bootstrap draws of the test split; draws are the same for all runs on the same data.
 
     Attributes:
-        aucs: by binary task: float64 ``[R]``, NaN for a draw of one class.
-        units: how many were drawn from.
-        kind: what was drawn: groups (users) where the split has them, else rows.
+        aucs: by binary task, float64 ``[R]``, NaN for a draw with a single class.
+        units: number of units to draw from.
+        kind: kind of units: groups (users) if the split has them, otherwise rows.
     """
 
     aucs: Mapping[str, np.ndarray]
@@ -33,26 +33,26 @@ class Resampled:
 
 
 def resample(store: Path, folders: Iterable[Path]) -> dict[str, Resampled]:
-    """Bootstrap draws of runs on the same data, by identity; runs that have kept no scores are left out.
+    """Bootstrap draws of runs on the same data, by identity; runs without stored scores are left out.
 
     Args:
-        store: of the data; nothing can be drawn where it is gone.
-        folders: of finished runs.
+        store: folder of the store; without it nothing can be drawn.
+        folders: folders of finished runs.
 
     Raises:
-        DamagedFileError: scores that are damaged, or are not those of the store's test rows.
+        DamagedFileError: scores are damaged, or do not belong to the store's test rows.
     """
     scores = {folder: found for folder in folders if (found := read_scores(folder, folder.name)) is not None}
     if not scores or not (store / MANIFEST).exists():
         return {}
     try:
         rows = open_store(store).split("test")
-    except StoreError as error:  # which finished runs can do without
-        tqdm.write(f"{error}\nTests on these data count seeds only", file=sys.stderr)
+    except StoreError as error:  # finished runs do not need the store
+        tqdm.write(f"{error}\nTests on these data include the variance between seeds only", file=sys.stderr)
         return {}
     for folder, by_task in scores.items():
         if any(len(column) != len(rows) for column in by_task.values()):
-            raise DamagedFileError(f"{folder / SCORES} has not the {len(rows):,} test rows of {store}. {REMEDY}")
+            raise DamagedFileError(f"{folder / SCORES} does not have the {len(rows):,} test rows of {store}. {REMEDY}")
     grouped = "group" in rows.columns
     unit = group_numbers(rows.columns["group"].numpy()) if grouped else np.arange(len(rows))
     aucs: dict[Path, dict[str, np.ndarray]] = {folder: {} for folder in scores}
@@ -61,7 +61,7 @@ def resample(store: Path, folders: Iterable[Path]) -> dict[str, Resampled]:
         seen = rows.columns["observed"][:, t].numpy() if "observed" in rows.columns else slice(None)
         positive = rows.columns["labels"][:, t].numpy()[seen] == 1
         measured = {folder: by_task[task][seen] for folder, by_task in scores.items() if task in by_task}
-        if not measured:  # every run learnt a subset of the tasks
+        if not measured:  # every run was trained on a subset of the tasks
             continue
         found = resampled_aucs(
             list(measured.values()), positive, group_numbers(unit[seen]), affordable_draws(len(positive))
@@ -73,8 +73,8 @@ def resample(store: Path, folders: Iterable[Path]) -> dict[str, Resampled]:
 
 
 def restore_missing(folders: Iterable[Path]) -> None:
-    """Score the test rows of finished runs that have not kept their scores, where their weights are at hand."""
-    from mtlbench.experiment.evaluation import restore_scores  # imports torch, which plans do without
+    """Score the test rows of finished runs without stored scores, if their weights exist."""
+    from mtlbench.experiment.evaluation import restore_scores  # imports torch, not needed for planning
 
     for folder in folders:
         if not (folder / SCORES).exists() and (folder / "best.pt").exists():
@@ -84,15 +84,15 @@ def restore_missing(folders: Iterable[Path]) -> None:
 def sampling_of(
     task: str, ours: Sequence[Resampled | None], theirs: Sequence[Resampled | None] | None = None
 ) -> Sampling | None:
-    """Variance of a mean over seeds, or of the mean difference of two rows, when test users are drawn anew.
+    """Variance, over draws of the test users, of a mean over seeds or of the mean difference of two rows.
 
-    Users are drawn once for all seeds and both rows. ``None`` where a run has kept no scores, or where fewer than two
-    draws hold both classes.
+    The same draws are used for all seeds and both rows. ``None`` if a run has no stored scores, or if fewer than two
+    draws have both classes.
 
     Args:
-        task: whose AUC it is.
-        ours: of one row, by seed.
-        theirs: of the other, by the same seeds.
+        task: the task of the AUC.
+        ours: draws of one row, by seed.
+        theirs: draws of the other row, by the same seeds.
     """
     known = [each for each in (*ours, *(theirs or ())) if each is not None]
     if not ours or len(known) < len(ours) + len(theirs or ()) or any(task not in each.aucs for each in known):

@@ -1,13 +1,13 @@
-"""Runs that one plan needs once: what another run measures too is not trained again.
+"""Shares equivalent runs within a plan, so that each is trained once.
 
-Two runs measure the same, bit for bit, if they differ
+Two runs are equivalent, bit for bit, if they differ
 
-- in ``trainer.diagnostics`` alone, which adds to the journal and changes nothing else: the one with diagnostics stands
+- only in ``trainer.diagnostics``, which adds to the journal and changes nothing else: the one with diagnostics is used
   for both;
-- in the name of the model alone: MSSM-Basic in MSSM's setting is SNR-Trans, for instance. The row of a table says so
-  (`RowSpec.same_as`).
+- only in the name of the model: for instance, MSSM-Basic in MSSM's setting is SNR-Trans. The row of a table declares
+  this (`RowSpec.same_as`).
 
-Identities stay as they are, so a finished run is never asked for again, whatever its name.
+Identities do not change, so a finished run is never trained again, whatever its name.
 """
 
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ from mtlbench.reproduce.plan import PlannedRun
 
 
 def shared(plans: Sequence[Sequence[PlannedRun]]) -> list[list[PlannedRun]]:
-    """The same plans, in which runs that are alike are one run; a finished one where there is one.
+    """The plans with equivalent runs replaced by one of them, a finished one if there is any.
 
     Args:
-        plans: of several tables and figures.
+        plans: plans of several tables and figures.
     """
     every = [run for plan in plans for run in plan]
     kept = {run.identity: run for run in every if run.finished or not run.alike}

@@ -1,7 +1,7 @@
 """Statistics over seeds: spread, paired tests, ranks, gains. Pure functions of numbers.
 
-A seed decides the initial weights and the order of rows alike for every model, so two models are compared seed by seed.
-Numbers that differ by rounding alone (see `ROUNDING`) are equal here: ties, no differences, within.
+A seed determines initial weights and the order of rows for every model, so models are compared seed by seed. Numbers
+that differ only by rounding (see `ROUNDING`) count as equal.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,19 +18,19 @@ from mtlbench.reproduce.estimate import Estimate, Sampling
 BySeed = Mapping[int, float]
 
 WILCOXON_FROM = 6
-"""Pairs from which Wilcoxon's test can reach the level at all: with five its smallest two-sided p is 1/16."""
+"""Minimum number of pairs for Wilcoxon's test: with five, its smallest two-sided p-value is 1/16."""
 
 ROUNDING = 1e-12
-"""Share of their size by which equal numbers may differ: thousands of roundings, and less than any metric resolves."""
+"""Relative difference up to which numbers count as equal: thousands of roundings, finer than any metric resolves."""
 
 
 def rounding(*values: float) -> float:
-    """The distance up to which numbers of this size are equal."""
+    """Absolute difference up to which numbers of this size count as equal."""
     return ROUNDING * max(map(abs, values), default=0.0)
 
 
 def spread(values: BySeed, metric: Metric | None = None) -> Measured:
-    """Mean, deviation, 95 % interval and, by the direction of the metric, best of the values of at least one seed."""
+    """Mean, standard deviation, 95 % interval and, if the metric has a direction, best of the values (at least one)."""
     seeds = tuple(sorted(values))
     array = np.array([values[seed] for seed in seeds])
     mean, several = float(array.mean()), len(array) > 1
@@ -47,13 +47,13 @@ def spread(values: BySeed, metric: Metric | None = None) -> Measured:
 
 
 def paired(ours: BySeed, theirs: BySeed) -> tuple[float, float | None, float | None]:
-    """Mean of (ours - theirs) over common seeds, and two-sided p-values of the paired t-test and of Wilcoxon's.
+    """Mean of (ours - theirs) over common seeds, and two-sided p-values of the paired t-test and Wilcoxon's test.
 
-    A p-value is ``None`` where the test is undefined: fewer than two common seeds (six for Wilcoxon's), or differences
-    that are all alike (up to `ROUNDING` of the values) and not zero.
+    A p-value is ``None`` if the test is undefined: with fewer than two common seeds (six for Wilcoxon's), or if all
+    differences are equal (up to `ROUNDING` of the values) and not zero.
 
     Raises:
-        ValueError: no common seed.
+        ValueError: there is no common seed.
     """
     values = _differences(ours, theirs)
     mean = float(values.mean())
@@ -66,10 +66,10 @@ def paired(ours: BySeed, theirs: BySeed) -> tuple[float, float | None, float | N
 
 
 def _differences(ours: BySeed, theirs: BySeed) -> np.ndarray:
-    """Ours less theirs by common seed; those that differ by rounding alone are equal.
+    """Ours minus theirs by common seed; a difference within rounding is zero.
 
     Raises:
-        ValueError: no common seed.
+        ValueError: there is no common seed.
     """
     common = sorted(set(ours) & set(theirs))
     if not common:
@@ -80,7 +80,7 @@ def _differences(ours: BySeed, theirs: BySeed) -> np.ndarray:
 
 
 def _wilcoxon(values: np.ndarray) -> float | None:
-    """Two-sided p-value of Wilcoxon's signed-rank test, where it is defined (see `paired`)."""
+    """Two-sided p-value of Wilcoxon's signed-rank test; ``None`` if undefined (see `paired`)."""
     if len(values) < WILCOXON_FROM:
         return None
     if np.ptp(values) == 0:
@@ -89,7 +89,7 @@ def _wilcoxon(values: np.ndarray) -> float | None:
 
 
 def _merged(values: np.ndarray, grain: float) -> np.ndarray:
-    """Values without differences of rounding: neighbours up to a grain apart become the least of them, or zero."""
+    """Values with rounding differences removed: neighbours up to a grain apart become the smallest of them, or zero."""
     order = np.argsort(values)
     apart = np.diff(values[order], prepend=0.0) > grain
     first = np.concatenate([[0.0], values[order][apart]])
@@ -99,7 +99,7 @@ def _merged(values: np.ndarray, grain: float) -> np.ndarray:
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's correction of several p-values, in their order; ``None`` stays and does not count as a test."""
+    """Holm-corrected p-values, in the same order; ``None`` is kept and does not count as a test."""
     known = sorted((p, at) for at, p in enumerate(p_values) if p is not None)
     corrected: list[float | None] = [None] * len(p_values)
     largest = 0.0
@@ -111,11 +111,11 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pair:
-    """Two rows in one column, with what drawing other test users would change in their difference.
+    """Two rows in one column, with the sampling variance of their difference due to test users.
 
     Attributes:
-        ours, theirs: values by seed, in one world or in several (see `difference`).
-        sampling: of the test users; ``None`` where it is not known.
+        ours, theirs: values by seed, in one world (see `difference`).
+        sampling: variance due to test users; ``None`` if unknown.
     """
 
     ours: BySeed
@@ -124,23 +124,24 @@ class Pair:
 
     @property
     def common(self) -> list[int]:
-        """The seeds of both."""
+        """The common seeds."""
         return sorted(set(self.ours) & set(self.theirs))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
-    """Runs of one row less those of another, over their common seeds.
+    """Difference of two rows over their common seeds.
 
     Attributes:
-        mean: in the units of the metric, of distances from 1 where those are compared (`Metric.compared`).
-        estimate: the same with a sign such that positive means that the first row is better.
-        t_test, wilcoxon: two-sided paired p-values, Holm-corrected; ``None`` where nothing can be tested. The t-test
-            counts the drawing of test users where that is known, Wilcoxon's does not.
-        seeds: how many common ones, in each world.
-        constant: whether it is the same for every seed, so that it needs no test.
-        worlds: how many; from two on, the replicates of the estimate are worlds and not seeds.
-        between_worlds, between_seeds: standard deviations, where there are several worlds; of seeds, within a world.
+        mean: mean difference, in the units of the metric, or of distances from 1 (`Metric.compared`).
+        estimate: the difference with a sign such that positive means that the first row is better.
+        t_test, wilcoxon: two-sided paired p-values, Holm-corrected; ``None`` if undefined. The t-test includes the
+            sampling of test users if known; Wilcoxon's does not.
+        seeds: number of common seeds, in each world.
+        constant: whether the difference is the same for every seed, so that no test is needed.
+        worlds: number of worlds; with two or more, the replicates of the estimate are worlds, not seeds.
+        between_worlds, between_seeds: with several worlds, standard deviations between worlds and between the seeds
+            of a world.
     """
 
     mean: float
@@ -155,29 +156,29 @@ class Difference:
 
     @property
     def better(self) -> float:
-        """By how much the first row is better."""
+        """Mean difference, positive if the first row is better."""
         return self.estimate.value
 
     @property
     def significant(self) -> bool:
-        """P of the t-test at most `ALPHA`; what is the same for every seed needs no test."""
+        """Whether the t-test's p-value is at most `ALPHA`; a difference equal for every seed needs no test."""
         return self.constant or (self.t_test is not None and self.t_test <= ALPHA)
 
     def p_better(self) -> float | None:
-        """One-sided p-value of being better: the chance of such a difference if there is none, or a worse one."""
+        """One-sided p-value of the first row being better."""
         return float(self.better <= 0) if self.constant else self.estimate.above()
 
     def p_worse(self) -> float | None:
-        """One-sided p-value of being worse."""
+        """One-sided p-value of the first row being worse."""
         return float(self.better >= 0) if self.constant else self.estimate.below()
 
 
 def compare(metric: Metric, pairs: Sequence[Sequence[Pair]]) -> list[Difference]:
-    """Differences of pairs of rows in a metric with a direction; two-sided p-values are corrected for all together.
+    """Differences of pairs of rows in a metric with a direction; two-sided p-values are Holm-corrected jointly.
 
     Args:
-        metric: what was measured.
-        pairs: for each comparison, the two rows in each world; one where there is one world.
+        metric: the metric.
+        pairs: for each comparison, the two rows in each world (a single one without worlds).
     """
     found = [difference(metric, worlds) for worlds in pairs]
     t_tests, wilcoxons = holm([each.t_test for each in found]), holm([each.wilcoxon for each in found])
@@ -185,21 +186,22 @@ def compare(metric: Metric, pairs: Sequence[Sequence[Pair]]) -> list[Difference]
 
 
 def difference(metric: Metric, worlds: Sequence[Pair]) -> Difference:
-    """The difference of two rows, not corrected for others.
+    """The difference of two rows, p-values not corrected.
 
-    In one world, seeds are the replicates. In several (simulated worlds, or splits), worlds are: seeds are nested in
-    them, and the variance of the mean is that of the W world means / W with W - 1 degrees of freedom, which is exact
-    in the balanced case whatever the seeds contribute. Only seeds that all worlds have count, so that it is balanced.
-    Worlds have test users of their own, whose drawing is part of the variance between them.
+    In a single world, the replicates are seeds. In several (simulated worlds, or splits), the replicates are worlds:
+    seeds are nested in them, and the variance of the mean is that of the W world means / W with W - 1 degrees of
+    freedom, which is exact in the balanced case, whatever the variance between seeds. Only seeds common to all worlds
+    are used, so that the design is balanced. Worlds have different test users, whose sampling is part of the variance
+    between worlds.
 
     Raises:
-        ValueError: no common seed.
+        ValueError: there is no common seed.
 
     Paper: nested analysis of variance: Snedecor and Cochran, Statistical Methods, 8th edition, section 13.
     """
     common = sorted(set.intersection(*(set(pair.common) for pair in worlds)))
     if not common:
-        raise ValueError(f"no seed that all rows and worlds have: {[pair.common for pair in worlds]}")
+        raise ValueError(f"no seed common to all rows and worlds: {[pair.common for pair in worlds]}")
     pairs = [
         [{seed: metric.compared(values[seed]) for seed in common} for values in (pair.ours, pair.theirs)]
         for pair in worlds
@@ -243,26 +245,26 @@ def _components(values_WS: np.ndarray) -> tuple[float, float | None]:
 
 
 def expected_best(values: Sequence[float], n: int, metric: Metric) -> float:
-    """Expected best of n of these runs, drawn without replacement: what a best of n can be compared with.
+    """Expected best of n of these runs, drawn without replacement, for comparison with a best of n.
 
     The i-th worst of m values is the best of C(i - 1, n - 1) of the C(m, n) subsets.
 
     Raises:
-        ValueError: there are fewer than n runs, from which no best of n can be told.
+        ValueError: there are fewer than n runs.
 
     Paper: Dodge et al., Show Your Work: Improved Reporting of Experimental Results, EMNLP 2019, there with replacement.
     """
     if not 1 <= n <= len(values):
-        raise ValueError(f"the expected best of {n} runs cannot be told from {len(values)}")
+        raise ValueError(f"the expected best of {n} runs cannot be computed from {len(values)}")
     ordered = sorted(values, key=metric.score)
     shares = [comb(rank, n - 1) / comb(len(values), n) for rank in range(len(values))]
     return float(sum(share * value for share, value in zip(shares, ordered, strict=True)))
 
 
 def average_ranks(columns: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Average rank of each label over columns of scores (the highest is 1, ties share), if every column has it.
+    """Average rank of each label over columns of scores (the highest is 1, ties share), for labels in all columns.
 
-    Scores that differ by `ROUNDING` alone are ties.
+    Scores that differ only by `ROUNDING` are ties.
     """
     labels = [label for label in columns[0] if all(label in column for column in columns)] if columns else []
     if not labels:
@@ -277,9 +279,9 @@ def _without_rounding(values: Mapping[str, float], labels: Sequence[str]) -> np.
 
 
 def agreement(ours: Mapping[str, float], printed: Mapping[str, float]) -> float | None:
-    """Kendall's tau-b between two orders of common labels; ``None`` below three of them, or where one is all ties.
+    """Kendall's tau-b between two rankings of common labels; ``None`` with fewer than three, or if one is all ties.
 
-    Values that differ by `ROUNDING` alone are ties.
+    Values that differ only by `ROUNDING` are ties.
     """
     common = [label for label in ours if label in printed]
     if len(common) < 3:

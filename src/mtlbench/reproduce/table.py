@@ -1,4 +1,4 @@
-"""Tables to reproduce: rows, columns, claims, how each row is run, and the printed numbers."""
+"""Definition of a table: rows with their overrides, columns, claims, and printed numbers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,10 +9,10 @@ from pydantic import ConfigDict, with_config
 from mtlbench.report.result import Statistic, TableColumn
 
 SMALLEST_EFFECT = {"auc": 0.001}
-"""By metric: the smallest difference of interest, where a table names none."""
+"""By metric: the default smallest effect of interest."""
 
 PRIVATE = ("alipay", "xiaomi")
-"""Data sets that were never published; under these names, simulated data are run."""
+"""Data sets that were never published; simulated data are used under these names."""
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -21,11 +21,11 @@ class RowSpec:
     """A row of a table or figure.
 
     Attributes:
-        label: its name there.
-        overrides: that make its runs.
-        group: that it belongs to.
-        same_as: overrides that make the same model under another name, whose runs stand for this row's where there are
-            some, see `mtlbench.reproduce.share`.
+        label: its label.
+        overrides: overrides of its runs.
+        group: its group of rows.
+        same_as: overrides of the same model under another name, whose runs are used for this row if they exist, see
+            `mtlbench.reproduce.share`.
     """
 
     label: str
@@ -39,8 +39,8 @@ class RowSpec:
 class ClaimSpec:
     """A paper's claim: rows that are better than others in one metric, on some data sets and tasks (default: all).
 
-    ``says: no effect`` claims that they are no better and no worse, up to the smallest effect of interest.
-    ``enough: one`` claims that some comparison is better (a row, another, a data set, a task), not each of them.
+    ``says: no effect`` claims that they are neither better nor worse, up to the smallest effect of interest.
+    ``enough: one`` claims that at least one comparison (of rows, on a data set and task) is better, not every one.
     """
 
     text: str
@@ -59,9 +59,9 @@ class ColumnSpec:
     """Columns of one metric, printed or not.
 
     Attributes:
-        metric: its name.
-        datasets, tasks: where; default: all of the table, in the order of the printed numbers.
-        statistic: mean or best; default: those that are printed, the mean where none is.
+        metric: name of the metric.
+        datasets, tasks: default: all of the table, in the order of the printed numbers.
+        statistic: mean or best; default: as printed, or else the mean.
     """
 
     metric: str
@@ -82,9 +82,9 @@ class Paper:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Printed:
-    """A printed number: its digits as text, whether it is bold (``None``: not known), a remark.
+    """A printed number: its digits as text, whether it is bold (``None``: unknown), and a remark.
 
-    One that is no target is shown and not compared with ours: its definition is not known.
+    A number with an unknown definition is not a target: it is shown but not compared with ours.
     """
 
     text: str
@@ -98,23 +98,23 @@ class TableKeys:
     """Keys that a table and its YAML share.
 
     Attributes:
-        title: what it shows.
-        seeds: runs per row and data set; ``seeds_note`` says why so many.
+        title: title of the table.
+        seeds: runs per row and data set; ``seeds_note`` explains the number.
         datasets: overrides by the paper's name of a data set.
         rows: labels and overrides.
-        paper, place: where it stands; no paper has a study of one's own.
-        profile: the settings its runs share.
+        paper, place: its source; a study of the user's own has none.
+        profile: the common settings of its runs.
         tolerance: by metric, how far a measured value may be from a printed one; relative or absolute, see `Metric`.
         claims: which rows the paper says are better than which.
-        twins: by row label: the row that is its single-task baseline; ``default`` stands for every other row.
-        baselines: labels that new methods are compared with.
-        notes: what else a reader must know.
-        smallest_effect: by metric, the smallest difference of interest; others are as good as none.
-        best_of: runs that the paper took the best of; default: as many as ours.
-        worlds: by name: overrides that make a draw of each data set (a split of a log, a simulated world). Every row
+        twins: by row label, its single-task baseline; ``default`` applies to all other rows.
+        baselines: labels of baselines, with which new methods are compared.
+        notes: further footnotes.
+        smallest_effect: by metric, the smallest effect of interest.
+        best_of: number of runs of which the paper took the best; default: as many as ours.
+        worlds: by name, overrides for a replicate of each data set (a split of a log, a simulated world). Every row
             runs in all of them, and claims are about their mean.
-        inputs_differ: whether rows may read different inputs (other fields, other numbers) of the same data, which are
-            compared as long as their test splits agree in rows, positives, groups and deviation of regression labels.
+        inputs_differ: whether rows may read different inputs (fields, numbers) of the same data; they are compared if
+            their test splits agree in rows, positives, groups and the deviation of regression labels.
     """
 
     title: str
@@ -136,23 +136,23 @@ class TableKeys:
     inputs_differ: bool = False
 
     def without_world(self, dataset: str) -> str:
-        """The data set that a name of `datasets` is a world of, or the name itself."""
+        """The data set to which a name of `datasets` belongs as a world, or the name itself."""
         name, comma, world = dataset.rpartition(", ")
         return name if comma and world in self.worlds else dataset
 
     def margin(self, metric_name: str) -> float | None:
-        """The smallest difference of interest in a metric, if one is stated."""
+        """The smallest effect of interest in a metric, if given."""
         return (SMALLEST_EFFECT | self.smallest_effect).get(metric_name)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Table(TableKeys):
-    """A table to reproduce: the keys of its YAML, and
+    """A table to reproduce: the keys of its YAML, with name, columns and printed numbers.
 
     Attributes:
-        name: of its file.
-        columns: in their order.
-        printed: numbers by row label and column.
+        name: name of its file.
+        columns: its columns, in order.
+        printed: printed numbers by row label and column.
     """
 
     name: str
@@ -160,13 +160,13 @@ class Table(TableKeys):
     printed: Mapping[tuple[str, TableColumn], Printed]
 
     def single_task_baseline(self, label: str) -> str | None:
-        """Label of the row that is a row's single-task baseline, if it has one."""
+        """Label of a row's single-task baseline, if any."""
         baseline = self.twins.get(label, self.twins.get("default"))
         return None if baseline == label else baseline
 
 
 def distinct(columns: Sequence[TableColumn]) -> list[TableColumn]:
-    """One column for each data set, task and metric, in their order: a mean and a best are of the same runs."""
+    """One column per data set, task and metric, in order, since a mean and a best are of the same runs."""
     chosen: dict[tuple[str, str, str], TableColumn] = {}
     for column in columns:
         key = (column.dataset, column.task, column.metric)

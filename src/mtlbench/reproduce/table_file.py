@@ -1,4 +1,4 @@
-"""Tables as files: their YAML and the printed numbers, read and checked against each other."""
+"""Reads a table's YAML and its printed numbers, and checks their consistency."""
 
 import csv
 import re
@@ -23,7 +23,7 @@ Keys = TypeVar("Keys")
 @with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _File(TableKeys):
-    """The keys of a table's YAML; without ``columns`` they are those of the printed numbers, in their order."""
+    """The keys of a table's YAML; by default, ``columns`` are those of the printed numbers, in order."""
 
     columns: tuple[ColumnSpec, ...] | None = None
 
@@ -37,11 +37,11 @@ def load_table(folder: Path, name: str) -> Table:
     """A table from ``<folder>/<name>.yaml`` and, where a paper prints it, ``<folder>/printed/<name>.csv``.
 
     Raises:
-        ConfigError: no such table, files that contradict themselves or each other, or overrides of where runs are kept.
+        ConfigError: the table does not exist, its files are inconsistent, or it overrides where runs are stored.
     """
     path = folder / f"{name}.yaml"
     if not path.is_file():
-        raise ConfigError(f"no table '{name}'; there are: {', '.join(table_names(folder))}")
+        raise ConfigError(f"no table '{name}'; allowed: {', '.join(table_names(folder))}")
     file = _in_worlds(parsed(path, _File))
     try:
         numbers = folder / "printed" / f"{name}.csv"
@@ -57,7 +57,7 @@ def load_table(folder: Path, name: str) -> Table:
 
 
 def _in_worlds(file: _File) -> _File:
-    """A file whose data sets are each split into the worlds that it names, ``<data set>, <world>``."""
+    """A file with each data set replaced by its worlds, named ``<data set>, <world>``."""
     if not file.worlds:
         return file
     names = {name: [f"{name}, {world}" for world in file.worlds] for name in file.datasets}
@@ -76,7 +76,7 @@ def _in_worlds(file: _File) -> _File:
 
 
 def parsed(path: Path, keys: type[Keys]) -> Keys:
-    """The content of a YAML file as a dataclass of its keys.
+    """The content of a YAML file, validated as a dataclass of its keys.
 
     Raises:
         ConfigError: a key is missing, unknown or of the wrong type.
@@ -90,7 +90,7 @@ def parsed(path: Path, keys: type[Keys]) -> Keys:
         raise ConfigError(f"{path}: {place}: {first['msg']}") from error
 
 
-@cache  # making one takes as long as a hundred validations
+@cache  # creating one takes as long as a hundred validations
 def _adapter(keys: type[Keys]) -> TypeAdapter[Keys]:
     return TypeAdapter(keys)
 
@@ -119,37 +119,37 @@ def _printed(path: Path) -> dict[tuple[str, TableColumn], Printed]:
 
 
 def _column(dataset: str, task: str, name: str, statistic: Statistic, digits: int | None = None) -> TableColumn:
-    """A column of a known metric, with the metric's own digits where none are printed."""
+    """A column of a known metric; without printed numbers, it has the metric's default digits."""
     known = metric(name)
     if statistic == "best" and known.better is None:
-        raise ValueError(f"the best {name} has no meaning: it describes the data; allowed statistic: mean")
+        raise ValueError(f"the best {name} is meaningless, since it describes the data; allowed statistic: mean")
     digits = known.digits if digits is None else digits
     return TableColumn(dataset=dataset, task=task, metric=name, statistic=statistic, digits=digits)
 
 
 def _columns(file: _File, printed: tuple[TableColumn, ...]) -> tuple[TableColumn, ...]:
-    """The columns that a table's file asks for, or the printed ones.
+    """The columns of a table's file, or the printed ones.
 
     Raises:
-        ValueError: a data set or metric is unknown, a column is named twice, or a printed one is left out.
+        ValueError: a data set or metric is unknown, a column occurs twice, or a printed one is missing.
     """
     if file.columns is None:
         if not printed:
-            raise ValueError("no number is printed, so columns must be named: columns: [{metric: auc, tasks: [...]}]")
+            raise ValueError("without printed numbers, columns must be given: columns: [{metric: auc, tasks: [...]}]")
         return printed
     columns = [column for spec in file.columns for column in _expanded(spec, file, printed)]
     if twice := [column.name for column in dict.fromkeys(columns) if columns.count(column) > 1]:
         raise ValueError(f"columns name {', '.join(twice)} more than once")
     if left_out := [column for column in printed if column not in columns]:
         names = ", ".join(column.name for column in left_out)
-        raise ValueError(f"columns leave out {names}, which the paper prints; add {{metric: {left_out[0].metric}}}")
+        raise ValueError(f"columns lack {names}, which the paper prints; add {{metric: {left_out[0].metric}}}")
     return tuple(columns)
 
 
 def _expanded(spec: ColumnSpec, file: _File, printed: Sequence[TableColumn]) -> list[TableColumn]:
-    """The columns of one entry: by data set, by task, by statistic."""
+    """The columns of one entry, ordered by data set, task and statistic."""
     if unknown := sorted(set(spec.datasets or ()) - set(file.datasets)):
-        raise ValueError(f"columns name data set {', '.join(unknown)}; there are: {', '.join(file.datasets)}")
+        raise ValueError(f"columns name data set {', '.join(unknown)}; allowed: {', '.join(file.datasets)}")
     found: list[TableColumn] = []
     for dataset in spec.datasets or file.datasets:
         tasks = dict.fromkeys(column.task for column in printed if column.dataset == dataset and column.only_task)
@@ -160,29 +160,29 @@ def _expanded(spec: ColumnSpec, file: _File, printed: Sequence[TableColumn]) -> 
             found += [there.get(each) or _column(dataset, task, spec.metric, each) for each in wanted]
     if not found:
         raise ValueError(
-            f"columns of {spec.metric}: no printed column names a task; name them: tasks: [...], as `mtlbench show "
-            "dataset=<name>` lists them"
+            f"columns of {spec.metric}: no printed column has a task; give them as tasks: [...], as listed by "
+            "`mtlbench show dataset=<name>`"
         )
     return found
 
 
 def _check_overrides(file: _File) -> None:
-    """Check that a table leaves to the user where its runs are kept and sent.
+    """Check that a table does not set where its runs are stored and sent, which is up to the user.
 
     Raises:
-        ValueError: it does not.
+        ValueError: it does.
     """
     for words in (*file.datasets.values(), *((*row.overrides, *(row.same_as or ())) for row in file.rows)):
         for word in words:
             if re.match(r"[+~]*(run|tracker|hydra)\b", word):
-                raise ValueError(f"'{word}': where runs are kept and sent is said on the command line, not in a table")
+                raise ValueError(f"'{word}': where runs are stored and sent is set on the command line, not in a table")
 
 
 def _check_names(file: _File, columns: Sequence[TableColumn], rows_printed: set[str]) -> None:
-    """Check that rows, data sets and metrics that are named exist, and that each data set is used.
+    """Check that all named rows, data sets and metrics exist, and that each data set is used.
 
     Raises:
-        ValueError: a name is unknown, named twice, or of no use.
+        ValueError: a name is unknown, duplicate, or unused.
     """
     labels = [row.label for row in file.rows]
     named = {
@@ -196,26 +196,28 @@ def _check_names(file: _File, columns: Sequence[TableColumn], rows_printed: set[
             raise ValueError(f"{what} name {', '.join(unknown)}; rows are {', '.join(labels)}")
     if unknown := sorted({column.dataset for column in columns} - set(file.datasets)):
         known = ", ".join(file.datasets)
-        raise ValueError(f"no overrides for data set {', '.join(unknown)}; there are some for {known}")
+        raise ValueError(f"no overrides for data set {', '.join(unknown)}; data sets with overrides: {known}")
     if idle := sorted(set(file.datasets) - {column.dataset for column in columns}):
-        raise ValueError(f"no number or column is of data set {', '.join(idle)}; its runs would serve nothing")
+        raise ValueError(f"no printed number or column uses data set {', '.join(idle)}; remove it")
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
         raise ValueError(f"row named more than once: {', '.join(twice)}")
     metrics = {column.metric for column in columns}
     if unknown := sorted({claim.metric for claim in file.claims} - metrics):
         raise ValueError(f"claims name metric {', '.join(unknown)}; columns have {', '.join(sorted(metrics))}")
     if neutral := sorted({claim.metric for claim in file.claims if metric(claim.metric).better is None}):
-        raise ValueError(f"claims name metric {', '.join(neutral)}, which describes the data: no row is better in it")
+        raise ValueError(
+            f"claims name metric {', '.join(neutral)}, which describes the data, so that no row can be better"
+        )
     for name in (*file.tolerance, *file.smallest_effect):
         metric(name)
     _check_statistics(file)
 
 
 def _check_statistics(file: _File) -> None:
-    """Check the keys that tests depend on.
+    """Check the keys for statistical tests.
 
     Raises:
-        ValueError: a value out of range, or one that a claim needs is missing.
+        ValueError: a value is out of range, or a value needed by a claim is missing.
     """
     if wrong := {name: by for name, by in file.smallest_effect.items() if not 0 < by < float("inf")}:
         raise ValueError(f"smallest_effect is {wrong}; allowed: finite numbers above 0")
@@ -228,4 +230,4 @@ def _check_statistics(file: _File) -> None:
     if file.best_of is not None and file.best_of < 1:
         raise ValueError(f"best_of is {file.best_of}; allowed: 1 or more")
     if len(file.worlds) == 1:
-        raise ValueError(f"worlds has {next(iter(file.worlds))} alone; allowed: two or more, or none")
+        raise ValueError(f"worlds has only {next(iter(file.worlds))}; allowed: two or more, or none")

@@ -1,4 +1,4 @@
-"""Values of a table's columns, taken or derived from the results of finished runs."""
+"""Values of a table's columns, computed from the results of finished runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,20 +10,20 @@ from mtlbench.reproduce.table import Table
 from mtlbench.result import metric_name
 
 SUMS = ("logloss_sum", "logloss_weighted")
-"""Metrics that are summed over the tasks of a run."""
+"""Metrics summed over the tasks of a run."""
 
 Values = dict[tuple[str, TableColumn], dict[int, float]]
-"""By row label and column: the value of every seed that defines the metric."""
+"""By row label and column: the value of every seed for which the metric is defined."""
 
 Draws = Mapping[tuple[str, TableColumn], Mapping[int, Resampled]]
-"""By row label and column: the bootstrap draws of every seed that has some."""
+"""By row label and column: the bootstrap draws of every seed that has them."""
 
 
 def measured_values(table: Table, runs: Sequence[Finished]) -> Values:
     """The value of every run in every column of its data set."""
     values: Values = {(spec.label, column): {} for spec in table.rows for column in table.columns}
     for column in table.columns:
-        measured = replace(column, metric="auc") if column.metric == "auc_gain" else column  # gains are made of areas
+        measured = replace(column, metric="auc") if column.metric == "auc_gain" else column  # for gains
         for run in runs:
             if run.dataset == column.dataset and (value := value_of(run, measured)) is not None:
                 values[run.row, column][run.seed] = value
@@ -33,7 +33,7 @@ def measured_values(table: Table, runs: Sequence[Finished]) -> Values:
 
 
 def resampled_runs(table: Table, runs: Sequence[Finished]) -> Draws:
-    """The bootstrap draws of every run that has some, in the columns that they are of: AUCs of a task."""
+    """The bootstrap draws of runs, in the columns of a task's AUC."""
     return {
         (spec.label, column): {
             run.seed: run.resampled
@@ -47,21 +47,21 @@ def resampled_runs(table: Table, runs: Sequence[Finished]) -> Draws:
 
 
 def value_of(run: Finished, column: TableColumn) -> float | None:
-    """A run's value for a column, or ``None`` where the run does not define it."""
+    """A run's value for a column, or ``None`` if it is undefined."""
     if column.metric == "parameters":
         return float(run.result.parameters.embedding + run.result.parameters.dense)
     if column.metric in SUMS:
         total = 0.0
         for task, weight in run.weights.items():
             if (loss := run.result.test.value("logloss", task)) is None:
-                return None  # a sum of the others would pass for one of all
+                return None  # a partial sum would look like the whole
             total += (weight if column.metric == "logloss_weighted" else 1.0) * loss
         return total
     return run.result.test.value(column.metric, column.only_task)
 
 
 def missing_reason(runs: Sequence[Finished], column: TableColumn) -> str | None:
-    """Why finished runs have no value for a column: the metric is undefined there, or they did not measure it."""
+    """Why finished runs have no value for a column: the metric is undefined, or was not measured."""
     if not runs or column.metric in ("parameters", "auc_gain"):
         return None
     metrics, name = runs[0].result.test, metric_name(column.metric, column.only_task)
@@ -78,7 +78,7 @@ def missing_reason(runs: Sequence[Finished], column: TableColumn) -> str | None:
 
 
 def _fill_gains(table: Table, column: TableColumn, values: Values) -> None:
-    """Replace AUCs by MPA's Table 3: AUC over the mean AUC of the baselines, in per cent, seed by seed."""
+    """Replace AUCs by the values of MPA's Table 3: AUC over the baselines' mean AUC, in per cent, seed by seed."""
     baselines = [values[label, column] for label in table.baselines]
     complete = set.intersection(*map(set, baselines)) if baselines else set()
     for spec in table.rows:

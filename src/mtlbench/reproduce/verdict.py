@@ -1,4 +1,4 @@
-"""Verdict on a cell: whether the measured number is within tolerance of the printed one, by tests of equivalence."""
+"""Verdict on a cell: whether the measured number is within tolerance of the printed one, by equivalence tests."""
 
 from collections.abc import Mapping
 
@@ -20,21 +20,21 @@ def cell_verdict(
     sampling: Sampling | None = None,
     best_of: int | None = None,
 ) -> Verdict:
-    """The rule: significantly within the table's tolerance of the printed value, or significantly above or below that.
+    """The verdict: significantly within the table's tolerance of the printed value, or significantly above or below it.
 
-    *within* is a test of equivalence (`Estimate.within`), *above* and *below* are one-sided tests against the ends of
-    the tolerance, all at `ALPHA`; where none is significant, the cell is undecided. What is the same for every seed is
-    compared as it is. A best of n runs has no test: the expected best of n of ours is compared as it is.
+    *within* is an equivalence test (`Estimate.within`), *above* and *below* are one-sided tests against the bounds of
+    the tolerance, all at `ALPHA`; if none is significant, the cell is undecided. Values equal for every seed are
+    compared without a test. So is a best of n runs, by the expected best of n of our runs.
 
     Args:
-        column: of the cell.
-        printed: the paper's number, if it prints one.
-        measured: ours, if there is one.
-        tolerance: by metric, absolute or relative as `Metric.tolerance` says; 0 where it names none.
-        obstacle: why the two are not comparable, if they are not.
-        ran: whether there are runs, which may all leave the metric undefined.
-        sampling: what drawing other test users would change in our number, where that is known.
-        best_of: runs that the paper took the best of.
+        column: the cell's column.
+        printed: the paper's number, if any.
+        measured: our number, if any.
+        tolerance: by metric, absolute or relative as in `Metric.tolerance`; 0 if not given.
+        obstacle: why the two are not comparable, if so.
+        ran: whether there are runs, in all of which the metric may be undefined.
+        sampling: variance of our number due to test users, if known.
+        best_of: number of runs of which the paper took the best.
     """
     if (reason := _reason(printed, measured, obstacle, ran=ran)) is not None:
         return reason
@@ -55,7 +55,7 @@ def cell_verdict(
 def _reason(
     printed: Printed | None, measured: Measured | None, obstacle: Verdict | None, *, ran: bool
 ) -> Verdict | None:
-    """Why a cell has no two numbers to compare, if it has not."""
+    """Why the two numbers of a cell cannot be compared, or ``None``."""
     if measured is None:
         return "not run" if not ran else "undefined" if printed is not None and printed.text else "nothing printed"
     if obstacle is not None:
@@ -66,7 +66,7 @@ def _reason(
 
 
 def _by_test(measured: Measured, target: float, allowed: float, sampling: Sampling | None) -> Verdict:
-    """The verdict on a mean: what is significant, if anything is."""
+    """The verdict on a mean, by significance."""
     estimate = Estimate(
         value=measured.mean,
         replicates=len(measured.values),
@@ -85,7 +85,7 @@ def _by_test(measured: Measured, target: float, allowed: float, sampling: Sampli
 
 
 def _as_it_is(value: float, target: float, allowed: float) -> Verdict:
-    """The verdict on a number without spread."""
+    """The verdict on a number without variance."""
     if abs(value - target) <= allowed + rounding(value, target):
         return "within"
     return "above" if value > target else "below"

@@ -1,4 +1,4 @@
-"""A measured table or figure as files, and in MLflow beside the runs that it is made of."""
+"""Writes a measured table or figure as files, and sends it to MLflow with its runs."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from mtlbench.tracking.tables import send_rendered
 
 
 def write(result: TableResult | FigureResult, folder: Path) -> list[Path]:
-    """The result in all forms of its kind, ``<folder>/<name>.<form>``; what was there is replaced, each file whole."""
+    """Write the result in all formats of its kind, ``<folder>/<name>.<format>``, replacing files atomically."""
     folder.mkdir(parents=True, exist_ok=True)
     files: list[Path] = []
     for ending, content in _forms(result).items():
@@ -23,7 +23,7 @@ def write(result: TableResult | FigureResult, folder: Path) -> list[Path]:
 
 
 def _forms(result: TableResult | FigureResult) -> dict[str, str | bytes]:
-    """Contents by the ending of their file."""
+    """Contents by file extension."""
     if isinstance(result, FigureResult):
         return {
             "png": draw.png(result),
@@ -40,7 +40,7 @@ def _forms(result: TableResult | FigureResult) -> dict[str, str | bytes]:
 
 
 def terminal_text(result: TableResult | FigureResult) -> str:
-    """The result as text for a terminal: a table as it is, a figure by what was found in it and what it lacks."""
+    """The result as text for a terminal; of a figure, its claims and findings, and what is missing."""
     if isinstance(result, TableResult):
         return text.markdown(result)
     lines = [f"# {result.name}: {result.title}", *(f"**{mark}**" for mark in result.marks)]
@@ -58,17 +58,17 @@ def send(
     others: Mapping[str, tuple[str, str]],
     files: Sequence[Path],
 ) -> None:
-    """Show the result in MLflow.
+    """Send the result to MLflow.
 
     Args:
-        result: what is shown.
+        result: the table or figure.
         uri: tracking URI.
         experiment: name of the MLflow experiment of the runs.
         members, others: see `send_rendered`.
-        files: that `write` wrote.
+        files: the files written by `write`.
 
     Raises:
-        TrackingError: the server could not be reached or refused; sending again goes on from there.
+        TrackingError: the server could not be reached or rejected a request; sending again resumes from there.
     """
     tags = {"paper": result.paper, "place": result.place, "marks": "; ".join(result.marks)}
     if isinstance(result, TableResult):

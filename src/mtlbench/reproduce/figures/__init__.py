@@ -1,1 +1,1 @@
-"""Functions that measure the papers' figures on finished runs; ``draws`` in ``conf/figure`` names one."""
+"""Functions that measure the papers' figures on finished runs; each is named by ``draws`` in ``conf/figure``."""

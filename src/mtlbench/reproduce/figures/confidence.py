@@ -1,4 +1,4 @@
-"""DEPHN, Fig. 7: what MMoE and DEPHN predict along the confidences that the labels of Criteo-UR are made of."""
+"""DEPHN, Fig. 7: predictions of MMoE and DEPHN against the confidences from which Criteo-UR's labels are made."""
 
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 BINS = 30
 LEAST = 20
-"""Bins with fewer rows are not drawn: their 10 % quantiles would be noise."""
+"""Minimum number of rows of a drawn bin: below, 10 % quantiles would be noise."""
 
 END = 0.1
-"""Share of rows of lowest, and of highest, confidence that make up each end."""
+"""Fraction of rows, of lowest and of highest confidence, at each end."""
 
 
 def bands(runs: FigureRuns) -> FigureContent:
-    """A panel for each model: along the base confidence, each task's probabilities (mean, and 10 % to 90 %), and as
-    references the confidences themselves, less their labels' thresholds, through the sigmoid."""
-    from mtlbench.experiment.diagnose import predict  # imports torch, which plans do without
+    """A panel per model: each task's predicted probabilities (mean, 10 % to 90 %) against the base confidence, and as
+    references the sigmoid of the confidences minus their labels' thresholds."""
+    from mtlbench.experiment.diagnose import predict  # imports torch, not needed for planning
     from mtlbench.experiment.evaluation import load_run
 
     (dataset,) = runs.figure.datasets
@@ -47,7 +47,7 @@ def bands(runs: FigureRuns) -> FigureContent:
 
 
 def _confidences(run: "TrainedRun") -> np.ndarray:
-    """Of the test rows, less the thresholds above which their labels are positive, ``[N, T]``."""
+    """Confidences of the test rows minus the thresholds above which labels are positive, ``[N, T]``."""
     thresholds = run.store.manifest["relabel"]["thresholds"]
     return np.load(run.store.folder / "confidences" / "test.npy") - np.array(
         [thresholds[task.name] for task in run.store.schema.tasks]
@@ -83,7 +83,7 @@ def _panel(row: str, tasks: list[str], confidence_NT: np.ndarray, predicted_SNT:
 
 
 def _between_ends(confidence_N: np.ndarray, p_N: np.ndarray) -> float:
-    """Mean prediction of the rows of highest confidence less that of the rows of lowest."""
+    """Mean prediction of the rows of highest confidence minus that of the rows of lowest."""
     low, high = np.quantile(confidence_N, [END, 1 - END])
     return float(p_N[confidence_N >= high].mean() - p_N[confidence_N <= low].mean())
 

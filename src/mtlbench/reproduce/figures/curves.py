@@ -10,7 +10,7 @@ ByPosition = Mapping[float, float]
 
 
 def mean_curve(label: str, runs: Sequence[ByPosition]) -> Curve | None:
-    """The mean of runs at the positions that all of them reached, with a band from minimum to maximum."""
+    """The mean of runs at the positions that all runs reached, with a band from minimum to maximum."""
     reached = [set(run) for run in runs]
     shared = sorted(set.intersection(*reached)) if reached else []
     if not shared:

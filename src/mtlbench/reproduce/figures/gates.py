@@ -13,7 +13,7 @@ KINDS = ("TVG", "MG")
 
 
 def losses(runs: FigureRuns) -> FigureContent:
-    """A panel for each data set and task; the loss of a step is the mean since the last line of the journal."""
+    """A panel per data set and task; the loss at a step is the mean since the previous line of the journal."""
     panels: list[Panel] = []
     findings: list[str] = []
     for dataset in runs.figure.datasets:
@@ -47,7 +47,7 @@ def _late_moves(y: Sequence[float]) -> list[float]:
 
 
 def _late_text(moves: Mapping[str, Sequence[float]]) -> str:
-    """How much losses fluctuate late in training, if the journal has enough lines."""
+    """Fluctuation of losses late in training, as text, if the journal has enough lines."""
     if any(len(some) < 2 for some in moves.values()):
         return "the journal has too few lines to measure how much they fluctuate (trainer.log_steps)"
     sizes = ", ".join(f"{_size(some):.4f} ({kind})" for kind, some in moves.items())
@@ -59,7 +59,7 @@ def _size(moves: Sequence[float]) -> float:
 
 
 def _together(dataset: str, moves: dict[str, list[list[float]]]) -> list[str]:
-    """Correlation of the late moves of two tasks' losses, if the journal has enough lines."""
+    """Correlation of the late changes of two tasks' losses, as text, if the journal has enough lines."""
     found = {
         kind: correlation(*two)
         for kind, two in moves.items()

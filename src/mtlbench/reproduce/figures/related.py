@@ -1,4 +1,4 @@
-"""MMoE, Fig. 4: the final error of each model on two regression tasks, over runs with data of their own."""
+"""MMoE, Fig. 4: the final error of each model on two regression tasks, over runs each with its own data."""
 
 from statistics import fmean, median
 
@@ -42,7 +42,7 @@ def errors(runs: FigureRuns) -> FigureContent:
 
 
 def _errors(runs: FigureRuns, row: str, dataset: str) -> dict[int, float]:
-    """By seed: mean over the tasks of the mean squared error as a share of that of the best constant."""
+    """By seed: mean squared error relative to that of the best constant, averaged over tasks."""
     shares = []
     for task in runs.tasks(dataset):
         constants = runs.values(row, dataset, f"{task}/rmse_constant")

@@ -1,4 +1,4 @@
-"""DEPHN, Fig. 3: what MT-PHN's structures select of their inputs, and what public and private parts contribute."""
+"""DEPHN, Fig. 3: input selection of MT-PHN's structures, and contributions of public and private parts."""
 
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -16,9 +16,9 @@ STRUCTURES = {"cross": "Cross", "field": "Field", "deep": "DNN"}
 
 
 def shares(runs: FigureRuns) -> FigureContent:
-    """(a): G of each structure, of the first seed, since another one's components mean something else; (b): mean
-    absolute public and private part of each task's log-odds on test rows, as shares of their sum."""
-    from mtlbench.experiment.diagnose import average_diagnostics  # imports torch, which plans do without
+    """(a): G of each structure, of the first seed only, since components are not comparable between seeds; (b): mean
+    absolute public and private part of each task's log-odds on test rows, as fractions of their sum."""
+    from mtlbench.experiment.diagnose import average_diagnostics  # imports torch, not needed for planning
     from mtlbench.experiment.evaluation import load_run
 
     (row,), (dataset,) = [spec.label for spec in runs.figure.rows], runs.figure.datasets

@@ -1,4 +1,4 @@
-"""MPA, Figs. 9 to 12: what a setting, an epoch, a depth or a perspective does to the metrics on Ali-CCP."""
+"""MPA, Figs. 9 to 12: effect of embedding width, epochs, depth and perspectives on the metrics on Ali-CCP."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -16,7 +16,7 @@ CHOSEN_WIDTH, CHOSEN_EPOCHS, CHOSEN_LAYERS = 32, 5, 3
 
 
 def widths(runs: FigureRuns) -> FigureContent:
-    """Fig. 9: AUC by embedding width, which is the label of the row."""
+    """Fig. 9: AUC by embedding width, the label of a row."""
     (dataset,) = runs.figure.datasets
     curves = [curve for task in runs.tasks(dataset) if (curve := _by_row(runs, dataset, task)) is not None]
     if not curves:
@@ -57,7 +57,7 @@ def epochs(runs: FigureRuns) -> FigureContent:
 
 
 def layers(runs: FigureRuns) -> FigureContent:
-    """Fig. 11: AUC and weighted log loss by the number of layers, which is the label of the row."""
+    """Fig. 11: AUC and weighted log loss by the number of layers, the label of a row."""
     (dataset,) = runs.figure.datasets
     curves = [curve for task in runs.tasks(dataset) if (curve := _by_row(runs, dataset, task)) is not None]
     loss = _weighted_loss(runs, dataset)
@@ -89,8 +89,8 @@ def layers(runs: FigureRuns) -> FigureContent:
 
 
 def best_two(runs: FigureRuns) -> FigureContent:
-    """Fig. 12: share of hits among the two best of a user, of each perspective; the runs of Table 4."""
-    assert runs.figure.table is not None, "the perspectives are those of a table"
+    """Fig. 12: hit rate among each user's top two, by perspective, from the runs of Table 4."""
+    assert runs.figure.table is not None, "the figure uses the runs of a table"
     (dataset,) = runs.figure.datasets
     rows = [spec.label for spec in runs.figure.rows]
     columns = runs.figure.table.columns
@@ -116,7 +116,7 @@ def best_two(runs: FigureRuns) -> FigureContent:
 
 
 def _by_row(runs: FigureRuns, dataset: str, task: str) -> Curve | None:
-    """Test AUC of a task, by the number that is the label of the row."""
+    """Test AUC of a task, by the number in the label of the row."""
     rows = [spec.label for spec in runs.figure.rows]
     return _over_seeds(task, {float(row): runs.values(row, dataset, f"{task}/auc") for row in rows})
 
@@ -146,13 +146,13 @@ def _over_seeds(name: str, values: dict[float, dict[int, float]]) -> Curve | Non
 
 
 def _mean(curves: Sequence[Curve]) -> dict[float, float]:
-    """Mean over curves at the positions that all of them have."""
+    """Mean over curves at their common positions."""
     points = [dict(zip(curve.x, curve.y, strict=True)) for curve in curves]
     return {x: fmean(point[x] for point in points) for x in points[0] if all(x in point for point in points)}
 
 
 def _is_hill(y: Sequence[float]) -> bool:
-    """Whether numbers rise to an inner maximum and then fall, at each step by more than rounding."""
+    """Whether numbers rise to an inner maximum and then fall, by more than rounding at each step."""
     top = y.index(max(y))
     rising = all(b - a > statistics.rounding(a, b) for a, b in pairwise(y[: top + 1]))
     falling = all(a - b > statistics.rounding(a, b) for a, b in pairwise(y[top:]))

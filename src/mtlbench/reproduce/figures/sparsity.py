@@ -1,4 +1,4 @@
-"""MSSM, Fig. 3: what the field masks let through, and how many cells close in training."""
+"""MSSM, Fig. 3: weights of the field masks, and the fraction of cells that close in training."""
 
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from mtlbench.experiment.diagnose import Shown
 
 PRINTED = 0.6
-"""Share of closed cells that the paper is above of as the model converges (3.5.2)."""
+"""Fraction of closed cells that the paper exceeds as the model converges (3.5.2)."""
 
 
 def masks(runs: FigureRuns) -> FigureContent:
-    """(a): mean mask of each field by what reads it, over test rows, of the first seed; (b): share of cells at 0, by
-    epoch (runs with ``trainer.diagnostics``)."""
-    from mtlbench.experiment.diagnose import average_diagnostics  # imports torch, which plans do without
+    """(a): mean mask of each field and reader over test rows, of the first seed; (b): fraction of cells at 0, by epoch
+    (from runs with ``trainer.diagnostics``)."""
+    from mtlbench.experiment.diagnose import average_diagnostics  # imports torch, not needed for planning
     from mtlbench.experiment.evaluation import load_run
 
     (row,), (dataset,) = [spec.label for spec in runs.figure.rows], runs.figure.datasets

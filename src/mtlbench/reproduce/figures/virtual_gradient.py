@@ -1,4 +1,4 @@
-"""DEPHN, section IV-C: the eight coefficient functions (Fig. 4), and what they do to the AUC (Fig. 5)."""
+"""DEPHN, section IV-C: the eight coefficient functions (Fig. 4), and their effect on the AUC (Fig. 5)."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mtlbench.nn.virtual_gradient import Interaction, Shape
 
 DRAWN, MEASURED = 11, 101
-"""Points per side of the unit square: of a heat map, and for the claims."""
+"""Grid points per side of the unit square, for heat maps and for claims."""
 
 NAMES: "dict[Interaction, str]" = {"mul": "multiplicity", "add": "additive"}
 
@@ -48,13 +48,13 @@ def _map(interaction: "Interaction", shape: "Shape") -> HeatMap:
 
 
 def _axis(points: int) -> "torch.Tensor":
-    import torch  # plans do without it
+    import torch  # not needed for planning
 
     return torch.linspace(0, 1, points)
 
 
 def _square(points: int) -> "tuple[torch.Tensor, torch.Tensor]":
-    """y and x ``[Y, X]`` of points in the unit square."""
+    """Coordinates y and x ``[Y, X]`` of grid points in the unit square."""
     along = _axis(points)
     return along[:, None].expand(points, points), along[None, :].expand(points, points)
 
@@ -98,10 +98,10 @@ def _coefficient_claims() -> tuple[Claim, ...]:
 
 
 def gains(runs: FigureRuns) -> FigureContent:
-    """Fig. 5: AUC with each function and each measure of relevance, less the AUC without, by data set and model.
+    """Fig. 5: change of AUC by each function and measure of relevance, by data set and model.
 
-    A bar is the mean over the tasks and seeds; the sweep's axes are model, function and measure, and the row of a
-    model without is ``<model>/none``.
+    A bar is the mean over tasks and seeds; the sweep's axes are model, function and measure, and the row of a model
+    without a virtual gradient is ``<model>/none``.
     """
     models, functions, measures = runs.figure.sweep
     panels: list[Panel] = []
@@ -130,7 +130,7 @@ def gains(runs: FigureRuns) -> FigureContent:
 
 
 def _changes(runs: FigureRuns, dataset: str, model: str, row: str) -> dict[str, BySeed]:
-    """By task: AUC of a row less that of its model without a virtual gradient, by common seeds."""
+    """By task and common seed: AUC of a row minus that of its model without a virtual gradient."""
     found: dict[str, BySeed] = {}
     for task in runs.tasks(dataset):
         ours = runs.values(row, dataset, f"{task}/auc")
@@ -179,7 +179,7 @@ def _of_gains(where: str, changes: Mapping[tuple[str, str], Mapping[str, BySeed]
 
 
 def improvement_claim(where: str, changes: Sequence[Mapping[str, BySeed]]) -> Claim:
-    """Most functions improve the model: holds if most do so significantly, fails if most significantly worsen it."""
+    """Claim that most functions improve the model: holds if most do so significantly, fails if most worsen it so."""
     known = [by_seed for by_task in changes if (by_seed := _mean_by_seed(by_task))]
     known = [  # differences of AUCs, which are of size 1
         {seed: change if abs(change) > statistics.ROUNDING else 0.0 for seed, change in by_seed.items()}
