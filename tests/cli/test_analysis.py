@@ -229,7 +229,7 @@ def test_kept_log_odds_need_no_weights_and_weights_no_kept_log_odds(
         (["slices=[cuntry]"], "data set 'parquet' has no field 'cuntry' (did you mean 'country'?)"),
         (["slices=[zzz]"], "has no field 'zzz'. It has country, item, tags, age, height, place"),
         (["slices=[place]"], "'place' is a number of 2 components, which have no common bins"),
-        (["slices=[[country,tags]]"], "'tags' has several values in a row, so it cannot be combined"),
+        (["slices=[[country,tags]]"], "'tags' is multi-valued, so it cannot be combined"),
         (["slices=[]"], "'[]' is not a list of names; expected, for example, [country]"),
         (["slices=[country,[age]"], "is not a list of names"),
         (["slices=[country]", "min_rows=no"], "min_rows=no; expected a whole number"),

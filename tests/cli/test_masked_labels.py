@@ -169,7 +169,7 @@ def test_what_needs_no_label_of_every_row_is_trained(tmp_path: Path, words: list
     ("name", "message"),
     [
         ("bought", "split 'train' has 0 labels of task 'buy', 0 of them positive"),
-        ("seconds", "label 'seconds' of regression task 'watch' stands in no training row"),
+        ("seconds", "label 'seconds' of regression task 'watch' occurs in no training row"),
     ],
 )
 def test_a_task_without_any_label_is_refused(
@@ -186,7 +186,7 @@ def test_a_split_by_a_label_asks_for_all_of_them(tmp_path: Path) -> None:
         dataset = ParquetFolder(description=SCHEMA).in_folder(tmp_path / "mine")
         return prepare(dataset, tmp_path / "mine", tmp_path / "s", split=split, provenance=Provenance(origin="real"))
 
-    with pytest.raises(ValueError, match=r"the split asks for label 'bought', which \d+ rows have not"):
+    with pytest.raises(ValueError, match=r"the split needs label 'bought', which is missing in \d+ rows"):
         prepared(partial(stratified, label="bought", folds=5, seed=0))
     assert len(prepared(partial(at_random, valid=0.2, test=0.2, seed=0)).split("train")) > 200
 

@@ -179,7 +179,7 @@ def test_function_and_direction_count_in_the_identity_and_its_title_does_not(
         ("users", "", r"metric\.it: its function takes groups, but the rows of this data set have none"),
         ("brier", "  kind: regression\n", r"metric\.it: kind is regression, but no task is of this kind"),
         ("backwards", "", r"metric\.it\.function.*: expected a metric: a function of labels and predictions"),
-        ("value", "", r"metric\.it\.function.*: that is a int; expected a metric"),
+        ("value", "", r"metric\.it\.function.*: found a int; expected a metric"),
         ("nothing", "", r"metric\.it\.function.*: module owncode has no 'nothing'"),
         ("brier", "  worse: higher\n", r"metric\.it\.worse: no such key; allowed: function, better, kind, title"),
         ("brier", "  digits: many\n", r"metric\.it\.digits is 'many'"),

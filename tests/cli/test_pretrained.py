@@ -275,7 +275,7 @@ def test_a_file_that_cannot_be_used_is_refused(
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("pretrained={items: {file: FILE}}", "pretrained.items: there is no id field 'items'; there are: user, item"),
+        ("pretrained={items: {file: FILE}}", "pretrained.items: no id field 'items'; allowed: user, item"),
         (
             "pretrained={item: {file: FILE}, seen: {file: FILE}}",
             "'seen' and 'item' share their values; give vectors for one",
@@ -286,7 +286,7 @@ def test_a_file_that_cannot_be_used_is_refused(
         ("pretrained={item: {file: FILE, frozen: 1}}", "pretrained.item.frozen: 1 is not of type bool"),
         ("pretrained={item: FILE}", "expected a mapping"),
         ("pretrained=FILE", "expected files by field"),
-        ("pretrained={item: {file: mine.yaml}}", "it cannot be read as Parquet"),
+        ("pretrained={item: {file: mine.yaml}}", "not valid Parquet"),
     ],
 )
 def test_a_key_that_cannot_be_meant_is_refused(

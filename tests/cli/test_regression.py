@@ -150,7 +150,7 @@ def test_regression_tasks_alone_are_trained(tmp_path: Path) -> None:
         (["trainer.select=watch/auc"], "'watch' is a regression task, which has no auc"),
         (["trainer.select=click/rmse"], "'click' is a binary task, which has no rmse"),
         (["trainer.select=rmse", "trainer.checkpoint=task"], "'click' is a binary task, which has no rmse"),
-        (["dataset.metrics={uauc_weights:{watch:1}}"], "no binary task watch; there are: click"),
+        (["dataset.metrics={uauc_weights:{watch:1}}"], "no binary task watch; allowed: click"),
         (["dataset.split_rule=stratified"], "no such rule"),
     ],
 )

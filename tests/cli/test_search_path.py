@@ -198,4 +198,4 @@ def test_a_study_by_its_path(place: Path, capsys: pytest.CaptureFixture[str]):
     assert (
         "there is a table or figure 'census_mmoe' already" in typed(capsys, "reproduce", "studies/census_mmoe.yaml")[1]
     )
-    assert "no table 'nix'; there are: census_mmoe" in typed(capsys, "reproduce", "studies/nix.yaml")[1]
+    assert "no table 'nix'; allowed: census_mmoe" in typed(capsys, "reproduce", "studies/nix.yaml")[1]

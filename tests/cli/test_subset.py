@@ -141,7 +141,7 @@ def test_ceilings_of_simulated_data_follow_the_subset(tmp_path: Path) -> None:
         ("dataset.tasks=[]", "dataset.tasks is [], but 'parquet' has the tasks"),
         (
             "dataset.only_fields=[town]",
-            "dataset.only_fields: 'parquet' has no field town; there are: city, age, item, seen, tags, price",
+            "dataset.only_fields: 'parquet' has no field town; allowed: city, age, item, seen, tags, price",
         ),
         ("dataset.without_fields=[town,age]", "dataset.without_fields: 'parquet' has no field town; there are"),
         (

@@ -163,7 +163,7 @@ def test_at_random_keeps_shares_and_moves_no_row_when_more_come() -> None:
 def test_what_was_set_aside_for_test_is_never_trained_on(rule: Callable[[SplitInput], np.ndarray]) -> None:
     columns = {name: lambda: np.arange(90) % 9 % 2 for name in ("time", "group", "click")}
     candidates = SplitInput(test=np.arange(90) > 80, pointers={}, keys={}, columns=columns)
-    with pytest.raises(ValueError, match="divides all rows, and 9 of them were set aside for test"):
+    with pytest.raises(ValueError, match="divides all rows, but 9 of them are a test part"):
         rule(candidates)
 
 
@@ -172,10 +172,10 @@ def test_stratified_folds_have_equal_shares_of_positives() -> None:
     result = stratified(with_columns(click=label), label="click", folds=10, seed=2018)
     for split, rows_of_split, positives in ((TRAIN, 800, 200), (VALID, 100, 25), (TEST, 100, 25)):
         assert ((result == split).sum(), label[result == split].sum()) == (rows_of_split, positives)
-    with pytest.raises(ValueError, match="the rarer value of 'click' stands in 2 rows"):
+    with pytest.raises(ValueError, match="the rarer value of 'click' occurs in 2 rows"):
         stratified(with_columns(click=np.array([0] * 50 + [1] * 2, np.int8)), label="click", folds=10, seed=0)
 
 
 def test_a_rule_that_asks_for_what_rows_do_not_have_is_told_what_they_have() -> None:
-    with pytest.raises(ValueError, match="asks for column 'time', which the rows do not have; allowed: group"):
+    with pytest.raises(ValueError, match="needs column 'time', which the rows do not have; allowed: group"):
         by_time(with_columns(group=np.zeros(3)), valid=1, test=1)

@@ -56,12 +56,16 @@ def test_shared_groups_are_said_or_refused_as_is_asked(tmp_path: Path, capsys: p
 @pytest.mark.parametrize(
     ("parts", "rule", "message"),
     [
-        (SIZES, "at_random", "50 of them were set aside for test. Choose by_key, by_train_group or halve_test (given,"),
-        (SIZES, "halve_test", "60 rows were given for validation, and split mtlbench.data.split.halve_test does not"),
+        (SIZES, "at_random", "50 of them are a test part. Choose by_key, by_train_group or halve_test (or given,"),
+        (
+            SIZES,
+            "halve_test",
+            "60 rows were given for validation, but split mtlbench.data.split.halve_test uses others",
+        ),
         (
             ("train", "valid"),
             "at_random",
-            "Choose the rule that does, dataset.split_rule=given, or take rows.valid out",
+            "Choose dataset.split_rule=given, which uses them, or remove rows.valid",
         ),
         (("train", "valid"), "given", "split given: no rows were given for test. Name their files (rows.test in the"),
         (("train",), "given", "split given: no rows were given for valid, test"),

@@ -103,7 +103,7 @@ def test_rows_set_aside_leave_the_scale_of_the_others(tmp_path: Path) -> None:
     store = prepared(tmp_path, [*write(tmp_path / "raw", **large), "dataset.on_error=quarantine"])
     lines = [json.loads(line) for line in (store.folder / "quarantine.jsonl").read_text().splitlines()]
     assert len(lines) == 2 + 1 + ROWS // USERS
-    assert sum("the row of table 'user' that it points at was refused" in line["reason"] for line in lines) == 15
+    assert sum("its row of table 'user' was rejected" in line["reason"] for line in lines) == 15
     assert [store.manifest["splits"][name]["rows"] for name in SPLITS] == [240 - 1 - 12, 30 - 2, 30 - 1 - 1]
     prices = np.random.default_rng(0).normal(10, 2, ROWS)[:240]
     kept = prices[(np.arange(240) % USERS != 3) & (np.arange(240) > 0)]

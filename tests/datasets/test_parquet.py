@@ -362,7 +362,7 @@ def test_keys_that_are_absent_or_repeated_are_refused_with_their_rows(tmp_path: 
     store = prepared(tmp_path / "raw", tmp_path / "store", on_error="quarantine")
     lines = [json.loads(line) for line in (store.folder / "quarantine.jsonl").read_text().splitlines()]
     assert [(line["file"], line["line"], line["reason"]) for line in lines] == [
-        ("items/items.parquet", 31, "its key stands in an earlier line"),
+        ("items/items.parquet", 31, "an earlier line has the same key"),
         ("rows/part-0.parquet", 21, "its key is not in table 'item'"),
     ]
     assert json.loads(lines[0]["text"]) == {"id": key(104), "thing": 4, "size": 0.5}
@@ -588,7 +588,7 @@ class TestIdentity:
     [
         (["dataset.source=simulated"], "data set 'parquet' has no simulator"),
         (["dataset.raw=."], "dataset.schema is null"),
-        (["dataset.raw=.", "dataset.schema=no.yaml"], "dataset.schema=no.yaml: there is no such file"),
+        (["dataset.raw=.", "dataset.schema=no.yaml"], "dataset.schema=no.yaml: no such file"),
         (["dataset.raw=.", "dataset.schema=list.yaml"], "it holds list; expected a mapping"),
         (["dataset.raw=.", "dataset.schema=bad.yaml"], "it cannot be read as YAML"),
         (["dataset.raw=nowhere", "dataset.schema=good.yaml"], "there is no folder nowhere"),

@@ -63,7 +63,7 @@ def test_a_field_that_stands_in_a_dimension_table(tmp_path: Path, capsys: pytest
 
 def test_names_that_differ_in_case_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = refusal(tmp_path, "fields: [{name: item}, {name: Item, column: user}]", capsys)
-    assert "the vocabularies 'Item' and 'item' differ in case alone and would be one file" in said
+    assert "the vocabularies 'Item' and 'item' differ only in case and would be the same file" in said
 
 
 def test_a_table_called_like_a_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -120,8 +120,8 @@ def test_metrics_that_are_asked_for_are_measured_at_the_end(place: Path):
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ("{uauc_weights:{income:1}}", "rows of this data set carry no group"),
-        ("{top:{weights:{click:1},lists:sampled}}", "no binary task click; there are: income, never_married"),
+        ("{uauc_weights:{income:1}}", "rows of this data set have no group"),
+        ("{top:{weights:{click:1},lists:sampled}}", "no binary task click; allowed: income, never_married"),
         ("{top:{wieghts:{income:1}}}", "did you mean 'weights'"),
         ("3", "dataset.metrics is 3; allowed: null"),
     ],

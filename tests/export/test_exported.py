@@ -286,11 +286,11 @@ def test_files_that_cannot_be_scored_say_why(exported: Exported, raw_rows: pa.Ta
             score_file(scorer, rows, to)
         assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith((".", "p."))) == []
 
-    refused(tmp_path / "no.csv", "there is no such file", ConfigError)
+    refused(tmp_path / "no.csv", "no such file", ConfigError)
     (tmp_path / "rows.txt").write_text("x")
     refused(tmp_path / "rows.txt", "end with .parquet or .csv", ConfigError)
     (tmp_path / "bad.parquet").write_text("x")
-    refused(tmp_path / "bad.parquet", "cannot be read as Parquet", ConfigError)
+    refused(tmp_path / "bad.parquet", "is not valid Parquet", ConfigError)
     (tmp_path / "empty.csv").write_text("")
     refused(tmp_path / "empty.csv", "has no header", ConfigError)
     lacking = raw_rows.rename_columns([name.replace("colour", "color") for name in raw_rows.column_names])

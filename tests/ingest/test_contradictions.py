@@ -67,7 +67,7 @@ def test_they_are_refused_where_a_schema_declares_given(
     assert main(["prepare", *mine, f"run.data={tmp_path / 'data'}"]) == 2
     message = capsys.readouterr().err
     assert "a.parquet, line 6: bought is 1 and clicked is 0, but task 'buy' is given 'click'" in message
-    assert "set dataset.contradictions=drop to leave such rows out, or keep" in message
+    assert "set dataset.contradictions=drop to exclude such rows, or keep" in message
     assert re.search(r'reads .*"bought": 1', message)
 
 

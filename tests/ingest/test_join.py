@@ -52,7 +52,7 @@ def test_strangers_and_repeated_keys(tmp_path: Path, kind) -> None:
     assert facts.map("pointer:users", np.int32).tolist() == [3, NOWHERE, 0], "the first of two with one key"
     assert refusals.counts == {tmp_path / RAW: 2}
     assert [json.loads(line)["text"] for line in (tmp_path / "q").read_text().splitlines()] == ["line 103", "line 102"]
-    with pytest.raises(RawError, match=r"line 103: its key stands in an earlier line\. The line reads 'line 103'"):
+    with pytest.raises(RawError, match=r"line 103: an earlier line has the same key\. The line reads 'line 103'"):
         table_keys("users", users, RejectLog(tmp_path / "q", "fail"))
 
 

@@ -301,7 +301,7 @@ def test_bad_lines_are_set_aside_and_counted(
         (
             "users.test.txt",
             41,
-            "its key stands in an earlier line",
+            "an earlier line has the same key",
             (damaged / "users.test.txt").read_text().splitlines()[3],
         ),
     }
@@ -498,7 +498,7 @@ def too_many(candidates: SplitInput) -> np.ndarray:
     ("options", "message"),
     [
         ({"split": all_test}, "split 'train' is empty"),
-        ({"split": too_many}, r"too_many.*must give int8 of 0, 1, 2"),
+        ({"split": too_many}, r"too_many.*must return int8 of 0, 1, 2"),
         ({"split": partial(by_key, table="items", fraction=0.1, seed=0)}, "no dimension table 'items'; allowed: users"),
         (
             {"split": partial(by_key, table="users", fraction=1.5, seed=0)},

@@ -92,7 +92,7 @@ def test_values_are_compared_in_the_metrics_direction() -> None:
     assert metric("logloss").score(0.3) == -0.3
     assert metric("pcoc").score(0.75) == metric("pcoc").score(1.25) == -0.25
     assert (metric("pcoc").compared(0.75), metric("ece").compared(0.75)) == (0.25, 0.75)
-    with pytest.raises(ValueError, match="log loss floor describes the data: no value of it is better"):
+    with pytest.raises(ValueError, match="log loss floor describes the data, so no value is better"):
         metric("ceiling_logloss").score(0.3)
 
 

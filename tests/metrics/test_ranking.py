@@ -262,13 +262,13 @@ def test_a_ranking_that_the_data_cannot_have_is_refused():
     Ranking(uauc_weights={"click": 1}, top=Top(weights={"buy": 1})).check(schema(group=True))
     tops("sampled").check(schema(group=False))
     Ranking().check(schema(group=False))
-    with pytest.raises(ValueError, match=r"uauc_weights: no binary task like; there are: click, buy"):
+    with pytest.raises(ValueError, match=r"uauc_weights: no binary task like; allowed: click, buy"):
         Ranking(uauc_weights={"click": 1, "like": 3}).check(schema(group=True))
-    with pytest.raises(ValueError, match=r"top\.weights: no binary task like; there are: click, buy"):
+    with pytest.raises(ValueError, match=r"top\.weights: no binary task like; allowed: click, buy"):
         Ranking(top=Top(weights={"like": 3})).check(schema(group=True))
-    with pytest.raises(ValueError, match="carry no group, so there is no uAUC"):
+    with pytest.raises(ValueError, match="have no group, so uAUC is undefined"):
         Ranking(uauc_weights={"click": 1}).check(schema(group=False))
-    with pytest.raises(ValueError, match=r"top\.lists is 'group', but rows of this data set carry no group"):
+    with pytest.raises(ValueError, match=r"top\.lists is 'group', but rows of this data set have no group"):
         tops().check(schema(group=False))
     with pytest.raises(ValueError, match=r"group: shape is \(2,\); expected \[rows\] = \(3,\)"):
         evaluate(np.zeros((3, 1)), np.zeros((3, 1)), None, [CLICK], group=np.zeros(2))
@@ -282,8 +282,8 @@ def test_a_ranking_that_the_data_cannot_have_is_refused():
         (lambda: tops("sampled", seed=-1), r"top\.seed is -1; allowed: 0 or more"),
         (lambda: tops("users"), r"top\.lists is 'users'; allowed: group, sampled"),
         (lambda: Top(weights={"click": -1}), r"top\.weights\.click is -1; allowed: 0 or more"),
-        (lambda: Top(weights={"click": 0}), r"gives no task a weight above 0"),
-        (lambda: Ranking(uauc_weights={}), r"uauc_weights: \{\} gives no task a weight above 0"),
+        (lambda: Top(weights={"click": 0}), r"has no task with a weight above 0"),
+        (lambda: Ranking(uauc_weights={}), r"uauc_weights: \{\} has no task with a weight above 0"),
         (lambda: Ranking(decimals=0), r"decimals is 0; allowed: 1 to 15, or null"),
     ],
 )

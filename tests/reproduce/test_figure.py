@@ -158,10 +158,10 @@ def test_an_unknown_figure_is_told_which_there_are() -> None:
     [
         (
             ["dephn_fig9"],
-            r"no table or figure 'dephn_fig9'; did you mean dephn_fig\d\?. There are: census_mmoe",
+            r"no table or figure 'dephn_fig9'; did you mean dephn_fig\d\?. Allowed: census_mmoe",
         ),
         (["dephn_fig3", "dephn_fig4"], "'dephn_fig4' is not of the form key=value"),
-        (["dephn_fig6", "--rows", "TVG,TV"], "dephn_fig6 has no row TV; TVG, MG"),
+        (["dephn_fig6", "--rows", "TVG,TV"], "dephn_fig6 has no row TV; allowed: TVG, MG"),
         (["dephn_fig6", "--seeds", "some"], "'--seeds': 'some' is not a valid integer"),
         (["dephn_fig6", "--scale", "2"], "'--scale': 2.0 is not in the range 0<x<=1"),
         (["dephn_fig6", "--to"], "option '--to' requires an argument"),
@@ -169,7 +169,7 @@ def test_an_unknown_figure_is_told_which_there_are() -> None:
         (["all", "model=mmoe"], "'model=mmoe': a table or figure sets this by its rows; `mtlbench train` accepts any"),
         (
             ["dephn_fig6", "--figures"],
-            "no such option: --figures; there are --dry-run, --scale",
+            "no such option: --figures; allowed: --dry-run, --scale",
         ),
     ],
 )

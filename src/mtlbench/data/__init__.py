@@ -1,1 +1,1 @@
-"""What training reads: prepared store, layout, loader, vocabularies, split rules. Knows schema.py only."""
+"""Data access for training: prepared store, layout, loader, vocabularies, split rules. Only imports schema.py."""

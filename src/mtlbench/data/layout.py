@@ -1,4 +1,4 @@
-"""The columns of a store: what the files of its rows and of its dimension tables hold."""
+"""The columns of a store's files of rows and of dimension tables."""
 
 import numpy as np
 
@@ -11,14 +11,14 @@ ROWS = "rows"
 """Name of the table of labelled rows; every other table is a dimension table."""
 
 POINTER = "pointer:"
-"""Prefix of the column that holds, for each row, its row number in a dimension table."""
+"""Prefix of the column with each row's row number in a dimension table."""
 
 SIDE_COLUMNS = ("group", "source", "time")
-"""Columns that are neither input nor label: metrics, splits and source adaptation use them."""
+"""Columns that are neither inputs nor labels, used by metrics, splits and source adaptation."""
 
 
 def table_of(field: Field) -> str:
-    """Table that holds a field: `ROWS` or a dimension table."""
+    """Table of a field: `ROWS` or a dimension table."""
     return field.table or ROWS
 
 

@@ -1,7 +1,7 @@
-"""Rows of one split as tensors, and batches gathered from them by row number.
+"""The rows of a split as tensors, and batches gathered from them by row number.
 
-A batch is one gather per matrix: no row objects, no collation, no worker processes. Rows that point into dimension
-tables are joined here, in the gather, so a user's history is stored once however many rows point at it.
+A batch takes one gather per matrix, without row objects, collation or worker processes. Dimension tables are joined
+during the gather, so a user's history is stored once, however many rows refer to it.
 """
 
 import warnings
@@ -21,18 +21,18 @@ from mtlbench.schema import PADDING, Batch, Schema
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Columns that are taken of a matrix.
+    """Selected columns of a matrix.
 
     Attributes:
         columns: int64 ``[K]``, their positions.
-        shift: int32 ``[K]``, of ids: what is added to each that is not `PADDING`.
+        shift: int32 ``[K]``, for ids: offset added to each id other than `PADDING`.
     """
 
     columns: Tensor
     shift: Tensor | None
 
     def to(self, device: torch.device | str) -> Self:
-        """The same on another device."""
+        """A copy on another device."""
         return replace(
             self,
             columns=self.columns.to(device),
@@ -40,7 +40,7 @@ class Chosen:
         )
 
     def of(self, values: Tensor) -> Tensor:
-        """``[B, K]`` of the ``[B, S]`` that are held."""
+        """The selected columns ``[B, K]`` of a matrix ``[B, S]``."""
         taken = values.index_select(1, self.columns)
         return taken if self.shift is None else torch.where(taken == PADDING, taken, taken + self.shift)
 
@@ -50,15 +50,14 @@ class Rows:
     """One split of a store; n rows.
 
     Attributes:
-        schema: what the columns mean.
-        columns: by name: ``ids`` int32 ``[n, S of the rows]``, ``numbers`` and ``weights`` float32, ``labels`` int8
-            ``[n, T]`` (float32 where there are regression tasks, whose labels are standardised), ``observed`` bool
-            ``[n, T]``, ``truth`` float32 ``[n, T]`` (true probabilities, where labels were drawn from known ones),
-            ``group``, ``source``, ``time`` int64 ``[n]``, ``sample_weight`` float32 ``[n]``; each where there is one.
-        tables: by dimension table: its ``ids``, ``numbers``, ``weights``.
-        pointers: by dimension table: int32 ``[n]``, the table row that each row points at.
-        chosen: by table and name of a matrix: the columns of it that are inputs, where not all are; see
-            `mtlbench.data.subset`.
+        schema: schema of the columns.
+        columns: by name, if present: ``ids`` int32 ``[n, S of the rows]``, ``numbers`` and ``weights`` float32,
+            ``labels`` int8 ``[n, T]`` (float32 with regression tasks, whose labels are standardised), ``observed`` bool
+            ``[n, T]``, ``truth`` float32 ``[n, T]`` (true probabilities of simulated labels), ``group``, ``source``,
+            ``time`` int64 ``[n]``, ``sample_weight`` float32 ``[n]``.
+        tables: by dimension table, its ``ids``, ``numbers``, ``weights``.
+        pointers: by dimension table, int32 ``[n]``, the table row of each row.
+        chosen: by table and name of a matrix, its columns that are inputs, if not all are; see `mtlbench.data.subset`.
     """
 
     schema: Schema
@@ -76,12 +75,12 @@ class Rows:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all columns and tables, to judge whether a device can hold them."""
+        """Size of all columns and tables in bytes, to decide whether they fit on a device."""
         groups = (self.columns, self.pointers, *self.tables.values())
         return sum(tensor.nbytes for group in groups for tensor in group.values())
 
     def to(self, device: torch.device | str) -> Self:
-        """The whole split and its tables on another device; gathers then happen there."""
+        """The whole split and its tables on another device, where gathers then take place."""
 
         def moved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             return {name: tensor.to(device) for name, tensor in tensors.items()}
@@ -95,7 +94,7 @@ class Rows:
         )
 
     def first(self, count: int) -> Self:
-        """The first rows of the split, as many as asked for or all there are."""
+        """The first rows of the split, at most the given number."""
 
         def cut(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             return {name: tensor[:count] for name, tensor in tensors.items()}
@@ -103,7 +102,7 @@ class Rows:
         return replace(self, columns=cut(self.columns), pointers=cut(self.pointers))
 
     def copied(self, ranges: Sequence[slice]) -> Self:
-        """Ranges of rows, one behind the other, in memory: each matrix of each range is read in one piece."""
+        """A copy of ranges of rows, concatenated in memory; each matrix of each range is read contiguously."""
 
         def read(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             return {name: torch.cat([tensor[each] for each in ranges]) for name, tensor in tensors.items()}
@@ -140,21 +139,21 @@ class Rows:
         )
 
     def _inputs(self, table: str, name: str, values: Tensor) -> Tensor:
-        """Those columns of a gathered matrix that are inputs."""
+        """The input columns of a gathered matrix."""
         choice = self.chosen.get((table, name))
         return values if choice is None else choice.of(values)
 
 
 def read_rows(schema: Schema, rows: Path, tables: Mapping[str, Path]) -> Rows:
-    """Map the files of one split; nothing is read until rows are gathered.
+    """Memory-map the files of a split; data are read when rows are gathered.
 
     Args:
-        schema: of the store.
+        schema: schema of the store.
         rows: file of the split's rows.
-        tables: file of each dimension table.
+        tables: files of dimension tables, by name.
     """
     columns = _tensors(rows)
-    if "observed" in columns:  # a byte each in the file: Arrow would pack bits
+    if "observed" in columns:  # bytes in the file, since Arrow would pack bits
         columns["observed"] = columns["observed"].view(torch.bool)
     pointers = {table: columns.pop(POINTER + table) for table in schema.tables}
     return Rows(
@@ -166,8 +165,8 @@ def read_rows(schema: Schema, rows: Path, tables: Mapping[str, Path]) -> Rows:
 
 
 def order(rows: int, seed: int, epoch: int, window: int | None = None) -> Tensor:
-    """Permutation of ``range(rows)``, int64, a function of its arguments alone, so that a run can resume anywhere."""
-    place = (seed, epoch) if window is None else (seed, epoch, 1 + window)  # a 0 at the end would change nothing
+    """A permutation of ``range(rows)``, int64, determined by the arguments, so that a run can resume anywhere."""
+    place = (seed, epoch) if window is None else (seed, epoch, 1 + window)  # a trailing 0 would have no effect
     state = np.random.SeedSequence(place).generate_state(2)
     generator = torch.Generator().manual_seed(int(state[0]) << 31 ^ int(state[1]))
     return torch.randperm(rows, generator=generator)
@@ -175,6 +174,6 @@ def order(rows: int, seed: int, epoch: int, window: int | None = None) -> Tensor
 
 def _tensors(path: Path) -> dict[str, Tensor]:
     with warnings.catch_warnings():
-        # Tensors of a mapped file must not be written to, which torch cannot express; gathers only read them.
+        # Torch has no read-only tensors for a mapped file; gathers only read them.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return {name: torch.from_numpy(matrix) for name, matrix in matrices.read(path).items()}

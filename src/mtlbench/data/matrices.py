@@ -1,8 +1,8 @@
-"""A file of matrices: one uncompressed Arrow record batch, filled in place by several writers, read without a copy.
+"""A file of matrices: one uncompressed Arrow record batch, written in place by several processes, read without a copy.
 
-Arrow writes a batch at once, but rows are encoded piece by piece in several processes. So the file is first made with
-holes where the values belong (a sparse file, made at once whatever its size), and each piece is then written straight
-to its rows. Nothing is written twice, and a full disk is an ordinary `OSError`, which a mapping would make a crash.
+Arrow writes a whole batch at once, but rows are encoded piecewise in several processes. So the file is first created as
+a sparse file, with holes for the values (instantly, whatever its size), and each piece is then written to its position.
+Nothing is written twice, and a full disk raises an ordinary `OSError`, where a memory mapping would crash.
 """
 
 from collections.abc import Generator, Mapping
@@ -20,7 +20,7 @@ from numpy.typing import DTypeLike
 
 @dataclass(frozen=True, slots=True)
 class MatrixColumn:
-    """One matrix of a file: its type, and how many values a row has; width 0 is a plain column, one value per row."""
+    """A matrix of a file: its type and the number of values per row; width 0 is a plain column, one value per row."""
 
     dtype: DTypeLike
     width: int = 0
@@ -32,7 +32,7 @@ class MatrixColumn:
 
 @dataclass(frozen=True, slots=True)
 class MatrixFile:
-    """A made file and where each of its matrices begins, so that any process can write rows of it."""
+    """A created file with the offset of each matrix, so that any process can write rows."""
 
     path: Path
     columns: Mapping[str, MatrixColumn]
@@ -51,7 +51,7 @@ class MatrixFile:
 
 
 def create(path: Path, rows: int, columns: Mapping[str, MatrixColumn]) -> MatrixFile:
-    """Make a file of ``rows`` rows whose matrices are all zero and take no space on the disk yet."""
+    """Create a file of ``rows`` rows whose matrices are all zero and take no disk space yet."""
     with zeros_on_disk(max(column.row_bytes for column in columns.values()) * rows) as zeros, path.open("wb") as file:
         batch = pa.record_batch({name: _column(zeros, column, rows) for name, column in columns.items()})
         with pa.ipc.new_file(pa.PythonFile(_SkipBuffers(file), "w"), batch.schema) as writer:
@@ -65,11 +65,11 @@ def create(path: Path, rows: int, columns: Mapping[str, MatrixColumn]) -> Matrix
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """The matrices of a file, mapped and read-only: ``[rows, width]``, or ``[rows]`` for a plain column."""
+    """The matrices of a file, memory-mapped and read-only: ``[rows, width]``, or ``[rows]`` for a plain column."""
     batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
     matrices: dict[str, np.ndarray] = {}
     for name in batch.schema.names:
-        values = np.from_dlpack(_values(batch[name]))  # no copy; `to_numpy` would import pandas, 0.4 s of every run
+        values = np.from_dlpack(_values(batch[name]))  # no copy; `to_numpy` would import pandas, 0.4 s per run
         kind = batch[name].type
         matrices[name] = values.reshape(-1, kind.list_size) if pa.types.is_fixed_size_list(kind) else values
     return matrices
@@ -77,7 +77,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
 
 @contextmanager
 def zeros_on_disk(size: int) -> Generator[np.ndarray]:
-    """``size`` zero bytes that take neither memory nor disk while nobody reads them."""
+    """``size`` zero bytes that take neither memory nor disk space until they are read."""
     with TemporaryFile() as file:
         file.truncate(max(size, 1))
         yield np.memmap(file, mode="r", dtype=np.uint8)
@@ -93,7 +93,7 @@ def _values(column: pa.Array) -> pa.Array:
 
 
 class _SkipBuffers:
-    """A file that skips over the buffers of a batch instead of writing them, and writes everything around them."""
+    """A file object that seeks over the buffers of a batch instead of writing them, and writes everything else."""
 
     closed = False
 

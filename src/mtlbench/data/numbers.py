@@ -1,4 +1,4 @@
-"""Number fields: missing values, compression, standardisation by moments of training rows, limits of 32-bit floats."""
+"""Number fields: missing values, compression, standardisation by moments of training rows, float32 limits."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -9,33 +9,33 @@ import pyarrow as pa
 from mtlbench.schema import Field
 
 CHUNK = 1 << 16
-"""Numbers of a field summed at once. Sums depend on where chunks end, so these ends are fixed by the rows' numbers and
-the field's width, and by nothing else."""
+"""Number of values summed at once. Sums depend on the chunks, so chunks are determined only by row numbers and the
+field's width."""
 
 LARGEST = float(np.finfo(np.float32).max)
-"""Absolute value of the largest number allowed: that of a 32-bit float, so that sums of squares fit 64 bits."""
+"""Maximum absolute value of a number, that of float32, so that sums of squares fit float64."""
 
 LARGEST_STANDARDISED = 2.0**63
-"""Absolute value of the largest standardised number allowed: its square fits a 32-bit float."""
+"""Maximum absolute value of a standardised number, so that its square fits float32."""
 
 OUTLIER = 100
-"""Absolute value of a standardised number beyond which it is an outlier, which `prepare` warns of."""
+"""Absolute value of a standardised number above which it is an outlier, about which `prepare` warns."""
 
 SAMPLE_WEIGHTS = 2.0**-63, 2.0**63
-"""Smallest and largest weight of a row beside 0: sums of weights, and what they divide, fit a 32-bit float."""
+"""Bounds of the weight of a row, if not 0, so that sums of weights, and quotients by them, fit float32."""
 
 CLOSE = 2.0**-20
-"""Numbers whose range is this small beside their size are summed as differences from one of them."""
+"""Numbers whose range is below this fraction of their size are summed as differences from one of them."""
 
 ROUNDING = 2.0**-48
-"""A range this small beside the numbers (16 units in the last place of float64) is the rounding error of a constant."""
+"""A range below this fraction of the numbers (16 units in the last place of float64) is rounding of a constant."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
     """Mean and population standard deviation of each component of a number field, float64 ``[width]``.
 
-    A deviation of 0 marks a component that is constant on training rows, or that none of them holds.
+    A deviation of 0 marks a component that is constant, or always missing, on training rows.
     """
 
     mean: np.ndarray
@@ -43,22 +43,22 @@ class Scale:
 
     @classmethod
     def unfitted(cls, width: int) -> "Scale":
-        """A scale before any row was seen; its `limits` are those of a 32-bit float."""
+        """A scale before fitting, with the `limits` of float32."""
         return cls(np.zeros(width), np.zeros(width))
 
     @property
     def limits(self) -> tuple[np.ndarray, np.ndarray]:
-        """Lowest and highest number of each component that can be computed with, float64 ``[width]``."""
+        """Lowest and highest allowed number of each component, float64 ``[width]``."""
         reach = np.where(self.deviation > 0, LARGEST_STANDARDISED * self.deviation, np.inf)
         return np.maximum(self.mean - reach, -LARGEST), np.minimum(self.mean + reach, LARGEST)
 
     def unfit(self, values: np.ndarray) -> np.ndarray:
-        """Which of some numbers ``[R, width]`` lie outside the `limits`, bool."""
+        """Mask of the numbers ``[R, width]`` outside the `limits`."""
         lowest, highest = self.limits
         return (values < lowest) | (values > highest)
 
     def apply(self, values: np.ndarray, missing: np.ndarray) -> np.ndarray:
-        """Standardise ``[R, width]`` to float32; missing becomes 0, the mean, and so does every value of a constant.
+        """Standardise ``[R, width]`` to float32; missing values, and all values of a constant, become 0, the mean.
 
         Values outside the `limits` must be marked as missing.
         """
@@ -68,12 +68,12 @@ class Scale:
 
 
 def compressed(values: np.ndarray) -> np.ndarray:
-    """``sign(v) ln(1 + |v|)``, float64: counts with a long tail, made comparable."""
+    """``sign(v) ln(1 + |v|)``, float64, for long-tailed counts."""
     return np.copysign(np.log1p(np.abs(values)), values)
 
 
 def expanded(values: np.ndarray) -> np.ndarray:
-    """Inverse of `compressed`; infinite where a 64-bit float does not reach."""
+    """Inverse of `compressed`; infinite if beyond float64."""
     with np.errstate(over="ignore"):
         return np.copysign(np.expm1(np.abs(values)), values)
 
@@ -95,27 +95,27 @@ def allowed(field: Field, scale: Scale, component: int) -> str:
 
 
 def number_matrix(field: Field, column: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """Values float64 ``[R, width]`` and where they are missing, bool; a missing value reads 0.
+    """Values float64 ``[R, width]``, 0 if missing, and a mask of missing ones.
 
     Args:
-        field: a number field; the values are compressed if it says so.
-        column: floats or integers, null where missing; for a width above 1 lists of that many.
+        field: a number field; values are compressed if it has ``compress``.
+        column: floats or integers, null if missing; for a width above 1, lists of that length.
 
     Raises:
-        ValueError: lists of another length, or values that are not finite.
+        ValueError: a list has another length, or a value is not finite.
     """
     valid = column.is_valid().to_numpy(zero_copy_only=False)
     entries = column if field.width == 1 else column.flatten()
     if field.width > 1 and len(entries) != int(valid.sum()) * field.width:
         raise ValueError(
             f"number field '{field.name}' of width {field.width} was read with {len(entries)} components "
-            f"in {int(valid.sum())} rows; its reader must give lists of {field.width}, or null"
+            f"in {int(valid.sum())} rows; its reader must return lists of {field.width}, or null"
         )
     known = entries.cast(pa.float64(), safe=False).fill_null(0).to_numpy(zero_copy_only=False)
     if not np.isfinite(known).all():
         raise ValueError(
             f"number field '{field.name}' was read with values that are not finite, the first of them "
-            f"{known[~np.isfinite(known)][0]}; its reader must refuse them or make them null"
+            f"{known[~np.isfinite(known)][0]}; its reader must reject them or return null"
         )
     known = compressed(known) if field.compress else known
     absent = entries.is_null().to_numpy(zero_copy_only=False)
@@ -127,15 +127,15 @@ def number_matrix(field: Field, column: pa.Array) -> tuple[np.ndarray, np.ndarra
 
 
 def fit_scale(field: Field, parts: Iterable[tuple[pa.Array, np.ndarray]]) -> Scale:
-    """Moments of a number field, each row counted as often as training rows use it.
+    """Moments of a number field, with rows weighted by the number of training rows that use them.
 
-    The same rows give the same bits however they are divided into parts. A row that no training row uses has no part in
-    them, whatever its value. Numbers close to each other and far from 0 (times in nanoseconds) are shifted by one of
-    them, which is exact, before they are summed.
+    The result is bit-identical, however the rows are divided into parts. Rows that no training row uses have no effect,
+    whatever their values. Numbers close to each other and far from 0 (times in nanoseconds) are shifted by one of them,
+    which is exact, before summing.
 
     Args:
         field: a number field.
-        parts: its column and int32 uses, piece by piece in row order; used values lie within `LARGEST`.
+        parts: the column and int32 uses, in parts in row order; used values must be within `LARGEST`.
     """
     count, mean, squares, pivot = (np.zeros(field.width) for _ in range(4))
     lowest, highest = np.full(field.width, np.inf), np.full(field.width, -np.inf)
@@ -157,12 +157,12 @@ def fit_scale(field: Field, parts: Iterable[tuple[pa.Array, np.ndarray]]) -> Sca
 
 
 def _close(lowest: np.ndarray, highest: np.ndarray, share: float) -> np.ndarray:
-    """Whether the range of some numbers is at most a share of their size; so is that of no numbers."""
+    """Whether the range of numbers is at most a fraction of their size; true for no numbers."""
     return highest - lowest <= share * np.maximum(np.abs(lowest), np.abs(highest))
 
 
 def _chunks(field: Field, parts: Iterable[tuple[pa.Array, np.ndarray]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Values and their weights, both ``[rows, width]``, so many rows at a time that they hold `CHUNK` numbers."""
+    """Values and their weights, both ``[rows, width]``, in chunks of `CHUNK` numbers."""
     rows = max(1, CHUNK // field.width)
     waiting = [(np.zeros((0, field.width)), np.zeros((0, field.width)))]
     for column, uses in parts:

@@ -1,4 +1,4 @@
-"""Pretrained vectors of a field's values: a Parquet file of keys and vectors, read and matched to a vocabulary."""
+"""Reads pretrained vectors of a field's values from a Parquet file, and matches their keys to a vocabulary."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,18 +12,18 @@ import pyarrow.parquet as pq
 from mtlbench.data.vocabulary import UNKNOWN, Vocabulary, normal
 
 SHOWN = 3
-"""Keys that a message shows."""
+"""Maximum number of keys in a message."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VectorFile:
-    """Where the vectors of a field are, and what becomes of them.
+    """A file of pretrained vectors of a field, and how they are used.
 
     Attributes:
-        file: Parquet, a row for each value.
+        file: Parquet file with a row per value.
         key: column of the values, integers or text as in the raw files.
-        vector: column of the vectors, lists of numbers that are all of one length.
-        frozen: whether they stay as they are; otherwise they are trained as all embeddings are.
+        vector: column of the vectors, lists of numbers of equal length.
+        frozen: whether the vectors are frozen; otherwise they are trained like other embeddings.
     """
 
     file: str
@@ -34,12 +34,12 @@ class VectorFile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Vectors:
-    """The vectors of the values that a vocabulary knows.
+    """The vectors of the values in a vocabulary.
 
     Attributes:
         index: int64 ``[V]``, indices of these values in the vocabulary.
         values: float32 ``[V, P]``.
-        unused: keys of the file that are not in the vocabulary.
+        unused: number of keys of the file that are not in the vocabulary.
     """
 
     index: np.ndarray
@@ -51,8 +51,8 @@ def read_vectors(chosen: VectorFile, field: str, vocabulary: Vocabulary) -> Vect
     """Read a file and match its keys.
 
     Raises:
-        ValueError: a column is missing or of another type, a key is missing or there twice, vectors differ in length or
-            are not finite, or the vocabulary knows none of the keys; naming the file.
+        ValueError: a column is missing or of another type, a key is missing or duplicate, vectors differ in length or
+            are not finite, or no key is in the vocabulary; the message names the file.
     """
     path = Path(chosen.file)
     try:
@@ -76,9 +76,9 @@ def _columns(path: Path, chosen: VectorFile) -> pa.Table:
     try:
         file = pq.ParquetFile(path)
     except FileNotFoundError as error:
-        raise ValueError("there is no such file") from error
+        raise ValueError("no such file") from error
     except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"it cannot be read as Parquet: {' '.join(str(error).split())}") from error
+        raise ValueError(f"not valid Parquet: {' '.join(str(error).split())}") from error
     for name, key in ((chosen.key, "key"), (chosen.vector, "vector")):
         if name not in file.schema_arrow.names:
             there = ", ".join(file.schema_arrow.names)
@@ -87,7 +87,7 @@ def _columns(path: Path, chosen: VectorFile) -> pa.Table:
 
 
 def _keys(column: pa.ChunkedArray, name: str, field: str, vocabulary: Vocabulary) -> pa.Array:
-    """The keys as the vocabulary has its values, each once."""
+    """The keys, converted to the type of the vocabulary's values and checked to be unique."""
     found, known = column.type, vocabulary.values.type
     plain = found.value_type if pa.types.is_dictionary(found) else found
     same = pa.types.is_integer(plain) if pa.types.is_integer(known) else _is_text(plain)

@@ -1,8 +1,8 @@
-"""Order of the training rows in an epoch: shuffled one by one, or in shuffled blocks that pass through a buffer.
+"""Order of the training rows in an epoch: a global shuffle, or shuffled blocks with a shuffle buffer.
 
-A global shuffle reads every row from another place. Where the page cache holds the store, that costs nothing; where it
-does not, each row is a read of several pages. A shuffle buffer keeps reads as long as a block, for an order that is
-less random: rows of one block are trained close to each other.
+A global shuffle reads rows by random access. This is free if the store is in the page cache; otherwise each row costs a
+read of several pages. A shuffle buffer reads whole blocks, but is less random: rows of a block are trained close to
+each other.
 """
 
 from bisect import bisect_left, bisect_right
@@ -17,20 +17,20 @@ from mtlbench.data.loader import Rows, order
 from mtlbench.schema import Batch
 
 BLOCK = 4096
-"""Rows of a block where none are stated: some 100 kB of each matrix."""
+"""Default number of rows per block: some 100 kB of each matrix."""
 
 
 def shuffled(
     rows: Rows, seed: int, epoch: int, *, buffer: int | None = None, block: int | None = None
 ) -> Callable[[slice], Batch]:
-    """The rows of an epoch in random order: a function from positions in it to the batch that stands there.
+    """The rows of an epoch in random order, as a function from positions in the epoch to a batch.
 
     Args:
-        rows: of the training split.
-        seed: of the run.
-        epoch: from 0.
-        buffer: rows of the shuffle buffer, see `ShuffleBuffer`; ``None``: all rows are shuffled.
-        block: rows of its blocks; ``None``: `BLOCK`, or a smaller buffer's.
+        rows: rows of the training split.
+        seed: seed of the run.
+        epoch: the epoch, from 0.
+        buffer: size of the shuffle buffer in rows, see `ShuffleBuffer`; ``None`` for a global shuffle.
+        block: rows per block; ``None`` for `BLOCK`, or the buffer if that is smaller.
     """
     if buffer is not None:
         return ShuffleBuffer(rows, seed, epoch, buffer=buffer, block=block or min(BLOCK, buffer))
@@ -40,7 +40,7 @@ def shuffled(
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """Rows in memory: their numbers within the split, and their order."""
+    """A window of rows in memory: their numbers within the split, and their order."""
 
     number: int
     rows: Rows
@@ -49,18 +49,18 @@ class _Window:
 
 
 class ShuffleBuffer:
-    """Rows of an epoch in shuffled blocks, read into memory a buffer at a time and shuffled there.
+    """Shuffle buffer: reads random blocks of rows into memory, a buffer at a time, and shuffles the rows there.
 
     An epoch is a sequence of windows of ``buffer // block`` random blocks each. A window is read when its first row is
-    asked for, each matrix of each block in one piece, and takes the place of the one before. The order depends on seed
-    and epoch alone: batches may be asked for from any position on.
+    requested, each matrix of each block contiguously, and replaces the previous one. The order depends only on seed and
+    epoch, so that an epoch can be resumed at any position.
 
     Args:
-        rows: n rows, on any device; the buffer is there too.
-        seed: of the run.
-        epoch: from 0.
-        buffer: rows in memory at a time, a block at least.
-        block: consecutive rows that are read together; the last block of the split may be shorter.
+        rows: n rows, on any device, which also holds the buffer.
+        seed: seed of the run.
+        epoch: the epoch, from 0.
+        buffer: number of rows in memory, at least one block.
+        block: number of consecutive rows that are read together; the last block of the split may be shorter.
     """
 
     def __init__(self, rows: Rows, seed: int, epoch: int, *, buffer: int, block: int) -> None:
@@ -74,19 +74,19 @@ class ShuffleBuffer:
         self._held: _Window | None = None
 
     def __call__(self, positions: slice) -> Batch:
-        """The rows at some positions of the epoch, ``row`` being their numbers within the split."""
+        """The batch at the given positions of the epoch; ``row`` has the row numbers within the split."""
         cuts = self._bounds[bisect_right(self._bounds, positions.start) : bisect_left(self._bounds, positions.stop)]
         return _joined([self._within(*part) for part in pairwise([positions.start, *cuts, positions.stop])])
 
     def _within(self, start: int, stop: int) -> Batch:
-        """Rows at positions that lie in one window."""
+        """The rows at positions within a single window."""
         number = bisect_right(self._bounds, start) - 1
         held = self._held if self._held is not None and self._held.number == number else self._read(number)
         index = held.order[start - self._bounds[number] : stop - self._bounds[number]]
         return replace(held.rows.gather(index), row=held.numbers[index])
 
     def _read(self, window: int) -> _Window:
-        self._held = None  # before the next one is read: memory holds one
+        self._held = None  # freed before reading the next, so that only one is in memory
         first = window * self._blocks_of_window
         blocks = self._blocks[first : first + self._blocks_of_window]
         numbers = torch.cat([torch.arange(*bounds) for bounds in blocks]).to(self._rows.device)

@@ -1,4 +1,4 @@
-"""A split in which one field is shuffled among the rows, for permutation importance."""
+"""A split with one field permuted among rows, for permutation importance."""
 
 from dataclasses import dataclass, replace
 
@@ -11,16 +11,16 @@ from mtlbench.schema import Batch, Field
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShuffledRows:
-    """M rows of a split, each with the values that a field has in another row; all entries of a list together.
+    """M rows of a split with the values of one field taken from other rows; the entries of a list stay together.
 
-    Nothing is copied or written: a batch is gathered twice. A field of a dimension table is shuffled among the rows,
-    not among those of its table.
+    Nothing is copied or written; instead, a batch is gathered twice. A field of a dimension table is permuted among the
+    rows of the split, not among those of its table.
 
     Attributes:
         rows: the split.
-        sample: int64 ``[M]``, numbers of the rows that are taken.
-        field: that is shuffled; ``None``: none.
-        donor: int64 ``[M]``, numbers of the rows that the field's values are taken from.
+        sample: int64 ``[M]``, numbers of the rows.
+        field: the permuted field; ``None`` for none.
+        donor: int64 ``[M]``, numbers of the rows that provide the field's values.
     """
 
     rows: Rows
@@ -36,7 +36,7 @@ class ShuffledRows:
         return self.rows.device
 
     def gather(self, index: Tensor) -> Batch:
-        """The rows with the given positions in the sample; see `Rows.gather`."""
+        """The batch at the given positions in the sample; see `Rows.gather`."""
         batch = self.rows.gather(self.sample[index])
         if self.field is None:
             return batch
@@ -50,7 +50,7 @@ class ShuffledRows:
 
 
 def _taken(own: Tensor, other: Tensor, columns: range) -> Tensor:
-    """A matrix with some columns of another one."""
+    """A matrix with some columns replaced by those of another one."""
     mixed = own.clone()
     mixed[:, columns.start : columns.stop] = other[:, columns.start : columns.stop]
     return mixed

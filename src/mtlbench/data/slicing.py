@@ -1,4 +1,4 @@
-"""Slices of a split: its rows by the raw values of one field, or of several together."""
+"""Slices of a split: its rows grouped by the raw values of one field, or of a combination of fields."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,22 +15,22 @@ from mtlbench.data.vocabulary import UNKNOWN
 from mtlbench.schema import PADDING, Field
 
 LISTED = 20
-"""Values of a field that have a slice of their own at most: those with most rows."""
+"""Maximum number of slices; the values with the most rows are chosen."""
 
 GATHERED = 1 << 16
-"""Rows that are read at once."""
+"""Number of rows that are read at once."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Slicing:
-    """Rows of a split by slice.
+    """The rows of a split by slice.
 
     Attributes:
-        fields: that were sliced by.
-        names: of the slices.
-        members: of each slice, the numbers of its rows, int64.
-        rest: rows of the values that have no slice of their own, int64; ``rest_values`` counts these values.
-        notes: what a reader has to know about the values.
+        fields: the fields of the slices.
+        names: names of the slices.
+        members: row numbers of each slice, int64.
+        rest: row numbers of all values without a slice, int64; ``rest_values`` is the number of these values.
+        notes: notes about the values.
     """
 
     fields: tuple[str, ...]
@@ -43,9 +43,9 @@ class Slicing:
 
 @dataclass(frozen=True, slots=True)
 class _Coded:
-    """Values of a field as numbers: of entry e, the row ``row[e]`` has the value that is called ``name(code[e])``.
+    """Values of a field as codes: for entry e, the row ``row[e]`` has the value named ``name(code[e])``.
 
-    A single value has an entry in each row; ordered codes are shown in their order, others by their rows.
+    A single-valued field has one entry per row; ordered codes are shown in order, others by number of rows.
     """
 
     row: np.ndarray
@@ -56,7 +56,7 @@ class _Coded:
 
 
 def sliceable(store: Store) -> list[str]:
-    """Names that `slicing` takes: all fields of the store, and its columns group, source and time."""
+    """Names accepted by `slicing`: all fields of the store, and its columns group, source and time."""
     schema = replace(store, subset=None).schema
     extra = [name for name in ("group", "source", "time") if getattr(schema, name)]
     return list(dict.fromkeys([*(field.name for field in schema.fields), *extra]))
@@ -65,21 +65,21 @@ def sliceable(store: Store) -> list[str]:
 def slicing(
     store: Store, split: str, fields: Sequence[str], *, bins: int, min_rows: int, listed: int = LISTED
 ) -> Slicing:
-    """Divide the rows of a split by the values of a field, or by the combinations of several fields' values.
+    """Group the rows of a split by the values of a field, or by combinations of the values of several fields.
 
-    Ids are named by their raw values. Numbers of more than `bins` distinct values are divided at their quantiles over
-    these rows, and the bins are named by their edges in raw units. A row counts in each value of a multi-valued field.
+    Ids are named by their raw values. Numbers with more than `bins` distinct values are divided at quantiles over these
+    rows, and bins are named by their edges in raw units. A row belongs to each of its values of a multi-valued field.
 
     Args:
-        store: may be read as a subset: a field that the model does not read can be sliced by.
-        split: of the store.
-        fields: of `sliceable`.
-        bins: of numbers, at most.
-        min_rows: values with fewer rows have no slice of their own.
-        listed: values that have a slice of their own, at most (bins of numbers are all listed).
+        store: the store; with a subset, excluded fields can be used too.
+        split: split of the store.
+        fields: names from `sliceable`.
+        bins: maximum number of bins of a number.
+        min_rows: values with fewer rows are pooled.
+        listed: maximum number of slices (all bins of numbers are included).
 
     Raises:
-        ValueError: a number of several components, or a combination with a multi-valued field.
+        ValueError: a number has several components, or a combination has a multi-valued field.
     """
     whole = replace(store, subset=None)
     rows = whole.split(split)
@@ -88,8 +88,8 @@ def slicing(
         for name, each in zip(fields, coded, strict=True):
             if not np.array_equal(each.row, np.arange(len(rows))):
                 raise ValueError(
-                    f"slices=[[{','.join(fields)}]]: '{name}' has several values in a row, so it cannot be combined "
-                    f"with others. Slice by it alone: slices=[{name}]"
+                    f"slices=[[{','.join(fields)}]]: '{name}' is multi-valued, so it cannot be combined "
+                    f"with other fields. Slice by it alone: slices=[{name}]"
                 )
     joint = reduce(_crossed, coded)
     codes, at, counts = np.unique(joint.code, return_inverse=True, return_counts=True)
@@ -143,7 +143,7 @@ def _coded(store: Store, rows: Rows, split: str, name: str, bins: int) -> _Coded
 
 
 def _columns(rows: Rows, field: Field) -> np.ndarray:
-    """A field of all rows, ``[N, width]``, joined from its dimension table where it has one."""
+    """A field of all rows, ``[N, width]``, joined from its dimension table if it is in one."""
     schema = rows.schema
     place = schema.slots[field.name] if field.kind == "id" else schema.number_columns[field.name]
     parts: list[np.ndarray] = []
@@ -156,7 +156,7 @@ def _columns(rows: Rows, field: Field) -> np.ndarray:
 def _ids(store: Store, field: Field, id_NW: np.ndarray) -> _Coded:
     vocabulary = store.vocabulary(field.vocabulary_name)
     first = store.schema.offsets[field.name]
-    nothing = -1  # of a list: no value at all
+    nothing = -1  # code of an empty list
 
     def name(code: int) -> str:
         if code in (nothing, UNKNOWN):
@@ -170,18 +170,18 @@ def _ids(store: Store, field: Field, id_NW: np.ndarray) -> _Coded:
     row, column = np.nonzero(filled)
     empty = np.flatnonzero(~filled.any(axis=1))
     pairs = np.stack([np.append(row, empty), np.append(id_NW[row, column] - first, np.full(len(empty), nothing))])
-    distinct = np.unique(pairs, axis=1)  # a value that stands twice in a row counts once
+    distinct = np.unique(pairs, axis=1)  # a duplicate value in a row counts once
     note = f"{field.name}: a row counts in each of its values, so the slices overlap"
     return _Coded(distinct[0], distinct[1], name, notes=(note,))
 
 
 def _binned(values: np.ndarray, bins: int, raw: Callable[[float], float]) -> _Coded:
-    """Each of few distinct numbers by itself, else bins between quantiles of the values.
+    """Codes of numbers: the distinct values if they are few, otherwise quantile bins.
 
     Args:
         values: ``[N]``.
-        bins: at most.
-        raw: gives a value in the units of the raw files.
+        bins: maximum number of bins.
+        raw: converts a value to the units of the raw files.
     """
     every = np.arange(len(values))
     distinct, at = np.unique(values, return_inverse=True)
@@ -196,16 +196,16 @@ def _binned(values: np.ndarray, bins: int, raw: Callable[[float], float]) -> _Co
 
 
 def _distinct_texts(values: Sequence[float]) -> list[str]:
-    """Numbers with as many digits as tell them apart, at least six significant ones."""
+    """Numbers as text with enough digits to distinguish them, at least six significant ones."""
     for digits in range(6, 18):
         texts = [f"{value:.{digits}g}" for value in values]
         if len(set(texts)) == len(set(values)):
             return texts
-    raise AssertionError("17 digits tell floats apart")
+    raise AssertionError("17 digits distinguish floats")
 
 
 def _crossed(one: _Coded, other: _Coded) -> _Coded:
-    """The combinations of two fields' values that occur."""
+    """The occurring combinations of two fields' values."""
     ones, one_at = np.unique(one.code, return_inverse=True)
     others, other_at = np.unique(other.code, return_inverse=True)
 

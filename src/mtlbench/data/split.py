@@ -1,4 +1,4 @@
-"""Split rules: which rows train, validate and test. Configurations name them.
+"""Split rules, named by configurations, which assign rows to training, validation and test.
 
 A rule is a function ``rule(candidates, *, parameters...) -> int8 [rows]`` of `TRAIN`, `VALID`, `TEST` and `UNASSIGNED`.
 It is a pure function of the rows and its parameters, so a split is the same on every machine.
@@ -17,19 +17,19 @@ TRAIN, VALID, TEST = 0, 1, 2
 """Positions in `store.SPLITS`."""
 
 UNASSIGNED = -1
-"""A row that belongs to no split: it was rejected, or the rule leaves it out."""
+"""A row in no split, because it was rejected or is excluded by the rule."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SplitInput:
-    """What a rule may look at; R rows in file order.
+    """Input of a split rule, for R rows in file order.
 
     Attributes:
-        test: bool ``[R]``, whether the publisher put the row into its test part.
-        valid: the same of a part for validation; ``None``: there is none.
-        pointers: by dimension table: int32 ``[R]``, the table row that each row points at.
-        keys: by dimension table: the key of each table row.
-        columns: what gives, when a rule asks, a label (int8, or float64 of a regression task) or ``group``,
+        test: bool ``[R]``, whether the row is in the publisher's test part.
+        valid: likewise for a validation part; ``None`` if there is none.
+        pointers: by dimension table, int32 ``[R]``, the table row of each row.
+        keys: by dimension table, the key of each table row.
+        columns: functions that read, on demand, a label (int8, or float64 for a regression task) or ``group``,
             ``source``, ``time`` (int64) of the rows.
     """
 
@@ -47,7 +47,7 @@ class SplitInput:
         """
         if name not in self.columns:
             raise ValueError(
-                f"the split asks for column '{name}', which the rows do not have; "
+                f"the split needs column '{name}', which the rows do not have; "
                 f"allowed: {', '.join(self.columns) or 'none'}"
             )
         return self.columns[name]()
@@ -56,17 +56,17 @@ class SplitInput:
 def by_key(candidates: SplitInput, *, table: str, fraction: float, seed: int) -> np.ndarray:
     """Validation is a fraction of the training part's keys of one dimension table; test is the publisher's test part.
 
-    All rows of a key stand on one side, so nothing about a user's session is known from training. Whether a key is in
-    validation depends on the key and the seed alone, not on which other keys there are.
+    All rows of a key are in the same split, so that nothing about a user's session is known from training. Whether a
+    key is in validation depends only on the key and the seed, not on other keys.
 
     Args:
         candidates: the rows.
         table: dimension table whose keys are divided.
-        fraction: expected share of keys, above 0 and below 1.
-        seed: another seed, another division.
+        fraction: expected fraction of keys, above 0 and below 1.
+        seed: seed of the division.
 
     Raises:
-        ValueError: a share that leaves nothing, or no such dimension table.
+        ValueError: the fraction is out of range, or the dimension table does not exist.
     """
     in_range("split by_key: dataset.split.fraction", fraction, gt=0, lt=1)
     if table not in candidates.keys:
@@ -81,7 +81,7 @@ def by_key(candidates: SplitInput, *, table: str, fraction: float, seed: int) ->
 
 
 def given(candidates: SplitInput) -> np.ndarray:
-    """Validation and test are the parts that the publisher set aside for them, the other rows train.
+    """Validation and test are the given parts for them; all other rows are training rows.
 
     Raises:
         ValueError: there is no such part.
@@ -98,7 +98,7 @@ def given(candidates: SplitInput) -> np.ndarray:
 
 
 def halve_test(candidates: SplitInput, *, seed: int) -> np.ndarray:
-    """The publisher's test part divided at random exactly 1:1 into validation and test (test takes an odd row)."""
+    """The publisher's test part, divided at random exactly 1:1 into validation and test (test gets an odd row)."""
     return _halved(candidates.test.nonzero()[0], len(candidates.test), seed)
 
 
@@ -108,11 +108,11 @@ def by_time(candidates: SplitInput, *, valid: int, test: int, skip: int = 0) -> 
     Args:
         candidates: the rows.
         valid, test: numbers of distinct times.
-        skip: how many of the last times are in no split, as if the log had ended before them; so that one log gives
-            several splits, each of which tests on what follows its training rows.
+        skip: number of last times in no split, as if the log had ended before them, so that one log gives several
+            splits, each tested on rows later than its training rows.
 
     Raises:
-        ValueError: fewer than one time for a split, a negative ``skip``, or rows that the publisher set aside for test.
+        ValueError: a split has no time, ``skip`` is negative, or there is a published test part.
     """
     _refuse_test_part("by_time", candidates)
     at_least("split by_time: dataset.split.skip", skip, 0)
@@ -133,12 +133,12 @@ def by_time(candidates: SplitInput, *, valid: int, test: int, skip: int = 0) -> 
 
 
 def halve_last_times(candidates: SplitInput, *, times: int, seed: int) -> np.ndarray:
-    """The last ``times`` distinct times (days, windows) divided at random 1:1 into validation and test.
+    """The last ``times`` distinct times (days, windows), divided at random 1:1 into validation and test.
 
-    All earlier rows train; test takes an odd row.
+    All earlier rows are training rows; test gets an odd row.
 
     Raises:
-        ValueError: no time is left for training, or rows that the publisher set aside for test.
+        ValueError: no time is left for training, or there is a published test part.
     """
     _refuse_test_part("halve_last_times", candidates)
     time = candidates.column("time")
@@ -170,30 +170,30 @@ def by_train_time(candidates: SplitInput, *, valid: int) -> np.ndarray:
 
 
 def by_group(candidates: SplitInput, *, valid: float, test: float, seed: int) -> np.ndarray:
-    """Every group (user, page) stands in one split, drawn by its number and the seed alone.
+    """Every group (user, page) is in a single split, determined by its number and the seed.
 
     Args:
         candidates: the rows.
-        valid, test: expected shares of groups.
-        seed: another seed, another division.
+        valid, test: expected fractions of groups.
+        seed: seed of the division.
 
     Raises:
-        ValueError: shares that leave nothing, or rows that the publisher set aside for test.
+        ValueError: the fractions are out of range, or there is a published test part.
     """
     _refuse_test_part("by_group", candidates)
     return _drawn("by_group", candidates.column("group").astype(np.uint64), valid, test, seed)
 
 
 def by_train_group(candidates: SplitInput, *, valid: float, seed: int) -> np.ndarray:
-    """Validation is a share of the training part's groups (pages, users); test is the publisher's test part.
+    """Validation is a fraction of the training part's groups (pages, users); test is the publisher's test part.
 
     Args:
         candidates: the rows.
-        valid: expected share of the training part's groups.
-        seed: another seed, another division.
+        valid: expected fraction of the training part's groups.
+        seed: seed of the division.
 
     Raises:
-        ValueError: a share that leaves nothing, or rows without groups.
+        ValueError: the fraction is out of range, or the rows have no groups.
     """
     in_range("split by_train_group: dataset.split.valid", valid, gt=0, lt=1)
     chosen = splitmix64(candidates.column("group").astype(np.uint64), seed) < np.uint64(int(valid * 2**64))
@@ -203,25 +203,25 @@ def by_train_group(candidates: SplitInput, *, valid: float, seed: int) -> np.nda
 
 
 def at_random(candidates: SplitInput, *, valid: float, test: float, seed: int) -> np.ndarray:
-    """Every row by itself, drawn by its number in file order and the seed.
+    """Every row is assigned independently, by its number in file order and the seed.
 
     Args:
         candidates: the rows.
-        valid, test: expected shares of rows.
-        seed: another seed, another division.
+        valid, test: expected fractions of rows.
+        seed: seed of the division.
 
     Raises:
-        ValueError: shares that leave nothing, or rows that the publisher set aside for test.
+        ValueError: the fractions are out of range, or there is a published test part.
     """
     _refuse_test_part("at_random", candidates)
     return _drawn("at_random", np.arange(len(candidates.test), dtype=np.uint64), valid, test, seed)
 
 
 def stratified(candidates: SplitInput, *, label: str, folds: int, seed: int) -> np.ndarray:
-    """Folds with equal shares of positives (scikit-learn's shuffled `StratifiedKFold`): test, validation, training.
+    """Stratified folds (scikit-learn's shuffled `StratifiedKFold`): test, validation, and the rest.
 
     With 10 folds and seed 2018 this is the rule of AutoInt and of Criteo_x4 (reczoo/Datasets), whose published files
-    were drawn by scikit-learn 0.19.1; later versions shuffle otherwise, so the rows of a fold differ, not their rates.
+    were made with scikit-learn 0.19.1; later versions shuffle differently, so folds have other rows but equal rates.
     """
     from sklearn.model_selection import StratifiedKFold  # takes a second to import
 
@@ -231,8 +231,8 @@ def stratified(candidates: SplitInput, *, label: str, folds: int, seed: int) -> 
         raise ValueError(f"split stratified: '{label}' is {labels.dtype}; allowed: a label of 0 and 1")
     if folds < 3 or np.bincount(labels, minlength=2).min() < folds:
         raise ValueError(
-            f"split stratified: dataset.split.folds is {folds}, and the rarer value of '{label}' stands in "
-            f"{np.bincount(labels, minlength=2).min()} rows; allowed: 3 folds or more, and a row of it for each"
+            f"split stratified: dataset.split.folds is {folds}, and the rarer value of '{label}' occurs in "
+            f"{np.bincount(labels, minlength=2).min()} rows; allowed: at least 3 folds, and at most one per such row"
         )
     result = np.full(len(labels), TRAIN, np.int8)
     numbers = np.broadcast_to(np.int8(0), (len(labels), 1))
@@ -243,7 +243,7 @@ def stratified(candidates: SplitInput, *, label: str, folds: int, seed: int) -> 
 
 
 def _halved(chosen: np.ndarray, rows: int, seed: int) -> np.ndarray:
-    """Some of all rows, divided at random 1:1 into validation and test; the others train."""
+    """Selected rows, divided at random 1:1 into validation and test; all others are training rows."""
     shuffled = chosen[np.argsort(splitmix64(np.arange(len(chosen), dtype=np.uint64), seed), kind="stable")]
     result = np.full(rows, TRAIN, np.int8)
     result[shuffled[: len(chosen) // 2]] = VALID
@@ -252,11 +252,11 @@ def _halved(chosen: np.ndarray, rows: int, seed: int) -> np.ndarray:
 
 
 def _refuse_test_part(rule: str, candidates: SplitInput) -> None:
-    """A rule that divides all rows would train on what was set aside."""
+    """Reject a published test part for a rule that divides all rows, since it would train on test rows."""
     if candidates.test.any():
         raise ValueError(
-            f"split {rule} divides all rows, and {candidates.test.sum():,} of them were set aside for test. Choose "
-            "by_key, by_train_group or halve_test (given, where rows for validation were set aside too), or give no "
+            f"split {rule} divides all rows, but {candidates.test.sum():,} of them are a test part. Choose "
+            "by_key, by_train_group or halve_test (or given, if there is a validation part too), or remove the "
             "test part"
         )
 
@@ -281,9 +281,9 @@ def hash_keys(keys: pa.Array) -> np.ndarray:
 
 
 def splitmix64(values: np.ndarray, seed: int) -> np.ndarray:
-    """Spread uint64 values evenly over all of uint64: the output function of splitmix64, started at ``seed``.
+    """Hash uint64 values: the output function of splitmix64, started at ``seed``.
 
-    numpy's own generators may change their stream between versions; a split must not.
+    Splits must not change between versions, as the streams of numpy's generators may.
     """
     with np.errstate(over="ignore"):
         state = (values + np.uint64(seed % 2**64) * np.uint64(0xD1342543DE82EF95) + np.uint64(1)) * np.uint64(

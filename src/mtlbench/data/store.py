@@ -1,4 +1,4 @@
-"""Prepared data set on disk: manifest, schema, splits, content hashes."""
+"""A prepared store on disk: manifest, schema, splits, content hashes."""
 
 import json
 from collections.abc import Generator, Iterator, Mapping
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     from mtlbench.data.loader import Rows
 
 FORMAT = 2
-"""Store format; incremented whenever stores of an earlier version can no longer be read."""
+"""Version of the store format; increased by incompatible changes."""
 
 MANIFEST = "manifest.json"
 SEAL = "sha256"
-"""Entry of a manifest: content hash of all its other entries. Stores of earlier versions have none."""
+"""Key in a manifest of the content hash of all other entries; absent in stores of earlier versions."""
 
 ENTRIES = ("dataset", "origin", "schema", "schema_fingerprint", "splits", "fields", "raw", "files")
-"""What a manifest must have to be read."""
+"""Required keys of a manifest."""
 
 
 class StoreError(ValueError):
-    """A store that is not what its manifest says: which file, what was found, what to run."""
+    """A store does not match its manifest; the message has the file, the value found, and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class Store:
     """A prepared data set.
 
     Attributes:
-        folder: where it lies.
+        folder: folder of the store.
         manifest: parsed manifest.json; see `ingest.prepare`.
-        subset: the tasks and fields that are read; ``None``: all of them.
+        subset: the tasks and fields to read; ``None`` for all.
     """
 
     folder: Path
@@ -55,7 +55,7 @@ class Store:
 
     @cached_property
     def schema(self) -> Schema:
-        """Of what is read."""
+        """Schema of the tasks and fields to read."""
         return self._whole if self.subset is None else self.subset.of(self._whole)
 
     @cached_property
@@ -68,8 +68,8 @@ class Store:
         return self.manifest["origin"]
 
     def split(self, name: str) -> "Rows":
-        """The rows of ``train``, ``valid`` or ``test``, mapped."""
-        # They import torch: two seconds that plans of runs and preparing do not need.
+        """The rows of ``train``, ``valid`` or ``test``, memory-mapped."""
+        # The loader imports torch, two seconds that planning and preparing do not need.
         from mtlbench.data.loader import read_rows
         from mtlbench.data.subset_rows import select_subset
 
@@ -82,21 +82,21 @@ class Store:
         return rows if self.subset is None else select_subset(rows, self.schema)
 
     def keys(self, name: str) -> pa.Table | None:
-        """The columns that identify the rows of a split, in their order; ``None`` if the data set has no key."""
+        """The key columns of the rows of a split, in row order; ``None`` if the data set has no key."""
         one_of("split", name, SPLITS)
         return pq.read_table(key_path(self.folder, name)) if "key" in self.manifest else None
 
     def vocabulary(self, name: str) -> Vocabulary:
-        """The values behind the ids of the fields that use the vocabulary ``name``."""
+        """The vocabulary ``name``, which maps the ids of its fields to values."""
         return Vocabulary.load(self.folder / "vocabulary" / f"{name}.parquet")
 
     def verify(self) -> Self:
-        """Compare the content hash of every file with the manifest; gives the store itself.
+        """Verify the content hash of every file against the manifest; returns the store itself.
 
-        A file is read once per process, as long as its size and time of modification stay what they are.
+        A file is read once per process, unless its size or modification time changes.
 
         Raises:
-            StoreError: a file that differs, or cannot be read.
+            StoreError: a file differs or cannot be read.
         """
         files: Mapping[str, Mapping[str, Any]] = self.manifest["files"]
         title = f"content hashes of {self.folder.name}"
@@ -118,17 +118,17 @@ class Store:
 
 
 def key_path(store: Path, split: str) -> Path:
-    """File of the columns that identify the rows of a split."""
+    """File of the row keys of a split."""
     return store / "keys" / f"{split}.parquet"
 
 
 def open_store(folder: Path) -> Store:
-    """Open a prepared data set after checking its manifest, and the presence and size of its files.
+    """Open a store, checking its manifest and the presence and size of its files.
 
-    Their content is checked by `Store.verify`: before anything is computed with it, not to list what there is.
+    The content of files is verified by `Store.verify`, which must be called before computing with it.
 
     Raises:
-        StoreError: no store there, one of another format version, or one that its manifest does not describe.
+        StoreError: the store does not exist, has another format version, or does not match its manifest.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -165,15 +165,15 @@ def _problems(folder: Path, manifest: dict[str, Any]) -> Iterator[str]:
 
 @contextmanager
 def made_once(store: Path, dataset: str) -> Generator[Path | None]:
-    """A folder to make a store in, which gets the store's name when it is whole; nothing is left if that fails.
+    """Context manager for creating a store atomically, in a temporary folder that is renamed at the end.
 
-    Of several processes that make one store, one works and the others wait for it.
+    If several processes create the same store, one works and the others wait for it.
 
     Yields:
-        The folder; ``None`` where the store is there already.
+        The temporary folder; ``None`` if the store already exists.
 
     Raises:
-        StoreError: there is something at ``store`` that is no store.
+        StoreError: ``store`` exists but is not a store.
     """
     store.parent.mkdir(parents=True, exist_ok=True)
     with locked(store.with_name(f".{store.name}.lock")):
@@ -188,24 +188,24 @@ def made_once(store: Path, dataset: str) -> Generator[Path | None]:
 
 
 def write_manifest(folder: Path, entries: Mapping[str, Any]) -> None:
-    """Write the manifest of a store, with a content hash of its own."""
+    """Write the manifest of a store, with its own content hash."""
     text = json.dumps({**entries, SEAL: _seal(entries)}, indent=1)
     (folder / MANIFEST).write_text(text, encoding="utf-8")
 
 
 def _seal(entries: Mapping[str, Any]) -> str:
-    """sha256 of the entries of a manifest as canonical JSON."""
+    """SHA-256 of the entries of a manifest as canonical JSON."""
     others = {name: value for name, value in entries.items() if name != SEAL}
     return sha256(json.dumps(json.loads(json.dumps(others)), sort_keys=True).encode()).hexdigest()
 
 
 @cache
 def _content_hash(path: Path, size: int, modified: int) -> str:
-    """sha256 of a file that has not changed since the last call, judged by its size and time of modification."""
+    """SHA-256 of a file, cached by its size and modification time."""
     return checksum(path)
 
 
 def advice(folder: Path, manifest: dict[str, Any]) -> str:
-    """What to do about a store that cannot be used."""
+    """The remedy for an unusable store, for messages."""
     name = manifest.get("dataset", folder.parent.name)
     return f"Remove the folder {folder} and run 'mtlbench prepare dataset={name}'"

@@ -1,4 +1,4 @@
-"""A subset of a store's tasks and fields: the store stays what it is."""
+"""A subset of a store's tasks and fields; the store itself is unchanged."""
 
 from dataclasses import dataclass, replace
 
@@ -7,19 +7,19 @@ from mtlbench.schema import Schema, in_order
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Subset:
-    """Names of the tasks and fields that are kept, in the order of the data set."""
+    """Names of the selected tasks and fields, in the order of the data set."""
 
     tasks: tuple[str, ...]
     fields: tuple[str, ...]
 
     def of(self, schema: Schema) -> Schema:
-        """A schema with these alone; ids count anew, so that no row of the embedding table is left unused.
+        """A schema with only these; ids are renumbered, so that no row of the embedding table is unused.
 
-        A task whose parent is left out is given none: its label is about all rows as before (a conversion of an
+        A task whose parent is excluded has no parent: its label refers to all rows as before (a conversion of an
         impression), and nothing is measured or modelled on the parent's positives.
 
         Raises:
-            ValueError: a history without its target.
+            ValueError: a history lacks its target.
         """
         return replace(
             schema,

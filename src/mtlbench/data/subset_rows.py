@@ -1,4 +1,4 @@
-"""Rows with a subset of their tasks and fields, taken when they are read."""
+"""Rows with a subset of their tasks and fields, selected when batches are read."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -12,9 +12,9 @@ from mtlbench.schema import Field, Schema
 
 
 def select_subset(rows: Rows, schema: Schema) -> Rows:
-    """Rows with the tasks and fields of a schema alone, which is a subset of their own.
+    """Rows restricted to the tasks and fields of a schema, which must be a subset of their own.
 
-    Columns of inputs are selected in each batch, so that nothing is copied that is mapped; labels are few, and copied.
+    Input columns are selected in each batch, so that mapped data are not copied; labels are small and are copied.
     """
     chosen: dict[tuple[str, str], Chosen] = {}
     for table in (ROWS, *schema.tables):
@@ -48,7 +48,7 @@ def select_subset(rows: Rows, schema: Schema) -> Rows:
 
 
 def _inputs(whole: Schema, schema: Schema, table: str) -> Iterable[tuple[str, Chosen]]:
-    """What is taken of the ``ids``, ``numbers`` and ``weights`` of a table, each where anything is."""
+    """The selected columns of the ``ids``, ``numbers`` and ``weights`` of a table; empty ones are left out."""
     names = {field.name for field in schema.fields}
     held = fields_of(whole, table)
     ids = [field for field in held if field.kind == "id"]
@@ -64,5 +64,5 @@ def _inputs(whole: Schema, schema: Schema, table: str) -> Iterable[tuple[str, Ch
 
 
 def _shift(field: Field, whole: Schema, schema: Schema) -> int:
-    """What is added to an id of a field, which begins elsewhere in the smaller embedding table."""
+    """Offset of a field's ids from the store's embedding table to the smaller one."""
     return schema.offsets[field.name] - whole.offsets[field.name]

@@ -1,4 +1,4 @@
-"""Vocabularies: raw values to ids and back, fitted on training rows only."""
+"""Vocabularies, which map raw values to ids and back, fitted on training rows only."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,26 +11,26 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 UNKNOWN = 0
-"""Index of everything that a vocabulary does not know."""
+"""Index of all values that are not in a vocabulary."""
 
 DENSE_SLACK = 64
-"""A lookup table by value may have this many entries per known value; beyond that, values are searched for."""
+"""Maximum entries of a lookup table per known value; if it would be larger, binary search is used."""
 
 
 @dataclass(frozen=True)
 class Vocabulary:
     """The known values of one or more fields; the value at position p has index p + 1, and 0 means unknown.
 
-    Values are ordered by descending count and, among equals, by ascending value (missing last), so that indices depend
-    on the training rows alone and frequent values lie together in the embedding table. "Missing" is a value like any
-    other: it has an index of its own where training rows lack the field often enough.
+    Values are ordered by descending count and, for equal counts, by ascending value (missing last), so that indices
+    depend only on training rows, and frequent values are adjacent in the embedding table. "Missing" is an ordinary
+    value: it has its own index if it is frequent enough in training rows.
 
-    Departure: AITM's preparation merges missing and rare values into one id. That a field is absent is information
-    of its own (a user without profile), so they have separate ids.
+    Departure: AITM's preparation merges missing and rare values into one id. The absence of a field is informative (a
+    user without profile), so they have separate ids here.
 
     Attributes:
         values: int64 or string, at most one of them null.
-        counts: int64, how often each was seen on training rows.
+        counts: int64, number of occurrences of each in training rows.
     """
 
     values: pa.Array
@@ -41,11 +41,11 @@ class Vocabulary:
 
     @property
     def cardinality(self) -> int:
-        """Known values and the one for unknown."""
+        """Number of known values, plus one for unknown."""
         return len(self.values) + 1
 
     def encode(self, column: pa.Array) -> np.ndarray:
-        """Index of every value: int32, `UNKNOWN` where it is not known."""
+        """Index of every value, int32, or `UNKNOWN`."""
         if pa.types.is_integer(self.values.type):
             return self._encode_integers(column)
         if pa.types.is_dictionary(column.type):
@@ -57,7 +57,7 @@ class Vocabulary:
         return positions(column.cast(self.values.type), self.values) + np.int32(1)
 
     def decode(self, index: np.ndarray) -> pa.Array:
-        """The values behind indices; null for `UNKNOWN` and for missing."""
+        """The values of indices; null for `UNKNOWN` and for missing."""
         return self.values.take(pa.array(np.where(index == UNKNOWN, 0, index - 1), mask=index == UNKNOWN))
 
     def save(self, path: Path) -> None:
@@ -67,7 +67,7 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: Path) -> "Vocabulary":
-        """Inverse of `save`."""
+        """Read a vocabulary written by `save`."""
         table = pq.read_table(path).combine_chunks()
         return cls(pa.concat_arrays(table["value"].chunks), table["count"].to_numpy())
 
@@ -93,7 +93,7 @@ class Vocabulary:
 
     def _dense_index(self, values: np.ndarray) -> np.ndarray:
         assert self._dense is not None
-        # As unsigned numbers, the distances of values below the lowest one are beyond the table too.
+        # As unsigned numbers, the differences of values below the lowest one are beyond the table too.
         distance = (values.astype(np.int64, copy=False) - self._range[0]).view(np.uint64)
         return self._dense[np.minimum(distance, len(self._dense) - 1).view(np.int64)]
 
@@ -125,7 +125,7 @@ class Vocabulary:
 
     @cached_property
     def _dense(self) -> np.ndarray | None:
-        """Index by value minus the lowest one, and `UNKNOWN` behind the last; None where that would be too long."""
+        """Lookup table by value minus the lowest one, with `UNKNOWN` at the end; ``None`` if it would be too long."""
         ordered, index = self._sorted
         lowest, highest = self._range
         if not len(ordered) or highest - lowest > DENSE_SLACK * (len(ordered) + 1024):
@@ -136,17 +136,17 @@ class Vocabulary:
 
 
 def positions(values: pa.Array, known: pa.Array) -> np.ndarray:
-    """Where each value first stands in ``known``, int32; -1 where it does not. Null is found where null is known."""
+    """First position of each value in ``known``, int32, or -1; null matches null."""
     found = pc.call_function("index_in", [values], pc.SetLookupOptions(value_set=known))
     return found.fill_null(-1).to_numpy(zero_copy_only=False)
 
 
 def tally(values: pa.Array | pa.ChunkedArray, weights: np.ndarray | None = None) -> pa.Table:
-    """How often each value occurs: a table of value (int64 or string; null is a value) and count (int64).
+    """Count values: a table of value (int64 or string; null is a value) and count (int64).
 
     Args:
         values: integers or strings, plain or dictionary-encoded.
-        weights: int64, how often each entry counts; ``None``: once.
+        weights: int64 weight of each entry; ``None`` for 1.
     """
     if weights is not None:
         return merge([pa.table({"value": normal(values), "count": weights})])
@@ -155,12 +155,12 @@ def tally(values: pa.Array | pa.ChunkedArray, weights: np.ndarray | None = None)
 
 
 def merge(tallies: Iterable[pa.Table]) -> pa.Table:
-    """One tally of several."""
+    """The sum of several tallies."""
     total = pa.concat_tables(tallies).group_by("value", use_threads=False).aggregate([("count", "sum")])
     return total.rename_columns({"count_sum": "count"}).select(["value", "count"])
 
 
 def normal(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    """Integers of any size as int64, text of any kind as string."""
+    """Convert integers of any size to int64, and text of any kind to string."""
     kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
     return values.cast(pa.int64() if pa.types.is_integer(kind) else pa.string())

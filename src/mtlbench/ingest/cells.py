@@ -1,4 +1,4 @@
-"""Cell types of text columns: a scalar parser (the definition) and a vectorised one each."""
+"""Cell types of text columns, each with a scalar parser (the definition) and a vectorised one."""
 
 import math
 import re
@@ -16,11 +16,11 @@ DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", re.AS
 
 
 class CellType(Protocol):
-    """A kind of cell.
+    """A cell type.
 
     Attributes:
-        expected: what the cell must hold, as the end of an error.
-        type: of the column it becomes.
+        expected: the allowed content, for the end of an error message.
+        type: Arrow type of the column.
     """
 
     @property
@@ -33,23 +33,23 @@ class CellType(Protocol):
         """The value of one cell.
 
         Raises:
-            ValueError: it does not hold what it must.
+            ValueError: the content is not allowed.
         """
         ...
 
     def read_all(self, texts: pa.Array) -> pa.Array | None:
-        """The values of strings, exactly as `read` gives them; ``None`` unless all of them are certainly good."""
+        """The values of strings, equal to those of `read`; ``None`` unless all strings are certainly valid."""
         ...
 
 
 @dataclass(frozen=True)
 class OneOf:
-    """One of a few whole numbers, written in one way only.
+    """One of a few integers, in canonical form.
 
     Attributes:
-        values: the numbers.
-        type: of the column.
-        missing: further numbers that are welcome and mean that the value is unknown: null.
+        values: the allowed integers.
+        type: Arrow type of the column.
+        missing: further integers that mean an unknown value: null.
     """
 
     values: tuple[int, ...]
@@ -78,7 +78,7 @@ class Text:
     """Any text.
 
     Attributes:
-        optional: whether the cell may be empty, which is null.
+        optional: whether the cell may be empty, which means null.
     """
 
     optional: bool = False
@@ -102,11 +102,11 @@ class Text:
 
 @dataclass(frozen=True)
 class Id:
-    """A whole number that is not negative.
+    """A non-negative integer.
 
     Attributes:
-        optional: whether the cell may be empty, which is null.
-        decimal: whether it may be written as a decimal number (``4.0``), as pandas does where a column has gaps.
+        optional: whether the cell may be empty, which means null.
+        decimal: whether it may be written as a decimal number (``4.0``), as pandas does if a column has gaps.
     """
 
     optional: bool = False
@@ -139,10 +139,10 @@ class Id:
 
 @dataclass(frozen=True)
 class Number:
-    """A finite decimal number, as a 32-bit float holds it.
+    """A finite decimal number, stored as float32.
 
     Attributes:
-        optional: whether the cell may be empty, which is null.
+        optional: whether the cell may be empty, which means null.
     """
 
     optional: bool = False
@@ -177,13 +177,13 @@ class Number:
 
 @dataclass(frozen=True)
 class ListOf:
-    """Cells of one kind with a separator between them; an empty cell is an empty list.
+    """A list of cells of one type with a separator between them; an empty cell is an empty list.
 
     Attributes:
-        cell: of each entry.
-        separator: one character.
-        length: how many there must be; ``None``: any number.
-        trailing: whether separators may stand behind the last entry.
+        cell: cell type of the entries.
+        separator: a single character.
+        length: required number of entries; ``None`` for any number.
+        trailing: whether separators may follow the last entry.
     """
 
     cell: Id | Number
@@ -220,10 +220,10 @@ class ListOf:
 
 @dataclass(frozen=True)
 class Weighted:
-    """``id weight;id weight;...``: the ids, or the weights; an empty cell is an empty list.
+    """The ids, or the weights, of ``id weight;id weight;...``; an empty cell is an empty list.
 
     Attributes:
-        part: which of the two; both are checked.
+        part: ids or weights; both are validated.
     """
 
     part: int
@@ -263,7 +263,7 @@ class Weighted:
 
 
 def _whole_numbers(texts: pa.Array) -> pa.Array | None:
-    """int64 of strings of digits; null stays null."""
+    """Strings of digits as int64; null stays null."""
     if pc.call_function("all", [pc.call_function("ascii_is_decimal", [texts])]).as_py() is False:
         return None
     try:
@@ -273,7 +273,7 @@ def _whole_numbers(texts: pa.Array) -> pa.Array | None:
 
 
 def _split(texts: pa.Array, separator: str) -> tuple[np.ndarray, pa.Array]:
-    """How many entries each string has (none if it is empty), and all entries."""
+    """The number of entries of each string (0 if it is empty), and all entries."""
     lists = pc.call_function("split_pattern", [texts], pc.SplitPatternOptions(separator))
     counts = lists.value_lengths().to_numpy().astype(np.int64)
     empty = _equal(texts, "")

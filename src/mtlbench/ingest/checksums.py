@@ -1,4 +1,4 @@
-"""Raw files: presence and checksums."""
+"""Presence and checksums of raw files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ READ_BYTES = 8 << 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Checksum:
-    """A remembered checksum, and the size and time of modification of the file that it is of."""
+    """A cached checksum, with the size and modification time of its file."""
 
     bytes: int
     modified: int
@@ -31,7 +31,7 @@ def find_files(dataset: RawDataset, folder: Path) -> list[Path]:
     """Path of every raw file, in the order of ``dataset.files``.
 
     Raises:
-        RawError: with all missing or empty files in one message, and where they are to be had.
+        RawError: files are missing or empty; the message lists all of them and where to get them.
     """
     found = [(file, file.find(folder)) for file in dataset.files]
     if absent := [" or ".join((file.name, *file.other_names)) for file, path in found if path is None]:
@@ -40,12 +40,12 @@ def find_files(dataset: RawDataset, folder: Path) -> list[Path]:
 
 
 def raw_identity(files: Sequence[RawFile], folder: Path, cache: Path) -> dict[str, str]:
-    """sha256 of each raw file, hexadecimal, by the file's first name.
+    """SHA-256 of each raw file, hexadecimal, by the file's first name.
 
     Args:
         files: present files of a data set.
         folder: the raw folder.
-        cache: JSON file that remembers the checksum of a path with its size and time of modification.
+        cache: JSON file that caches checksums by path, size and modification time.
 
     Raises:
         RawError: a file is missing.
@@ -86,7 +86,7 @@ def _load(cache: Path) -> dict[str, _Checksum]:
     try:
         return _Cache.validate_json(cache.read_bytes())
     except ValueError:
-        return {}  # a cache that cannot be read costs time, nothing else
+        return {}  # an unreadable cache only costs time
 
 
 def _save(cache: Path, known: dict[str, _Checksum]) -> None:

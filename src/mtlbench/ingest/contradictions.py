@@ -1,6 +1,6 @@
-"""Labels that contradict the order of tasks: a task's positive in a row where the task that it is given is negative.
+"""Rows whose labels contradict the order of tasks: positive for a task but negative for its parent task.
 
-ESMM, AITM and losses of conditional tasks assume that there are none.
+ESMM, AITM and losses of conditional tasks assume that there are no such rows.
 """
 
 from collections.abc import Sequence
@@ -13,22 +13,22 @@ from mtlbench.checks import one_of
 from mtlbench.schema import Task
 
 Contradictions = Literal["drop", "keep", "fail"]
-"""What becomes of such rows: left out and counted, kept and counted, or refused like a damaged line."""
+"""Policies for such rows: drop (excluded and counted), keep (kept and counted), fail (rejected like a damaged line)."""
 
 
 def check_policy(policy: str) -> None:
     """
     Raises:
-        ValueError: it is none of `Contradictions`.
+        ValueError: it is not one of `Contradictions`.
     """
     one_of("dataset.contradictions", policy, Contradictions)
 
 
 def contradictory_rows(columns: pa.RecordBatch, tasks: Sequence[Task]) -> dict[Task, np.ndarray]:
-    """The rows that contradict each task with a ``given``, bool ``[R]``; a row counts for the first such task alone.
+    """The contradictory rows of each task with a parent, bool ``[R]``; a row counts only for the first such task.
 
     Args:
-        columns: of R rows, with an int8 label of 0 and 1 per binary task, null where it is missing.
+        columns: columns of R rows, with an int8 label of 0 and 1 per binary task, null if missing.
         tasks: all tasks.
     """
     by_name = {task.name: task for task in tasks}
@@ -36,7 +36,7 @@ def contradictory_rows(columns: pa.RecordBatch, tasks: Sequence[Task]) -> dict[T
     found: dict[Task, np.ndarray] = {}
     for task in tasks:
         if task.given is not None:
-            # A label that is missing contradicts none.
+            # A missing label contradicts nothing.
             label = columns[task.label].fill_null(0).to_numpy()
             given = columns[by_name[task.given].label].fill_null(1).to_numpy()
             found[task] = (label > given) & ~counted
@@ -45,14 +45,14 @@ def contradictory_rows(columns: pa.RecordBatch, tasks: Sequence[Task]) -> dict[T
 
 
 def name_of(task: Task) -> str:
-    """Under which such rows are counted."""
+    """Name of the count of such rows."""
     return f"{task.name} without {task.given}"
 
 
 def reason(task: Task, tasks: Sequence[Task]) -> str:
-    """Why such a row is refused, and what to do."""
+    """Why such a row is rejected, and what to do."""
     given = next(other for other in tasks if other.name == task.given)
     return (
-        f"{task.label} is 1 and {given.label} is 0, but task '{task.name}' is given '{given.name}': set "
-        "dataset.contradictions=drop to leave such rows out, or keep to take them as they are"
+        f"{task.label} is 1 and {given.label} is 0, but task '{task.name}' has the parent '{given.name}': set "
+        "dataset.contradictions=drop to exclude such rows, or keep to use them unchanged"
     )

@@ -1,8 +1,8 @@
-"""CSV reader: columns by name, from the header or given, parsed by their cell types.
+"""Strict CSV reader: columns by name, from a header or given, parsed by their cell types.
 
-A file holds printable ASCII and newlines, and no quotes, so that there is one way to cut a line into cells. Where they
-are allowed, quotes enclose whole cells, which may hold commas then. What is accepted is defined by `_one_by_one`;
-`_at_once` reads the same with Arrow where every line is good.
+A file contains printable ASCII, newlines and no quotes, so that splitting a line into cells is unambiguous. If quotes
+are allowed, they enclose whole cells, which may then contain commas. `_one_by_one` defines what is accepted; `_at_once`
+reads the same with Arrow if every line is valid.
 """
 
 import re
@@ -28,23 +28,23 @@ from mtlbench.ingest.lines import (
 from mtlbench.ingest.protocol import LINE, Block, RawError, Shard
 
 HEADER = "header"
-"""Policy under which the line that names the columns is dropped: it is no row."""
+"""Name of the count of header lines, which are dropped."""
 
 ALLOWED_BYTES = bytes(range(0x20, 0x7F)) + b"\n"
-"""Bytes of a file; every other one is refused with its line."""
+"""Allowed bytes; a line with any other byte is rejected."""
 
 QUOTED = re.compile(rb'(?<![^,\n])"[^"\n]*"(?![^,\n])')
-"""A whole cell in quotes."""
+"""A quoted cell."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CsvColumn:
-    """A column of the record batch.
+    """A column to read.
 
     Attributes:
-        name: ours.
-        source: the file's name of it.
-        cell: what its cells hold.
+        name: name in the record batch.
+        source: name in the file.
+        cell: type of its cells.
     """
 
     name: str
@@ -58,13 +58,13 @@ def read_table(
     """The lines of a shard in blocks, see `mtlbench.ingest.protocol.Block`; the header counts as dropped (`HEADER`).
 
     Args:
-        shard: of a comma-separated file.
-        columns: what to read.
-        names: of all columns of a file without a header, in their order; ``None``: the file has one.
-        quotes: whether cells may stand in quotes, as those that hold commas must.
+        shard: shard of a comma-separated file.
+        columns: the columns to read.
+        names: names of all columns, in order, for a file without a header; ``None`` if it has one.
+        quotes: whether cells may be quoted, as cells with commas must be.
 
     Raises:
-        RawError: the file has no header, or one that lacks a column or names it twice.
+        RawError: the file has no header, or the header lacks a column or has it twice.
     """
     names, length = _header(shard.path, columns) if names is None else (list(names), 0)
     headed = shard.start == 0 and length > 0
@@ -79,7 +79,7 @@ def read_table(
 
 
 def _header(path: Path, columns: Sequence[CsvColumn]) -> tuple[list[str], int]:
-    """Names of the file's columns, and how many bytes the header has."""
+    """Names of the file's columns, and the size of the header in bytes."""
     with path.open("rb") as file:
         line = file.readline(LONGEST_LINE)
     if (problem := _foreign(line[:-1], quotes=False)) or not line.endswith(b"\n"):
@@ -88,7 +88,7 @@ def _header(path: Path, columns: Sequence[CsvColumn]) -> tuple[list[str], int]:
     wanted = list(dict.fromkeys(column.source for column in columns))
     if wrong := [name for name in wanted if names.count(name) != 1]:
         raise RawError(
-            f"{path}, line 1: the header must name every column that is read, once; not so: {', '.join(wrong)}. "
+            f"{path}, line 1: the header must name every column to read exactly once; violated by: {', '.join(wrong)}. "
             f"It names {', '.join(names)[:500]}"
         )
     return names, len(line)
@@ -113,7 +113,7 @@ def _at_once(
                 check_utf8=False,
             ),
         )
-    except pa.ArrowInvalid:  # some line has more or fewer columns
+    except pa.ArrowInvalid:  # a line has more or fewer columns
         return None
     if table.num_rows != text.count(b"\n"):  # Arrow ignores empty lines
         return None
@@ -148,10 +148,10 @@ def _one_by_one(
 
 
 def _cells(line: bytes, quotes: bool) -> list[str]:
-    """The cells of a good line, without the quotes around some."""
+    """The cells of a valid line, without enclosing quotes."""
     if not quotes:
         return line.decode("ascii").split(",")
-    held = "\0"  # stands for the commas inside cells; no line has it
+    held = "\0"  # replaces commas inside cells; occurs in no line
     unquoted = QUOTED.sub(lambda cell: cell[0][1:-1].replace(b",", held.encode()), line)
     return [cell.replace(held, ",") for cell in unquoted.decode("ascii").split(",")]
 
@@ -164,7 +164,7 @@ def _value(text: str, column: CsvColumn) -> object:
 
 
 def _foreign(line: bytes, *, quotes: bool) -> str | None:
-    """What is wrong with the bytes of a line, if anything is."""
+    """The problem with the bytes of a line, or ``None``."""
     if not (strange := line.translate(None, ALLOWED_BYTES)):
         if _well_quoted(line, quotes):
             return None
@@ -177,7 +177,7 @@ def _byte(line: bytes, strange: bytes) -> str:
 
 
 def _well_quoted(text: bytes, quotes: bool) -> bool:
-    """Whether the quotes of whole lines enclose whole cells; where there may be none, whether there are none."""
+    """Whether quotes are valid: enclosing whole cells, or, if not allowed, absent."""
     return b'"' not in (QUOTED.sub(b"", text) if quotes else text)
 
 

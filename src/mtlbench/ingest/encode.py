@@ -1,4 +1,4 @@
-"""Encoding: counts values on training rows, and writes the matrices of a store."""
+"""Counts values on training rows, and encodes rows into the matrices of a store."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,19 +19,19 @@ from mtlbench.ingest.protocol import SAMPLE_WEIGHT, WEIGHT_SUFFIX
 from mtlbench.schema import Field, Schema, Task
 
 EXTRA = "extra:"
-"""Prefix of the array that holds, for each row, the ``group``, ``source`` or ``time`` of a dimension table's row."""
+"""Prefix of the scratch array with each row's ``group``, ``source`` or ``time`` from its dimension-table row."""
 
 MERGE_ABOVE = 4 << 20
-"""Distinct values that may wait, counted chunk by chunk, before they are merged."""
+"""Maximum number of distinct values in unmerged counts of chunks."""
 
 Counts = Counter[tuple[str, str, str]]
-"""By (split or table, what, field or task); what: ``rows``, ``values``, ``unknown``, ``missing``, ``labelled``,
-``outliers``, ``label outliers``, ``positives``, ``together`` (rows that are positive for two tasks)."""
+"""Counts by (split or table, quantity, field or task); quantities: ``rows``, ``values``, ``unknown``, ``missing``,
+``labelled``, ``outliers``, ``label outliers``, ``positives``, ``together`` (rows positive for two tasks)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScratchColumns:
-    """Arrays with one entry per row of a table that stages hand to each other through files, read chunk by chunk."""
+    """Arrays with one entry per row of a table, passed between stages in files and read chunk by chunk."""
 
     folder: Path
 
@@ -41,7 +41,7 @@ class ScratchColumns:
             values.tofile(file)
 
     def replace(self, name: str, values: np.ndarray) -> None:
-        """Write the whole array ``name`` anew."""
+        """Replace the whole array ``name``."""
         (self.folder / name).unlink()
         self.write(name, values)
 
@@ -50,18 +50,18 @@ class ScratchColumns:
         return np.fromfile(self.folder / name, dtype, chunk.rows, offset=chunk.first_row * np.dtype(dtype).itemsize)
 
     def map(self, name: str, dtype: type[np.generic]) -> np.ndarray:
-        """The whole array, mapped."""
+        """The whole array, memory-mapped."""
         path = self.folder / name
         return np.memmap(path, dtype, mode="r") if path.stat().st_size else np.zeros(0, dtype)
 
 
 @dataclass(frozen=True, slots=True)
 class Tallier:
-    """Counts the values of the id fields of a chunk, each row as often as training rows use it.
+    """Counts the values of the id fields of a chunk, weighted by the number of training rows that use each row.
 
     Attributes:
-        fields: id fields of the table that the chunks belong to.
-        scratch: holds int32 ``uses:<table>``: 0 or 1 for rows, any count for the rows of a dimension table.
+        fields: id fields of the chunks' table.
+        scratch: has int32 ``uses:<table>``: 0 or 1 for labelled rows, any count for rows of a dimension table.
     """
 
     fields: tuple[Field, ...]
@@ -82,7 +82,7 @@ class Tallier:
 
 
 def fit_vocabularies(tallies: Iterable[dict[str, pa.Table]], min_count: int) -> dict[str, Vocabulary]:
-    """One vocabulary per name from the tallies of all chunks."""
+    """One vocabulary per name, from the tallies of all chunks."""
     waiting: dict[str, list[pa.Table]] = {}
     for by_name in tallies:
         for name, counted in by_name.items():
@@ -95,17 +95,17 @@ def fit_vocabularies(tallies: Iterable[dict[str, pa.Table]], min_count: int) -> 
 
 @dataclass(frozen=True)
 class Encoder:
-    """Writes a chunk into the files of a store.
+    """Encodes chunks of a table into the files of a store.
 
     Attributes:
-        schema: of the store.
-        table: whose chunks these are.
+        schema: schema of the store.
+        table: the table.
         vocabularies: by name.
-        scales: of the number fields, and of the labels of regression tasks, by name.
-        sources: the distinct sources, ascending; the first is written as 0.
-        scratch: for `ROWS`: int8 ``split``, int32 ``pointer:<table>`` for each dimension table, and int64
-            ``extra:<column>`` for what rows inherit.
-        files: where a row goes: one file per split for `ROWS`, one file for a dimension table.
+        scales: scales of number fields and of labels of regression tasks, by name.
+        sources: the distinct sources, ascending; the first is encoded as 0.
+        scratch: for `ROWS`, has int8 ``split``, int32 ``pointer:<table>`` for each dimension table, and int64
+            ``extra:<column>`` for inherited columns.
+        files: output files: one per split for `ROWS`, a single one for a dimension table.
     """
 
     schema: Schema
@@ -117,7 +117,7 @@ class Encoder:
     files: Mapping[str, MatrixFile]
 
     def __call__(self, job: tuple[Chunk, tuple[int, ...]]) -> Counts:
-        """Encode a chunk; the job says at which row of each file its rows begin."""
+        """Encode a chunk; the job has the position of its first row in each file."""
         chunk, starts = job
         target = self.scratch.read("split", np.int8, chunk) if self.table == ROWS else np.zeros(chunk.rows, np.int8)
         tables = self.schema.tables if self.table == ROWS else ()
@@ -148,12 +148,12 @@ class Encoder:
         def note(what: str, name: str, rows: np.ndarray | slice) -> None:
             self._count(counts, what, name, target[rows])
 
-        # Of a dimension table, rows that others point at have been checked; a number that is left does not count.
+        # Dimension-table rows that are pointed at have been validated; numbers of other rows do not matter.
         unused = self.table != ROWS
         return encode_inputs(self.schema, self.table, self.vocabularies, self.scales, batch, note, blank_unfit=unused)
 
     def _labels(self, batch: pa.RecordBatch, target: np.ndarray, counts: Counts, chunk: Chunk) -> dict[str, np.ndarray]:
-        """What only labelled rows have: labels and which are there, extra columns, true probabilities."""
+        """Columns of labelled rows only: labels, which are observed, side columns, true probabilities."""
         labels = np.stack([self._label(task, batch[task.label]) for task in self.schema.tasks], axis=1)
         binary = [(t, labels[:, at]) for at, t in enumerate(self.schema.tasks) if t.kind == "binary"]
         for task, label in binary:
@@ -174,14 +174,14 @@ class Encoder:
         return {"labels": labels, **more}
 
     def _observed(self, batch: pa.RecordBatch, target: np.ndarray, counts: Counts) -> np.ndarray:
-        """Which labels are there, uint8 ``[R, T]``."""
+        """Which labels are observed, uint8 ``[R, T]``."""
         columns = [batch[task.label].is_valid().to_numpy(zero_copy_only=False) for task in self.schema.tasks]
         for task, labelled in zip(self.schema.tasks, columns, strict=True):
             self._count(counts, "labelled", task.name, target[labelled])
         return np.stack(columns, axis=1).astype(np.uint8)
 
     def _label(self, task: Task, column: pa.Array) -> np.ndarray:
-        """0 and 1 as int8, or numbers standardised to float32; 0 where the label is missing; ``[R]``."""
+        """A task's labels ``[R]``: 0 and 1 as int8, or standardised float32; 0 if missing."""
         values = column.fill_null(0).to_numpy()
         if task.kind == "binary":
             return values
@@ -189,7 +189,7 @@ class Encoder:
         return self.scales[task.label].apply(values[:, None], missing[:, None])[:, 0]
 
     def _inherited(self, chunk: Chunk) -> list[str]:
-        """Columns that the rows of a chunk take from a dimension table."""
+        """Columns that the rows of a chunk inherit from a dimension table."""
         own = next(chunk.read()).schema.names if self.table == ROWS else SIDE_COLUMNS
         return [name for name in SIDE_COLUMNS if getattr(self.schema, name) and name not in own]
 
@@ -198,7 +198,7 @@ class Encoder:
             counts[file, what, name] += int(number)
 
 
-def encode_inputs(  # what a store knows, the rows, and a callback that counts their values
+def encode_inputs(  # the store's properties, the rows, and a callback that counts values
     schema: Schema,
     table: str,
     vocabularies: Mapping[str, Vocabulary],
@@ -208,19 +208,19 @@ def encode_inputs(  # what a store knows, the rows, and a callback that counts t
     *,
     blank_unfit: bool = False,
 ) -> dict[str, np.ndarray]:
-    """The matrices of inputs of some rows, see `input_columns`.
+    """The input matrices of rows, see `input_columns`.
 
     Args:
-        schema: of the store.
-        table: whose rows these are.
+        schema: schema of the store.
+        table: table of the rows.
         vocabularies, scales: by name.
-        batch: a column for each field of the table, see `protocol.Block`; bags no longer than their fields.
-        note: called for each field with the rows (numbers, or a slice of all) that hold a value, an ``unknown`` one, or
-            whose number is ``missing`` or one of the ``outliers``.
-        blank_unfit: whether a number outside the limits of its scale is written as missing instead of refused.
+        batch: a column for each field of the table, see `protocol.Block`; bags must be truncated to their fields.
+        note: called for each field with the rows (indices, or a slice of all) that have a value, an ``unknown`` value,
+            or a number that is ``missing`` or among the ``outliers``.
+        blank_unfit: whether a number outside the limits of its scale becomes missing instead of an error.
 
     Raises:
-        ValueError: a number outside the limits of its scale.
+        ValueError: a number is outside the limits of its scale.
     """
     matrices = {
         name: np.zeros((batch.num_rows, column.width), column.dtype)
@@ -250,7 +250,7 @@ def encode_inputs(  # what a store knows, the rows, and a callback that counts t
 
 
 def _fitting(field: Field, scale: Scale, column: pa.Array, blank_unfit: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers within the limits of their scale, and where they are missing."""
+    """Numbers within the limits of their scale, and a mask of missing ones."""
     values, missing = number_matrix(field, column)
     unfit = scale.unfit(values) & ~missing
     if unfit.any() and not blank_unfit:
@@ -261,12 +261,12 @@ def _fitting(field: Field, scale: Scale, column: pa.Array, blank_unfit: bool) ->
 
 
 def truth_path(source: Path) -> Path:
-    """Where a simulator leaves the true probabilities of the lines of a raw file."""
+    """Path of the true probabilities that a simulator writes for a raw file."""
     return source.with_name(source.name + ".truth.npy")
 
 
 def with_slices(chunk: Chunk, values: np.ndarray) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
-    """The batches of a chunk, each with its rows' entries of ``values`` (one per row of the chunk)."""
+    """The batches of a chunk, each with the entries of its rows in ``values`` (one per row of the chunk)."""
     start = 0
     for batch in chunk.read():
         yield batch, values[start : start + batch.num_rows]
@@ -284,7 +284,7 @@ def _tally_bag(column: pa.ChunkedArray, weights: np.ndarray | None) -> pa.Table:
 def _indices(
     column: pa.Array, field: Field, vocabulary: Vocabulary
 ) -> tuple[np.ndarray | slice, np.ndarray | int, np.ndarray]:
-    """Row, column within the field, and vocabulary index of each value; of a single-valued field, all rows and 0."""
+    """Row, column within the field, and vocabulary index of each value; for a single-valued field, all rows and 0."""
     if field.width > 1:
         return *bags.coordinates(bags.lengths(column)), vocabulary.encode(column.flatten())
     return slice(None), 0, vocabulary.encode(column)

@@ -1,4 +1,4 @@
-"""Fits vocabularies, scales and the moments of labels on training rows."""
+"""Fits vocabularies, scales, and the moments of labels on training rows."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -22,7 +22,7 @@ from mtlbench.schema import Field, Schema, Task, in_order
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """What training rows decide."""
+    """Vocabularies, scales and schema fitted on training rows."""
 
     schema: Schema
     vocabularies: dict[str, Vocabulary]
@@ -31,17 +31,17 @@ class Fitted:
 
 
 def fit(dataset: RawDataset, spill: Spill, scratch: ScratchColumns, min_count: int, processes: int) -> Fitted:
-    """Vocabularies and scales from training rows, and the schema that follows.
+    """Fit vocabularies and scales on training rows, and derive the schema.
 
     Args:
-        dataset: whose rows they are.
+        dataset: the data set.
         spill: the parsed files.
-        scratch: holds ``uses:<table>``, see `mtlbench.ingest.splits.assign`.
-        min_count: values that training rows use less often are unknown.
-        processes: how many count values.
+        scratch: has ``uses:<table>``, see `mtlbench.ingest.splits.assign`.
+        min_count: values that occur less often in training rows are unknown.
+        processes: number of processes that count values.
 
     Raises:
-        ValueError: all labels of a regression task are equal; all rows with a label weigh 0.
+        ValueError: all labels of a regression task are equal, or all rows with a label have weight 0.
     """
     unfitted = in_order(tuple(dataset.fields))
     by_table = {table: [f for f in unfitted if table_of(f) == table] for table in (ROWS, *tables_of(dataset))}
@@ -83,10 +83,10 @@ def fit(dataset: RawDataset, spill: Spill, scratch: ScratchColumns, min_count: i
 
 
 def _fitted_task(task: Task, scales: Mapping[str, Scale], spill: Spill, scratch: ScratchColumns) -> Task:
-    """A task, with whether labels of it are missing, and the moments of a regression task's over training rows.
+    """The task with `missing` set and, for a regression task, the moments of its label over training rows.
 
     Raises:
-        ValueError: all these labels of a regression task are equal.
+        ValueError: all labels of a regression task are equal.
     """
     task = replace(task, missing=spill.unlabelled[task.label] > 0)
     if task.kind == "binary":
@@ -94,16 +94,16 @@ def _fitted_task(task: Task, scales: Mapping[str, Scale], spill: Spill, scratch:
     mean, deviation = (float(part[0]) for part in (scales[task.label].mean, scales[task.label].deviation))
     if deviation == 0:
         place = _first_labelled(task, spill, scratch)
-        found = f"is {mean:g} in all training rows, in {place}" if place else "stands in no training row"
+        found = f"is {mean:g} in all training rows, in {place}" if place else "occurs in no training row"
         raise ValueError(
-            f"label '{task.label}' of regression task '{task.name}' {found}: there is nothing to learn. Take the task "
-            "out, or choose another dataset.split"
+            f"label '{task.label}' of regression task '{task.name}' {found}: there is nothing to learn. Remove the "
+            "task, or choose another dataset.split"
         )
     return replace(task, mean=mean, deviation=deviation)
 
 
 def _first_labelled(task: Task, spill: Spill, scratch: ScratchColumns) -> str | None:
-    """File and line of the first training row that has a label of a task."""
+    """File and line of the first training row with a label of a task."""
     for chunk in spill.chunks[ROWS]:
         for batch, used in with_slices(chunk, scratch.read(f"uses:{ROWS}", np.int32, chunk)):
             labelled = batch[task.label].is_valid().to_numpy(zero_copy_only=False) & (used > 0)
@@ -114,10 +114,10 @@ def _first_labelled(task: Task, spill: Spill, scratch: ScratchColumns) -> str | 
 
 
 def _refuse_weightless(tasks: Sequence[Task], spill: Spill, scratch: ScratchColumns) -> None:
-    """Refuse a task all of whose labels, or all of whose positives or negatives, stand in training rows of weight 0.
+    """Reject a task whose labels, positives or negatives are all in training rows of weight 0.
 
     Raises:
-        ValueError: naming the task, and the first of these rows.
+        ValueError: there is such a task; the message has the task and the first of these rows.
     """
     first: dict[tuple[str, str], str] = {}
     weighs: set[tuple[str, str]] = set()
@@ -137,13 +137,13 @@ def _refuse_weightless(tasks: Sequence[Task], spill: Spill, scratch: ScratchColu
         if (name, what) not in weighs:
             raise ValueError(
                 f"sample_weight is 0 in all training rows with {what} of task '{name}', the first of them {place}: "
-                "there is nothing to learn. Allowed: a weight above 0 in some. Take the task out, or choose another "
+                "there is nothing to learn. At least one needs a weight above 0. Remove the task, or choose another "
                 "dataset.split"
             )
 
 
 def _kinds_of_label(task: Task, label_N: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """What a task learns from, and the rows (bool) that have it; missing labels are NaN."""
+    """The kinds of labels that a task needs, each with a mask of the rows that have it; missing labels are NaN."""
     if task.kind == "regression":
         return [("a label", ~np.isnan(label_N))]
     return [("the label 0", label_N == 0), ("the label 1", label_N == 1)]

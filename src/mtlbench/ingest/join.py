@@ -1,4 +1,4 @@
-"""Foreign keys to row numbers: the dimension-table row of each labelled row."""
+"""Resolves foreign keys to row numbers: the dimension-table row of each labelled row."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -13,16 +13,16 @@ from mtlbench.ingest.protocol import KEY
 from mtlbench.ingest.rejects import RejectLog
 
 NOWHERE = -1
-"""Pointer of a row whose key is not in its table; such a row is refused."""
+"""Pointer of a row whose key is not in its table; such a row is rejected."""
 
 AT_ONCE = 1 << 22
-"""Pointers counted at once."""
+"""Number of pointers that are counted at once."""
 
 
 def table_keys(name: str, chunks: Sequence[Chunk], rejects: RejectLog) -> pa.Array:
-    """The keys of a dimension table's rows, all parts together, in row order.
+    """The keys of a dimension table's rows, of all parts, in row order.
 
-    Of several rows with one key in the same part, all but the first are refused: nothing points at them.
+    If several rows of a part have the same key, all but the first are rejected.
     """
     if not chunks:
         raise ValueError(f"dimension table '{name}' has no rows")
@@ -42,14 +42,14 @@ def point(
     scratch: ScratchColumns,
     rejects: RejectLog,
 ) -> None:
-    """Write int32 ``pointer:<name>``, for each row the number of its table row, `NOWHERE` if there is none.
+    """Write int32 ``pointer:<name>``: the table row of each labelled row, or `NOWHERE`.
 
     Args:
-        name: of the dimension table.
-        keys: of its rows, all parts.
-        table: its chunks.
-        rows: chunks of the labelled rows; a row looks for its key in the table rows of its own part.
-        scratch: where the pointers go.
+        name: name of the dimension table.
+        keys: keys of its rows, of all parts.
+        table: chunks of the table.
+        rows: chunks of the labelled rows; the key of a row is looked up in the table rows of its own part.
+        scratch: receives the pointers.
         rejects: receives every row without a table row.
     """
     finders: dict[str, Callable[[pa.Array], np.ndarray]] = {}
@@ -59,7 +59,7 @@ def point(
     for chunk in rows:
         for batch in chunk.read():
             wanted = batch[f"{KEY}:{name}"]
-            # Rows of one key often stand together, so each key is looked up once: the distinct ones are far fewer.
+            # Rows with the same key are often adjacent, so only distinct keys, which are far fewer, are looked up.
             runs = wanted.dictionary_encode()
             pointer = finders[chunk.part](runs.dictionary)[runs.indices.to_numpy()]
             strangers = chunk.first_line + line_numbers(batch)[pointer == NOWHERE]
@@ -68,7 +68,7 @@ def point(
 
 
 def pointing(pointers: Iterable[np.ndarray], rows: int) -> np.ndarray:
-    """Rows that point at a row of every dimension table, bool ``[rows]``."""
+    """Mask of rows with a row in every dimension table, bool ``[rows]``."""
     found = np.ones(rows, bool)
     for pointer in pointers:
         found &= pointer != NOWHERE
@@ -76,7 +76,7 @@ def pointing(pointers: Iterable[np.ndarray], rows: int) -> np.ndarray:
 
 
 def uses(pointer: np.ndarray, some: np.ndarray, rows: int) -> np.ndarray:
-    """How many of some rows (bool) point at each row of a dimension table: int32 ``[rows]``."""
+    """For each row of a dimension table, the number of selected rows (a mask) that point at it, int32 ``[rows]``."""
     counts = np.zeros(rows, np.int64)
     for start in range(0, len(pointer), AT_ONCE):
         here = slice(start, start + AT_ONCE)
@@ -85,7 +85,7 @@ def uses(pointer: np.ndarray, some: np.ndarray, rows: int) -> np.ndarray:
 
 
 def _finder(known: pa.Array, first: int) -> Callable[[pa.Array], np.ndarray]:
-    """A function that gives for each key ``first`` plus its (first) position in ``known``, int32; else `NOWHERE`."""
+    """A function that maps keys to ``first`` plus their first position in ``known``, int32, or to `NOWHERE`."""
 
     def position(found: np.ndarray, there: np.ndarray) -> np.ndarray:
         return np.where(there, found + first, NOWHERE).astype(np.int32)
@@ -117,4 +117,4 @@ def _refuse_duplicates(keys: pa.Array, chunks: Sequence[Chunk], rejects: RejectL
     for chunk in chunks:
         lines = np.concatenate([line_numbers(batch) for batch in chunk.read()])
         again = repeated[chunk.first_row - start : chunk.first_row - start + chunk.rows]
-        rejects.add_lines(chunk.source, (chunk.first_line + lines[again]).tolist(), "its key stands in an earlier line")
+        rejects.add_lines(chunk.source, (chunk.first_line + lines[again]).tolist(), "an earlier line has the same key")

@@ -13,33 +13,33 @@ from mtlbench.schema import Field, Schema, Task
 Matrices = Mapping[str, np.ndarray]
 
 MAX_ROWS = 1 << 20
-"""Training rows that are looked at; a copy of a label shows in far fewer."""
+"""Maximum number of training rows that are examined; a copy of a label is evident in far fewer."""
 
 MIN_POSITIVES = 100
-"""Rows of the rarer label below which an equality may be chance."""
+"""Minimum number of rows of the rarer label; with fewer, equality may be chance."""
 
 ROUNDING = 1e-9
-"""How far below 1 the square of a correlation may be between two numbers of which one is a copy."""
+"""Maximum distance from 1 of the squared correlation between a number and a copy of it."""
 
 FIRST_ROWS = 1 << 16
-"""Training rows in which almost every field that does not settle a label shows that it does not."""
+"""Training rows examined first, which suffice to clear almost every field that does not determine a label."""
 
 MIN_ROWS_PER_VALUE = 10
-"""Training rows of a value from which on it says something that every one of them has the same label."""
+"""Minimum number of training rows of a value for a common label to be significant."""
 
 
 def refuse_leaks(schema: Schema, store: Path) -> None:
-    """Look for single values that settle a label: a number that equals it, an id of which every value has one label.
+    """Detect fields that determine a label: a number equal to it, or an id each of whose values has a single label.
 
-    A number tells a label of a regression task that it is correlated with by 1 or -1; ids are not held against those.
-    Fields of several values, and values that stand in fewer than `MIN_ROWS_PER_VALUE` of the rows, are not looked at.
+    A label of a regression task is determined by a number with a correlation of 1 or -1; ids are not checked against
+    it. Multi-valued fields, and values in fewer than `MIN_ROWS_PER_VALUE` rows, are not checked.
 
     Args:
-        schema: of the store.
-        store: its folder.
+        schema: schema of the store.
+        store: folder of the store.
 
     Raises:
-        ValueError: names the field and the label.
+        ValueError: there is such a field; the message has the field and the label.
     """
     rows = {name: matrix[:MAX_ROWS] for name, matrix in matrices.read(store / "rows" / "train.arrow").items()}
     tables = {table: matrices.read(store / "tables" / f"{table}.arrow") for table in schema.tables}
@@ -51,13 +51,13 @@ def refuse_leaks(schema: Schema, store: Path) -> None:
             if (verb := _told(field, task, values, label)) is not None:
                 raise ValueError(
                     f"field '{field.name}' {verb} label '{task.label}' of task '{task.name}' on {len(label)} "
-                    "training rows; a model would read the answer. "
-                    "Take it out of the data set's fields"
+                    "training rows, so a model could read the label from it. "
+                    "Remove it from the data set's fields"
                 )
 
 
 def _told(field: Field, task: Task, values: np.ndarray, label: np.ndarray) -> str | None:
-    """What a field says of a label, as a verb; ``None``: nothing that settles it."""
+    """How a field determines a label, as a verb; ``None`` if it does not."""
     if task.kind == "regression":
         copied = field.kind == "number" and len(label) >= MIN_POSITIVES and _copies(values, label)
         return "equals, but for a factor and a constant," if copied else None
@@ -69,13 +69,13 @@ def _told(field: Field, task: Task, values: np.ndarray, label: np.ndarray) -> st
 
 
 def _copies(values: np.ndarray, label: np.ndarray) -> bool:
-    """Whether a number is correlated with a label as far as rounding to 32 bits can tell."""
+    """Whether the correlation of a number with a label is 1 or -1, up to float32 rounding."""
     one, two = (each - each.mean(dtype=np.float64) for each in (values, label))
     return bool((one @ two) ** 2 > (1 - ROUNDING) * (one @ one) * (two @ two))
 
 
 def _values(schema: Schema, field: Field, rows: Matrices, tables: Mapping[str, Matrices]) -> np.ndarray:
-    """One entry per row: an id counted from the field's unknown value (0), or a number."""
+    """A field's values, one per row: ids relative to the field's unknown value (0), or numbers."""
     columns = schema.slots if field.kind == "id" else schema.number_columns
     block = "ids" if field.kind == "id" else "numbers"
     first = min(columns[other.name].start for other in schema.fields if (other.kind, other.table) == _place(field))
@@ -91,9 +91,9 @@ def _place(field: Field) -> tuple[str, str | None]:
 
 
 def _determines(ids: np.ndarray, label: np.ndarray) -> bool:
-    """Whether every known id that stands in enough rows always comes with the same label."""
+    """Whether every known id with enough rows always has the same label."""
     rows, positives = _of_frequent(ids[:FIRST_ROWS], label[:FIRST_ROWS])
-    if not _pure(rows, positives):  # most fields part here, without a look at the rest
+    if not _pure(rows, positives):  # clears most fields without examining the rest
         return False
     rows, positives = _of_frequent(ids, label)
     if min(positives.sum(), rows.sum() - positives.sum()) < MIN_POSITIVES:
@@ -102,12 +102,12 @@ def _determines(ids: np.ndarray, label: np.ndarray) -> bool:
 
 
 def _pure(rows: np.ndarray, positives: np.ndarray) -> bool:
-    """Whether each value has one label in all of its rows."""
+    """Whether each value has the same label in all its rows."""
     return bool(((positives == 0) | (positives == rows)).all())
 
 
 def _of_frequent(ids: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows, and positive rows, of every known id that stands in enough of them."""
+    """Numbers of rows, and of positive rows, of every known id with enough rows."""
     rows = np.bincount(ids)
     positives = np.bincount(ids, weights=label)
     frequent = rows >= MIN_ROWS_PER_VALUE
@@ -116,8 +116,8 @@ def _of_frequent(ids: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _equals(values: np.ndarray, label: np.ndarray) -> bool:
-    """Whether a number always comes with the same label, and the other label with another."""
+    """Whether each label always has the same number, different from that of the other label."""
     positive, negative = values[label > 0], values[label == 0]
-    if positive[0] != positive[-1] or negative[0] != negative[-1]:  # most fields part here, without a look at the rest
+    if positive[0] != positive[-1] or negative[0] != negative[-1]:  # clears most fields without examining the rest
         return False
     return bool((positive == positive[0]).all() and (negative == negative[0]).all() and positive[0] != negative[0])

@@ -1,4 +1,4 @@
-"""Refuses rows whose numbers, or those of the dimension-table rows they point at, are too large to compute with."""
+"""Rejects rows whose numbers, or those of their dimension-table rows, are too large to compute with."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,11 +15,11 @@ from mtlbench.ingest.rejects import RejectLog
 from mtlbench.schema import Field, Task
 
 LABEL = "label"
-"""Role of the number field that stands for the label of a regression task."""
+"""Role of the number field that represents the label of a regression task."""
 
 
 def label_fields(tasks: Sequence[Task]) -> tuple[Field, ...]:
-    """Labels of regression tasks as number fields of the rows, so that they are scaled and checked alike."""
+    """Labels of regression tasks as number fields of the rows, so that they are scaled and validated alike."""
     return tuple(Field(name=task.label, kind="number", role=LABEL) for task in tasks if task.kind == "regression")
 
 
@@ -31,22 +31,22 @@ def refuse_unfit(
     rejects: RejectLog,
     kept: np.ndarray,
 ) -> np.ndarray:
-    """Refuse every row that holds, or points at, a number outside the limits of its scale.
+    """Reject every row that has, or points at, a number outside the limits of its scale.
 
-    A row of a dimension table that no kept row points at is not looked at.
+    Dimension-table rows that no kept row points at are not checked.
 
     Args:
-        fields: of the data set, and `label_fields`.
-        scales: of the number fields, by name; `Scale.unfitted` before they are known.
-        spill, scratch: the parsed rows; ``scratch`` holds ``pointer:<table>``.
-        rejects: receives every refused row.
-        kept: rows that have not been refused before, bool ``[R]``.
+        fields: fields of the data set, and `label_fields`.
+        scales: scales of number fields, by name; `Scale.unfitted` before they are fitted.
+        spill, scratch: the parsed rows; ``scratch`` has ``pointer:<table>``.
+        rejects: receives every rejected row.
+        kept: mask of rows that have not been rejected before, bool ``[R]``.
 
     Returns:
-        The rows that are still kept, bool ``[R]``.
+        Mask of the rows that are still kept, bool ``[R]``.
 
     Raises:
-        RawError: if refused rows stop everything.
+        RawError: a row is rejected under ``on_error=fail``.
     """
     by_table: dict[str, list[Field]] = {}
     for field in fields:
@@ -63,7 +63,7 @@ def refuse_unfit(
             unfit |= here
         if pointer is not None and unfit.any():
             lost = kept & unfit[pointer]
-            _refuse(rows, lost, f"the row of table '{table}' that it points at was refused", rejects)
+            _refuse(rows, lost, f"its row of table '{table}' was rejected", rejects)
             kept = kept & ~lost
         elif pointer is None:
             kept = kept & ~unfit
@@ -73,7 +73,7 @@ def refuse_unfit(
 def _unfit(
     fields: Sequence[Field], scales: Mapping[str, Scale], chunks: Sequence[Chunk], looked_at: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """By reason: rows of a table that hold a number outside the limits."""
+    """By reason, the rows of a table with a number outside the limits."""
     found: dict[str, np.ndarray] = {}
     for chunk in chunks:
         rows = slice(chunk.first_row, chunk.first_row + chunk.rows)
@@ -93,7 +93,7 @@ def _unfit(
 
 
 def all_fit(column: pa.Array, field: Field, scale: Scale) -> bool:
-    """Whether the extremes of a column lie within the limits of all its components: quick, and usually so."""
+    """Whether the extremes of a column are within the limits of all components: a fast test that usually passes."""
     entries = column if field.width == 1 else column.flatten()
     extremes = pc.call_function("min_max", [entries])
     lowest, highest = extremes["min"].as_py(), extremes["max"].as_py()
@@ -102,7 +102,7 @@ def all_fit(column: pa.Array, field: Field, scale: Scale) -> bool:
 
 
 def _refuse(chunks: Sequence[Chunk], rows: np.ndarray, reason: str, rejects: RejectLog) -> None:
-    """Refuse rows of a table, in file order."""
+    """Reject rows of a table, in file order."""
     for chunk in chunks:
         here = rows[chunk.first_row : chunk.first_row + chunk.rows]
         if here.any():

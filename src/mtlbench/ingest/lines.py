@@ -1,4 +1,4 @@
-"""Text files in blocks of whole lines: bulk parsing, with a line-by-line fallback where a line is bad."""
+"""Reads text files in blocks of whole lines: bulk parsing, with a line-by-line fallback for invalid lines."""
 
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -8,34 +8,34 @@ from mtlbench.ingest.protocol import Block, RawError, Rejected, Shard
 Row = TypeVar("Row")
 
 PIECE_BYTES = 2 << 20
-"""Text read at a time: about 8,700 lines of Ali-CCP or Criteo. Arrays of this size stay in the cache and in the
-allocator's own memory; with four times as much the Ali-CCP reader takes 1.8 times as long."""
+"""Bytes of text per block: about 8,700 lines of Ali-CCP or Criteo. Arrays of this size stay in the cache and in the
+allocator's own memory; with blocks four times as large, the Ali-CCP reader takes 1.8 times as long."""
 
 LONGEST_LINE = 64 << 20
-"""Far more than any published line; a file without a newline for that long is no text file."""
+"""Maximum length of a line in bytes, far above any published one; a file with longer lines is not a text file."""
 
 SUSPECT_LINES = 256
-"""A piece of at most so many lines in which something is wrong is read line by line."""
+"""An invalid piece of at most this many lines is read line by line."""
 
 CUT_OFF = "no newline at the end of the file: the file was cut off"
 
 SHOWN = 40
-"""How much of a bad cell a reason quotes."""
+"""Maximum number of characters of a bad cell that a reason quotes."""
 
 
 class BadLineError(ValueError):
-    """The line breaks the format; the message is the reason."""
+    """A line violates the format; the message is the reason."""
 
 
 def read_one_by_one(
     text: bytes, first: int, read: Callable[[bytes, bool], Row]
 ) -> tuple[list[Row], list[int], tuple[Rejected, ...]]:
-    """The good lines as rows, their numbers, and the bad lines.
+    """The valid lines as rows, their numbers, and the invalid lines.
 
     Args:
-        text: lines, of which the last may lack its newline.
+        text: lines; the last may lack its newline.
         first: number of the first line.
-        read: makes a row of a line without its newline, told whether there was one; raises `BadLineError`.
+        read: parses a line without its newline, and takes whether there was one; raises `BadLineError`.
     """
     rows: list[Row] = []
     numbers: list[int] = []
@@ -51,7 +51,7 @@ def read_one_by_one(
 
 
 def conversion_problem(line: bytes) -> str | None:
-    """What a conversion of the file has left in a line, if anything."""
+    """A trace of a file conversion in a line, as a message, or ``None``."""
     if line.endswith(b"\r"):
         return "carriage return at the end: the file was converted to another system's line ends"
     if line.startswith(b"\xef\xbb\xbf"):
@@ -71,12 +71,12 @@ def read_blocks(
 
     Args:
         shard: of a text file.
-        at_once: reads some whole lines, of which the first has the given number within the shard; ``None`` unless all
-            of them are certainly good.
-        one_by_one: reads the same and refuses what is bad. A last line without a newline may be among them.
+        at_once: parses whole lines, given the number of the first within the shard; returns ``None`` unless all are
+            certainly valid.
+        one_by_one: parses the same and rejects invalid lines; the last line may lack its newline.
 
     Raises:
-        RawError: the file is no text file of lines.
+        RawError: the file is not a text file of lines.
     """
     first = 0
     for text in pieces(shard):
@@ -86,7 +86,7 @@ def read_blocks(
 
 
 def pieces(shard: Shard) -> Iterator[bytes]:
-    """The shard's bytes in pieces of whole lines; only a file's last line may lack its newline."""
+    """The shard's bytes in pieces of whole lines; only the last line of a file may lack its newline."""
     with shard.path.open("rb") as file:
         file.seek(shard.start)
         begun = b""
@@ -97,7 +97,7 @@ def pieces(shard: Shard) -> Iterator[bytes]:
                 raise RawError(f"{shard.path}: ends {left} bytes before byte {shard.stop}; it was cut while being read")
             left -= len(text)
             if left <= 0 and not text.endswith(b"\n"):
-                text += file.readline(LONGEST_LINE)  # the last line began in the shard and may end behind it
+                text += file.readline(LONGEST_LINE)  # the last line begins in the shard and may end after it
             whole = text.rfind(b"\n") + 1 if left > 0 else len(text)
             if whole:
                 yield begun + text[:whole]
@@ -114,7 +114,7 @@ def pieces(shard: Shard) -> Iterator[bytes]:
 def _blocks(
     text: bytes, first: int, at_once: Callable[[bytes, int], Block | None], one_by_one: Callable[[bytes, int], Block]
 ) -> Iterator[Block]:
-    """One block of all the lines if they are good, else of ever smaller pieces: the bad ones are few."""
+    """A single block if all lines are valid, otherwise blocks of successively halved pieces."""
     if (block := at_once(text, first)) is not None:
         yield block
     elif (middle := _middle(text)) is None:
@@ -127,7 +127,7 @@ def _blocks(
 
 
 def _middle(text: bytes) -> int | None:
-    """Where to cut whole lines in two, or None if there are too few of them to bother."""
+    """Where to cut whole lines into halves, or ``None`` if there are too few."""
     if text.count(b"\n") <= SUSPECT_LINES:
         return None
     return text.rfind(b"\n", 0, text.index(b"\n", len(text) // 2)) + 1 or None

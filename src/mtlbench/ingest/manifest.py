@@ -1,4 +1,4 @@
-"""The manifest of a store: rows, positives, unknown and missing rates, provenance."""
+"""Builds the manifest of a store: rows, positives, rates of unknown and missing values, provenance."""
 
 import functools
 from collections import Counter
@@ -22,12 +22,12 @@ from mtlbench.schema import Schema, Task
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Provenance:
-    """Where raw files come from.
+    """Provenance of raw files.
 
     Attributes:
         origin: ``real`` or ``simulated``.
-        identity: what the store's fingerprint was made of; JSON.
-        raw: sha256 of raw files by their first name, where they were computed.
+        identity: content of the store's fingerprint, as JSON.
+        raw: SHA-256 of raw files by first name, if computed.
     """
 
     origin: Literal["real", "simulated"]
@@ -39,7 +39,7 @@ def check_splits(schema: Schema, counts: Counts, one_class: Literal["fail", "not
     """Notes on splits that cannot be scored.
 
     Raises:
-        ValueError: training rows lack positives, or negatives, of a task; other rows do, and ``one_class`` is ``fail``.
+        ValueError: a class of a task is absent in training rows, or in another split with ``one_class=fail``.
     """
     one_of("dataset.one_class", one_class, ("fail", "note"))
     notes: list[str] = []
@@ -56,14 +56,14 @@ def check_splits(schema: Schema, counts: Counts, one_class: Literal["fail", "not
             if one_class == "fail":
                 raise ValueError(
                     f"{found}: its AUC is undefined. Choose another dataset.split or more rows, or set "
-                    "dataset.one_class=note to go on without"
+                    "dataset.one_class=note to continue without it"
                 )
             notes.append(f"{found}: its AUC is undefined")
     return notes
 
 
 def splits(schema: Schema, counts: Counts) -> dict[str, Any]:
-    """Of each split: rows, positives, rows positive for two tasks, labels where some are missing, outlying labels."""
+    """By split: rows, positives, rows positive for two tasks, labels if some are missing, label outliers."""
     pairs = [f"{one.name} and {two.name}" for one, two in combinations(_binary(schema), 2)]
     numbers = [task.name for task in schema.tasks if task.kind == "regression"]
     return {
@@ -93,7 +93,7 @@ def fields(
     counts: Counts,
     unknown: Mapping[str, Mapping[str, float]],
 ) -> dict[str, Any]:
-    """By field and split (and its table): share of unknown values; of numbers missing ones, outliers and scale."""
+    """By field and split (and its table): rate of unknown values; for numbers, missing values, outliers and scale."""
     described: dict[str, Any] = {}
     for f in schema.fields:
         parts = SPLITS if f.table is None else (f.table,)
@@ -122,7 +122,7 @@ def raw(
     rejected: Counter[Path],
     provenance: Provenance,
 ) -> dict[str, Any]:
-    """By raw file below ``folder``: what became of its lines, its checksum, how it compares with the published file."""
+    """By raw file below ``folder``: counts of its lines, its checksum, and comparison with the published file."""
     described: dict[str, Any] = {}
     for file, path in files:
         digest = provenance.raw.get(file.name)
@@ -149,9 +149,9 @@ def accounts(manifest: Mapping[str, Any]) -> list[str]:
     return [
         f"{name}: {facts['lines']:,} lines read, {facts['rejected']:,} rejected, "
         f"{_total(facts['dropped'], 'dropped')}, "
-        # Rows whose labels contradict each other; stores of earlier versions do not say.
+        # Contradictory rows; not recorded in stores of earlier versions.
         + (f"{_total(facts['kept'], 'contradictions kept')}, " if facts.get("kept") else "")
-        # Stores of earlier versions do not say which file the cut values stood in.
+        # Stores of earlier versions do not record the file of truncated values.
         + (f"{_total(facts['cut'], 'values cut')}, " if "cut" in facts else "")
         + (facts["published"] or ("simulated" if manifest["origin"] == "simulated" else "no published counts"))
         for name, facts in manifest["raw"].items()
@@ -159,7 +159,7 @@ def accounts(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def _total(counts: Mapping[str, int], what: str) -> str:
-    """The sum, and in brackets what it is made of."""
+    """The sum, followed by its parts in brackets."""
     parts = ", ".join(f"{name}: {count:,}" for name, count in counts.items() if count)
     return f"{sum(counts.values()):,} {what}" + (f" ({parts})" if parts else "")
 
@@ -181,7 +181,7 @@ def rule(split: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _compare(file: RawFile, rows: int, positives: Counter[str] | None, digest: str | None) -> str | None:
-    """How a file compares with the published one; positives that are ``None`` (some lines are left out) do not."""
+    """Comparison of a file with the published one; positives of ``None`` (lines were excluded) are not compared."""
     differences: list[str] = []
     if file.published_rows is not None and rows != file.published_rows:
         differences.append(f"{rows} lines, published are {file.published_rows}")

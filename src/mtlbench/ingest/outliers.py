@@ -9,12 +9,12 @@ FAR = f"more than {OUTLIER} standard deviations from the mean of training rows"
 
 
 def outlier_warnings(manifest: Mapping[str, Any]) -> list[str]:
-    """One sentence for every number field and regression label with outliers in a split or a dimension table."""
+    """A sentence for every number field and regression label with outliers in a split or dimension table."""
     compressed = {field["name"] for field in manifest["schema"]["fields"] if field.get("compress")}
     found: list[str] = []
     for name, facts in manifest["fields"].items():
-        remedy = "Compress it (compress: true of a field, dataset.compress=true of kuairand) or leave it out"
-        after = f"models that multiply fields raise them to powers. {'Leave it out' if name in compressed else remedy}"
+        remedy = "Compress it (compress: true of a field, dataset.compress=true of kuairand) or exclude it"
+        after = f"models that multiply fields raise them to powers. {'Exclude it' if name in compressed else remedy}"
         found += [f"'{name}' has {_rows(n, part)} {FAR}; {after}" for part, n in _outliers(facts)]
     for split, facts in manifest["splits"].items():
         after = "which outweigh all others in a squared error. Set loss.regression=absolute, or limit the label"
@@ -23,7 +23,7 @@ def outlier_warnings(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def _outliers(facts: Mapping[str, Any]) -> list[tuple[str, int]]:
-    """Names with how many outliers they have, where there are any; stores of earlier versions did not count them."""
+    """Numbers of outliers by name, if any; stores of earlier versions have no counts."""
     return [(name, count) for name, count in facts.get("outliers", {}).items() if count]
 
 

@@ -1,4 +1,4 @@
-"""Parsing: cuts raw files into shards, reads them in parallel, spills columns to disk, collects rejects."""
+"""Parses raw files: splits them into shards, reads these in parallel, spills columns to disk, collects rejects."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -31,10 +31,10 @@ from mtlbench.ingest.workers import parallel_map
 from mtlbench.schema import Field
 
 SHARD_BYTES = 32 << 20
-"""Raw bytes per shard: a few seconds of work, and small beside the memory of any machine."""
+"""Raw bytes per shard: a few seconds of work, and small compared with memory."""
 
 CHUNK_ROWS = 1 << 18
-"""Rows that are counted or encoded at once."""
+"""Number of rows that are counted or encoded at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +42,12 @@ class Chunk:
     """Consecutive record batches of a spilled shard.
 
     Attributes:
-        path: the spill.
-        source: the raw file it came from.
-        part: the publisher's part that this file belongs to.
-        batches: which record batches.
-        rows: how many rows they hold.
-        first_row: number of the first of them within its table (all parts together, in file order).
+        path: the spilled file.
+        source: its raw file.
+        part: the publisher's part of the raw file.
+        batches: range of record batches.
+        rows: number of rows in these batches.
+        first_row: number of the first row within its table (over all parts, in file order).
         first_line: line of the raw file, from 0, at which the spilled shard begins.
     """
 
@@ -60,7 +60,7 @@ class Chunk:
     first_line: int
 
     def read(self) -> Iterator[pa.RecordBatch]:
-        """The batches, mapped."""
+        """The batches, memory-mapped."""
         with pa.memory_map(str(self.path)) as file:
             reader = pa.ipc.open_file(file)
             for batch in self.batches:
@@ -69,18 +69,18 @@ class Chunk:
 
 @dataclass(kw_only=True, slots=True)
 class ShardResult:
-    """What became of a shard.
+    """Result of parsing a shard.
 
     Attributes:
-        lines: it held.
-        batch_rows: accepted lines, by spilled record batch.
-        rejected: refused lines (the first one only, where one is enough to stop).
-        contradictory: numbers of lines that are refused because their labels contradict each other, and the reason.
-        dropped: lines left out by a named policy.
-        kept: lines whose labels contradict each other and that are kept, by name.
-        cut: by bag field: entries beyond its width.
-        positives: by label.
-        unlabelled: rows without a label, by label.
+        lines: number of lines.
+        batch_rows: numbers of accepted lines, by spilled record batch.
+        rejected: rejected lines (only the first one, if parsing stops there).
+        contradictory: numbers of lines rejected because of contradictory labels, and the reason.
+        dropped: numbers of lines excluded by a policy, by name.
+        kept: numbers of kept lines with contradictory labels, by name.
+        cut: numbers of entries beyond the width of a bag field, by field.
+        positives: numbers of positives, by label.
+        unlabelled: numbers of rows without a label, by label.
     """
 
     lines: int = 0
@@ -96,12 +96,12 @@ class ShardResult:
 
 @dataclass(frozen=True, slots=True)
 class Parser:
-    """Reads a shard and spills its columns, bags cut to the width of their fields.
+    """Reads a shard and spills its columns, with bags truncated to the width of their fields.
 
     Attributes:
-        dataset: whose reader is called.
-        stop: whether to stop at the first refused line.
-        contradictions: what becomes of rows whose labels contradict the order of tasks.
+        dataset: the data set, which has the reader.
+        stop: whether to stop at the first rejected line.
+        contradictions: policy for rows whose labels contradict the order of tasks.
     """
 
     dataset: RawDataset
@@ -144,7 +144,7 @@ class Parser:
                 result.positives[task.label] += int(label.fill_null(0).to_numpy().sum())
 
     def _consistent(self, columns: pa.RecordBatch, result: ShardResult) -> pa.RecordBatch:
-        """The rows whose labels do not contradict each other, or all if such rows are kept; the others are counted."""
+        """The rows without contradictory labels, or all if such rows are kept; contradictory rows are counted."""
         good = np.ones(columns.num_rows, bool)
         for task, rows in contradictory_rows(columns, self.dataset.tasks).items():
             if not rows.any():
@@ -166,10 +166,10 @@ class Spill:
     """All raw files, parsed and spilled.
 
     Attributes:
-        chunks: by table, in file order.
-        lines, dropped, kept, cut, positives: what `ShardResult` says, by raw file.
-        unlabelled: rows without a label in all files, by label.
-        extras: for each of the columns `SIDE_COLUMNS` that there is: the table that has it.
+        chunks: chunks by table, in file order.
+        lines, dropped, kept, cut, positives: as in `ShardResult`, by raw file.
+        unlabelled: numbers of rows without a label in all files, by label.
+        extras: for each existing column of `SIDE_COLUMNS`, the table that has it.
     """
 
     chunks: dict[str, list[Chunk]] = field(default_factory=dict)
@@ -185,12 +185,12 @@ class Spill:
         return sum(chunk.rows for chunk in self.chunks.get(table, []))
 
     def column_names(self, table: str) -> list[str]:
-        """Names of the columns of a table; none if it has no rows."""
+        """Names of the columns of a table; empty if it has no rows."""
         chunks = self.chunks.get(table, [])
         return next(chunks[0].read()).schema.names if chunks else []
 
     def add(self, shard: Shard, path: Path, result: ShardResult) -> None:
-        """Take in the next shard."""
+        """Add the next shard."""
         source, table = shard.path, shard.file.table
         chunks = self.chunks.setdefault(table, [])
         row = self.rows(table)
@@ -210,7 +210,7 @@ class Spill:
         self.unlabelled.update(result.unlabelled)
 
 
-def spill_all(  # what is read, where to, and the three things that decide how
+def spill_all(  # input, output, and three settings
     dataset: RawDataset,
     files: Sequence[tuple[RawFile, Path]],
     folder: Path,
@@ -221,12 +221,12 @@ def spill_all(  # what is read, where to, and the three things that decide how
     """Parse every file.
 
     Args:
-        dataset: whose files they are.
-        files: what to read.
-        folder: for the spilled columns.
-        rejects: receives every refused line, in file order.
-        contradictions: what becomes of rows whose labels contradict the order of tasks.
-        processes: how many work.
+        dataset: the data set.
+        files: the files to read.
+        folder: folder for spilled columns.
+        rejects: receives every rejected line, in file order.
+        contradictions: policy for rows whose labels contradict the order of tasks.
+        processes: number of processes.
     """
     shards = [shard for file, path in files for shard in cut_file(path, file)]
     jobs = [(shard, folder / f"{number}.arrow") for number, shard in enumerate(shards)]
@@ -240,7 +240,7 @@ def spill_all(  # what is read, where to, and the three things that decide how
 
 
 def _refuse(result: ShardResult, source: Path, first: int, rejects: RejectLog) -> None:
-    """Refuse the lines of a shard that cannot be used, in file order; ``first`` is the number of its first line."""
+    """Reject the invalid lines of a shard, in file order; ``first`` is the number of its first line."""
     texts = {rejected.line: rejected.text for rejected in result.rejected}
     lines = sorted([*((rejected.line, rejected.reason) for rejected in result.rejected), *result.contradictory])
     for (damaged, why), some in groupby(lines, lambda line: (line[0] in texts, line[1])):
@@ -267,12 +267,12 @@ def cut_file(path: Path, file: RawFile) -> list[Shard]:
 
 
 def check_block(block: Block, dataset: RawDataset, file: RawFile, first: int) -> None:
-    """Hold a reader to its protocol: every line accounted for, the columns it owes, labels of the kind of their task.
+    """Assert that a reader follows the protocol: lines accounted for, columns present, labels of the right type.
 
     Args:
-        block: what it gave.
-        dataset: the reader.
-        file: what it read.
+        block: the block that it returned.
+        dataset: the data set with the reader.
+        file: the file that it read.
         first: number, within the shard, of the block's first line.
     """
     where = f"{type(dataset).__name__}.read of {file.name}"

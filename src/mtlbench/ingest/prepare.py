@@ -1,8 +1,8 @@
-"""From raw files to a store: parse, join, split, fit on training rows, encode, describe.
+"""Prepares a store from raw files: parse, join, split, fit on training rows, encode, write the manifest.
 
 Memory is bounded by the vocabularies and a few bytes per row, whatever the size of the files: columns are spilled to
-disk as they are parsed, and every later stage reads them chunk by chunk. The result depends on the raw files and the
-rules alone, not on the number of processes or where files are cut into shards.
+disk as they are parsed, and every later stage reads them chunk by chunk. The result depends only on the raw files and
+the settings, not on the number of processes or on the boundaries of shards.
 """
 
 import shutil
@@ -42,10 +42,10 @@ from mtlbench.ingest.unknown import unknown_shares
 from mtlbench.ingest.workers import cores, parallel_map
 
 SMALL_BYTES = 1 << 23
-"""Size of raw files that one process reads sooner (about 2 s) than a pool of processes starts (2 to 4 s)."""
+"""Size of raw files below which one process finishes (about 2 s) before a pool of processes has started (2 to 4 s)."""
 
 
-def prepare(  # noqa: PLR0913  # the rules by which a store is made, each with its default
+def prepare(  # noqa: PLR0913  # the settings of a store, with their defaults
     dataset: RawDataset,
     raw: Path,
     store: Path,
@@ -59,32 +59,32 @@ def prepare(  # noqa: PLR0913  # the rules by which a store is made, each with i
     disjoint: Sequence[str] = (),
     processes: int | None = None,
 ) -> Store:
-    """Prepare a data set, or open it if that was done before.
+    """Prepare a data set, or open its existing store.
 
-    The store appears under its name when it is whole and not before; an interrupted or failed preparation leaves
-    nothing. Of several processes that prepare the same store, one works and the others wait for it.
+    The store is created atomically; an interrupted or failed preparation leaves nothing. If several processes prepare
+    the same store, one works and the others wait for it.
 
     Args:
-        dataset: what the raw files are and how they are read.
+        dataset: the data set: its raw files and their reader.
         raw: folder with the raw files.
-        store: folder to make.
+        store: folder to create.
         split: rule of `mtlbench.data.split`, its parameters bound by `functools.partial`.
-        provenance: where the raw files come from.
-        min_count: values that training rows use less often are unknown.
-        on_error: what becomes of lines that cannot be used: ``fail`` stops at the first one, ``quarantine`` sets them
-            aside in the store's ``quarantine.jsonl`` and counts them.
-        one_class: what becomes of a validation or test split without positives (or negatives) of a task, of which no
-            AUC can be had: ``fail``, or ``note`` it in the manifest.
-        contradictions: what becomes of rows in which a task is positive and the task that it is given is not: ``fail``
-            refuses them like damaged lines, ``drop`` leaves them out, ``keep`` takes them as they are; all are counted.
-        disjoint: ``group``, ``time``: columns of which no value may stand in two splits.
-        processes: how many work; default: as many as this process may use cores, or one where the files are small.
+        provenance: provenance of the raw files.
+        min_count: values that occur less often in training rows are unknown.
+        on_error: policy for invalid lines: ``fail`` stops at the first one, ``quarantine`` writes them to the store's
+            ``quarantine.jsonl`` and counts them.
+        one_class: policy for a validation or test split without positives (or negatives) of a task, whose AUC is
+            undefined: ``fail``, or ``note`` it in the manifest.
+        contradictions: policy for rows that are positive for a task but not for its parent task: ``fail`` rejects them
+            like damaged lines, ``drop`` excludes them, ``keep`` uses them unchanged; all are counted.
+        disjoint: columns (``group``, ``time``) of which no value may occur in two splits.
+        processes: number of processes; default: the available cores, or one for small files.
 
     Raises:
-        RawError: raw files are missing, or hold a line that cannot be used.
-        StoreError: there is something at ``store`` that is not a valid store.
-        ValueError: a field that gives a label away, a split without rows or without positives, splits that share a
-            value of a ``disjoint`` column, a ``min_count`` below 1, an unknown policy.
+        RawError: raw files are missing, or have an invalid line.
+        StoreError: ``store`` exists but is not a valid store.
+        ValueError: a field reveals a label, a split has no rows or no positives, splits share a value of a ``disjoint``
+            column, ``min_count`` is below 1, or a policy is unknown.
     """
     check_policy(contradictions)
     at_least("dataset.min_count", min_count, 1)
@@ -103,7 +103,7 @@ def prepare(  # noqa: PLR0913  # the rules by which a store is made, each with i
 
 
 def _worthwhile_processes(sources: Sequence[Path]) -> int:
-    """All cores, or this process alone where it has read the files before others have started."""
+    """The number of available cores, or 1 if this process would read the files before others have started."""
     return 1 if sum(path.stat().st_size for path in sources) < SMALL_BYTES else cores()
 
 
@@ -125,7 +125,7 @@ class _Plan:
 
 
 def _build(plan: _Plan, folder: Path) -> None:
-    """Fill ``folder`` with a store."""
+    """Write a store to ``folder``."""
     began = perf_counter()
     work = folder / "work"
     for path in (work, folder / "rows", folder / "tables", folder / "vocabulary"):
@@ -191,7 +191,7 @@ def _build(plan: _Plan, folder: Path) -> None:
 
 
 def _arrange(plan: _Plan, files: Sequence[tuple[RawFile, Path]], work: Path, rejects: RejectLog) -> Rewritten:
-    """The files to parse: the raw ones as they are, or what the data set makes of them."""
+    """The files to parse: the raw files, or rewritten ones if the data set rewrites them."""
     arrange = getattr(plan.dataset, "arrange", None)
     if arrange is None:
         return Rewritten(files=tuple(files), lines={})
@@ -201,7 +201,7 @@ def _arrange(plan: _Plan, files: Sequence[tuple[RawFile, Path]], work: Path, rej
 
 
 def _join(plan: _Plan, spill: Spill, scratch: ScratchColumns, rejects: RejectLog) -> dict[str, pa.Array]:
-    """Point rows at their dimension tables; gives the keys of each table's rows."""
+    """Resolve the foreign keys of rows; returns the keys of each dimension table's rows."""
     keys: dict[str, pa.Array] = {}
     for table in tables_of(plan.dataset):
         chunks = spill.chunks.get(table, [])
@@ -213,7 +213,7 @@ def _join(plan: _Plan, spill: Spill, scratch: ScratchColumns, rejects: RejectLog
 def _within_limits(
     plan: _Plan, spill: Spill, scratch: ScratchColumns, rejects: RejectLog, keys: Mapping[str, pa.Array]
 ) -> np.ndarray:
-    """Rows whose keys were found and whose numbers can be summed and squared, bool ``[R]``; others are refused."""
+    """Mask of rows whose keys exist and whose numbers can be summed and squared, bool ``[R]``; others are rejected."""
     kept = pointing((scratch.map(POINTER + table, np.int32) for table in keys), spill.rows(ROWS))
     numbers = (*(f for f in plan.dataset.fields if f.kind == "number"), *label_fields(plan.dataset.tasks))
     scales = {f.name: Scale.unfitted(f.width) for f in numbers}
@@ -223,10 +223,10 @@ def _within_limits(
 def _within_scales(
     plan: _Plan, spill: Spill, scratch: ScratchColumns, rejects: RejectLog, fitted: Fitted, assigned: np.ndarray
 ) -> np.ndarray:
-    """The split of every row once those are refused whose standardised numbers are too large.
+    """The split of every row, after rejecting rows whose standardised numbers are too large.
 
-    No training row is, so whatever was fitted stands: of n values none is further from their mean than sqrt(n - 1)
-    deviations (Samuelson's inequality).
+    Training rows are never rejected here, so what was fitted remains valid: none of n values is further than
+    sqrt(n - 1) standard deviations from their mean (Samuelson's inequality).
     """
     kept = assigned != UNASSIGNED
     numbers = (*fitted.schema.number_fields, *label_fields(fitted.schema.tasks))
@@ -266,7 +266,7 @@ def _encode(
 
 
 def _starts(chunks: list[Chunk], assigned: np.ndarray) -> list[tuple[Chunk, tuple[int, ...]]]:
-    """Each chunk, and the row of each split's file at which its rows begin."""
+    """Each chunk, with the position of its first row in each split's file."""
     jobs: list[tuple[Chunk, tuple[int, ...]]] = []
     following = np.zeros(len(SPLITS), np.int64)
     for chunk in chunks:
@@ -280,8 +280,8 @@ def _refuse_names(dataset: RawDataset) -> None:
     labels = {task.label for task in dataset.tasks}
     if both := sorted(labels & {f.name for f in dataset.fields}):
         raise ValueError(
-            f"data set '{dataset.name}': {', '.join(both)} is a label and an input field; a model could "
-            "read the answer. Take it out of the fields"
+            f"data set '{dataset.name}': {', '.join(both)} is both a label and an input field, so a model could "
+            "read the label. Remove it from the fields"
         )
     for what, names in (
         ("vocabularies", {f.vocabulary_name for f in dataset.fields if f.kind == "id"}),
@@ -291,7 +291,7 @@ def _refuse_names(dataset: RawDataset) -> None:
         for name in sorted(names):
             if (other := known.setdefault(name.casefold(), name)) != name:
                 raise ValueError(
-                    f"data set '{dataset.name}': the {what} '{other}' and '{name}' differ in case alone and would be "
-                    "one file on disks that ignore it. Rename one; in a schema of Parquet files, name: is free and "
-                    "column: says what the file calls it"
+                    f"data set '{dataset.name}': the {what} '{other}' and '{name}' differ only in case and would be "
+                    "the same file on a case-insensitive disk. Rename one; in a schema of Parquet files, name: is free "
+                    "and column: is the name in the file"
                 )

@@ -1,7 +1,7 @@
-"""What a data set offers to `prepare`: raw files, a way to cut them into shards, and a pure reader of one shard.
+"""Protocols of a data set for `prepare`: raw files, how to split them into shards, and a pure reader of a shard.
 
-A reader gives columns and, beside them, the lines that it refuses; what becomes of those (stop, or set aside and
-count) is `prepare`'s business, so that the rule is written once and a reader can be tested by its return value.
+A reader returns columns and the lines that it rejects. `prepare` decides what to do with rejected lines (stop, or
+quarantine and count), so that the policy is in one place and a reader can be tested by its return value.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 
 import pyarrow as pa
 
-from mtlbench.data.layout import ROWS as ROWS  # readers name tables; one import serves them
+from mtlbench.data.layout import ROWS as ROWS  # re-exported for readers
 from mtlbench.schema import Field, Task
 
 LINE = "line"
@@ -22,23 +22,23 @@ SAMPLE_WEIGHT = "sample weight:"
 
 
 class RawError(ValueError):
-    """Raw input that cannot be used as it is: says which file, where in it, and why."""
+    """Invalid raw input; the message has the file, the place in it, and the reason."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RawFile:
-    """One file of a data set as its publisher ships it.
+    """A raw file of a data set, as published.
 
     Attributes:
         name: path inside the raw folder.
-        other_names: further names under which the same content is welcome (``x.csv`` beside ``x.csv.gz``).
-        table: what it fills, `ROWS` or a dimension table.
-        part: the publisher's own division. Rows of a part point only into dimension tables of the same part, or of
-            ``all``, to which all files of such a table belong.
-        splittable: whether any byte range of whole lines can be read by itself (a compressed file cannot).
-        published_rows: row count that the publisher or the literature states, if known.
-        published_samples: the same of the samples that are made of its rows, where they are not the rows themselves.
-        published_positives: positive rows by label, as far as they are stated.
+        other_names: alternative names of the same content (``x.csv`` for ``x.csv.gz``).
+        table: its table, `ROWS` or a dimension table.
+        part: the publisher's part. Rows of a part refer only to dimension tables of the same part, or of ``all``, to
+            which then all files of the table belong.
+        splittable: whether any byte range of whole lines can be read separately (not so for a compressed file).
+        published_rows: number of rows according to the publisher or the literature, if known.
+        published_samples: likewise the number of samples, if these are not the rows themselves.
+        published_positives: number of positive rows by label, if known.
         sha256: checksum of the published file, if known.
     """
 
@@ -53,7 +53,7 @@ class RawFile:
     other_names: tuple[str, ...] = ()
 
     def find(self, folder: Path) -> Path | None:
-        """The file in ``folder``, if it is there under one of its names and is not empty."""
+        """The file in ``folder`` under any of its names, if it exists and is not empty."""
         candidates = (folder / name for name in (self.name, *self.other_names))
         return next((path for path in candidates if path.is_file() and path.stat().st_size), None)
 
@@ -70,7 +70,7 @@ class Shard:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rejected:
-    """A line that a reader refuses: its number within the shard (from 0), the reason, and its bytes."""
+    """A rejected line: its number within the shard (from 0), the reason, and its bytes."""
 
     line: int
     reason: str
@@ -79,21 +79,21 @@ class Rejected:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Block:
-    """Some consecutive lines of a shard, read.
+    """The content of consecutive lines of a shard.
 
     Attributes:
         columns: one entry per accepted line, in file order. `LINE`: int64, number within the shard, from 0. An id
-            field: integers or strings, null where missing; of ``width > 1``: lists of them, and for a weighted field
-            ``<name>:weight``, lists of float32 of the same lengths. A number field: floats, null where missing.
+            field: integers or strings, null if missing; with ``width > 1``, lists of them, and for a weighted field
+            ``<name>:weight``, lists of float32 of the same lengths. A number field: floats, null if missing.
             `ROWS` also has one int8 column of 0 and 1 per task, named by its label (finite float64 for a regression
-            task), null where the label is missing, and for each dimension table ``key:<table>``. A dimension table has
-            its `KEY`. Where something identifies a row to people, ``row key:<column>``, integers or strings that are
-            never null. Where rows weigh differently in the losses, float32 ``sample weight:``, 0 or within
-            `SAMPLE_WEIGHTS`. Where the data set has them, int64 ``group``, ``source``, ``time``, each either of the
-            rows, or of a dimension table and then of the rows that point there.
-        lines: how many lines the block covers, rejected and dropped ones included.
-        rejected: lines that break the format.
-        dropped: lines that are well-formed and left out by a named policy: how many, by name.
+            task), null if the label is missing, and ``key:<table>`` for each dimension table. A dimension table has
+            `KEY`. If rows have a key, ``row key:<column>``: integers or strings, never null. If rows have weights in
+            the losses, float32 ``sample weight:``, 0 or within `SAMPLE_WEIGHTS`. If the data set has them, int64
+            ``group``, ``source``, ``time``, each a column either of the rows or of a dimension table, from which the
+            rows inherit it.
+        lines: number of lines in the block, including rejected and dropped ones.
+        rejected: lines that violate the format.
+        dropped: numbers of well-formed lines excluded by a policy, by name.
     """
 
     columns: pa.RecordBatch
@@ -107,11 +107,11 @@ class RawDataset(Protocol):
 
     Attributes:
         name: lower-case name, as in ``dataset=<name>``.
-        version: raised whenever the reader's output changes; part of a run's identity.
-        fields: the inputs before any vocabulary is known (``cardinality=0``), in any order.
-        tasks: the labels, in order.
-        files: the raw files; all are needed.
-        where: one sentence that says where the files are to be had.
+        version: increased whenever the reader's output changes; part of a run's identity.
+        fields: the input fields, without vocabularies (``cardinality=0``), in any order.
+        tasks: the tasks, in order.
+        files: the raw files; all are required.
+        where: a sentence that says where to get the files.
     """
 
     name: str
@@ -138,12 +138,12 @@ class RawDataset(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rewritten:
-    """What a data set made of raw files whose lines are no rows (a log of events).
+    """Files rewritten from raw files whose lines are not rows (such as a log of events).
 
     Attributes:
-        files: files whose records are rows, or rows of a dimension table, and what they are.
-        lines: lines of each raw file, by its `RawFile.name`.
-        dropped: lines of each raw file that were left out by a named policy, by `RawFile.name` and policy.
+        files: files whose records are rows, or rows of a dimension table, with their paths.
+        lines: number of lines of each raw file, by `RawFile.name`.
+        dropped: number of lines of each raw file excluded by a policy, by `RawFile.name` and policy.
     """
 
     files: tuple[tuple[RawFile, Path], ...]
@@ -152,10 +152,10 @@ class Rewritten:
 
 
 class NeedsRewrite(Protocol):
-    """A data set whose raw files must be arranged before they can be read shard by shard; `prepare` asks for it.
+    """A data set whose raw files `prepare` must have rewritten before they can be read shard by shard.
 
-    Memory stays bounded whatever the size of the raw files. A ``<file>.truth.npy`` beside an arranged file of rows
-    holds their true probabilities, as beside a raw file that is one.
+    Memory is bounded, whatever the size of the raw files. A ``<file>.truth.npy`` beside a rewritten file of rows has
+    their true probabilities, as beside a raw file.
     """
 
     def arrange(
@@ -170,34 +170,34 @@ class NeedsRewrite(Protocol):
         Args:
             sources: path of each raw file, by `RawFile.name`.
             folder: an empty folder.
-            refuse: to be called for every line that cannot be used, in file order: path, line from 0, reason, bytes.
-            processes: how many may work.
+            refuse: must be called for every invalid line, in file order: path, line from 0, reason, bytes.
+            processes: maximum number of processes.
         """
         ...
 
 
 class FolderAware(Protocol):
-    """A data set whose files are known only when its folder is looked at."""
+    """A data set whose list of files depends on the content of its folder."""
 
     def in_folder(self, folder: Path) -> RawDataset:
-        """The same, with the ``files`` of a folder.
+        """The data set with the ``files`` of a folder.
 
         Raises:
-            RawError: they cannot be used.
+            RawError: the files are invalid.
         """
         ...
 
 
 class BinarySource(Protocol):
-    """A data set whose files are not text: it says what stands in rows that turn out to be of no use."""
+    """A data set whose files are not text, and which can quote rows for messages about rejected ones."""
 
     def quote(self, path: Path, lines: Sequence[int]) -> Iterator[bytes]:
-        """What each of some rows of a file says; their numbers count from 0 and ascend."""
+        """The content of the given rows of a file as text; row numbers are from 0 and ascending."""
         ...
 
 
 class Describable(Protocol):
-    """A data set that a schema describes; `mtlbench show` prints what may stand there."""
+    """A data set described by a schema, whose keys are printed by `mtlbench show`."""
 
     @staticmethod
     def schema_keys() -> str:
@@ -206,10 +206,10 @@ class Describable(Protocol):
 
 
 class Simulator(Protocol):
-    """A data set that can also write itself, in its own raw format, from a planted structure.
+    """A data set that can also simulate data in its raw format, from a planted structure.
 
-    Beside each file that holds labelled rows stands ``<file name>.truth.npy``: float32 ``[lines, T]``, the true
-    probability of every label of every line. ``simulated.json`` in the folder marks all of it as simulated.
+    For each file with labelled rows it writes ``<file name>.truth.npy``: float32 ``[lines, T]``, the true probability
+    of every label of every line. ``simulated.json`` marks the folder as simulated.
     """
 
     simulator_version: int

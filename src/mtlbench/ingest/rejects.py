@@ -1,4 +1,4 @@
-"""Rejected lines: fail at the first one, or quarantine and count them."""
+"""Handles rejected lines: fails at the first one, or quarantines and counts them."""
 
 import gzip
 import json
@@ -12,14 +12,14 @@ from mtlbench.checks import one_of
 from mtlbench.ingest.protocol import RawError
 
 EXCERPT = 200
-"""Bytes of a refused line that an error shows."""
+"""Maximum number of bytes of a rejected line in an error message."""
 
 
 class RejectLog:
-    """Lines refused so far.
+    """Log of rejected lines.
 
     Attributes:
-        counts: by raw file.
+        counts: numbers of rejected lines, by raw file.
     """
 
     def __init__(
@@ -32,10 +32,10 @@ class RejectLog:
     ) -> None:
         """
         Args:
-            path: the quarantine file, JSON lines of file, line (from 1), reason, text; made when first needed.
+            path: the quarantine file, JSON lines of file, line (from 1), reason, text; created when first needed.
             on_error: ``fail`` or ``quarantine``.
-            folder: of the raw files, below which they are named.
-            quote: content of given lines of a file that is not text, see `protocol.BinarySource`.
+            folder: the raw folder, to which names of files are relative.
+            quote: returns the content of given lines of a file that is not text, see `protocol.BinarySource`.
         """
         one_of("on_error", on_error, ("fail", "quarantine"))
         self.path = path
@@ -43,24 +43,24 @@ class RejectLog:
         self.counts: Counter[Path] = Counter()
         self._folder = folder or path.parent
         self._quote = quote or self._text
-        self._place = (Path(), 0, 0)  # file, line and byte that the next look-up may start from
+        self._place = (Path(), 0, 0)  # file, line and byte at which the next look-up can start
 
     def add(self, source: Path, line: int, reason: str, text: bytes) -> None:
-        """Refuse a line.
+        """Reject a line.
 
         Args:
-            source: raw file.
+            source: the raw file.
             line: number of the line, from 0.
-            reason: why it cannot be used.
+            reason: why it is rejected.
             text: its bytes.
 
         Raises:
-            RawError: if refused lines stop everything.
+            RawError: under ``on_error=fail``.
         """
         if self.stop:
             excerpt = text[:EXCERPT].decode("utf-8", "backslashreplace") + ("..." if len(text) > EXCERPT else "")
             raise RawError(
-                f"{source}, line {line + 1}: {reason}. The line reads {excerpt!r}. Repair the file, or set "
+                f"{source}, line {line + 1}: {reason}. The line reads {excerpt!r}. Fix the file, or set "
                 "dataset.on_error=quarantine to set such lines aside and count them"
             )
         self.counts[source] += 1
@@ -75,17 +75,17 @@ class RejectLog:
             file.write(json.dumps(entry) + "\n")
 
     def add_lines(self, source: Path, lines: Sequence[int], reason: str) -> None:
-        """Refuse lines of which only the numbers are at hand: what they say is fetched from the file.
+        """Reject lines by number; their content is read from the file.
 
-        Files and lines that ascend from call to call cost one reading of each file.
+        If files and lines are ascending over calls, each file is read only once.
 
         Args:
-            source: raw file.
-            lines: their numbers, from 0, ascending.
-            reason: why they cannot be used.
+            source: the raw file.
+            lines: numbers of the lines, from 0, ascending.
+            reason: why they are rejected.
 
         Raises:
-            RawError: if refused lines stop everything.
+            RawError: under ``on_error=fail``.
         """
         if lines:
             for line, text in zip(lines, self._quote(source, lines), strict=True):

@@ -1,4 +1,4 @@
-"""Row keys: the columns that identify a row in the user's own table, unique, and kept beside the rows of a store."""
+"""Row keys: unique columns that identify a row in the user's own table, stored beside the rows of a store."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -16,31 +16,31 @@ from mtlbench.ingest.rejects import RejectLog
 
 
 def key_names(spill: Spill) -> list[str]:
-    """The columns that identify a row, as the raw files call them; none if the data set has no key."""
+    """The columns of the row key, by their names in the raw files; empty if the data set has no key."""
     return [name.removeprefix(ROW_KEY) for name in spill.column_names(ROWS) if name.startswith(ROW_KEY)]
 
 
 def refuse_repeated_keys(spill: Spill, rejects: RejectLog, kept: np.ndarray) -> np.ndarray:
-    """Refuse every row whose key an earlier row of the same part (``train``, ``valid``, ``test``) has.
+    """Reject every row whose key occurs in an earlier row of the same part (``train``, ``valid``, ``test``).
 
-    Takes 8 bytes per row: keys are compared where their hashes are equal.
+    Takes 8 bytes per row: keys are compared only if their hashes are equal.
 
     Args:
         spill: the parsed rows.
-        rejects: receives every refused row.
-        kept: rows that have not been refused before, bool ``[R]``.
+        rejects: receives every rejected row.
+        kept: mask of rows that have not been rejected before, bool ``[R]``.
 
     Returns:
-        The rows that are still kept, bool ``[R]``.
+        Mask of the rows that are still kept, bool ``[R]``.
 
     Raises:
-        RawError: if refused rows stop everything.
+        RawError: a row is rejected under ``on_error=fail``.
     """
     if not (names := key_names(spill)):
         return kept
     reason = (
-        f"its key ({', '.join(names)}) stands in an earlier line of these files. A key identifies one row: name "
-        "further columns in the schema (key: [a, b]), or take key out of it"
+        f"its key ({', '.join(names)}) occurs in an earlier line of these files, but keys must be unique: add "
+        "columns to the key in the schema (key: [a, b]), or remove key from it"
     )
     kept = kept.copy()
     for part in dict.fromkeys(chunk.part for chunk in spill.chunks[ROWS]):
@@ -60,7 +60,7 @@ def refuse_repeated_keys(spill: Spill, rejects: RejectLog, kept: np.ndarray) -> 
 
 
 def write_row_keys(spill: Spill, assigned: np.ndarray, store: Path) -> None:
-    """Write the keys of each split's rows, in their order; nothing if the data set has no key.
+    """Write the keys of each split's rows, in order; does nothing if the data set has no key.
 
     Args:
         spill: the parsed rows.
@@ -89,18 +89,18 @@ def _keys(chunk: Chunk, names: Sequence[str]) -> pa.Table:
 
 
 def _alike(chunks: Sequence[Chunk], names: Sequence[str], kept: np.ndarray) -> list[np.ndarray]:
-    """By chunk: the kept rows whose hash of the key another one has, numbered within the chunk."""
+    """By chunk: the kept rows whose key hash occurs more than once, numbered within the chunk."""
     own = [np.flatnonzero(kept[chunk.first_row : chunk.first_row + chunk.rows]) for chunk in chunks]
     parts = [_hashes(_keys(chunk, names))[rows] for chunk, rows in zip(chunks, own, strict=True)]
     ordered = np.sort(np.concatenate(parts))
     twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-    # Sorted: over so wide a range of integers numpy would look for a table, which fails on uint64 before 2.1.
+    # kind="sort": for a wide range of integers numpy would try a table, which fails on uint64 before 2.1.
     return [rows[np.isin(part, twice, kind="sort")] for part, rows in zip(parts, own, strict=True)]
 
 
 def _hashes(keys: pa.Table) -> np.ndarray:
     """A hash of every row, uint64."""
-    from pandas.util import hash_pandas_object  # takes 0.3 s, which other data sets need not wait for
+    from pandas.util import hash_pandas_object  # takes 0.3 s to import, only needed with keys
 
     hashes = hash_pandas_object(keys.to_pandas(), index=False, categorize=False)  # pyright: ignore[reportCallIssue]  no stub
     return hashes.to_numpy()

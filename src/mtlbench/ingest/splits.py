@@ -19,13 +19,13 @@ SplitRule = Callable[[SplitInput], np.ndarray]
 
 
 def copy_from_tables(spill: Spill, scratch: ScratchColumns) -> None:
-    """Give every row the ``group``, ``source`` or ``time`` of the dimension table's row that it points at."""
+    """Copy ``group``, ``source`` or ``time`` to every row from its dimension-table row."""
     for name, table in spill.extras.items():
         if table == ROWS:
             continue
         values = _column(spill, table, name)
         for chunk in spill.chunks[ROWS]:
-            # A row that points nowhere was refused; whatever it is given here is never written.
+            # A row without a dimension-table row was rejected; its value here is never written.
             scratch.write(EXTRA + name, values[scratch.read(POINTER + table, np.int32, chunk)])
 
 
@@ -37,20 +37,20 @@ def assign(
     labels: Sequence[str],
     found: np.ndarray,
 ) -> np.ndarray:
-    """The split of every row, int8 ``[R]``, `UNASSIGNED` for those refused or left out by the rule.
+    """The split of every row, int8 ``[R]``, `UNASSIGNED` if rejected or excluded by the rule.
 
-    Also written to ``split``, and how often training rows use every row of every table to ``uses:<table>``.
+    Also writes it to ``split``, and the number of training rows that use every row of every table to ``uses:<table>``.
 
     Args:
-        split: the rule.
+        split: the split rule.
         spill: the parsed files.
-        scratch: holds ``pointer:<table>``, and ``extra:<column>`` of what rows inherit.
-        keys: of each dimension table's rows.
+        scratch: has ``pointer:<table>``, and ``extra:<column>`` of inherited columns.
+        keys: keys of each dimension table's rows.
         labels: names of the label columns.
-        found: rows that have not been refused, bool ``[R]``.
+        found: mask of rows that have not been rejected, bool ``[R]``.
 
     Raises:
-        ValueError: a rule that breaks its contract, or leaves a split without rows.
+        ValueError: the rule violates its contract, or a split has no rows.
     """
     chunks = spill.chunks.get(ROWS, [])
     test, valid = (_of_part(part, chunks) for part in ("test", "valid"))
@@ -71,8 +71,8 @@ def assign(
     allowed = (chosen >= UNASSIGNED).all() and (chosen < len(SPLITS)).all()
     if chosen.shape != candidates.test.shape or chosen.dtype != np.int8 or not allowed:
         raise ValueError(
-            f"split rule {manifest.rule(split)} must give int8 of 0, 1, 2 (train, valid, test) or -1 (none) for "
-            f"{candidates.test.shape} rows; it gave {chosen.dtype} {chosen.shape}, {np.unique(chosen)}"
+            f"split rule {manifest.rule(split)} must return int8 of 0, 1, 2 (train, valid, test) or -1 (none) for "
+            f"{candidates.test.shape} rows; it returned {chosen.dtype} {chosen.shape}, {np.unique(chosen)}"
         )
     _refuse_moved(split, candidates.valid, chosen)
     assigned = np.full(len(test), UNASSIGNED, np.int8)
@@ -87,27 +87,27 @@ def assign(
 
 
 def _of_part(part: str, chunks: Sequence[Chunk]) -> np.ndarray:
-    """Which rows belong to a part that was given, bool ``[R]``."""
+    """Mask of the rows in a given part, bool ``[R]``."""
     return np.concatenate([np.full(chunk.rows, chunk.part == part) for chunk in chunks] or [np.zeros(0, bool)])
 
 
 def _refuse_moved(split: SplitRule, valid: np.ndarray | None, chosen: np.ndarray) -> None:
-    """Refuse a rule that puts rows that were given for validation elsewhere, or draws others.
+    """Reject a rule whose validation rows are not the given ones.
 
     Raises:
-        ValueError: naming the rule.
+        ValueError: they differ; the message names the rule.
     """
     if valid is not None and valid.any() and ((chosen == VALID) != valid).any():
         raise ValueError(
-            f"{valid.sum():,} rows were given for validation, and split {manifest.rule(split)['rule']} does not keep "
-            "to them. Choose the rule that does, dataset.split_rule=given, or take rows.valid out of the schema"
+            f"{valid.sum():,} rows were given for validation, but split {manifest.rule(split)['rule']} uses others. "
+            "Choose dataset.split_rule=given, which uses them, or remove rows.valid from the schema"
         )
 
 
 def sources(spill: Spill) -> np.ndarray:
-    """The distinct sources of all rows, int64, ascending; none if the rows have no such column.
+    """The distinct sources of all rows, int64, ascending; empty if the rows have no such column.
 
-    A source says where a row comes from and is no input, so it is not fitted on training rows.
+    A source is the origin of a row, not an input, so all rows are used, not only training rows.
     """
     if "source" not in spill.extras:
         return np.zeros(0, np.int64)
@@ -115,15 +115,15 @@ def sources(spill: Spill) -> np.ndarray:
 
 
 def overlaps(spill: Spill, scratch: ScratchColumns, assigned: np.ndarray, disjoint: Sequence[str]) -> dict[str, Any]:
-    """Distinct groups and times of each split, and how many of them two splits share.
+    """Numbers of distinct groups and times of each split, and of those shared by two splits.
 
     Args:
         spill, scratch: the rows.
-        assigned: their splits.
-        disjoint: ``group`` or ``time``, of which no value may stand in two splits.
+        assigned: the split of each row.
+        disjoint: columns (``group``, ``time``) of which no value may occur in two splits.
 
     Raises:
-        ValueError: a value of such a column stands in two splits.
+        ValueError: a value of such a column occurs in two splits.
     """
     if absent := [name for name in disjoint if name not in spill.extras]:
         raise ValueError(
@@ -140,8 +140,8 @@ def overlaps(spill: Spill, scratch: ScratchColumns, assigned: np.ndarray, disjoi
         for (one, other), both in shared.items():
             if name in disjoint and len(both):
                 raise ValueError(
-                    f"splits '{one}' and '{other}' share {len(both):,} values of '{name}', {both[0]} among them; "
-                    "dataset.disjoint says that they keep apart. Choose another dataset.split or change that key"
+                    f"splits '{one}' and '{other}' share {len(both):,} values of '{name}', such as {both[0]}, which "
+                    "dataset.disjoint forbids. Choose another dataset.split or change that key"
                 )
         described[name] = {
             "distinct": {split: len(some) for split, some in values.items()},
@@ -166,28 +166,28 @@ def _by_split(spill: Spill, scratch: ScratchColumns, assigned: np.ndarray, name:
 
 
 def _of_rows(spill: Spill, scratch: ScratchColumns, name: str) -> np.ndarray:
-    """A column of the labelled rows, their own or inherited."""
+    """A column of the labelled rows, possibly inherited."""
     inherited = spill.extras.get(name, ROWS) != ROWS
     return scratch.map(EXTRA + name, np.int64) if inherited else _column(spill, ROWS, name)
 
 
 def _column(spill: Spill, table: str, name: str) -> np.ndarray:
-    """A column of a table, all of its rows.
+    """A column of a table, for all rows.
 
     Raises:
-        ValueError: a label that some rows have not.
+        ValueError: a label is missing in some rows.
     """
     if table == ROWS and spill.unlabelled[name]:
-        raise ValueError(f"the split asks for label '{name}', which {spill.unlabelled[name]:,} rows have not")
+        raise ValueError(f"the split needs label '{name}', which is missing in {spill.unlabelled[name]:,} rows")
     parts = [batch[name].to_numpy() for chunk in spill.chunks.get(table, []) for batch in chunk.read()]
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
 
 def refuse_empty(split: SplitRule, assigned: np.ndarray) -> None:
-    """Refuse an empty split.
+    """Reject an empty split.
 
     Raises:
-        ValueError: naming the split and the keys of the rule.
+        ValueError: a split is empty; the message has the split and the keys of the rule.
     """
     rows = np.bincount(assigned[assigned != UNASSIGNED], minlength=len(SPLITS))
     for name, count in zip(SPLITS, rows, strict=True):
@@ -196,5 +196,5 @@ def refuse_empty(split: SplitRule, assigned: np.ndarray) -> None:
             keys = ", ".join(f"dataset.split.{key}={rule[key]}" for key in rule if key != "rule")
             raise ValueError(
                 f"split '{name}' is empty: {rule['rule']} assigned it 0 of {rows.sum()} rows. Change "
-                f"{keys or 'dataset.split'}, or prepare more rows (dataset.simulator.rows where the data are simulated)"
+                f"{keys or 'dataset.split'}, or prepare more rows (dataset.simulator.rows for simulated data)"
             )

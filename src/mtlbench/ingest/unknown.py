@@ -15,18 +15,18 @@ from mtlbench.ingest.join import uses
 from mtlbench.schema import PADDING, Schema
 
 MANY = 0.2
-"""Share of a field's values in one split above which unknown ones get a warning."""
+"""Rate of unknown values of a field in a split above which there is a warning."""
 
 
 def unknown_shares(schema: Schema, counts: Counts, folder: Path) -> dict[str, dict[str, float]]:
-    """By id field and split: the share of values that no training row holds often enough to be known.
+    """Out-of-vocabulary rate by id field and split.
 
-    A value of a dimension table counts as often as rows of the split point at it.
+    A value of a dimension table is weighted by the number of rows of the split that point at it.
 
     Args:
-        schema: of the store.
-        counts: ``values`` and ``unknown`` ones that rows hold themselves.
-        folder: of the store, whose rows and tables are written.
+        schema: schema of the store.
+        counts: counts of ``values`` and ``unknown`` values in the rows themselves.
+        folder: folder of the store, with rows and tables already written.
     """
     shares = {
         field.name: {
@@ -46,10 +46,10 @@ def unknown_shares(schema: Schema, counts: Counts, folder: Path) -> dict[str, di
 
 
 def warnings_about(manifest: Mapping[str, Any]) -> list[str]:
-    """One sentence for every field and split with more unknown values than `MANY`."""
+    """A sentence for every field and split with a rate of unknown values above `MANY`."""
     return [
         f"{share:.0%} of the values of '{name}' in split '{split}' are unknown: "
-        f"fewer than {manifest['min_count']} training rows hold them, and all of them share one embedding"
+        f"fewer than {manifest['min_count']} training rows have them, and they all share one embedding"
         for name, facts in manifest["fields"].items()
         for split, share in facts.get("unknown", {}).items()
         if split in SPLITS and share > MANY
@@ -57,7 +57,7 @@ def warnings_about(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def _per_row(schema: Schema, table: str, folder: Path) -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray]]]:
-    """By id field of a dimension table: unknown values, and values, of each of its rows, int64."""
+    """By id field of a dimension table: numbers of unknown values and of values in each row, int64."""
     ids = matrices.read(folder / "tables" / f"{table}.arrow").get("ids")
     first = 0
     for field in fields_of(schema, table):

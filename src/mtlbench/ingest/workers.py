@@ -1,4 +1,4 @@
-"""Parallel map over processes, results in the order of the jobs."""
+"""Parallel map over processes, with results in the order of jobs."""
 
 import multiprocessing
 import multiprocessing.context
@@ -20,7 +20,7 @@ from tqdm import tqdm
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-# pandas, because Arrow imports it to make an array, which would otherwise happen in every process of every pool.
+# pandas, because Arrow imports it to create an array, which would otherwise happen in every process of every pool.
 PRELOAD = ["mtlbench.ingest.parse", "mtlbench.ingest.encode", "mtlbench.ingest.checksums", "pandas"]
 
 _work: Callable[[Any], Any] | None = None
@@ -29,16 +29,16 @@ _work: Callable[[Any], Any] | None = None
 def parallel_map(
     work: Callable[[Job], Result], jobs: Sequence[Job], processes: int, title: str
 ) -> Generator[Result, None, None]:
-    """``work(job)`` for every job, in order, with a progress bar once it takes more than two seconds.
+    """``work(job)`` for every job, in order, with a progress bar after two seconds.
 
     Args:
-        work: a picklable function or object, sent to each process once; what it looks up lazily stays there.
-        jobs: small picklable descriptions.
-        processes: 1 works in this process.
-        title: of the progress bar.
+        work: a picklable function or object, sent to each process once, so that its caches persist there.
+        jobs: small picklable descriptions of the jobs.
+        processes: number of processes; 1 runs in this process.
+        title: title of the progress bar.
 
     Raises:
-        OSError: a process was ended from outside, usually for want of memory.
+        OSError: a process was killed, usually because memory ran out.
     """
     with tqdm(total=len(jobs), desc=title, disable=None, delay=2, leave=False) as progress:
         if processes == 1 or len(jobs) < 2 or _cannot_fork():
@@ -57,7 +57,7 @@ def parallel_map(
                 progress.update()
         except BrokenProcessPool as error:
             raise OSError(
-                f"{title}: one of {processes} processes was ended from outside, most likely because "
+                f"{title}: one of {processes} processes was killed, most likely because "
                 "memory ran out: use fewer processes. A script that calls this needs if __name__ == '__main__'"
             ) from error
         finally:
@@ -65,12 +65,12 @@ def parallel_map(
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Number of cores available to this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _context(work: object) -> multiprocessing.context.BaseContext:
-    # A plain fork would copy a process that may already run threads (torch, Arrow); a fork server has none.
+    # A plain fork would copy a process that may have threads (torch, Arrow); a fork server has none.
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
@@ -81,14 +81,14 @@ def _context(work: object) -> multiprocessing.context.BaseContext:
 
 @contextmanager
 def _sigint_blocked() -> Generator[None]:
-    """Blocks SIGINT while processes are started, the fork server among them; only the parent handles Ctrl-C.
+    """Block SIGINT while processes (and the fork server) are started, so that only the parent handles Ctrl-C.
 
-    They inherit the blocked signal from before their first import. This process handles one that came meanwhile
-    afterwards: it may be delivered to another thread, which does not block it, and a parent that left in the middle of
-    a start would leave a child without the semaphores of its queues.
+    Children inherit the blocked signal before their first import. This process handles a signal that arrives meanwhile
+    afterwards: it may be delivered to another thread, which does not block it, and a parent that exits in the middle of
+    starting a child would leave it without the semaphores of its queues.
     """
     if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
-        yield  # Windows; or a thread, in which Python handles no signals
+        yield  # Windows, or not the main thread, where Python does not handle signals
         return
     resource_tracker.ensure_running()  # starting it unblocks the signal
     came: list[int] = []
@@ -104,10 +104,10 @@ def _sigint_blocked() -> Generator[None]:
 
 
 def _cannot_fork() -> bool:
-    """Whether this process cannot start others.
+    """Whether this process cannot start child processes.
 
-    A process of joblib's pool cannot, and neither can a program read from standard input, whose main module new
-    processes would look for in a file.
+    A process of joblib's pool cannot, nor can a program read from standard input, since children import the main module
+    from its file.
     """
     main = getattr(sys.modules["__main__"], "__file__", None)
     foreign = multiprocessing.get_start_method(allow_none=True) not in (None, *multiprocessing.get_all_start_methods())
@@ -115,15 +115,15 @@ def _cannot_fork() -> bool:
 
 
 def _init_worker(work: Callable[[Any], Any]) -> None:
-    global _work  # noqa: PLW0603  # the one place where a pool can leave what its processes share
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it could not be blocked before, see `_sigint_blocked`
+    global _work  # noqa: PLW0603  # the only way to share an object with all jobs of a pool's process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # in case it could not be blocked, see `_sigint_blocked`
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     pa.set_cpu_count(1)
     _work = work
 
 
 def _leave_with_parent() -> None:
-    """A parent that is killed cannot stop its pool, whose processes would wait for work for ever."""
+    """Exit when the parent is killed, since it can no longer stop its pool, whose processes would wait for ever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

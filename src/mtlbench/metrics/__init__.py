@@ -1,1 +1,1 @@
-"""Metrics of a split's logits. Every floor above may import this room; it knows no model, run or configuration."""
+"""Metrics of a split's logits, independent of models, runs and configurations; importable from all higher layers."""

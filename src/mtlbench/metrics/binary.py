@@ -1,4 +1,4 @@
-"""Metrics of a binary task: logits and labels of its observed rows."""
+"""Metrics of a binary task, from the logits and labels of its observed rows."""
 
 from collections.abc import Callable
 
@@ -9,24 +9,24 @@ from mtlbench.metrics.bins import bins_of, equal_mass_edges
 from mtlbench.metrics.predictions import UndefinedError, blocks, equal_scores, require_finite, require_rows
 
 CALIBRATION_BINS = 15
-"""Bins of the calibration error, as many as Guo et al. use (On Calibration of Modern Neural Networks, ICML 2017)."""
+"""Number of bins of the calibration error, as in Guo et al., On Calibration of Modern Neural Networks, ICML 2017."""
 
 
 def auc(scores: np.ndarray, positive: np.ndarray) -> float:
-    """Probability that a random positive row scores above a random negative one; ties count one half.
+    """AUC: probability that a random positive row scores above a random negative one; ties count one half.
 
-    Exact: the Mann-Whitney statistic with average ranks, counted in integers. The cost is two sorts of values and a
-    search of one class within the other: 0.05 to 0.16 s for five million float32 scores on one core.
+    Exact: the Mann-Whitney statistic with average ranks, counted in integers. It takes two sorts of values and a search
+    of one class within the other: 0.05 to 0.16 s for five million float32 scores on one core.
 
     Args:
         scores: floats ``[N]``, any increasing function of the logits.
         positive: bool ``[N]``.
 
     Raises:
-        UndefinedError: no rows, one class only, or scores that are not finite.
+        UndefinedError: no rows, only one class, or scores that are not finite.
 
-    *Departure*: Eq. 13 of the MPA paper counts a tie as 0, which rewards nothing but makes the area depend on
-    rounding; average ranks are what every other implementation reports.
+    *Departure*: Eq. 13 of the MPA paper counts a tie as 0, which makes the AUC depend on rounding; all other
+    implementations use average ranks.
     """
     require_finite(scores)
     _require_both_classes(positive)
@@ -39,7 +39,7 @@ def auc(scores: np.ndarray, positive: np.ndarray) -> float:
 
 
 def log_loss(logits: np.ndarray, positive: np.ndarray) -> float:
-    """Mean of -ln p(label) in nats, from logits in float64: no probability is formed, so none is clipped.
+    """Log loss: mean of -ln p(label) in nats, from logits in float64, so that no probability is clipped.
 
     Raises:
         UndefinedError: no rows, or logits that are not finite.
@@ -53,7 +53,7 @@ def log_loss(logits: np.ndarray, positive: np.ndarray) -> float:
 
 
 def log_loss_of_constant(positive: np.ndarray) -> float:
-    """Log loss of predicting the base rate of these very rows: its entropy, in nats (0 where all labels agree).
+    """Log loss of always predicting the base rate of these rows: the entropy in nats (0 if all labels are equal).
 
     Raises:
         UndefinedError: no rows.
@@ -64,10 +64,10 @@ def log_loss_of_constant(positive: np.ndarray) -> float:
 
 
 def normalised_entropy(logits: np.ndarray, positive: np.ndarray) -> float:
-    """NE: log loss / log loss of the best constant. Below 1 is better than knowing the base rate alone.
+    """Normalised entropy (NE): log loss / log loss of the best constant. Below 1 is better than the base rate.
 
     Raises:
-        UndefinedError: no rows, one class only, or logits that are not finite.
+        UndefinedError: no rows, only one class, or logits that are not finite.
 
     Paper: He et al., Practical Lessons from Predicting Clicks on Ads at Facebook, ADKDD 2014, Eq. 3.
     """
@@ -77,7 +77,7 @@ def normalised_entropy(logits: np.ndarray, positive: np.ndarray) -> float:
 
 
 def predicted_over_observed(logits: np.ndarray, positive: np.ndarray) -> float:
-    """PCOC, predicted over observed: mean predicted probability / share of positives. 1 is calibrated, 2 is twofold.
+    """PCOC, predicted over observed: mean predicted probability / rate of positives; 1 is calibrated, 2 twice too high.
 
     Raises:
         UndefinedError: no rows, no positive row, or logits that are not finite.
@@ -92,10 +92,10 @@ def predicted_over_observed(logits: np.ndarray, positive: np.ndarray) -> float:
 
 
 def calibration_error(logits: np.ndarray, positive: np.ndarray, bins: int = CALIBRATION_BINS) -> float:
-    """ECE: mean over rows of |mean predicted probability - share of positives| of the row's bin.
+    """ECE (expected calibration error): mean over rows of |mean prediction - rate of positives| of their bins.
 
-    The bins hold equally many rows (quantiles of the logits), except that equal logits share a bin, so that the
-    result depends on no order. Equal widths would put a task with one positive in thousands into a single bin.
+    Bins have equal numbers of rows (quantiles of the logits), except that equal logits share a bin, so that the result
+    does not depend on the order. Bins of equal width would put a task with one positive in thousands into one bin.
 
     Raises:
         UndefinedError: no rows, or logits that are not finite.
@@ -105,7 +105,9 @@ def calibration_error(logits: np.ndarray, positive: np.ndarray, bins: int = CALI
     for rows in blocks(len(logits)):
         own = expit(logits[rows].astype(np.float64)) - positive[rows]
         places = np.append(np.arange(bins), bins_of(logits[rows], edges))
-        gap = np.bincount(places, weights=np.append(gap, own))  # each bin's rows added one by one, as if at once
+        gap = np.bincount(
+            places, weights=np.append(gap, own)
+        )  # continues each bin's sum, as if all rows were added at once
     return float(np.abs(gap).sum() / len(logits))
 
 
@@ -118,7 +120,7 @@ BINARY_METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "pcoc": predicted_over_observed,
     "ece": calibration_error,
 }
-"""Metrics of a binary task's observed logits and labels; what else is known of each is in `mtlbench.metrics.names`."""
+"""Metrics of a binary task's observed logits and labels; their properties are in `mtlbench.metrics.names`."""
 
 
 def _require_both_classes(positive: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""What the true probabilities of simulated labels reach on them, and how near a model comes."""
+"""Ceilings on simulated data: metrics of the true probabilities, and how close a model comes to them."""
 
 import numpy as np
 from scipy.special import xlog1py, xlogy
@@ -9,19 +9,19 @@ from mtlbench.result import Metrics
 
 
 def measure_ceiling(metrics: Metrics, name: str, truth: np.ndarray, positive: np.ndarray) -> None:
-    """Enter ``ceiling_auc``, ``ceiling_logloss`` and ``excess_auc_share`` of a task whose AUC is entered.
+    """Record ``ceiling_auc``, ``ceiling_logloss`` and ``excess_auc_share`` of a task whose AUC has been recorded.
 
     Args:
-        metrics: of the split, to record them in.
-        name: of the task.
+        metrics: metrics of the split, which are extended.
+        name: name of the task.
         truth: true probabilities of the labels, floats ``[N]``.
         positive: bool ``[N]``.
 
     Raises:
-        ValueError: a truth outside 0..1.
+        ValueError: a true probability is outside 0..1.
     """
     if not ((truth >= 0) & (truth <= 1)).all():
-        raise ValueError(f"truth of task '{name}': some values are outside 0..1; true probabilities are expected")
+        raise ValueError(f"truth of task '{name}': some values are outside 0..1; expected true probabilities")
 
     def ceiling_log_loss() -> float:
         require_rows(truth)
@@ -36,7 +36,7 @@ def measure_ceiling(metrics: Metrics, name: str, truth: np.ndarray, positive: np
         if reached is None or ceiling is None:
             raise UndefinedError("auc or ceiling_auc is undefined")
         if ceiling <= 0.5:
-            raise UndefinedError(f"ceiling_auc is {ceiling:.4f}: the truth itself ranks no better than chance")
+            raise UndefinedError(f"ceiling_auc is {ceiling:.4f}: the true probabilities rank no better than chance")
         return (reached - 0.5) / (ceiling - 0.5)
 
     record(metrics, f"{name}/ceiling_auc", lambda: auc(truth, positive))

@@ -1,4 +1,4 @@
-"""What a configuration says of the user's own metrics: title, direction, digits, kind. Imports none of their code."""
+"""Declarations of the user's own metrics (title, direction, digits, kind), read without importing their code."""
 
 import json
 from collections.abc import Mapping
@@ -10,23 +10,23 @@ from mtlbench.checks import in_range
 from mtlbench.metrics.names import Metric, declare
 
 DISPLAY_KEYS = ("title", "digits", "percent", "rows", "summary")
-"""Keys that change how the numbers of a metric are shown; they are no part of a run's identity."""
+"""Keys that only affect the display of a metric; they are not part of a run's identity."""
 
 KEYS = ("function", "better", "kind", *DISPLAY_KEYS)
 
 
 def declared_metrics(config: Mapping[str, Any]) -> dict[str, Metric]:
-    """The entries of a configuration's own metrics, which are known by name from here on.
+    """Declare the own metrics of a configuration, and return their entries.
 
     Args:
-        config: plain values, of a run, or of a file of the group ``metric`` under that key.
+        config: plain values of a run, or of a file of the group ``metric`` under that key.
 
     Raises:
         ValueError: a key is unknown or missing, or a value has the wrong type or range.
     """
     entries: Any = config.get("metric") or {}
     if not isinstance(entries, Mapping):
-        raise ValueError(f"metric is {entries!r}; expected metrics by their names")
+        raise ValueError(f"metric is {entries!r}; expected a mapping from names to metrics")
     found = {str(name): _entry(f"metric.{name}", str(name), entry) for name, entry in entries.items()}
     declare(found)
     return found
@@ -36,7 +36,7 @@ def _entry(where: str, name: str, values: Any) -> Metric:
     if not isinstance(values, Mapping):
         raise ValueError(f"{where} is {values!r}; expected a mapping of {', '.join(KEYS)}")
     if lacking := [key for key in ("function", "better") if key not in values]:
-        raise ValueError(f"{where} has no {' and no '.join(lacking)}; a metric has a function and says what is better")
+        raise ValueError(f"{where} has no {' and no '.join(lacking)}; a metric needs a function and a direction")
     if unknown := [str(key) for key in values if key not in KEYS]:
         raise ValueError(f"{where}.{unknown[0]}: no such key; allowed: {', '.join(KEYS)}")
     stated = {"title": name} | {str(key): value for key, value in values.items() if key != "function"}

@@ -1,7 +1,7 @@
-"""Evaluates a split's logits: exact metrics over all of its rows, with the label space in every name.
+"""Evaluates a split's logits: exact metrics over all rows, with names that state the label space.
 
-A metric that has no value (one class only, no rows, a logit that is not finite) is reported as undefined, with its
-reason; it is never NaN, never left out and never invented.
+A metric without a value (only one class, no rows, a logit that is not finite) is reported as undefined, with the
+reason; it is never NaN and never left out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,40 +32,40 @@ def evaluate(
     ranking: Ranking | None = None,
     own: Sequence[OwnMetric] = (),
 ) -> Metrics:
-    """Every metric of every task over a whole split; N rows, T tasks.
+    """Compute all metrics of all tasks over a whole split; N rows, T tasks.
 
-    Per task: ``rows`` and ``positives`` (those observed), ``equal_scores`` (1 if all logits are one number, which makes
-    every AUC 0.5, else 0), ``auc``, ``logloss`` and ``logloss_constant`` (nats; what the best constant prediction would
-    get on this split), their ratio ``ne``, ``pcoc`` and ``ece``. A task that is
-    given another (a conversion, given a click) also has ``auc_on_<given>s``: rows whose given label is 1, ranked by
-    the ratio of the two probabilities, the conditional one. Where the true probabilities are known: ``ceiling_auc``
-    and ``ceiling_logloss``, which the truth itself gets on these labels, and ``excess_auc_share``, the part of the way
-    from chance to that ceiling, (auc - 1/2) / (ceiling_auc - 1/2).
+    A binary task has ``rows`` and ``positives`` (observed ones), ``equal_scores`` (1 if all logits are equal, which
+    makes every AUC 0.5, else 0), ``auc``, ``logloss`` and ``logloss_constant`` (in nats; the latter of the best
+    constant prediction on this split), their ratio ``ne``, ``pcoc`` and ``ece``. A task with a parent task (conversion
+    given click) also has ``auc_on_<parent>s``, on rows whose parent label is 1, ranked by the ratio of the two
+    probabilities, the conditional one. If the true probabilities are known, there are ``ceiling_auc`` and
+    ``ceiling_logloss``, the metrics of the true probabilities, and ``excess_auc_share``, (auc - 1/2) / (ceiling_auc -
+    1/2).
 
-    Where rows carry a group (a user): ``gauc`` and ``uauc``, the mean AUC over the groups that hold both classes,
-    weighted by their rows (Zhu et al., Optimized Cost per Click in Taobao Display Advertising, KDD 2017) and unweighted
-    (WeChat Big Data Challenge 2021); ``groups``, how many there are, and ``one_class_groups``, those left out.
+    If rows have a group (a user), there are ``gauc`` and ``uauc``, the mean AUC over the groups with both classes,
+    weighted by rows (Zhu et al., Optimized Cost per Click in Taobao Display Advertising, KDD 2017) and unweighted
+    (WeChat Big Data Challenge 2021), ``groups``, their number, and ``one_class_groups``, the number of excluded ones.
 
-    A regression task has ``rows``, ``equal_scores``, ``xauc``, and in the units of its label ``rmse``, ``mae`` and
-    ``rmse_constant`` (of the best constant on this split), and nothing of what is said of the others.
+    A regression task only has ``rows``, ``equal_scores``, ``xauc``, and in the units of its label ``rmse``, ``mae`` and
+    ``rmse_constant`` (of the best constant on this split).
 
-    Where `ranking` asks for it: ``weighted_uauc``, the weighted mean of the tasks' ``uauc``; and the mean share of
-    positives among the N best rows of a list, ``precision_at_<N>_export`` ranked by the weighted sum of the tasks'
-    probabilities and ``precision_at_<N>_own`` by the task's own logits, with ``lists_at_<N>``, how many lists count
-    (see `hits_at`). Where lists are sampled, ``at_<N>_of_<size>`` stands in the place of ``at_<N>``.
+    `ranking` can add ``weighted_uauc``, the weighted mean of the tasks' ``uauc``, and the mean precision of the N best
+    rows of a list: ``precision_at_<N>_export`` ranked by the weighted sum of the tasks' probabilities,
+    ``precision_at_<N>_own`` ranked by the task's own logits, and ``lists_at_<N>``, the number of counted lists (see
+    `hits_at`). If lists are sampled, the names have ``at_<N>_of_<size>`` instead of ``at_<N>``.
 
     Args:
-        logits: ``[N, T]``, log-odds that the stored label is 1; of a regression task, standardised predictions.
-        labels: ``[N, T]``, 0 or 1 wherever observed; of a regression task, standardised.
-        observed: bool ``[N, T]``, or ``None`` if all are.
+        logits: ``[N, T]``, log-odds that the stored label is 1; for a regression task, standardised predictions.
+        labels: ``[N, T]``, 0 or 1 if observed; for a regression task, standardised.
+        observed: bool ``[N, T]``, or ``None`` for all.
         tasks: the T tasks, in the order of the columns.
-        truth: ``[N, T]``, true probabilities of the stored labels, where they are known (simulated data).
-        group: integers ``[N]``, what the rows of a ranking have in common, where there is such a thing.
-        ranking: metrics that depend on settings.
-        own: metrics of the user's own; one that fails is undefined, with a warning.
+        truth: ``[N, T]``, true probabilities of the stored labels, if known (simulated data).
+        group: integers ``[N]``, the group of each row, if there are groups.
+        ranking: settings of ranking metrics.
+        own: the user's own metrics; one that fails is undefined, with a warning.
 
     Raises:
-        ValueError: shapes that do not fit, an observed label other than 0 and 1, a truth outside 0..1.
+        ValueError: shapes do not fit, an observed label is not 0 or 1, or a true probability is outside 0..1.
     """
     score_NT, label_NT = _array(logits), _array(labels)
     observed_NT = None if observed is None else _array(observed).astype(bool, copy=False)
@@ -123,12 +123,12 @@ def _measure_given(
     label_NT: np.ndarray,
     observed_NT: np.ndarray | None,
 ) -> None:
-    """Rank by ln p(joint) - ln p(given), in float64, where a ratio of small probabilities keeps its digits.
+    """Record the AUC of ln p(joint) - ln p(parent), in float64, which is accurate for small probabilities.
 
     Args:
-        metrics: of the split, to record the area in.
-        task: that is given another.
-        columns: of the two tasks, this one first.
+        metrics: metrics of the split, which are extended.
+        task: a task with a parent.
+        columns: columns of the task and of its parent.
         score_NT, label_NT, observed_NT: of the split.
     """
     t, g = columns
@@ -140,7 +140,7 @@ def _measure_given(
 
 
 def _check_shapes(arrays: Mapping[str, np.ndarray | None], tasks: Sequence[Task]) -> None:
-    """Refuse arrays that have not a row for each label row and a column for each task."""
+    """Check that arrays have the shape ``[rows, tasks]``."""
     labels = arrays["labels"]
     assert labels is not None
     for what, array in arrays.items():
@@ -152,7 +152,7 @@ def _check_shapes(arrays: Mapping[str, np.ndarray | None], tasks: Sequence[Task]
 
 
 def _array(values: Tensor | np.ndarray) -> np.ndarray:
-    """Values as they are, on the host; numpy has no bfloat16, so half precision becomes float32 (exactly)."""
+    """Values as a numpy array; numpy has no bfloat16, so half precision is converted to float32 (exactly)."""
     if isinstance(values, np.ndarray):
         return values
     half = values.is_floating_point() and values.itemsize < 4

@@ -15,11 +15,11 @@ from mtlbench.schema import Task
 def measure_groups(
     metrics: Metrics, name: str, score: np.ndarray, positive: np.ndarray, group: np.ndarray, decimals: int | None
 ) -> None:
-    """Enter ``gauc``, ``uauc``, ``groups`` and ``one_class_groups`` of a task.
+    """Record ``gauc``, ``uauc``, ``groups`` and ``one_class_groups`` of a task.
 
     Args:
-        metrics: of the split, to record them in.
-        name: of the task.
+        metrics: metrics of the split, which are extended.
+        name: name of the task.
         score: floats ``[N]``.
         positive: bool ``[N]``.
         group: int32 or int64 ``[N]``, numbered from 0, see `group_numbers`.
@@ -40,7 +40,7 @@ def measure_groups(
 
 
 def weighted_uauc(metrics: Metrics, weights: Mapping[str, float]) -> float:
-    """Weighted mean of the tasks' ``uauc``, which are entered.
+    """Weighted mean of the tasks' recorded ``uauc``.
 
     Raises:
         UndefinedError: one of them is undefined.
@@ -59,16 +59,16 @@ def measure_top(
     top: Top,
     group_N: np.ndarray | None,
 ) -> None:
-    """Precision of each task's N best rows, by the one score of all tasks and by its own."""
+    """Record each task's precision of the N best rows, ranked by the common score of all tasks and by its logits."""
     if top.lists == "sampled":
         list_N, at = sampled_lists(len(score_NT), top.size, top.seed), f"at_{top.n}_of_{top.size}"
     elif group_N is not None:
         list_N, at = group_N, f"at_{top.n}"
     else:
-        raise ValueError("top.lists is 'group', but there is no group")
+        raise ValueError("top.lists is 'group', but the rows have no group")
     binary = [(t, task) for t, task in enumerate(tasks) if task.kind == "binary"]
     weight_T = np.array([top.weights.get(task.name, 0.0) for task in tasks])
-    export_N = (expit(score_NT.astype(np.float64)) @ weight_T).astype(np.float32)  # as fine as the logits themselves
+    export_N = (expit(score_NT.astype(np.float64)) @ weight_T).astype(np.float32)  # the precision of the logits
     for t, task in binary:
         rows = slice(None) if observed_NT is None else observed_NT[:, t]
         for which, score_N in (("export", export_N), ("own", score_NT[:, t])):

@@ -1,4 +1,4 @@
-"""Permutation importance: how much worse metrics become when a field is shuffled among the rows."""
+"""Permutation importance: the decrease in quality when a field is permuted among rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from mtlbench.metrics.names import metric
 from mtlbench.result import Metrics
 
 COMPARED = ("auc", "logloss", "xauc", "rmse")
-"""Metrics that are compared: of binary tasks the first two, of regression tasks the others."""
+"""Compared metrics: the first two of binary tasks, the others of regression tasks."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
-    """How much worse a metric becomes (an AUC falls, a log loss rises), above 0 if it does.
+    """Decrease in quality of a metric, positive if it becomes worse (a lower AUC, a higher log loss).
 
     Attributes:
-        mean: over the repeats.
-        deviation: of one repeat, standard (n - 1); ``None`` for a single one.
+        mean: mean over the repeats.
+        deviation: standard deviation (n - 1) over the repeats; ``None`` for a single one.
     """
 
     mean: float
@@ -27,7 +27,7 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FieldImportance:
-    """Changes by ``<task>/<metric>`` of `COMPARED`, where the metric is defined."""
+    """Changes of a field's permutation, by ``<task>/<metric>`` with metrics of `COMPARED`, if defined."""
 
     field: str
     changes: dict[str, Change]
@@ -35,14 +35,14 @@ class FieldImportance:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Importance:
-    """Permutation importance of every field that a run learns from.
+    """Permutation importance of every input field of a run.
 
     Attributes:
-        rows: that were scored, of ``split_rows``.
-        repeats, seed: of the shuffling.
-        tasks: of the run.
-        unchanged: metrics of these rows with no field shuffled.
-        fields: the most important first, by the mean fall of AUC (of regression tasks: XAUC) over the tasks.
+        rows: number of scored rows, out of ``split_rows``.
+        repeats, seed: of the permutations.
+        tasks: tasks of the run.
+        unchanged: metrics of these rows without permutation.
+        fields: the fields, most important first, by the mean decrease of AUC (XAUC for regression tasks) over tasks.
     """
 
     rows: int
@@ -56,25 +56,25 @@ class Importance:
 
 
 def compared(unchanged: Metrics) -> list[str]:
-    """Names of the metrics that are compared, those that are defined without shuffling."""
+    """Names of the compared metrics: those defined without permutation."""
     return [name for task in unchanged.tasks for each in COMPARED if (name := f"{task}/{each}") in unchanged.values]
 
 
 def field_importance(field: str, unchanged: Metrics, shuffled: Sequence[Mapping[str, float]]) -> FieldImportance:
-    """What shuffling a field changes.
+    """The importance of a field.
 
     Args:
-        field: its name.
-        unchanged: metrics without shuffling.
-        shuffled: values of the metrics with it, one entry per repeat.
+        field: name of the field.
+        unchanged: metrics without permutation.
+        shuffled: metrics with the field permuted, one entry per repeat.
 
     Raises:
-        ArithmeticError: a metric is undefined with it, since the model gives numbers that are not finite.
+        ArithmeticError: a metric is undefined with permutation, since the model's logits are not finite.
     """
     changes: dict[str, Change] = {}
     for name in compared(unchanged):
         if not all(name in values for values in shuffled):
-            raise ArithmeticError(f"{name} is undefined when field '{field}' is shuffled: logits are not finite then")
+            raise ArithmeticError(f"{name} is undefined when field '{field}' is shuffled: logits are not finite")
         about = metric(name.rpartition("/")[2])
         worse = [about.score(unchanged.values[name]) - about.score(values[name]) for values in shuffled]
         changes[name] = Change(mean=fmean(worse), deviation=stdev(worse) if len(worse) > 1 else None)
@@ -82,7 +82,7 @@ def field_importance(field: str, unchanged: Metrics, shuffled: Sequence[Mapping[
 
 
 def ranked(fields: Sequence[FieldImportance]) -> tuple[FieldImportance, ...]:
-    """The most important first; among equals, in the given order."""
+    """Fields sorted by importance, most important first; equal ones keep their order."""
 
     def worth(each: FieldImportance) -> float:
         falls = [change.mean for name, change in each.changes.items() if name.endswith(("/auc", "/xauc"))]

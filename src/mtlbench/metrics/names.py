@@ -1,7 +1,7 @@
-"""Everything known about a metric by its name: title, direction, digits, tolerance, and the rows it is computed on.
+"""Properties of metrics by name: title, direction, digits, tolerance, and the rows they are computed on.
 
-A new metric is a function in `mtlbench.metrics.binary` and an entry here; selection, tables and terminal follow.
-Metrics of the user's own are entered by `declare`, from the configuration that brings them.
+A new metric is a function in `mtlbench.metrics.binary` and an entry here, from which selection, tables and terminal
+take it. The user's own metrics are added by `declare`, from their configuration.
 """
 
 import difflib
@@ -14,23 +14,23 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Metric:
-    """What is known about a metric.
+    """Properties of a metric.
 
     Attributes:
-        title: heading of a column.
-        better: which values are better; ``None`` for what describes the data and not the model (counts, the log loss
-            of a constant, ceilings): it is shown, and nothing is selected, ranked or tested by it.
-        rows: what it is computed on.
-        digits: behind the point.
-        percent: whether a share is shown in per cent.
-        tolerance: of a printed number: a distance, or a share of it for what has no common scale.
-        per_task: whether each task has one, or the run as a whole.
-        measured: on validation and test; on ``test`` alone, if ``dataset.metrics`` or known true probabilities ask for
-            it; or derived from other numbers when a ``table`` is made.
-        constant: the same for every seed, so there is nothing to test.
-        summary: whether it is shown where a run is shown.
-        kind: of the tasks that have it; ``None``: of both.
-        counterpart: metric of a regression task that takes its place in a mean over tasks of both kinds.
+        title: column heading.
+        better: direction; ``None`` for metrics that describe the data, not the model (counts, the log loss of a
+            constant, ceilings): they are shown, but not used for selection, ranking or tests.
+        rows: the rows it is computed on.
+        digits: number of decimals.
+        percent: whether it is shown in per cent.
+        tolerance: kind of tolerance around a printed number: absolute, or relative for metrics without a common scale.
+        per_task: whether it is per task, or over all tasks.
+        measured: on validation and test; only on ``test``, for metrics of ``dataset.metrics`` or of true probabilities;
+            or in a ``table``, derived from other numbers.
+        constant: whether it is the same for every seed, so that there is nothing to test.
+        summary: whether it is part of the summary of a run.
+        kind: kind of tasks that have it; ``None`` for both.
+        counterpart: metric of regression tasks that replaces it in a mean over tasks of both kinds.
     """
 
     title: str
@@ -47,7 +47,7 @@ class Metric:
     counterpart: str | None = None
 
     def compared(self, value: float) -> float:
-        """The number by which two values are compared: the value, or its distance from 1 if that should be small."""
+        """The number to compare: the value, or its distance from 1 for metrics that are better near 1."""
         return abs(value - 1) if self.better == "near one" else value
 
     def score(self, value: float) -> float:
@@ -57,11 +57,11 @@ class Metric:
             ValueError: the metric has no direction.
         """
         if self.better is None:
-            raise ValueError(f"{self.title} describes the data: no value of it is better than another")
+            raise ValueError(f"{self.title} describes the data, so no value is better than another")
         return value if self.better == "higher" else -self.compared(value)
 
     def text(self, value: float) -> str:
-        """A value as it is shown."""
+        """A value for display."""
         return f"{value:,.{self.digits}{'%' if self.percent else 'f'}}"
 
 
@@ -110,7 +110,7 @@ METRICS: dict[str, Metric] = {
         COUNT, title="parameters", better="lower", rows="no rows", per_task=False, measured="table", kind=None
     ),
 }
-"""By name, or by a pattern for a family of names; in the order in which columns are shown."""
+"""Metrics by name, or by a pattern for a family of names, in the order of columns."""
 
 
 _own: dict[str, Metric] = {}
@@ -118,26 +118,26 @@ _own: dict[str, Metric] = {}
 
 
 def declare(own: Mapping[str, Metric]) -> None:
-    """Enter metrics of the user's own: of a run that is to be trained, or of a finished one that is to be shown.
+    """Add the user's own metrics, of a run to train or of a finished run to show.
 
-    A built-in metric keeps its entry; of two declarations of a name, the later counts.
+    Built-in metrics cannot be replaced; a later declaration of a name replaces an earlier one.
     """
     _own.update({name: entry for name, entry in own.items() if built_in(name) is None})
 
 
 def own_names() -> list[str]:
-    """Names of the user's own metrics that were declared."""
+    """Names of the declared own metrics."""
     return list(_own)
 
 
 def find_metric(name: str) -> Metric | None:
-    """The entry of a metric, ``None`` for a name that has none."""
+    """The entry of a metric, ``None`` for an unknown name."""
     return built_in(name) or _own.get(name)
 
 
 @cache
 def built_in(name: str) -> Metric | None:
-    """The entry of a metric in `METRICS`, ``None`` for a name that has none there."""
+    """The entry of a built-in metric, ``None`` for any other name."""
     if name in METRICS:
         return METRICS[name]
     for pattern, family in METRICS.items():
@@ -151,7 +151,7 @@ def metric(name: str) -> Metric:
     """The entry of a metric.
 
     Raises:
-        ValueError: there is none of this name.
+        ValueError: the name is unknown.
     """
     if (found := find_metric(name)) is not None:
         return found
@@ -163,16 +163,16 @@ def metric(name: str) -> Metric:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A question for the end of a message; empty where no known name is close."""
+    """A suggestion for the end of a message; empty if no known name is close."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f" (did you mean '{close[0]}'?)" if close else ""
 
 
 def selectable(given: Iterable[str]) -> list[str]:
-    """Metrics that weights can be selected by: measured on validation for each task, and some values are better.
+    """Metrics by which weights can be selected: measured on validation, per task, and with a direction.
 
     Args:
-        given: names of the tasks that other tasks are given.
+        given: names of parent tasks.
     """
     named = [
         name
@@ -183,7 +183,7 @@ def selectable(given: Iterable[str]) -> list[str]:
 
 
 def ordered_names(names: Iterable[str]) -> list[str]:
-    """Names of known metrics, each once, in the order of `METRICS`; the user's own behind them."""
+    """The distinct names, in the order of `METRICS`, followed by the user's own metrics."""
     patterns = [*METRICS, *_own]
     places = {
         name: next(at for at, pattern in enumerate(patterns) if name == pattern or re.fullmatch(pattern, name))

@@ -1,4 +1,4 @@
-"""Metrics of the user's own: a function of labels and predictions, called for each task of its kind."""
+"""The user's own metrics: functions of labels and predictions, called for each task of their kind."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from mtlbench.schema import Task
 
 
 class OwnMetricWarning(UserWarning):
-    """A metric of the user's own failed, and is undefined for that reason."""
+    """One of the user's own metrics failed, and is therefore undefined."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,9 +24,9 @@ class OwnMetric:
     """A metric of the user's own.
 
     Attributes:
-        name: without a task.
-        about: title, direction, and the kind of the tasks that have it.
-        function: of the arrays ``labels`` and ``predictions``, and ``groups`` where it takes them, all ``[N]``.
+        name: name of the metric, without a task.
+        about: its title, direction, and kind of tasks.
+        function: function of the arrays ``labels``, ``predictions`` and, if it takes them, ``groups``, all ``[N]``.
         grouped: whether it takes ``groups``.
     """
 
@@ -36,7 +36,7 @@ class OwnMetric:
     grouped: bool
 
     def measure(self, labels: np.ndarray, predictions: np.ndarray, groups: np.ndarray | None) -> float:
-        """What the function returns of copies of the arrays; random numbers that it draws with torch move no other.
+        """Call the function with copies of the arrays; torch's random state is not affected.
 
         Args:
             labels: of a binary task, integers 0 and 1; of a regression task, floats in the label's units; ``[N]``.
@@ -44,12 +44,12 @@ class OwnMetric:
             groups: integers ``[N]``, which the function gets as int64.
 
         Raises:
-            ValueError: it returned something else than a finite number.
-            Exception: whatever the function raises.
+            ValueError: the function did not return a finite number.
+            Exception: any exception of the function.
         """
         arguments = {"labels": labels.copy(), "predictions": predictions.copy()}
         if self.grouped:
-            assert groups is not None, "data without groups were refused before"
+            assert groups is not None, "validated: the data have groups"
             arguments["groups"] = groups.astype(np.int64)
         with torch.random.fork_rng(devices=[]):
             value = self.function(**arguments)
@@ -71,10 +71,10 @@ def measure_own(
     observed_NT: np.ndarray | None,
     group_N: np.ndarray | None,
 ) -> None:
-    """Enter each metric of each task of its kind, over the rows that observe the label.
+    """Record every own metric for each task of its kind, over rows with an observed label.
 
-    One that fails is entered as undefined, with a warning: hours of training are not lost to a slip in a metric, and
-    ``mtlbench evaluate`` measures it again. `UndefinedError` is a metric's own way to say that rows do not define it.
+    A metric that fails is undefined, with a warning, so that a mistake in it does not lose hours of training;
+    ``mtlbench evaluate`` computes it again. A metric can raise `UndefinedError` if it is undefined for the rows.
     """
     for t, task in enumerate(tasks):
         rows = slice(None) if observed_NT is None else observed_NT[:, t]
@@ -92,6 +92,6 @@ def measure_own(
                 metrics.values[name] = each.measure(label, predicted, None if group_N is None else group_N[rows])
             except UndefinedError as reason:
                 metrics.undefined[name] = str(reason)
-            except Exception as error:  # noqa: BLE001  the function is not ours, and may raise anything
+            except Exception as error:  # noqa: BLE001  a user's function may raise anything
                 metrics.undefined[name] = f"{type(error).__name__}: {error}"
                 warnings.warn(f"{name} is undefined: {metrics.undefined[name]}", OwnMetricWarning, stacklevel=3)

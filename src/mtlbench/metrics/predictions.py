@@ -1,4 +1,4 @@
-"""What metrics of binary and regression tasks share: undefined values, and checks of predictions."""
+"""Common parts of metrics of binary and regression tasks: undefined values, and checks of predictions."""
 
 from collections.abc import Callable, Iterator
 
@@ -7,15 +7,15 @@ import numpy as np
 from mtlbench.result import Metrics
 
 BLOCK = 2**17
-"""Rows of a block: a megabyte of float64, which stays in a core's cache."""
+"""Number of rows of a block: a megabyte of float64, which fits into a core's cache."""
 
 
 class UndefinedError(ValueError):
-    """A metric that these rows do not define; the message says why."""
+    """A metric is undefined for the given rows; the message says why."""
 
 
 def record(metrics: Metrics, name: str, metric: Callable[[], float]) -> None:
-    """Record what `metric` returns under `name`, or the reason why it is undefined."""
+    """Record the value of `metric()` under `name`, or the reason why it is undefined."""
     try:
         metrics.values[name] = metric()
     except UndefinedError as reason:
@@ -23,7 +23,7 @@ def record(metrics: Metrics, name: str, metric: Callable[[], float]) -> None:
 
 
 def blocks(rows: int) -> Iterator[slice]:
-    """The rows, block by block, so that temporary arrays neither fill memory nor leave the cache."""
+    """Blocks of rows, so that temporary arrays fit into the cache."""
     return (slice(start, start + BLOCK) for start in range(0, rows, BLOCK))
 
 
@@ -39,7 +39,7 @@ def require_finite(logits: np.ndarray) -> None:
 
 
 def equal_scores(logits: np.ndarray, _positive: np.ndarray) -> float:
-    """1 if all logits are one number, which makes every AUC 0.5, else 0.
+    """1 if all logits are equal, which makes every AUC 0.5, else 0.
 
     Raises:
         UndefinedError: no rows.

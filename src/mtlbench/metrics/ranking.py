@@ -1,6 +1,6 @@
-"""How well rows are ranked within groups (a user's, a request's), and what a data set's own metrics ask for.
+"""Ranking metrics within groups (users, requests) and lists, and their settings in a data set.
 
-Everything is a sort of integers and sums over runs of equal ones, so that a million groups cost no loop.
+All computations are sorts of integers and sums over runs of equal ones, without a loop over groups.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from mtlbench.metrics.predictions import blocks
 from mtlbench.schema import Schema
 
 LOW = np.uint64(32)
-"""Bits of a sort key below the group: those of a score, or of a row number."""
+"""Number of bits of a sort key below the group, for a score or a row number."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,15 +23,14 @@ class Top:
     """Precision of the N best rows of a list: CLICK@N and ORDER@N of the MPA paper (Eqs. 16 and 17).
 
     Attributes:
-        n: rows that count in each list.
-        weights: of the tasks' probabilities in the one score that ranks for all tasks (the paper's "expert weight
-            0.8:0.2", Table 1).
-        lists: ``group``, a list is what a group holds; ``sampled``, rows are dealt at random into lists of `size`.
-        size: rows of a sampled list; the last list may hold fewer.
-        seed: of the dealing.
+        n: number of best rows of each list.
+        weights: weights of the tasks' probabilities in the common score (the paper's "expert weight 0.8:0.2", Table 1).
+        lists: ``group``: each group is a list; ``sampled``: rows are assigned at random to lists of `size`.
+        size: number of rows of a sampled list; the last list may have fewer.
+        seed: seed of the sampling.
 
     Raises:
-        ValueError: a number out of range, or weights that rank nothing.
+        ValueError: a number is out of range, or no weight is above 0.
     """
 
     n: int = 2
@@ -50,16 +49,16 @@ class Top:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ranking:
-    """Metrics that a data set's configuration asks for (``dataset.metrics``), on top of those that need no setting.
+    """Ranking metrics configured by a data set (``dataset.metrics``), in addition to those without settings.
 
     Attributes:
-        uauc_weights: of the tasks in ``weighted_uauc``, the score of the WeChat Big Data Challenge 2021.
-        decimals: probabilities are rounded to so many before rows of a group are compared, as that challenge's
-            evaluation does (6); ``None`` compares logits as they are.
+        uauc_weights: weights of the tasks in ``weighted_uauc``, the score of the WeChat Big Data Challenge 2021.
+        decimals: number of decimals to which probabilities are rounded before comparing rows of a group, as in that
+            challenge's evaluation (6); ``None`` compares logits.
         top: see `Top`.
 
     Raises:
-        ValueError: a value out of range.
+        ValueError: a value is out of range.
     """
 
     uauc_weights: Mapping[str, float] | None = None
@@ -72,35 +71,35 @@ class Ranking:
         in_range("dataset.metrics.decimals", self.decimals, ge=1, le=15, also="null")
 
     def check(self, schema: Schema) -> None:
-        """Refuse what a data set cannot have.
+        """Check the settings against a data set.
 
         Raises:
-            ValueError: a weight of a task that it lacks or that is no binary one, or a metric of groups where rows
-                carry none.
+            ValueError: a weight is of a task that does not exist or is not binary, or a metric needs groups and the
+                rows have none.
         """
         names = [task.name for task in schema.tasks if task.kind == "binary"]
         for key, weights in (("uauc_weights", self.uauc_weights), ("top.weights", self.top and self.top.weights)):
             if unknown := [name for name in weights or () if name not in names]:
-                there = ", ".join(names) or "none"
-                raise ValueError(f"dataset.metrics.{key}: no binary task {', '.join(unknown)}; there are: {there}")
+                allowed = ", ".join(names) or "none"
+                raise ValueError(f"dataset.metrics.{key}: no binary task {', '.join(unknown)}; allowed: {allowed}")
         if schema.group:
             return
         if self.uauc_weights is not None or self.decimals is not None:
-            raise ValueError("dataset.metrics: rows of this data set carry no group, so there is no uAUC")
+            raise ValueError("dataset.metrics: rows of this data set have no group, so uAUC is undefined")
         if self.top is not None and self.top.lists == "group":
             raise ValueError(
-                "dataset.metrics.top.lists is 'group', but rows of this data set carry no group; allowed: 'sampled'"
+                "dataset.metrics.top.lists is 'group', but rows of this data set have no group; allowed: 'sampled'"
             )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GroupAreas:
-    """Areas under the curve within groups; G groups hold rows of both classes.
+    """AUCs within groups, for the G groups with both classes.
 
     Attributes:
-        area: float64 ``[G]``.
-        rows: int64 ``[G]``, rows of each of these groups.
-        groups: how many groups there are, those of one class included.
+        area: float64 ``[G]``, AUC of each of these groups.
+        rows: int64 ``[G]``, number of rows of each of these groups.
+        groups: number of all groups, including those with one class.
     """
 
     area: np.ndarray
@@ -109,7 +108,7 @@ class GroupAreas:
 
 
 def group_areas(scores: np.ndarray, positive: np.ndarray, group: np.ndarray) -> GroupAreas:
-    """The exact AUC of every group of rows: average ranks, so that ties count one half, counted in integers.
+    """The exact AUC of every group of rows (average ranks, so that ties count one half), counted in integers.
 
     Groups and scores are packed into 64 bits, so that each class is sorted once and every positive is looked up among
     the negatives, as in `mtlbench.metrics.binary.auc`; the negatives of earlier groups are below all of a group's.
@@ -122,7 +121,7 @@ def group_areas(scores: np.ndarray, positive: np.ndarray, group: np.ndarray) -> 
     rows = np.bincount(group)
     positives = np.bincount(group[positive], minlength=len(rows))
     negatives = rows - positives
-    ordinals = scores if scores.dtype == np.float32 else ordinal(scores)  # of float32 block by block
+    ordinals = scores if scores.dtype == np.float32 else ordinal(scores)  # float32 is converted block by block
     above, below = _sorted_keys(group, ordinals, positive), _sorted_keys(group, ordinals, ~positive)
     wins = np.searchsorted(below, above, side="left")
     wins += np.searchsorted(below, above, side="right")
@@ -139,18 +138,19 @@ def group_areas(scores: np.ndarray, positive: np.ndarray, group: np.ndarray) -> 
 
 
 def hits_at(n: int, scores: np.ndarray, positive: np.ndarray, lists: np.ndarray) -> np.ndarray:
-    """How many of the `n` best rows of a list are positive, int64 ``[L]``, one for each list that counts.
+    """Number of positives among the `n` best rows of each counted list, int64 ``[L]``.
 
-    A list counts if it holds at least `n` rows and at least one positive. Equal scores: the earlier row is better.
+    A list is counted if it has at least `n` rows and at least one positive. With equal scores, the earlier row is
+    better.
 
     Args:
-        n: best rows of each list.
+        n: number of best rows of each list.
         scores: floats ``[N]``.
         positive: bool ``[N]``.
-        lists: int64 ``[N]``, the list that each row stands in, numbered from 0.
+        lists: int64 ``[N]``, the list of each row, numbered from 0.
 
-    *Departure*: the paper defines neither list nor which lists count. Without a positive in each, one conversion in
-    5,000 rows could not give the 0.15 that it prints (Table 4).
+    *Departure*: the paper defines neither lists nor which of them are counted. Unless each list has a positive, one
+    conversion in 5,000 rows could not give the printed 0.15 (Table 4).
     """
     size, positives = np.bincount(lists), np.bincount(lists, weights=positive)
     kept = np.flatnonzero(((size >= n) & (positives > 0))[lists])
@@ -161,34 +161,34 @@ def hits_at(n: int, scores: np.ndarray, positive: np.ndarray, lists: np.ndarray)
 
 
 def sampled_lists(rows: int, size: int, seed: int) -> np.ndarray:
-    """Rows dealt at random into lists: int64 ``[rows]``, the list of each row; the last may hold fewer than `size`."""
+    """Assign rows at random to lists of `size`: int64 ``[rows]``, the list of each row; the last may be shorter."""
     return np.random.default_rng(seed).permutation(rows) // size
 
 
 def group_numbers(group: np.ndarray) -> np.ndarray:
-    """Any integers as int64 ``[N]`` from 0 on, in the order in which they first appear."""
-    import pandas as pd  # half a second, of use to rows with groups alone
+    """Number groups from 0 in order of first appearance, int64 ``[N]``."""
+    import pandas as pd  # half a second to import, only needed with groups
 
     return pd.factorize(group)[0].astype(np.int64, copy=False)
 
 
 def rounded(logits: np.ndarray, decimals: int | None) -> np.ndarray:
-    """Probabilities rounded to so many decimals; the logits themselves if it is ``None``."""
+    """Probabilities rounded to the given decimals; the logits themselves for ``None``."""
     return logits if decimals is None else np.round(expit(logits.astype(np.float64)), decimals)
 
 
 def ordinal(scores: np.ndarray) -> np.ndarray:
-    """Unsigned 32-bit integers in the order of the scores, equal where they are equal; ``[N]``.
+    """Unsigned 32-bit integers with the same order and ties as the scores; ``[N]``.
 
-    The bits of a float32 are such integers once those of negative numbers are turned over; other types are ranked, and
-    uint32 are what they are.
+    The bits of float32 are such integers once those of negative numbers are inverted; other types are ranked, and
+    uint32 are returned unchanged.
     """
     if scores.dtype == np.uint32:
         return scores
     if scores.dtype != np.float32:
         return np.unique(scores, return_inverse=True)[1].astype(np.uint32)
     bits = (scores + np.float32(0)).view(np.uint32)  # -0 becomes 0
-    turned = (bits.view(np.int32) >> 31).view(np.uint32)  # all bits of a negative number, and the sign of any
+    turned = (bits.view(np.int32) >> 31).view(np.uint32)  # all bits for negative numbers, only the sign for others
     turned |= np.uint32(1 << 31)
     bits ^= turned
     return bits
@@ -210,7 +210,7 @@ def _sorted_keys(group: np.ndarray, ordinals: np.ndarray, chosen: np.ndarray) ->
 
 
 def _stable_order(values: np.ndarray) -> np.ndarray:
-    """Positions of integers below 2**32 in increasing order; of equal ones, the earlier position first."""
+    """Stable sort order of integers below 2**32."""
     key = values.astype(np.uint64)
     key <<= LOW
     key |= np.arange(len(values), dtype=np.uint64)
@@ -219,7 +219,7 @@ def _stable_order(values: np.ndarray) -> np.ndarray:
 
 
 def _starts(ordered: np.ndarray) -> np.ndarray:
-    """Where runs of equal values begin."""
+    """Start positions of runs of equal values."""
     return np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)])
 
 
@@ -227,4 +227,4 @@ def _check_weights(key: str, weights: Mapping[str, float]) -> None:
     for name, weight in weights.items():
         at_least(f"dataset.metrics.{key}.{name}", weight, 0)
     if not any(weights.values()):
-        raise ValueError(f"dataset.metrics.{key}: {dict(weights)} gives no task a weight above 0")
+        raise ValueError(f"dataset.metrics.{key}: {dict(weights)} has no task with a weight above 0")

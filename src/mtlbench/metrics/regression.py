@@ -1,4 +1,4 @@
-"""Metrics of a regression task: predictions and labels in the units of the label."""
+"""Metrics of a regression task, from predictions and labels in the units of the label."""
 
 import math
 from collections.abc import Callable
@@ -32,17 +32,17 @@ def mean_absolute(predicted: np.ndarray, label: np.ndarray) -> float:
 
 
 def xauc(predicted: np.ndarray, label: np.ndarray) -> float:
-    """Share of the pairs of rows with different labels whose predictions stand in the same order; ties count one half.
+    """XAUC: fraction of pairs of rows with different labels that are ranked correctly; ties count one half.
 
-    The area under the curve of a task whose label is a number: of labels 0 and 1 it is the AUC. Exact, over all pairs:
-    (1 + (C - D) / pairs) / 2 with C concordant and D discordant pairs, which Kendall's tau-b holds; 0.4 s for a million
-    rows on one core.
+    A generalisation of AUC to numeric labels: for labels 0 and 1 it is the AUC. Exact, over all pairs:
+    (1 + (C - D) / pairs) / 2 with C concordant and D discordant pairs, computed from Kendall's tau-b; 0.4 s for a
+    million rows on one core.
 
     Raises:
         UndefinedError: no rows, equal labels, or predictions that are not finite.
 
     Paper: Zhan et al., Deconfounding Duration Bias in Watch-time Prediction for Video Recommendation, KDD 2022.
-    Departure: all pairs of rows, where the paper draws some.
+    Departure: all pairs of rows, where the paper samples pairs.
     """
     from scipy.stats import kendalltau  # takes a second to import
 
@@ -58,7 +58,7 @@ def xauc(predicted: np.ndarray, label: np.ndarray) -> float:
 
 
 def deviation_of_labels(_predicted: np.ndarray, label: np.ndarray) -> float:
-    """RMSE of predicting the mean of these very rows.
+    """RMSE of always predicting the mean of these rows.
 
     Raises:
         UndefinedError: no rows.
@@ -78,6 +78,6 @@ REGRESSION_METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
 
 
 def _pairs(values: np.ndarray) -> int:
-    """Pairs of equal values."""
+    """Number of pairs of equal values."""
     counts = np.unique(values, return_counts=True)[1]
     return int((counts * (counts - 1) // 2).sum())

@@ -1,4 +1,4 @@
-"""Reliability: what was predicted against what came, in bins of equally many rows."""
+"""Reliability (calibration): predicted against observed values, in quantile bins."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,19 +12,19 @@ from mtlbench.metrics.slices import ScoredRows
 from mtlbench.schema import Task
 
 Z = float(ndtri(0.975))
-"""Standard errors on each side of a 95 % interval."""
+"""Half-width of a 95 % interval, in standard errors."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bin:
-    """Rows of similar predictions.
+    """A bin: rows with similar predictions.
 
     Attributes:
-        rows: how many.
-        predicted: their mean prediction: a probability, or a number in the units of the label.
-        observed: share of positives, or mean label.
-        low, high: 95 % interval of what was observed: Wilson's of a share; of a mean, 1.96 standard errors on each
-            side, none where there is one row only.
+        rows: number of rows.
+        predicted: mean prediction, a probability or a number in the units of the label.
+        observed: rate of positives, or mean label.
+        low, high: 95 % interval of the observed value: Wilson's for a rate; for a mean, 1.96 standard errors on each
+            side, ``None`` for a single row.
     """
 
     rows: int
@@ -36,7 +36,7 @@ class Bin:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskReliability:
-    """The bins of a task in ascending order of predictions; none, and a reason, where there is nothing to show."""
+    """The bins of a task in ascending order of predictions; empty, with a reason, if undefined."""
 
     task: str
     kind: Literal["binary", "regression"]
@@ -58,20 +58,20 @@ class Reliability:
 
 
 def reliability(scored: ScoredRows, bins: int = CALIBRATION_BINS) -> Reliability:
-    """Mean prediction and mean label of the bins that the calibration error (ECE) is the mean gap of.
+    """Reliability of each task: mean prediction and mean label of the bins of the calibration error (ECE).
 
     Paper: Niculescu-Mizil and Caruana, Predicting Good Probabilities with Supervised Learning, ICML 2005 (reliability
     diagram); Wilson, Probable Inference, the Law of Succession, and Statistical Inference, JASA 1927.
 
-    *Departure*: bins of equally many rows, where the diagram usually has bins of equal width: a task with one positive
-    in thousands would be a single point.
+    *Departure*: bins with equal numbers of rows, where the diagram usually has bins of equal width, which would show a
+    task with one positive in thousands as a single point.
     """
     found = [_task_reliability(task, *scored.of_task(t)[:2], bins) for t, task in enumerate(scored.tasks)]
     return Reliability(rows=len(scored), tasks=tuple(found))
 
 
 def wilson_interval(positives: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Bounds of the share of positives, 95 %, for several samples at once."""
+    """Bounds of Wilson's 95 % interval of the rate of positives, for several samples."""
     share = positives / rows
     centre = (share + Z**2 / (2 * rows)) / (1 + Z**2 / rows)
     half = Z / (1 + Z**2 / rows) * np.sqrt(share * (1 - share) / rows + Z**2 / (4 * rows**2))

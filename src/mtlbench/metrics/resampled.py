@@ -1,4 +1,4 @@
-"""AUC on resampled users (bootstrap): the same draws for every model, so that models are compared pair by pair."""
+"""AUC on bootstrap draws of users; all models use the same draws, so that comparisons are paired."""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,14 +6,14 @@ import numpy as np
 
 MOST_DRAWS, FEWEST_DRAWS = 1000, 100
 WORK = 500_000_000
-"""Rows times draws for one model beyond which fewer draws are made: seconds of one core."""
+"""Rows times draws for one model above which there are fewer draws: seconds of one core."""
 
 CELLS = 4_000_000
-"""Rows times draws that are computed at once, to stay in a few tens of megabytes."""
+"""Rows times draws that are computed at once, a few tens of megabytes."""
 
 
 def affordable_draws(rows: int) -> int:
-    """Draws of a bootstrap over so many rows: 1,000, fewer above half a million rows, at least 100."""
+    """Number of bootstrap draws for a number of rows: 1,000, fewer above half a million rows, at least 100."""
     return int(np.clip(WORK // max(rows, 1), FEWEST_DRAWS, MOST_DRAWS))
 
 
@@ -22,16 +22,16 @@ def resampled_aucs(
 ) -> np.ndarray:
     """AUC of M models on each of R bootstrap draws of the units (users) that the rows belong to: float64 ``[M, R]``.
 
-    A draw takes as many units as there are, with replacement; a unit that is taken k times counts with weight k in
-    the AUC, where ties count one half. Each model is sorted once; a draw then costs one cumulative sum. Draws that
-    hold one class only are NaN.
+    A draw takes as many units as there are, with replacement; a unit drawn k times has weight k in the AUC, in which
+    ties count one half. Each model is sorted once; a draw then takes one cumulative sum. Draws with a single class are
+    NaN.
 
     Args:
-        scores: of each model, floats ``[N]``.
+        scores: floats ``[N]`` for each model.
         positive: bool ``[N]``.
         unit: int64 ``[N]``, numbered from 0 without gaps.
-        draws: R.
-        seed: of the draws.
+        draws: number of draws R.
+        seed: seed of the draws.
 
     Paper: Efron, Bootstrap Methods: Another Look at the Jackknife, Annals of Statistics 1979; resampling whole
     clusters: Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 3.8.
@@ -49,7 +49,7 @@ def resampled_aucs(
 
 
 def _draws(units: int, draws: int, at_once: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each unit is taken: int32 ``[U, at_once]``, block by block; block sizes change no draw."""
+    """Number of times that each unit is drawn, int32 ``[U, at_once]``, in blocks, whose size does not affect draws."""
     generator = np.random.default_rng(seed)
     for start in range(0, draws, at_once):
         block = np.empty((units, min(at_once, draws - start)), np.int32)
@@ -59,7 +59,7 @@ def _draws(units: int, draws: int, at_once: int, seed: int) -> Iterator[np.ndarr
 
 
 class _Ranked:
-    """Rows of one model in the order of their scores: for each positive, the negatives below it and those tied."""
+    """Rows of a model sorted by score; for each positive, the numbers of negatives below it and tied with it."""
 
     def __init__(self, scores: np.ndarray, positive: np.ndarray, unit: np.ndarray) -> None:
         below = scores[~positive]

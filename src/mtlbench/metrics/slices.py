@@ -1,4 +1,4 @@
-"""Metrics of parts of a split: all that is measured of the whole, and how exact each AUC is."""
+"""Metrics by slice of a split: all metrics of the split, and standard errors of AUCs."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,18 +13,18 @@ from mtlbench.result import Metrics
 from mtlbench.schema import Task
 
 DRAWS = 200
-"""Bootstrap draws for the standard error of a slice's AUC, fewer above 2.5 million rows."""
+"""Number of bootstrap draws for the standard error of a slice's AUC, fewer above 2.5 million rows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Slice:
-    """Metrics of some rows.
+    """Metrics of a slice.
 
     Attributes:
-        name: of the slice.
-        rows: how many.
-        metrics: of these rows, an AUC of one class among the undefined ones.
-        auc_error: by binary task: standard error of its AUC, where it is defined.
+        name: name of the slice.
+        rows: number of rows.
+        metrics: metrics of these rows; with a single class, AUC is undefined.
+        auc_error: by binary task, standard error of its AUC, if defined.
     """
 
     name: str
@@ -38,13 +38,13 @@ class Slices:
     """Metrics by slice.
 
     Attributes:
-        fields: whose values, or combinations of values, are the slices.
+        fields: the fields whose values, or combinations of values, are the slices.
         min_rows: values with fewer rows are in the rest.
-        unit: what a bootstrap draw takes: groups (users) where rows carry one, else rows.
-        whole: of all rows.
-        slices: of the listed values.
-        rest: of the rows of all other values together, ``None`` where there are none; ``rest_values`` counts these.
-        notes: about the values.
+        unit: unit of bootstrap draws: groups (users) if rows have them, otherwise rows.
+        whole: all rows.
+        slices: the slices.
+        rest: the rows of all other values together, ``None`` if there are none; ``rest_values`` is their number.
+        notes: notes about the values.
     """
 
     fields: tuple[str, ...]
@@ -59,16 +59,16 @@ class Slices:
 
     @property
     def all(self) -> tuple[Slice, ...]:
-        """The whole, the slices, and the rest."""
+        """All rows, the slices, and the rest."""
         return (self.whole, *self.slices, *([self.rest] if self.rest is not None else []))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredRows:
-    """What metrics are computed of; N rows, T tasks.
+    """Scored rows, the input of metrics; N rows, T tasks.
 
     Attributes:
-        log_odds: ``[N, T]``; of regression tasks standardised predictions.
+        log_odds: ``[N, T]``; standardised predictions for regression tasks.
         labels: ``[N, T]``, ``observed`` bool ``[N, T]`` or ``None`` for all, ``group`` integers ``[N]`` or ``None``.
         tasks: the T tasks.
     """
@@ -83,7 +83,7 @@ class ScoredRows:
         return len(self.labels)
 
     def take(self, rows: np.ndarray) -> "ScoredRows":
-        """Some of the rows."""
+        """The given rows."""
         return ScoredRows(
             log_odds=self.log_odds[rows],
             labels=self.labels[rows],
@@ -99,7 +99,7 @@ class ScoredRows:
 
 
 def measure_slices(scored: ScoredRows, parts: Iterable[tuple[str, np.ndarray]]) -> list[Slice]:
-    """Metrics of each part, which is a name and the numbers of its rows.
+    """Metrics of each slice, given by a name and its row numbers.
 
     The standard error of an AUC is its standard deviation over bootstrap draws (see `resampled_aucs`).
     """
@@ -107,7 +107,7 @@ def measure_slices(scored: ScoredRows, parts: Iterable[tuple[str, np.ndarray]]) 
 
 
 def measure_slice(name: str, scored: ScoredRows) -> Slice:
-    """Metrics of some rows."""
+    """Metrics of the given rows."""
     metrics = evaluate(scored.log_odds, scored.labels, scored.observed, scored.tasks, group=None)
     errors: dict[str, float] = {}
     for t, task in enumerate(scored.tasks):
@@ -115,6 +115,6 @@ def measure_slice(name: str, scored: ScoredRows) -> Slice:
             score, label, group = scored.of_task(t)
             unit = np.arange(len(score)) if group is None else group_numbers(group)
             drawn = resampled_aucs([score], label == 1, unit, min(DRAWS, affordable_draws(len(score))))[0]
-            if np.isfinite(drawn).sum() > 1:  # a draw may hold one class only
+            if np.isfinite(drawn).sum() > 1:  # a draw may have a single class
                 errors[task.name] = float(np.nanstd(drawn, ddof=1))
     return Slice(name=name, rows=len(scored), metrics=metrics, auc_error=errors)

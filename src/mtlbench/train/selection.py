@@ -44,7 +44,7 @@ class Term:
         return self.weight * (sum(scores) / len(scores)) if scores else None
 
     def metric_of(self, task: str, metrics: Mapping[str, float]) -> str | None:
-        """The metric or, for a task of the other kind, its counterpart; ``None`` if the task has neither."""
+        """The metric, or its counterpart for a regression task; ``None`` if the task has neither."""
         names = (self.metric, metric(self.metric).counterpart)
         return next((name for name in names if name is not None and metric_name(name, task) in metrics), None)
 
