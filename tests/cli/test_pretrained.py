@@ -19,6 +19,7 @@ import yaml
 import mtlbench
 from mtlbench.cli import main
 from mtlbench.cli.compose import compose
+from mtlbench.data.pretrained import VectorFile, read_vectors
 from mtlbench.data.vocabulary import Vocabulary
 from mtlbench.experiment.run import train as run
 from mtlbench.nn.embedding import FieldEmbedding
@@ -324,3 +325,24 @@ def test_a_run_that_was_interrupted_goes_on_to_the_same_weights(data: Path, tmp_
     assert any("pretrained" in name for name in states[0])
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+@pytest.mark.parametrize(
+    ("keys", "kind", "values"),
+    [
+        ([True, False], pa.bool_(), [0, 1, 7]),
+        ([7, 0], pa.uint64(), [0, 1, 7]),
+        (["a", "Z\u00fcrich"], pa.string_view(), ["Z\u00fcrich", "a", "b"]),
+        (["a", "Z\u00fcrich"], pa.large_string(), ["Z\u00fcrich", "a", "b"]),
+        (["a", "b"], pa.dictionary(pa.int8(), pa.string()), ["a", "b"]),
+    ],
+)
+def test_keys_are_of_every_type_that_ids_of_a_training_file_may_have(
+    tmp_path: Path, keys: list[Any], kind: pa.DataType, values: list[Any]
+) -> None:
+    table = pa.table({"key": pa.array(keys).cast(kind), "vector": [[1.0], [2.0]]})
+    pq.write_table(table, tmp_path / "v.parquet")
+    vocabulary = Vocabulary(pa.array(values), np.ones(len(values), np.int64))
+    found = read_vectors(VectorFile(file=str(tmp_path / "v.parquet")), "f", vocabulary)
+    assert found.index.tolist() == [values.index(key) + 1 for key in keys]
+    assert found.values.tolist() == [[1.0], [2.0]]

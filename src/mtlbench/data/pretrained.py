@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mtlbench.data.vocabulary import UNKNOWN, Vocabulary, normal
+from mtlbench.data.vocabulary import UNKNOWN, Vocabulary, is_text, is_whole, normal
 
 SHOWN = 3
 """Maximum number of keys in a message."""
@@ -21,7 +20,7 @@ class VectorFile:
 
     Attributes:
         file: Parquet file with a row per value.
-        key: column of the values, integers or text as in the raw files.
+        key: column of the values, integers (or booleans) or text as in the raw files.
         vector: column of the vectors, lists of numbers of equal length.
         frozen: whether the vectors are frozen; otherwise they are trained like other embeddings.
     """
@@ -89,11 +88,9 @@ def _columns(path: Path, chosen: VectorFile) -> pa.Table:
 def _keys(column: pa.ChunkedArray, name: str, field: str, vocabulary: Vocabulary) -> pa.Array:
     """The keys, converted to the type of the vocabulary's values and checked to be unique."""
     found, known = column.type, vocabulary.values.type
-    plain = found.value_type if pa.types.is_dictionary(found) else found
-    same = pa.types.is_integer(plain) if pa.types.is_integer(known) else _is_text(plain)
-    if not same:
+    if not (is_whole(found) if pa.types.is_integer(known) else is_text(found)):
         wanted = "integers" if pa.types.is_integer(known) else "text"
-        raise ValueError(f"column '{name}' holds {plain}, but the values of the field '{field}' are {wanted}")
+        raise ValueError(f"column '{name}' holds {found}, but the values of the field '{field}' are {wanted}")
     keys = pa.concat_arrays(normal(column).chunks) if column.num_chunks else pa.array([], known)
     if keys.null_count:
         raise ValueError(f"column '{name}' has {keys.null_count:,} rows without a key")
@@ -102,10 +99,6 @@ def _keys(column: pa.ChunkedArray, name: str, field: str, vocabulary: Vocabulary
     if len(twice):
         raise ValueError(f"column '{name}' has {len(twice):,} keys more than once, among them {_some(twice)}")
     return keys
-
-
-def _is_text(kind: Any) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 def _matrix(column: pa.ChunkedArray, chosen: VectorFile) -> np.ndarray:

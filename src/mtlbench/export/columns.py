@@ -13,8 +13,7 @@ import pyarrow as pa
 
 from mtlbench.data import bags
 from mtlbench.data.numbers import LARGEST
-from mtlbench.data.vocabulary import Vocabulary
-from mtlbench.datasets.parquet.columns import family
+from mtlbench.data.vocabulary import Vocabulary, is_text
 from mtlbench.datasets.parquet.delimited import parse
 from mtlbench.ingest.protocol import WEIGHT_SUFFIX
 from mtlbench.schema import Schema
@@ -207,7 +206,7 @@ def _entries(values: pa.Array, column: ServedColumn, row_of: Callable[[int], int
     """Single values, converted to the type of the column's kind; missing values are null."""
     kind, there = values.type, values.is_valid().to_numpy(zero_copy_only=False)
     if column.kind == "text":
-        if family(kind) != "text":
+        if not is_text(kind):
             _refuse(values, there, column, row_of)
         return values.cast(pa.string())
     if pa.types.is_boolean(kind) or (pa.types.is_decimal(kind) and column.kind != "integer"):

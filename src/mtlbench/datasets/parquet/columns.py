@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from mtlbench.data import bags
 from mtlbench.data.numbers import LARGEST, SAMPLE_WEIGHTS
+from mtlbench.data.vocabulary import is_text, is_whole
 from mtlbench.datasets.parquet.delimited import parse, parse_whole, split
 
 Use = Literal["id", "number", "weight", "sample weight", "label", "target", "key", "group", "source", "time"]
@@ -175,14 +176,14 @@ class ParquetColumn:
 
 def family(kind: pa.DataType) -> str:
     """What people call a type."""
+    if is_whole(kind):
+        return "whole numbers"
+    if is_text(kind):
+        return "text"
     if pa.types.is_dictionary(kind):
         return family(kind.value_type)
-    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
-        return "whole numbers"
     if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return "decimal numbers"
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return "text"
     if pa.types.is_date32(kind):
         return "dates"
     return str(kind)
