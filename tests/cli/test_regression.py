@@ -245,3 +245,28 @@ def test_outliers_are_counted_by_split(tmp_path: Path, capsys: pytest.CaptureFix
     assert "WARNING: 'price' has 1 row of 'test' more than 100 standard deviations" in told
     assert "WARNING: task 'watch' has 1 row of 'test' with labels more than 100 standard deviations" in told
     assert told.count("WARNING") == 2
+
+
+def test_an_outlier_of_a_dimension_table_counts_where_a_row_points_at_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Test rows point at one of two users with two million fans, and no row at the other."""
+    users = pd.DataFrame({"user": range(40), "fans": [*range(38), 2e6, 2e6]})
+    parts = {"train": range(38), "valid": range(38), "test": range(39)}
+    schema = {
+        "rows": {split: f"{split}.parquet" for split in parts},
+        "tables": {"users": {"files": "users.parquet", "key": "user", "pointer": "who"}},
+        "fields": [{"name": "item"}, {"name": "fans", "kind": "number", "table": "users"}],
+        "tasks": [{"name": "click", "label": "clicked"}],
+    }
+    (tmp_path / "mine").mkdir()
+    users.to_parquet(tmp_path / "mine" / "users.parquet")
+    for split, who in parts.items():
+        rows = pd.DataFrame({"who": [*who] * 10, "item": [1, 2] * (5 * len(who))})
+        rows.assign(clicked=np.arange(len(rows)) // 3 % 2).to_parquet(tmp_path / "mine" / f"{split}.parquet")
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(schema))
+    words = ["dataset=parquet", f"dataset.raw={tmp_path / 'mine'}", f"dataset.schema={tmp_path / 'mine.yaml'}"]
+    assert main(["prepare", *words, "dataset.split_rule=given", f"run.data={tmp_path / 'data'}"]) == 0
+    told = capsys.readouterr().out
+    assert "WARNING: 'fans' has 1 row of 'users' more than 100 standard deviations" in told
+    assert told.count("WARNING") == 1

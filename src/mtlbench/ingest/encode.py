@@ -21,6 +21,9 @@ from mtlbench.schema import Field, Schema, Task
 EXTRA = "extra:"
 """Prefix of the scratch array with each row's ``group``, ``source`` or ``time`` from its dimension-table row."""
 
+POINTED = "pointed:"
+"""Prefix of the array that says, for each row of a dimension table, whether a row of a split points at it."""
+
 MERGE_ABOVE = 4 << 20
 """Maximum number of distinct values in unmerged counts of chunks."""
 
@@ -104,7 +107,8 @@ class Encoder:
         scales: scales of number fields and of labels of regression tasks, by name.
         sources: the distinct sources, ascending; the first is encoded as 0.
         scratch: for `ROWS`, has int8 ``split``, int32 ``pointer:<table>`` for each dimension table, and int64
-            ``extra:<column>`` for inherited columns.
+            ``extra:<column>`` for inherited columns; for a dimension table, has int8
+            ``pointed:<table>``, whether a row of a split points at each of its rows.
         files: output files: one per split for `ROWS`, a single one for a dimension table.
     """
 
@@ -123,6 +127,7 @@ class Encoder:
         tables = self.schema.tables if self.table == ROWS else ()
         pointers = {table: self.scratch.read(POINTER + table, np.int32, chunk) for table in tables}
         inherited = {name: self.scratch.read(EXTRA + name, np.int64, chunk) for name in self._inherited(chunk)}
+        pointed = None if self.table == ROWS else self.scratch.read(POINTED + self.table, np.int8, chunk) > 0
         following = list(starts)
         counts: Counts = Counter()
         for batch, rows in with_slices(chunk, np.arange(chunk.rows)):
@@ -130,7 +135,7 @@ class Encoder:
             kept, at = (batch, rows) if taken.all() else (batch.filter(pa.array(taken)), rows[taken])
             where = target[at]
             self._count(counts, "rows", "", where)
-            matrices = self._inputs(kept, where, counts)
+            matrices = self._inputs(kept, where, None if pointed is None else pointed[at], counts)
             if self.table == ROWS:
                 matrices |= {POINTER + table: pointer[at] for table, pointer in pointers.items()}
                 matrices |= self._labels(kept, where, counts, chunk)
@@ -144,8 +149,12 @@ class Encoder:
                 following[number] += int(here.sum())
         return counts
 
-    def _inputs(self, batch: pa.RecordBatch, target: np.ndarray, counts: Counts) -> dict[str, np.ndarray]:
+    def _inputs(
+        self, batch: pa.RecordBatch, target: np.ndarray, pointed: np.ndarray | None, counts: Counts
+    ) -> dict[str, np.ndarray]:
         def note(what: str, name: str, rows: np.ndarray | slice) -> None:
+            if what == "outliers" and pointed is not None and isinstance(rows, np.ndarray):
+                rows = rows[pointed[rows]]  # no model sees the others
             self._count(counts, what, name, target[rows])
 
         # Dimension-table rows that are pointed at have been validated; numbers of other rows do not matter.

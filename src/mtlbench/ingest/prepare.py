@@ -27,9 +27,9 @@ from mtlbench.data.store import FORMAT, MANIFEST, SPLITS, Store, made_once, open
 from mtlbench.ingest import manifest, splits
 from mtlbench.ingest.checksums import find_files
 from mtlbench.ingest.contradictions import Contradictions, check_policy
-from mtlbench.ingest.encode import Counts, Encoder, ScratchColumns, truth_path
+from mtlbench.ingest.encode import POINTED, Counts, Encoder, ScratchColumns, truth_path
 from mtlbench.ingest.fit import Fitted, fit, tables_of
-from mtlbench.ingest.join import point, pointing, table_keys
+from mtlbench.ingest.join import point, pointing, table_keys, uses
 from mtlbench.ingest.leaks import refuse_leaks
 from mtlbench.ingest.limits import label_fields, refuse_unfit
 from mtlbench.ingest.manifest import Provenance
@@ -256,6 +256,8 @@ def _encode(
         path = folder / "tables" / f"{table}.arrow"
         targets[table] = {table: create(path, spill.rows(table), input_columns(schema, table))}
         jobs[table] = [(chunk, (chunk.first_row,)) for chunk in spill.chunks[table]]
+        pointed = uses(scratch.map(POINTER + table, np.int32), assigned != UNASSIGNED, spill.rows(table)) > 0
+        scratch.write(POINTED + table, pointed.astype(np.int8))
     counts: Counts = Counter()
     for table, target in targets.items():
         encoder = Encoder(schema, table, fitted.vocabularies, fitted.scales, fitted.sources, scratch, target)
