@@ -104,7 +104,7 @@ def test_runs_are_rows(run: mtlbench.Run):
         (["model=memo"], {}, "model=memo: no such model; did you mean mmoe?"),
         ([], {"sed": 1}, "no such group or key: 'sed'. Did you mean 'seed'?"),
         (["seed=0,1"], {}, "'seed=0,1' has several values."),
-        ([3], {}, "3: overrides are text, as in 'model=mmoe'"),
+        ([3], {}, "3: overrides must be text, as in 'model=mmoe'"),
         (["model._target_=os.system"], {}, "add run.allow=[os]"),
     ],
 )

@@ -70,7 +70,7 @@ def test_two_processes_that_make_one_folder_do_not_mix(tmp_path: Path, monkeypat
                 first.mkdir()
                 (first / "first").touch()
 
-    with pytest.raises(FileExistsError, match="another process made this folder meanwhile") as caught:
+    with pytest.raises(FileExistsError, match="another process created this folder") as caught:
         make()
     assert caught.value.filename == str(target)
     assert [path.name for path in sorted(tmp_path.rglob("*"))] == ["a", "first"]

@@ -1,7 +1,7 @@
 """Experiment runner for multi-task recommendation models: raw files to tracked, reproducible tables.
 
-``mtlbench.train``, ``load``, ``runs`` and ``reproduce`` are the command line's train, show, list and reproduce for
-scripts and notebooks; see `mtlbench.api`. Nothing heavy is imported before one of them is used.
+``mtlbench.train``, ``load``, ``runs`` and ``reproduce`` are the commands train, show, list and reproduce for scripts
+and notebooks; see `mtlbench.api`. Heavy packages are imported on first use.
 """
 
 from importlib import import_module
@@ -16,7 +16,7 @@ __all__ = ["Reproduced", "Run", "__version__", "load", "reproduce", "runs", "tra
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("train", "reproduce"):  # packages too, which can be called
+    if name in ("train", "reproduce"):  # these are also packages, which can be called
         return import_module(f"mtlbench.{name}")
     if name in __all__:
         return getattr(import_module("mtlbench.api"), name)

@@ -1,4 +1,4 @@
-"""The Python interface: train, load, list and reproduce from a script or a notebook.
+"""Python interface: train, load, list and reproduce from a script or a notebook.
 
 Examples:
     >>> import mtlbench
@@ -11,9 +11,8 @@ Examples:
     >>> mtlbench.runs("model=mmoe", "seed=0").index[0] == run.identity
     True
 
-Words are those of the command line (``mtlbench train --help``), and errors those of the command line as `ValueError`.
-A configuration names code of yours only where ``allow`` names its package. Heavy packages are imported when they are
-needed.
+Overrides are those of the command line (``mtlbench train --help``); its error messages are raised as `ValueError`.
+A configuration can name your own code only if ``allow`` names its package. Heavy packages are imported on demand.
 """
 
 import json
@@ -41,27 +40,27 @@ if TYPE_CHECKING:
 def train(
     *overrides: str, allow: Sequence[str] = (), config_dir: str | os.PathLike[str] | None = None, **keys: Any
 ) -> "Run":
-    """Train a model on a data set, as ``mtlbench train`` does: a finished run is loaded, an interrupted one goes on.
+    """Train a model on a data set, like ``mtlbench train``: a finished run is loaded, an interrupted one is resumed.
 
     Examples:
         >>> run = mtlbench.train("model=dnn", "dataset=census", "trainer.epochs=1", seed=1)  # doctest: +SKIP
 
     Args:
         overrides: ``"group=choice"`` and ``"key=value"``.
-        allow: packages of yours whose code the configuration may name.
-        config_dir: a folder of configurations and code of yours, as ``--config-dir``.
+        allow: your packages whose code the configuration may name.
+        config_dir: folder of your own configurations and code, as ``--config-dir``.
         keys: further overrides of keys without a dot, such as ``seed=0``.
 
     Raises:
-        ValueError: the configuration or the raw files cannot be used; nothing was trained.
-        BusyError: another process is training this very run.
-        KeyboardInterrupt: the run stopped at a checkpoint; the same call goes on from there.
+        ValueError: the configuration or the raw files are invalid; nothing was trained.
+        BusyError: another process is training this run.
+        KeyboardInterrupt: the run stopped at a checkpoint; the same call resumes from there.
     """
     with _words([*overrides, *_written(keys)], allow, config_dir) as words:
         from mtlbench.cli.compose import compose
-        from mtlbench.experiment.run import train as carry_out
+        from mtlbench.experiment.run import train as train_run
 
-        folder = carry_out(compose(words)).folder
+        folder = train_run(compose(words)).folder
     return Run(folder, tuple(allow), _absolute(config_dir))
 
 
@@ -72,18 +71,18 @@ def load(
     allow: Sequence[str] = (),
     config_dir: str | os.PathLike[str] | None = None,
 ) -> "Run":
-    """A run by its folder, or by the beginning of its name.
+    """Load a run by its folder, or by a prefix of its name.
 
     Examples:
         >>> mtlbench.load("3f2a").predict(frame)  # doctest: +SKIP
 
     Args:
-        run: its folder, or the beginning of the name of one in `folder`.
-        folder: of runs.
-        allow, config_dir: as for `train`, where its model is code of yours.
+        run: its folder, or a prefix of its name in `folder`.
+        folder: the folder of the runs.
+        allow, config_dir: as for `train`, if its model is your own code.
 
     Raises:
-        ValueError: there is no such run, or several.
+        ValueError: no run matches, or several do.
     """
     from mtlbench.cli.arguments import find_run
 
@@ -91,18 +90,18 @@ def load(
 
 
 def runs(*filters: str, folder: str | os.PathLike[str] = "runs", sort: str | None = None) -> "pd.DataFrame":
-    """The runs of a folder, a row each: what they are, the settings in which they differ, and their test metrics.
+    """The runs of a folder as a data frame: facts, the settings in which they differ, and test metrics.
 
     Examples:
         >>> mtlbench.runs("model=mmoe,dnn", "dataset=census", sort="income/auc")  # doctest: +SKIP
 
     Args:
-        filters: ``"model=mmoe"`` or ``"trainer.epochs=20"``; several values are alternatives.
-        folder: of the runs.
-        sort: a metric (the best run first) or a key; by default, runs stand in the order of their begin.
+        filters: such as ``"model=mmoe"`` or ``"trainer.epochs=20"``; comma-separated values are alternatives.
+        folder: the folder of the runs.
+        sort: a metric (best run first) or a key; by default, runs are sorted by their start.
 
     Raises:
-        ValueError: no run has such a key.
+        ValueError: no run has the key.
     """
     import pandas as pd
 
@@ -125,19 +124,19 @@ def reproduce(
     allow: Sequence[str] = (),
     config_dir: str | os.PathLike[str] | None = None,
 ) -> "Reproduced":
-    """Reproduce a table or figure of a paper, or a study of your own, as ``mtlbench reproduce`` does.
+    """Reproduce a table or figure of a paper, or a study of your own, like ``mtlbench reproduce``.
 
     Examples:
         >>> mtlbench.reproduce("census_mmoe", "trainer.epochs=2", scale=0.1).frame  # doctest: +SKIP
 
     Args:
-        name: of the table or figure, or the path of a study's YAML file.
+        name: name of the table or figure, or path of a study's YAML file.
         overrides: ``"key=value"``.
-        scale, seeds, rows, processes, to: as the options of the command.
+        scale, seeds, rows, processes, to: see the options of the command.
         allow, config_dir: as for `train`.
 
     Raises:
-        ValueError: there is no such table, or its configuration cannot be used.
+        ValueError: there is no such table or figure, or its configuration is invalid.
     """
     with _words(overrides, allow, config_dir) as words:
         import click
@@ -145,7 +144,7 @@ def reproduce(
         from mtlbench.cli.reproduce import command
         from mtlbench.report.stored import find_stored
 
-        failed = click.Context(command).invoke(  # which sets the options that are not named
+        failed = click.Context(command).invoke(  # sets defaults of the other options
             command,
             name=os.fspath(name),
             scale=scale,
@@ -164,12 +163,12 @@ def reproduce(
 
 @dataclass(frozen=True)
 class Run:
-    """A run in its folder; everything is read from there when it is asked for.
+    """A run in its folder, from which everything is read on demand.
 
     Attributes:
-        folder: of the run, named by its identity.
-        allow: packages of yours that its configuration may name.
-        config_dir: where their code is, unless it is installed.
+        folder: folder of the run, named by its identity.
+        allow: your packages that its configuration may name.
+        config_dir: folder of their code, unless it is installed.
     """
 
     folder: Path
@@ -183,10 +182,10 @@ class Run:
 
     @cached_property
     def result(self) -> "Result":
-        """All that the finished run measured, its cost included.
+        """The result of the finished run: metrics and cost.
 
         Raises:
-            DamagedFileError: it has not finished, or the file is damaged.
+            DamagedFileError: the run has not finished, or the file is damaged.
         """
         from mtlbench.tracking.folder import read_result
 
@@ -194,12 +193,12 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Test metrics, ``<task>/<metric>``; those without a value are in ``result.undefined``."""
+        """Test metrics by ``<task>/<metric>``; undefined ones are in ``result.undefined``."""
         return self.result.test.values
 
     @property
     def curves(self) -> "pd.DataFrame":
-        """Everything that was measured while it trained, a row for each moment and a column for each name."""
+        """Everything measured during training: a row per evaluation or log step, a column per name."""
         import pandas as pd
 
         from mtlbench.tracking.journal import Journal
@@ -220,7 +219,7 @@ class Run:
         """The trained model with the selected weights, in evaluation mode, on the CPU.
 
         Raises:
-            ValueError: the run has no weights, or its data are no longer there.
+            ValueError: the run has no weights, or its data no longer exist.
         """
         return self._trained.model.eval()
 
@@ -228,28 +227,28 @@ class Run:
         """Predictions of raw rows, with their index: probabilities ``p_<task>``, numbers ``predicted_<task>``.
 
         Args:
-            rows: a column for each field, by its name or else by that of the training files, with raw values as the
-                data set's reader gives them: dimension tables joined, a field of several values as a list. ``mtlbench
+            rows: has a column for each field, named as the field or as in the training files, with raw values as the
+                data set's reader gives them: dimension tables joined, a multi-valued field as a list. ``mtlbench
                 score`` reads the same columns.
 
         Raises:
-            ValueError: a column is missing, or a value is not allowed; the message says which, and in which row.
+            ValueError: a column is missing, or a value is not allowed; the message has the column and the row.
         """
         from mtlbench.export.frame import score_frame
 
         return score_frame(self._scorer, rows)
 
     def slices(self, *fields: str, split: str = "test", bins: int = 5, min_rows: int = 50) -> "pd.DataFrame":
-        """Metrics of each task for each value of a field, or each combination of several fields' values.
+        """Metrics by slice: for each task and each value of a field, or each combination of several fields' values.
 
         Args:
-            fields: also those that the model does not read.
-            split: whose rows are measured.
-            bins: of a number, at most; their edges are quantiles.
-            min_rows: values with fewer rows are measured together.
+            fields: names of fields, which need not be inputs of the model.
+            split: the split to measure.
+            bins: maximum number of bins of a number field, with quantiles as edges.
+            min_rows: values with fewer rows are pooled.
 
         Raises:
-            ValueError: there is no such field or split, or its values make no slices.
+            ValueError: the field or split does not exist, or the values make no slices.
         """
         with _words((), self.allow, self.config_dir):
             from mtlbench.experiment.analysis import metrics_by_slice, scored_split
@@ -259,10 +258,10 @@ class Run:
             return slices_frame(metrics_by_slice(scored, fields, bins=bins, min_rows=min_rows))
 
     def calibration(self, split: str = "test") -> "pd.DataFrame":
-        """What was predicted and what was observed, in 15 bins of equally many rows for each task.
+        """Predicted and observed values of each task, in 15 quantile bins.
 
         Raises:
-            ValueError: there is no such split, or the run's data are no longer there.
+            ValueError: the split does not exist, or the run's data no longer exist.
         """
         with _words((), self.allow, self.config_dir):
             from mtlbench.experiment.analysis import scored_split
@@ -274,15 +273,15 @@ class Run:
     def importance(
         self, split: str = "test", *, repeats: int = 5, seed: int = 0, sample_rows: int = 100_000
     ) -> "pd.DataFrame":
-        """How much worse each metric becomes when a field is shuffled among the rows (permutation importance).
+        """Permutation importance: the loss in quality of each metric when a field is shuffled among the rows.
 
         Args:
-            split: whose rows are scored.
-            repeats, seed: of the shuffling.
-            sample_rows: of a larger split, so many rows at random.
+            split: the split to score.
+            repeats, seed: of the permutations.
+            sample_rows: number of rows to sample from a larger split.
 
         Raises:
-            ValueError: there is no such split, or the run has no weights or data.
+            ValueError: the split does not exist, or the run has no weights or data.
         """
         with _words((), self.allow, self.config_dir):
             from mtlbench.experiment.analysis import permutation_importance
@@ -309,17 +308,17 @@ class Run:
 
 @dataclass(frozen=True)
 class Reproduced:
-    """A table or figure beside what was measured.
+    """A reproduced table or figure.
 
     Attributes:
-        result: everything that its page shows: cells, claims, footnotes, runs.
+        result: the content of its page: cells, claims, footnotes, runs.
     """
 
     result: "TableResult | FigureResult"
 
     @property
     def frame(self) -> "pd.DataFrame":
-        """A row for each cell: printed and measured numbers, verdict, comparison.
+        """A row per cell: printed and measured numbers, verdict, comparison.
 
         Raises:
             ValueError: a figure has no cells.
@@ -330,7 +329,7 @@ class Reproduced:
         from mtlbench.report.text import comma_separated
 
         if not isinstance(self.result, TableResult):
-            raise ValueError(f"{self.result.name} is a figure, which has no cells; `result.panels` holds its curves")
+            raise ValueError(f"{self.result.name} is a figure, which has no cells; its curves are in `result.panels`")
         return pd.read_csv(StringIO(comma_separated(self.result)))
 
     def __str__(self) -> str:
@@ -343,7 +342,7 @@ class Reproduced:
 def _words(
     overrides: Sequence[str], allow: Sequence[str], config_dir: str | os.PathLike[str] | None
 ) -> Generator[list[str]]:
-    """The words for a command, while what the user allows holds; neither it nor Hydra's state outlives the call."""
+    """The overrides for a command; permissions and Hydra's state are restored at the end of the context."""
     from hydra.core.global_hydra import GlobalHydra
 
     from mtlbench.cli import set_environment
@@ -353,8 +352,8 @@ def _words(
     from mtlbench.experiment.allowed import CONF
     from mtlbench.experiment.errors import ConfigError
 
-    if strange := [word for word in overrides if not isinstance(word, str)]:  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ConfigError(f"{strange[0]!r}: overrides are text, as in 'model=mmoe'")
+    if invalid := [word for word in overrides if not isinstance(word, str)]:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigError(f"{invalid[0]!r}: overrides must be text, as in 'model=mmoe'")
     set_environment()
     outer = GlobalHydra.instance().hydra
     permission = [f"{KEY}[{','.join([allow] if isinstance(allow, str) else allow)}]"] if allow else []

@@ -1,7 +1,6 @@
-"""Checks of arguments: each raises a ValueError that says what was found and what is allowed.
+"""Checks of arguments: each raises a ValueError with the value found and the values allowed.
 
-The argument ``also`` of a check says in words what is allowed besides and never reaches it, or passes: ``null`` or
-``none``, and what that means.
+The argument ``also`` of a check describes further allowed values, such as ``null``, for the message.
 """
 
 from collections.abc import Collection, Iterable
@@ -10,27 +9,27 @@ from typing import Any, get_args
 
 
 def one_of(name: str, value: object, allowed: Any, also: str = "") -> None:
-    """Refuse a value that is none of those of a ``Literal``, or of a collection of words."""
+    """Reject a value that is not one of a ``Literal``, or of a collection of words."""
     words = get_args(allowed) or tuple(allowed)
     if value not in words:
         raise ValueError(f"{name} is {value!r}; allowed: {', '.join(words)}{_or(also)}")
 
 
 def each_once(name: str, values: Collection[str], allowed: Iterable[str]) -> None:
-    """Refuse an empty list of words, one that has a word twice, and words that are not allowed."""
+    """Reject an empty list of words, duplicates, and words that are not allowed."""
     words = tuple(allowed)
     if not values or len(set(values)) < len(values) or not set(values) <= set(words):
         raise ValueError(f"{name} is {list(values)}; allowed: one or more of {', '.join(words)}, each once")
 
 
 def not_empty(name: str, values: Collection[object], what: str) -> None:
-    """Refuse an empty list of what is given in words, the reason included."""
+    """Reject an empty list; `what` describes its entries, and why one is needed, for the message."""
     if not values:
         raise ValueError(f"{name} is empty; allowed: one or more {what}")
 
 
 def at_least(name: str, value: float | None, least: float, also: str = "") -> None:
-    """Refuse a number below the least one, and one that is not finite; None passes."""
+    """Reject a number below a minimum or not finite; None is accepted."""
     in_range(name, value, ge=least, also=also)
 
 
@@ -44,7 +43,7 @@ def in_range(
     lt: float = inf,
     also: str = "",
 ) -> None:
-    """Refuse a number out of bounds, which have pydantic's names, and one that is not finite; None passes."""
+    """Reject a number out of bounds (named as in pydantic) or not finite; None is accepted."""
     if value is None or (isfinite(value) and ge <= value <= le and gt < value < lt):
         return
     if -inf < ge and le < inf:

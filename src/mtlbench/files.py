@@ -11,10 +11,10 @@ from pathlib import Path
 
 @contextmanager
 def writing(path: Path) -> Generator[None]:
-    """Give an error that names no file the name of the one being written.
+    """Add the name of the file being written to an OSError without one.
 
-    The operating system knows the name where a file is opened, and not where a write to it fails: on a full disk, over
-    a quota.
+    Errors of the operating system have the name if opening a file fails, but not if a write fails, for example on a
+    full disk.
 
     Args:
         path: the file, or the folder whose files are written.
@@ -29,21 +29,21 @@ def writing(path: Path) -> Generator[None]:
 
 @contextmanager
 def atomic(path: Path, *, alone: bool = True) -> Generator[Path]:
-    """Write a file or a folder under a temporary name beside its own, which it gets when it is whole.
+    """Write a file or a folder atomically, under a temporary name beside it that is renamed at the end.
 
-    Whatever fails, a reader sees what stood there before, and nothing is left behind; what a killed process left is
+    On failure, readers see the previous content, and nothing is left behind; the remains of a killed process are
     replaced by the next one.
 
     Args:
         path: the file, or the folder.
-        alone: whether no other process writes it at the same time; otherwise the temporary name holds a process id.
+        alone: whether no other process writes it at the same time; otherwise the temporary name has a process id.
 
     Yields:
-        The temporary path, at which there is nothing yet.
+        The temporary path, which does not exist yet.
 
     Raises:
-        FileExistsError: another process made a folder of that name meanwhile.
-        IsADirectoryError: a file was written where a folder stands.
+        FileExistsError: another process created the folder meanwhile.
+        IsADirectoryError: a file was written, but a folder of that name exists.
     """
     beside = path.with_name(f".{path.name}.part" if alone else f".{path.name}.{os.getpid()}.new")
     _remove(beside)
@@ -58,13 +58,13 @@ def atomic(path: Path, *, alone: bool = True) -> Generator[Path]:
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
-                raise FileExistsError(error.errno, "another process made this folder meanwhile", str(path)) from error
+                raise FileExistsError(error.errno, "another process created this folder", str(path)) from error
     finally:
         _remove(beside)
 
 
 def write_beside(path: Path, content: bytes) -> None:
-    """Replace a file whole or not at all: a reader, or a crash, sees the old content or the new one."""
+    """Replace a file atomically: after a crash, it has either the old or the new content."""
     with atomic(path, alone=False) as beside, beside.open("wb") as file:
         file.write(content)
         file.flush()
@@ -79,6 +79,6 @@ def _remove(path: Path) -> None:
 
 
 def checksum(path: Path) -> str:
-    """sha256 of a file, hexadecimal."""
+    """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Task losses of a batch, and predictions, from logits."""
+"""Task losses of a batch and predictions, from logits."""
 
 from collections.abc import Collection, Sequence
 from typing import Literal
@@ -11,7 +11,7 @@ from mtlbench.distributed.sums import global_mean
 from mtlbench.schema import Task
 
 Error = Literal["squared", "absolute"]
-"""Loss of a regression task, element by element."""
+"""Elementwise loss of a regression task."""
 
 
 def task_losses(
@@ -28,22 +28,22 @@ def task_losses(
 
     loss_t = sum over observed b of w_b l(logit_bt, label_bt) / sum over observed b of w_b
 
-    where w_b is the row's weight, 1 by default: a row of weight 2 counts as that row twice. l is the binary
-    cross-entropy, in nats, and of a regression task the squared (or absolute) difference of two standardised numbers:
-    the best constant has a squared error of about 1 on training rows.
+    where w_b is the row's weight, 1 by default: a row of weight 2 counts twice. l is the binary cross-entropy in nats,
+    or for a regression task the squared (or absolute) difference of standardised numbers, so that the best constant has
+    a squared error of about 1 on training rows.
 
-    Both sums are over the rows of all processes (see `global_mean`).
-    Computed in float32 even under autocast (in float64 if the logits are). A task without any observed label (of a
-    weight above 0) has loss 0 and gradient 0; what stands at an unobserved place, NaN included, has no effect.
+    Both sums are over the rows of all processes (see `global_mean`). Computed in float32 even under autocast (in
+    float64 if the logits are). A task without observed labels (of weight above 0) has loss 0 and gradient 0; values of
+    unobserved labels, including NaN, have no effect.
 
     Args:
-        logits: ``[B, T]``, log-odds that the label is 1; of a regression task, the standardised prediction.
-        labels: ``[B, T]``, 0 or 1 wherever observed; of a regression task, standardised.
-        observed: bool ``[B, T]``, or ``None`` if all are.
-        pos_weight: ``[T]``, factor on the loss of positive labels. It shifts what is learnt: predictions estimate
-            the log-odds plus ``ln pos_weight``, to be subtracted before a log loss is reported.
+        logits: ``[B, T]``, log-odds that the label is 1; for a regression task, the standardised prediction.
+        labels: ``[B, T]``, 0 or 1 if observed; for a regression task, standardised.
+        observed: bool ``[B, T]``, or ``None`` for all.
+        pos_weight: ``[T]``, factor on the loss of positive labels. It shifts predictions, which then estimate the
+            log-odds plus ``ln pos_weight``; subtract it before reporting a log loss.
         regression: columns of the regression tasks.
-        error: their loss.
+        error: loss of the regression tasks.
         sample_weight: float32 ``[B]``, 0 or more.
 
     Returns:
@@ -66,7 +66,7 @@ def task_losses(
     precise = torch.promote_types(logits.dtype, torch.float32)
     logits, labels = logits.to(precise), labels.to(precise)
     if observed is not None:
-        # Both are replaced before the loss, not only masked after it: 0 * NaN is NaN, in the gradient too.
+        # Both are replaced before the loss, not only masked after it, since 0 * NaN is NaN, also in the gradient.
         logits, labels = logits.where(observed, 0.0), labels.where(observed, 0.0)
     loss_BT = functional.binary_cross_entropy_with_logits(logits, labels, pos_weight=pos_weight, reduction="none")
     if regression:
@@ -84,7 +84,7 @@ def task_losses(
 
 
 def predicted_labels(logits: Tensor, tasks: Sequence[Task]) -> Tensor:
-    """What corrected logits predict: probabilities, and of a regression task numbers in the units of its label.
+    """Predictions from log-odds: probabilities, and for a regression task numbers in the units of its label.
 
     Shape: ``[N, T]`` -> ``[N, T]``.
     """

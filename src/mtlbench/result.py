@@ -1,4 +1,4 @@
-"""What a run measured: metrics by split and task, and what they cost. `mtlbench.tracking.folder` stores it."""
+"""Result of a run: metrics by split and task, and costs. Stored by `mtlbench.tracking.folder`."""
 
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -7,19 +7,19 @@ from typing import Literal
 from pydantic import FiniteFloat
 
 CheckpointRule = Literal["run", "task"]
-"""For what weights are selected by themselves, see `mtlbench.train.settings.Settings`."""
+"""Whether weights are selected once per run or once per task, see `mtlbench.train.settings.Settings`."""
 
 LEAST_STEPS = 100
-"""Steps without improvement that convergence takes at least: fewer hardly move a weight, so they show nothing."""
+"""Minimum number of steps without improvement for convergence; fewer hardly change the weights."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Metrics:
-    """Metrics of one split: what was measured, and what could not be.
+    """Metrics of one split, defined and undefined ones.
 
     Attributes:
-        values: finite numbers by name, ``<task>/<metric>``, or ``<metric>`` where it is one of all tasks.
-        undefined: the reason why a metric has no value, by the same names. No name is in both.
+        values: finite numbers by name, ``<task>/<metric>``, or ``<metric>`` for a metric over all tasks.
+        undefined: reasons of undefined metrics, by the same names. No name is in both.
     """
 
     values: dict[str, float] = field(default_factory=dict)
@@ -27,7 +27,7 @@ class Metrics:
 
     @property
     def tasks(self) -> list[str]:
-        """Tasks with any metric, in their order."""
+        """Tasks with any metric, in order."""
         names = [name.partition("/") for name in (*self.values, *self.undefined)]
         return list(dict.fromkeys(task for task, slash, _ in names if slash))
 
@@ -37,11 +37,11 @@ class Metrics:
         return list(dict.fromkeys(name.rpartition("/")[2] for name in (*self.values, *self.undefined)))
 
     def value(self, metric: str, task: str | None = None) -> float | None:
-        """A metric of a task, or one of all tasks; ``None`` if it is undefined or was not measured."""
+        """A metric of a task, or over all tasks; ``None`` if it is undefined or was not measured."""
         return self.values.get(metric_name(metric, task))
 
     def reason(self, metric: str, task: str | None = None) -> str | None:
-        """Why a metric is undefined; ``None`` if it is not, or was not measured."""
+        """Why a metric is undefined; ``None`` if it is defined or was not measured."""
         return self.undefined.get(metric_name(metric, task))
 
     def of_task(self, task: str) -> dict[str, float]:
@@ -49,14 +49,14 @@ class Metrics:
         return {name.removeprefix(f"{task}/"): v for name, v in self.values.items() if name.startswith(f"{task}/")}
 
     def prefixed(self, split: str) -> "Metrics":
-        """The same with the split's name in front: ``<split>/<task>/<metric>``."""
+        """The metrics with the split as prefix: ``<split>/<task>/<metric>``."""
         return Metrics(
             values={f"{split}/{name}": value for name, value in self.values.items()},
             undefined={f"{split}/{name}": reason for name, reason in self.undefined.items()},
         )
 
     def of_split(self, split: str) -> "Metrics":
-        """Those of one split among names of several, without its name; the inverse of `prefixed`."""
+        """The metrics of one split, from names with a split as prefix; the inverse of `prefixed`."""
         start = f"{split}/"
         return Metrics(
             values={name.removeprefix(start): v for name, v in self.values.items() if name.startswith(start)},
@@ -65,13 +65,13 @@ class Metrics:
 
 
 def metric_name(metric: str, task: str | None = None) -> str:
-    """``<task>/<metric>``, or ``<metric>`` for one of all tasks."""
+    """``<task>/<metric>``, or ``<metric>`` for a metric over all tasks."""
     return metric if task is None else f"{task}/{metric}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parameters:
-    """Trained numbers of a model: in embedding tables, and in everything else."""
+    """Number of trainable parameters of a model: in embedding tables, and in all other modules."""
 
     embedding: int
     dense: int
@@ -82,11 +82,11 @@ class Convergence:
     """Whether validation had stopped improving when training ended; see `mtlbench.train.convergence`.
 
     Attributes:
-        converged: whether it had, by the rule there.
-        evaluations: on validation rows, in all.
-        needed: evaluations without a better score that the rule asks for.
-        evaluations_since_best, steps_since_best: behind the best score, by task or ``model`` for all tasks.
-        behind_best: the score of each of the last ``needed`` evaluations less the best (0 or below), likewise.
+        converged: whether it had.
+        evaluations: total number of evaluations on validation rows.
+        needed: required number of evaluations without a better score.
+        evaluations_since_best, steps_since_best: numbers since the best score, by task or ``model`` for all tasks.
+        behind_best: scores of the last ``needed`` evaluations minus the best (0 or below), likewise.
     """
 
     converged: bool
@@ -98,7 +98,7 @@ class Convergence:
 
     @property
     def text(self) -> str:
-        """A sentence with the numbers that decide it, of the part whose best is the latest."""
+        """A sentence with the decisive numbers, for the unit with the latest best score."""
         unit = min(self.steps_since_best, key=lambda name: self.steps_since_best[name])
         name = "" if unit == "model" else f" of {unit}"
         since, steps = self.evaluations_since_best[unit], self.steps_since_best[unit]
@@ -121,26 +121,26 @@ class Convergence:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """What a finished run measured; the fields are the keys of ``result.json``.
+    """Result of a finished run; the fields are the keys of ``result.json``.
 
     Attributes:
-        identity: of the run.
-        code: version of the code that measured.
-        model, dataset, seed: what was chosen.
-        origin: of the data, ``data`` their fingerprint.
+        identity: identity of the run.
+        code: version of the code.
+        model, dataset, seed: the choices.
+        origin: origin of the data; ``data`` is their fingerprint.
         metrics, undefined: as in `Metrics`, by ``<split>/<task>/<metric>``; see `split`.
-        epochs, steps: that training took.
+        epochs, steps: duration of training.
         best_step: step of the selected weights, by task or ``model`` for all tasks.
         best_valid: their validation score (higher is better), likewise.
-        parameters: of the model.
-        rows_per_second: in training, the median of the epochs.
-        peak_memory_mb: of the process, in MiB.
-        finished: when, ISO 8601.
-        seconds: training, validation and test.
+        parameters: numbers of parameters of the model.
+        rows_per_second: training throughput, median over epochs.
+        peak_memory_mb: peak memory of the process, in MiB.
+        finished: time of completion, ISO 8601.
+        seconds: duration of training, validation and test.
         checkpoint: the rule by which weights were selected; ``None`` in files of versions before 0.2.
-        warnings: what is suspicious about the scores.
+        warnings: warnings about suspicious scores.
         journal: SHA-256 of the journal; ``None`` before it is stored, and in files of versions before 0.2.
-        convergence: whether validation had stopped improving; ``None`` (not known) in files of versions before 0.4.
+        convergence: whether validation had stopped improving; ``None`` (unknown) in files of versions before 0.4.
     """
 
     identity: str
@@ -177,20 +177,20 @@ class Result:
 
     @property
     def validation_score(self) -> float:
-        """What a search maximises: the validation score of the kept weights, its mean where tasks have their own."""
+        """The objective of a search: the validation score of the kept weights, averaged if there is one per task."""
         return fmean(self.best_valid.values())
 
     @property
     def tasks(self) -> list[str]:
-        """Tasks in their order."""
+        """Tasks, in order."""
         return self.test.tasks
 
     @property
     def selected_by(self) -> CheckpointRule:
-        """The rule by which weights were selected, also where an earlier version did not write it."""
+        """The rule by which weights were selected, also for results of earlier versions."""
         return self.checkpoint or ("run" if set(self.best_step) == {"model"} else "task")
 
     @property
     def seconds_to_best(self) -> float:
-        """Time until the last of the selected weights was reached, as its share of the steps."""
+        """Seconds until the last of the selected weights, estimated from its share of the steps."""
         return self.seconds * (max(self.best_step.values()) / max(self.steps, 1) if self.best_step else 1.0)

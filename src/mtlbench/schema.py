@@ -1,6 +1,6 @@
-"""The four words that every floor speaks: `Field`, `Task`, `Schema` and `Batch`.
+"""The data types shared by all packages: `Field`, `Task`, `Schema` and `Batch`.
 
-All four are frozen; fields and schemas are checked when they are made, and nowhere else.
+All four are frozen; fields, tasks and schemas are validated on construction only.
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from mtlbench.checks import at_least, one_of
 
-if TYPE_CHECKING:  # processes that read raw files know these types and need not wait for torch
+if TYPE_CHECKING:  # processes that read raw files import these types without torch
     import torch
     from torch import Tensor
 
 PADDING = 0
-"""The one row of the embedding table that stands for "nothing here"; it is zero and never trained."""
+"""The padding row of the embedding table; it is zero and never trained."""
 
 
 LATER = ("kind", "mean", "deviation", "missing")
-"""Attributes of a task that schemas of earlier versions have not; a field's is ``compress``."""
+"""Attributes of a task that schemas of earlier versions do not have; that of a field is ``compress``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Field:
-    """One input of a model: an id, a bag of ids, or a number (of one or several components).
+    """An input field of a model: an id, a bag of ids, or a number (of one or several components).
 
     Attributes:
-        name: unique among the fields of a schema.
-        kind: ``id`` owns columns of ``Batch.ids``, ``number`` owns columns of ``Batch.numbers``.
-        cardinality: rows of the embedding table that the field owns, the first of them for
-            values unknown to the vocabulary; 0 for numbers, and until `prepare` has counted.
-        width: columns that the field owns. An id field of ``width > 1`` is multi-valued and padded with `PADDING`.
-        weighted: whether each of a multi-valued field's ids has a weight in ``Batch.weights``.
-        table: dimension table that holds the field; ``None`` means the rows themselves.
-        vocabulary: name of the vocabulary; fields that name the same one share their ids. Default: the field's own.
-        role: what the field describes (``user``, ``item``, ``context``, ``history``, ...), to be shown to people.
-        target: of a history: the id field of the candidate that its entries are to be compared with (DIN).
-        compress: of a number v: whether ``sign(v) ln(1 + |v|)`` is standardised in its place (counts with a long tail).
+        name: name, unique in a schema.
+        kind: ``id`` has columns of ``Batch.ids``, ``number`` has columns of ``Batch.numbers``.
+        cardinality: number of rows of the embedding table, the first of them for values outside the vocabulary; 0 for
+            numbers, and until `prepare` has counted.
+        width: number of columns. An id field of ``width > 1`` is multi-valued and padded with `PADDING`.
+        weighted: whether each id of a multi-valued field has a weight in ``Batch.weights``.
+        table: dimension table of the field; ``None`` for the rows themselves.
+        vocabulary: name of the vocabulary; fields with the same one share their ids. Default: the field's own.
+        role: what the field describes (``user``, ``item``, ``context``, ``history``, ...), for display.
+        target: for a history, the id field of the candidate with which its entries are compared (DIN).
+        compress: for a number v, whether ``sign(v) ln(1 + |v|)`` is standardised instead (for long-tailed counts).
     """
 
     name: str
@@ -61,7 +61,7 @@ class Field:
         if self.kind == "number" and (self.cardinality or self.weighted or self.vocabulary):
             raise ValueError(f"field '{self.name}' is a number: it has no cardinality, weights or vocabulary")
         if self.kind == "id" and self.compress:
-            raise ValueError(f"field '{self.name}' is to be compressed, so it must be a number field")
+            raise ValueError(f"field '{self.name}' has compress, so it must be a number field")
         if self.target is not None and (self.kind != "id" or self.width == 1):
             raise ValueError(f"field '{self.name}' has a target, so it must be an id field of width above 1")
         if self.weighted and self.width == 1:
@@ -82,11 +82,11 @@ class Task:
     Attributes:
         name: the task's name in metrics and tables.
         label: column of the raw data that holds the label.
-        given: task whose positive makes this label observable (a conversion, given a click), if there is one.
+        given: parent task, whose positives are the rows on which this label is observable (conversion given click).
         kind: ``binary``, a label of 0 and 1; ``regression``, a number (a watch time, a rating).
-        mean, deviation: of a regression task's label over the training rows, by which labels and predictions are
-            standardised; 0 and 1 until `prepare` has seen them.
-        missing: whether some rows have no label of it; they are masked (``Batch.observed``).
+        mean, deviation: moments of a regression task's label over training rows, by which labels and predictions are
+            standardised; 0 and 1 until `prepare` has fitted them.
+        missing: whether the label is missing in some rows, which are masked (``Batch.observed``).
     """
 
     name: str
@@ -107,23 +107,23 @@ class Task:
 
     @property
     def answer(self) -> str:
-        """Column of its predictions: probabilities of a binary task, numbers in the label's units of another."""
+        """Name of its column of predictions: probabilities, or numbers in the label's units for a regression task."""
         return f"p_{self.name}" if self.kind == "binary" else f"predicted_{self.name}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schema:
-    """What a row consists of, in the order in which a `Batch` holds it.
+    """The fields and tasks of rows, in the order of a `Batch`.
 
-    Id fields stand before number fields; within each kind the fields of the rows themselves stand first and those of
-    one dimension table stand together, so that a batch is gathered block by block.
+    Id fields precede number fields; within each kind, fields of the rows themselves come first, and fields of a
+    dimension table are adjacent, so that a batch is gathered block by block.
 
     Attributes:
-        fields: the inputs.
-        tasks: the labels, in the order of the columns of ``Batch.labels``.
-        group, time: whether the rows carry such a column (a user, a day); see `Batch`.
-        source: how many sources (scenarios) the rows come from; 0 if they do not say.
-        sample_weight: whether the rows carry a weight in the losses.
+        fields: the input fields.
+        tasks: the tasks, in the order of the columns of ``Batch.labels``.
+        group, time: whether the rows have such a column (a user, a day); see `Batch`.
+        source: number of sources (scenarios) of the rows; 0 if they have no such column.
+        sample_weight: whether the rows have a weight in the losses.
     """
 
     fields: tuple[Field, ...]
@@ -178,22 +178,22 @@ class Schema:
 
     @cached_property
     def slots(self) -> dict[str, range]:
-        """Columns of ``Batch.ids`` that each id field owns."""
+        """Columns of each id field in ``Batch.ids``."""
         return _columns(self.id_fields)
 
     @cached_property
     def number_columns(self) -> dict[str, range]:
-        """Columns of ``Batch.numbers`` that each number field owns."""
+        """Columns of each number field in ``Batch.numbers``."""
         return _columns(self.number_fields)
 
     @cached_property
     def weight_columns(self) -> dict[str, range]:
-        """Columns of ``Batch.weights`` that each weighted field owns."""
+        """Columns of each weighted field in ``Batch.weights``."""
         return _columns(tuple(field for field in self.id_fields if field.weighted))
 
     @cached_property
     def offsets(self) -> dict[str, int]:
-        """First row of the embedding table (the one for unknown values) of each id field."""
+        """First row of each id field in the embedding table, the one for unknown values."""
         first: dict[str, int] = {}
         following = PADDING + 1
         for field in self.id_fields:
@@ -204,27 +204,27 @@ class Schema:
 
     @cached_property
     def unknown_rows(self) -> tuple[int, ...]:
-        """Rows of the embedding table that stand for values outside the vocabularies, one per vocabulary."""
+        """Rows of the embedding table for unknown values, one per vocabulary."""
         return tuple(sorted(set(self.offsets.values())))
 
     @cached_property
     def embedding_rows(self) -> int:
-        """Rows of the one embedding table of all fields, padding included."""
+        """Number of rows of the common embedding table of all fields, including padding."""
         sizes = {field.vocabulary_name: field.cardinality for field in self.id_fields}
         return PADDING + 1 + sum(sizes.values())
 
     @cached_property
     def tables(self) -> tuple[str, ...]:
-        """Names of the dimension tables, in the order of their fields."""
+        """Names of the dimension tables, in order of their fields."""
         return tuple(dict.fromkeys(field.table for field in self.fields if field.table is not None))
 
     @cached_property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits that change whenever anything in the schema does."""
+        """Hash of the schema, sixteen hexadecimal digits."""
         return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()[:16]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values without what came later and has its default (`LATER` of a task), so that fingerprints stay."""
+        """Plain values; later attributes (`LATER` of a task) are left out at their defaults, to keep fingerprints."""
         values = asdict(self)
         if not self.sample_weight:
             del values["sample_weight"]
@@ -241,7 +241,7 @@ class Schema:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Inverse of `as_dict` (lists are welcome in place of tuples, as JSON gives them)."""
+        """Inverse of `as_dict`; accepts lists in place of tuples, as from JSON."""
         known: dict[str, Any] = dict(values)
         known["fields"] = tuple(Field(**field) for field in values["fields"])
         known["tasks"] = tuple(Task(**task) for task in values["tasks"])
@@ -250,18 +250,18 @@ class Schema:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """Rows by columns; B rows, S id slots, N numbers, W weights, T tasks.
+    """A batch of rows; B rows, S id slots, N numbers, W weights, T tasks.
 
     Attributes:
-        ids: int32 ``[B, S]``, rows of the embedding table (offsets applied; `PADDING` where there is nothing).
+        ids: int32 ``[B, S]``, rows of the embedding table (offsets applied; `PADDING` for empty slots).
         numbers: float32 ``[B, N]``, standardised on training rows.
         weights: float32 ``[B, W]`` for the slots of weighted fields, or ``None`` if no field is weighted.
-        labels: float32 ``[B, T]``, 0 or 1 of a binary task, standardised on training rows of a regression task; or
-            ``None`` when a model only scores.
-        observed: bool ``[B, T]``, which labels count; ``None`` if all do.
-        group, source, time: int64 ``[B]`` where the schema has them, else ``None``; sources count from 0.
+        labels: float32 ``[B, T]``, 0 or 1 for a binary task, standardised for a regression task; ``None`` when only
+            scoring.
+        observed: bool ``[B, T]``, which labels are observed; ``None`` for all.
+        group, source, time: int64 ``[B]`` if the schema has them, else ``None``; sources are numbered from 0.
         row: int64 ``[B]``, row numbers within the split.
-        sample_weight: float32 ``[B]``, of each row in the losses; ``None`` if all weigh 1.
+        sample_weight: float32 ``[B]``, weights in the losses; ``None`` for 1.
     """
 
     ids: Tensor
@@ -279,7 +279,7 @@ class Batch:
         return self.ids.shape[0]
 
     def to(self, device: torch.device) -> Self:
-        """The same batch on another device."""
+        """The batch on another device."""
         moved = {
             f.name: value.to(device, non_blocking=True)
             for f in fields(self)
@@ -288,42 +288,42 @@ class Batch:
         return replace(self, **moved)
 
     def unlabelled(self) -> Self:
-        """The same batch as a model sees it when it only scores."""
+        """The batch without labels, for scoring."""
         return replace(self, labels=None, observed=None, sample_weight=None)
 
 
 def refuse_regression(tasks: Iterable[Task], why: str, remedy: str = "Leave it out, or choose another model") -> None:
-    """Refuse regression tasks where the mathematics is binary.
+    """Reject regression tasks where only binary tasks are supported.
 
     Args:
-        tasks: of the data set.
-        why: what the mathematics is about, the beginning of the message.
-        remedy: what to do, its end.
+        tasks: tasks of the data set.
+        why: the reason, the beginning of the message.
+        remedy: what to do, the end of the message.
 
     Raises:
-        ValueError: naming them.
+        ValueError: there are regression tasks; the message names them.
     """
     if found := [task.name for task in tasks if task.kind == "regression"]:
         raise ValueError(f"{why}; {', '.join(found)} is a regression task. {remedy}")
 
 
 def refuse_missing(tasks: Iterable[Task], why: str, remedy: str = "Choose another model") -> None:
-    """Refuse tasks that some rows have no label of, where the mathematics needs all of them.
+    """Reject tasks with missing labels where all labels are needed.
 
     Args:
-        tasks: of the data set.
-        why: what needs them, the beginning of the message.
-        remedy: what to do, its end.
+        tasks: tasks of the data set.
+        why: the reason, the beginning of the message.
+        remedy: what to do, the end of the message.
 
     Raises:
-        ValueError: naming them.
+        ValueError: there are such tasks; the message names them.
     """
     if found := [task.name for task in tasks if task.missing]:
         raise ValueError(f"{why}; some rows have no label of {', '.join(found)}. {remedy}, or leave these rows out")
 
 
 def in_order(unordered: tuple[Field, ...]) -> list[Field]:
-    """Fields in the order that `Schema` asks for, otherwise as given (a stable sort)."""
+    """Fields in the order required by `Schema`, otherwise as given (a stable sort)."""
     tables = list(dict.fromkeys(field.table for field in unordered if field.table is not None))
     return sorted(unordered, key=lambda f: (f.kind == "number", 0 if f.table is None else 1 + tables.index(f.table)))
 

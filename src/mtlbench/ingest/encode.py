@@ -107,8 +107,8 @@ class Encoder:
         scales: scales of number fields and of labels of regression tasks, by name.
         sources: the distinct sources, ascending; the first is encoded as 0.
         scratch: for `ROWS`, has int8 ``split``, int32 ``pointer:<table>`` for each dimension table, and int64
-            ``extra:<column>`` for inherited columns; for a dimension table, has int8
-            ``pointed:<table>``, whether a row of a split points at each of its rows.
+            ``extra:<column>`` for inherited columns; for a dimension table, has int8 ``pointed:<table>``,
+            whether a row of a split points at each of its rows.
         files: output files: one per split for `ROWS`, a single one for a dimension table.
     """
 
