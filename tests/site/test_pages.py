@@ -43,7 +43,7 @@ def test_a_data_set_has_its_source_terms_and_commented_keys(pages: dict[str, str
     for name, page in published.items():
         assert "**Source:**" in page, name
         assert "**Terms:**" in page, name
-    assert "min_count: 1           # every value that training rows hold is known" in pages["datasets/census.md"]
+    assert "min_count: 1           # every value in training rows is known" in pages["datasets/census.md"]
 
 
 def test_the_keys_of_a_schema_stand_on_their_page(pages: dict[str, str]):

@@ -122,8 +122,8 @@ def check_weights(config: DictConfig) -> None:
         order = f" ({', '.join(tasks)}, in this order)" if tasks else ""
         weights = ",".join(["1"] * len(tasks or "ab"))
         raise ConfigError(
-            f"balancing={config.run.choices.balancing} needs a weight for each task{order}, and none is set. Set, for "
-            f"example, balancing.weights=[{weights}], or choose a profile that sets weights (profile=mpa)"
+            f"balancing={config.run.choices.balancing} needs a weight for each task{order}, and none is set. Set "
+            f"balancing.weights=[{weights}], or choose a profile that sets weights (profile=mpa)"
         )
 
 
