@@ -41,8 +41,8 @@ class Chosen:
 
     def of(self, values: Tensor) -> Tensor:
         """The selected columns ``[B, K]`` of a matrix ``[B, S]``."""
-        taken = values.index_select(1, self.columns)
-        return taken if self.shift is None else torch.where(taken == PADDING, taken, taken + self.shift)
+        selected = values.index_select(1, self.columns)
+        return selected if self.shift is None else torch.where(selected == PADDING, selected, selected + self.shift)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -61,10 +61,10 @@ def read_vectors(chosen: VectorFile, field: str, vocabulary: Vocabulary) -> Vect
         index = vocabulary.encode(keys)
         known = index != UNKNOWN
         if not known.any():
-            there = vocabulary.values.drop_null()[:SHOWN].to_pylist()
+            examples = vocabulary.values.drop_null()[:SHOWN].to_pylist()
             raise ValueError(
                 f"none of its {len(keys):,} keys is a value of the field '{field}' in training rows; the file has "
-                f"{_some(keys)}, the field {', '.join(map(repr, there))}"
+                f"{_some(keys)}, the field {', '.join(map(repr, examples))}"
             )
     except ValueError as error:
         raise ValueError(f"pretrained.{field}: {path}: {error}") from error
@@ -80,8 +80,8 @@ def _columns(path: Path, chosen: VectorFile) -> pa.Table:
         raise ValueError(f"not valid Parquet: {' '.join(str(error).split())}") from error
     for name, key in ((chosen.key, "key"), (chosen.vector, "vector")):
         if name not in file.schema_arrow.names:
-            there = ", ".join(file.schema_arrow.names)
-            raise ValueError(f"it has no column '{name}'; it has {there}. Name the column with {key}=<column>")
+            names = ", ".join(file.schema_arrow.names)
+            raise ValueError(f"it has no column '{name}'; it has {names}. Name the column with {key}=<column>")
     return file.read([chosen.key, chosen.vector]).combine_chunks()
 
 
@@ -89,8 +89,8 @@ def _keys(column: pa.ChunkedArray, name: str, field: str, vocabulary: Vocabulary
     """The keys, converted to the type of the vocabulary's values and checked to be unique."""
     found, known = column.type, vocabulary.values.type
     if not (is_whole(found) if pa.types.is_integer(known) else is_text(found)):
-        wanted = "integers" if pa.types.is_integer(known) else "text"
-        raise ValueError(f"column '{name}' holds {found}, but the values of the field '{field}' are {wanted}")
+        expected = "integers" if pa.types.is_integer(known) else "text"
+        raise ValueError(f"column '{name}' holds {found}, but the values of the field '{field}' are {expected}")
     keys = pa.concat_arrays(normal(column).chunks) if column.num_chunks else pa.array([], known)
     if keys.null_count:
         raise ValueError(f"column '{name}' has {keys.null_count:,} rows without a key")

@@ -56,10 +56,10 @@ def job_joined() -> Generator[None]:
             wait()
         except BaseException as error:
             current().ending = True
-            told = _told(error)
-            if told is error:
+            reported = _told(error)
+            if reported is error:
                 raise
-            raise told from error
+            raise reported from error
         finally:
             leave()
 

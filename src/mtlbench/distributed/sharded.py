@@ -115,10 +115,10 @@ class _Exchange:
     def __init__(self, ids_U: Tensor, ranks: int) -> None:
         owner_U = ids_U % ranks
         self.order = owner_U.argsort(stable=True)
-        wanted = owner_U.bincount(minlength=ranks).cpu()
-        counts = torch.empty_like(wanted)
-        collective(dist.all_to_all_single, counts, wanted)
-        self._wanted, self._counts = wanted.tolist(), counts.tolist()
+        requested = owner_U.bincount(minlength=ranks).cpu()
+        counts = torch.empty_like(requested)
+        collective(dist.all_to_all_single, counts, requested)
+        self._wanted, self._counts = requested.tolist(), counts.tolist()
         self.asked = self._moved((ids_U // ranks)[self.order], self._wanted, self._counts).long()
 
     def answers(self, rows_AD: Tensor) -> Tensor:

@@ -207,12 +207,12 @@ def _locate_relabelled(dataset: DictConfig, folder: Path) -> DataSource:
     reader: RawDataset = build(dataset.reader, "dataset.reader")
     subset = chosen_subset(dataset, reader, relabel.tasks)
     plain = typing.cast(dict[str, Any], OmegaConf.to_container(dataset, resolve=True))
-    made = plain.pop("relabel")
+    settings = plain.pop("relabel")
     whole = {key: value for key, value in plain.items() if key not in SUBSET_KEYS}
     base = resolve_data(
         OmegaConf.create(whole | {"name": reader.name, "tasks": [task.name for task in reader.tasks]}), folder
     )
-    identity = {"name": dataset.name, "base": base.identity, "relabel": made, "version": relabel.version}
+    identity = {"name": dataset.name, "base": base.identity, "relabel": settings, "version": relabel.version}
     fingerprint = _digest(identity)
     store = folder / "store" / dataset.name / fingerprint
     return replace(

@@ -32,8 +32,8 @@ def average_diagnostics(
     """
     shows: Callable[..., dict[str, Tensor]] | None = getattr(run.model, "diagnostics", None)
     if shows is None:
-        several = " (each task has its own weights: trainer.checkpoint=task)"
-        why = several if isinstance(run.model, TaskCheckpoints) else ""
+        per_task = " (each task has its own weights: trainer.checkpoint=task)"
+        why = per_task if isinstance(run.model, TaskCheckpoints) else ""
         raise ConfigError(f"run {run.facts.identity}: model={run.facts.model} has no diagnostics{why}")
     run.model.eval()
     rows, size = run.store.split(split), run.settings.evaluation_batch_size

@@ -35,8 +35,12 @@ def checks(config: DictConfig) -> Iterator[tuple[str, str, bool]]:
     for package in PACKAGES:
         yield package, importlib.metadata.version(package), True
     for extra, package in EXTRAS.items():
-        there = any(importlib.metadata.distributions(name=package))
-        yield f"extra {extra}", "installed" if there else "not installed; see the page Start of the documentation", True
+        installed = any(importlib.metadata.distributions(name=package))
+        yield (
+            f"extra {extra}",
+            "installed" if installed else "not installed; see the page Start of the documentation",
+            True,
+        )
     yield from _machine(config)
     yield _writable("store", Path(config.run.data))
     yield from _stores(Path(config.run.data))

@@ -33,11 +33,11 @@ def check_forward(model: nn.Module, rows: Rows, device: torch.device) -> None:
     with forked, torch.no_grad(), mistakes(f"{name}: forward(batch)", whoever=True):
         logits = model.eval()(batch)
     model.train(training)
-    wanted = f"expected logits [B, T], here {list(expected)} for {expected[0]} rows and {expected[1]} tasks"
+    expectation = f"expected logits [B, T], here {list(expected)} for {expected[0]} rows and {expected[1]} tasks"
     if not isinstance(logits, Tensor):
-        raise ConfigError(f"{name}: forward(batch) returned {type(logits).__name__}; {wanted}")
+        raise ConfigError(f"{name}: forward(batch) returned {type(logits).__name__}; {expectation}")
     if tuple(logits.shape) != expected or not logits.is_floating_point():
         found = f"{list(logits.shape)} of {str(logits.dtype).removeprefix('torch.')}"
-        raise ConfigError(f"{name}: forward(batch) returned {found}; floating-point {wanted}")
+        raise ConfigError(f"{name}: forward(batch) returned {found}; floating-point {expectation}")
     if not torch.isfinite(logits).all():
-        raise ConfigError(f"{name}: forward(batch) returned NaN or infinity with its initial weights; {wanted}")
+        raise ConfigError(f"{name}: forward(batch) returned NaN or infinity with its initial weights; {expectation}")

@@ -62,8 +62,8 @@ def _fields(files: Mapping[str, VectorFile], schema: Schema) -> list[Field]:
 
 def _text(field: Field, chosen: VectorFile, vectors: Vectors, values: int, width: int) -> str:
     known, own = vectors.values.shape
-    lacking = f"the other {values - known:,} start as usual" if known < values else "every value has one"
+    rest = f"the other {values - known:,} start as usual" if known < values else "every value has one"
     state = "frozen" if chosen.frozen else "trained further"
     projected = f", projected from {own} to {width} numbers" if own != width else ""
     unused = f"; {vectors.unused:,} keys of the file are not in training rows" if vectors.unused else ""
-    return f"pretrained.{field.name}: vectors of {known:,} of {values:,} values, {state}{projected}; {lacking}{unused}"
+    return f"pretrained.{field.name}: vectors of {known:,} of {values:,} values, {state}{projected}; {rest}{unused}"

@@ -36,11 +36,11 @@ def chosen_subset(dataset: DictConfig, reader: RawDataset, tasks: tuple[Task, ..
 
 def _tasks(dataset: DictConfig, tasks: tuple[Task, ...]) -> tuple[str, ...] | None:
     names = [task.name for task in tasks]
-    asked = names if dataset.tasks is None else list(dataset.tasks)
-    kept = [name for name in names if name in asked]
-    if not kept or asked != kept:
+    selected = names if dataset.tasks is None else list(dataset.tasks)
+    kept = [name for name in names if name in selected]
+    if not kept or selected != kept:
         raise ConfigError(
-            f"dataset.tasks is {asked}, but '{dataset.name}' has the tasks {names}. Set dataset.tasks to some of "
+            f"dataset.tasks is {selected}, but '{dataset.name}' has the tasks {names}. Set dataset.tasks to some of "
             "these, or all, in this order, which is also the order of per-task weights"
         )
     return None if kept == names else tuple(kept)
@@ -49,8 +49,8 @@ def _tasks(dataset: DictConfig, tasks: tuple[Task, ...]) -> tuple[str, ...] | No
 def _fields(dataset: DictConfig, fields: Sequence[Field]) -> tuple[str, ...] | None:
     only, without = ([str(name) for name in dataset.get(key) or ()] for key in KEYS)
     names = [field.name for field in fields]
-    for key, asked in zip(KEYS, (only, without), strict=True):
-        if unknown := [name for name in asked if name not in names]:
+    for key, selected in zip(KEYS, (only, without), strict=True):
+        if unknown := [name for name in selected if name not in names]:
             raise ConfigError(
                 f"dataset.{key}: '{dataset.name}' has no field {', '.join(unknown)}; allowed: {', '.join(names)}"
             )

@@ -164,13 +164,13 @@ def _write_model(
 ) -> None:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # no bars for copying small files
     import_mlflow()
-    with TemporaryDirectory() as made, warnings.catch_warnings():
+    with TemporaryDirectory() as temporary, warnings.catch_warnings():
         warnings.simplefilter(
             "ignore"
         )  # MLflow warns about type hints, even its own; the signature is given explicitly
         import mlflow.pyfunc
 
-        artifacts = Path(made) / "model"
+        artifacts = Path(temporary) / "model"
         artifacts.mkdir()
         config = yaml.safe_dump(shareable_config(read_config(run_folder / CONFIG)), sort_keys=False)
         (artifacts / CONFIG).write_text(config, encoding="utf-8")

@@ -74,11 +74,11 @@ class ServedColumn:
     def allowed(self) -> str:
         """The values allowed in a row, as text."""
         weights = f"numbers from 0 to {self.most:.6g}"
-        one = {"integer": "an integer", "text": "text", "number": "a finite number", "weight": weights}
-        several = {"integer": "integers", "text": "texts", "number": "finite numbers", "weight": weights}
+        singular = {"integer": "an integer", "text": "text", "number": "a finite number", "weight": weights}
+        plural = {"integer": "integers", "text": "texts", "number": "finite numbers", "weight": weights}
         if not self.many:
-            return f"{one[self.kind]}, or empty if missing"
-        return f"a list of {f'{self.length} ' if self.length else ''}{several[self.kind]}, or empty"
+            return f"{singular[self.kind]}, or empty if missing"
+        return f"a list of {f'{self.length} ' if self.length else ''}{plural[self.kind]}, or empty"
 
 
 def columns_of(
@@ -108,8 +108,8 @@ def key_of(keys: pa.Schema) -> tuple[ServedColumn, ...]:
 def carried(names: Sequence[str], columns: Sequence[ServedColumn], key: Sequence[ServedColumn]) -> list[ServedColumn]:
     """The key columns that are present; one that is also an input is read like the input."""
     inputs = {column.name: column for column in columns}
-    there = [inputs.get(column.name, column) for column in key if names.count(column.name) == 1]
-    return [column for column in there if column.kind in ("integer", "text") and not column.many]
+    present = [inputs.get(column.name, column) for column in key if names.count(column.name) == 1]
+    return [column for column in present if column.kind in ("integer", "text") and not column.many]
 
 
 def unused(names: Sequence[str], columns: Sequence[ServedColumn]) -> tuple[str, ...]:
@@ -126,8 +126,8 @@ def unused(names: Sequence[str], columns: Sequence[ServedColumn]) -> tuple[str, 
                 f"column '{column.within(names)}' occurs {times} times; it must occur once{hint}. Values: "
                 f"{column.allowed}. Found: {', '.join(names)}"
             )
-    asked = {column.within(names) for column in columns}
-    return tuple(name for name in names if name not in asked)
+    used = {column.within(names) for column in columns}
+    return tuple(name for name in names if name not in used)
 
 
 def checked(values: pa.Array, column: ServedColumn, first_row: int) -> pa.Array:
@@ -144,19 +144,19 @@ def checked(values: pa.Array, column: ServedColumn, first_row: int) -> pa.Array:
     """
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
-    there = values.is_valid().to_numpy(zero_copy_only=False)
+    valid = values.is_valid().to_numpy(zero_copy_only=False)
     if bags.is_list(values.type) != column.many:
-        _refuse(values, there, column, lambda row: first_row + row)
+        _refuse(values, valid, column, lambda row: first_row + row)
         return pa.nulls(len(values), pa.list_(TYPES[column.kind]) if column.many else TYPES[column.kind])
     if not column.many:
         return _entries(values, column, lambda row: first_row + row)
     lengths = bags.lengths(values)
     if column.length is not None:
-        _refuse(values, there & (lengths != column.length), column, lambda row: first_row + row)
+        _refuse(values, valid & (lengths != column.length), column, lambda row: first_row + row)
     rows = np.repeat(np.arange(len(values)), lengths)
     entries = _entries(values.flatten(), column, lambda entry: first_row + int(rows[entry]))
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), entries, mask=pa.array(~there))
+    return pa.ListArray.from_arrays(pa.array(offsets), entries, mask=pa.array(~valid))
 
 
 def from_text(text: pa.Array, column: ServedColumn, first_row: int) -> pa.Array:
@@ -204,24 +204,24 @@ def from_python(values: "Sequence[Any] | pd.Series", column: ServedColumn, first
 
 def _entries(values: pa.Array, column: ServedColumn, row_of: Callable[[int], int]) -> pa.Array:
     """Single values, converted to the type of the column's kind; missing values are null."""
-    kind, there = values.type, values.is_valid().to_numpy(zero_copy_only=False)
+    kind, valid = values.type, values.is_valid().to_numpy(zero_copy_only=False)
     if column.kind == "text":
         if not is_text(kind):
-            _refuse(values, there, column, row_of)
+            _refuse(values, valid, column, row_of)
         return values.cast(pa.string())
     if pa.types.is_boolean(kind) or (pa.types.is_decimal(kind) and column.kind != "integer"):
         values = values.cast(pa.int8() if pa.types.is_boolean(kind) else pa.float64())
         kind = values.type
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-        _refuse(values, there, column, row_of)
+        _refuse(values, valid, column, row_of)
     if pa.types.is_floating(kind):
         floats = values.cast(pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False)
-        there = ~np.isnan(floats)
+        valid = ~np.isnan(floats)
         fine = np.isfinite(floats)
         if column.kind == "integer":
             fine &= (np.abs(floats) < EXACT[kind.bit_width]) & (np.floor(floats) == floats)
-        _refuse(values, there & ~fine, column, row_of)
-        values = pa.array(floats, mask=~there)
+        _refuse(values, valid & ~fine, column, row_of)
+        values = pa.array(floats, mask=~valid)
     if pa.types.is_uint64(kind) and column.kind == "integer":
         _refuse(values, values.fill_null(0).to_numpy(zero_copy_only=False) > np.iinfo(np.int64).max, column, row_of)
     if column.kind == "weight":

@@ -145,9 +145,9 @@ def training_files(config: DictConfig) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for field in OmegaConf.select(config, "dataset.reader.description.fields") or []:
         for name, key in ((field.name, "column"), (field.name + WEIGHT_SUFFIX, "weights")):
-            said = {"alias": field.get(key), "separator": field.get("separator")}
-            found[name] = {what: text for what, text in said.items() if text is not None}
-    return {name: said for name, said in found.items() if said}
+            attributes = {"alias": field.get(key), "separator": field.get("separator")}
+            found[name] = {what: text for what, text in attributes.items() if text is not None}
+    return {name: attributes for name, attributes in found.items() if attributes}
 
 
 def _scale(facts: Mapping[str, list[float]]) -> Scale:

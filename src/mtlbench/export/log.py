@@ -29,13 +29,13 @@ def log_model(run_folder: Path, model: Path) -> str:
     from mlflow.entities import LoggedModelOutput
 
     with errors_of(uri):
-        made = client.create_logged_model(
+        logged = client.create_logged_model(
             client.get_run(run_id).info.experiment_id,
             name=f"{facts.model}-{facts.dataset}-{facts.seed}",
             source_run_id=run_id,
             tags={"identity": facts.identity, "origin": facts.origin},
         )
-        client.log_model_artifacts(made.model_id, str(model))
-        client.finalize_logged_model(made.model_id, "READY")
-        client.log_outputs(run_id, [LoggedModelOutput(made.model_id, step=0)])
-    return f"models:/{made.model_id} in MLflow at {without_password(uri)}"
+        client.log_model_artifacts(logged.model_id, str(model))
+        client.finalize_logged_model(logged.model_id, "READY")
+        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+    return f"models:/{logged.model_id} in MLflow at {without_password(uri)}"

@@ -75,8 +75,8 @@ def _wanted(names: list[str], scorer: Scorer) -> tuple[tuple[str, ...], list[Ser
     """Unused columns, key columns, and all columns to read."""
     columns = scorer.inputs.columns
     key = carried(names, columns, scorer.key)
-    wanted = [*columns, *(column for column in key if column not in columns)]
-    return unused(names, wanted), key, wanted
+    read = [*columns, *(column for column in key if column not in columns)]
+    return unused(names, read), key, read
 
 
 def _parquet(path: Path, scorer: Scorer) -> Chunks:
@@ -85,12 +85,12 @@ def _parquet(path: Path, scorer: Scorer) -> Chunks:
         file = pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
     names = file.schema_arrow.names
     left, key, columns = _wanted(names, scorer)
-    wanted = {column.name: column.within(names) for column in columns}
-    batches = file.iter_batches(batch_size=scorer.rows_at_once, columns=[*dict.fromkeys(wanted.values())])
+    sources = {column.name: column.within(names) for column in columns}
+    batches = file.iter_batches(batch_size=scorer.rows_at_once, columns=[*dict.fromkeys(sources.values())])
     return (
         left,
         key,
-        ({name: batch[held] for name, held in wanted.items()} for batch in _each(batches, path, "Parquet")),
+        ({name: batch[held] for name, held in sources.items()} for batch in _each(batches, path, "Parquet")),
     )
 
 
@@ -102,10 +102,10 @@ def _csv(path: Path, scorer: Scorer) -> Chunks:
     with _reading(path, "CSV"):
         names = pv.open_csv(path, read_options=reading).schema.names
     left, key, columns = _wanted(names, scorer)
-    wanted = {column.name: column.within(names) for column in columns}
+    sources = {column.name: column.within(names) for column in columns}
     kept = pv.ConvertOptions(
-        include_columns=[*dict.fromkeys(wanted.values())],
-        column_types=dict.fromkeys(wanted.values(), pa.string()),
+        include_columns=[*dict.fromkeys(sources.values())],
+        column_types=dict.fromkeys(sources.values(), pa.string()),
         null_values=[""],
         strings_can_be_null=True,
         quoted_strings_can_be_null=False,
@@ -113,12 +113,12 @@ def _csv(path: Path, scorer: Scorer) -> Chunks:
     parsing = pv.ParseOptions(newlines_in_values=True)
     with _reading(path, "CSV"):
         batches = pv.open_csv(path, read_options=reading, parse_options=parsing, convert_options=kept)
-    return left, key, _typed(_each(batches, path, "CSV"), columns, wanted)
+    return left, key, _typed(_each(batches, path, "CSV"), columns, sources)
 
 
 @contextmanager
 def _reading(path: Path, kind: str) -> Generator[None]:
-    """Says which file it is that Arrow cannot read."""
+    """Name the file in errors of Arrow."""
     try:
         yield
     except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:

@@ -85,8 +85,8 @@ def _header(path: Path, columns: Sequence[CsvColumn]) -> tuple[list[str], int]:
     if (problem := _foreign(line[:-1], quotes=False)) or not line.endswith(b"\n"):
         raise RawError(f"{path}, line 1: the header cannot be read: {problem or 'it does not end with a newline'}")
     names = line[:-1].decode("ascii").split(",")
-    wanted = list(dict.fromkeys(column.source for column in columns))
-    if wrong := [name for name in wanted if names.count(name) != 1]:
+    required = list(dict.fromkeys(column.source for column in columns))
+    if wrong := [name for name in required if names.count(name) != 1]:
         raise RawError(
             f"{path}, line 1: the header must name every column to read exactly once; violated by: {', '.join(wrong)}. "
             f"It names {', '.join(names)[:500]}"
@@ -165,11 +165,11 @@ def _value(text: str, column: CsvColumn) -> object:
 
 def _foreign(line: bytes, *, quotes: bool) -> str | None:
     """The problem with the bytes of a line, or ``None``."""
-    if not (strange := line.translate(None, ALLOWED_BYTES)):
+    if not (foreign := line.translate(None, ALLOWED_BYTES)):
         if _well_quoted(line, quotes):
             return None
         return "a quote that is not the first or the last character of a cell" if quotes else _byte(line, b'"')
-    return conversion_problem(line) or _byte(line, strange[:1])
+    return conversion_problem(line) or _byte(line, foreign[:1])
 
 
 def _byte(line: bytes, strange: bytes) -> str:

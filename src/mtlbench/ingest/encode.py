@@ -81,7 +81,7 @@ class Tallier:
             column = rows[field.name] if used.all() else rows[field.name].filter(pa.array(used))
             counted = _tally_bag(column, weights) if field.width > 1 else tally(column, weights)
             tallies.setdefault(field.vocabulary_name, []).append(counted)
-        return {name: merge(several) for name, several in tallies.items()}
+        return {name: merge(parts) for name, parts in tallies.items()}
 
 
 def fit_vocabularies(tallies: Iterable[dict[str, pa.Table]], min_count: int) -> dict[str, Vocabulary]:
@@ -89,11 +89,11 @@ def fit_vocabularies(tallies: Iterable[dict[str, pa.Table]], min_count: int) -> 
     waiting: dict[str, list[pa.Table]] = {}
     for by_name in tallies:
         for name, counted in by_name.items():
-            several = waiting.setdefault(name, [])
-            several.append(counted)
-            if sum(map(len, several[1:])) > max(MERGE_ABOVE, len(several[0])):
-                waiting[name] = [merge(several)]
-    return {name: Vocabulary.fit(several, min_count) for name, several in waiting.items()}
+            counts = waiting.setdefault(name, [])
+            counts.append(counted)
+            if sum(map(len, counts[1:])) > max(MERGE_ABOVE, len(counts[0])):
+                waiting[name] = [merge(counts)]
+    return {name: Vocabulary.fit(counts, min_count) for name, counts in waiting.items()}
 
 
 @dataclass(frozen=True)
@@ -131,8 +131,8 @@ class Encoder:
         following = list(starts)
         counts: Counts = Counter()
         for batch, rows in with_slices(chunk, np.arange(chunk.rows)):
-            taken = target[rows] >= 0
-            kept, at = (batch, rows) if taken.all() else (batch.filter(pa.array(taken)), rows[taken])
+            in_split = target[rows] >= 0
+            kept, at = (batch, rows) if in_split.all() else (batch.filter(pa.array(in_split)), rows[in_split])
             where = target[at]
             self._count(counts, "rows", "", where)
             matrices = self._inputs(kept, where, None if pointed is None else pointed[at], counts)

@@ -58,9 +58,9 @@ def point(
         finders[part] = _finder(_part(keys, own), own[0].first_row if own else 0)
     for chunk in rows:
         for batch in chunk.read():
-            wanted = batch[f"{KEY}:{name}"]
+            row_keys = batch[f"{KEY}:{name}"]
             # Rows with the same key are often adjacent, so only distinct keys, which are far fewer, are looked up.
-            runs = wanted.dictionary_encode()
+            runs = row_keys.dictionary_encode()
             pointer = finders[chunk.part](runs.dictionary)[runs.indices.to_numpy()]
             strangers = chunk.first_line + line_numbers(batch)[pointer == NOWHERE]
             rejects.add_lines(chunk.source, strangers.tolist(), f"its key is not in table '{name}'")

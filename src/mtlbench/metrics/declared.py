@@ -35,8 +35,8 @@ def declared_metrics(config: Mapping[str, Any]) -> dict[str, Metric]:
 def _entry(where: str, name: str, values: Any) -> Metric:
     if not isinstance(values, Mapping):
         raise ValueError(f"{where} is {values!r}; expected a mapping of {', '.join(KEYS)}")
-    if lacking := [key for key in ("function", "better") if key not in values]:
-        raise ValueError(f"{where} has no {' and no '.join(lacking)}; a metric needs a function and a direction")
+    if missing := [key for key in ("function", "better") if key not in values]:
+        raise ValueError(f"{where} has no {' and no '.join(missing)}; a metric needs a function and a direction")
     if unknown := [str(key) for key in values if key not in KEYS]:
         raise ValueError(f"{where}.{unknown[0]}: no such key; allowed: {', '.join(KEYS)}")
     stated = {"title": name} | {str(key): value for key, value in values.items() if key != "function"}

@@ -45,8 +45,8 @@ def weighted_uauc(metrics: Metrics, weights: Mapping[str, float]) -> float:
     Raises:
         UndefinedError: one of them is undefined.
     """
-    if lacking := [task for task in weights if f"{task}/uauc" not in metrics.values]:
-        raise UndefinedError(f"uauc of {', '.join(lacking)} is undefined")
+    if undefined := [task for task in weights if f"{task}/uauc" not in metrics.values]:
+        raise UndefinedError(f"uauc of {', '.join(undefined)} is undefined")
     return sum(weight * metrics.values[f"{task}/uauc"] for task, weight in weights.items()) / sum(weights.values())
 
 

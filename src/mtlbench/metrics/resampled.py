@@ -75,7 +75,7 @@ class _Ranked:
         draws = weight_UR.shape[1]
         seen = np.zeros((len(self.negative_unit) + 1, draws), np.int64)
         np.cumsum(weight_UR[self.negative_unit], axis=0, out=seen[1:])
-        taken = weight_UR[self.positive_unit]
-        doubled = (taken * (seen[self.lower] + seen[self.upper])).sum(axis=0)
-        pairs = taken.sum(axis=0, dtype=np.int64) * seen[-1]
+        weight_R = weight_UR[self.positive_unit]
+        doubled = (weight_R * (seen[self.lower] + seen[self.upper])).sum(axis=0)
+        pairs = weight_R.sum(axis=0, dtype=np.int64) * seen[-1]
         return np.where(pairs > 0, doubled / np.maximum(2 * pairs, 1), np.nan)

@@ -179,9 +179,9 @@ def _draw_panels(
                 drawn = draw_bars(axes, panel, series, inches)
             for label, handle in drawn.items():
                 handles.setdefault(label, handle)
-    for (name, _), (mesh, several) in scales.items():
-        thin = max(20.0, 10 * sum(heights) * (len(several) > 1))  # a tenth of an inch, independent of the height
-        bar = figure.colorbar(mesh, ax=several, aspect=thin, pad=0.02, fraction=0.05)
+    for (name, _), (mesh, axes_of_scale) in scales.items():
+        thin = max(20.0, 10 * sum(heights) * (len(axes_of_scale) > 1))  # a tenth of an inch, independent of the height
+        bar = figure.colorbar(mesh, ax=axes_of_scale, aspect=thin, pad=0.02, fraction=0.05)
         bar.set_label(name)
         bar.outline.set_visible(False)
         assert bar.solids is not None

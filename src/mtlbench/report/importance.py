@@ -40,8 +40,8 @@ def _table(found: Importance, task: str) -> NumberTable:
     head = ["field"]
     for name in names:
         head += [f"{metric(name).title} {'falls' if metric(name).better == 'higher' else 'rises'}", "±"]
-    taken = f"{found.rows:,}" + (f" of {found.split_rows:,}" if found.rows < found.split_rows else "")
-    several = f"mean ± standard deviation of {found.repeats} shuffles" if found.repeats > 1 else "one shuffle"
+    rows_text = f"{found.rows:,}" + (f" of {found.split_rows:,}" if found.rows < found.split_rows else "")
+    shuffles = f"mean ± standard deviation of {found.repeats} shuffles" if found.repeats > 1 else "one shuffle"
     undefined = [
         f"{metric(name).title} is undefined: {reason}"
         for name in COMPARED
@@ -54,7 +54,7 @@ def _table(found: Importance, task: str) -> NumberTable:
             (each.field, *(text for name in names for text in _cells(each.changes[f"{task}/{name}"], name)))
             for each in rows
         ),
-        notes=(f"{several} (seed {found.seed}), {taken} rows", *undefined),
+        notes=(f"{shuffles} (seed {found.seed}), {rows_text} rows", *undefined),
     )
 
 

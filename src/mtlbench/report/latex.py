@@ -137,8 +137,12 @@ def _caption(result: TableResult, columns: Columns) -> str:
         texts.append(f"Paper: as printed in {result.place} of {result.paper.partition(':')[0]}")
     if any(_ranked(result, column).second for column in columns):
         directions = {c.about.title: c.about.better for c in columns if c.about.better in ("lower", "near one")}
-        said = [f"{title}: {'lowest' if better == 'lower' else 'nearest to 1'}" for title, better in directions.items()]
-        texts.append("Best in bold, second best underlined" + f" ({', '.join(said)})" * bool(said))
+        directions_text = [
+            f"{title}: {'lowest' if better == 'lower' else 'nearest to 1'}" for title, better in directions.items()
+        ]
+        texts.append(
+            "Best in bold, second best underlined" + f" ({', '.join(directions_text)})" * bool(directions_text)
+        )
     return " ".join(f"{_tex(text).rstrip('.')}." for text in texts)
 
 
@@ -244,9 +248,9 @@ def _printed(cell: Cell, column: TableColumn) -> str:
     """The paper's number, padded with blanks for missing digits."""
     if cell.printed is None:
         return "--"
-    lacking = column.digits - len(cell.printed.partition(".")[2])
-    point = "." * ("." not in cell.printed and lacking > 0)
-    blank = rf"\phantom{{{point}{'0' * lacking}}}" if lacking > 0 else ""
+    missing_digits = column.digits - len(cell.printed.partition(".")[2])
+    point = "." * ("." not in cell.printed and missing_digits > 0)
+    blank = rf"\phantom{{{point}{'0' * missing_digits}}}" if missing_digits > 0 else ""
     return _minus(_tex(cell.printed)) + blank
 
 

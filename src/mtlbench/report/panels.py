@@ -144,11 +144,11 @@ def draw_bars(axes: Axes, panel: Bars, series: Styles, inches: float) -> dict[st
     width = 0.82 / len(panel.series)
     for index, bars in enumerate(panel.series):
         offset = (index - (len(panel.series) - 1) / 2) * width
-        there = [(i, value) for i, value in enumerate(bars.values) if value is not None]
+        present = [(i, value) for i, value in enumerate(bars.values) if value is not None]
         style = series[bars.label]
         handles[bars.label] = axes.bar(
-            [i + offset for i, _ in there],
-            [value - panel.base for _, value in there],
+            [i + offset for i, _ in present],
+            [value - panel.base for _, value in present],
             width,
             bottom=panel.base,
             facecolor=_cycle(PALETTE, style),

@@ -55,8 +55,8 @@ def _notes(found: Slices, task: str, names: list[str]) -> list[str]:
 
 
 def _label(found: Slices, each: Slice) -> str:
-    several = f"(rest: {found.rest_values:,} value{'s' * (found.rest_values != 1)})"
-    return several if each is found.rest else each.name
+    rest_label = f"(rest: {found.rest_values:,} value{'s' * (found.rest_values != 1)})"
+    return rest_label if each is found.rest else each.name
 
 
 def _known(each: Slice, name: str, task: str) -> bool:

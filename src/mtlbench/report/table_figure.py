@@ -36,9 +36,9 @@ def mean_curves(result: TableResult, dataset: str) -> dict[str, tuple[float, ...
     """Mean curve of each row's runs, up to the last common epoch, by label of the row."""
     curves = {}
     for row in result.rows:
-        several = [run.curve for run in row.runs if run.dataset == dataset and run.curve]
-        if several:
-            curves[row.label] = tuple(fmean(values) for values in zip(*several, strict=False))
+        curves_of_row = [run.curve for run in row.runs if run.dataset == dataset and run.curve]
+        if curves_of_row:
+            curves[row.label] = tuple(fmean(values) for values in zip(*curves_of_row, strict=False))
     return curves
 
 

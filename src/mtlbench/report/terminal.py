@@ -44,18 +44,18 @@ class _Row:
     @property
     def facts(self) -> dict[str, str]:
         """The number of seeds, or the identity of a single run, and the speed."""
-        there, several = self.finished, len(self.results)
-        seeds = f"{len(there)} of {several}" if len(there) < several else str(several)
-        run = {"seeds": seeds} if several > 1 else {"run": there[0].identity if there else ""}
-        speed = f"{mean(result.rows_per_second for result in there):,.0f}" if there else ""
+        finished, count = self.finished, len(self.results)
+        seeds = f"{len(finished)} of {count}" if len(finished) < count else str(count)
+        run = {"seeds": seeds} if count > 1 else {"run": finished[0].identity if finished else ""}
+        speed = f"{mean(result.rows_per_second for result in finished):,.0f}" if finished else ""
         return run | {"converged": self.converged, "rows/s": speed}
 
     @property
     def converged(self) -> str:
         """``yes``, ``no``, or a count of converged runs; empty if unknown."""
         known = [result.convergence.converged for result in self.finished if result.convergence is not None]
-        several = f"{sum(known)} of {len(known)}"
-        return "" if not known else "yes" if all(known) else several if any(known) else "no"
+        fraction = f"{sum(known)} of {len(known)}"
+        return "" if not known else "yes" if all(known) else fraction if any(known) else "no"
 
     def values(self, name: str, task: str) -> list[float]:
         """A metric of every seed; empty if any seed has no value."""
@@ -160,9 +160,9 @@ def _by_task(
     text = [head, rule]
     for at, row in enumerate(rows):
         labels = " ".join(f"{key}={value}" for key, value in row.labels.items())
-        said = ", ".join(f"{name} {value}" for name, value in facts[at].items() if value)
+        facts_text = ", ".join(f"{name} {value}" for name, value in facts[at].items() if value)
         text += textwrap.wrap(
-            f"{labels} ({said})", width, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False
+            f"{labels} ({facts_text})", width, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False
         )
         text += lines[at * len(tasks) : (at + 1) * len(tasks)]
     return "\n".join(text)

@@ -68,8 +68,8 @@ def assemble(
     ranked, left_out = _ranked(table, found.spreads)
     if left_out:
         notes.number(f"out of the average rank, for want of runs: {', '.join(left_out)}")
-    if said := _sampling_note(table, values, draws):
-        notes.number(said)
+    if sampling_note := _sampling_note(table, values, draws):
+        notes.number(sampling_note)
     return TableResult(
         name=table.name,
         title=table.title,
@@ -208,8 +208,8 @@ def _sampling_note(table: Table, values: Values, draws: Draws) -> str | None:
             units[column.dataset] = None if found is None else units.get(column.dataset, found.units)
     if not units:
         return None
-    said = [f"{dataset}: {'seeds only' if of is None else f'seeds and {of}'}" for dataset, of in units.items()]
-    return f"tests of AUCs count the spread over {'; '.join(said)}"
+    parts = [f"{dataset}: {'seeds only' if of is None else f'seeds and {of}'}" for dataset, of in units.items()]
+    return f"tests of AUCs count the spread over {'; '.join(parts)}"
 
 
 def _obstacle(
@@ -250,10 +250,12 @@ def _ranked(table: Table, spreads: Spreads) -> tuple[list[dict[str, float]], lis
     left_out: dict[str, str] = {}
     for column in columns:
         own = {label: measured for (label, other), measured in spreads.items() if other == column}
-        wanted = {seed for measured in own.values() for seed in measured.seeds}
+        all_seeds = {seed for measured in own.values() for seed in measured.seeds}
         for label, measured in own.items():
-            if lacking := wanted - set(measured.seeds):
-                left_out.setdefault(label, f"{label} ({column.dataset}: {len(wanted) - len(lacking)} of {len(wanted)})")
+            if missing := all_seeds - set(measured.seeds):
+                left_out.setdefault(
+                    label, f"{label} ({column.dataset}: {len(all_seeds) - len(missing)} of {len(all_seeds)})"
+                )
             else:
                 scores[column][label] = column.about.score(measured.for_column(column))
     return list(scores.values()), list(left_out.values())

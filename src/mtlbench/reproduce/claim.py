@@ -229,18 +229,18 @@ def _number(value: float, column: TableColumn) -> str:
 def _power(tests: _Tests, verdict: ClaimVerdict, detectable: float, deciding: int | None) -> str:
     """A sentence about the detectable difference and the number of replicates that would decide."""
     of = "worlds" if tests.found[0].worlds > 1 else "seeds"
-    said = (
+    text = (
         f"no effect would be seen within {detectable:.2g}, "
         if tests.equivalence
         else f"a difference of {detectable:.2g} would be found "
     )
-    said += f"with a probability of {POWER:g}"
+    text += f"with a probability of {POWER:g}"
     if verdict != "undecided":
-        return said
+        return text
     have = min(max(each.seeds, 1) if each.worlds == 1 else each.worlds for each in tests.found)
     if deciding is not None and deciding <= have:
-        return f"{said}; {have} {of} are enough for the smallest effect of interest, and what was found is below it"
+        return f"{text}; {have} {of} are enough for the smallest effect of interest, and what was found is below it"
     if deciding is not None:
-        return f"{said}; {deciding} {of} would decide"
+        return f"{text}; {deciding} {of} would decide"
     limited = any(each.estimate.sampling is not None for each in tests.found)
-    return f"{said}; no number of {of} up to 1,000 would decide" + ", the test split is too small" * limited
+    return f"{text}; no number of {of} up to 1,000 would decide" + ", the test split is too small" * limited

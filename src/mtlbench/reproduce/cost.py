@@ -75,7 +75,7 @@ def measured_speeds(folder: Path) -> dict[str, float]:
         except DamagedFileError:  # perhaps of an unrelated run; otherwise `check_finished` reports it
             continue
         speeds.setdefault(result.model, []).append(result.rows_per_second)
-    return {model: median(several) for model, several in speeds.items()}
+    return {model: median(rates) for model, rates in speeds.items()}
 
 
 def cost(

@@ -54,15 +54,15 @@ def _ends(runs: Mapping[str, PlannedRun], launcher: Launcher) -> Iterator[Ended]
     """Yield the outcome of each run when it ends."""
     finished = [run for run in runs.values() if run.finished and not run.config.run.fresh]
     others = [run for run in runs.values() if not run.finished or run.config.run.fresh]
-    taken: list[str] = []
+    busy: list[str] = []
     for ended in chain(map(train_one, finished), _launched(others, launcher)):
         if ended.busy:
-            taken.append(ended.identity)
+            busy.append(ended.identity)
         else:
             yield ended
-    if taken:
-        tqdm.write(f"waiting for {len(taken)} runs that other processes are training", file=sys.stderr)
-    for identity in taken:
+    if busy:
+        tqdm.write(f"waiting for {len(busy)} runs that other processes are training", file=sys.stderr)
+    for identity in busy:
         while (ended := train_one(runs[identity])).busy:
             time.sleep(PAUSE)
         yield ended

@@ -116,22 +116,22 @@ def same_test_rows(runs: Sequence[Finished]) -> bool:
     What must agree: rows, positives, groups, and the deviation of a regression task's labels up to rounding, since
     labels are standardised by training rows.
     """
-    told = [
-        {name: value for name, value in run.result.metrics.items() if name.startswith("test/") and _tells(name)}
+    facts = [
+        {name: value for name, value in run.result.metrics.items() if name.startswith("test/") and _compared(name)}
         for run in runs
     ]
-    return bool(told[0]) and all(
-        each.keys() == told[0].keys()
-        and all(math.isclose(value, told[0][name], rel_tol=_rounding(name)) for name, value in each.items())
-        for each in told
+    return bool(facts[0]) and all(
+        each.keys() == facts[0].keys()
+        and all(math.isclose(value, facts[0][name], rel_tol=_tolerance(name)) for name, value in each.items())
+        for each in facts
     )
 
 
-def _tells(metric_name: str) -> bool:
+def _compared(metric_name: str) -> bool:
     return metric_name.rpartition("/")[2] in ("rows", "positives", "groups", "rmse_constant")
 
 
-def _rounding(metric_name: str) -> float:
+def _tolerance(metric_name: str) -> float:
     return 1e-5 if metric_name.endswith("/rmse_constant") else 0.0
 
 

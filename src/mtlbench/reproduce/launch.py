@@ -192,10 +192,12 @@ def _as_jobs(runs: Sequence[PlannedRun], launcher: Launcher) -> Iterator[Ended]:
     except ImportError as error:
         raise ConfigError("jobs of a cluster need the extra 'slurm': pip install 'mtlbench[slurm]'") from error
     local = launcher.kind == "submitit_local"
-    made = {name: value for name, value in launcher.options.items() if name in ("folder", "slurm_max_num_timeout")}
+    constructor = {
+        name: value for name, value in launcher.options.items() if name in ("folder", "slurm_max_num_timeout")
+    }
     with _refusals_told():
-        executor = submitit.AutoExecutor(cluster="local" if local else "slurm", **made)
-    executor.update_parameters(**{name: value for name, value in launcher.options.items() if name not in made})
+        executor = submitit.AutoExecutor(cluster="local" if local else "slurm", **constructor)
+    executor.update_parameters(**{name: value for name, value in launcher.options.items() if name not in constructor})
     at_once = cores() if local else len(runs)  # Slurm has a queue, a single machine does not
     for start in range(0, len(runs), at_once):
         some = runs[start : start + at_once]
@@ -224,8 +226,8 @@ def _refusals_told() -> Generator[None]:
     try:
         yield
     except RuntimeError as error:  # submitit raises RuntimeErrors and subclasses when submitting
-        said = str(error).strip().splitlines() or [type(error).__name__]
-        raise ConfigError(f"no job could be submitted: {said[-1]}") from error
+        output = str(error).strip().splitlines() or [type(error).__name__]
+        raise ConfigError(f"no job could be submitted: {output[-1]}") from error
 
 
 def _end_of(job: Any, identity: str) -> Ended:

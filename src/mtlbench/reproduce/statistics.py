@@ -33,15 +33,15 @@ def spread(values: BySeed, metric: Metric | None = None) -> Measured:
     """Mean, standard deviation, 95 % interval and, if the metric has a direction, best of the values (at least one)."""
     seeds = tuple(sorted(values))
     array = np.array([values[seed] for seed in seeds])
-    mean, several = float(array.mean()), len(array) > 1
-    deviation = float(array.std(ddof=1)) if several else None
+    mean, has_spread = float(array.mean()), len(array) > 1
+    deviation = float(array.std(ddof=1)) if has_spread else None
     half = float(scipy.stats.t.ppf(0.975, len(array) - 1)) * (deviation or 0.0) / len(array) ** 0.5
     return Measured(
         seeds=seeds,
         values=tuple(array.tolist()),
         mean=mean,
         deviation=deviation,
-        interval=(mean - half, mean + half) if several else None,
+        interval=(mean - half, mean + half) if has_spread else None,
         best=None if metric is None or metric.better is None else max(array.tolist(), key=metric.score),
     )
 

@@ -155,9 +155,9 @@ def _expanded(spec: ColumnSpec, file: _File, printed: Sequence[TableColumn]) -> 
         tasks = dict.fromkeys(column.task for column in printed if column.dataset == dataset and column.only_task)
         of_metric = [column for column in printed if (column.dataset, column.metric) == (dataset, spec.metric)]
         for task in spec.tasks or (tasks if metric(spec.metric).per_task else ["all"]):
-            there: dict[Statistic, TableColumn] = {c.statistic: c for c in of_metric if c.task == task}
-            wanted = (spec.statistic,) if spec.statistic else tuple(there) or ("mean",)
-            found += [there.get(each) or _column(dataset, task, spec.metric, each) for each in wanted]
+            printed_columns: dict[Statistic, TableColumn] = {c.statistic: c for c in of_metric if c.task == task}
+            statistics = (spec.statistic,) if spec.statistic else tuple(printed_columns) or ("mean",)
+            found += [printed_columns.get(each) or _column(dataset, task, spec.metric, each) for each in statistics]
     if not found:
         raise ValueError(
             f"columns of {spec.metric}: no printed column has a task; give them as tasks: [...], as listed by "

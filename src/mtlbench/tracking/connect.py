@@ -186,11 +186,11 @@ def _create_database(uri: str) -> None:
 def _no_stray_folder(uri: str) -> Generator[None]:
     """Remove the folders that MLflow 3.17 creates by mistake, by using the quoted path of a database as its path."""
     path = Path(uri.removeprefix("sqlite:///")).parent
-    made = [folder for folder in (path, *path.parents) if "%" in str(folder) and not folder.exists()]
+    stray = [folder for folder in (path, *path.parents) if "%" in str(folder) and not folder.exists()]
     try:
         yield
     finally:
-        for folder in made if uri.startswith("sqlite:///") else ():
+        for folder in stray if uri.startswith("sqlite:///") else ():
             with suppress(OSError):
                 folder.rmdir()
 

@@ -88,8 +88,8 @@ class RunInfo:
     def title(self) -> str:
         """The name, or the choices: ``mtphn aliccp 0 placement=Dpri_CFpub``."""
         words = (word.partition("=") for word in self.overrides)
-        said = (f"{key.rpartition('.')[2]}={value}" for key, _, value in words)
-        return self.name or " ".join([self.model, self.dataset, str(self.seed), *said])
+        settings = (f"{key.rpartition('.')[2]}={value}" for key, _, value in words)
+        return self.name or " ".join([self.model, self.dataset, str(self.seed), *settings])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

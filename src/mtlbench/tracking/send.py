@@ -177,13 +177,13 @@ def _found_or_made(client: "MlflowClient", folder: Path, uri: str, experiment: s
     experiment_id = experiment_id_of(client, uri, experiment)
     if found := _of_attempt(client, experiment_id, folder):
         return found[0].info.run_id
-    made = client.create_run(
+    created = client.create_run(
         experiment_id,
         start_time=attempt.began,
         run_name=facts.title[:LONGEST_NAME],
         tags={"identity": facts.identity, "attempt": attempt.key},
     )
-    return made.info.run_id
+    return created.info.run_id
 
 
 def _of_attempt(client: "MlflowClient", experiment_id: str, folder: Path) -> "list[Run]":
@@ -234,12 +234,12 @@ def _points(lines: Sequence[Line]) -> "Iterator[Metric]":
 def _missing(client: "MlflowClient", run_id: str, lines: Sequence[Line]) -> "list[Metric]":
     """The points that the server does not have; a step measured again with the same result is not new."""
     points = list(_points(lines))
-    there = {
+    stored = {
         (name, metric.step, metric.value)
         for name in client.get_run(run_id).data.metrics
         for metric in client.get_metric_history(run_id, name)
     }
-    return [point for point in points if (point.key, point.step, point.value) not in there]
+    return [point for point in points if (point.key, point.step, point.value) not in stored]
 
 
 def _describe(client: "MlflowClient", run_id: str, folder: Path) -> tuple[str, ...]:
@@ -250,8 +250,8 @@ def _describe(client: "MlflowClient", run_id: str, folder: Path) -> tuple[str, .
     status = read_status(folder)
     config = read_config(folder / CONFIG)
     parameters, shortened = shorten(flatten(identity_config(config, facts.origin)))
-    there = client.get_run(run_id).data.params
-    new = {name: value for name, value in parameters.items() if name not in there}
+    stored = client.get_run(run_id).data.params
+    new = {name: value for name, value in parameters.items() if name not in stored}
     client.log_batch(run_id, params=[Param(name, value) for name, value in new.items()])
     if facts.name is not None:
         client.update_run(run_id, name=facts.name)
@@ -265,7 +265,7 @@ def _describe(client: "MlflowClient", run_id: str, folder: Path) -> tuple[str, .
     if shortened:
         tags["shortened_parameters"] = ", ".join(shortened)
     # MLflow never changes a parameter, and rejects a whole batch if one parameter differs.
-    if changed := [name for name, value in parameters.items() if there.get(name, value) != value]:
+    if changed := [name for name, value in parameters.items() if stored.get(name, value) != value]:
         tags["changed_parameters"] = f"shown as first sent: {', '.join(changed)}"
     set_tags(client, run_id, tags)
     _log_input(client, run_id, facts)

@@ -65,10 +65,10 @@ def unsent_text(folder: Path, uri: str) -> str:
     sent, content = read_sent(folder).get(without_password(uri)), Journal(folder).content()
     if sent is None:
         return "nothing has been sent"
-    there = content[: sent.journal].count(b"\n") if digest(content[: sent.journal]) == sent.journal_digest else 0
+    sent_lines = content[: sent.journal].count(b"\n") if digest(content[: sent.journal]) == sent.journal_digest else 0
     lines = content.count(b"\n")
     state = " and its state and result" if sent.description != description_digest(folder) else ""
-    return f"not sent: {lines - there} of {lines} lines of the journal{state}"
+    return f"not sent: {lines - sent_lines} of {lines} lines of the journal{state}"
 
 
 def link_of(folder: Path) -> str | None:
@@ -85,8 +85,8 @@ def description_digest(folder: Path) -> str:
     """SHA-256 of everything that is sent besides metrics."""
     facts, attempt = read_facts(folder)
     result = (folder / RESULT).read_bytes() if (folder / RESULT).exists() else b""
-    said = {name: value for name in ("overrides", "name", "tags", "notes") if (value := getattr(facts, name))}
-    parts = [own_facts(facts) | said, asdict(attempt), asdict(read_status(folder)), digest(result)]
+    texts = {name: value for name in ("overrides", "name", "tags", "notes") if (value := getattr(facts, name))}
+    parts = [own_facts(facts) | texts, asdict(attempt), asdict(read_status(folder)), digest(result)]
     parts += [{path.name: digest(path.read_bytes())} for path in sorted((folder / ANALYSIS).glob("*"))]
     return digest(json.dumps(parts).encode())
 

@@ -68,8 +68,8 @@ def _send_rendered(
         set_tags(client, run_id, {**tags, kind: name, "runs": str(len(runs))})
         for file in files:
             client.log_artifact(run_id, str(file))
-        with TemporaryDirectory() as made:
-            listed = Path(made) / "runs.json"
+        with TemporaryDirectory() as temporary:
+            listed = Path(temporary) / "runs.json"
             rows = [{"run": run, "identity": identity, "row": row} for run, (identity, row) in runs.items()]
             listed.write_text(json.dumps(rows, indent=1))
             client.log_artifact(run_id, str(listed))

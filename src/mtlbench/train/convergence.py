@@ -38,18 +38,18 @@ def convergence(units: Sequence[Selected], lines: Sequence[Line], patience: int 
     if not all(curves.values()):
         return None
     count = len(next(iter(curves.values())))
-    asked = patience or math.ceil(SHARE * count)
+    needed = patience or math.ceil(SHARE * count)
     bests = {name: _best(curve) for name, curve in curves.items()}
     since = {name: len(curve) - 1 - bests[name] for name, curve in curves.items()}
     steps = {name: curve[-1][0] - curve[bests[name]][0] for name, curve in curves.items()}
     return Convergence(
-        converged=min(since.values()) >= asked and min(steps.values()) >= LEAST_STEPS,
+        converged=min(since.values()) >= needed and min(steps.values()) >= LEAST_STEPS,
         evaluations=count,
-        needed=asked,
+        needed=needed,
         evaluations_since_best=since,
         steps_since_best=steps,
         behind_best={
-            name: tuple(score - curve[bests[name]][1] for _, score in curve[-asked:]) for name, curve in curves.items()
+            name: tuple(score - curve[bests[name]][1] for _, score in curve[-needed:]) for name, curve in curves.items()
         },
     )
 

@@ -43,14 +43,14 @@ class Interrupt:
 
     def check(self) -> None:
         """Raise `Interrupted` if a signal has arrived; with several ranks, all must call this at the same time."""
-        asked = self._asked is not None
+        interrupted = self._asked is not None
         if not alone():
             from mtlbench.distributed.ranks import (
                 any_rank,
             )  # not at the top: the command line imports this module, and must not import torch
 
-            asked = any_rank(asked)
-        if asked:
+            interrupted = any_rank(interrupted)
+        if interrupted:
             raise Interrupted
 
     def _ask(self, number: int, frame: FrameType | None) -> None:

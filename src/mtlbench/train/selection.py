@@ -107,8 +107,8 @@ def selection_units(tasks: tuple[Task, ...], settings: Settings) -> tuple[Select
                 f"trainer.select is {settings.select!r}{hint}; "
                 f"allowed: <metric> or <task>/<metric> with a metric of {allowed} and a task of {list(names)}"
             )
-        asked = [each for each in tasks if task in ("", each.name)]
-        _check_kinds(settings, name, asked, bool(task))
+        selected = [each for each in tasks if task in ("", each.name)]
+        _check_kinds(settings, name, selected, bool(task))
         if task and settings.checkpoint == "task":
             raise ValueError(
                 f"trainer.select is {settings.select!r}, but with trainer.checkpoint=task each task is selected by its "
@@ -132,9 +132,11 @@ def selection_units(tasks: tuple[Task, ...], settings: Settings) -> tuple[Select
 def _check_kinds(settings: Settings, name: str, tasks: Sequence[Task], named: bool) -> None:
     """Reject a metric that its tasks do not have: the given task, a task with its own unit, or all tasks of a mean."""
     about = metric(name)
-    lacking = [task for task in tasks if about.kind not in (None, task.kind) and (named or about.counterpart is None)]
-    if lacking and (named or settings.checkpoint == "task" or len(lacking) == len(tasks)):
-        task = lacking[0]
+    without_metric = [
+        task for task in tasks if about.kind not in (None, task.kind) and (named or about.counterpart is None)
+    ]
+    if without_metric and (named or settings.checkpoint == "task" or len(without_metric) == len(tasks)):
+        task = without_metric[0]
         others = [other for other in selectable(()) if metric(other).kind == task.kind]
         raise ValueError(
             f"trainer.select is {settings.select!r}, but '{task.name}' is a {task.kind} task, which has no {name}. "

@@ -107,11 +107,11 @@ def model_space(config: DictConfig, default: Path | None, own: Path | None, fixe
     particular = {} if own is None else read_space(own)
     set_keys = [word.lstrip("+").partition("=")[0] for word in fixed]
     free = [key for key in {**common, **particular} if not any(_inside(key, parent) for parent in set_keys)]
-    lacking = {key: reason for key in free if (reason := _lacking(config, key))}
-    for key, reason in lacking.items():
+    unusable = {key: reason for key in free if (reason := _lacking(config, key))}
+    for key, reason in unusable.items():
         if key in particular:
             raise ConfigError(f"{own}: {key}: {reason}. Remove the key from the search space")
-    space = {key: particular.get(key) or common[key] for key in free if key not in lacking}
+    space = {key: particular.get(key) or common[key] for key in free if key not in unusable}
     if not space:
         raise ConfigError(
             f"model={config.run.choices.model}: no key is left to tune. The command line sets "

@@ -40,9 +40,9 @@ def bands(runs: FigureRuns) -> FigureContent:
         panels.append(_panel(row, tasks, confidence_NT, predicted_SNT))
         orders[row], ends[row] = {}, {}
         for t, task in enumerate(tasks):
-            several = [(confidence_NT[:, t], p_N) for p_N in predicted_SNT[:, :, t]]
-            orders[row][task] = fmean(float(scipy.stats.spearmanr(*two).statistic) for two in several)  # pyright: ignore[reportAttributeAccessIssue]
-            ends[row][task] = fmean(_between_ends(*two) for two in several)
+            pairs = [(confidence_NT[:, t], p_N) for p_N in predicted_SNT[:, :, t]]
+            orders[row][task] = fmean(float(scipy.stats.spearmanr(*two).statistic) for two in pairs)  # pyright: ignore[reportAttributeAccessIssue]
+            ends[row][task] = fmean(_between_ends(*two) for two in pairs)
     return FigureContent(panels=tuple(panels), findings=(*_compared(orders, ends),))
 
 

@@ -16,13 +16,13 @@ def mean_curve(label: str, runs: Sequence[ByPosition]) -> Curve | None:
     if not shared:
         return None
     at = [[run[x] for run in runs] for x in shared]
-    several = len(runs) > 1
+    has_band = len(runs) > 1
     return Curve(
         label=label,
         x=tuple(shared),
         y=tuple(map(fmean, at)),
-        low=tuple(map(min, at)) if several else None,
-        high=tuple(map(max, at)) if several else None,
+        low=tuple(map(min, at)) if has_band else None,
+        high=tuple(map(max, at)) if has_band else None,
     )
 
 

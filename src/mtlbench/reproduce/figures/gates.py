@@ -21,7 +21,8 @@ def losses(runs: FigureRuns) -> FigureContent:
         moves: dict[str, list[list[float]]] = {kind: [] for kind in KINDS}
         for task in runs.tasks(dataset):
             of_task = {
-                kind: [by_step(lines, f"train/{task}/loss") for lines in several] for kind, several in journals.items()
+                kind: [by_step(lines, f"train/{task}/loss") for lines in runs_lines]
+                for kind, runs_lines in journals.items()
             }
             curves = [curve for kind in KINDS if (curve := mean_curve(kind, of_task[kind])) is not None]
             if not curves:

@@ -52,8 +52,8 @@ def epochs(runs: FigureRuns) -> FigureContent:
         mean = _mean(curves)
         best = max(mean, key=lambda x: mean[x])
         bests_by_row.append(f"{row} is best after epoch {best:.0f} of {max(mean):.0f}, with {mean[best]:.4f}")
-    said = f"The paper: {CHOSEN_EPOCHS} epochs are chosen. Here, by the tasks' mean AUC, {'; '.join(bests_by_row)}."
-    return FigureContent(panels=tuple(panels), findings=(said,) if bests_by_row else ())
+    finding = f"The paper: {CHOSEN_EPOCHS} epochs are chosen. Here, by the tasks' mean AUC, {'; '.join(bests_by_row)}."
+    return FigureContent(panels=tuple(panels), findings=(finding,) if bests_by_row else ())
 
 
 def layers(runs: FigureRuns) -> FigureContent:
@@ -135,13 +135,13 @@ def _over_seeds(name: str, values: dict[float, dict[int, float]]) -> Curve | Non
     spreads = {x: statistics.spread(s) for x, s in sorted(values.items()) if s}
     if not spreads:
         return None
-    several = all(spread.deviation is not None for spread in spreads.values())
+    has_band = all(spread.deviation is not None for spread in spreads.values())
     return Curve(
         label=name,
         x=tuple(spreads),
         y=tuple(spread.mean for spread in spreads.values()),
-        low=tuple(s.mean - (s.deviation or 0) for s in spreads.values()) if several else None,
-        high=tuple(s.mean + (s.deviation or 0) for s in spreads.values()) if several else None,
+        low=tuple(s.mean - (s.deviation or 0) for s in spreads.values()) if has_band else None,
+        high=tuple(s.mean + (s.deviation or 0) for s in spreads.values()) if has_band else None,
     )
 
 
