@@ -172,7 +172,7 @@ def test_function_and_direction_count_in_the_identity_and_its_title_does_not(
 @pytest.mark.parametrize(
     ("function", "more", "message"),
     [
-        ("raises", "", r"metric\.it: a call with 64 made-up rows failed: IndexError: .*owncode\.py, line 14"),
+        ("raises", "", r"metric\.it: a call with 64 synthetic rows failed: IndexError: .*owncode\.py, line 14"),
         ("infinite", "", r"metric\.it: .* it returned inf; expected a finite number"),
         ("text", "", r"metric\.it: .* it returned str; expected one number"),
         ("array", "", r"metric\.it: .* it returned ndarray of shape \[64\]; expected one number"),

@@ -178,8 +178,8 @@ def test_a_study_by_its_path(place: Path, capsys: pytest.CaptureFixture[str]):
     assert "| single | 0." in text
     assert (place / "tables" / "sharing.md").exists()
     for change, problem in (
-        (STUDY.replace("columns:", "#"), "columns must be named"),
-        (STUDY.replace("[model=dnn]", "[run.folder=elsewhere]"), "'run.folder=elsewhere': where runs are kept"),
+        (STUDY.replace("columns:", "#"), "columns must be given"),
+        (STUDY.replace("[model=dnn]", "[run.folder=elsewhere]"), "'run.folder=elsewhere': where runs are stored"),
         (STUDY.replace("than: [single]", "than: [nobody]"), "claims name nobody; rows are single, shared"),
         (STUDY.replace("dataset=census", "dataset=consus"), "dataset=consus: no such dataset; did you mean census?"),
     ):

@@ -288,7 +288,7 @@ def test_files_that_cannot_be_scored_say_why(exported: Exported, raw_rows: pa.Ta
 
     refused(tmp_path / "no.csv", "no such file", ConfigError)
     (tmp_path / "rows.txt").write_text("x")
-    refused(tmp_path / "rows.txt", "end with .parquet or .csv", ConfigError)
+    refused(tmp_path / "rows.txt", "ending in .parquet or .csv", ConfigError)
     (tmp_path / "bad.parquet").write_text("x")
     refused(tmp_path / "bad.parquet", "is not valid Parquet", ConfigError)
     (tmp_path / "empty.csv").write_text("")

@@ -66,7 +66,7 @@ def test_they_are_refused_where_a_schema_declares_given(
 ) -> None:
     assert main(["prepare", *mine, f"run.data={tmp_path / 'data'}"]) == 2
     message = capsys.readouterr().err
-    assert "a.parquet, line 6: bought is 1 and clicked is 0, but task 'buy' is given 'click'" in message
+    assert "a.parquet, line 6: bought is 1 and clicked is 0, but task 'buy' has the parent 'click'" in message
     assert "set dataset.contradictions=drop to exclude such rows, or keep" in message
     assert re.search(r'reads .*"bought": 1', message)
 
@@ -80,8 +80,8 @@ def test_they_are_set_aside_with_other_lines_that_cannot_be_used(
     entries = [json.loads(line) for line in (store.folder / "quarantine.jsonl").read_text().splitlines()]
     assert [entry["line"] for entry in entries] == [6, 7, 8, 101]
     assert [entry["reason"].split(":")[0] for entry in entries[1:3]] == [
-        "bought is 1 and clicked is 0, but task 'buy' is given 'click'",
-        "rated is 1 and bought is 0, but task 'rate' is given 'buy'",
+        "bought is 1 and clicked is 0, but task 'buy' has the parent 'click'",
+        "rated is 1 and bought is 0, but task 'rate' has the parent 'buy'",
     ]
 
 

@@ -41,7 +41,7 @@ def test_a_table_whose_claims_do_not_say_what_would_decide_is_read(tmp_path: Pat
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("{", "no JSON"),
+        ("{", "not valid JSON"),
         ("[]", "no table or figure of format 4"),
         ('{"format": 1}', "found: 1"),
         ('{"format": 2, "kind": "table", "name": "x"}', "title: "),
@@ -72,12 +72,12 @@ def test_tables_are_found_by_name_in_the_order_asked_for(tmp_path: Path) -> None
     (tmp_path / "b.json").write_text("{cut off")
     found, problems = find_stored(tmp_path)
     assert [result.name for result in found] == ["a", "c"]
-    assert "b.json: no JSON" in problems[0]
+    assert "b.json: not valid JSON" in problems[0]
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.json").write_text("[]")
     with pytest.raises(ValueError, match=r"none of its \*\.json can be read as a table or figure\n.*a\.json"):
         find_stored(tmp_path / "bad")
-    with pytest.raises(ValueError, match=r"b\.json: no JSON"):
+    with pytest.raises(ValueError, match=r"b\.json: not valid JSON"):
         find_stored(tmp_path, ["a", "b"])
     with pytest.raises(ValueError, match=r"holds no tables or figures.*mtlbench reproduce"):
         find_stored(tmp_path / "nowhere")

@@ -119,9 +119,15 @@ def overrides(keys: str | Mapping[str, str] = "train") -> Callable[[Any], Any]:
 
 def path_option(*names: str, help: str, default: str | None = None) -> Callable[[Any], Any]:  # noqa: A002
     """An option whose value is a file or folder."""
-    given = default is not None
+    has_default = default is not None
     return click.option(
-        *names, metavar="PATH", type=Path, default=default, show_default=given, shell_complete=complete_path, help=help
+        *names,
+        metavar="PATH",
+        type=Path,
+        default=default,
+        show_default=has_default,
+        shell_complete=complete_path,
+        help=help,
     )
 
 

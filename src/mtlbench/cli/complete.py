@@ -25,9 +25,11 @@ def complete_overrides(
     if equals:
         return [f"{key}={text}" for text in _values(key, value, isinstance(values.get(key), bool))]
     options = [option.opts[0] for option in ctx.command.params if isinstance(option, click.Option)]
-    own = [name[2:] for name in options if name.startswith("--")]
+    option_names = [name[2:] for name in options if name.startswith("--")]
     groups = list(GROUPS) if isinstance(keys, str) else []
-    return sorted({_next_level(name, incomplete) for name in [*groups, *values, *own] if name.startswith(incomplete)})
+    return sorted(
+        {_next_level(name, incomplete) for name in [*groups, *values, *option_names] if name.startswith(incomplete)}
+    )
 
 
 def complete_path(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:

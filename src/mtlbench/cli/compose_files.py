@@ -44,8 +44,8 @@ def compose_files(config: str, chosen: Mapping[str, str], read: Read) -> Compose
     for group, name in names.items():
         for file in _files(group, name, read):
             files.append(file)
-            own = {key: value for key, value in read(file).items() if key != "defaults"}
-            content = merged(content, _in_package(file, own))
+            values = {key: value for key, value in read(file).items() if key != "defaults"}
+            content = merged(content, _in_package(file, values))
     return Composed(merged(content, root), names, files)
 
 

@@ -35,9 +35,11 @@ def command(first: str, second: str, as_json: bool, overrides: list[str]) -> Non
         print_json({"runs": [record["run"] for record in records], "settings": settings, "metrics": dict(metrics)})
         return
     names = [f"{record['run'][:12]}" for record in records]
-    same = "no setting differs: the runs have the same configuration, perhaps with different code\n"
+    unchanged = "no setting differs: the runs have the same configuration, perhaps with different code\n"
     print(
-        table(["setting", *names], [[key, *map(_text, pair)] for key, pair in settings.items()]) if settings else same
+        table(["setting", *names], [[key, *map(_text, pair)] for key, pair in settings.items()])
+        if settings
+        else unchanged
     )
     print()
     rows = []

@@ -26,11 +26,11 @@ def split_hydra(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     Raises:
         ConfigError: an override of another key of Hydra's, or of a class.
     """
-    named = [word for word in overrides if _NAMED.search(word.partition("=")[0])]
-    for word in named:
+    hydra_words = [word for word in overrides if _NAMED.search(word.partition("=")[0])]
+    for word in hydra_words:
         if not _TAKEN.match(word) or "_target_" in word:
             raise ConfigError(f"'{word}': of Hydra's own keys, only hydra/launcher and hydra.launcher.<key> can be set")
-    return named, [word for word in overrides if word not in named]
+    return hydra_words, [word for word in overrides if word not in hydra_words]
 
 
 def refuse_hydra_in(folder: Path) -> None:

@@ -46,8 +46,8 @@ def launcher_of(words: Sequence[str], overrides: Sequence[str], processes: int |
     if kind == "basic":
         return Launcher()
     if kind == "joblib":
-        if others := [word for word in words if not word.startswith(("hydra/launcher=", "hydra.launcher.n_jobs="))]:
-            raise ConfigError(f"{', '.join(others)}: of joblib's options, only hydra.launcher.n_jobs is used")
+        if unused := [word for word in words if not word.startswith(("hydra/launcher=", "hydra.launcher.n_jobs="))]:
+            raise ConfigError(f"{', '.join(unused)}: of joblib's options, only hydra.launcher.n_jobs is used")
         return Launcher(kind="joblib", options={"n_jobs": options["n_jobs"]})
     executor = kind.removeprefix("submitit_")
     if "max_num_timeout" in options and not any(word.startswith("hydra.launcher.max_num_timeout=") for word in words):

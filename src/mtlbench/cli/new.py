@@ -60,12 +60,12 @@ def command(kind: str, name: str, to: Path) -> None:
 
 def _next_steps(kind: str, name: str, to: Path) -> list[str]:
     test = f"pytest {shlex.quote(str(to / f'test_{name}.py'))}"
-    given = f"--config-dir {shlex.quote(str(to))}"
+    conf_option = f"--config-dir {shlex.quote(str(to))}"
     if kind == "model":
-        return [test, f"mtlbench train model={name} dataset=census {given} run.allow=[{name}]"]
+        return [test, f"mtlbench train model={name} dataset=census {conf_option} run.allow=[{name}]"]
     if kind == "dataset":
         script = shlex.quote(str(to / f"{name}.py"))
-        return [test, f"python {script}", f"mtlbench train model=mmoe dataset={name} {given}"]
+        return [test, f"python {script}", f"mtlbench train model=mmoe dataset={name} {conf_option}"]
     return [test, f"mtlbench reproduce {shlex.quote(str(to / 'table' / f'{name}.yaml'))} --dry-run"]
 
 

@@ -110,7 +110,7 @@ def metrics_text(metrics: Metrics) -> str:
     cells = [[_number(metrics, name, task) for name in shown] for task in metrics.tasks]
     by_task = table(
         ["task", *(entry.title for entry in shown.values())],
-        [[task, *own] for task, own in zip(metrics.tasks, cells, strict=True)],
+        [[task, *task_cells] for task, task_cells in zip(metrics.tasks, cells, strict=True)],
     )
     if max(map(len, by_task.splitlines())) > WIDTH:
         by_task = _by_metric([entry.title for entry in shown.values()], metrics.tasks, cells)
@@ -142,8 +142,8 @@ def _by_metric(titles: Sequence[str], tasks: Sequence[str], cells: Sequence[Sequ
 
 def numbers_text(numbers: "NumberTable") -> str:
     """A table that fits the width of a terminal: the middle of long row names is elided, notes are wrapped."""
-    others = [max(len(row[at]) for row in (numbers.head, *numbers.rows)) + 2 for at in range(1, len(numbers.head))]
-    room = max(WIDTH - 2 - sum(others), SHORTEST_NAME)
+    widths = [max(len(row[at]) for row in (numbers.head, *numbers.rows)) + 2 for at in range(1, len(numbers.head))]
+    room = max(WIDTH - 2 - sum(widths), SHORTEST_NAME)
     rows = [[_shortened(row[0], room), *row[1:]] for row in numbers.rows]
     notes = [line for note in numbers.notes for line in _paragraph(note)]
     return "\n".join([f"  {numbers.title}", "", table(numbers.head, rows), *notes])

@@ -118,8 +118,8 @@ def command(  # noqa: PLR0913  an argument for each option
     lacking = [*afresh.values()] or [run for run in missing(chosen) if run.identity not in elsewhere]
     for study, plan in zip(studies, plans, strict=True):
         runs = {run.identity for run in plan}
-        others = len(runs & set(elsewhere))
-        summary = f"{len(runs) - len(missing(plan))} finished" + f", {others} by other machines" * bool(others)
+        fetched = len(runs & set(elsewhere))
+        summary = f"{len(runs) - len(missing(plan))} finished" + f", {fetched} by other machines" * bool(fetched)
         print(f"{study.name}: {len(runs)} runs, {summary}", file=sys.stderr)
         for text in other_data(plan):
             print(f"! {study.name}: {text}", file=sys.stderr)
@@ -219,15 +219,15 @@ def _send(
     uri = tracking_uri(run_config.tracker.uri, Path(run_config.folder))
     for (result, files), plan in zip(results, plans, strict=True):
         members = {run.folder: run.row for run in plan if run.finished}
-        others = {
+        remote_runs = {
             elsewhere[run.identity].run_id: (run.identity, run.row)
             for run in plan
             if not run.finished and run.identity in elsewhere
         }
-        if plan and not members and not others:
+        if plan and not members and not remote_runs:
             continue
         try:
-            send(result, uri, experiment, members, others, files)
+            send(result, uri, experiment, members, remote_runs, files)
         except (TrackingError, ValueError) as error:
             print(
                 f"{result.name} was not sent to MLflow: {error}. Run the same command again to send it", file=sys.stderr

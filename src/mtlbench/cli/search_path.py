@@ -29,14 +29,18 @@ def other_folders() -> list[Path]:
     Raises:
         ConfigError: a folder does not exist, or two folders have a configuration of the same name.
     """
-    named = _named()
-    for folder in named:
+    user_folders = _named()
+    for folder in user_folders:
         if not folder.is_dir():
             raise ConfigError(f"{folder}: no such folder; --config-dir and {CONF} must name configuration folders")
-    own = conf_folder()
-    folders = {folder.resolve(): folder for folder in (*_of_packages(), *named) if folder.resolve() != own.resolve()}
+    own_folder = conf_folder()
+    folders = {
+        folder.resolve(): folder
+        for folder in (*_of_packages(), *user_folders)
+        if folder.resolve() != own_folder.resolve()
+    }
     if folders:
-        _refuse_twice([own, *folders.values()])
+        _refuse_twice([own_folder, *folders.values()])
     return list(folders.values())
 
 

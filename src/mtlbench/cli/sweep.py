@@ -36,8 +36,8 @@ def sweep(overrides: list[str], launcher: Launcher) -> int:
     refused: list[str] = []
     planned: list[PlannedRun | None] = []
     for config, label in zip(configs, labels, strict=True):
-        named = [f"{key}={value}" for key, value in label.items() if key not in ("dataset", "seed")]
-        row = " ".join(named) or f"model={config.run.choices.model}"
+        settings = [f"{key}={value}" for key, value in label.items() if key not in ("dataset", "seed")]
+        row = " ".join(settings) or f"model={config.run.choices.model}"
         try:
             check_config(config)
             make_paths_absolute(config)

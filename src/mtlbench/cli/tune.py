@@ -113,9 +113,9 @@ def _plans(overrides: list[str], sampler: str, pruner: str, space: Path | None) 
         config = compose(words)
         model = config.run.choices.model
         default = None if space else conf_file("space/default.yaml")
-        own = space or conf_file(f"space/{model}.yaml")
+        model_space_file = space or conf_file(f"space/{model}.yaml")
         fixed = [word for word in words if not word.startswith(("model=", "dataset="))]
-        searched = model_space(config, default, own, fixed)
+        searched = model_space(config, default, model_space_file, fixed)
         plan = plan_search(words, config, searched, _method(sampler, pruner, config.seed))
         plans.setdefault(plan.name, plan)
     return list(plans.values())

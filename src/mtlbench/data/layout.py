@@ -29,11 +29,11 @@ def fields_of(schema: Schema, table: str) -> tuple[Field, ...]:
 
 def input_columns(schema: Schema, table: str) -> dict[str, MatrixColumn]:
     """Input matrices of the rows, or of a dimension table."""
-    own = fields_of(schema, table)
+    fields = fields_of(schema, table)
     widths = {
-        "ids": sum(field.width for field in own if field.kind == "id"),
-        "numbers": sum(field.width for field in own if field.kind == "number"),
-        "weights": sum(field.width for field in own if field.weighted),
+        "ids": sum(field.width for field in fields if field.kind == "id"),
+        "numbers": sum(field.width for field in fields if field.kind == "number"),
+        "weights": sum(field.width for field in fields if field.weighted),
     }
     return {
         name: MatrixColumn(np.int32 if name == "ids" else np.float32, width) for name, width in widths.items() if width

@@ -81,9 +81,9 @@ def slicing(
     Raises:
         ValueError: a number has several components, or a combination has a multi-valued field.
     """
-    whole = replace(store, subset=None)
-    rows = whole.split(split)
-    coded = [_coded(whole, rows, split, name, bins) for name in fields]
+    full_store = replace(store, subset=None)
+    rows = full_store.split(split)
+    coded = [_coded(full_store, rows, split, name, bins) for name in fields]
     if len(fields) > 1:
         for name, each in zip(fields, coded, strict=True):
             if not np.array_equal(each.row, np.arange(len(rows))):
@@ -96,9 +96,9 @@ def slicing(
     order = np.arange(len(codes)) if joint.ordered else np.argsort(-counts, kind="stable")
     large = order[counts[order] >= min_rows]
     shown = large if joint.ordered else large[:listed]
-    own = np.full(len(codes), -1)
-    own[shown] = np.arange(len(shown))
-    slice_of_entry = own[at.reshape(-1)]
+    slice_of_code = np.full(len(codes), -1)
+    slice_of_code[shown] = np.arange(len(shown))
+    slice_of_entry = slice_of_code[at.reshape(-1)]
     by_slice = np.argsort(slice_of_entry, kind="stable")
     ends = np.searchsorted(slice_of_entry[by_slice], np.arange(len(shown) + 1))
     parts = [joint.row[by_slice[ends[i] : ends[i + 1]]] for i in range(len(shown))]

@@ -195,8 +195,8 @@ def write_manifest(folder: Path, entries: Mapping[str, Any]) -> None:
 
 def _seal(entries: Mapping[str, Any]) -> str:
     """SHA-256 of the entries of a manifest as canonical JSON."""
-    others = {name: value for name, value in entries.items() if name != SEAL}
-    return sha256(json.dumps(json.loads(json.dumps(others)), sort_keys=True).encode()).hexdigest()
+    sealed = {name: value for name, value in entries.items() if name != SEAL}
+    return sha256(json.dumps(json.loads(json.dumps(sealed)), sort_keys=True).encode()).hexdigest()
 
 
 @cache

@@ -29,10 +29,10 @@ def select_subset(rows: Rows, schema: Schema) -> Rows:
 
     columns = kept(ROWS, rows.columns)
     names = [task.name for task in rows.schema.tasks]
-    own = torch.tensor([names.index(task.name) for task in schema.tasks])
+    task_columns = torch.tensor([names.index(task.name) for task in schema.tasks])
     for name in ("labels", "observed", "truth"):
         if name in columns:
-            columns[name] = columns[name].index_select(1, own)
+            columns[name] = columns[name].index_select(1, task_columns)
     if not any(task.missing for task in schema.tasks):
         columns.pop("observed", None)
     if all(task.kind == "binary" for task in schema.tasks):

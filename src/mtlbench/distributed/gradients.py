@@ -32,20 +32,20 @@ def gradients_over_ranks(
     """
     if alone():
         return [*gradients]
-    own = [g.coalesce() if g is not None and g.is_sparse else g for g in gradients]
+    reduced = [g.coalesce() if g is not None and g.is_sparse else g for g in gradients]
     stays = [parameter in shards for parameter in parameters]
-    summed = [gradient if here else None for gradient, here in zip(own, stays, strict=True)]
-    own = [None if here else gradient for gradient, here in zip(own, stays, strict=True)]
-    kinds = _gathered(torch.tensor([NONE if g is None else g._nnz() if g.is_sparse else DENSE for g in own]))
+    summed = [gradient if here else None for gradient, here in zip(reduced, stays, strict=True)]
+    reduced = [None if here else gradient for gradient, here in zip(reduced, stays, strict=True)]
+    kinds = _gathered(torch.tensor([NONE if g is None else g._nnz() if g.is_sparse else DENSE for g in reduced]))
     kind_P = torch.stack(kinds).amax(dim=0).tolist()
     dense: dict[torch.dtype, list[int]] = {}
-    for at, (parameter, gradient, kind) in enumerate(zip(parameters, own, kind_P, strict=True)):
+    for at, (parameter, gradient, kind) in enumerate(zip(parameters, reduced, kind_P, strict=True)):
         if kind == DENSE:
             dense.setdefault(parameter.dtype, []).append(at)
         elif kind != NONE:
             summed[at] = _rows_over_ranks(parameter, gradient, [max(int(each[at]), 0) for each in kinds])
     for places in dense.values():
-        parts = [parameters[at].new_zeros(parameters[at].shape) if (g := own[at]) is None else g for at in places]
+        parts = [parameters[at].new_zeros(parameters[at].shape) if (g := reduced[at]) is None else g for at in places]
         bucket = torch.cat([part.flatten() for part in parts])
         collective(dist.all_reduce, bucket)
         for at, part, total in zip(places, parts, bucket.split([part.numel() for part in parts]), strict=True):

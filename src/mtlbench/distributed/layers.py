@@ -48,14 +48,14 @@ class _Dropout(nn.Dropout):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  torch's name
         if not self.training or self.p == 0 or alone():
             return super().forward(input)
-        own = part(0, rows_of_batch())
-        shape, rows = [*input.shape], own.stop - own.start
+        own_rows = part(0, rows_of_batch())
+        shape, rows = [*input.shape], own_rows.stop - own_rows.start
         axes = [axis for axis in (input.dim() - 2, *range(input.dim())) if axis >= 0 and shape[axis] == rows]
         if not axes:  # noise without an axis of rows: the same on all ranks
             return super().forward(input)
         shape[axes[0]] = rows_of_batch()
         noise = F.dropout(input.new_ones(shape), self.p, training=True)
-        return input * noise.narrow(axes[0], own.start, rows)
+        return input * noise.narrow(axes[0], own_rows.start, rows)
 
 
 class _BatchNorm(nn.modules.batchnorm._BatchNorm):  # pyright: ignore[reportPrivateUsage]

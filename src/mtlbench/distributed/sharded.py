@@ -72,9 +72,9 @@ def drawn(held: range, width: int, draw: Callable[[Tensor], Any]) -> Tensor:
     )  # the last block is the longest, since torch draws the end of a block differently
     for start in starts:
         draw(piece := torch.empty((rows if start == starts[-1] else start + PIECE) - start, width))
-        own = piece[(held.start - start) % held.step :: held.step]
+        own_rows = piece[(held.start - start) % held.step :: held.step]
         first = len(range(held.start, start, held.step))
-        table[first : first + len(own)] = own
+        table[first : first + len(own_rows)] = own_rows
     return table
 
 

@@ -61,8 +61,8 @@ def scored_split(folder: Path, split: str, device: str = "auto") -> ScoredSplit:
         raise ConfigError(f"split={split}; allowed: {', '.join(SPLITS)}")
     if not (folder / CONFIG).exists():
         raise ConfigError(f"{folder} holds no trained run: {CONFIG} is missing")
-    kept = read_scores(folder, read_facts(folder)[0].identity) if split == "test" else None
-    if kept is None:
+    stored = read_scores(folder, read_facts(folder)[0].identity) if split == "test" else None
+    if stored is None:
         if not (folder / "best.pt").exists():
             raise ConfigError(
                 f"{folder} has neither stored log-odds of its {split} rows (scores.parquet) nor weights to compute "
@@ -75,7 +75,7 @@ def scored_split(folder: Path, split: str, device: str = "auto") -> ScoredSplit:
     else:
         facts, config, store = load_data(folder)
         rows, settings = store.split(split), build_settings(config)
-        log_odds = np.stack([kept[task.name] for task in store.schema.tasks], axis=1)
+        log_odds = np.stack([stored[task.name] for task in store.schema.tasks], axis=1)
         columns = rows.columns
         metrics = evaluate(
             log_odds,
@@ -88,12 +88,12 @@ def scored_split(folder: Path, split: str, device: str = "auto") -> ScoredSplit:
         )
     if split == "test":
         check_result(folder, metrics.values, settings.precision)
-    there = {name: rows.columns[name].numpy() for name in ("observed", "group") if name in rows.columns}
+    side_columns = {name: rows.columns[name].numpy() for name in ("observed", "group") if name in rows.columns}
     scored = ScoredRows(
         log_odds=log_odds,
         labels=rows.columns["labels"].numpy(),
-        observed=there.get("observed"),
-        group=there.get("group"),
+        observed=side_columns.get("observed"),
+        group=side_columns.get("group"),
         tasks=store.schema.tasks,
     )
     return ScoredSplit(facts=facts, store=store, split=split, rows=scored, metrics=metrics)
@@ -112,26 +112,26 @@ def metrics_by_slice(scored: ScoredSplit, fields: Sequence[str], *, bins: int = 
         ConfigError: the data set has no such field.
         ValueError: the values of a field make no slices.
     """
-    known = sliceable(scored.store)
+    available = sliceable(scored.store)
     if not fields:
-        raise ConfigError(f"slices: no field is given. Data set '{scored.facts.dataset}' has {', '.join(known)}")
+        raise ConfigError(f"slices: no field is given. Data set '{scored.facts.dataset}' has {', '.join(available)}")
     for name in fields:
-        if name not in known:
-            hint = did_you_mean(name, known) or f". It has {', '.join(known)}"
+        if name not in available:
+            hint = did_you_mean(name, available) or f". It has {', '.join(available)}"
             raise ConfigError(f"slices: data set '{scored.facts.dataset}' has no field '{name}'{hint}")
     if bins < 2 or min_rows < 1:
         raise ConfigError(f"bins={bins}, min_rows={min_rows}; allowed: at least 2 and 1")
-    found = slicing(scored.store, scored.split, fields, bins=bins, min_rows=min_rows)
-    rest = measure_slices(scored.rows, [("(rest)", found.rest)]) if len(found.rest) else [None]
+    sliced = slicing(scored.store, scored.split, fields, bins=bins, min_rows=min_rows)
+    rest = measure_slices(scored.rows, [("(rest)", sliced.rest)]) if len(sliced.rest) else [None]
     return Slices(
-        fields=found.fields,
+        fields=sliced.fields,
         min_rows=min_rows,
         unit="row" if scored.rows.group is None else "group",
         whole=scored.whole,
-        slices=tuple(measure_slices(scored.rows, zip(found.names, found.members, strict=True))),
+        slices=tuple(measure_slices(scored.rows, zip(sliced.names, sliced.members, strict=True))),
         rest=rest[0],
-        rest_values=found.rest_values,
-        notes=found.notes,
+        rest_values=sliced.rest_values,
+        notes=sliced.notes,
     )
 
 
@@ -176,7 +176,7 @@ def permutation_importance(
     unchanged = measured(ShuffledRows(rows=rows, sample=sample, donor=sample))
     donors = [sample[order(len(sample), seed, repeat)] for repeat in range(1, repeats + 1)]
     fields = tqdm(run.store.schema.fields, desc="shuffling", unit="field", disable=None, delay=2, leave=False)
-    found = [
+    importances = [
         field_importance(
             field.name,
             unchanged,
@@ -191,5 +191,5 @@ def permutation_importance(
         seed=seed,
         tasks=tuple(task.name for task in tasks),
         unchanged=unchanged,
-        fields=ranked(found),
+        fields=ranked(importances),
     )

@@ -25,10 +25,10 @@ def tags_of(config: DictConfig) -> dict[str, str]:
     Raises:
         ConfigError: a name is invalid in MLflow or reserved by mtlbench, or a text is too long.
     """
-    given: Any = OmegaConf.select(config, "run.tags")
-    plain = OmegaConf.to_container(given, resolve=True) if OmegaConf.is_config(given) else {}
-    named = plain if isinstance(plain, dict) else dict.fromkeys(typing.cast(list[str], plain or []), True)
-    tags = {str(name): str(value).lower() if isinstance(value, bool) else str(value) for name, value in named.items()}
+    node: Any = OmegaConf.select(config, "run.tags")
+    plain = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else {}
+    by_name = plain if isinstance(plain, dict) else dict.fromkeys(typing.cast(list[str], plain or []), True)
+    tags = {str(name): str(value).lower() if isinstance(value, bool) else str(value) for name, value in by_name.items()}
     for name, value in tags.items():
         if not TAG.fullmatch(name) or len(name) > LONGEST_NAME or name in RESERVED or name.startswith("mlflow."):
             raise ConfigError(

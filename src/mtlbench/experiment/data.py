@@ -95,8 +95,8 @@ def resolve_data(dataset: DictConfig, folder: Path) -> DataSource:
     split_rule(dataset)
     if "relabel" in dataset:
         return _locate_relabelled(dataset, folder)
-    named = None if dataset.raw is None else Path(dataset.raw)
-    raw = named or folder / "raw" / dataset.name
+    raw_folder = None if dataset.raw is None else Path(dataset.raw)
+    raw = raw_folder or folder / "raw" / dataset.name
     reader, subset = _reader(dataset, raw)
     plain = typing.cast(dict[str, Any], OmegaConf.to_container(dataset, resolve=True))
     kept = {
@@ -114,7 +114,7 @@ def resolve_data(dataset: DictConfig, folder: Path) -> DataSource:
             for name, rule in kept["splits"].items()
             if name == dataset.split_rule or rule["_target_"] not in LATER_RULES
         }
-    if _resolve_source(dataset.source, reader, raw, named) == "real":
+    if _resolve_source(dataset.source, reader, raw, raw_folder) == "real":
         origin = "simulated" if (raw / "simulated.json").exists() else "real"
         files = raw_identity(reader.files, raw, folder / "checksums.json")
     else:
@@ -208,9 +208,9 @@ def _locate_relabelled(dataset: DictConfig, folder: Path) -> DataSource:
     subset = chosen_subset(dataset, reader, relabel.tasks)
     plain = typing.cast(dict[str, Any], OmegaConf.to_container(dataset, resolve=True))
     settings = plain.pop("relabel")
-    whole = {key: value for key, value in plain.items() if key not in SUBSET_KEYS}
+    base_dataset = {key: value for key, value in plain.items() if key not in SUBSET_KEYS}
     base = resolve_data(
-        OmegaConf.create(whole | {"name": reader.name, "tasks": [task.name for task in reader.tasks]}), folder
+        OmegaConf.create(base_dataset | {"name": reader.name, "tasks": [task.name for task in reader.tasks]}), folder
     )
     identity = {"name": dataset.name, "base": base.identity, "relabel": settings, "version": relabel.version}
     fingerprint = _digest(identity)

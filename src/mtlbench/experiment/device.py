@@ -17,13 +17,13 @@ def resolve_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise ConfigError(f"run.device is {name!r}; allowed: auto, cpu, cuda, cuda:<number>") from error
-    found = torch.cuda.device_count()
-    if device.type == "cuda" and (device.index or 0) >= found:
+    device_count = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= device_count:
         raise ConfigError(
-            f"run.device is {name!r}, but this machine has {found} CUDA devices. Use run.device=cpu or auto."
+            f"run.device is {name!r}, but this machine has {device_count} CUDA devices. Use run.device=cpu or auto."
         )
     if device.type == "cuda" and launched():
-        device = _own(device, found)
+        device = _own(device, device_count)
     return device
 
 
@@ -39,6 +39,6 @@ def _own(device: torch.device, found: int) -> torch.device:
             f"torchrun has started process {launched_place() + 1} on a machine with {found} CUDA devices. Start at "
             f"most {found} (--nproc-per-node), or use run.device=cpu"
         )
-    own = torch.device("cuda", launched_place())
-    torch.cuda.set_device(own)
-    return own
+    device_of_rank = torch.device("cuda", launched_place())
+    torch.cuda.set_device(device_of_rank)
+    return device_of_rank

@@ -30,15 +30,15 @@ def without_effect(config: DictConfig, overrides: Iterable[str]) -> list[tuple[s
         used = _used(config) if keys else {}
     except OmegaConfBaseException:  # a broken reference, reported by `check_config`
         return []
-    found: list[tuple[str, str]] = []
+    unused: list[tuple[str, str]] = []
     for key in keys:
         changed = config.copy()
         OmegaConf.update(changed, key, NEVER)
         with contextlib.suppress(OmegaConfBaseException):  # a reference into the key, so it has an effect
             if _used(changed) == used:
                 model = f"model={config.run.choices.model} does not read it"
-                found.append((key, model if key.startswith("profile.") else "nothing reads it"))
-    return found
+                unused.append((key, model if key.startswith("profile.") else "nothing reads it"))
+    return unused
 
 
 def _only_referred_to(key: str) -> bool:

@@ -126,12 +126,12 @@ def evaluate_run(folder: Path, split: str, device_name: str, predictions: Path |
         raise ConfigError(f"split={split}; allowed: {', '.join(SPLITS)}")
     run = load_run(folder, device_name)
     rows, tasks = run.store.split(split), run.store.schema.tasks
-    ranking, own = build_ranking(run.config), build_own_metrics(run.config)
-    logits, metrics = evaluate_split(run.model, rows, run.losses, run.settings, run.device, ranking, own)
+    ranking, own_metrics = build_ranking(run.config), build_own_metrics(run.config)
+    logits, metrics = evaluate_split(run.model, rows, run.losses, run.settings, run.device, ranking, own_metrics)
     if split == "test":
         check_result(folder, metrics.values, run.settings.precision)
-    if found := suspicious(metrics, split):
-        text = f"suspicious scores of run {run.facts.identity}: {'; '.join(found)}"
+    if problems := suspicious(metrics, split):
+        text = f"suspicious scores of run {run.facts.identity}: {'; '.join(problems)}"
         warnings.warn(text, SuspiciousMetricsWarning, stacklevel=2)
     if predictions is not None:
         columns: dict[str, pa.Array | pa.ChunkedArray] = {"row": pa.array(range(len(rows)), pa.int64())}

@@ -134,6 +134,6 @@ def with_seeds(config: DictConfig, seeds: Iterable[int]) -> Iterator[DictConfig]
     """Copies with other seeds, made from one pickle in at most a third of the time of ``config.copy()``."""
     pickled = pickle.dumps(config)
     for seed in seeds:
-        own: DictConfig = pickle.loads(pickled)
-        own.seed = seed
-        yield own
+        copy_of_config: DictConfig = pickle.loads(pickled)
+        copy_of_config.seed = seed
+        yield copy_of_config

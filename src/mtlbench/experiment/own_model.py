@@ -25,9 +25,9 @@ def check_forward(model: nn.Module, rows: Rows, device: torch.device) -> None:
     """
     if not is_own(model):
         return
-    name, some = f"model {type(model).__name__}", rows.first(TRIAL_ROWS)
-    batch = some.gather(torch.arange(len(some), device=some.device)).to(device).unlabelled()
-    expected = (len(some), len(rows.schema.tasks))
+    name, first_rows = f"model {type(model).__name__}", rows.first(TRIAL_ROWS)
+    batch = first_rows.gather(torch.arange(len(first_rows), device=first_rows.device)).to(device).unlabelled()
+    expected = (len(first_rows), len(rows.schema.tasks))
     training = model.training
     forked = torch.random.fork_rng([device] if device.type == "cuda" else [])
     with forked, torch.no_grad(), mistakes(f"{name}: forward(batch)", whoever=True):
@@ -37,7 +37,7 @@ def check_forward(model: nn.Module, rows: Rows, device: torch.device) -> None:
     if not isinstance(logits, Tensor):
         raise ConfigError(f"{name}: forward(batch) returned {type(logits).__name__}; {expectation}")
     if tuple(logits.shape) != expected or not logits.is_floating_point():
-        found = f"{list(logits.shape)} of {str(logits.dtype).removeprefix('torch.')}"
-        raise ConfigError(f"{name}: forward(batch) returned {found}; floating-point {expectation}")
+        shape_and_type = f"{list(logits.shape)} of {str(logits.dtype).removeprefix('torch.')}"
+        raise ConfigError(f"{name}: forward(batch) returned {shape_and_type}; floating-point {expectation}")
     if not torch.isfinite(logits).all():
         raise ConfigError(f"{name}: forward(batch) returned NaN or infinity with its initial weights; {expectation}")

@@ -166,11 +166,13 @@ def _run(
         fitted = time.monotonic()
         kept, best_step = _kept(model, store, settings, context, progress)
         measured = _evaluate_test(config, folder, store, kept, losses, settings, device)
-        named = measured.prefixed("test")
-        journal.append(step=progress.step, epoch=progress.epoch, values=named.values, undefined=named.undefined)
+        test_metrics = measured.prefixed("test")
+        journal.append(
+            step=progress.step, epoch=progress.epoch, values=test_metrics.values, undefined=test_metrics.undefined
+        )
         result = on_first(
             lambda: replace(
-                measured_result(read_facts(folder)[0], model, progress, best_step, named),
+                measured_result(read_facts(folder)[0], model, progress, best_step, test_metrics),
                 seconds=(fitting - began) + progress.spent + (time.monotonic() - fitted),
                 checkpoint=settings.checkpoint,
                 warnings=(*score_warnings(identity, journal, best_step, measured), *weight_warnings(config, store)),
@@ -234,8 +236,8 @@ def _evaluate_test(
     device: torch.device,
 ) -> Metrics:
     """Metrics of the test split; with ``run.keep_scores`` its log-odds are stored, for a paired bootstrap."""
-    ranking, own = build_ranking(config), build_own_metrics(config)
-    log_odds, metrics = evaluate_split(model, store.split("test"), losses, settings, device, ranking, own)
+    ranking, own_metrics = build_ranking(config), build_own_metrics(config)
+    log_odds, metrics = evaluate_split(model, store.split("test"), losses, settings, device, ranking, own_metrics)
     if keeps_scores(config.run.keep_scores, len(log_odds)):
         write_scores(folder, folder.name, [task.name for task in store.schema.tasks], log_odds.numpy())
     return metrics

@@ -57,10 +57,10 @@ def measured_result(
 def score_warnings(identity: str, journal: Journal, best_step: dict[str, int], metrics: Metrics) -> list[str]:
     """Findings about suspicious validation and test scores of the kept weights, as warnings and as texts."""
     validation = selected_validation(journal.read(), best_step)
-    if found := suspicious(validation, "valid") + suspicious(metrics, "test"):
-        text = f"suspicious scores of run {identity}: {'; '.join(found)}"
+    if problems := suspicious(validation, "valid") + suspicious(metrics, "test"):
+        text = f"suspicious scores of run {identity}: {'; '.join(problems)}"
         warnings.warn(text, SuspiciousMetricsWarning, stacklevel=3)
-    return found
+    return problems
 
 
 def weight_warnings(config: DictConfig, store: Store) -> list[str]:

@@ -24,22 +24,22 @@ class SuspiciousMetricsWarning(UserWarning):
 
 def suspicious(metrics: Metrics, split: str) -> list[str]:
     """Problems with the scores of a split, one sentence per task and problem."""
-    found: list[str] = []
+    problems: list[str] = []
     for task in metrics.tasks:
         where = f"task '{task}' on {split}"
         equal, loss, constant, pcoc = (
             metrics.value(name, task) for name in ("equal_scores", "logloss", "logloss_constant", "pcoc")
         )
         if equal:
-            found.append(f"{where}: all scores are equal, so they rank nothing (AUC 0.5)")
+            problems.append(f"{where}: all scores are equal, so they rank nothing (AUC 0.5)")
         elif loss is not None and constant is not None and loss > constant:
-            found.append(f"{where}: log loss {loss:.4f} is above that of a constant prediction, {constant:.4f}")
+            problems.append(f"{where}: log loss {loss:.4f} is above that of a constant prediction, {constant:.4f}")
         error, deviation = (metrics.value(name, task) for name in ("rmse", "rmse_constant"))
         if error is not None and deviation is not None and error > deviation:
-            found.append(f"{where}: RMSE {error:.4g} is above that of a constant prediction, {deviation:.4g}")
+            problems.append(f"{where}: RMSE {error:.4g} is above that of a constant prediction, {deviation:.4g}")
         if pcoc is not None and not CALIBRATED[0] <= pcoc <= CALIBRATED[1]:
-            found.append(f"{where}: PCOC {pcoc:.2f} (predicted over observed rate) is outside {list(CALIBRATED)}")
-    return found
+            problems.append(f"{where}: PCOC {pcoc:.2f} (predicted over observed rate) is outside {list(CALIBRATED)}")
+    return problems
 
 
 def overweighted(settings: LossSettings, tasks: Sequence[Task], labels: Tensor, observed: Tensor | None) -> list[str]:
@@ -75,10 +75,10 @@ def selected_validation(lines: Sequence[Line], best_step: Mapping[str, int]) -> 
         lines: lines of the journal.
         best_step: the step by task, or under ``model`` for all tasks.
     """
-    found = Metrics()
+    selected = Metrics()
     for line in lines:
         valid = Metrics(values=line.values).of_split("valid")
         for task in valid.tasks:
             if line.step == best_step.get(task, best_step.get("model")):
-                found.values.update({metric_name(name, task): value for name, value in valid.of_task(task).items()})
-    return found
+                selected.values.update({metric_name(name, task): value for name, value in valid.of_task(task).items()})
+    return selected

@@ -61,15 +61,15 @@ def _root_of(module: str) -> Path:
 def _closure(root: Path, module: str) -> set[Path]:
     """Files of a module and of its direct and indirect imports."""
     top = module.partition(".")[0]
-    found: set[Path] = set()
-    left = [module]
-    while left:
-        for path in _files(root, left.pop()):
+    files: set[Path] = set()
+    pending = [module]
+    while pending:
+        for path in _files(root, pending.pop()):
             first = path.relative_to(root).parts[0].removesuffix(".py")
-            if path not in found and (first == top or root not in _INSTALLED):
-                found.add(path)
-                left += _imports(root, path)
-    return found
+            if path not in files and (first == top or root not in _INSTALLED):
+                files.add(path)
+                pending += _imports(root, path)
+    return files
 
 
 def _files(root: Path, module: str) -> Iterator[Path]:

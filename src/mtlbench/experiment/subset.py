@@ -37,13 +37,13 @@ def chosen_subset(dataset: DictConfig, reader: RawDataset, tasks: tuple[Task, ..
 def _tasks(dataset: DictConfig, tasks: tuple[Task, ...]) -> tuple[str, ...] | None:
     names = [task.name for task in tasks]
     selected = names if dataset.tasks is None else list(dataset.tasks)
-    kept = [name for name in names if name in selected]
-    if not kept or selected != kept:
+    subset = [name for name in names if name in selected]
+    if not subset or selected != subset:
         raise ConfigError(
             f"dataset.tasks is {selected}, but '{dataset.name}' has the tasks {names}. Set dataset.tasks to some of "
             "these, or all, in this order, which is also the order of per-task weights"
         )
-    return None if kept == names else tuple(kept)
+    return None if subset == names else tuple(subset)
 
 
 def _fields(dataset: DictConfig, fields: Sequence[Field]) -> tuple[str, ...] | None:
@@ -54,13 +54,13 @@ def _fields(dataset: DictConfig, fields: Sequence[Field]) -> tuple[str, ...] | N
             raise ConfigError(
                 f"dataset.{key}: '{dataset.name}' has no field {', '.join(unknown)}; allowed: {', '.join(names)}"
             )
-    kept = [name for name in names if name not in without and (not only or name in only)]
-    if not kept:
+    subset = [name for name in names if name not in without and (not only or name in only)]
+    if not subset:
         raise ConfigError(f"dataset.without_fields leaves no field of {', '.join(only or names)}")
     for field in fields:
-        if field.name in kept and field.target is not None and field.target not in kept:
+        if field.name in subset and field.target is not None and field.target not in subset:
             raise ConfigError(
                 f"dataset.{KEYS[0 if only else 1]}: field '{field.name}' is a history of '{field.target}', which is "
                 f"excluded; keep both, or exclude '{field.name}' too"
             )
-    return None if kept == names else tuple(kept)
+    return None if subset == names else tuple(subset)

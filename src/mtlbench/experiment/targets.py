@@ -41,8 +41,8 @@ def _subclass_of(name: str) -> Kind:
 def _class_with(*members: str) -> Callable[[Any], bool]:
     def fits(target: Any) -> bool:
         # Class attributes and dataclass fields; getattr would also find attributes of `type`, such as __call__.
-        found = [vars(base) | vars(base).get("__dataclass_fields__", {}) for base in inspect.getmro(target)[:-1]]
-        return all(any(member in names for names in found) for member in members)
+        attributes = [vars(base) | vars(base).get("__dataclass_fields__", {}) for base in inspect.getmro(target)[:-1]]
+        return all(any(member in names for names in attributes) for member in members)
 
     return lambda target: inspect.isclass(target) and fits(target)
 
@@ -87,13 +87,13 @@ def import_object(name: Any, where: str) -> type | FunctionType:
     if not (module and all(part.isidentifier() for part in f"{module}.{attribute}".split("."))):
         raise ConfigError(f"{location}: expected a dotted name, <module>.<name>, of {kind.text}")
     _refuse_strangers(location, name, module)
-    found = _found(location, module, attribute)
-    if not (inspect.isclass(found) or inspect.isfunction(found)):
-        raise ConfigError(f"{location}: found a {type(found).__name__}; expected {kind.text}")
-    _refuse_strangers(location, f"{found.__module__}.{found.__qualname__}", found.__module__)
-    if not kind.fits(found):
+    target = _found(location, module, attribute)
+    if not (inspect.isclass(target) or inspect.isfunction(target)):
+        raise ConfigError(f"{location}: found a {type(target).__name__}; expected {kind.text}")
+    _refuse_strangers(location, f"{target.__module__}.{target.__qualname__}", target.__module__)
+    if not kind.fits(target):
         raise ConfigError(f"{location}: expected {kind.text}")
-    return found
+    return target
 
 
 def _kind_of(where: str) -> Kind:
@@ -118,8 +118,8 @@ def _refuse_strangers(location: str, name: str, module: str) -> None:
 def _found(location: str, module: str, attribute: str) -> Any:
     try:
         with mistakes(f"{location}: import of {module}"):
-            found = importlib.import_module(module)
-        return getattr(found, attribute)
+            imported = importlib.import_module(module)
+        return getattr(imported, attribute)
     except AttributeError as error:
         raise ConfigError(f"{location}: module {module} has no '{attribute}'") from error
     except ImportError as error:

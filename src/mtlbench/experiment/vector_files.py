@@ -40,14 +40,14 @@ def vectors_identity(config: DictConfig) -> dict[str, dict[str, Any]]:
     Raises:
         ConfigError: as `vector_files`, or a file does not exist.
     """
-    found: dict[str, dict[str, Any]] = {}
+    identities: dict[str, dict[str, Any]] = {}
     for field, chosen in vector_files(config).items():
         path = Path(chosen.file)
         if not path.is_file():
             raise ConfigError(f"pretrained.{field}.file={path}: no such file")
         facts = path.stat()
-        found[field] = asdict(chosen) | {"file": _hash(path.absolute(), facts.st_size, facts.st_mtime_ns)}
-    return found
+        identities[field] = asdict(chosen) | {"file": _hash(path.absolute(), facts.st_size, facts.st_mtime_ns)}
+    return identities
 
 
 @cache

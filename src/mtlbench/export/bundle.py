@@ -110,12 +110,12 @@ def export_run(run_folder: Path, to: Path, *, split: str = "test", rows: int = 2
     tasks = run.store.schema.tasks
     inputs, scoring = Inputs.of(run.store, training_files(run.config)), Scoring(run.model, run.losses, tasks)
     example = raw_rows(run.store, inputs, split, rows)
-    own, rounded = _own(run, split, rows)
+    predictions, rounded = _own(run, split, rows)
     to.parent.mkdir(parents=True, exist_ok=True)
     with atomic(to, alone=False) as model:
         _write_model(run, run_folder, inputs, scoring, example, model)
-        named = {task.answer: own[:, number] for number, task in enumerate(tasks)}
-        with_answers = pa.table({**{name: example[name] for name in example.column_names}, **named})
+        answers = {task.answer: predictions[:, number] for number, task in enumerate(tasks)}
+        with_answers = pa.table({**{name: example[name] for name in example.column_names}, **answers})
         pq.write_table(with_answers.replace_schema_metadata(_about(run)), model / EXAMPLE)
         ways = {"MLflow": False}
         if onnx:
@@ -127,15 +127,18 @@ def export_run(run_folder: Path, to: Path, *, split: str = "test", rows: int = 2
         differences: dict[str, float] = {}
         for way, by_onnx in ways.items():
             scorer = open_exported(model, by_onnx)
-            apart = np.abs(scorer(_columns(example)) - own) / [task.deviation for task in tasks]
+            apart = np.abs(scorer(_columns(example)) - predictions) / [task.deviation for task in tasks]
             differences[way] = float(apart.max(initial=0))
             stand_ins = scorer.unknown
             if not differences[way] <= CLOSE:
                 raise ExportError(
                     f"the {way} model of run {run.facts.identity} does not reproduce the run: predictions of the "
-                    f"first {len(own)} rows of '{split}' differ by up to {differences[way]:.2g}; allowed: {CLOSE}"
+                    f"first {len(predictions)} rows of '{split}' differ by up to {differences[way]:.2g}; "
+                    f"allowed: {CLOSE}"
                 )
-    return Exported(folder=to, run=run, rows=len(own), differences=differences, rounded=rounded, stand_ins=stand_ins)
+    return Exported(
+        folder=to, run=run, rows=len(predictions), differences=differences, rounded=rounded, stand_ins=stand_ins
+    )
 
 
 def requirements() -> list[str]:
@@ -150,9 +153,9 @@ def requirements() -> list[str]:
 def _own(run: TrainedRun, split: str, rows: int) -> tuple[np.ndarray, float]:
     """The run's predictions of the first rows in float32, and the maximum difference from those in its precision."""
     tasks = run.store.schema.tasks
-    some = run.store.split(split).first(rows)
+    first_rows = run.store.split(split).first(rows)
     own, exact = (
-        predicted_labels(predict_log_odds(run.model, some, run.losses, settings, run.device), tasks)
+        predicted_labels(predict_log_odds(run.model, first_rows, run.losses, settings, run.device), tasks)
         for settings in (run.settings, replace(run.settings, precision="fp32"))
     )
     apart = (own - exact).abs() / torch.tensor([task.deviation for task in tasks])
@@ -237,9 +240,9 @@ def _signature(inputs: Inputs) -> "ModelSignature":
             return AnyType()
         return kinds[column.kind]
 
-    given: list[ColSpec | TensorSpec] = [ColSpec(type_of(column), column.name) for column in inputs.columns]
+    columns: list[ColSpec | TensorSpec] = [ColSpec(type_of(column), column.name) for column in inputs.columns]
     answers: list[ColSpec | TensorSpec] = [ColSpec(DataType.float, task.answer) for task in inputs.schema.tasks]
-    return ModelSignature(inputs=Schema(given), outputs=Schema(answers))
+    return ModelSignature(inputs=Schema(columns), outputs=Schema(answers))
 
 
 def _frame(rows: pa.Table) -> pd.DataFrame:

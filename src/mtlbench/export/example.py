@@ -21,8 +21,8 @@ def raw_rows(store: Store, inputs: Inputs, split: str, rows: int) -> pa.Table:
     A rare or new value cannot be reconstructed and is replaced by a placeholder, -1 or ``?``, which is not in the
     vocabulary either. Numbers have float32 precision; a missing number is the mean, as it was stored.
     """
-    some = store.split(split).first(rows)
-    batch = some.gather(torch.arange(len(some)))
+    first_rows = store.split(split).first(rows)
+    batch = first_rows.gather(torch.arange(len(first_rows)))
     columns: dict[str, pa.Array] = {}
     schema = store.schema
     for field in schema.id_fields:

@@ -86,7 +86,7 @@ def onnx_predictions(path: Path) -> Predictions:
         raise ConfigError(f"{path} is missing: the model was exported without ONNX. Export it again without --no-onnx")
     runtime = import_module("onnxruntime")
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    names = [given.name for given in session.get_inputs()]
+    names = [node.name for node in session.get_inputs()]
 
     def predicted(matrices: Mapping[str, np.ndarray]) -> np.ndarray:
         return session.run(None, {name: matrices[name] for name in names})[0]

@@ -50,19 +50,19 @@ class Scoring(nn.Module):
     def forward(
         self, ids: Tensor | None = None, numbers: Tensor | None = None, weights: Tensor | None = None
     ) -> Tensor:
-        some = ids if ids is not None else numbers
-        assert some is not None, "a schema has at least one field"
-        rows = some.shape[0]
+        given = ids if ids is not None else numbers
+        assert given is not None, "a schema has at least one field"
+        rows = given.shape[0]
         batch = Batch(
-            ids=some.new_zeros(rows, 0, dtype=torch.int32) if ids is None else ids,
-            numbers=some.new_zeros(rows, 0, dtype=torch.float32) if numbers is None else numbers,
+            ids=given.new_zeros(rows, 0, dtype=torch.int32) if ids is None else ids,
+            numbers=given.new_zeros(rows, 0, dtype=torch.float32) if numbers is None else numbers,
             weights=weights,
             labels=None,
             observed=None,
             group=None,
             source=None,
             time=None,
-            row=torch.arange(rows, device=some.device),
+            row=torch.arange(rows, device=given.device),
         )
         return predicted_labels(self.losses.log_odds(self.model(batch).float()), self.tasks)
 
@@ -102,8 +102,8 @@ class Scorer:
         rows = len(raw[self.inputs.columns[0].name])
         parts = [np.zeros((0, len(self.names)), np.float32)]
         for start in range(0, rows, self.rows_at_once):
-            some = {name: values.slice(start, self.rows_at_once) for name, values in raw.items()}
-            parts.append(self.predictions(self.inputs.encode(some, first_row + start, self.unknown)))
+            chunk = {name: values.slice(start, self.rows_at_once) for name, values in raw.items()}
+            parts.append(self.predictions(self.inputs.encode(chunk, first_row + start, self.unknown)))
         return np.concatenate(parts)
 
 

@@ -38,8 +38,8 @@ def contradictory_rows(columns: pa.RecordBatch, tasks: Sequence[Task]) -> dict[T
         if task.given is not None:
             # A missing label contradicts nothing.
             label = columns[task.label].fill_null(0).to_numpy()
-            given = columns[by_name[task.given].label].fill_null(1).to_numpy()
-            found[task] = (label > given) & ~counted
+            parent = columns[by_name[task.given].label].fill_null(1).to_numpy()
+            found[task] = (label > parent) & ~counted
             counted |= found[task]
     return found
 
@@ -51,8 +51,8 @@ def name_of(task: Task) -> str:
 
 def reason(task: Task, tasks: Sequence[Task]) -> str:
     """Why such a row is rejected, and what to do."""
-    given = next(other for other in tasks if other.name == task.given)
+    parent = next(other for other in tasks if other.name == task.given)
     return (
-        f"{task.label} is 1 and {given.label} is 0, but task '{task.name}' has the parent '{given.name}': set "
+        f"{task.label} is 1 and {parent.label} is 0, but task '{task.name}' has the parent '{parent.name}': set "
         "dataset.contradictions=drop to exclude such rows, or keep to use them unchanged"
     )

@@ -199,8 +199,8 @@ class Encoder:
 
     def _inherited(self, chunk: Chunk) -> list[str]:
         """Columns that the rows of a chunk inherit from a dimension table."""
-        own = next(chunk.read()).schema.names if self.table == ROWS else SIDE_COLUMNS
-        return [name for name in SIDE_COLUMNS if getattr(self.schema, name) and name not in own]
+        own_columns = next(chunk.read()).schema.names if self.table == ROWS else SIDE_COLUMNS
+        return [name for name in SIDE_COLUMNS if getattr(self.schema, name) and name not in own_columns]
 
     def _count(self, counts: Counts, what: str, name: str, target: np.ndarray) -> None:
         for file, number in zip(self.files, np.bincount(target, minlength=len(self.files)), strict=True):

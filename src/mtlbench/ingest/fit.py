@@ -54,14 +54,14 @@ def fit(dataset: RawDataset, spill: Spill, scratch: ScratchColumns, min_count: i
                     )
                 )
             )
-            for table, own in by_table.items()
-            if (ids := [f for f in own if f.kind == "id"])
+            for table, table_fields in by_table.items()
+            if (ids := [f for f in table_fields if f.kind == "id"])
         ]
         vocabularies = fit_vocabularies(chain.from_iterable(tallies), min_count)
     scales = {
         f.name: fit_scale(f, _parts(f, spill.chunks[table], scratch))
-        for table, own in by_table.items()
-        for f in (*own, *(label_fields(dataset.tasks) if table == ROWS else ()))
+        for table, table_fields in by_table.items()
+        for f in (*table_fields, *(label_fields(dataset.tasks) if table == ROWS else ()))
         if f.kind == "number"
     }
     fields = tuple(

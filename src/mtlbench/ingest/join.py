@@ -28,9 +28,9 @@ def table_keys(name: str, chunks: Sequence[Chunk], rejects: RejectLog) -> pa.Arr
         raise ValueError(f"dimension table '{name}' has no rows")
     keys = pa.concat_arrays([batch[KEY] for chunk in chunks for batch in chunk.read()])
     for part in ("train", "valid", "test", "all"):
-        own = [chunk for chunk in chunks if chunk.part == part]
-        if own:
-            _refuse_duplicates(_part(keys, own), own, rejects)
+        part_chunks = [chunk for chunk in chunks if chunk.part == part]
+        if part_chunks:
+            _refuse_duplicates(_part(keys, part_chunks), part_chunks, rejects)
     return keys
 
 
@@ -54,8 +54,8 @@ def point(
     """
     finders: dict[str, Callable[[pa.Array], np.ndarray]] = {}
     for part in dict.fromkeys(chunk.part for chunk in rows):
-        own = [chunk for chunk in table if chunk.part in (part, "all")]
-        finders[part] = _finder(_part(keys, own), own[0].first_row if own else 0)
+        part_chunks = [chunk for chunk in table if chunk.part in (part, "all")]
+        finders[part] = _finder(_part(keys, part_chunks), part_chunks[0].first_row if part_chunks else 0)
     for chunk in rows:
         for batch in chunk.read():
             row_keys = batch[f"{KEY}:{name}"]

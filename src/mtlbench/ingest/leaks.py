@@ -79,8 +79,8 @@ def _values(schema: Schema, field: Field, rows: Matrices, tables: Mapping[str, M
     columns = schema.slots if field.kind == "id" else schema.number_columns
     block = "ids" if field.kind == "id" else "numbers"
     first = min(columns[other.name].start for other in schema.fields if (other.kind, other.table) == _place(field))
-    own = rows if field.table is None else tables[field.table]
-    values = own[block][:, columns[field.name].start - first]
+    matrix = rows if field.table is None else tables[field.table]
+    values = matrix[block][:, columns[field.name].start - first]
     if field.table is not None:
         values = values[rows[POINTER + field.table]]
     return values - schema.offsets[field.name] if field.kind == "id" else values

@@ -53,12 +53,12 @@ def refuse_unfit(
         if field.kind == "number":
             by_table.setdefault(table_of(field), []).append(field)
     rows = spill.chunks.get(ROWS, [])
-    for table, own in by_table.items():
+    for table, table_fields in by_table.items():
         chunks = spill.chunks.get(table, [])
         pointer = None if table == ROWS else scratch.map(POINTER + table, np.int32)
         looked_at = kept if pointer is None else uses(pointer, kept, spill.rows(table)) > 0
         unfit = np.zeros(len(looked_at), bool)
-        for reason, here in _unfit(own, scales, chunks, looked_at).items():
+        for reason, here in _unfit(table_fields, scales, chunks, looked_at).items():
             _refuse(chunks, here & ~unfit, reason, rejects)
             unfit |= here
         if pointer is not None and unfit.any():

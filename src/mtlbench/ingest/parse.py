@@ -111,8 +111,8 @@ class Parser:
     def __call__(self, job: tuple[Shard, Path]) -> ShardResult:
         shard, path = job
         result = ShardResult()
-        own = [f for f in self.dataset.fields if table_of(f) == shard.file.table]
-        bag_fields = [f for f in own if f.kind == "id" and f.width > 1]
+        table_fields = [f for f in self.dataset.fields if table_of(f) == shard.file.table]
+        bag_fields = [f for f in table_fields if f.kind == "id" and f.width > 1]
         of_rows = shard.file.table == ROWS
         writer: pa.RecordBatchFileWriter | None = None
         try:
@@ -243,8 +243,8 @@ def _refuse(result: ShardResult, source: Path, first: int, rejects: RejectLog) -
     """Reject the invalid lines of a shard, in file order; ``first`` is the number of its first line."""
     texts = {rejected.line: rejected.text for rejected in result.rejected}
     lines = sorted([*((rejected.line, rejected.reason) for rejected in result.rejected), *result.contradictory])
-    for (damaged, why), some in groupby(lines, lambda line: (line[0] in texts, line[1])):
-        numbers = [number for number, _ in some]
+    for (damaged, why), group in groupby(lines, lambda line: (line[0] in texts, line[1])):
+        numbers = [number for number, _ in group]
         if damaged:
             for number in numbers:
                 rejects.add(source, first + number, why, texts[number])
@@ -279,8 +279,8 @@ def check_block(block: Block, dataset: RawDataset, file: RawFile, first: int) ->
     columns = block.columns
     accounted = columns.num_rows + len(block.rejected) + sum(block.dropped.values())
     assert accounted == block.lines, f"{where}: {block.lines} lines, but {accounted} accepted, rejected or dropped"
-    own = [f for f in dataset.fields if table_of(f) == file.table]
-    owed = [LINE, *(f.name for f in own), *(f.name + WEIGHT_SUFFIX for f in own if f.weighted)]
+    table_fields = [f for f in dataset.fields if table_of(f) == file.table]
+    owed = [LINE, *(f.name for f in table_fields), *(f.name + WEIGHT_SUFFIX for f in table_fields if f.weighted)]
     if file.table == ROWS:
         owed += [task.label for task in dataset.tasks]
         owed += [f"{KEY}:{name}" for name in dict.fromkeys(f.table for f in dataset.fields if f.table is not None)]

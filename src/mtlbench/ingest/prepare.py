@@ -273,8 +273,8 @@ def _starts(chunks: list[Chunk], assigned: np.ndarray) -> list[tuple[Chunk, tupl
     following = np.zeros(len(SPLITS), np.int64)
     for chunk in chunks:
         jobs.append((chunk, tuple(following.tolist())))
-        own = assigned[chunk.first_row : chunk.first_row + chunk.rows]
-        following += np.bincount(own[own != UNASSIGNED], minlength=len(SPLITS))
+        splits = assigned[chunk.first_row : chunk.first_row + chunk.rows]
+        following += np.bincount(splits[splits != UNASSIGNED], minlength=len(SPLITS))
     return jobs
 
 

@@ -72,13 +72,13 @@ def write_row_keys(spill: Spill, assigned: np.ndarray, store: Path) -> None:
     with ExitStack() as stack:
         writers: dict[str, pq.ParquetWriter] = {}
         for chunk in spill.chunks[ROWS]:
-            keys, own = _keys(chunk, names), assigned[chunk.first_row : chunk.first_row + chunk.rows]
+            keys, splits = _keys(chunk, names), assigned[chunk.first_row : chunk.first_row + chunk.rows]
             for number, split in enumerate(SPLITS):
                 if split not in writers:
                     path = key_path(store, split)
                     path.parent.mkdir(exist_ok=True)
                     writers[split] = stack.enter_context(pq.ParquetWriter(path, keys.schema, compression="zstd"))
-                if (here := own == number).any():
+                if (here := splits == number).any():
                     writers[split].write_table(keys.filter(pa.array(here)))
 
 
@@ -90,12 +90,12 @@ def _keys(chunk: Chunk, names: Sequence[str]) -> pa.Table:
 
 def _alike(chunks: Sequence[Chunk], names: Sequence[str], kept: np.ndarray) -> list[np.ndarray]:
     """By chunk: the kept rows whose key hash occurs more than once, numbered within the chunk."""
-    own = [np.flatnonzero(kept[chunk.first_row : chunk.first_row + chunk.rows]) for chunk in chunks]
-    parts = [_hashes(_keys(chunk, names))[rows] for chunk, rows in zip(chunks, own, strict=True)]
+    kept_rows = [np.flatnonzero(kept[chunk.first_row : chunk.first_row + chunk.rows]) for chunk in chunks]
+    parts = [_hashes(_keys(chunk, names))[rows] for chunk, rows in zip(chunks, kept_rows, strict=True)]
     ordered = np.sort(np.concatenate(parts))
     twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
     # kind="sort": for a wide range of integers numpy would try a table, which fails on uint64 before 2.1.
-    return [rows[np.isin(part, twice, kind="sort")] for part, rows in zip(parts, own, strict=True)]
+    return [rows[np.isin(part, twice, kind="sort")] for part, rows in zip(parts, kept_rows, strict=True)]
 
 
 def _hashes(keys: pa.Table) -> np.ndarray:

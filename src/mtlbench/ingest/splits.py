@@ -55,15 +55,15 @@ def assign(
     chunks = spill.chunks.get(ROWS, [])
     test, valid = (_of_part(part, chunks) for part in ("test", "valid"))
     pointers = {table: scratch.map(POINTER + table, np.int32) for table in keys}
-    whole = found.all()
+    all_kept = found.all()
 
     def column(name: str) -> Callable[[], np.ndarray]:
-        return lambda: _of_rows(spill, scratch, name) if whole else _of_rows(spill, scratch, name)[found]
+        return lambda: _of_rows(spill, scratch, name) if all_kept else _of_rows(spill, scratch, name)[found]
 
     candidates = SplitInput(
-        test=test if whole else test[found],
-        valid=valid if whole else valid[found],
-        pointers=pointers if whole else {name: pointer[found] for name, pointer in pointers.items()},
+        test=test if all_kept else test[found],
+        valid=valid if all_kept else valid[found],
+        pointers=pointers if all_kept else {name: pointer[found] for name, pointer in pointers.items()},
         keys=keys,
         columns={name: column(name) for name in (*labels, *spill.extras)},
     )
@@ -144,7 +144,7 @@ def overlaps(spill: Spill, scratch: ScratchColumns, assigned: np.ndarray, disjoi
                     "dataset.disjoint forbids. Choose another dataset.split or change that key"
                 )
         described[name] = {
-            "distinct": {split: len(some) for split, some in values.items()},
+            "distinct": {split: len(distinct) for split, distinct in values.items()},
             "shared": {f"{one} and {other}": len(both) for (one, other), both in shared.items()},
         }
     return described

@@ -62,9 +62,12 @@ def _per_row(schema: Schema, table: str, folder: Path) -> Iterator[tuple[str, tu
     first = 0
     for field in fields_of(schema, table):
         if field.kind == "id" and ids is not None:
-            own = ids[:, first : first + field.width]
+            field_ids = ids[:, first : first + field.width]
             first += field.width
-            yield field.name, ((own == schema.offsets[field.name] + UNKNOWN).sum(axis=1), (own != PADDING).sum(axis=1))
+            yield (
+                field.name,
+                ((field_ids == schema.offsets[field.name] + UNKNOWN).sum(axis=1), (field_ids != PADDING).sum(axis=1)),
+            )
 
 
 def _share(unknown: int, values: int) -> float:

@@ -103,10 +103,10 @@ def calibration_error(logits: np.ndarray, positive: np.ndarray, bins: int = CALI
     require_finite(logits)
     edges, gap = equal_mass_edges(logits, bins), np.zeros(bins)
     for rows in blocks(len(logits)):
-        own = expit(logits[rows].astype(np.float64)) - positive[rows]
+        block_gap = expit(logits[rows].astype(np.float64)) - positive[rows]
         places = np.append(np.arange(bins), bins_of(logits[rows], edges))
         gap = np.bincount(
-            places, weights=np.append(gap, own)
+            places, weights=np.append(gap, block_gap)
         )  # continues each bin's sum, as if all rows were added at once
     return float(np.abs(gap).sum() / len(logits))
 

@@ -135,8 +135,8 @@ def _measure_given(
     rows = label_NT[:, g] == 1
     if observed_NT is not None:
         rows &= observed_NT[:, t] & observed_NT[:, g]
-    joint, given = (np.logaddexp(0.0, -score_NT[rows, at].astype(np.float64)) for at in columns)
-    record(metrics, f"{task.name}/auc_on_{task.given}s", lambda: auc(given - joint, label_NT[rows, t] == 1))
+    joint, parent = (np.logaddexp(0.0, -score_NT[rows, at].astype(np.float64)) for at in columns)
+    record(metrics, f"{task.name}/auc_on_{task.given}s", lambda: auc(parent - joint, label_NT[rows, t] == 1))
 
 
 def _check_shapes(arrays: Mapping[str, np.ndarray | None], tasks: Sequence[Task]) -> None:

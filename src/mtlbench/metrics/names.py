@@ -174,12 +174,12 @@ def selectable(given: Iterable[str]) -> list[str]:
     Args:
         given: names of parent tasks.
     """
-    named = [
+    fixed = [
         name
         for name, entry in (METRICS | _own).items()
         if name.isidentifier() and entry.better is not None and entry.per_task and entry.measured == "validation"
     ]
-    return named + [f"auc_on_{task}s" for task in dict.fromkeys(given)]
+    return fixed + [f"auc_on_{task}s" for task in dict.fromkeys(given)]
 
 
 def ordered_names(names: Iterable[str]) -> list[str]:

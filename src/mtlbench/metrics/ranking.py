@@ -199,10 +199,10 @@ def _sorted_keys(group: np.ndarray, ordinals: np.ndarray, chosen: np.ndarray) ->
     keys = np.empty(np.count_nonzero(chosen), np.uint64)
     filled = 0
     for rows in blocks(len(chosen)):
-        own = chosen[rows]
-        key = group[rows][own].astype(np.uint64)
+        block = chosen[rows]
+        key = group[rows][block].astype(np.uint64)
         key <<= LOW
-        key |= ordinal(ordinals[rows][own])
+        key |= ordinal(ordinals[rows][block])
         keys[filled : filled + len(key)] = key
         filled += len(key)
     keys.sort()

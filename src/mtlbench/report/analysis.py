@@ -83,8 +83,8 @@ def read_analyses(folder: Path) -> list[Analysis]:
 def _read(path: Path) -> Analysis:
     remedy = f"Remove it, and mtlbench evaluate {path.parents[1]} writes it again"
     content = read_json(TypeAdapter(dict[str, Any]), path, remedy)
-    if (found := content.pop("format", None)) != FORMAT:
-        raise DamagedFileError(f"{path} is of format {found}; this version reads {FORMAT}. {remedy}")
+    if (version := content.pop("format", None)) != FORMAT:
+        raise DamagedFileError(f"{path} is of format {version}; this version reads {FORMAT}. {remedy}")
     return read_json(ADAPTER, path, remedy)
 
 

@@ -121,9 +121,9 @@ def pdf(result: FigureResult) -> bytes:
 
 def numbered(text: str, name: str) -> str:
     """Renumber the ids, which matplotlib derives from layout numbers whose last digits differ between processes."""
-    found = list(dict.fromkeys(HASHED.findall(text)))
-    numbers = {id_: f"{name}-{index}" for index, id_ in enumerate(found)}
-    return re.sub("|".join(found), lambda match: numbers[match[0]], text) if found else text
+    ids = list(dict.fromkeys(HASHED.findall(text)))
+    numbers = {id_: f"{name}-{index}" for index, id_ in enumerate(ids)}
+    return re.sub("|".join(ids), lambda match: numbers[match[0]], text) if ids else text
 
 
 def draw(result: FigureResult, *, titled: bool = True, style: dict[Any, Any] = STYLE) -> Figure:

@@ -20,9 +20,9 @@ def panels(found: Importance) -> tuple[Panel, ...]:
     drawn: list[Panel] = []
     for name in ("auc", "xauc"):
         if shown and (tasks := [task for task in found.tasks if f"{task}/{name}" in shown[0].changes]):
-            own = tuple(_series(shown, task, name) for task in tasks)
+            series = tuple(_series(shown, task, name) for task in tasks)
             fields, title = tuple(each.field for each in shown), f"fall of {metric(name).title}"
-            drawn.append(Bars(title=title, y_name=title, groups=fields, series=own))
+            drawn.append(Bars(title=title, y_name=title, groups=fields, series=series))
     return tuple(drawn)
 
 

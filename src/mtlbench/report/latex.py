@@ -149,17 +149,17 @@ def _caption(result: TableResult, columns: Columns) -> str:
 def _marks(result: TableResult, datasets: Sequence[str]) -> list[str]:
     """The table's marks; the mark of simulated data names data sets only if others are real."""
     simulated = {run.dataset for row in result.rows for run in row.runs if run.origin == "simulated"}
-    named = [dataset for dataset in datasets if dataset in simulated]
+    simulated_here = [dataset for dataset in datasets if dataset in simulated]
     marks = [mark for mark in result.marks if not mark.startswith("SIMULATED DATA")]
-    if not named:
+    if not simulated_here:
         return marks
-    return ["SIMULATED DATA" + f": {', '.join(named)}" * (len(named) < len(datasets)), *marks]
+    return ["SIMULATED DATA" + f": {', '.join(simulated_here)}" * (len(simulated_here) < len(datasets)), *marks]
 
 
 def _legend(result: TableResult, columns: Columns) -> str:
     """Explanations of the signs and letters used."""
     cells = _cells(result, columns)
-    found = "".join(_signs(cell) for cell in cells)
+    signs = "".join(_signs(cell) for cell in cells)
     reasons = sorted({cell.verdict.partition(": ")[2] for cell in cells if "†" in _signs(cell)})
     meanings = {
         "*": f"better than the best baseline, p ≤ {ALPHA} (paired t-test, Holm)",
@@ -167,7 +167,7 @@ def _legend(result: TableResult, columns: Columns) -> str:
         UNCONVERGED: "not converged",
         WORSE: "worse than the single-task twin (negative transfer)",
     }
-    texts = [f"$^{{{SYMBOLS[sign]}}}${_tex(text)}" for sign, text in meanings.items() if sign in found]
+    texts = [f"$^{{{SYMBOLS[sign]}}}${_tex(text)}" for sign, text in meanings.items() if sign in signs]
     texts += [f"$^{{{_letter(place)}}}${_tex(result.footnotes[place])}" for place in _footnotes(cells)]
     return "; ".join(texts) + "." if texts else ""
 

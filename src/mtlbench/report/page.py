@@ -37,7 +37,7 @@ def page(results: Sequence[TableResult | FigureResult], *, of_papers: bool = Tru
     environment = Environment(
         loader=FunctionLoader(_part), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    known: dict[str, Any] = {
+    helpers: dict[str, Any] = {
         "badge": badge,
         "caption": CAPTION,
         "claim_counts": claim_counts,
@@ -58,7 +58,7 @@ def page(results: Sequence[TableResult | FigureResult], *, of_papers: bool = Tru
         "table_figure": table_figure,
         "value_text": value_text,
     }
-    environment.globals.update(known)
+    environment.globals.update(helpers)
     style, script = _part("page.css"), _part("page.js")
     return environment.get_template("page.html").render(
         results=results,
@@ -135,8 +135,8 @@ def counts(result: TableResult) -> dict[str, str]:
 
 def claim_counts(result: TableResult | FigureResult) -> str:
     """Number of claims by verdict."""
-    found = Counter(claim.verdict for claim in result.claims)
-    return ", ".join(f"{found[kind]} {kind}" for kind in get_args(ClaimVerdict) if found[kind]) or NOTHING
+    counts = Counter(claim.verdict for claim in result.claims)
+    return ", ".join(f"{counts[kind]} {kind}" for kind in get_args(ClaimVerdict) if counts[kind]) or NOTHING
 
 
 def contents(result: FigureResult) -> str:

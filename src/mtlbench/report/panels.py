@@ -176,8 +176,8 @@ def draw_bars(axes: Axes, panel: Bars, series: Styles, inches: float) -> dict[st
 def draw_scatter(axes: Axes, panel: Scatter, series: Styles) -> dict[str, Handle]:
     """Points with error bars, and their Pareto front; returns the legend handle of every label."""
     handles: dict[str, Handle] = {}
-    found = {point.label: point for point in panel.points}
-    front = [found[label] for label in panel.front]
+    by_label = {point.label: point for point in panel.points}
+    front = [by_label[label] for label in panel.front]
     axes.plot([point.x for point in front], [point.y for point in front], color=SOFT, linewidth=0.8, linestyle=":")
     for point in panel.points:
         index = series[point.label]
@@ -241,8 +241,8 @@ def _number_columns(axes: Axes, panel: Lines) -> None:
     if few:
         axes.xaxis.set_major_locator(FixedLocator(points))
     elif not panel.log_x:
-        whole = all(point == int(point) for point in points)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=whole, steps=[1, 2, 5, 10]))
+        integers = all(point == int(point) for point in points)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=integers, steps=[1, 2, 5, 10]))
     if panel.log_x or few:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     axes.xaxis.set_minor_locator(NullLocator())

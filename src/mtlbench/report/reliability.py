@@ -20,7 +20,7 @@ def _panel(task: TaskReliability) -> Panel:
     predicted = tuple(each.predicted for each in task.bins)
     ends = (min(predicted), max(predicted))
     what = "probability" if task.kind == "binary" else "mean"
-    own = Curve(
+    curve = Curve(
         label="observed, with its 95 % interval",
         x=predicted,
         y=tuple(each.observed for each in task.bins),
@@ -31,7 +31,7 @@ def _panel(task: TaskReliability) -> Panel:
         title=f"{task.task}: {len(task.bins)} bins of {task.rows:,} rows",
         x_name=f"predicted {what}",
         y_name="observed share" if task.kind == "binary" else "observed mean",
-        curves=(own, Curve(label=PERFECT, x=ends, y=ends, reference=True)),
+        curves=(curve, Curve(label=PERFECT, x=ends, y=ends, reference=True)),
     )
 
 

@@ -83,10 +83,10 @@ def panels(found: Slices) -> tuple[Panel, ...]:
     binary = [task for task in tasks if _known(found.whole, "auc", task)]
     drawn: list[Panel] = []
     if binary:
-        own = tuple(series("auc", task) for task in binary)
-        drawn.append(Bars(title="AUC", y_name="AUC", groups=groups, series=own, base=0.5, absent="undefined"))
+        bars = tuple(series("auc", task) for task in binary)
+        drawn.append(Bars(title="AUC", y_name="AUC", groups=groups, series=bars, base=0.5, absent="undefined"))
     for task in tasks:
         if task not in binary:
-            own = (series("rmse", task),)
-            drawn.append(Bars(title=f"RMSE of {task}", y_name="RMSE", groups=groups, series=own, absent="undefined"))
+            bars = (series("rmse", task),)
+            drawn.append(Bars(title=f"RMSE of {task}", y_name="RMSE", groups=groups, series=bars, absent="undefined"))
     return tuple(drawn)

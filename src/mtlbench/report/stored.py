@@ -38,10 +38,10 @@ def read_stored(path: Path) -> TableResult | FigureResult:
         raise ValueError(f"{path}: not valid JSON ({error}); {_again(path)}") from error
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}; {_again(path)}") from error
-    found = content.pop("format", None) if isinstance(content, dict) else None
-    if found not in READABLE:
+    version = content.pop("format", None) if isinstance(content, dict) else None
+    if version not in READABLE:
         raise ValueError(
-            f"{path}: not a table or figure of format {FORMAT}, the one supported (found: {found}); {_again(path)}"
+            f"{path}: not a table or figure of format {FORMAT}, the one supported (found: {version}); {_again(path)}"
         )
     if (kind := content.pop("kind", None)) not in KINDS:
         raise ValueError(f"{path}: its kind is {kind!r}; allowed: {', '.join(KINDS)}; {_again(path)}")
@@ -82,16 +82,16 @@ def find_stored(folder: Path, names: Sequence[str] = ()) -> tuple[list[TableResu
         raise ValueError(f"{folder} has no table or figure {', '.join(unknown)}; allowed: {', '.join(available)}")
     if names:
         return [read_stored(folder / f"{name}.json") for name in names], []
-    found: list[TableResult | FigureResult] = []
+    results: list[TableResult | FigureResult] = []
     problems: list[str] = []
     for name in available:
         try:
-            found.append(read_stored(folder / f"{name}.json"))
+            results.append(read_stored(folder / f"{name}.json"))
         except ValueError as error:
             problems.append(str(error))
-    if not found:
+    if not results:
         raise ValueError("\n".join([f"{folder}: none of its *.json can be read as a table or figure", *problems]))
-    return sorted(found, key=_by_paper), problems
+    return sorted(results, key=_by_paper), problems
 
 
 def _by_paper(result: TableResult | FigureResult) -> tuple[str, bool, str]:

@@ -53,14 +53,14 @@ class _Row:
     @property
     def converged(self) -> str:
         """``yes``, ``no``, or a count of converged runs; empty if unknown."""
-        known = [result.convergence.converged for result in self.finished if result.convergence is not None]
-        fraction = f"{sum(known)} of {len(known)}"
-        return "" if not known else "yes" if all(known) else fraction if any(known) else "no"
+        states = [result.convergence.converged for result in self.finished if result.convergence is not None]
+        fraction = f"{sum(states)} of {len(states)}"
+        return "" if not states else "yes" if all(states) else fraction if any(states) else "no"
 
     def values(self, name: str, task: str) -> list[float]:
         """A metric of every seed; empty if any seed has no value."""
-        found = [result.test.value(name, task) for result in self.finished]
-        return [value for value in found if value is not None] if None not in found else []
+        values = [result.test.value(name, task) for result in self.finished]
+        return [value for value in values if value is not None] if None not in values else []
 
     def cell(self, name: str, task: str) -> str:
         if values := self.values(name, task):
@@ -127,8 +127,8 @@ def _with_counterparts(names: Sequence[str]) -> list[str]:
 def _rows(labels: Sequence[Mapping[str, str]], results: Sequence[Result | None]) -> list[_Row]:
     rows: dict[tuple[str, ...], _Row] = {}
     for label, result in zip(labels, results, strict=True):
-        own = {key: value for key, value in label.items() if key != "seed"}
-        rows.setdefault(tuple(own.values()), _Row(own, [])).results.append(result)
+        key_values = {key: value for key, value in label.items() if key != "seed"}
+        rows.setdefault(tuple(key_values.values()), _Row(key_values, [])).results.append(result)
     return list(rows.values())
 
 

@@ -89,13 +89,13 @@ def _cell(cell: Cell, column: TableColumn, verdict: str, printed: bool) -> str:
 
 
 def _agreement(result: TableResult) -> list[str]:
-    known = {name: tau for name, tau in result.agreement.items() if tau is not None}
-    if not known:
+    defined = {name: tau for name, tau in result.agreement.items() if tau is not None}
+    if not defined:
         return []
     return [
         "## Order of methods, ours against the paper's (Kendall's tau)",
         "",
-        *(f"- {name}: {tau:+.2f}" for name, tau in known.items()),
+        *(f"- {name}: {tau:+.2f}" for name, tau in defined.items()),
         "",
     ]
 

@@ -49,7 +49,7 @@ def assemble(
         private: configurations of data sets that were never published.
     """
     values, draws = measured_values(table, runs), resampled_runs(table, runs)
-    found = _Found(
+    table_statistics = _Found(
         spreads={key: statistics.spread(by_seed, key[1].about) for key, by_seed in values.items() if by_seed},
         obstacles={dataset: _obstacle(table, dataset, runs, scale, private) for dataset in table.datasets},
         draws=draws,
@@ -59,13 +59,19 @@ def assemble(
     notes = _Footnotes()
     rows: list[Row] = []
     for spec in table.rows:
-        own = [run for run in runs if run.row == spec.label]
-        cells = tuple(_cell(table, spec.label, column, found, own, notes) for column in table.columns)
+        row_runs = [run for run in runs if run.row == spec.label]
+        cells = tuple(_cell(table, spec.label, column, table_statistics, row_runs, notes) for column in table.columns)
         rows.append(
-            Row(label=spec.label, group=spec.group, cells=cells, runs=tuple(map(listed, own)), costs=_costs(own))
+            Row(
+                label=spec.label,
+                group=spec.group,
+                cells=cells,
+                runs=tuple(map(listed, row_runs)),
+                costs=_costs(row_runs),
+            )
         )
     _general_notes(table, runs, any(cell.negative_transfer for row in rows for cell in row.cells), notes)
-    ranked, left_out = _ranked(table, found.spreads)
+    ranked, left_out = _ranked(table, table_statistics.spreads)
     if left_out:
         notes.number(f"out of the average rank, for want of runs: {', '.join(left_out)}")
     if sampling_note := _sampling_note(table, values, draws):
@@ -81,11 +87,12 @@ def assemble(
         rows=tuple(rows),
         claims=tuple(
             without_verdict(
-                evaluate_claim(claim, table, values, draws, found.obstacles), compared_runs(claim, table, runs)
+                evaluate_claim(claim, table, values, draws, table_statistics.obstacles),
+                compared_runs(claim, table, runs),
             )
             for claim in table.claims
         ),
-        agreement={column.name: _agreement(table, column, found.spreads) for column in table.columns},
+        agreement={column.name: _agreement(table, column, table_statistics.spreads) for column in table.columns},
         ranks=statistics.average_ranks(ranked),
         footnotes=tuple(notes.texts),
         marks=banners(runs, scale, settings),
@@ -107,17 +114,17 @@ class _Found:
 def _cell(
     table: Table, label: str, column: TableColumn, found: _Found, runs: Sequence[Finished], notes: "_Footnotes"
 ) -> Cell:
-    own = [run for run in runs if run.dataset == column.dataset]
+    cell_runs = [run for run in runs if run.dataset == column.dataset]
     printed, measured = table.printed.get((label, column)), found.spreads.get((label, column))
     own_notes = [printed.note] if printed is not None and printed.note else []
     if measured is not None and len(measured.values) < table.seeds:
         own_notes.append(f"{len(measured.values)} of {table.seeds} seeds")
-    if measured is None and (lack := missing_reason(own, column)) is not None:
+    if measured is None and (lack := missing_reason(cell_runs, column)) is not None:
         own_notes.append(lack)
     baseline = found.spreads.get((table.single_task_baseline(label) or "", column))
     drawn = found.draws.get((label, column), {})
     seeds = () if measured is None else measured.seeds
-    converged = all_converged(own) if own else None
+    converged = all_converged(cell_runs) if cell_runs else None
     obstacle = found.obstacles[column.dataset] or (UNCONVERGED if converged is False else None)
     return Cell(
         printed=printed.text if printed is not None and printed.text else None,
@@ -129,7 +136,7 @@ def _cell(
             measured,
             table.tolerance,
             obstacle,
-            ran=bool(own),
+            ran=bool(cell_runs),
             sampling=sampling_of(column.task, [drawn.get(seed) for seed in seeds]),
             best_of=table.best_of or table.seeds,
         ),
@@ -163,19 +170,24 @@ def _comparisons(
     if column.about.better is None:
         return {}
     scores = {
-        label: fmean(run.validation_score(column.metric, column.only_task) for run in own)
+        label: fmean(run.validation_score(column.metric, column.only_task) for run in row_runs)
         for label in table.baselines
-        if values[label, column] and (own := [run for run in runs if (run.row, run.dataset) == (label, column.dataset)])
+        if values[label, column]
+        and (row_runs := [run for run in runs if (run.row, run.dataset) == (label, column.dataset)])
     }
     if not scores:
         return {}
     best = max(scores, key=lambda label: scores[label])
-    others = {spec.label: best for spec in table.rows if spec.label not in table.baselines}
+    best_of_row = {spec.label: best for spec in table.rows if spec.label not in table.baselines}
     return {
         label: Comparison(
-            against=best, difference=found.mean, t_test=found.t_test, wilcoxon=found.wilcoxon, better=found.better > 0
+            against=best,
+            difference=comparison.mean,
+            t_test=comparison.t_test,
+            wilcoxon=comparison.wilcoxon,
+            better=comparison.better > 0,
         )
-        for label, found in _compared(column, others, values, draws).items()
+        for label, comparison in _compared(column, best_of_row, values, draws).items()
     }
 
 
@@ -185,8 +197,8 @@ def _negative_transfers(table: Table, column: TableColumn, values: Values, draws
         return set()
     baselines = {spec.label: table.single_task_baseline(spec.label) for spec in table.rows}
     pairs = {label: baseline for label, baseline in baselines.items() if baseline is not None}
-    found = _compared(column, pairs, values, draws)
-    return {label for label, each in found.items() if each.significant and each.better < 0}
+    differences = _compared(column, pairs, values, draws)
+    return {label for label, each in differences.items() if each.significant and each.better < 0}
 
 
 def _compared(
@@ -203,9 +215,9 @@ def _sampling_note(table: Table, values: Values, draws: Draws) -> str | None:
     units: dict[str, str | None] = {}
     for (label, column), by_seed in values.items():
         if column.metric == "auc" and by_seed:
-            kept = [draws[label, column].get(seed) for seed in by_seed]
-            found = sampling_of(column.task, kept)
-            units[column.dataset] = None if found is None else units.get(column.dataset, found.units)
+            row_draws = [draws[label, column].get(seed) for seed in by_seed]
+            sampling = sampling_of(column.task, row_draws)
+            units[column.dataset] = None if sampling is None else units.get(column.dataset, sampling.units)
     if not units:
         return None
     parts = [f"{dataset}: {'seeds only' if of is None else f'seeds and {of}'}" for dataset, of in units.items()]
@@ -216,12 +228,14 @@ def _obstacle(
     table: Table, dataset: str, runs: Sequence[Finished], scale: float | None, private: Sequence[str]
 ) -> Verdict | None:
     """Why measured numbers of a data set are not comparable with printed ones, or ``None``."""
-    own = [run for run in runs if run.dataset == dataset]
-    if len({run.result.data for run in own}) > 1 and not (table.inputs_differ and same_test_rows(own)):
+    dataset_runs = [run for run in runs if run.dataset == dataset]
+    if len({run.result.data for run in dataset_runs}) > 1 and not (
+        table.inputs_differ and same_test_rows(dataset_runs)
+    ):
         return MIXED
-    if any(run.choice in private for run in own):
+    if any(run.choice in private for run in dataset_runs):
         return "not comparable: private data"
-    if any(run.result.origin == "simulated" for run in own):
+    if any(run.result.origin == "simulated" for run in dataset_runs):
         return "not comparable: simulated"
     return "not comparable: scaled" if scale is not None else None
 
@@ -249,9 +263,9 @@ def _ranked(table: Table, spreads: Spreads) -> tuple[list[dict[str, float]], lis
     scores: dict[TableColumn, dict[str, float]] = {column: {} for column in columns}
     left_out: dict[str, str] = {}
     for column in columns:
-        own = {label: measured for (label, other), measured in spreads.items() if other == column}
-        all_seeds = {seed for measured in own.values() for seed in measured.seeds}
-        for label, measured in own.items():
+        spread_of_row = {label: measured for (label, other), measured in spreads.items() if other == column}
+        all_seeds = {seed for measured in spread_of_row.values() for seed in measured.seeds}
+        for label, measured in spread_of_row.items():
             if missing := all_seeds - set(measured.seeds):
                 left_out.setdefault(
                     label, f"{label} ({column.dataset}: {len(all_seeds) - len(missing)} of {len(all_seeds)})"

@@ -52,19 +52,20 @@ def evaluate_claim(claim: ClaimSpec, table: Table, values: Values, draws: Draws,
             missing.setdefault(reason, {}).update(dict.fromkeys(rows))
         if not any(lacks):
             pairs[f"{ours} - {theirs}, {place}", columns[0]] = worlds
-    found = compare(metric(claim.metric), list(pairs.values()))
-    tests = _Tests(claim=claim, margin=table.margin(claim.metric), found=found)
+    differences = compare(metric(claim.metric), list(pairs.values()))
+    tests = _Tests(claim=claim, margin=table.margin(claim.metric), found=differences)
     verdict = tests.verdict(bool(missing))
     used = [column for columns in groups.values() for column in columns]
     conditions = dict.fromkeys(obstacle for column in used if (obstacle := obstacles[column.dataset]) is not None)
     evidence = [
-        _evidence(name, column, each, p) for (name, column), each, p in zip(pairs, found, tests.holds, strict=True)
+        _evidence(name, column, each, p)
+        for (name, column), each, p in zip(pairs, differences, tests.holds, strict=True)
     ]
     evidence += [f"{reason}: {', '.join(rows)}" for reason, rows in missing.items()]
     detectable, deciding = tests.detectable(), tests.deciding()
     if detectable is not None and evidence:
         evidence.append(_power(tests, verdict, detectable, deciding))
-        if claim.metric == "auc" and any(each.worlds == 1 and each.estimate.sampling is None for each in found):
+        if claim.metric == "auc" and any(each.worlds == 1 and each.estimate.sampling is None for each in differences):
             evidence.append("seeds only: not every run has kept its scores, so the test split is taken as it is")
     return Claim(
         text=claim.text,
@@ -95,21 +96,21 @@ def paired_runs(ours: str, theirs: str, column: TableColumn, values: Values, dra
     pair = Pair(ours=values.get((ours, column), {}), theirs=values.get((theirs, column), {}))
     if not pair.common or column.metric != "auc":
         return pair
-    kept = [[draws.get((label, column), {}).get(seed) for seed in pair.common] for label in (ours, theirs)]
-    return Pair(ours=pair.ours, theirs=pair.theirs, sampling=sampling_of(column.task, *kept))
+    draws_of_rows = [[draws.get((label, column), {}).get(seed) for seed in pair.common] for label in (ours, theirs)]
+    return Pair(ours=pair.ours, theirs=pair.theirs, sampling=sampling_of(column.task, *draws_of_rows))
 
 
 def _columns(claim: ClaimSpec, table: Table) -> dict[str, list[TableColumn]]:
     """The columns of a claim, by data set and task; worlds of a data set are grouped."""
-    found: dict[str, list[TableColumn]] = {}
+    by_name: dict[str, list[TableColumn]] = {}
     for column in distinct(table.columns):
         dataset = table.without_world(column.dataset)
         chosen = dataset in (claim.datasets or [dataset]) or column.dataset in (claim.datasets or ())
         if column.metric != claim.metric or not chosen or column.task not in (claim.tasks or [column.task]):
             continue
         alone = column.dataset in (claim.datasets or ()) or dataset == column.dataset
-        found.setdefault(column.name if alone else column.name.replace(column.dataset, dataset, 1), []).append(column)
-    return found
+        by_name.setdefault(column.name if alone else column.name.replace(column.dataset, dataset, 1), []).append(column)
+    return by_name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,8 +167,8 @@ class _Tests:
 
     def detectable(self) -> float | None:
         """See `Claim.detectable`."""
-        known = [each.estimate.detectable(self.level, self.power) for each in self.found if not each.constant]
-        return None if not known or None in known else max(shift for shift in known if shift is not None)
+        shifts = [each.estimate.detectable(self.level, self.power) for each in self.found if not each.constant]
+        return None if not shifts or None in shifts else max(shift for shift in shifts if shift is not None)
 
     def deciding(self) -> int | None:
         """See `Claim.deciding`."""

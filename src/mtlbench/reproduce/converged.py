@@ -28,14 +28,14 @@ def with_convergence(result: Result, config: DictConfig, lines: Sequence[Line]) 
     if result.convergence is not None:
         return result
     settings = build_settings(config)
-    found = convergence(named_units(tuple(result.tasks), settings), lines, settings.patience)
-    return replace(result, convergence=found)
+    converged = convergence(named_units(tuple(result.tasks), settings), lines, settings.patience)
+    return replace(result, convergence=converged)
 
 
 def all_converged(runs: Sequence[Finished]) -> bool | None:
     """Whether all runs converged: false if any did not, else ``None`` if any is unknown."""
-    found = {None if run.result.convergence is None else run.result.convergence.converged for run in runs}
-    return False if False in found else None if None in found else True
+    states = {None if run.result.convergence is None else run.result.convergence.converged for run in runs}
+    return False if False in states else None if None in states else True
 
 
 def without_verdict(claim: Claim, runs: Sequence[Finished]) -> Claim:
@@ -77,8 +77,8 @@ def _counted(runs: Sequence[Finished], state: bool | None) -> list[str]:
         for run in runs:
             if run.dataset == dataset:
                 rows.setdefault(run.row, []).append(all_converged([run]) is state)
-        if named := [f"{row} ({_share(found)})" for row, found in rows.items() if any(found)]:
-            texts.append(f"{dataset}: {', '.join(named)}")
+        if rows_text := [f"{row} ({_share(found)})" for row, found in rows.items() if any(found)]:
+            texts.append(f"{dataset}: {', '.join(rows_text)}")
     return texts
 
 

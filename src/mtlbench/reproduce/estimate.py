@@ -120,8 +120,8 @@ class Estimate:
             return None
 
         def enough(replicates: int) -> bool:
-            found = replace(self, replicates=replicates).detectable(level, power)
-            return found is not None and found <= difference
+            detectable = replace(self, replicates=replicates).detectable(level, power)
+            return detectable is not None and detectable <= difference
 
         low, high = 1, MOST_REPLICATES  # with 1 there is no test; power increases with their number
         if not enough(high):

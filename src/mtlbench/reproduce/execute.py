@@ -53,9 +53,9 @@ def execute(
 def _ends(runs: Mapping[str, PlannedRun], launcher: Launcher) -> Iterator[Ended]:
     """Yield the outcome of each run when it ends."""
     finished = [run for run in runs.values() if run.finished and not run.config.run.fresh]
-    others = [run for run in runs.values() if not run.finished or run.config.run.fresh]
+    unfinished = [run for run in runs.values() if not run.finished or run.config.run.fresh]
     busy: list[str] = []
-    for ended in chain(map(train_one, finished), _launched(others, launcher)):
+    for ended in chain(map(train_one, finished), _launched(unfinished, launcher)):
         if ended.busy:
             busy.append(ended.identity)
         else:

@@ -32,8 +32,8 @@ class FigureRuns:
 
     def of(self, row: str, dataset: str) -> list[FigureRun]:
         """Runs of a row on a data set, by seed."""
-        found = [member for member in self.members if (member.run.row, member.run.dataset) == (row, dataset)]
-        return sorted(found, key=lambda member: member.run.seed)
+        members = [member for member in self.members if (member.run.row, member.run.dataset) == (row, dataset)]
+        return sorted(members, key=lambda member: member.run.seed)
 
     def folders(self, row: str, dataset: str) -> list[Path]:
         """Folders of the runs of a row that are on this machine, by seed."""

@@ -89,11 +89,11 @@ def banners(runs: Sequence[Finished], scale: float | None, settings: Sequence[st
 
 def _fewer_steps(runs: Sequence[Finished]) -> list[str]:
     """A banner if budgets in epochs give fewer steps than on the paper's rows."""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for run in runs:
         if run.paper_steps is not None and run.result.steps < FEWER * run.paper_steps:
-            found.setdefault(run.dataset, f"{run.dataset} {run.result.steps:,} for the paper's {run.paper_steps:,}")
-    return [f"FEWER STEPS: {', '.join(found.values())}"] if found else []
+            texts.setdefault(run.dataset, f"{run.dataset} {run.result.steps:,} for the paper's {run.paper_steps:,}")
+    return [f"FEWER STEPS: {', '.join(texts.values())}"] if texts else []
 
 
 def carried_over(runs: Sequence[Finished]) -> list[str]:
@@ -106,7 +106,10 @@ def checkpoint_rules(runs: Sequence[Finished]) -> list[str]:
     rows: dict[CheckpointRule, list[str]] = {}
     for run in runs:
         rows.setdefault(run.result.selected_by, []).append(run.row)
-    texts = [KEPT[by] + (f": {', '.join(dict.fromkeys(own))}" if len(rows) > 1 else "") for by, own in rows.items()]
+    texts = [
+        KEPT[by] + (f": {', '.join(dict.fromkeys(row_labels))}" if len(rows) > 1 else "")
+        for by, row_labels in rows.items()
+    ]
     return [f"weights are those of {'; of '.join(texts)}"] if texts else []
 
 
@@ -144,13 +147,13 @@ def origins(runs: Sequence[Finished], *, inputs_differ: bool = False) -> list[st
     """
     notes: list[str] = []
     for dataset in dict.fromkeys(run.dataset for run in runs):
-        own = [run for run in runs if run.dataset == dataset]
-        if len(codes := _rows_by(own, lambda result: result.code)) > 1:
+        dataset_runs = [run for run in runs if run.dataset == dataset]
+        if len(codes := _rows_by(dataset_runs, lambda result: result.code)) > 1:
             notes.append(f"{dataset}: runs were made by {len(codes)} versions of the code ({_listed(codes)})")
-        elif codes.keys() != {here := own[0].code}:
+        elif codes.keys() != {here := dataset_runs[0].code}:
             notes.append(f"{dataset}: runs were made by other code ({', '.join(codes)}) than this ({here})")
-        if len(data := _rows_by(own, lambda result: result.data)) > 1:
-            if inputs_differ and same_test_rows(own):
+        if len(data := _rows_by(dataset_runs, lambda result: result.data)) > 1:
+            if inputs_differ and same_test_rows(dataset_runs):
                 notes.append(f"{dataset}: runs read different inputs of the same test rows ({_listed(data)})")
             else:
                 notes.append(f"{dataset}: runs saw different data ({_listed(data)}); their numbers are not comparable")
@@ -163,5 +166,5 @@ def _listed(rows_by: Mapping[str, Sequence[str]]) -> str:
 
 def _rows_by(runs: Sequence[Finished], key: Callable[[Result], str]) -> dict[str, list[str]]:
     """Labels of rows by a value of their runs; a row whose runs differ is listed under each value."""
-    found = sorted({key(run.result) for run in runs})
-    return {each: list(dict.fromkeys(run.row for run in runs if key(run.result) == each)) for each in found}
+    values = sorted({key(run.result) for run in runs})
+    return {each: list(dict.fromkeys(run.row for run in runs if key(run.result) == each)) for each in values}

@@ -61,7 +61,11 @@ def _resampled(planned: Sequence[PlannedRun]) -> dict[str, Resampled]:
     folders: dict[Path, list[Path]] = {}
     for run in finished.values():
         folders.setdefault(run.data.store, []).append(run.folder)
-    return {identity: found for store, own in folders.items() for identity, found in resample(store, own).items()}
+    return {
+        identity: draws
+        for store, run_folders in folders.items()
+        for identity, draws in resample(store, run_folders).items()
+    }
 
 
 def _curve(lines: Sequence[Line]) -> tuple[float, ...]:
@@ -71,4 +75,4 @@ def _curve(lines: Sequence[Line]) -> tuple[float, ...]:
         [area for task in valid.tasks for name in ("auc", "xauc") if (area := valid.value(name, task)) is not None]
         for valid in epochs
     ]
-    return tuple(fmean(some) for some in areas if some)
+    return tuple(fmean(epoch_areas) for epoch_areas in areas if epoch_areas)

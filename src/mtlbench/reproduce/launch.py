@@ -87,17 +87,18 @@ def _in_processes(runs: Sequence[PlannedRun], processes: int) -> Iterator[Ended]
     # joblib restarts a process whose memory has grown, with a warning
     warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given", category=UserWarning)
     processes = min(processes if processes > 0 else cores(), len(runs))
-    left = {run.identity: run for run in runs}
+    remaining = {run.identity: run for run in runs}
     while processes > 1:
-        _share_cores(left.values(), processes)
+        _share_cores(remaining.values(), processes)
         pool: Any = Parallel(n_jobs=processes, batch_size=1, return_as="generator_unordered")  # pyright: ignore[reportArgumentType]
         jobs = (
-            delayed(_attempt_apart)(run.identity, run.title, run.own_config, os.getpid()) for run in list(left.values())
+            delayed(_attempt_apart)(run.identity, run.title, run.own_config, os.getpid())
+            for run in list(remaining.values())
         )
         try:
             for ended in pool(jobs):
                 assert isinstance(ended, Ended)
-                del left[ended.identity]
+                del remaining[ended.identity]
                 yield ended
             return
         except BrokenProcessPool:  # the affected run is unknown, and all running ones are lost
@@ -107,7 +108,7 @@ def _in_processes(runs: Sequence[PlannedRun], processes: int) -> Iterator[Ended]
                 + (f"{processes} processes" if processes > 1 else "this one, one after another"),
                 file=sys.stderr,
             )
-    yield from map(train_one, left.values())
+    yield from map(train_one, remaining.values())
 
 
 def _share_cores(runs: Iterable[PlannedRun], processes: int) -> None:
@@ -200,13 +201,13 @@ def _as_jobs(runs: Sequence[PlannedRun], launcher: Launcher) -> Iterator[Ended]:
     executor.update_parameters(**{name: value for name, value in launcher.options.items() if name not in constructor})
     at_once = cores() if local else len(runs)  # Slurm has a queue, a single machine does not
     for start in range(0, len(runs), at_once):
-        some = runs[start : start + at_once]
+        batch = runs[start : start + at_once]
         if local:
-            _share_cores(some, at_once)
-        arguments = zip(*((run.identity, run.title, run.own_config) for run in some), strict=True)
+            _share_cores(batch, at_once)
+        arguments = zip(*((run.identity, run.title, run.own_config) for run in batch), strict=True)
         with _refusals_told():
             jobs = executor.map_array(_Job(), *arguments)
-        identities = {job.job_id: run.identity for job, run in zip(jobs, some, strict=True)}
+        identities = {job.job_id: run.identity for job, run in zip(jobs, batch, strict=True)}
         try:
             for job in as_completed(jobs, poll_frequency=1 if local else 10):
                 yield _end_of(job, identities[job.job_id])

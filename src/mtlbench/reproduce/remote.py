@@ -34,14 +34,14 @@ def exchange_results(missing: Sequence[PlannedRun], *, fetch_only: bool = False)
     uri, experiment = tracking_uri(tracker.uri, runs), tracker.experiment
     if uri == default_uri(runs):
         return {}
-    found: dict[str, RemoteResult] = {}
+    results: dict[str, RemoteResult] = {}
     try:
         if not fetch_only:
             _send_first(runs, uri, experiment)
         check_server(uri)
         for start in range(0, len(missing), AT_A_TIME):
             identities = [run.identity for run in missing[start : start + AT_A_TIME]]
-            found |= call(OPERATION, find_results, uri, experiment, identities)
+            results |= call(OPERATION, find_results, uri, experiment, identities)
     except TrackingError as error:
         back_off(uri)
         tqdm.write(
@@ -50,7 +50,7 @@ def exchange_results(missing: Sequence[PlannedRun], *, fetch_only: bool = False)
             file=sys.stderr,
         )
         return {}
-    return found
+    return results
 
 
 def _send_first(runs: Path, uri: str, experiment: str) -> None:

@@ -94,16 +94,16 @@ def sampling_of(
         ours: draws of one row, by seed.
         theirs: draws of the other row, by the same seeds.
     """
-    known = [each for each in (*ours, *(theirs or ())) if each is not None]
-    if not ours or len(known) < len(ours) + len(theirs or ()) or any(task not in each.aucs for each in known):
+    resampled = [each for each in (*ours, *(theirs or ())) if each is not None]
+    if not ours or len(resampled) < len(ours) + len(theirs or ()) or any(task not in each.aucs for each in resampled):
         return None
-    draws = np.mean([each.aucs[task] for each in known[: len(ours)]], axis=0)
+    draws = np.mean([each.aucs[task] for each in resampled[: len(ours)]], axis=0)
     if theirs:
-        draws = draws - np.mean([each.aucs[task] for each in known[len(ours) :]], axis=0)
+        draws = draws - np.mean([each.aucs[task] for each in resampled[len(ours) :]], axis=0)
     draws = draws[np.isfinite(draws)]
     if len(draws) < 2:
         return None
-    units, kind = known[0].units, known[0].kind
+    units, kind = resampled[0].units, resampled[0].kind
     return Sampling(
         variance=float(draws.var(ddof=1)),
         degrees=float(max(1, min(len(draws), units) - 1)),

@@ -23,16 +23,18 @@ def shared(plans: Sequence[Sequence[PlannedRun]]) -> list[list[PlannedRun]]:
         plans: plans of several tables and figures.
     """
     every = [run for plan in plans for run in plan]
-    kept = {run.identity: run for run in every if run.finished or not run.alike}
+    representatives = {run.identity: run for run in every if run.finished or not run.alike}
 
     def standing_for(run: PlannedRun) -> PlannedRun:
-        if run.identity in kept:
+        if run.identity in representatives:
             return run
         for identity in run.alike:
-            other = kept.get(identity) or replace(run, identity=identity, folder=run.folder.with_name(identity))
-            if identity in kept or other.finished:
+            other = representatives.get(identity) or replace(
+                run, identity=identity, folder=run.folder.with_name(identity)
+            )
+            if identity in representatives or other.finished:
                 return replace(run, identity=identity, folder=other.folder, config=other.config)
-        kept[run.identity] = run
+        representatives[run.identity] = run
         return run
 
     return [[standing_for(run) for run in plan] for plan in plans]

@@ -75,8 +75,8 @@ def _differences(ours: BySeed, theirs: BySeed) -> np.ndarray:
     if not common:
         raise ValueError(f"no common seed: {sorted(ours)} and {sorted(theirs)}")
     grain = rounding(*(values[seed] for values in (ours, theirs) for seed in common))
-    found = np.array([ours[seed] - theirs[seed] for seed in common])
-    return np.copysign(_merged(np.abs(found), grain), found)
+    differences = np.array([ours[seed] - theirs[seed] for seed in common])
+    return np.copysign(_merged(np.abs(differences), grain), differences)
 
 
 def _wilcoxon(values: np.ndarray) -> float | None:
@@ -100,11 +100,11 @@ def _merged(values: np.ndarray, grain: float) -> np.ndarray:
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Holm-corrected p-values, in the same order; ``None`` is kept and does not count as a test."""
-    known = sorted((p, at) for at, p in enumerate(p_values) if p is not None)
+    ordered = sorted((p, at) for at, p in enumerate(p_values) if p is not None)
     corrected: list[float | None] = [None] * len(p_values)
     largest = 0.0
-    for rank, (p, at) in enumerate(known):
-        largest = max(largest, min(1.0, p * (len(known) - rank)))
+    for rank, (p, at) in enumerate(ordered):
+        largest = max(largest, min(1.0, p * (len(ordered) - rank)))
         corrected[at] = largest
     return corrected
 
@@ -180,9 +180,9 @@ def compare(metric: Metric, pairs: Sequence[Sequence[Pair]]) -> list[Difference]
         metric: the metric.
         pairs: for each comparison, the two rows in each world (a single one without worlds).
     """
-    found = [difference(metric, worlds) for worlds in pairs]
-    t_tests, wilcoxons = holm([each.t_test for each in found]), holm([each.wilcoxon for each in found])
-    return [replace(each, t_test=t, wilcoxon=w) for each, t, w in zip(found, t_tests, wilcoxons, strict=True)]
+    differences = [difference(metric, worlds) for worlds in pairs]
+    t_tests, wilcoxons = holm([each.t_test for each in differences]), holm([each.wilcoxon for each in differences])
+    return [replace(each, t_test=t, wilcoxon=w) for each, t, w in zip(differences, t_tests, wilcoxons, strict=True)]
 
 
 def difference(metric: Metric, worlds: Sequence[Pair]) -> Difference:
@@ -274,8 +274,8 @@ def average_ranks(columns: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def _without_rounding(values: Mapping[str, float], labels: Sequence[str]) -> np.ndarray:
-    found = np.array([values[label] for label in labels])
-    return found.min() + _merged(found - found.min(), rounding(*found))
+    array = np.array([values[label] for label in labels])
+    return array.min() + _merged(array - array.min(), rounding(*array))
 
 
 def agreement(ours: Mapping[str, float], printed: Mapping[str, float]) -> float | None:

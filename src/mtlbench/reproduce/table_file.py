@@ -68,9 +68,9 @@ def _in_worlds(file: _File) -> _File:
         for spec in file.columns
     )
     datasets = {
-        f"{name}, {world}": [*words, *own]
+        f"{name}, {world}": [*words, *world_overrides]
         for name, words in file.datasets.items()
-        for world, own in file.worlds.items()
+        for world, world_overrides in file.worlds.items()
     }
     return replace(file, columns=columns, datasets=datasets)
 
@@ -120,10 +120,10 @@ def _printed(path: Path) -> dict[tuple[str, TableColumn], Printed]:
 
 def _column(dataset: str, task: str, name: str, statistic: Statistic, digits: int | None = None) -> TableColumn:
     """A column of a known metric; without printed numbers, it has the metric's default digits."""
-    known = metric(name)
-    if statistic == "best" and known.better is None:
+    about = metric(name)
+    if statistic == "best" and about.better is None:
         raise ValueError(f"the best {name} is meaningless, since it describes the data; allowed statistic: mean")
-    digits = known.digits if digits is None else digits
+    digits = about.digits if digits is None else digits
     return TableColumn(dataset=dataset, task=task, metric=name, statistic=statistic, digits=digits)
 
 
@@ -150,20 +150,20 @@ def _expanded(spec: ColumnSpec, file: _File, printed: Sequence[TableColumn]) -> 
     """The columns of one entry, ordered by data set, task and statistic."""
     if unknown := sorted(set(spec.datasets or ()) - set(file.datasets)):
         raise ValueError(f"columns name data set {', '.join(unknown)}; allowed: {', '.join(file.datasets)}")
-    found: list[TableColumn] = []
+    columns: list[TableColumn] = []
     for dataset in spec.datasets or file.datasets:
         tasks = dict.fromkeys(column.task for column in printed if column.dataset == dataset and column.only_task)
         of_metric = [column for column in printed if (column.dataset, column.metric) == (dataset, spec.metric)]
         for task in spec.tasks or (tasks if metric(spec.metric).per_task else ["all"]):
             printed_columns: dict[Statistic, TableColumn] = {c.statistic: c for c in of_metric if c.task == task}
             statistics = (spec.statistic,) if spec.statistic else tuple(printed_columns) or ("mean",)
-            found += [printed_columns.get(each) or _column(dataset, task, spec.metric, each) for each in statistics]
-    if not found:
+            columns += [printed_columns.get(each) or _column(dataset, task, spec.metric, each) for each in statistics]
+    if not columns:
         raise ValueError(
             f"columns of {spec.metric}: no printed column has a task; give them as tasks: [...], as listed by "
             "`mtlbench show dataset=<name>`"
         )
-    return found
+    return columns
 
 
 def _check_overrides(file: _File) -> None:
@@ -185,18 +185,18 @@ def _check_names(file: _File, columns: Sequence[TableColumn], rows_printed: set[
         ValueError: a name is unknown, duplicate, or unused.
     """
     labels = [row.label for row in file.rows]
-    named = {
+    named_rows = {
         "rows of the printed numbers": rows_printed,
         "claims": {label for claim in file.claims for label in (*claim.better, *claim.than)},
         "twins": {*file.twins.values(), *(set(file.twins) - {"default"})},
         "baselines": set(file.baselines),
     }
-    for what, found in named.items():
-        if unknown := sorted(found - set(labels)):
+    for what, labels_used in named_rows.items():
+        if unknown := sorted(labels_used - set(labels)):
             raise ValueError(f"{what} name {', '.join(unknown)}; rows are {', '.join(labels)}")
     if unknown := sorted({column.dataset for column in columns} - set(file.datasets)):
-        known = ", ".join(file.datasets)
-        raise ValueError(f"no overrides for data set {', '.join(unknown)}; data sets with overrides: {known}")
+        with_overrides = ", ".join(file.datasets)
+        raise ValueError(f"no overrides for data set {', '.join(unknown)}; data sets with overrides: {with_overrides}")
     if idle := sorted(set(file.datasets) - {column.dataset for column in columns}):
         raise ValueError(f"no printed number or column uses data set {', '.join(idle)}; remove it")
     if twice := sorted({label for label in labels if labels.count(label) > 1}):

@@ -76,8 +76,8 @@ def send(
             uri, experiment, "table", result.name, members, others, files, {**tags, "summary": result.summary}
         )
     else:
-        found = {
+        counts = {
             "findings": "\n".join([*text.claim_lines(result.claims), *result.findings]),
             "missing": "; ".join(result.missing),
         }
-        send_rendered(uri, experiment, "figure", result.name, members, others, files, {**tags, **found})
+        send_rendered(uri, experiment, "figure", result.name, members, others, files, {**tags, **counts})

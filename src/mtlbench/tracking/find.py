@@ -54,8 +54,8 @@ def find_results(uri: str, experiment: str, identities: Sequence[str]) -> dict[s
 
 
 def _result(client: "MlflowClient", experiment_id: str, identity: str) -> RemoteResult | None:
-    same = f"tags.identity = '{identity}' and attributes.status = 'FINISHED'"
-    for run in client.search_runs([experiment_id], filter_string=same, max_results=1):
+    query = f"tags.identity = '{identity}' and attributes.status = 'FINISHED'"
+    for run in client.search_runs([experiment_id], filter_string=query, max_results=1):
         with TemporaryDirectory() as folder:
             file = Path(client.download_artifacts(run.info.run_id, RESULT, folder))
             result = parse_result(read_content(file), f"{RESULT} of MLflow's run {run.info.run_id}")

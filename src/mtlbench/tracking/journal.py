@@ -123,10 +123,10 @@ class Journal:
         Returns:
             The number of lines removed, not counting an incomplete last one.
         """
-        whole = self.content().splitlines(keepends=True)
+        complete = self.content().splitlines(keepends=True)
         if self.path.exists():
-            write_beside(self.path, b"".join(whole[:lines]))
-        return max(len(whole) - lines, 0)
+            write_beside(self.path, b"".join(complete[:lines]))
+        return max(len(complete) - lines, 0)
 
     def _complete_bytes(self) -> int:
         """Size of the file up to its last newline, searched from the end."""

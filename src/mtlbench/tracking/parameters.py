@@ -133,8 +133,8 @@ def _without(config: Mapping[str, Any], keys: Collection[str], *, dataset: Colle
 def _without_folders(config: dict[str, Any]) -> dict[str, Any]:
     """A configuration in which paths of pretrained vectors are replaced by file names."""
     if isinstance(files := config.get("pretrained"), Mapping):
-        named = {field: {**chosen, "file": Path(chosen["file"]).name} for field, chosen in files.items()}
-        return config | {"pretrained": named}
+        with_names = {field: {**chosen, "file": Path(chosen["file"]).name} for field, chosen in files.items()}
+        return config | {"pretrained": with_names}
     return config
 
 

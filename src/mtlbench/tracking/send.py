@@ -189,8 +189,8 @@ def _found_or_made(client: "MlflowClient", folder: Path, uri: str, experiment: s
 def _of_attempt(client: "MlflowClient", experiment_id: str, folder: Path) -> "list[Run]":
     """MLflow's runs of this attempt, most metrics first; there may be several if a response came too late."""
     facts, attempt = read_facts(folder)
-    same = f"tags.identity = '{facts.identity}' and tags.attempt = '{attempt.key}'"
-    found: list[Run] = list(client.search_runs([experiment_id], filter_string=same, max_results=100))
+    query = f"tags.identity = '{facts.identity}' and tags.attempt = '{attempt.key}'"
+    found: list[Run] = list(client.search_runs([experiment_id], filter_string=query, max_results=100))
     return sorted(found, key=lambda run: (-len(run.data.metrics), run.info.run_id))
 
 

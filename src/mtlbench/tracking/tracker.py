@@ -147,8 +147,8 @@ class Tracker:
             self._stop()
 
     def _note(self, problem: Exception) -> None:
-        named = isinstance(problem, NoAnswerError)
-        self._problem = TrackingError(f"MLflow at {without_password(self.uri)}: {problem}") if named else problem
+        unnamed = isinstance(problem, NoAnswerError)
+        self._problem = TrackingError(f"MLflow at {without_password(self.uri)}: {problem}") if unnamed else problem
         self._stop()
 
     def _stop(self) -> None:

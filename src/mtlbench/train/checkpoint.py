@@ -41,19 +41,19 @@ def save(path: Path, content: dict[str, Any]) -> None:
     Raises:
         OSError: the write failed, for example on a full disk; an existing file at `path` is unchanged.
     """
-    content, own = separated(content)
+    content, own_rows = separated(content)
     parts: list[str] = []
-    if own:
+    if own_rows:
         token, ranks = on_first(lambda: secrets.token_hex(4)), rank_count()
         parts = [f"{path.stem}.{token}.{number}of{ranks}.pt" for number in range(ranks)]
-        _write(path.with_name(parts[rank()]), {"identity": content["identity"], "rows": own})
+        _write(path.with_name(parts[rank()]), {"identity": content["identity"], "rows": own_rows})
         wait()
     if is_first():
         _write(path, content | {PARTS: parts} if parts else content)
         for other in path.parent.glob(f"{path.stem}.*of*.pt"):
             if other.name not in parts:
                 other.unlink()
-    if own:
+    if own_rows:
         wait()
 
 
@@ -108,10 +108,10 @@ def _read(path: Path, identity: str, *, mapped: bool = False) -> dict[str, Any]:
             f"checkpoint {path} is damaged, or contains objects other than tensors and numbers: {reason}. "
             "Start over with run.fresh=true."
         ) from error
-    found = content.get("identity") if isinstance(content, dict) else None
-    if found != identity:
+    stored_identity = content.get("identity") if isinstance(content, dict) else None
+    if stored_identity != identity:
         raise CheckpointError(
-            f"checkpoint {path} belongs to run {found!r}, not to {identity!r}. Move it away, or "
+            f"checkpoint {path} belongs to run {stored_identity!r}, not to {identity!r}. Move it away, or "
             "start over with run.fresh=true."
         )
     return content
@@ -135,10 +135,10 @@ def _check_content(path: Path) -> None:
     """Verify the content by its hash or, in files of earlier versions, by the checksums of the zip format."""
     digest, chunk = hashlib.sha256(), 1 << 20
     with path.open("rb") as file:
-        left = max(os.fstat(file.fileno()).st_size - TRAILER, 0)
-        while left and (some := file.read(min(chunk, left))):
-            digest.update(some)
-            left -= len(some)
+        remaining = max(os.fstat(file.fileno()).st_size - TRAILER, 0)
+        while remaining and (block := file.read(min(chunk, remaining))):
+            digest.update(block)
+            remaining -= len(block)
         trailer = file.read(TRAILER)
     if not trailer.startswith(MARK):
         with zipfile.ZipFile(path) as records:

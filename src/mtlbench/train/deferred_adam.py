@@ -297,10 +297,12 @@ class DeferredAdam(Adam):
         """Load a state from `state_dict`, or one of `torch.optim.Adam` for the same parameters."""
         (group,), (saved,) = self.param_groups, state_dict["param_groups"]
         places = zip(saved["params"], group["params"], strict=True)
-        own = {index: parameter for index, parameter in places if parameter in self._tables}
-        others = {index: state for index, state in state_dict["state"].items() if index not in own}
-        super().load_state_dict(state_dict | {"state": others})  # torch would cast all state to the parameter's type
-        for index, parameter in own.items():
+        tables = {index: parameter for index, parameter in places if parameter in self._tables}
+        other_state = {index: state for index, state in state_dict["state"].items() if index not in tables}
+        super().load_state_dict(
+            state_dict | {"state": other_state}
+        )  # torch would cast all state to the parameter's type
+        for index, parameter in tables.items():
             if index in state_dict["state"]:
                 self.state[parameter] = {"rows": _restored(parameter, state_dict["state"][index])}
 

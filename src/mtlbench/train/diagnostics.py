@@ -57,15 +57,15 @@ def journal_diagnostics(model: nn.Module, rows: Rows, settings: Settings, device
         more than `MOST_NUMBERS`, and a number that is not finite, are undefined, with that reason.
     """
     model.eval()
-    one, two, whole = (
+    one, two, merged = (
         _diagnostics_of(model, rows, n, settings, device) for n in (1, 2, settings.evaluation_batch_size)
     )
-    found = Metrics()
-    for name, tensor in whole.items():
+    metrics = Metrics()
+    for name, tensor in merged.items():
         grows = [axis for axis, size in enumerate(one[name].shape) if size != two[name].shape[axis]]
         mean = tensor.double().mean(dim=grows) if grows else tensor.double()
-        _enter(f"diagnostics/{name}", mean, found)
-    return found
+        _enter(f"diagnostics/{name}", mean, metrics)
+    return metrics
 
 
 def _diagnostics_of(

@@ -49,14 +49,14 @@ def log_losses(progress: Progress, terms: list[str], journal: Journal, conflicts
 
 def gradient_cosines(cosine_TT: Tensor | None, tasks: list[str]) -> Metrics:
     """Cosine similarity between the gradients of every pair of tasks, by their names."""
-    found = Metrics()
+    metrics = Metrics()
     if cosine_TT is None:
-        return found
+        return metrics
     cosines = cosine_TT.tolist()  # one read for all: every read waits for the device
     for (a, first), (b, second) in combinations(enumerate(tasks), 2):
         name, cosine = f"train/conflict/{first}_{second}", cosines[a][b]
         if math.isfinite(cosine):
-            found.values[name] = cosine
+            metrics.values[name] = cosine
         else:
-            found.undefined[name] = "a gradient is zero on the shared parameters (no label of the task is observed?)"
-    return found
+            metrics.undefined[name] = "a gradient is zero on the shared parameters (no label of the task is observed?)"
+    return metrics

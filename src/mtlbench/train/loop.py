@@ -143,13 +143,15 @@ def fit(  # noqa: PLR0913, PLR0915  the loop is meant to be read from top to bot
                 trained = budget.rows(progress.step) - budget.rows(progress.evaluated)
                 progress.rows_per_second.append(trained / progress.seconds)
                 progress.evaluated, progress.seconds = progress.step, 0.0
-                named = measured.prefixed("valid")
+                valid_metrics = measured.prefixed("valid")
                 shown = journal_diagnostics(model, valid, settings, context.device) if diagnosed else Metrics()
                 context.journal.append(
                     step=progress.step,
                     epoch=progress.epoch,
-                    undefined=named.undefined | shown.undefined,
-                    values=named.values | shown.values | {"train/rows_per_second": progress.rows_per_second[-1]},
+                    undefined=valid_metrics.undefined | shown.undefined,
+                    values=valid_metrics.values
+                    | shown.values
+                    | {"train/rows_per_second": progress.rows_per_second[-1]},
                 )
                 text = status_line(progress, budget, settings, units, measured, checkpointer.elapsed)
                 _log.info(text, extra=about)

@@ -76,19 +76,20 @@ def freeze_parameters(model: nn.Module, kinds: Collection[str]) -> None:
     """
     if not kinds:
         return
-    named = [(_kind(name), parameter) for name, parameter in model.named_parameters()]
-    found = sorted({kind for kind, _ in named})
+    by_kind = [(_kind(name), parameter) for name, parameter in model.named_parameters()]
+    present = sorted({kind for kind, _ in by_kind})
     for kind in kinds:
-        if kind not in found:
+        if kind not in present:
             raise ValueError(
-                f"optimizer.freeze has {kind!r}, but {type(model).__name__} has no such parameters; it has {found}"
+                f"optimizer.freeze has {kind!r}, but {type(model).__name__} has no such parameters; it has {present}"
             )
-    for kind, parameter in named:
+    for kind, parameter in by_kind:
         if kind in kinds:
             parameter.requires_grad_(False)
-    if not any(parameter.requires_grad for _, parameter in named):
+    if not any(parameter.requires_grad for _, parameter in by_kind):
         raise ValueError(
-            f"optimizer.freeze={list(kinds)} leaves nothing to train: {type(model).__name__} has {found}. Remove a kind"
+            f"optimizer.freeze={list(kinds)} leaves nothing to train: {type(model).__name__} has "
+            f"{present}. Remove a kind"
         )
 
 
@@ -100,8 +101,8 @@ def store_tables_in_bf16(model: nn.Module) -> None:
     """
     tables = {block.embedding for block in model.modules() if isinstance(block, FieldEmbedding | CrossedFields)}
     vectors = {block.embedding for block in model.modules() if isinstance(block, PretrainedVectors)}
-    others = {*parameter_groups(model, frozen=True)["embedding"]} - tables - vectors
-    if names := [name for name, parameter in model.named_parameters() if parameter in others]:
+    unsupported = {*parameter_groups(model, frozen=True)["embedding"]} - tables - vectors
+    if names := [name for name, parameter in model.named_parameters() if parameter in unsupported]:
         raise ValueError(
             f"optimizer.table_precision=bf16: {type(model).__name__} has its own tables: {', '.join(names)}. Use "
             "mtlbench.nn.embedding.FieldEmbedding for them, or set optimizer.table_precision=fp32"
@@ -154,8 +155,8 @@ def _deferred(model: nn.Module, optimizer: Optimizer, deferred_rows: int) -> Opt
     blocks = [block for block in model.modules() if hasattr(block, "rows") and hasattr(block, "sparse")]
     trained: list[Any] = [block for block in blocks if block.embedding.requires_grad]  # pyright: ignore[reportAttributeAccessIssue]
     tables = [block for block in trained if held_by(block).stop >= deferred_rows]  # rows of the whole table
-    whole = any(getattr(block, "reads_whole_tables", False) for block in model.modules())
-    if whole or not tables or type(optimizer) not in (Adam, AdamW) or not can_defer(optimizer.defaults):
+    reads_all = any(getattr(block, "reads_whole_tables", False) for block in model.modules())
+    if reads_all or not tables or type(optimizer) not in (Adam, AdamW) or not can_defer(optimizer.defaults):
         return optimizer
     for table in tables:
         table.sparse = True

@@ -45,12 +45,12 @@ def predict_log_odds(
 
     logits = []
     starts = range(0, len(rows), settings.evaluation_batch_size)
-    own = starts[part(0, len(starts))]
-    for start in tqdm(own, desc="scoring", unit="batch", disable=None, delay=2, leave=False):
+    own_starts = starts[part(0, len(starts))]
+    for start in tqdm(own_starts, desc="scoring", unit="batch", disable=None, delay=2, leave=False):
         if interrupt is not None and alone():  # ranks stop together, between two steps
             interrupt.check()
         logits.append(scored(start))
-    if shards_of(model) and len(own) * rank_count() < len(starts):
+    if shards_of(model) and len(own_starts) * rank_count() < len(starts):
         scored(starts[0])  # other ranks have one more batch, whose lookups need rows of this rank
     # One copy for all: copying each batch would make the device wait while the host gathers the next one.
     return losses.log_odds(rows_over_ranks(logits))

@@ -137,10 +137,10 @@ def _check_kinds(settings: Settings, name: str, tasks: Sequence[Task], named: bo
     ]
     if without_metric and (named or settings.checkpoint == "task" or len(without_metric) == len(tasks)):
         task = without_metric[0]
-        others = [other for other in selectable(()) if metric(other).kind == task.kind]
+        alternatives = [other for other in selectable(()) if metric(other).kind == task.kind]
         raise ValueError(
             f"trainer.select is {settings.select!r}, but '{task.name}' is a {task.kind} task, which has no {name}. "
-            f"It has {', '.join(others)}; with tasks of both kinds, name metrics by task, "
+            f"It has {', '.join(alternatives)}; with tasks of both kinds, name metrics by task, "
             "trainer.select={click/auc: 1, watch/rmse: -0.1}"
         )
 

@@ -49,9 +49,9 @@ def _late_moves(y: Sequence[float]) -> list[float]:
 
 def _late_text(moves: Mapping[str, Sequence[float]]) -> str:
     """Fluctuation of losses late in training, as text, if the journal has enough lines."""
-    if any(len(some) < 2 for some in moves.values()):
+    if any(len(changes) < 2 for changes in moves.values()):
         return "the journal has too few lines to measure how much they fluctuate (trainer.log_steps)"
-    sizes = ", ".join(f"{_size(some):.4f} ({kind})" for kind, some in moves.items())
+    sizes = ", ".join(f"{_size(changes):.4f} ({kind})" for kind, changes in moves.items())
     return f"late moves from line to line deviate by {sizes}"
 
 
@@ -61,14 +61,14 @@ def _size(moves: Sequence[float]) -> float:
 
 def _together(dataset: str, moves: dict[str, list[list[float]]]) -> list[str]:
     """Correlation of the late changes of two tasks' losses, as text, if the journal has enough lines."""
-    found = {
+    correlations = {
         kind: correlation(*two)
         for kind, two in moves.items()
         if len(two) == 2 and len(two[0]) > 2 and all(_size(one) > 0 for one in two)
     }
-    if not found:
+    if not correlations:
         return []
-    values = ", ".join(f"{value:.2f} ({kind})" for kind, value in found.items())
+    values = ", ".join(f"{value:.2f} ({kind})" for kind, value in correlations.items())
     return [
         f"{dataset}. The paper: TVG links the optimisation of the tasks. Here the late moves of the two losses "
         f"correlate at {values}, over {min(len(two[0]) for two in moves.values() if two)} moves."

@@ -17,13 +17,13 @@ LEAST_RELATED = "p = 0.5"
 
 def errors(runs: FigureRuns) -> FigureContent:
     """Median error by correlation, with a band from the first to the third quartile; all quantiles as findings."""
-    found = {
+    by_seed_of = {
         (row.label, dataset): by_seed
         for row in runs.figure.rows
         for dataset in runs.figure.datasets
         if (by_seed := _errors(runs, row.label, dataset))
     }
-    curves = [curve for row in runs.figure.rows if (curve := _curve(row.label, found)) is not None]
+    curves = [curve for row in runs.figure.rows if (curve := _curve(row.label, by_seed_of)) is not None]
     if not curves:
         return FigureContent()
     panel = Lines(
@@ -32,10 +32,10 @@ def errors(runs: FigureRuns) -> FigureContent:
     texts = [
         f"{dataset}, {row}: quantiles {', '.join(f'{q:.0%}' for q in QUANTILES)} of the error are "
         f"{', '.join(f'{value:.5f}' for value in np.quantile(list(by_seed.values()), QUANTILES))} ({len(by_seed)} runs)"
-        for (row, dataset), by_seed in found.items()
+        for (row, dataset), by_seed in by_seed_of.items()
     ]
     claims = [
-        _lower(f"At {LEAST_RELATED}, the error of {GATES} is below that of {other}.", found, other)
+        _lower(f"At {LEAST_RELATED}, the error of {GATES} is below that of {other}.", by_seed_of, other)
         for other in (BOTTOM, ONE_GATE)
     ]
     return FigureContent(panels=(panel,), claims=tuple(claims), findings=tuple(texts))

@@ -42,8 +42,8 @@ def shares(runs: FigureRuns) -> FigureContent:
 
 
 def _measured(shown: "Shown") -> "dict[str, Tensor]":
-    found = {f"selection/{structure}": shown[f"selection/{structure}"][0] for structure in STRUCTURES}
-    return found | {part: shown[f"{part}_logits"].abs().mean(dim=0) for part in ("public", "private")}
+    selections = {f"selection/{structure}": shown[f"selection/{structure}"][0] for structure in STRUCTURES}
+    return selections | {part: shown[f"{part}_logits"].abs().mean(dim=0) for part in ("public", "private")}
 
 
 def _map(name: str, fields: tuple[str, ...], share_FD: "Tensor") -> HeatMap:

@@ -125,8 +125,8 @@ def _weighted_loss(runs: FigureRuns, dataset: str) -> Curve | None:
     column = TableColumn(dataset=dataset, task="all", metric="logloss_weighted")
     by_row: dict[float, dict[int, float]] = {}
     for row in [spec.label for spec in runs.figure.rows]:
-        found = {member.run.seed: value_of(member.run, column) for member in runs.of(row, dataset)}
-        by_row[float(row)] = {seed: value for seed, value in found.items() if value is not None}
+        values = {member.run.seed: value_of(member.run, column) for member in runs.of(row, dataset)}
+        by_row[float(row)] = {seed: value for seed, value in values.items() if value is not None}
     return _over_seeds("both tasks", by_row)
 
 

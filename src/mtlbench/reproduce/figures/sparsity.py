@@ -37,8 +37,8 @@ def masks(runs: FigureRuns) -> FigureContent:
     findings = (_of_masks(fields, readers, shown),)
     closed = [by_epoch(Journal(folder).read(), "diagnostics/gate_closed") for folder in folders]
     if curve := mean_curve(row, closed):
-        known = level("the paper, at convergence: above", curve.x, PRINTED)
-        panels.append(Lines(title="(b) CSSM", x_name="epoch", y_name="share of closed cells", curves=(curve, known)))
+        printed = level("the paper, at convergence: above", curve.x, PRINTED)
+        panels.append(Lines(title="(b) CSSM", x_name="epoch", y_name="share of closed cells", curves=(curve, printed)))
         last = fmean(shares[max(shares)] for shares in closed)
         claim = Claim(
             text=f"As the model converges, more than {PRINTED:.0%} of the cells are closed.",
@@ -72,8 +72,8 @@ def _of_masks(fields: list[str], readers: list[str], shown: "Shown") -> str:
         for f, field in enumerate(fields)
         if shown["mask_closed"][n, f] == 1
     ]
-    named = f": {', '.join(shut)}" if shut else ""
+    names = f": {', '.join(shut)}" if shut else ""
     return (
         f"The paper: some mask weights are 0 (3 are named). Here {len(shut)} of {shown['mask'].numel()} are 0 on every "
-        f"row{named}; the mean share of rows at 0 is {float(shown['mask_closed'].mean()):.0%}."
+        f"row{names}; the mean share of rows at 0 is {float(shown['mask_closed'].mean()):.0%}."
     )

@@ -131,13 +131,13 @@ def gains(runs: FigureRuns) -> FigureContent:
 
 def _changes(runs: FigureRuns, dataset: str, model: str, row: str) -> dict[str, BySeed]:
     """By task and common seed: AUC of a row minus that of its model without a virtual gradient."""
-    found: dict[str, BySeed] = {}
+    by_task: dict[str, BySeed] = {}
     for task in runs.tasks(dataset):
         ours = runs.values(row, dataset, f"{task}/auc")
         without = runs.values(label(model, "none"), dataset, f"{task}/auc")
         if common := {seed: value - without[seed] for seed, value in ours.items() if seed in without}:
-            found[task] = common
-    return found
+            by_task[task] = common
+    return by_task
 
 
 def _series(measure: str, changes: list[dict[str, BySeed]]) -> Series:
@@ -156,12 +156,12 @@ def _mean_by_seed(by_task: Mapping[str, BySeed]) -> dict[int, float]:
 
 
 def _of_gains(where: str, changes: Mapping[tuple[str, str], Mapping[str, BySeed]]) -> list[str]:
-    known = {key: {task: fmean(s.values()) for task, s in tasks.items()} for key, tasks in changes.items() if tasks}
+    gains = {key: {task: fmean(s.values()) for task, s in tasks.items()} for key, tasks in changes.items() if tasks}
     findings: list[str] = []
-    apart = {key: max(by_task.values()) - min(by_task.values()) for key, by_task in known.items()}
+    apart = {key: max(by_task.values()) - min(by_task.values()) for key, by_task in gains.items()}
     skews = {
         measure: fmean(distance for key, distance in apart.items() if key[1] == measure)
-        for measure in dict.fromkeys(measure for _, measure in known)
+        for measure in dict.fromkeys(measure for _, measure in gains)
     }
     if len(skews) == 2 and {"cosine", "pearson"} == set(skews):
         findings.append(
@@ -169,38 +169,38 @@ def _of_gains(where: str, changes: Mapping[tuple[str, str], Mapping[str, BySeed]
             f"(cosine), {skews['pearson']:.4f} (Pearson). The paper sees more skew under cosine on related tasks, and "
             "no difference on unrelated ones."
         )
-    if (chosen := ("add_sqrt", "pearson")) in known:
-        worst = sorted(known, key=lambda key: -min(known[key].values()))
+    if (chosen := ("add_sqrt", "pearson")) in gains:
+        worst = sorted(gains, key=lambda key: -min(gains[key].values()))
         findings.append(
             f"{where}. The paper: Pearson with the additive square root is the most stable. Here its worse task "
-            f"changes by {min(known[chosen].values()):+.4f}, rank {worst.index(chosen) + 1} of {len(worst)}."
+            f"changes by {min(gains[chosen].values()):+.4f}, rank {worst.index(chosen) + 1} of {len(worst)}."
         )
     return findings
 
 
 def improvement_claim(where: str, changes: Sequence[Mapping[str, BySeed]]) -> Claim:
     """Claim that most functions improve the model: holds if most do so significantly, fails if most worsen it so."""
-    known = [by_seed for by_task in changes if (by_seed := _mean_by_seed(by_task))]
-    known = [  # differences of AUCs, which are of size 1
+    gains = [by_seed for by_task in changes if (by_seed := _mean_by_seed(by_task))]
+    gains = [  # differences of AUCs, which are of size 1
         {seed: change if abs(change) > statistics.ROUNDING else 0.0 for seed, change in by_seed.items()}
-        for by_seed in known
+        for by_seed in gains
     ]
-    pairs = [statistics.Pair(ours=by_seed, theirs=dict.fromkeys(by_seed, 0.0)) for by_seed in known]
-    found = statistics.compare(metric("auc"), [[pair] for pair in pairs])
-    better = sum(difference.mean > 0 for difference in found)
-    clear = [difference.mean > 0 for difference in found if difference.significant]
+    pairs = [statistics.Pair(ours=by_seed, theirs=dict.fromkeys(by_seed, 0.0)) for by_seed in gains]
+    differences = statistics.compare(metric("auc"), [[pair] for pair in pairs])
+    better = sum(difference.mean > 0 for difference in differences)
+    clear = [difference.mean > 0 for difference in differences if difference.significant]
     significantly_better, significantly_worse = sum(clear), len(clear) - sum(clear)
     tested = (
         f"{significantly_better} are significantly better and {significantly_worse} worse (paired t-test, Holm)"
-        if any(difference.t_test is not None for difference in found)
+        if any(difference.t_test is not None for difference in differences)
         else "too few seeds to test any"
     )
     return Claim(
         text=f"{where}: most functions improve the model.",
         verdict="holds"
-        if 2 * significantly_better > len(known)
+        if 2 * significantly_better > len(gains)
         else "fails"
-        if 2 * significantly_worse > len(known)
+        if 2 * significantly_worse > len(gains)
         else "undecided",
-        evidence=(f"{better} of {len(known)} have the higher AUC, in the mean of tasks and seeds", tested),
+        evidence=(f"{better} of {len(gains)} have the higher AUC, in the mean of tasks and seeds", tested),
     )
