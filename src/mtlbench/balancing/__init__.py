@@ -1,1 +1,1 @@
-"""Task balancing: one method per file that combines the task losses. Used by train/ through `protocol`."""
+"""Task balancing: methods that combine the task losses, one per file. Used by train/ through `protocol`."""

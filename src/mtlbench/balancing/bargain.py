@@ -6,17 +6,17 @@ from torch import Tensor, nn
 from mtlbench.checks import at_least
 
 ITERATIONS = 200
-"""Newton steps at most; about ten are taken."""
+"""Maximum number of Newton steps; about ten are taken."""
 
 PRECISE = 1e-10
-"""Newton decrement at which the bargain is found."""
+"""Newton decrement at which the solution has converged."""
 
 OPPOSITE = 1e-8
-"""Added to the Gramian of unit vectors: exactly opposite gradients have no bargain, and would get endless weights."""
+"""Added to the Gramian of unit vectors: exactly opposite gradients have no solution, with infinite weights."""
 
 
 class Nash(nn.Module):
-    """Nash-MTL: weights with ``G w = 1 / w``, the step at which no task gains in proportion more than others lose.
+    """Nash-MTL: weights with ``G w = 1 / w``, at which no task can gain relatively more than the others lose.
 
     They minimise ``w^T G w / 2 - sum_t ln w_t``. Scaling the gradient of one task divides its weight and leaves the
     step as it is, so it is solved on gradients of length 1, and the weights are divided by the lengths.
@@ -24,7 +24,7 @@ class Nash(nn.Module):
     Shape: Gramian float64 ``[T, T]`` -> ``[T]``.
 
     Args:
-        max_norm: largest norm of the step; 0: any.
+        max_norm: maximum norm of the step; 0 for no limit.
 
     Raises:
         ValueError: a negative norm, or one that is not finite.

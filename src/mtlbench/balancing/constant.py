@@ -10,9 +10,9 @@ from mtlbench.schema import Task
 
 
 class Equal(nn.Module):
-    """Every task counts alike: L = sum_t loss_t, a sum, so that no task's weight depends on another.
+    """Equal weights: L = sum_t loss_t, a sum, so that a task's weight does not depend on the number of tasks.
 
-    Shape: losses ``[T]`` -> scalar. `tasks` is what every balancing is made with; this one has no use for it.
+    Shape: losses ``[T]`` -> scalar. `tasks` is an argument of every balancing method; it is not used here.
     """
 
     def __init__(self, *, tasks: Sequence[Task]) -> None:
@@ -23,7 +23,7 @@ class Equal(nn.Module):
 
 
 class Fixed(nn.Module):
-    """Every task has its own constant weight: L = sum_t weight_t * loss_t.
+    """A constant weight per task: L = sum_t weight_t * loss_t.
 
     Shape: losses ``[T]`` -> scalar.
 
@@ -46,6 +46,6 @@ class Fixed(nn.Module):
         self.weights = tuple(weights)
 
     def forward(self, losses_T: Tensor, gramian: Gramian) -> Tensor:
-        # Python floats, not a tensor of weights: nothing to copy to the device, nothing to wait for.
+        # Python floats, not a tensor of weights, so that nothing is copied to the device.
         terms = [weight * loss for weight, loss in zip(self.weights, losses_T.unbind(0), strict=True)]
         return sum(terms[1:], start=terms[0])

@@ -11,21 +11,21 @@ from mtlbench.checks import at_least
 from mtlbench.schema import Task
 
 LEAST = 1e-3
-"""Below this no weight falls: at 0 a task would be left for good."""
+"""Lower bound of the weights: at 0, a task would be ignored for ever."""
 
 
 class GradNorm(nn.Module):
     """``L = sum_t w_t loss_t``, where w descends along ``sum_t |w_t n_t - mean_j(w_j n_j) r_t^asymmetry|``.
 
-    n_t is the norm of the gradient of loss t on what the tasks share, ``r_t = (loss_t / first loss_t)`` over its mean
-    is the inverse rate at which the task trains; the target has no gradient. After each step the weights are scaled
-    to sum to T.
+    n_t is the norm of the gradient of loss t with respect to shared parameters, ``r_t = (loss_t / first loss_t)`` over
+    its mean is the inverse rate at which the task trains; the target has no gradient. After each step the weights are
+    scaled to sum to T.
 
     Shape: losses ``[T]`` -> scalar.
 
     Args:
         tasks: the tasks.
-        asymmetry: alpha of the paper; 0 asks for equal norms, more pulls slow tasks harder.
+        asymmetry: alpha of the paper; 0 equalises norms, larger values favour slow tasks more.
         lr: learning rate of w, by Adam.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Trainable parameters of a balancing method, with an Adam optimizer of their own."""
+"""Trainable parameters of a balancing method, with their own Adam optimizer."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from mtlbench.checks import at_least
 
 
 class Learnt(nn.Module):
-    """One number per task, moved by an Adam of its own, whose moments are in the state too.
+    """One number per task, updated by its own Adam, whose moments are part of the state.
 
     Args:
         initial: ``[T]``.

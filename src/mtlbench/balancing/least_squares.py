@@ -6,7 +6,7 @@ from scipy.optimize import nnls
 from torch import Tensor, nn
 
 ITERATIONS = 100
-"""Of the active-set method, per task; it ends after a few."""
+"""Maximum iterations of the active-set method, per task; a few suffice."""
 
 
 class MGDA(nn.Module):

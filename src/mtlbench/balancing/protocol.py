@@ -6,14 +6,15 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor
 
 Gramian = Callable[[], Tensor]
-"""Inner products ``[T, T]`` of the tasks' gradients on what the tasks share; T backward passes when it is called."""
+"""Returns the Gramian ``[T, T]`` of the tasks' gradients of shared parameters; each call takes T backward passes."""
 
 
 class Balancing(Protocol):
-    """Losses ``[T]`` of a step -> the scalar whose gradient is followed, beside the penalties that blocks add.
+    """A balancing method: maps the losses ``[T]`` of a step to a scalar to minimise, in addition to penalties of
+    blocks.
 
-    Made with ``tasks=``. The derivative of the scalar by a task's loss is the weight of this task in this step; the
-    journal has it. What a balancing remembers is in its state, so that a run resumes to the bit.
+    It is constructed with ``tasks=``. The derivative of the scalar with respect to a task's loss is the task's weight
+    in this step, which is logged. All memory must be in its state, so that a run resumes bit for bit.
     """
 
     def __call__(self, losses_T: Tensor, gramian: Gramian) -> Tensor: ...
@@ -25,17 +26,17 @@ class Balancing(Protocol):
 
 @runtime_checkable
 class AfterStep(Protocol):
-    """A balancing that learns from what a step has done to the losses of its batch."""
+    """A balancing method that uses the losses of a batch after its step."""
 
     def after_step(self, losses: Callable[[], Tensor]) -> None:
-        """Called when the model has moved; `losses` measures the same batch again, ``[T]``, without a graph."""
+        """Called after the update; `losses` computes the losses ``[T]`` of the same batch again, without a graph."""
         ...
 
 
 @runtime_checkable
 class AfterEpoch(Protocol):
-    """A balancing that counts epochs."""
+    """A balancing method that updates after each epoch."""
 
     def after_epoch(self) -> None:
-        """Called when all batches of an epoch are done."""
+        """Called at the end of each epoch."""
         ...

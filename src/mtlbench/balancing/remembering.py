@@ -1,4 +1,4 @@
-"""Stateful TorchJD weightings whose state is saved, so that a resumed run matches to the bit."""
+"""Stateful TorchJD weightings whose state is saved, so that a resumed run matches bit for bit."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from torchjd.aggregation import GradVacWeighting
 
 
 class GradVac(GradVacWeighting):
-    """GradVac as TorchJD has it. Its memory has no place before the first call, so a state must make one.
+    """TorchJD's GradVac; since its memory is only allocated in the first call, loading a state must allocate it.
 
     Paper: Wang, Tsvetkov, Firat, Cao: Gradient Vaccine, ICLR 2021.
     """

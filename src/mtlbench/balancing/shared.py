@@ -10,26 +10,26 @@ from mtlbench.distributed.sums import sum_over_ranks
 
 
 class SharedGradients(nn.Module):
-    """Inner products of the tasks' gradients, ``G_ij = <grad loss_i, grad loss_j>``, on all that two tasks share.
+    """Gramian of the tasks' gradients, ``G_ij = <grad loss_i, grad loss_j>``, with respect to shared parameters.
 
-    What is shared is seen from the gradients: a part of a parameter that the gradients of two or more tasks have
-    reached so far. A part is one index of the first axis (towers of all tasks are one parameter, stacked along it), and
-    an embedding table is one part. So a tower has no say, and an expert of all tasks does. The state holds what was
-    reached.
+    Sharing is detected from gradients: a part of a parameter is shared once it has had gradients of two or more tasks.
+    A part is one index of the first axis (towers of all tasks are a single parameter, stacked along it); an embedding
+    table is a single part. So towers are excluded, and shared experts are included. The state has which parts have been
+    reached by which tasks.
 
-    Tables give their gradients on the rows of the batch alone, where they are sparse (``optimizer.sparse=true``):
-    nothing here is of the size of a vocabulary. Gradients of penalties are not among the tasks'.
+    Sparse gradients of tables (``optimizer.sparse=true``) are only on the rows of the batch, so that nothing here has
+    the size of a vocabulary. Gradients of penalties are excluded.
 
     Args:
-        tasks: T.
+        tasks: number of tasks T.
         tables: embedding tables.
-        dense: all other parameters that are trained.
-        shards: those of the tables of which each rank has other rows.
+        dense: all other trainable parameters.
+        shards: the tables that are sharded over ranks.
 
     Shape: losses ``[T]`` -> float64 ``[T, T]``; the graph of the losses is kept.
 
     Raises:
-        ValueError: every task has a gradient, and no two of them meet in any parameter.
+        ValueError: every task has a gradient, but no two tasks share any parameter.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class SharedGradients(nn.Module):
     ) -> None:
         super().__init__()
         self._shards = shards
-        self._tables, self._probed = len(tables), (*tables, *dense)  # not registered: they are the model's
+        self._tables, self._probed = len(tables), (*tables, *dense)  # not registered, since they belong to the model
         parts = [1] * len(tables) + [len(p) if p.dim() else 1 for p in dense]
         for index, size in enumerate(parts):
             device = self._probed[index].device
@@ -84,15 +84,14 @@ class SharedGradients(nn.Module):
     def _check(self, shared: bool, all_moved: bool) -> bool:
         if not shared and all_moved:
             raise ValueError(
-                "the gradients of no two tasks meet in any parameter: there is nothing to balance or to compare. "
-                "Choose a model that shares something between two tasks or more, or balancing=equal (fixed, "
-                "uncertainty, dwa, famo) with trainer.conflicts=false"
+                "no two tasks share any parameter, so there are no gradients to balance or to compare. Choose a model "
+                "with shared parameters, or balancing=equal (fixed, uncertainty, dwa, famo), trainer.conflicts=false"
             )
         return shared
 
 
 def _rows(gradients: Sequence[Tensor | None]) -> Tensor:
-    """Gradients of a table on the rows that any task touches, as one part: ``[T, U, D]``; on all rows if dense."""
+    """Gradients of a table, a single part, on the rows touched by any task, ``[T, U, D]``; on all rows if dense."""
     some = next(gradient for gradient in gradients if gradient is not None)
     if not some.is_sparse:
         return _parts(gradients, len(some))
@@ -113,6 +112,6 @@ def _parts(gradients: Sequence[Tensor | None], parts: int) -> Tensor:
 
 
 def cosines(gramian_TT: Tensor) -> Tensor:
-    """Cosine of the angle between the gradients of every two tasks; NaN where a gradient is zero."""
+    """Cosine similarities between the gradients of every pair of tasks; NaN if a gradient is zero."""
     norm_T = gramian_TT.diagonal().sqrt()
     return gramian_TT / (norm_T[:, None] * norm_T)

@@ -9,12 +9,12 @@ from mtlbench.experiment.errors import ConfigError
 
 
 @contextmanager
-def mistakes(what: str, *, whoever: bool = False) -> Generator[None]:
+def mistakes(what: str, *, any_code: bool = False) -> Generator[None]:
     """Turn an exception from the user's own code into a `ConfigError` that names the line; others propagate.
 
     Args:
         what: the failed operation, the beginning of the message.
-        whoever: whether errors raised in other code count too, such as a call with the wrong signature.
+        any_code: whether errors raised outside the user's files count too, such as a call with the wrong signature.
     """
     try:
         yield
@@ -25,7 +25,7 @@ def mistakes(what: str, *, whoever: bool = False) -> Generator[None]:
         lines = [(f.f_code.co_filename, n) for f, n in frames if is_inside(f.f_globals.get("__name__", ""), own())]
         if isinstance(error, SyntaxError) and error.filename:
             lines.append((error.filename, error.lineno or 0))
-        if not (lines or whoever):
+        if not (lines or any_code):
             raise
         place = f" ({lines[-1][0]}, line {lines[-1][1]})" if lines else ""
         raise ConfigError(

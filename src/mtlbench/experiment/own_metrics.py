@@ -83,7 +83,7 @@ def try_own_metrics(own: Sequence[OwnMetric], schema: Schema) -> None:
             raise ConfigError(f"{where}: kind is {metric.about.kind}, but no task is of this kind")
         for task in {task.kind: task for task in tasks}.values():
             labels, predictions = _trial(task)
-            with mistakes(f"{where}: a call with {TRIAL_ROWS} synthetic rows", whoever=True), suppress(UndefinedError):
+            with mistakes(f"{where}: a call with {TRIAL_ROWS} synthetic rows", any_code=True), suppress(UndefinedError):
                 metric.measure(labels, predictions, np.arange(TRIAL_ROWS) // 8)
 
 

@@ -30,7 +30,7 @@ def check_forward(model: nn.Module, rows: Rows, device: torch.device) -> None:
     expected = (len(first_rows), len(rows.schema.tasks))
     training = model.training
     forked = torch.random.fork_rng([device] if device.type == "cuda" else [])
-    with forked, torch.no_grad(), mistakes(f"{name}: forward(batch)", whoever=True):
+    with forked, torch.no_grad(), mistakes(f"{name}: forward(batch)", any_code=True):
         logits = model.eval()(batch)
     model.train(training)
     expectation = f"expected logits [B, T], here {list(expected)} for {expected[0]} rows and {expected[1]} tasks"

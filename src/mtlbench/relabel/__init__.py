@@ -1,1 +1,1 @@
-"""Stores whose labels are replaced, such as the confidence labels of Criteo-R. Used by experiment/ alone."""
+"""Stores whose labels are replaced, such as the confidence labels of Criteo-R. Only imported by experiment/."""

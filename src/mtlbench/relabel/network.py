@@ -17,24 +17,24 @@ from mtlbench.models.dnn import DNN
 from mtlbench.train.optimizers import LazyAdam, build_optimizers
 
 SCORED_ROWS = 1 << 14
-"""Rows scored at once."""
+"""Number of rows that are scored at once."""
 
 EMBEDDING_STD = 0.01
-"""Of the initial embeddings: a value that training hardly meets leaves the confidence alone."""
+"""Standard deviation of initial embeddings: small, so that rare values hardly affect the confidence."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Network:
-    """A perceptron on field embeddings, trained by Adam on the training rows for some epochs and no more steps than so.
+    """A perceptron on field embeddings, trained by Adam on training rows for a number of epochs, with a limit of steps.
 
-    Nothing is selected on validation rows. The work is done by one thread, since sums depend on how threads share them:
-    the same seed gives the same bits on machines with the same arithmetic.
+    There is no selection on validation rows. It runs in a single thread, since sums depend on their division among
+    threads: the same seed gives the same bits on machines with the same arithmetic.
 
     Attributes:
         embedding_width: components of a field embedding.
         layers: widths of the hidden layers.
         epochs: passes over the training rows.
-        steps: batches at most.
+        steps: maximum number of batches.
         batch_size: rows of a batch.
         lr: learning rate.
         seed: of the initial weights and the order of rows.

@@ -1,6 +1,6 @@
-"""A store with the inputs of another and labels that are made from it.
+"""Creates a store with the inputs of a base store and new labels derived from it.
 
-The rows, their order, their splits and every input are those of the base store; its labels stay behind.
+The rows, their order, their splits and all inputs are those of the base store; only the labels differ.
 """
 
 import os
@@ -25,7 +25,7 @@ from mtlbench.ingest.leaks import refuse_leaks
 from mtlbench.schema import Schema, Task
 
 WRITTEN_ROWS = 1 << 18
-"""Rows copied at once."""
+"""Number of rows that are copied at once."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,10 +46,10 @@ class Labels:
 
 
 class Relabel(Protocol):
-    """What makes labels: pure, a function of the base store and of its own parameters.
+    """Protocol of a label generator: a pure function of the base store and of its own parameters.
 
     Attributes:
-        version: raised whenever the labels change; part of a run's identity.
+        version: increased whenever the labels change; part of a run's identity.
         tasks: the labels, in order.
     """
 
@@ -70,14 +70,14 @@ def relabelled(
     identity: Mapping[str, Any],
     one_class: Literal["fail", "note"],
 ) -> Store:
-    """Make a store of new labels, or open it if that was done before; whole or not there at all, by one process.
+    """Create a store with new labels, atomically, or open the existing one.
 
-    Beside the rows stand the ``confidences`` of each split, float32 ``[n, T]``. The manifest is that of the base, with
-    an entry ``relabel`` that says how the labels were made.
+    The ``confidences`` of each split, float32 ``[n, T]``, are stored beside the rows. The manifest is that of the base,
+    with an entry ``relabel`` that describes how the labels were made.
 
     Args:
         base: the store to take everything but labels from.
-        store: folder to make.
+        store: folder to create.
         relabel: makes the labels.
         name: of the new data set.
         identity: what the store's fingerprint was made of; JSON.
@@ -101,7 +101,7 @@ def relabelled(
 def _write(
     base: Store, folder: Path, made: Labels, tasks: tuple[Task, ...], one_class: Literal["fail", "note"]
 ) -> dict[str, Any]:
-    """Write all but the manifest, and give the entries in which it differs from the base's."""
+    """Write everything except the manifest; returns the entries in which it differs from the base's."""
     schema = replace(base.schema, tasks=tasks)
     for part in ("rows", "confidences"):
         (folder / part).mkdir()
@@ -144,7 +144,7 @@ def _counts(split: str, schema: Schema, labels: np.ndarray) -> Counts:
 
 
 def _link(source: Path, target: Path) -> None:
-    """The files of a folder under a second name each, or copied where the disk knows no second names."""
+    """Hard-link the files of a folder, or copy them if the file system has no hard links."""
     target.mkdir()
     for path in source.iterdir():
         try:
