@@ -26,7 +26,8 @@ SECONDS = 300
 SHARDED = "run.shard_tables=true"
 ADAFACTOR = "optimizer=sgd optimizer.sparse=false optimizer.embedding._target_=torch.optim.Adafactor"
 ODD = """
-import os, runpy, shlex, sys
+import os, runpy, shlex, sys, time, types
+from mtlbench.train import loop
 from mtlbench.train.step import Step
 
 if os.environ["RANK"] == os.environ.get("ODD_RANK", "1"):
@@ -41,9 +42,13 @@ if os.environ["RANK"] == os.environ.get("ODD_RANK", "1"):
             return step(self, batch, compare)
 
         Step.__call__ = failing
+    if "ODD_CLOCK" in os.environ:
+        loop.time = types.SimpleNamespace(
+            monotonic=lambda: float(os.environ["ODD_CLOCK"]) * time.monotonic(), perf_counter=time.perf_counter
+        )
 runpy.run_module("mtlbench", run_name="__main__", alter_sys=False)
 """
-"""mtlbench, where one rank has words of its own or fails in a step."""
+"""mtlbench, where one rank has words of its own, fails in a step, or has a clock that is fast."""
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +161,16 @@ def test_sharded_tables_are_the_same_run_which_one_process_reads(
     capsys.readouterr()
     assert main(["evaluate", str(run)]) == 2
     assert f"has the rows of its tables in 2 files, of which {part.name} is missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [pytest.param((), marks=pytest.mark.long), (SHARDED,)], ids=["whole", "sharded"])
+def test_ranks_whose_clocks_differ_save_checkpoints_at_the_same_step(
+    folder: Path, alone: Result, more: tuple[str, ...]
+):
+    """Rank 1 is due at almost every step, rank 0 at none; they waited for each other in different collectives."""
+    runs = f"clocks{len(more)}"
+    assert job(folder, 2, words(folder, runs, "trainer.checkpoint_minutes=5", *more), ODD_CLOCK="1e5")[0] == 0
+    same(alone, read_result(run_of(folder, runs)))
 
 
 @pytest.mark.long

@@ -14,7 +14,7 @@ from mtlbench.balancing.protocol import AfterEpoch
 from mtlbench.balancing.shared import SharedGradients
 from mtlbench.data.loader import Rows
 from mtlbench.data.shuffle import shuffled
-from mtlbench.distributed.ranks import on_first, wait
+from mtlbench.distributed.ranks import any_rank, on_first, wait
 from mtlbench.distributed.sharded import shards_of
 from mtlbench.distributed.slices import check_batches, part_of_batch
 from mtlbench.metrics.evaluate import evaluate
@@ -118,7 +118,8 @@ def fit(  # noqa: PLR0913, PLR0915  the loop is meant to be read from top to bot
                             log_losses(progress, terms, context.journal, gradient_cosines(cosine_TT, names))
                             bar.set_postfix_str(f"loss {' '.join(running_losses(progress, len(tasks)))}", refresh=False)
                         progress.seconds += time.perf_counter() - began
-                        if time.monotonic() - saved > 60 * settings.checkpoint_minutes:
+                        # Clocks of ranks differ, and saving is collective: all save where one of them is due.
+                        if any_rank(time.monotonic() - saved > 60 * settings.checkpoint_minutes):
                             checkpointer.save(progress)
                             saved = time.monotonic()
                 evaluates = progress.step == budget.evaluation_after(progress.evaluated)
