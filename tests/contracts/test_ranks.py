@@ -35,6 +35,8 @@ from synthetic import random_batch, rich_schema
 _log = logging.getLogger(__name__)
 
 EXACT = 1e-9
+SOLVED = 1e-7
+"""For CAGrad, whose weights come from an interior-point solver of a tolerance of 1e-8: 4e-9 was seen after 50 steps."""
 OPTIMIZERS = {path.stem: (f"optimizer={path.stem}",) for path in sorted((CONF / "optimizer").glob("[!_]*.yaml"))} | {
     "momentum": ("optimizer=momentum", "optimizer.lr=0.001"),  # at .1 the products of xdeepfm grow without bound
     "deferred_adam": ("optimizer=adam", "optimizer.deferred_rows=1"),
@@ -124,10 +126,10 @@ def difference(pair: Ranks, case: Case) -> float:
 
 
 def largest(pair: Ranks, cases: Iterable[tuple[str, Case]]) -> dict[str, float]:
-    """The largest difference of each case; none is above `EXACT`."""
+    """The largest difference of each case; none is above `EXACT`, or `SOLVED` for CAGrad."""
     found = {name: difference(pair, case) for name, case in cases}
     _log.info("the largest differences:\n%s", "\n".join(f"{value:8.1e}  {name}" for name, value in found.items()))
-    assert {name: value for name, value in found.items() if not value < EXACT} == {}
+    assert {name: value for name, value in found.items() if not value < (SOLVED if "cagrad" in name else EXACT)} == {}
     return found
 
 
