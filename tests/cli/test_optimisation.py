@@ -137,7 +137,7 @@ def test_frozen_kinds_keep_their_initial_values(train: Train, kinds: str, words:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["optimizer.freeze=[gate]", "model=shared_bottom"], "optimizer.freeze has 'gate', and SharedBottom has no"),
+        (["optimizer.freeze=[gate]", "model=shared_bottom"], "optimizer.freeze has 'gate', but SharedBottom has no"),
         (["optimizer.freeze=[gate,embedding,dense]"], "leaves nothing to train"),
         (["optimizer.freeze=[tower]"], "optimizer.freeze"),
         (["optimizer.gate_lr=-1"], "optimizer.gate.lr is -1"),

@@ -145,7 +145,7 @@ def test_regression_tasks_alone_are_trained(tmp_path: Path) -> None:
         (["model=mmoe", "virtual_gradient=add_cos"], "watch is a regression task. Choose virtual_gradient=none"),
         (["loss.pos_weight=balanced"], "balances positives and negatives, but watch is a regression task"),
         (["loss.pos_weight=[1,3]"], "loss.pos_weight of 'watch' is 3, but a regression task has no positives"),
-        (["loss.given=conditional"], "none of the tasks click, watch is given another"),
+        (["loss.given=conditional"], "none of the tasks click, watch has a parent task"),
         (["trainer.select=watch/pcoc"], "'watch' is a regression task, which has no pcoc. It has xauc, rmse, mae"),
         (["trainer.select=watch/auc"], "'watch' is a regression task, which has no auc"),
         (["trainer.select=click/rmse"], "'click' is a binary task, which has no rmse"),

@@ -128,7 +128,7 @@ def test_a_store_without_a_key_is_the_store_it_was(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "key", "message"),
     [
-        ({"request": [7, 8, 7]}, "request", r"line 3: its key \(request\) stands in an earlier line"),
+        ({"request": [7, 8, 7]}, "request", r"line 3: its key \(request\) occurs in an earlier line"),
         ({"name": ["a", None, "b"]}, "name", r"line 2: column 'name' is null"),
     ],
 )

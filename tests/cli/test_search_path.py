@@ -195,7 +195,5 @@ def test_a_study_by_its_path(place: Path, capsys: pytest.CaptureFixture[str]):
     code, text = typed(capsys, "reproduce", "studies/owned.yaml", *TINY[1:], "--config-dir", "mine")
     assert (code, "a table or figure 'owned' already exists" in text) == (2, True), "another file of that name"
     write(place / "studies" / "census_mmoe.yaml", STUDY)
-    assert (
-        "there is a table or figure 'census_mmoe' already" in typed(capsys, "reproduce", "studies/census_mmoe.yaml")[1]
-    )
+    assert "a table or figure 'census_mmoe' already" in typed(capsys, "reproduce", "studies/census_mmoe.yaml")[1]
     assert "no table 'nix'; allowed: census_mmoe" in typed(capsys, "reproduce", "studies/nix.yaml")[1]

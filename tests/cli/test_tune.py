@@ -259,7 +259,7 @@ def test_trials_that_all_fail_are_one_error(mtlbench: Command, tmp_path: Path):
         ("optimizer.lr: {range: [0.1, 1]}", [], "range: Extra inputs are not permitted"),
         ("optimizer.lr: 0.1", [], "Write {log: [low, high]}"),
         ("profile.dropout: {int: [0.1, 1]}", [], "int.0: Input should be a valid integer"),
-        ("optimizer.lr: {log: [0.1, 1]}", ["optimizer.lr=0.5"], "nothing is left to tune"),
+        ("optimizer.lr: {log: [0.1, 1]}", ["optimizer.lr=0.5"], "no key is left to tune"),
         ("- optimizer.lr", [], "holds a list; expected a mapping"),
         ("optimizer.lr: {log: [0.1, 1]}", ["seed=0,1"], "To search values of seed, list them as {choice: [...]}"),
         ("optimizer.lr: {log: [0.1, 1]}", ["tuned=true"], "a search starts from the settings of the command line"),

@@ -590,7 +590,7 @@ class TestIdentity:
         (["dataset.raw=."], "dataset.schema is null"),
         (["dataset.raw=.", "dataset.schema=no.yaml"], "dataset.schema=no.yaml: no such file"),
         (["dataset.raw=.", "dataset.schema=list.yaml"], "it holds list; expected a mapping"),
-        (["dataset.raw=.", "dataset.schema=bad.yaml"], "it cannot be read as YAML"),
+        (["dataset.raw=.", "dataset.schema=bad.yaml"], "dataset.schema=bad.yaml: not valid YAML"),
         (["dataset.raw=nowhere", "dataset.schema=good.yaml"], "there is no folder nowhere"),
     ],
 )

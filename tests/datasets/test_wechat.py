@@ -198,14 +198,14 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            (ACTIONS.replace(b"userid", b"user_id"), "line 1: .* not so: userid. It names user_id, feedid, date_"),
-            (ACTIONS.replace(b"play", b"like"), "not so: like"),
+            (ACTIONS.replace(b"userid", b"user_id"), "line 1: .* violated by: userid. It names user_id, feedid, date_"),
+            (ACTIONS.replace(b"play", b"like"), "violated by: like"),
             (ACTIONS.replace(b"\n", b"\r\n"), "line 1: the header cannot be read: carriage return"),
             (b"\xef\xbb\xbf" + ACTIONS, "byte order mark"),
             (ACTIONS.decode().encode("utf-16-le"), "byte 2 is b'.x00'"),
             (ACTIONS.split(b"\n")[0], "does not end with a newline"),
-            (ACTIONS.split(b"\n", 1)[1], "not so: feedid, userid"),
-            (b"\n" + ACTIONS, "not so: feedid, userid"),
+            (ACTIONS.split(b"\n", 1)[1], "violated by: feedid, userid"),
+            (b"\n" + ACTIONS, "violated by: feedid, userid"),
         ],
     )
     def test_a_file_without_its_header_is_refused(self, tmp_path: Path, content: bytes, message: str) -> None:

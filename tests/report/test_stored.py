@@ -42,10 +42,10 @@ def test_a_table_whose_claims_do_not_say_what_would_decide_is_read(tmp_path: Pat
     ("text", "reason"),
     [
         ("{", "not valid JSON"),
-        ("[]", "no table or figure of format 4"),
+        ("[]", "not a table or figure of format 4"),
         ('{"format": 1}', "found: 1"),
         ('{"format": 2, "kind": "table", "name": "x"}', "title: "),
-        ('{"format": 2, "name": "x"}', "its kind is None; known: table, figure"),
+        ('{"format": 2, "name": "x"}', "its kind is None; allowed: table, figure"),
         (stored_text(drawing()).replace('"Figure 1"', "7"), "not a valid figure, place: "),
         (stored_text(drawing()).replace("0.605", "NaN"), "nan cannot be drawn"),
         (stored_text(drawing()).replace("2.125,", ""), "2 values, 3 columns"),
@@ -67,7 +67,7 @@ def test_tables_are_found_by_name_in_the_order_asked_for(tmp_path: Path) -> None
         (tmp_path / f"{name}.json").write_text(stored_text(replace(example(), name=name)))
     assert [result.name for result in find_stored(tmp_path)[0]] == ["a", "b", "c"]
     assert [result.name for result in find_stored(tmp_path, ["c", "a"])[0]] == ["c", "a"]
-    with pytest.raises(ValueError, match="no table or figure d; it has a, b, c"):
+    with pytest.raises(ValueError, match="no table or figure d; allowed: a, b, c"):
         find_stored(tmp_path, ["a", "d"])
     (tmp_path / "b.json").write_text("{cut off")
     found, problems = find_stored(tmp_path)

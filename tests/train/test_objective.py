@@ -119,7 +119,7 @@ def test_a_chain_of_conditions_multiplies_along_the_chain():
             TASKS,
             r"loss.pos_weight: found 1 .*; expected 2, one for each of the tasks click, conv",
         ),
-        ({"given": "conditional"}, FREE, "loss.given=conditional, but none of the tasks a, b is given another"),
+        ({"given": "conditional"}, FREE, "loss.given=conditional, but none of the tasks a, b has a parent task"),
         ({"pos_weight": "balanced"}, TASKS, "the training rows have 0 positives and 3 negatives of task 'conversion'"),
     ],
 )
