@@ -149,7 +149,7 @@ def reproduce(
             name=os.fspath(name),
             scale=scale,
             seeds=seeds,
-            rows=",".join(rows) or None,
+            rows=rows or None,
             processes=processes,
             to=Path(to),
             overrides=words,

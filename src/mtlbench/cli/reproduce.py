@@ -1,5 +1,6 @@
 """``mtlbench reproduce``: trains the missing runs of a paper's table or figure, then renders it."""
 
+import csv
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -49,7 +50,12 @@ class _Reproduce(arguments.Command):
 )
 @click.option("--seeds", type=click.IntRange(1), help="Number of seeds, at most.")
 @click.option("--same-steps", is_flag=True, help="On simulated rows, train as many steps as on the published rows.")
-@click.option("--rows", metavar="LABEL,...", help="Run only these rows; the others keep their finished runs.")
+@click.option(
+    "--rows",
+    metavar="LABEL,...",
+    callback=lambda ctx, param, text: _labels(text),
+    help="Run only these rows; the others keep their finished runs. Quote a label that has a comma.",
+)
 @click.option("--processes", type=click.IntRange(1), help="Number of concurrent runs; short for hydra/launcher=joblib.")
 @arguments.path_option("--to", default="tables", help="Output folder.")
 @arguments.overrides()
@@ -61,7 +67,7 @@ def command(  # noqa: PLR0913  an argument for each option
     scale: float | None,
     seeds: int | None,
     same_steps: bool,
-    rows: str | None,
+    rows: Sequence[str] | None,
     processes: int | None,
     to: Path,
     overrides: list[str],
@@ -100,10 +106,9 @@ def command(  # noqa: PLR0913  an argument for each option
     launching, overrides = split_hydra(overrides)
     _check(overrides, scale)
     launcher = launcher_of(launching, overrides, processes)
-    labels = rows.split(",") if rows else None
     studies = [read_study(name) for name in _names(name)]
-    for study in studies if labels else ():
-        if unknown := sorted(set(labels or ()) - {row.label for row in study.rows}):
+    for study in studies if rows else ():
+        if unknown := sorted(set(rows or ()) - {row.label for row in study.rows}):
             raise ConfigError(
                 f"{study.name} has no row {', '.join(unknown)}; allowed: {', '.join(r.label for r in study.rows)}"
             )
@@ -111,7 +116,7 @@ def command(  # noqa: PLR0913  an argument for each option
         [expand(study, compose, overrides, scale=scale, seeds=seeds, same_steps=same_steps) for study in studies]
     )
     planned = [run for plan in plans for run in plan]
-    chosen = [run for run in planned if labels is None or run.row in labels]
+    chosen = [run for run in planned if rows is None or run.row in rows]
     afresh = {run.identity: run for run in chosen if run.config.run.fresh}
     check_finished([run for run in planned if run.identity not in afresh])
     elsewhere = exchange_results(missing(planned), fetch_only=dry_run)
@@ -141,6 +146,11 @@ def command(  # noqa: PLR0913  an argument for each option
         print(f"failed: {failed.row}, {failed.dataset}, seed {failed.seed} ({identity}): {reason}", file=sys.stderr)
     write_report(to, to / "report.html", [])
     return 1 if failures else 0
+
+
+def _labels(text: str | None) -> list[str] | None:
+    """The labels of --rows; one that has a comma stands in double quotes, as in CSV files."""
+    return next(csv.reader([text], skipinitialspace=True)) if text else None
 
 
 def _names(name: str) -> list[str]:
