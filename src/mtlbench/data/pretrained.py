@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mtlbench.data.vocabulary import UNKNOWN, Vocabulary, is_text, is_whole, normal
+from mtlbench.data.vocabulary import UNKNOWN, Vocabulary, is_integer_type, is_string_type, normal
 
 SHOWN = 3
 """Maximum number of keys in a message."""
@@ -88,7 +88,7 @@ def _columns(path: Path, chosen: VectorFile) -> pa.Table:
 def _keys(column: pa.ChunkedArray, name: str, field: str, vocabulary: Vocabulary) -> pa.Array:
     """The keys, converted to the type of the vocabulary's values and checked to be unique."""
     found, known = column.type, vocabulary.values.type
-    if not (is_whole(found) if pa.types.is_integer(known) else is_text(found)):
+    if not (is_integer_type(found) if pa.types.is_integer(known) else is_string_type(found)):
         expected = "integers" if pa.types.is_integer(known) else "text"
         raise ValueError(f"column '{name}' holds {found}, but the values of the field '{field}' are {expected}")
     keys = pa.concat_arrays(normal(column).chunks) if column.num_chunks else pa.array([], known)

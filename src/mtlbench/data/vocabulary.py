@@ -160,13 +160,13 @@ def merge(tallies: Iterable[pa.Table]) -> pa.Table:
     return total.rename_columns({"count_sum": "count"}).select(["value", "count"])
 
 
-def is_whole(kind: pa.DataType) -> bool:
+def is_integer_type(kind: pa.DataType) -> bool:
     """Whether a type, or the value type of a dictionary, is an integer or a boolean."""
     kind = _plain(kind)
     return pa.types.is_integer(kind) or pa.types.is_boolean(kind)
 
 
-def is_text(kind: pa.DataType) -> bool:
+def is_string_type(kind: pa.DataType) -> bool:
     """Whether a type, or the value type of a dictionary, is a kind of text."""
     kind = _plain(kind)
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
@@ -174,7 +174,7 @@ def is_text(kind: pa.DataType) -> bool:
 
 def normal(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     """Convert integers of any size, and booleans, to int64, and text of any kind to string."""
-    return values.cast(pa.int64() if is_whole(values.type) else pa.string())
+    return values.cast(pa.int64() if is_integer_type(values.type) else pa.string())
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from mtlbench.data import bags
 from mtlbench.data.numbers import LARGEST
-from mtlbench.data.vocabulary import Vocabulary, is_text
+from mtlbench.data.vocabulary import Vocabulary, is_string_type
 from mtlbench.datasets.parquet.delimited import parse
 from mtlbench.ingest.protocol import WEIGHT_SUFFIX
 from mtlbench.schema import Schema
@@ -206,7 +206,7 @@ def _entries(values: pa.Array, column: ServedColumn, row_of: Callable[[int], int
     """Single values, converted to the type of the column's kind; missing values are null."""
     kind, valid = values.type, values.is_valid().to_numpy(zero_copy_only=False)
     if column.kind == "text":
-        if not is_text(kind):
+        if not is_string_type(kind):
             _refuse(values, valid, column, row_of)
         return values.cast(pa.string())
     if pa.types.is_boolean(kind) or (pa.types.is_decimal(kind) and column.kind != "integer"):

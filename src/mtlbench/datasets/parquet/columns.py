@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from mtlbench.data import bags
 from mtlbench.data.numbers import LARGEST, SAMPLE_WEIGHTS
-from mtlbench.data.vocabulary import is_text, is_whole
+from mtlbench.data.vocabulary import is_integer_type, is_string_type
 from mtlbench.datasets.parquet.delimited import parse, parse_whole, split
 
 Use = Literal["id", "number", "weight", "sample weight", "label", "target", "key", "group", "source", "time"]
@@ -176,9 +176,9 @@ class ParquetColumn:
 
 def family(kind: pa.DataType) -> str:
     """What people call a type."""
-    if is_whole(kind):
+    if is_integer_type(kind):
         return "whole numbers"
-    if is_text(kind):
+    if is_string_type(kind):
         return "text"
     if pa.types.is_dictionary(kind):
         return family(kind.value_type)
