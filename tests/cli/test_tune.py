@@ -134,7 +134,7 @@ def test_where_no_trial_is_better_the_untuned_settings_are_kept(mtlbench: Comman
     assert f"the best trial is {best['score'] - untuned['score']:+.4f}, no better" in out
     status, out, err = mtlbench("train", "model=mmoe", "tuned=true", "trainer.epochs=4")
     assert status == 0, err
-    assert "finished before, nothing was trained" in out
+    assert "already finished; nothing was trained" in out
     assert untuned["run"] in out
 
 

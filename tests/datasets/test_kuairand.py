@@ -524,7 +524,7 @@ class TestSplits:
         manifest = {"schema": {"fields": fields}, "fields": {"fans": outliers, "days": outliers}, "splits": {}}
         first, second = outlier_warnings(manifest)
         assert first.startswith("'fans' has 2 rows of 'test' more than 100 standard deviations")
-        assert first.endswith("raise them to powers. Leave it out")
+        assert first.endswith("raise them to powers. Exclude it")
         assert "Compress it" in second
 
     def test_halves_of_the_last_day(self, raw: Path, tmp_path: Path) -> None:

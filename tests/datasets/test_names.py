@@ -108,7 +108,7 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path, capsys: pytest.Captu
     with (tmp_path / "mine.yaml").open("a") as file:
         file.write("fields: [{name: other}]\n")
     assert main(["prepare", *words, f"run.data={tmp_path / 'data'}"]) == 2
-    assert "'fields' stands there twice" in capsys.readouterr().err
+    assert "'fields' is given twice" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_arrow_types_that_mean_the_same_pass():
         (HISTORY, [None, 7], r"row 11 \(from 0\): found 7"),
         (WEIGHT, [[1.0], [None]], r"row 11 \(from 0\): found None; allowed: a list of numbers from 0 to 3.4"),
         (WEIGHT, [[1.0], [0.5, -1.0]], r"row 11 \(from 0\): found -1.0; allowed: a list of numbers from 0 to 3.4"),
-        (replace(WEIGHT, most=2.0), [[2.0], [2.5]], r"row 11 \(from 0\): found 2.5; .* from 0 to 2, or nothing"),
+        (replace(WEIGHT, most=2.0), [[2.0], [2.5]], r"row 11 \(from 0\): found 2.5; .* from 0 to 2, or empty"),
         (WEIGHT, [[1.0], [1e39]], r"row 11 \(from 0\): found 1e\+39"),
         (replace(CITY, alias="town"), ["a", 5], r"column 'city' \('town' in the training files\), row 11"),
         (WEIGHT, [[1.0], [float("nan")]], r"row 11 \(from 0\): found None"),

@@ -290,7 +290,7 @@ def test_files_that_cannot_be_scored_say_why(exported: Exported, raw_rows: pa.Ta
     (tmp_path / "rows.txt").write_text("x")
     refused(tmp_path / "rows.txt", "ending in .parquet or .csv", ConfigError)
     (tmp_path / "bad.parquet").write_text("x")
-    refused(tmp_path / "bad.parquet", "is not valid Parquet", ConfigError)
+    refused(tmp_path / "bad.parquet", "cannot be read as Parquet", ConfigError)
     (tmp_path / "empty.csv").write_text("")
     refused(tmp_path / "empty.csv", "has no header", ConfigError)
     lacking = raw_rows.rename_columns([name.replace("colour", "color") for name in raw_rows.column_names])

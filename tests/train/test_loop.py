@@ -252,7 +252,9 @@ def test_a_conflict_without_a_gradient_is_undefined_with_its_reason(tmp_path: Pa
 
 
 def test_conflicts_of_one_task_are_refused(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"trainer\.conflicts=true compares the gradients of tasks, but there is one"):
+    with pytest.raises(
+        ValueError, match=r"trainer\.conflicts=true compares the gradients of tasks, but there is only one"
+    ):
         fit(*built(), OBJECTIVE, (TRAIN, VALID), SCHEMA.tasks[:1], replace(SETTINGS, conflicts=True), place(tmp_path))
 
 
