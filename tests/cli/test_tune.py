@@ -131,7 +131,7 @@ def test_where_no_trial_is_better_the_untuned_settings_are_kept(mtlbench: Comman
     assert not [word for word in tuned["overrides"] if word.startswith("optimizer.lr=")]
     assert "optimizer.embedding.lr=0.03" in tuned["overrides"], "settings of the command line stay"
     assert (tuned["run"], tuned["score"], tuned["untuned"]) == (untuned["run"], *[untuned["score"]] * 2)
-    assert f"the best trial is {best['score'] - untuned['score']:+.4f}, no better" in out
+    assert f"best trial minus untuned: {best['score'] - untuned['score']:+.4f}, so tuned=true keeps" in out
     status, out, err = mtlbench("train", "model=mmoe", "tuned=true", "trainer.epochs=4")
     assert status == 0, err
     assert "already finished; nothing was trained" in out

@@ -70,8 +70,8 @@ class Summary:
         untuned = self.untuned
         if untuned.score is None or self.gain is None:
             return f"untuned run failed: {untuned.reason}"
-        text = f"untuned: {SCORE.text(untuned.score)}, run {untuned.run}; the best trial is {self.gain:+.4f}"
-        return text if self.gain > 0 else f"{text}, no better: tuned=true keeps the untuned settings"
+        text = f"untuned: {SCORE.text(untuned.score)}, run {untuned.run}; best trial minus untuned: {self.gain:+.4f}"
+        return text if self.gain > 0 else f"{text}, so tuned=true keeps the untuned settings"
 
     @property
     def tuned(self) -> Tuned:
