@@ -158,7 +158,7 @@ def test_an_unknown_figure_is_told_which_there_are() -> None:
     [
         (
             ["dephn_fig9"],
-            r"no table or figure 'dephn_fig9'; did you mean dephn_fig\d\?. Allowed: census_mmoe",
+            r"no table or figure 'dephn_fig9'; did you mean dephn_fig\d\? Allowed: census_mmoe",
         ),
         (["dephn_fig3", "dephn_fig4"], "'dephn_fig4' is not of the form key=value"),
         (["dephn_fig6", "--rows", "TVG,TV"], "dephn_fig6 has no row TV; allowed: TVG, MG"),

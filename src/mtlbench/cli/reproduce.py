@@ -163,7 +163,8 @@ def _names(name: str) -> list[str]:
             raise ConfigError(f"{name}: a table or figure '{known}' already exists, whose files would be overwritten")
         return [name]
     if name not in ("all", *every):
-        raise ConfigError(f"no table or figure '{name}'{arguments.nearest(name, every)}. Allowed: {', '.join(every)}")
+        hint = arguments.nearest(name, every) or "."
+        raise ConfigError(f"no table or figure '{name}'{hint} Allowed: {', '.join(every)}")
     return every if name == "all" else [name]
 
 
