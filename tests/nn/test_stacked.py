@@ -70,6 +70,22 @@ def test_towers_are_heads_of_their_own():
     assert Towers(2, 3, (), bias=False).head.bias is None
 
 
+@pytest.mark.parametrize("layers", [(), (4,)], ids=["no hidden layers", "a hidden layer"])
+def test_a_scale_of_each_task_multiplies_its_input(layers: tuple[int, ...]):
+    towers, x_BI, scale_TI = Towers(3, 5, layers), torch.randn(7, 5), torch.rand(3, 5)
+    with torch.no_grad():
+        assert towers.head.bias is not None
+        towers.head.bias.normal_()
+    torch.testing.assert_close(towers.scaled(x_BI, scale_TI), towers(scale_TI[:, None] * x_BI))
+
+
+def test_logits_of_a_scaled_input_are_not_rounded_to_bfloat16():
+    towers, x_BI, scale_TI = Towers(2, 64, ()), torch.randn(9, 64), torch.rand(2, 64)
+    exact_BT = towers.scaled(x_BI, scale_TI)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(towers.scaled(x_BI, scale_TI), exact_BT)
+
+
 def test_logits_are_not_rounded_to_bfloat16():
     towers = Towers(1, 64, (8,))
     x_1BI = torch.randn(1, 4096, 64)

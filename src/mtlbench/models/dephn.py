@@ -190,11 +190,18 @@ class DEPHN(nn.Module):
         gate_TBKPH = self._gates(x_BI)
         if self.virtual_gradient is not None:
             gate_TBKPH = self.virtual_gradient(gate_TBKPH, batch.labels, batch.observed)
-        public_BT = self.public_towers((gate_TBKPH * mapped_BKPH).flatten(2))
+        public_BT = self._public(gate_TBKPH, mapped_BKPH)
         private_BT = self.private_towers(by_task([expert["cross"], expert["field"]], self.tasks))
         if self.skip is not None:
             private_BT = private_BT + self.skip(x_BI[None])
         return public_BT, private_BT, gate_TBKPH
+
+    def _public(self, gate_TBKPH: Tensor, mapped_BKPH: Tensor) -> Tensor:
+        """Logits ``[B, T]`` of the mapped public experts under their gates, Eq. 4."""
+        if isinstance(self.gate, MappedGates):
+            return self.public_towers((gate_TBKPH * mapped_BKPH).flatten(2))
+        scale_TKPH = gate_TBKPH[:, 0].expand(-1, *mapped_BKPH.shape[1:])
+        return self.public_towers.scaled(mapped_BKPH.flatten(1), scale_TKPH.flatten(1))
 
     def _gates(self, x_BI: Tensor) -> Tensor:
         """One value per task, row, expert, mapping and component, with 1 in place of what it does not depend on."""

@@ -61,5 +61,6 @@ class FieldAttention(nn.Module):
             .unbind(0)
         )
         # Not torch's fused attention: with a few dozen fields its CPU kernel takes six times as long under bf16.
-        score_BHFF = query @ key.transpose(-1, -2) * (width // self.heads) ** -0.5
+        # The scale goes to the queries, which are smaller than the scores.
+        score_BHFF = (query * (width // self.heads) ** -0.5) @ key.transpose(-1, -2)
         return torch.softmax(score_BHFF, dim=-1), value

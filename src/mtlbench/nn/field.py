@@ -56,9 +56,11 @@ class FieldLayers(nn.Module):
         )
 
     def forward(self, x_EBFD: Tensor) -> Tensor:
-        v_EBFD = x_EBFD
+        # V * (W V_0 + u), with fields before rows: a layer is one product over all components of all rows, plus u.
+        x_EFBD = x_EBFD.transpose(1, 2)
+        x_EFN = x_EFBD.flatten(2)
+        v_EFN = x_EFN
         for layer, weight_EFF in enumerate(self.weights):
-            mixed_EBFD = torch.einsum("eij,ebjd->ebid", weight_EFF, x_EBFD.expand(len(weight_EFF), -1, -1, -1))
-            kept_EBFD = self.residuals[layer][:, None, :, None] * v_EBFD if self.residuals else v_EBFD
-            v_EBFD = v_EBFD * mixed_EBFD + kept_EBFD
-        return v_EBFD
+            residual_EF = self.residuals[layer] if self.residuals else weight_EFF.new_ones(weight_EFF.shape[:2])
+            v_EFN = v_EFN * torch.baddbmm(residual_EF[..., None], weight_EFF, x_EFN.expand(len(weight_EFF), -1, -1))
+        return v_EFN.unflatten(2, x_EFBD.shape[2:]).transpose(1, 2)

@@ -43,5 +43,5 @@ class SoftSelection(nn.Module):
         return self.weight.sigmoid() if self.squash == "sigmoid" else self.weight
 
     def forward(self, x_BFD: Tensor, attended_BFD: Tensor) -> Tensor:
-        share_N1I = self.share[:, None]
-        return share_N1I * attended_BFD.flatten(1) + (1 - share_N1I) * x_BFD.flatten(1)
+        attended_BFD = attended_BFD.to(x_BFD.dtype)  # bfloat16 under autocast; lerp takes one type
+        return torch.lerp(x_BFD.flatten(1)[None], attended_BFD.flatten(1)[None], self.share[:, None])

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from mtlbench.checks import at_least, in_range
 from mtlbench.nn.activations import LayerActivation, layer_activation_of
 from mtlbench.nn.dice import Dice
+from mtlbench.nn.full_precision import full_precision
 
 
 class StackedLinear(nn.Module):
@@ -137,7 +138,17 @@ class Towers(nn.Module):
         self.head = StackedLinear(tasks, self.hidden.width, 1, bias)
 
     def forward(self, x_TBI: Tensor, counted_B: Tensor | None = None) -> Tensor:
-        logits_TB = (self.hidden(x_TBI, counted_B) * self.head.weight.mT).sum(dim=-1)
-        if self.head.bias is not None:
-            logits_TB = logits_TB + self.head.bias
-        return logits_TB.T
+        logits_BT = (self.hidden(x_TBI, counted_B) * self.head.weight.mT).sum(dim=-1).T
+        return logits_BT if self.head.bias is None else logits_BT + self.head.bias[:, 0]
+
+    def scaled(self, x_BI: Tensor, scale_TI: Tensor) -> Tensor:
+        """Logits ``[B, T]`` of one input that every task scales by itself, as ``forward(scale_TI[:, None] * x_BI)``.
+
+        Without hidden layers the scale can multiply the weights, which are fewer than the inputs of all rows.
+        """
+        if self.hidden.layers:
+            return self(scale_TI[:, None] * x_BI)
+        weight_TI = scale_TI * self.head.weight[..., 0]
+        with full_precision(weight_TI):
+            logits_BT = x_BI.to(weight_TI.dtype) @ weight_TI.T
+        return logits_BT if self.head.bias is None else logits_BT + self.head.bias[:, 0]

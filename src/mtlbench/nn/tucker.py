@@ -1,11 +1,10 @@
 """Tucker-factorised linear layers of several tasks; the factors are shared."""
 
-from contextlib import nullcontext
-
 import torch
 from torch import Tensor, nn
 
 from mtlbench.checks import at_least
+from mtlbench.nn.full_precision import full_precision
 
 
 class TuckerLinear(nn.Module):
@@ -52,7 +51,7 @@ class TuckerLinear(nn.Module):
 
     def weight(self) -> Tensor:
         """W, ``[T, in, out]``, in the precision of its factors also where autocast would round them."""
-        with nullcontext() if self.core.is_meta else torch.autocast(self.core.device.type, enabled=False):
+        with full_precision(self.core):
             return torch.einsum("abc,ia,ob,tc->tio", self.core, self.inputs, self.outputs, self.tasks)
 
     def forward(self, x_TBI: Tensor) -> Tensor:
