@@ -99,6 +99,7 @@ class WindowedRNN(nn.Module):
                 "cell, and its state is passed in one direction"
             )
         self.kind, self.directions, self.readout = cell.removeprefix("bi"), 1 + cell.startswith("bi"), readout
+        self.one_cell_each = sharing == "per_task"
         self.width = units * self.directions * (len(windows[0]) if readout == "concat" else 1)
         # Networks are the directions of the first task, then those of the second, ...
         positions = [list(read) for each in windows for read in (each, reversed(each))[: self.directions]]
@@ -127,10 +128,15 @@ class WindowedRNN(nn.Module):
         shift_SCO = None if shifts_SI is None else torch.einsum("si,cio->sco", shifts_SI, self.read.weight)
         states: list[Tensor] = []
         for positions_N, cells_N in zip(self.positions.T, self.cells.T, strict=True):
-            read_NBO = read_CBO[cells_N]
+            read_NBO = read_CBO if self.one_cell_each else read_CBO[cells_N]
+            bias_NO = self.keep.bias[cells_N]
             if shift_SCO is not None:
-                read_NBO = read_NBO + shift_SCO[positions_N, cells_N][:, None]
-            kept_NBO = torch.baddbmm(self.keep.bias[cells_N][:, None], h_NBH, self.keep.weight[cells_N])
+                shift_NO = shift_SCO[positions_N, cells_N]
+                if self.kind == "gru":  # whose reset gate multiplies what is kept, not what is read
+                    read_NBO = read_NBO + shift_NO[:, None]
+                else:
+                    bias_NO = bias_NO + shift_NO
+            kept_NBO = torch.baddbmm(bias_NO[:, None], h_NBH, self.keep.weight[cells_N])
             h_NBH, c_NBH = _step(self.kind, read_NBO, kept_NBO, h_NBH, c_NBH)
             states.append(h_NBH)
         if self.readout == "mean":
