@@ -107,6 +107,15 @@ def test_the_command_line_is_stronger_than_tuned_settings(mtlbench: Command):
     }
 
 
+def test_keys_of_a_chosen_optimizer_are_searched(mtlbench: Command):
+    words = ["model=dnn", "optimizer=lazy_adam", "profile.deep_layers=[4]", "trials=1", "pruner=none"]
+    assert mtlbench("tune", *words)[0] == 0
+    tried = {word.partition("=")[0] for word in summary("dnn")["trials"][0]["words"]}
+    assert {"optimizer.lr", "optimizer.embedding.lr"} <= tried
+    assert "profile.deep_layers" not in tried
+    assert {"optimizer=lazy_adam", "profile.deep_layers=[4]"} <= set(summary("dnn")["settings"])
+
+
 def test_a_search_is_not_done_twice_and_goes_on_with_more_trials(mtlbench: Command):
     assert mtlbench("tune", "model=mmoe", "trials=1")[0] == 0
     before = without_cost(summary())

@@ -119,9 +119,9 @@ def test_a_sweep_is_every_combination_of_its_axes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda text: text.replace("title:", "titel:"), "title: Field required"),
+        (lambda text: text.replace("title:", "titel:"), "titel: no such key; allowed: name, title, venue"),
         (lambda text: text.replace("seeds: 2", "seeds: two"), "seeds: Input should be a valid integer"),
-        (lambda text: text.replace("notes:", "columns: []\nnotes:"), "columns: Unexpected keyword"),
+        (lambda text: text.replace("notes:", "columns: []\nnotes:"), "columns: no such key; allowed: title, "),
         (lambda text: text.replace(".gains", ".losses"), r"draws.*virtual_gradient has no .losses."),
         (lambda text: text.replace("label: alone", "label: a/x"), "row named more than once: a/x"),
         (lambda text: text.replace("seeds: 2", "seeds: 0"), "5 rows, 1 data sets, 0 seeds; allowed: at least one"),

@@ -91,7 +91,11 @@ def test_every_row_can_be_run(table: Table) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda text: text.replace("seeds: 5", "seed: 5"), "seeds: Field required"),
+        (lambda text: text.replace("seeds: 5", "seed: 5"), "seed: no such key; allowed: title, seeds, "),
+        (
+            lambda text: text.replace("better: [MMoE]", "best: [MMoE]"),
+            "claims.0.best: no such key; allowed: text, better, than, metric, ",
+        ),
         (lambda text: text.replace("better: [MMoE]", "better: [MMOE]"), "claims name MMOE; rows are Single-Task"),
         (lambda text: text.replace("label: OMoE", "label: MMoE"), "printed numbers name OMoE|more than once: MMoE"),
         (lambda text: text.replace("  Census-Income: [", "  Census: ["), "no overrides for data set Census-Income"),

@@ -93,6 +93,7 @@ def _require_optuna() -> None:
 
 def _plans(overrides: list[str], sampler: str, pruner: str, space: Path | None) -> "list[Search]":
     """A search for each model and data set, all checked before the first begins."""
+    from mtlbench.cli.choices import GROUPS
     from mtlbench.cli.compose import compose
     from mtlbench.cli.overrides import parse_override
     from mtlbench.cli.sweep import combinations
@@ -114,7 +115,8 @@ def _plans(overrides: list[str], sampler: str, pruner: str, space: Path | None) 
         model = config.run.choices.model
         default = None if space else conf_file("space/default.yaml")
         model_space_file = space or conf_file(f"space/{model}.yaml")
-        fixed = [word for word in words if not word.startswith(("model=", "dataset="))]
+        # The choice of a group (optimizer=lazy_adam) is a starting point, whose keys are searched; a key is fixed.
+        fixed = [word for word in words if parse_override(word).key_or_group not in GROUPS]
         searched = model_space(config, default, model_space_file, fixed)
         plan = plan_search(words, config, searched, _method(sampler, pruner, config.seed))
         plans.setdefault(plan.name, plan)

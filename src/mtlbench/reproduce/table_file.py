@@ -3,10 +3,10 @@
 import csv
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from omegaconf import OmegaConf
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
@@ -85,9 +85,29 @@ def parsed(path: Path, keys: type[Keys]) -> Keys:
     try:
         return _adapter(keys).validate_python(values)
     except ValidationError as error:
-        first = error.errors()[0]
+        errors = error.errors()
+        unknown = [each for each in errors if each["type"] == "unexpected_keyword_argument"]
+        first = [*unknown, *errors][0]  # a mistyped key before the required one that it leaves out
         place = ".".join(map(str, first["loc"]))
+        if unknown:
+            allowed = [field.name for field in fields(_keys_at(keys, first["loc"]))]
+            raise ConfigError(f"{path}: {place}: no such key; allowed: {', '.join(allowed)}") from error
         raise ConfigError(f"{path}: {place}: {first['msg']}") from error
+
+
+def _keys_at(keys: Any, place: Sequence[int | str]) -> Any:
+    """The dataclass whose key is at a place, such as ``("claims", 0, "margin")``."""
+    for part in place[:-1]:
+        if isinstance(part, str):
+            keys = _dataclass_in(get_type_hints(keys)[part])
+    return keys
+
+
+def _dataclass_in(hint: Any) -> Any:
+    """The dataclass in a type, such as ``list[Row] | None``."""
+    if is_dataclass(hint):
+        return hint
+    return next(filter(None, map(_dataclass_in, get_args(hint))), None)
 
 
 @cache  # creating one takes as long as a hundred validations

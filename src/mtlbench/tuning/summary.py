@@ -29,7 +29,7 @@ class Summary:
         settings: overrides common to all trials.
         untuned: the run of these settings alone.
         best: the complete trial with the highest score; the first of equal ones.
-        convergence: a sentence that says whether the best run had converged.
+        convergence: a sentence that says whether the run of the best trial had converged.
         best_so_far: highest score of a complete trial after each trial; ``None`` before the first.
         expected_best: expected highest score among n randomly drawn trials with a score, for n = 1, 2, ...
         importance: importance of each key, by PED-ANOVA; empty if too few trials were complete.
@@ -205,7 +205,7 @@ def markdown(summary: Summary) -> str:
             f"`{' '.join(summary.best.words)}`",
             f"{summary.comparison[:1].upper()}{summary.comparison[1:]}",
             f"Settings of all trials: `{' '.join(summary.settings) or 'none'}`",
-            *([f"The best run: {summary.convergence}"] if summary.convergence else []),
+            *([f"The run of the best trial: {summary.convergence}"] if summary.convergence else []),
             f"Cost: {len(summary.trials)} trials ({summary.count('pruned')} pruned, {summary.count('failed')} failed), "
             f"{summary.steps:,} steps, {summary.seconds:,.0f} seconds",
             "",
