@@ -123,6 +123,8 @@ def test_text_is_read_as_what_is_asked_for(column: ServedColumn, text: list, exp
     ("column", "text", "message"),
     [
         (ITEM, ["1", "x"], r"column 'item', row 6 \(from 0\): found 'x'; allowed: an integer"),
+        (ITEM, ["7", "007"], r"row 6 \(from 0\): found '007'; allowed: an integer"),
+        (replace(HISTORY, separator="|"), ["7|8", "7|007"], r"row 6 \(from 0\): found '7\|007'"),
         (ITEM, ["1", "1.0"], r"row 6 \(from 0\): found '1.0'"),
         (PRICE, ["1", "inf"], r"row 6 \(from 0\): found inf"),
         (TAGS, ["[1", "2]"], r"row 5 \(from 0\): found '\[1'; allowed: a list of texts"),

@@ -14,7 +14,7 @@ import pyarrow as pa
 from mtlbench.data import bags
 from mtlbench.data.numbers import LARGEST
 from mtlbench.data.vocabulary import Vocabulary, is_string_type
-from mtlbench.datasets.parquet.delimited import parse
+from mtlbench.datasets.parquet.delimited import parse, parse_integers
 from mtlbench.ingest.protocol import WEIGHT_SUFFIX
 from mtlbench.schema import Schema
 
@@ -169,7 +169,7 @@ def from_text(text: pa.Array, column: ServedColumn, first_row: int) -> pa.Array:
         return from_python(_read_each(text, partial(_entries_of, column), column, first_row), column, first_row)
     if column.kind == "text":
         return text
-    values, wrong = parse(text, TYPES[column.kind])
+    values, wrong = parse_integers(text) if column.kind == "integer" else parse(text, TYPES[column.kind])
     _refuse(text, wrong, column, lambda row: first_row + row)
     return values
 
@@ -180,8 +180,15 @@ def _entries_of(column: ServedColumn, cell: str) -> Any:
     if cell.startswith("["):
         with suppress(json.JSONDecodeError):  # such as the tag "[new]"
             return json.loads(cell)
-    read = {"integer": int, "text": str, "number": float, "weight": float}[column.kind]
+    read = {"integer": _integer, "text": str, "number": float, "weight": float}[column.kind]
     return [read(entry) for entry in cell.split(column.separator)] if cell else []
+
+
+def _integer(text: str) -> int:
+    """An id; ``007`` is not 7 for the readers of text files, so it is not here."""
+    if str(number := int(text)) != text:
+        raise ValueError(f"{text} is not written as {number}")
+    return number
 
 
 def from_python(values: "Sequence[Any] | pd.Series", column: ServedColumn, first_row: int = 0) -> pa.Array:

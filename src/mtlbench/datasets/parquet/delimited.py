@@ -154,15 +154,19 @@ def parse(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, np.ndarray]:
         return pa.array(kept, pa.string()).cast(kind), wrong
 
 
-def parse_whole(values: pa.Array) -> tuple[pa.Array, np.ndarray]:
-    """As `parse`, of whole numbers that read back as they were written, or of dates."""
-    with suppress(pa.ArrowInvalid):
-        return values.cast(pa.date32()), np.zeros(len(values), bool)
+def parse_integers(values: pa.Array) -> tuple[pa.Array, np.ndarray]:
+    """As `parse`, of integers that are written as they would be printed: ``007`` is none."""
     whole, no_number = parse(values, pa.int64())
-    if no_number.all():
-        return parse(values, pa.date32())
     same = pc.call_function("equal", [whole.cast(pa.string()), _plain(values)]).fill_null(True)
     return whole, no_number | ~same.to_numpy(zero_copy_only=False)
+
+
+def parse_whole(values: pa.Array) -> tuple[pa.Array, np.ndarray]:
+    """As `parse_integers`, or of dates."""
+    with suppress(pa.ArrowInvalid):
+        return values.cast(pa.date32()), np.zeros(len(values), bool)
+    whole, wrong = parse_integers(values)
+    return parse(values, pa.date32()) if wrong.all() else (whole, wrong)
 
 
 def quote(path: Path, lines: Sequence[int]) -> Iterator[bytes]:
