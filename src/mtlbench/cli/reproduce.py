@@ -99,6 +99,7 @@ def command(  # noqa: PLR0913  an argument for each option
     from mtlbench.cli.hydra_keys import split_hydra
     from mtlbench.cli.launcher import launcher_of
     from mtlbench.reproduce.check_finished import check_finished
+    from mtlbench.reproduce.check_tasks import check_tasks
     from mtlbench.reproduce.plan import expand, missing, other_data
     from mtlbench.reproduce.remote import exchange_results
     from mtlbench.reproduce.share import shared
@@ -115,6 +116,7 @@ def command(  # noqa: PLR0913  an argument for each option
     plans = shared(
         [expand(study, compose, overrides, scale=scale, seeds=seeds, same_steps=same_steps) for study in studies]
     )
+    check_tasks(studies, plans)
     planned = [run for plan in plans for run in plan]
     chosen = [run for run in planned if rows is None or run.row in rows]
     afresh = {run.identity: run for run in chosen if run.config.run.fresh}

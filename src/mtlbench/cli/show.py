@@ -92,9 +92,7 @@ def _dataset_text(config: "DictConfig", overrides: list[str]) -> str:
     except RawError as error:
         return f"{about}\n\n{error}"
     if not data.store.exists():
-        if data.base is None:  # relabelled data have tasks of their own, which their configuration names
-            names = data.subset.tasks if data.subset is not None else [task.name for task in data.reader.tasks]
-            about += f"\n\ntasks: {', '.join(names)}"
+        about += f"\n\ntasks: {', '.join(data.tasks)}"
         return f"{about}\n\nnot prepared yet: {shlex.join(['mtlbench', 'prepare', *overrides])}"
     return f"{about}\n\n{store_text(open_store(data.store))}"
 

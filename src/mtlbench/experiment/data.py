@@ -80,6 +80,14 @@ class DataSource:
         """Whether the raw files are simulated on demand, not given as a folder."""
         return self.origin == "simulated" and self.config.raw is None
 
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks that are read."""
+        if self.subset is not None:
+            return self.subset.tasks
+        relabel: Relabel | None = build(self.config.relabel, "dataset.relabel") if "relabel" in self.config else None
+        return tuple(task.name for task in (relabel or self.reader).tasks)
+
 
 def resolve_data(dataset: DictConfig, folder: Path) -> DataSource:
     """Decide between real and simulated data, and compute the fingerprint, which names the store.
