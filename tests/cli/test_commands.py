@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -434,6 +435,10 @@ def test_doctor_says_what_is_there(tmp_path: Path):
     assert done.returncode == 0, done.stdout
     for words in ("torch", "device", "threads", "store", "tracker"):
         assert words in done.stdout
+    said = re.search(r"fp32 ([\d,]+), bf16 ([\d,]+) GFLOP/s: trainer.precision=(fp32|bf16) is faster", done.stdout)
+    assert said is not None, done.stdout
+    fp32, bf16 = (int(said[at].replace(",", "")) for at in (1, 2))
+    assert fp32 >= bf16 if said[3] == "fp32" else bf16 >= fp32
 
 
 def test_simulate_writes_a_folder_that_train_reads_as_simulated(tmp_path: Path):
