@@ -1,4 +1,4 @@
-"""AdaTT: levels in which every task's gate mixes all experts, beside a residual of the task's own."""
+"""AdaTT: levels of gated fusion over all experts, plus a residual of the task's own experts."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -21,25 +21,25 @@ class AdaTT(nn.Module):
         schema: the fields and tasks.
         embedding_width: components of a field embedding.
         level_layers: for each level, widths of its experts' layers.
-        task_experts: experts of each task, at each level.
-        shared_experts: experts of all tasks, at each level; 0: AdaTT-sp, in which each expert belongs to a task.
+        task_experts: number of experts of each task at each level.
+        shared_experts: number of shared experts at each level; 0: AdaTT-sp, in which each expert belongs to a task.
         tower_layers: widths of each tower's hidden layers; none makes it linear.
         native_fusion: whether a task's own experts are added linearly, as a residual; false: the ablation.
         gate_layers: widths of hidden layers of the gates.
         gate_bias: whether the gates' scores have a bias.
         gate_dropout: probability that a gate is closed in training.
-        activation: behind every layer of experts and every hidden layer of towers.
-        dropout: behind every hidden layer of experts and towers.
+        activation: after every layer of experts and every hidden layer of towers.
+        dropout: after every hidden layer of experts and towers.
         embedding_std: see `FieldEmbedding`.
 
     Shape: `Batch` of B rows -> logits ``[B, T]``.
 
     Raises:
-        ValueError: no levels; numbers or layers of experts that `Fusion` refuses.
+        ValueError: no levels; numbers or layers of experts that `Fusion` rejects.
 
     Paper: Li, Zhang, Yuan, Gao, Zhang, Yang, Liu, Yang: AdaTT: Adaptive Task-to-Task Fusion Network for Multitask
     Learning in Recommendations, KDD 2023.
-    Departure: that of the levels. Gates have no bias, as in MMoE; the authors' public code has one (``gate_bias``).
+    Departure: that of `Fusion`. Gates have no bias, as in MMoE; the authors' public code has one (``gate_bias``).
     Towers and embeddings are those of the benchmark.
     """
 
@@ -89,7 +89,7 @@ class AdaTT(nn.Module):
         return self.towers(z_MBI)
 
     def diagnostics(self, batch: Batch) -> dict[str, Tensor]:
-        """``gate/<level>`` ``[T, B, E]``, levels from 0, the experts of the tasks before the shared ones."""
+        """``gate/<level>`` ``[T, B, E]``, levels counted from 0, task experts before shared ones."""
         z_MBI = self.fields(batch).flatten(1)[None]
         found: dict[str, Tensor] = {}
         for number, level in enumerate(self.levels):

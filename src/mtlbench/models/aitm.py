@@ -1,4 +1,4 @@
-"""AITM: adaptive information transfer along the order of the tasks, by attention."""
+"""AITM (adaptive information transfer): attention passes each task's representation on to the next task."""
 
 from collections.abc import Sequence
 
@@ -16,23 +16,23 @@ from mtlbench.schema import Batch, Schema, refuse_regression
 class AITM(nn.Module):
     """``q_t = MLP_t(x)``, ``z_1 = q_1``, ``z_t = attention(relu(z_(t-1) W_t + b_t), q_t)``, ``s_t = w_t . z_t + b_t``.
 
-    In training, a penalty holds the probabilities to the order of the tasks: the (weighted) mean over rows of
-    ``weight * sum_t max(p_t - p_(t-1), 0)``.
+    In training, the calibrator penalises a task that is more probable than the one before it: the (weighted) mean over
+    rows of ``weight * sum_t max(p_t - p_(t-1), 0)``.
 
     Args:
-        schema: the fields and tasks, in the order in which they happen.
+        schema: the fields and tasks, in the order in which their events happen.
         embedding_width: components of a field embedding.
-        layers: widths of each task's perceptron; its last is the width of z.
+        layers: widths of each task's MLP; the last one is the width of z.
         calibrator_weight: weight of the penalty; 0 switches it off.
-        shared_attention: one attention for all pairs of tasks, or one for each pair.
-        dropout: behind every hidden layer, and behind the transferred information.
+        shared_attention: whether all pairs of tasks share one attention module.
+        dropout: after every hidden layer, and on the transferred information.
         embedding_std: see `FieldEmbedding`.
 
     Shape: `Batch` of B rows -> logits ``[B, T]``.
 
     Raises:
-        ValueError: no layers; a negative weight; a calibrator between tasks that do not follow from each other, or of
-            a regression task.
+        ValueError: no layers; a negative weight; a calibrator for tasks of which one is not the parent of the next, or
+            for a regression task.
 
     Paper: Xi, Chen, Yan, Zhang, Zhu, Zhuang, Chen: Modeling the Sequential Dependence among Audience Multi-step
     Conversions with Multi-task Learning in Targeted Display Advertising (AITM), KDD 2021. The calibrator's weight: the
@@ -52,20 +52,20 @@ class AITM(nn.Module):
         embedding_std: float | None = None,
     ) -> None:
         super().__init__()
-        not_empty("layers", layers, "widths of each task's perceptron")
+        not_empty("layers", layers, "widths of each task's MLP")
         at_least("calibrator_weight", calibrator_weight, 0)
         if calibrator_weight:
             refuse_regression(
                 schema.tasks,
-                f"calibrator_weight is {calibrator_weight}, but the calibrator holds probabilities to an order",
+                f"calibrator_weight is {calibrator_weight}, but the calibrator compares probabilities",
                 "Set model.calibrator_weight=0, or leave the task out",
             )
         for before, task in zip(schema.tasks, schema.tasks[1:], strict=False):
             if calibrator_weight and task.given != before.name:
                 raise ValueError(
                     f"calibrator_weight is {calibrator_weight}, but task '{task.name}' is not given '{before.name}': "
-                    "it may well be the likelier of the two. Set model.calibrator_weight=0, or choose a data set whose "
-                    "tasks follow from each other (aliccp)"
+                    "it may be the more probable of the two. Set model.calibrator_weight=0, or choose a data set in "
+                    "which each task is conditional on the one before (aliccp)"
                 )
         tasks = len(schema.tasks)
         self.calibrator_weight = calibrator_weight
@@ -91,16 +91,16 @@ class AITM(nn.Module):
     def diagnostics(self, batch: Batch) -> dict[str, Tensor]:
         """``attention`` ``[T - 1, B]``: weight of the transferred information, for each task but the first."""
         tokens = self._states(batch)[1]
-        told = [self._attention(pair).weights(token_UBH)[0] for pair, token_UBH in enumerate(tokens)]
-        return {"attention": torch.stack(told)} if told else {}
+        weights = [self._attention(pair).weights(token_UBH)[0] for pair, token_UBH in enumerate(tokens)]
+        return {"attention": torch.stack(weights)} if weights else {}
 
     def _states(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
-        """z of all tasks ``[T, B, H]``, and what each task but the first attends to: transferred and own."""
+        """z of all tasks ``[T, B, H]``; for each but the first, its transferred and own representation to attend to."""
         q_TBH = self.bottoms(self.fields(batch).flatten(1)[None])
         z, tokens = [q_TBH[0]], []
         for pair, linear in enumerate(self.told):
-            told_BH = self.dropout(torch.relu(linear(z[pair][None])))[0]
-            tokens.append(torch.stack([told_BH, q_TBH[pair + 1]]))
+            transferred_BH = self.dropout(torch.relu(linear(z[pair][None])))[0]
+            tokens.append(torch.stack([transferred_BH, q_TBH[pair + 1]]))
             z.append(self._attention(pair)(tokens[pair]))
         return torch.stack(z), tokens
 
@@ -110,7 +110,7 @@ class AITM(nn.Module):
         return attention
 
     def penalty(self) -> Tensor:
-        """The calibrator of the last forward pass in training, which is then forgotten."""
+        """The calibrator's penalty of the last forward pass in training; the call clears it."""
         stored, self._calibrator = self._calibrator, None
         assert stored is not None, "a penalty is taken once after each forward pass in training"
         return self.calibrator_weight * stored

@@ -11,7 +11,7 @@ from mtlbench.schema import Batch, Schema
 
 
 class CrossStitch(nn.Module):
-    """Perceptrons of all tasks, stitched behind every layer, then ``s_t = tower_t(h_t)``.
+    """One MLP per task, stitched after every layer, then ``s_t = tower_t(h_t)``.
 
     Args:
         schema: the fields and tasks.
@@ -19,18 +19,18 @@ class CrossStitch(nn.Module):
         layers: widths of each task's stitched layers.
         tower_layers: widths of each tower's hidden layers, which are not stitched; none makes it linear.
         stitch_unit: ``scalar``, one mixing matrix per layer, or ``channel``, one for each component.
-        stitch_start: what a task keeps of its own at the start.
-        dropout: behind every hidden layer.
+        stitch_start: initial weight of a task's own features.
+        dropout: after every hidden layer.
         embedding_std: see `FieldEmbedding`.
 
     Shape: `Batch` of B rows -> logits ``[B, T]``.
 
     Raises:
-        ValueError: no layers, an unknown unit, a start outside of [0, 1].
+        ValueError: no layers, an unknown unit, a start outside [0, 1].
 
     Paper: Misra, Shrivastava, Gupta, Hebert: Cross-stitch Networks for Multi-task Learning, CVPR 2016.
-    Departure: perceptrons in place of convolutions. The authors train the stitches with a larger learning rate; here
-    they move with the dense parameters.
+    Departure: MLPs in place of convolutional networks. The authors train the stitches with a larger learning rate; here
+    they have that of the dense parameters.
     """
 
     def __init__(
@@ -56,5 +56,5 @@ class CrossStitch(nn.Module):
         return self.towers(self.networks(self.fields(batch).flatten(1)[None]))
 
     def diagnostics(self, batch: Batch) -> dict[str, Tensor]:
-        """``stitch`` ``[layers, T, T]``: what a task (row) takes of each, the mean over channels."""
+        """``stitch`` ``[layers, T, T]``: weights of a task (row) on each task, averaged over channels."""
         return {"stitch": stitch_weights(self.networks.stitches)}

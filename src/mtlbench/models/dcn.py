@@ -18,24 +18,24 @@ Order = Literal["parallel", "stacked"]
 class DCN(nn.Module):
     """``s = w . [cross(x), MLP(x)] + b`` in parallel, ``s = w . MLP(cross(x)) + b`` stacked.
 
-    A network of one logit: `mtlbench.models.single_task.SingleTask` makes a model of it.
+    A network with one logit; `mtlbench.models.single_task.SingleTask` makes a model from it.
 
     Args:
         schema: the fields.
         embedding_width: components of a field embedding.
-        layers: widths of the perceptron's layers; without any it is the identity.
+        layers: widths of the MLP's layers; without any it is the identity.
         cross_kind: ``v2`` multiplies by matrices (DCNv2), ``v1`` by vectors (DCN).
         cross_depth: number of cross layers.
         cross_rank: of v2's matrices; ``None``: full matrices.
-        cross_experts: a mixture of so many low-rank experts in each layer; ``None``: no mixture.
-        order: the perceptron beside (``parallel``) or on top of (``stacked``) the cross network.
-        dropout: behind every hidden layer.
+        cross_experts: number of low-rank experts mixed in each layer; ``None``: no mixture.
+        order: the MLP beside (``parallel``) or on top of (``stacked``) the cross network.
+        dropout: after every hidden layer.
         embedding_std: see `FieldEmbedding`.
 
     Shape: `Batch` of B rows -> logits ``[B]``.
 
     Raises:
-        ValueError: an argument that is not among those allowed, or does not fit another.
+        ValueError: an argument outside its allowed values, or incompatible with another.
 
     Paper: Wang, Fu, Fu, Wang: Deep & Cross Network for Ad Click Predictions, ADKDD 2017; Wang et al.: DCN V2, WWW 2021.
     Departure: none. Public code adds a linear part, which neither paper has.

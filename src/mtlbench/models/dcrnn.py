@@ -1,4 +1,4 @@
-"""DCRNN: recurrent networks cross the fields with themselves, and tasks share the part where their windows overlap."""
+"""DCRNN: recurrent networks as cross networks over the fields; tasks share positions where their windows overlap."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -15,7 +15,7 @@ from mtlbench.schema import Batch, Schema
 class DCRNN(nn.Module):
     """``X_p = x + A_p``, ``H_t = RNN_t(X_tI, ..., X_(tI+L-1))``, ``s_t = tower_t(H_t)``.
 
-    The tasks stand in an order: neighbours share L - I positions, those further apart fewer or none.
+    Tasks are ordered: neighbouring tasks share L - I positions, more distant ones fewer or none.
 
     Args:
         schema: the fields and tasks.
@@ -29,19 +29,19 @@ class DCRNN(nn.Module):
         adaptive: none, or the operation of `FeatureAdaptation`; "+Ada" in the tables is add.
         adaptive_unit, raw_first: see `FeatureAdaptation`.
         readout: last, mean or concat, of a network's states.
-        dropout: on the states read out, and behind every hidden layer of towers.
+        dropout: on the states read out, and after every hidden layer of towers.
         embedding_std: see `FieldEmbedding`.
 
     Shape: `Batch` of B rows -> logits ``[B, T]``.
 
     Raises:
-        ValueError: what `task_windows`, `WindowedRNN` and `FeatureAdaptation` refuse; options of an adaptation that
-            there is not.
+        ValueError: what `task_windows`, `WindowedRNN` and `FeatureAdaptation` reject; adaptation options without an
+            adaptation.
 
-    Paper: Zhou, Yu: DCRNN: A Deep Cross approach based on RNN for Partial Parameter Sharing in Multi-task Learning. Li
-    et al.'s DCRNN (2018), of traffic, is another.
-    Departure: those of the blocks; the last state is read out and A_p is a vector, since the paper prints neither.
-    Without adaptation and with sharing=per_task, tasks share embeddings alone, whatever the interval.
+    Paper: Zhou, Yu: DCRNN: A Deep Cross approach based on RNN for Partial Parameter Sharing in Multi-task Learning. Not
+    the DCRNN of Li et al. (2018) for traffic forecasting.
+    Departure: those of the blocks; the last state is read out and A_p is a vector, since the paper states neither.
+    Without adaptation and with sharing=per_task, tasks share only the embeddings, whatever the interval.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class DCRNN(nn.Module):
         if adaptive == "none" and (raw_first or adaptive_unit != "vector"):
             raise ValueError(
                 f"raw_first is {raw_first} and adaptive_unit is {adaptive_unit!r} with adaptive=none; allowed: false "
-                "and vector, there is nothing that they could change"
+                "and vector, as there is no adaptation to change"
             )
         tasks, inputs = len(schema.tasks), len(schema.fields) * embedding_width
         self.fields = FieldEmbedding(schema, embedding_width, embedding_std)
@@ -83,9 +83,7 @@ class DCRNN(nn.Module):
         return self.towers(self.dropout(self._states(self.fields(batch))))
 
     def diagnostics(self, batch: Batch) -> dict[str, Tensor]:
-        """``state`` ``[T, B, width]``, and where there is an adaptation its values, ``adaptive`` ``[S, F, D]``, or
-        ``[S, 1, 1]``.
-        """
+        """``state`` ``[T, B, width]``; with adaptation, ``adaptive``: A ``[S, F, D]``, or ``[S, 1, 1]`` if scalar."""
         x_BFD = self.fields(batch)
         found = {"state": self._states(x_BFD)}
         if self.adaptation is not None:

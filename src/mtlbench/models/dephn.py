@@ -1,4 +1,4 @@
-"""DEPHN: public deep experts under explicit mappings and free gates, private cross and field experts."""
+"""DEPHN: shared (public) deep experts with explicit mappings and gates, private cross and field experts per task."""
 
 import math
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ GateKind = Literal["TVG", "MG"]
 GateStart = Literal["uniform", "zeros", "mean", "ones"]
 
 CLAMP = 1e-6
-"""Distance from 1 at which a sum of two probabilities is cut: well above the spacing of float32 there, 6e-8."""
+"""Distance from 1 at which a sum of two probabilities is clamped: well above the spacing of float32 there, 6e-8."""
 
 
 class DEPHN(nn.Module):
@@ -46,38 +46,38 @@ class DEPHN(nn.Module):
     Args:
         schema: the fields and tasks.
         embedding_width: components of a field embedding.
-        expert_layers: widths of a public expert's layers; all experts end in the last of them, which is m, the width of
-            W (1: experts give one activation value, as Eq. 3 has it).
+        expert_layers: widths of a public expert's layers; the last one is m, the output width of all experts and the
+            width of W (1: one activation value per expert, as in Eq. 3).
         public_experts: K.
-        private_experts: how many cross experts, and how many field experts, for each task.
+        private_experts: number of cross experts, and of field experts, per task.
         mappings: names from `mtlbench.nn.mappings.MAPPINGS`.
         combine: how two parts become one prediction: ``logit_sum``, one sigmoid of their sum; ``prob_mean``, the mean
-            of their sigmoids; ``prob_sum_clamped``, the sum of their sigmoids (Eq. 6), cut below 1.
-        gate: ``TVG``, free trained values; ``MG``, mapped from the raw fields of each row.
+            of their sigmoids; ``prob_sum_clamped``, the sum of their sigmoids (Eq. 6), clamped below 1.
+        gate: ``TVG``, trained values, the same for all rows; ``MG``, mapped from the raw fields of each row.
         gate_norm: of MG, over the K * P entries (ordered k * P + p).
-        gate_vector: of TVG, one gate for each component of an expert's output, not one for all.
+        gate_vector: of TVG, one gate for each component of an expert's output instead of one for all.
         gate_start: initial values of TVG: ``uniform`` in [0, 1), ``zeros``, ``mean`` (1 / KP), ``ones``.
-        deep_activation: behind the last layer of public experts; a ReLU there would make cos(a) = 1 for half of all a.
+        deep_activation: after the last layer of public experts; a ReLU there would make cos(a) = 1 for half of all a.
         cross_kind, cross_depth, field_depth, residual, projection_activation, attention_heads, attention_residual,
         selection_scope, selection_squash, selection_start: as in `mtlbench.models.mtphn.MTPHN`.
-        tower_layers: widths of hidden layers between the gated (and the private) values and their weights W; none: W.
-        dropout: behind every hidden layer of deep experts and towers.
+        tower_layers: widths of hidden layers between the gated (and the private) values and their weights W, if any.
+        dropout: after every hidden layer of deep experts and towers.
         embedding_std: see `FieldEmbedding`.
-        virtual_gradient: bends the gradient of the gates.
+        virtual_gradient: scales the gradient of the gates.
 
     Shape: `Batch` of B rows -> logits ``[B, T]``.
 
     Raises:
-        ValueError: an argument that is not among those allowed.
+        ValueError: an argument outside its allowed values.
 
     Paper: DEPHN III and IV-D, Table II.
     Departure: Eq. 6 as printed adds two sigmoids; a sum above 1 has no log-odds and no cross entropy, so it exists only
-    cut (``prob_sum_clamped``), and one sigmoid of the sum is the default: Eq. 7 is its derivative, and IV-B speaks of
-    activations before *the final* activation function. Numbers, widths and initial values are not printed. The skip
+    clamped (``prob_sum_clamped``), and one sigmoid of the sum is the default: Eq. 7 is its derivative, and IV-B speaks
+    of activations before *the final* activation function. Numbers, widths and initial values are not stated. The skip
     of ``residual=logit_skip`` counts as private. Of the explicit mappings, "Taylor or Fourier terms", only those named
     are built: the identity, sine and cosine (``mappings``). The soft selection "after sharing embedding" has one gate
-    for each structure behind one self-attention, as IV-B and the three maps of Fig. 3(a) have it, not one for all
-    (``selection_scope``). The kind of cross layer is not printed: DCNv2's, which contains DCN's (``cross_kind``).
+    for each structure after one self-attention, as in IV-B and the three maps of Fig. 3(a), not one for all
+    (``selection_scope``). The kind of cross layer is not stated: DCNv2's, which contains DCN's (``cross_kind``).
     """
 
     def __init__(
@@ -172,7 +172,8 @@ class DEPHN(nn.Module):
     def diagnostics(self, batch: Batch) -> dict[str, Tensor]:
         """In evaluation mode: logit parts ``[B, T]``, gates, selection gates, relevance and Gamma of the labels.
 
-        ``gate`` and ``coefficient`` are ``[T, 1, K, P, 1]``; MG has B in place of the first 1, a vector m in the last.
+        ``gate`` and ``coefficient`` are ``[T, 1, K, P, 1]``; MG has B in place of the first 1, a vector gate has m in
+        place of the last.
         """
         assert not self.training, "diagnostics are taken in evaluation mode"
         public_BT, private_BT, gate = self._parts(batch)
@@ -197,21 +198,21 @@ class DEPHN(nn.Module):
         return public_BT, private_BT, gate_TBKPH
 
     def _public(self, gate_TBKPH: Tensor, mapped_BKPH: Tensor) -> Tensor:
-        """Logits ``[B, T]`` of the mapped public experts under their gates, Eq. 4."""
+        """Logits ``[B, T]`` of the gated, mapped public experts, Eq. 4."""
         if isinstance(self.gate, MappedGates):
             return self.public_towers((gate_TBKPH * mapped_BKPH).flatten(2))
         scale_TKPH = gate_TBKPH[:, 0].expand(-1, *mapped_BKPH.shape[1:])
         return self.public_towers.scaled(mapped_BKPH.flatten(1), scale_TKPH.flatten(1))
 
     def _gates(self, x_BI: Tensor) -> Tensor:
-        """One value per task, row, expert, mapping and component, with 1 in place of what it does not depend on."""
+        """One value per task, row, expert, mapping and component; axes on which it does not depend have size 1."""
         if isinstance(self.gate, MappedGates):
             return self.gate(x_BI).unflatten(-1, (-1, len(self.mappings)))[..., None]
         return self.gate[:, None]
 
 
 def combine_logits(public: Tensor, private: Tensor, combine: Combine) -> Tensor:
-    """Log-odds of the one prediction that two parts make, element by element; see `DEPHN`."""
+    """Log-odds of two parts combined into one prediction, element-wise; see `DEPHN`."""
     if combine == "logit_sum":
         return public + private
     log_sum = torch.logaddexp(F.logsigmoid(public), F.logsigmoid(private))

@@ -13,20 +13,20 @@ from mtlbench.schema import Batch, Schema
 
 
 class DIN(nn.Module):
-    """``s = tower([other fields ; v_1 ; ... ; v_n])``, v_h the interest that history h shows in the candidate.
+    """``s = tower([other fields ; v_1 ; ... ; v_n])``, v_h history h pooled by attention to the candidate.
 
-    A network of one logit: `mtlbench.models.single_task.SingleTask` makes a model of it.
+    A network with one logit; `mtlbench.models.single_task.SingleTask` makes a model from it.
 
     Args:
         schema: the fields; histories are those with a target, see `Field`.
         embedding_width: components of a field embedding.
         layers: widths of the hidden layers; none makes a linear head.
-        activation: behind them.
-        attention_layers: hidden layers of the unit that weighs an entry of a history.
-        attention_activation: behind those.
+        activation: after each of them.
+        attention_layers: widths of the hidden layers of the unit that weighs a history entry.
+        attention_activation: after each of those.
         attention_softmax: whether the weights of a history's entries sum to 1.
         history_weights: what the weight of an entry means, see `Interests`. Ali-CCP's are logarithms already.
-        dropout: behind every hidden layer.
+        dropout: after every hidden layer.
         embedding_std: see `FieldEmbedding`.
 
     Shape: `Batch` of B rows -> logits ``[B]``.
@@ -36,7 +36,7 @@ class DIN(nn.Module):
 
     Paper: Zhou et al.: Deep Interest Network for Click-Through Rate Prediction, KDD 2018; layers of the attention and
     their sigmoid as in the authors' code.
-    Departure: several histories, each with an attention of its own, and weights of entries; neither is in the paper. No
+    Departure: several histories, each with its own attention, and weights of entries; neither is in the paper. No
     mini-batch aware regularisation.
     """
 

@@ -11,22 +11,22 @@ from mtlbench.schema import Batch, Schema
 
 
 class DNN(nn.Module):
-    """``s = w . MLP(x) + b``, x the field embeddings of a row, one behind the other.
+    """``s = w . MLP(x) + b``, x the concatenated field embeddings of a row.
 
-    A network of one logit: `mtlbench.models.single_task.SingleTask` makes a model of it.
+    A network with one logit; `mtlbench.models.single_task.SingleTask` makes a model from it.
 
     Args:
         schema: the fields.
         embedding_width: components of a field embedding.
         layers: widths of the hidden layers; none makes a logistic regression on the embeddings.
-        activation: behind every hidden layer.
-        dropout: behind every hidden layer.
+        activation: after every hidden layer.
+        dropout: after every hidden layer.
         embedding_std: see `FieldEmbedding`.
 
     Shape: `Batch` of B rows -> logits ``[B]``.
 
-    Paper: the "DNN" and "MLP" rows of the papers' tables, which give widths at best.
-    Departure: none. The head has a bias; public code often leaves the class prior to other weights.
+    Paper: the "DNN" and "MLP" rows of the papers' tables, which state the widths at most.
+    Departure: none. The head has a bias; public code often has none, which leaves the class prior to other weights.
     """
 
     def __init__(

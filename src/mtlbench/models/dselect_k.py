@@ -1,4 +1,4 @@
-"""DSelect-k: the experts of MMoE behind sparse gates, each with weight on at most k of them."""
+"""DSelect-k: MMoE with sparse gates, each of which selects at most k experts."""
 
 from collections.abc import Sequence
 
@@ -20,26 +20,26 @@ class DSelectK(nn.Module):
         schema: the fields and tasks.
         embedding_width: components of a field embedding.
         experts: how many experts.
-        expert_layers: widths of each expert's layers, an activation behind the last one too.
+        expert_layers: widths of each expert's layers; the last one has an activation too.
         tower_layers: widths of each tower's hidden layers; none makes it linear.
         selected_experts: k, the most experts that a gate ends up with.
         per_example: gates that read the row; false: one static gate per task.
-        gate_bias: whether what gates read comes with a bias.
+        gate_bias: whether the gates' linear maps have a bias.
         step_width: gamma of the smooth step.
         entropy_weight: of the selectors' entropy, in training.
-        activation: behind every layer of experts and every hidden layer of towers.
-        dropout: behind every hidden layer of experts and towers.
+        activation: after every layer of experts and every hidden layer of towers.
+        dropout: after every hidden layer of experts and towers.
         embedding_std: see `FieldEmbedding`.
 
     Shape: `Batch` of B rows -> logits ``[B, T]``.
 
     Raises:
-        ValueError: experts without layers; what `DSelectGates` refuses.
+        ValueError: experts without layers; what `DSelectGates` rejects.
 
     Paper: Hazimeh, Zhao, Chowdhery, Sathiamoorthy, Chen, Mazumder, Hong, Chi: DSelect-k: Differentiable Selection in
     the Mixture of Experts with Applications to Multi-Task Learning, NeurIPS 2021.
-    Departure: those of the gates. Every expert is computed for every row, also where its gate is 0: sparsity is one of
-    the gates and saves no time.
+    Departure: those of the gates. Every expert is computed for every row, even where its gate is 0: only the gates are
+    sparse, which saves no time.
     """
 
     def __init__(

@@ -19,25 +19,25 @@ Estimator = Literal["ips", "dr"]
 
 
 class ESCM2(nn.Module):
-    """Logits as `mtlbench.models.esmm.ESMM`; in training, a counterfactual risk of every task that is given another.
+    """Logits as `mtlbench.models.esmm.ESMM`; in training, a counterfactual risk for every task with a parent.
 
-    The propensity of task t is the predicted probability of the task that it is given, and learns nothing from the
-    risk; the risk is a mean over the rows that observe both labels.
+    The propensity of task t is the predicted probability of its parent, and gets no gradient from the risk; the risk is
+    a mean over the rows where both labels are observed.
 
     Args:
-        schema: the fields and tasks; `Task.given` says which task stands before which.
+        schema: the fields and tasks; `Task.given` names a task's parent.
         embedding_width: components of a field embedding.
         layers: widths of each tower's hidden layers; none makes it linear.
         estimator: ``ips``, inverse propensities, or ``dr``, doubly robust with a tower per risk that imputes losses.
         counterfactual_weight: of the risk; 0 with ``ips`` is ESMM.
         propensity_clip: the least propensity to divide by.
-        dropout: behind every hidden layer.
+        dropout: after every hidden layer.
         embedding_std: see `FieldEmbedding`.
 
     Shape: `Batch` of B rows -> logits ``[B, T]``, the log-odds of the products.
 
     Raises:
-        ValueError: an unknown estimator, a weight or clip out of range; several tasks, none of which is given another;
+        ValueError: an unknown estimator, a weight or clip out of range; several tasks, none of which has a parent;
             a regression task; labels that are missing.
 
     Paper: Wang, Chang, Liu, Huang, Chen, Yu, Li, Chu: ESCM2: Entire Space Counterfactual Multi-Task Model, SIGIR 2022.
@@ -60,7 +60,7 @@ class ESCM2(nn.Module):
         super().__init__()
         one_of("estimator", estimator, Estimator)
         at_least("counterfactual_weight", counterfactual_weight, 0)
-        in_range("propensity_clip", propensity_clip, gt=0, le=1)  # the least that is divided by
+        in_range("propensity_clip", propensity_clip, gt=0, le=1)
         self.counterfactual_weight, self.propensity_clip = counterfactual_weight, propensity_clip
         self.fields = FieldEmbedding(schema, embedding_width, embedding_std)
         self.products = GivenProducts(schema)
@@ -75,14 +75,14 @@ class ESCM2(nn.Module):
         own_BT = self.towers(x_1BI)
         logits_BT = self.products(own_BT)
         if self.training:
-            # Labels reach the penalty alone, never the logits.
+            # Labels enter only the penalty, never the logits.
             self._risk = (
                 logits_BT.new_zeros(()) if batch.labels is None else self._risks(x_1BI, own_BT, logits_BT, batch)
             )
         return logits_BT
 
     def penalty(self) -> Tensor:
-        """The counterfactual risk of the last forward pass in training, which is then forgotten."""
+        """The weighted counterfactual risk of the last forward pass in training; the call clears it."""
         stored, self._risk = self._risk, None
         assert stored is not None, "a penalty is taken once after each forward pass in training"
         return self.counterfactual_weight * stored

@@ -14,24 +14,24 @@ from mtlbench.schema import Batch, Schema
 class ESMM(nn.Module):
     """``p_t = sigmoid(tower_t(x)) p_given(t)``: click, and click times conversion given a click.
 
-    A tower is private to its task, embeddings are shared. The tower of a task that is given another one (its
-    probability *given* the other) has no loss of its own: it learns from the product over all rows.
+    Each task has its own tower; embeddings are shared. The tower of a task with a parent predicts its probability
+    *given* the parent and has no separate loss: it learns from the product over all rows.
 
     Args:
-        schema: the fields and tasks; `Task.given` says which task stands before which.
+        schema: the fields and tasks; `Task.given` names a task's parent.
         embedding_width: components of a field embedding.
         layers: widths of each tower's hidden layers; none makes it linear.
-        activation: behind every hidden layer.
-        dropout: behind every hidden layer.
+        activation: after every hidden layer.
+        dropout: after every hidden layer.
         embedding_std: see `FieldEmbedding`.
 
     Shape: `Batch` of B rows -> logits ``[B, T]``, the log-odds of the products.
 
     Raises:
-        ValueError: several tasks, none of which is given another; a regression task; labels that are missing.
+        ValueError: several tasks, none of which has a parent; a regression task; labels that are missing.
 
     Paper: Ma, Zhao, Huang, Wang, Hu, Zhu, Gai: Entire Space Multi-Task Model, SIGIR 2018.
-    Departure: any number of tasks, along `Task.given`; a task given none is its tower alone.
+    Departure: any number of tasks, chained by `Task.given`; a task without a parent is just its tower.
     """
 
     def __init__(
@@ -55,5 +55,5 @@ class ESMM(nn.Module):
         return self.products(self.towers(self.fields(batch).flatten(1)[None]))
 
     def diagnostics(self, batch: Batch) -> dict[str, Tensor]:
-        """``conditional_logits`` ``[B, T]``: each tower's own, of a task given the one before it."""
+        """``conditional_logits`` ``[B, T]``: each tower's output, of a task given its parent."""
         return {"conditional_logits": self.towers(self.fields(batch).flatten(1)[None])}

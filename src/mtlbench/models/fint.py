@@ -13,24 +13,24 @@ from mtlbench.schema import Batch, Schema
 class FINT(nn.Module):
     """``V_l+1 = V_l * (W_l V_0) + u_l V_l`` over the field embeddings V_0, ``s = w . MLP(V_L) + b``.
 
-    A network of one logit: `mtlbench.models.single_task.SingleTask` makes a model of it.
+    A network with one logit; `mtlbench.models.single_task.SingleTask` makes a model from it.
 
     Args:
         schema: the fields.
         embedding_width: components of a field embedding.
-        layers: widths of the perceptron's hidden layers; none makes it linear.
+        layers: widths of the MLP's hidden layers; none makes it linear.
         field_depth: number of field interaction layers.
         residual_start: initial values of u: ``ones``, or ``glorot`` as in the authors' code; see `FieldLayers`.
-        dropout: behind every hidden layer.
+        dropout: after every hidden layer.
         embedding_std: see `FieldEmbedding`.
 
     Shape: `Batch` of B rows -> logits ``[B]``.
 
     Raises:
-        ValueError: an argument that is not among those allowed.
+        ValueError: an argument outside its allowed values.
 
-    Paper: Zhao, Yang, Liu, Feng, Xu: FINT, arXiv 2107.01999. DEPHN's reference for "FINT" is another model, but its
-    name and its description, "vector-wise", are this one's.
+    Paper: Zhao, Yang, Liu, Feng, Xu: FINT, arXiv 2107.01999. DEPHN's reference for "FINT" is another model, but the
+    name and the description, "vector-wise", fit this one.
     Departure: u starts at 1, so that a deep network begins near the identity.
     """
 

@@ -1,4 +1,4 @@
-"""L2-Constrained: soft parameter sharing, a penalty on the distance between the tasks' networks."""
+"""L2-Constrained: soft parameter sharing by an L2 penalty on the distance between the tasks' networks."""
 
 from collections.abc import Sequence
 
@@ -12,16 +12,16 @@ from mtlbench.schema import Batch, Schema
 
 
 class L2Constrained(nn.Module):
-    """``s_t = MLP(x; theta_t)``; in training ``alpha * sum_(t < u) ||theta_t - theta_u||^2`` joins the loss.
+    """``s_t = MLP(x; theta_t)``; in training, ``alpha * sum_(t < u) ||theta_t - theta_u||^2`` is added to the loss.
 
-    With alpha = 0 tasks share embeddings alone; the larger alpha, the more they are one network.
+    With alpha = 0 tasks share only the embeddings; with a large alpha they are nearly one network.
 
     Args:
         schema: the fields and tasks.
         embedding_width: components of a field embedding.
         layers: widths of each task's hidden layers; none makes it linear.
         constraint_weight: alpha.
-        dropout: behind every hidden layer.
+        dropout: after every hidden layer.
         embedding_std: see `FieldEmbedding`.
 
     Shape: `Batch` of B rows -> logits ``[B, T]``.
@@ -31,8 +31,8 @@ class L2Constrained(nn.Module):
 
     Paper: Duong, Cohn, Bird, Cook: Low Resource Dependency Parsing: Cross-lingual Parameter Sharing in a Neural Network
     Parser, ACL 2015; as a baseline of Ma et al., MMoE, KDD 2018, section 6.1.
-    Departure: any number of tasks, by pairs. Embeddings are shared, the limit of a large alpha; theta is all that
-    follows, biases and heads included. alpha is not printed.
+    Departure: any number of tasks, in pairs. Embeddings are shared, the limit of a large alpha; theta is everything
+    after them, biases and heads included. alpha is not stated.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class L2Constrained(nn.Module):
         return self.networks(self.fields(batch).flatten(1)[None])
 
     def penalty(self) -> Tensor:
-        """The constraint, by ``sum_(t < u) ||theta_t - theta_u||^2 = T sum_t ||theta_t - mean||^2``."""
+        """The weighted penalty, computed as ``sum_(t < u) ||theta_t - theta_u||^2 = T sum_t ||theta_t - mean||^2``."""
         apart = [p - p.mean(dim=0) for p in self.networks.parameters()]
         return self.constraint_weight * torch.stack([len(p) * p.square().sum() for p in apart]).sum()
 

@@ -20,16 +20,16 @@ class MMoE(nn.Module):
         schema: the fields and tasks.
         embedding_width: components of a field embedding.
         experts: how many experts.
-        expert_layers: widths of each expert's layers, an activation behind the last one too.
+        expert_layers: widths of each expert's layers; the last one has an activation too.
         tower_layers: widths of each tower's hidden layers; none makes it linear.
         shared_gate: one gate for all tasks (OMoE).
         gate_layers: widths of hidden layers of the gates.
         gate_bias: whether the gates' scores have a bias.
         gate_dropout: probability that a gate is closed in training.
-        activation: behind every layer of experts and every hidden layer of towers.
-        dropout: behind every hidden layer of experts and towers.
+        activation: after every layer of experts and every hidden layer of towers.
+        dropout: after every hidden layer of experts and towers.
         embedding_std: see `FieldEmbedding`.
-        virtual_gradient: bends the gradient of the gates; gate differences are taken row by row.
+        virtual_gradient: scales the gradient of the gates; gate differences are taken row by row.
 
     Shape: `Batch` of B rows -> logits ``[B, T]``.
 

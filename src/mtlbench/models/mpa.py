@@ -1,4 +1,4 @@
-"""MPA: multi-perspective mixtures of experts; each perspective can be switched off."""
+"""MPA: a mixture of experts with multi-perspective attention; each perspective can be switched off."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -28,14 +28,14 @@ GateOn = Literal["interacted", "raw"]
 class MPA(nn.Module):
     """``z = S(sequence(fields))``, ``y_e = f_e(z)``, ``y^ = interact(y)``, ``s_t = tower_t(sum_e g_te y^_e)``.
 
-    With all switches off it is MMoE, part by part:
+    With all switches off it is MMoE:
 
     ============================  ===========================================================================  =====
     name                          what is switched on                                                          paper
     ============================  ===========================================================================  =====
-    coarse-grained attention      ``gate=coarse``: a task's query meets the experts' outputs                   3.1
+    coarse-grained attention      ``gate=coarse``: a task's query attends to the experts' outputs              3.1
     fine-grained attention        ``gate=fine``: a query for each task, expert and unit                        3.2
-    expert with boost mode        ``boost=last``: an expert reads the one before it                            3.3
+    expert with boost mode        ``boost=last``: an expert also reads the output of the one before            3.3
     auto interact layer           ``interaction=hadamard``: experts attend to each other                       3.4
     sequence MMoE                 ``sequence=true``: histories are compared with the candidate (DIN)           3.5
     improved (cognitive) loss     ``cognitive=kway``: a mapping S hides the source of a row                    3.6
@@ -46,42 +46,42 @@ class MPA(nn.Module):
         schema: the fields, tasks and sources.
         embedding_width: components of a field embedding.
         experts: how many experts.
-        expert_layers: widths of each expert's layers, an activation behind the last one too.
+        expert_layers: widths of each expert's layers; the last one has an activation too.
         tower_layers: widths of each tower's hidden layers; none makes it linear.
-        activation: behind the layers of experts, towers and S.
+        activation: after the layers of experts, towers and S.
         gate: ``mapped`` from z as in MMoE, or one of `AttentionGates`.
         gate_query, gate_norm, gate_scale, fine_reduce: see `AttentionGates`.
-        gate_on: what queries meet: what experts say after their interaction, or the ``raw`` y before it.
-        boost: what an expert reads beside z, see `BoostingExperts`; ``none``: nothing.
+        gate_on: which expert outputs queries attend to: ``interacted``, after the interaction, or ``raw``, y before it.
+        boost: what an expert reads besides z, see `BoostingExperts`; ``none``: nothing.
         boost_detach: see `BoostingExperts`.
-        interaction: how an expert's output and the attended one are merged, see `ExpertInteraction`; ``none``: not.
+        interaction: how an expert's output and the attended one are merged, see `ExpertInteraction`; or ``none``.
         interaction_heads, interaction_scale: see `ExpertInteraction`.
-        sequence: whether histories are read as DIN does; else they are pooled like all bags.
+        sequence: whether histories are read by attention as in DIN; otherwise they are pooled like all bags.
         attention_layers, attention_activation, attention_softmax: see `ActivationUnit`.
         history_weights, place_fields: see `Interests`.
         time_operations, time_window, time_unit, time_angular: see `TimeVector`, with history_weights=days.
         cognitive: kind of `SourceDiscriminator`; ``none``: neither it nor S.
         cognitive_weight: of its loss.
-        cognitive_mode: whether it and S learn at once or in turns.
+        cognitive_mode: whether it and S are trained at once or in turns.
         mapping_layers: widths of S.
-        discriminator_layers: widths of its hidden layers.
-        dropout: behind every hidden layer of S, experts and towers.
+        discriminator_layers: widths of the discriminator's hidden layers.
+        dropout: after every hidden layer of S, experts and towers.
         embedding_std: see `FieldEmbedding`.
-        virtual_gradient: bends the gradient of the gates; gate differences are taken row by row.
+        virtual_gradient: scales the gradient of the gates; gate differences are taken row by row.
 
     Shape: `Batch` of B rows -> logits ``[B, T]``.
 
     Raises:
         ValueError: no experts, or experts without layers; a schema without the histories or sources that a switch
-            asks for; the fine gate together with boosting, or boosting with interaction; an option of a part that is
-            switched off; what the parts refuse.
+            needs; the fine gate together with boosting, or boosting with interaction; an option of a part that is
+            switched off; what the parts reject.
 
     Paper: Wang, Zhang, Wulamu: A Multitask Learning Model with Multiperspective Attention and Its Application in
     Recommendation, 2021, section 3.
-    Departure: those of the parts. Ali-CCP, which the paper's tables are made of, has neither times nor an order of past
+    Departure: those of the parts. Ali-CCP, the data of the paper's tables, has neither times nor an order of past
     events: its sequences are bags of categories, shops, brands and intentions, with weights and without a time vector.
-    3.6 maps each source by a network of its own; sources of one schema share one. Two ways of letting experts interact
-    are not put together, as in 4.5.
+    3.6 maps each source with its own network; here all sources share one. As in 4.5, boosting and interaction are not
+    combined.
     """
 
     def __init__(
@@ -199,7 +199,7 @@ class MPA(nn.Module):
         self.towers = Towers(tasks, width, tower_layers, dropout, activation=activation)
 
     def forward(self, batch: Batch) -> Tensor:
-        # The fields are called here, not in a method below: where they break a compiled graph, nothing else then does.
+        # The fields are called here and not in a helper, so that they are the only break in a compiled graph.
         z_BI = self._mapped(self.fields(batch))
         if self.discriminator is not None and self.training:
             self.discriminator(z_BI, batch.source, batch.sample_weight)
@@ -209,11 +209,11 @@ class MPA(nn.Module):
         return self.towers(mix(gate_TBE, expert_EBH))
 
     def diagnostics(self, batch: Batch) -> dict[str, Tensor]:
-        """In evaluation mode, of what is switched on:
+        """In evaluation mode, for the parts that are switched on:
 
         ``gate`` ``[T, B, E]`` (of a fine gate ``[T, B, E, H]``), ``attention/<history>`` ``[B, L]``, ``interaction``
-        ``[B, heads, E, E]``, ``discriminator_accuracy`` beside the ``largest_source``, which needs no discrimination;
-        relevance and Gamma of the labels.
+        ``[B, heads, E, E]``, ``discriminator_accuracy``, and for comparison ``largest_source``, the share of the most
+        frequent source; relevance and Gamma of the labels.
         """
         assert not self.training, "diagnostics are taken in evaluation mode"
         fields = self.fields(batch)
@@ -231,7 +231,7 @@ class MPA(nn.Module):
         return found
 
     def _mapped(self, fields: Tensor | tuple[Tensor, list[History]]) -> Tensor:
-        """What experts read, z ``[B, I]``."""
+        """The experts' input, z ``[B, I]``."""
         if isinstance(fields, Tensor):
             x_BI = fields.flatten(1)
         else:
@@ -240,7 +240,7 @@ class MPA(nn.Module):
         return x_BI if self.mapping is None else self.mapping(x_BI)
 
     def _mixture(self, z_BI: Tensor) -> tuple[Tensor, Tensor]:
-        """Gates, and what they mix: what experts say after their interaction."""
+        """Gates, and the expert outputs that they mix, after the interaction."""
         raw_EBH = self.experts(z_BI[None])
         expert_EBH = raw_EBH if self.interaction is None else self.interaction(raw_EBH)
         if isinstance(self.gates, MappedGates):
@@ -253,13 +253,13 @@ def _refuse_switches(gate: Gate, gate_on: GateOn, boost: str, interaction: str) 
     one_of("gate_on", gate_on, GateOn)
     if boost != "none" and (gate == "fine" or interaction != "none"):
         raise ValueError(
-            f"boost is {boost} with gate={gate} and interaction={interaction}; allowed: neither a fine gate nor an "
-            "interaction beside it. The paper's combination (4.5) takes an interaction and a coarse gate"
+            f"boost is {boost} with gate={gate} and interaction={interaction}; allowed: boosting with neither a fine "
+            "gate nor an interaction. The paper's combination (4.5) has an interaction and a coarse gate"
         )
 
 
 def _refuse_unread(options: Mapping[str, tuple[bool, bool, str]]) -> None:
-    """Raise for an option that was changed (first) although nothing reads it (second) without a switch (third)."""
+    """Raise for an option that was changed (first) but is not read (second) without a switch (third)."""
     for name, (changed, read, switch) in options.items():
         if changed and not read:
-            raise ValueError(f"{name} is set, but nothing reads it without {switch}: switch that on, or leave {name}")
+            raise ValueError(f"{name} is set, but nothing reads it without {switch}: set that, or leave {name} out")

@@ -33,9 +33,9 @@ class MSSM(nn.Module):
     SNR-Aver       none         link, full            no
     =============  ===========  ====================  ===========
 
-    MSSM-Basic is SNR-Trans with one sub-network more than tasks. With more than one level, units of all levels but the
-    last are sub-networks again, as many as there were: ``u'_i = MLP_i(sum_j (m_ij * W_ij) u_j)``. In training,
-    penalties join the loss: on gates that may be open, and on the squares of all matrices.
+    MSSM-Basic is SNR-Trans with one sub-network more than tasks. With more than one level, each level but the last
+    leads to as many sub-networks again: ``u'_i = MLP_i(sum_j (m_ij * W_ij) u_j)``. In training, penalties are added to
+    the loss: on open gates, and on the squares of all matrices.
 
     Args:
         schema: the fields and tasks.
@@ -45,18 +45,18 @@ class MSSM(nn.Module):
         subnetworks: how many; ``None`` for one per task and one shared.
         field_masks: ``none``, or a kind of `FieldMasks`.
         shared_mask: whether the shared sub-network has masks, or reads the fields as they are.
-        mask_bias: see `FieldMasks`; no part of a model without masks.
+        mask_bias: see `FieldMasks`; unused without masks.
         topology, gate_axis, normalise: see `SparseRouting`.
-        levels: how often is routed.
-        inner_layers: widths of the layers of each unit between two levels; none: what was routed is routed on.
-        transform: whether what is routed is multiplied by a matrix W.
+        levels: number of routing levels.
+        inner_layers: widths of the layers of each unit between two levels; none: routed values are routed on unchanged.
+        transform: whether routed values are multiplied by a matrix W.
         routed_width: outputs of W; ``None`` for the width of sub-networks.
-        routed_activation: behind each routing.
+        routed_activation: after each routing.
         gate_temperature, gate_low, gate_high, gate_drop, gate_reduce, gate_force: see `HardConcrete`.
         sparsity_weight: of the penalty on open gates (lambda 2).
-        weight_penalty: of the penalty on squares (lambda 1); biases, masks and gates are not charged.
-        penalise_embeddings: whether embeddings are charged with the matrices; asks for a dense optimizer.
-        dropout: behind every hidden layer of sub-networks and towers.
+        weight_penalty: of the penalty on squares (lambda 1); biases, masks and gates are not penalised.
+        penalise_embeddings: whether embeddings are penalised like the matrices; needs a dense optimizer.
+        dropout: after every hidden layer of sub-networks and towers.
         embedding_std: see `FieldEmbedding`.
 
     Shape: `Batch` of B rows -> logits ``[B, T]``.
@@ -65,14 +65,14 @@ class MSSM(nn.Module):
         reads_whole_tables: whether the penalty reads every row of the embedding table in each step.
 
     Raises:
-        ValueError: an argument that is not among those allowed, or does not go with another.
+        ValueError: an argument outside its allowed values, or incompatible with another.
 
     Paper: Ding et al.: MSSM, SIGIR 2021; Ma, Zhao, Chen, Li, Hong, Chi: SNR, AAAI 2019.
-    Departure: ReLU and bias in sub-networks, which Algorithm 1 does not print; its W_i of line 12 is read as W_j, or
-    the shared sub-network would have none. Algorithm 1 routes once, 2.2 shows a level that is routed on; what stands
-    between two levels is not printed: nothing, unless inner_layers or routed_activation say so. Gate noise is one draw
-    for the whole batch. The paper prints no initialisation of the masks and no bias in them; the configurations start
-    them open, with a trained bias of 1, because without it half of the masks are shut at the start (see `FieldMasks`).
+    Departure: ReLU and bias in sub-networks, which Algorithm 1 does not show; its W_i of line 12 is read as W_j, as
+    otherwise the shared sub-network would have none. Algorithm 1 routes once, 2.2 shows a level that is routed on; what
+    is between two levels is not stated: nothing, unless inner_layers or routed_activation is set. Gate noise is drawn
+    once for the whole batch. The paper states no initialisation of the masks and no bias in them; the configurations
+    start them open, with a trained bias of 1, because without it half of the masks start closed (see `FieldMasks`).
     """
 
     def __init__(
@@ -114,10 +114,10 @@ class MSSM(nn.Module):
         if field_masks != "none" and subnetworks != tasks + 1:
             raise ValueError(
                 f"subnetworks is {subnetworks} for {tasks} tasks with field_masks={field_masks}; allowed: {tasks + 1}, "
-                "as masks belong to a task or to what all share"
+                "as each mask belongs to a task or to the shared sub-network"
             )
         if not transform and routed_width is not None:
-            raise ValueError(f"routed_width is {routed_width} with transform=false; allowed: null, nothing changes it")
+            raise ValueError(f"routed_width is {routed_width} with transform=false; allowed: null, the width is kept")
         if levels < 1 or (levels == 1 and inner_layers):
             raise ValueError(
                 f"levels is {levels} with inner_layers={list(inner_layers)}; allowed: 1 or more, and layers between "
@@ -173,7 +173,7 @@ class MSSM(nn.Module):
         return self.towers(self.routed_activation(self.routing(u_SBH)))
 
     def penalty(self) -> Tensor:
-        """``weight_penalty`` times the sum of the squares of all matrices. That on gates is the gates' own."""
+        """``weight_penalty`` times the sum of the squares of all matrices. `HardConcrete` penalises the gates."""
         if self.weight_penalty == 0:
             return self.towers.head.weight.new_zeros(())
         matrices = [module.weight for module in self.modules() if isinstance(module, StackedLinear | SparseRouting)]
@@ -189,9 +189,8 @@ class MSSM(nn.Module):
         return self.weight_penalty * torch.stack(squares).sum()
 
     def diagnostics(self, batch: Batch) -> dict[str, Tensor]:
-        """In evaluation mode: ``gate`` ``[T, links, ...]`` of the last level, ``gate_closed``, the share at 0 of the
-        gates of all levels; by reader and field ``[N, F]``, ``mask``, the mean over rows, and ``mask_closed``, the
-        share of rows at 0.
+        """In evaluation mode: ``gate`` ``[T, links, ...]`` of the last level; ``gate_closed``, the share of all levels'
+        gates that are 0; ``mask`` ``[N, F]``, the mean over rows; ``mask_closed`` ``[N, F]``, the share of rows at 0.
         """
         assert not self.training, "diagnostics are taken in evaluation mode"
         gates = [module() for module in self.modules() if isinstance(module, HardConcrete)]
@@ -206,7 +205,7 @@ class MSSM(nn.Module):
         return found
 
     def _seen(self, x_BFD: Tensor) -> Tensor:
-        """What each sub-network reads, ``[S, B, F * D]``, or ``[1, B, F * D]`` where all read the same."""
+        """Input of each sub-network, ``[S, B, F * D]``, or ``[1, B, F * D]`` where all read the same."""
         if self.masks is None:
             return x_BFD.flatten(1)[None]
         masked_NBI = self.masks(x_BFD)

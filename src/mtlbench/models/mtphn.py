@@ -1,4 +1,4 @@
-"""MT-PHN: deep, cross and field experts behind soft selection gates, shared or task-specific."""
+"""MT-PHN: deep, cross and field experts with soft selection gates on their inputs, shared or task-specific."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ GateInput = Literal["raw", "deep"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Placement:
-    """Which structures are public, in which proportion of experts, and which are private to each task."""
+    """Which structures are public, in which proportions of experts, and which are private to each task."""
 
     public: Mapping[Structure, int]
     private: tuple[Structure, ...] = ()
@@ -43,11 +43,11 @@ PLACEMENTS: dict[str, Placement] = {
     "Dpub_CFpri": Placement(public={"deep": 1}, private=("cross", "field")),
     "Dpub": Placement(public={"deep": 1}),
 }
-"""The three rows of DEPHN's Table I, and deep experts alone: MMoE behind a soft selection."""
+"""The three rows of DEPHN's Table I, and deep experts only: MMoE with soft selection."""
 
 
 class MTPHN(nn.Module):
-    """Fields -> attention -> soft selection per structure -> experts -> mixture of the public ones beside private ones.
+    """Fields -> attention -> soft selection per structure -> experts -> mixture of public ones, plus private ones.
 
     ``f_t = sum_k g_tk(x) e_k`` over the public experts, ``s_t = w_t . f_t + sum_k' w_tk' . r_tk' + b_t``.
 
@@ -57,32 +57,32 @@ class MTPHN(nn.Module):
         placement: key of `PLACEMENTS`.
         public_experts: how many public experts in all, in the proportions of the placement.
         private_experts: how many for each private structure and task.
-        expert_layers: widths of a deep expert's layers; all experts end in the last of them.
+        expert_layers: widths of a deep expert's layers; the last one is the output width of all experts.
         cross_kind: layers of cross experts, ``v2``, ``v1``, or both side by side, ``v1+v2``.
         cross_depth: number of cross layers.
         field_depth: number of field interaction layers.
         residual: where the "residual link with trainable parameters" is: ``layer``, in each cross and field layer;
             ``logit_skip``, a linear map of the raw fields in each logit; ``none``.
-        projection_activation: behind the last, linear layer of cross and field experts.
+        projection_activation: after the last, linear layer of cross and field experts.
         attention_heads: of the self-attention over fields.
         attention_residual: ``none``, or ``autoint``.
         selection_scope: one vector G per ``structure``, per ``expert``, or per task (``task_structure``).
         selection_squash: ``none``, or ``sigmoid``.
         selection_start: initial value of G.
-        gate_input: what the gates read, ``raw`` fields or what the ``deep`` experts read.
-        tower_layers: widths of hidden layers of each task's tower, for the public and the private part apart.
-        dropout: behind every hidden layer of deep experts and towers.
+        gate_input: what the gates read: the ``raw`` fields, or the input of the ``deep`` experts.
+        tower_layers: widths of hidden layers of each task's towers, one for the public and one for the private part.
+        dropout: after every hidden layer of deep experts and towers.
         embedding_std: see `FieldEmbedding`.
-        virtual_gradient: bends the gradient of the gates; gate differences are taken row by row.
+        virtual_gradient: scales the gradient of the gates; gate differences are taken row by row.
 
     Shape: `Batch` of B rows -> logits ``[B, T]``.
 
     Raises:
-        ValueError: an argument that is not among those allowed.
+        ValueError: an argument outside its allowed values.
 
     Paper: DEPHN III-A and IV-B, Table I.
-    Departure: number of experts, widths, heads, initial values and towers are not printed. Towers with hidden layers
-    treat the public and the private part each by themselves, so that the parts of Fig. 3(b) always exist. The bias b_t
+    Departure: number of experts, widths, heads, initial values and towers are not stated. Towers with hidden layers
+    process the public and the private part separately, so that the parts of Fig. 3(b) always exist. The bias b_t
     belongs to neither part in the paper; it is added to the public one, and counts there in Fig. 3(b). Selection gates
     and cross layers are read as in `mtlbench.models.dephn.DEPHN`.
     """
@@ -120,7 +120,7 @@ class MTPHN(nn.Module):
         if gate_input == "deep" and selection_scope != "structure":
             raise ValueError(
                 f"gate_input=deep needs selection_scope=structure; found {selection_scope!r}, under which "
-                "the deep experts do not all read the same"
+                "the deep experts do not all have the same input"
             )
         tasks, inputs = len(schema.tasks), len(schema.fields) * embedding_width
         self.public, self.private, self.gate_input, self.tasks = tuple(public), private, gate_input, tasks

@@ -16,26 +16,26 @@ from mtlbench.schema import Batch, Schema
 class NFM(nn.Module):
     """``s = sum_f a_f[x_f] + w . MLP(sum_(i<j) e_i * e_j) + b``.
 
-    A network of one logit: `mtlbench.models.single_task.SingleTask` makes a model of it.
+    A network with one logit; `mtlbench.models.single_task.SingleTask` makes a model from it.
 
     Args:
         schema: the fields.
         embedding_width: components of a field embedding.
-        layers: widths of the perceptron's hidden layers; with none (and no batch normalisation) this is a weighted
+        layers: widths of the MLP's hidden layers; with none (and no batch normalisation) this is a weighted
             factorisation machine.
         interaction_batch_norm: whether the sum of products is normalised over the batch, before its dropout.
         interaction_dropout: probability that a component of the sum of products is left out in training.
-        dropout: behind every hidden layer.
+        dropout: after every hidden layer.
         embedding_std: see `FieldEmbedding`.
 
     Shape: `Batch` of B rows -> logits ``[B]``.
 
     Raises:
-        ValueError: a dropout outside of [0, 1); in training with batch normalisation, a batch of one row.
+        ValueError: a dropout outside [0, 1); in training with batch normalisation, a batch of one row.
 
     Paper: He, Chua: Neural Factorization Machines for Sparse Predictive Analytics, SIGIR 2017.
-    Departure: batch normalisation on the sum of products alone, not in the perceptron too. Its dropout is ours: the
-    paper tunes it for each data set.
+    Departure: batch normalisation only on the sum of products, not in the MLP. The dropout rate on that sum is our
+    choice: the paper tunes it for each data set.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class NFM(nn.Module):
         if self.batch_norm is not None:
             if self.training and len(batch) == 1 and alone():
                 raise ValueError(
-                    "NFM was to learn from a batch of one row, which has no statistics; allowed: two rows or more. "
+                    "NFM in training got a batch of one row, which has no variance; allowed: two rows or more. "
                     "Choose a batch size that leaves no single row over, or interaction_batch_norm=false"
                 )
             x_BD = self.batch_norm(x_BD)

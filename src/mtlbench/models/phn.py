@@ -1,4 +1,4 @@
-"""PHN: parallel cross, field and deep branches behind soft selection gates."""
+"""PHN: parallel cross, field and deep branches with soft selection gates on their inputs."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ from mtlbench.schema import Batch, Schema
 class PHN(nn.Module):
     """``z_b = G_b * MSA(x) + (1 - G_b) * x``, ``s = w . [cross(z_cross), field(z_field), MLP(z_deep)] + b``.
 
-    A network of one logit: `mtlbench.models.single_task.SingleTask` makes a model of it.
+    A network with one logit; `mtlbench.models.single_task.SingleTask` makes a model from it.
 
     Args:
         schema: the fields.
@@ -34,17 +34,17 @@ class PHN(nn.Module):
         attention_residual: ``none``, or ``autoint``.
         selection_squash: ``none``, or ``sigmoid``, which keeps G within (0, 1).
         selection_start: initial value of G.
-        dropout: behind every layer of the deep branch.
+        dropout: after every layer of the deep branch.
         embedding_std: see `FieldEmbedding`.
 
     Shape: `Batch` of B rows -> logits ``[B]``.
 
     Raises:
-        ValueError: an argument that is not among those allowed.
+        ValueError: an argument outside its allowed values.
 
     Paper: Su et al.: PHN: Parallel heterogeneous network with soft gating for CTR prediction, arXiv 2206.09184; what
-    its abstract leaves open is taken from DEPHN III-A, whose single-task parent it is.
-    Departure: depths, heads, widths and initial values are ours.
+    its abstract leaves open is taken from III-A of DEPHN, which extends it to several tasks.
+    Departure: depths, heads, widths and initial values are our choice.
     """
 
     def __init__(

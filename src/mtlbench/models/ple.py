@@ -21,25 +21,25 @@ class PLE(nn.Module):
         schema: the fields and tasks.
         embedding_width: components of a field embedding.
         level_layers: for each level, widths of its experts' layers; one level is CGC.
-        shared_experts: experts of all tasks, at each level; 0: tasks share embeddings alone.
-        task_experts: experts of each task, at each level; 0, with one level: MMoE.
+        shared_experts: number of shared experts at each level; 0: tasks share only the embeddings.
+        task_experts: number of experts of each task at each level; 0, with one level: MMoE.
         tower_layers: widths of each tower's hidden layers; none makes it linear.
         gate_layers: widths of hidden layers of the gates.
         gate_bias: whether the gates' scores have a bias.
         gate_dropout: probability that a gate is closed in training.
-        activation: behind every layer of experts and every hidden layer of towers.
-        dropout: behind every hidden layer of experts and towers.
+        activation: after every layer of experts and every hidden layer of towers.
+        dropout: after every hidden layer of experts and towers.
         embedding_std: see `FieldEmbedding`.
 
     Shape: `Batch` of B rows -> logits ``[B, T]``.
 
     Raises:
-        ValueError: no levels; numbers or layers of experts that `Extraction` refuses.
+        ValueError: no levels; numbers or layers of experts that `Extraction` rejects.
 
     Paper: Tang, Liu, Zhao, Gong: Progressive Layered Extraction (PLE): A Novel Multi-Task Learning (MTL) Model for
     Personalized Recommendations, RecSys 2020.
     Departure: none. The gates of a level read that level's states, and the last level mixes no shared state, which
-    nobody would read.
+    would not be used.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class PLE(nn.Module):
         return found
 
     def _states(self, batch: Batch) -> list[Tensor]:
-        """What the tasks know before each level (``[1, B, I]`` before the first), and behind the last."""
+        """The tasks' states before each level (``[1, B, I]`` before the first), and after the last."""
         states = [self.fields(batch).flatten(1)[None]]
         shared_1BI = states[0]
         for level in self.levels:

@@ -18,8 +18,8 @@ class SharedBottom(nn.Module):
         embedding_width: components of a field embedding.
         bottom_layers: widths of the layers that all tasks share.
         tower_layers: widths of each tower's hidden layers; none makes it linear.
-        activation: behind every hidden layer.
-        dropout: behind every hidden layer.
+        activation: after every hidden layer.
+        dropout: after every hidden layer.
         embedding_std: see `FieldEmbedding`.
 
     Shape: `Batch` of B rows -> logits ``[B, T]``.

@@ -9,9 +9,9 @@ from mtlbench.schema import Batch, Schema
 
 
 class SingleTask(nn.Module):
-    """T independent copies of a network of one logit, each with its own embeddings.
+    """T independent copies of a network with one logit, each with its own embeddings.
 
-    They train side by side in one run; weights are kept as those of any model (``trainer.checkpoint``).
+    They are trained in one run; weights are selected as in any model (``trainer.checkpoint``).
 
     Args:
         schema: the fields and tasks.

@@ -12,25 +12,25 @@ from mtlbench.schema import Batch, Schema
 
 
 class Sluice(nn.Module):
-    """Perceptrons of all tasks as in `SluiceMLP`, then ``s_t = tower_t(sum_l beta_tl h_tl)``.
+    """One MLP per task, mixed as in `SluiceMLP`, then ``s_t = tower_t(sum_l beta_tl h_tl)``.
 
     Args:
         schema: the fields and tasks.
         embedding_width: components of a field embedding.
         layers: widths of each task's layers, all equal.
         tower_layers: widths of each tower's hidden layers; none makes it linear.
-        subspaces: parts of a layer that are mixed on their own.
+        subspaces: number of separately mixed parts of a layer.
         own_start, last_start, orthogonality_weight: see `SluiceMLP`.
-        dropout: behind every hidden layer.
+        dropout: after every hidden layer.
         embedding_std: see `FieldEmbedding`.
 
     Shape: `Batch` of B rows -> logits ``[B, T]``.
 
     Raises:
-        ValueError: what `SluiceMLP` refuses.
+        ValueError: what `SluiceMLP` rejects.
 
     Paper: Ruder, Bingel, Augenstein, Sogaard: Latent Multi-Task Architecture Learning, AAAI 2019.
-    Departure: the weight of the penalty on subspaces is ours.
+    Departure: the weight of the penalty on subspaces is our choice.
     """
 
     def __init__(

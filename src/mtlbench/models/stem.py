@@ -1,4 +1,4 @@
-"""STEM: embeddings of each task's own beside shared ones, and gates that stop the gradients to other tasks' experts."""
+"""STEM: task-specific and shared embeddings, and gates that stop the gradients to other tasks' experts."""
 
 from collections.abc import Sequence
 
@@ -16,23 +16,23 @@ from mtlbench.schema import Batch, Schema
 class STEM(nn.Module):
     """``z_t = sum_e g_te h_e``, ``s_t = tower_t(z_t)``, in which h_e of other tasks has no gradient from task t.
 
-    A task's experts read its own embeddings, ``h_e = f_e(x_t)``, the shared ones the shared embeddings, ``f_e(x_s)``.
-    All tasks mix all experts, ``g_t = softmax((x_t + x_s) W_t)``; backwards, a task teaches its own and the shared
-    experts and embeddings alone (all forward, task-specific backward).
+    A task's experts read its own embeddings, ``h_e = f_e(x_t)``, shared experts the shared ones, ``h_e = f_e(x_s)``.
+    All tasks mix all experts, ``g_t = softmax((x_t + x_s) W_t)``; in the backward pass, a task trains only its own and
+    the shared experts and embeddings (all forward task-specific backward gating).
 
     Args:
         schema: the fields and tasks.
         embedding_width: components of a field embedding, of each of the T + 1 tables.
-        task_experts: experts of each task.
-        shared_experts: experts of all tasks.
-        expert_layers: widths of each expert's layers, an activation behind the last one too.
+        task_experts: number of experts of each task.
+        shared_experts: number of shared experts.
+        expert_layers: widths of each expert's layers; the last one has an activation too.
         tower_layers: widths of each tower's hidden layers; none makes it linear.
-        stop_gradient: false: a task teaches the experts and embeddings of other tasks too, the ablation.
+        stop_gradient: false, the ablation: a task also trains the experts and embeddings of other tasks.
         gate_layers: widths of hidden layers of the gates.
         gate_bias: whether the gates' scores have a bias.
         gate_dropout: probability that a gate is closed in training.
-        activation: behind every layer of experts and every hidden layer of towers.
-        dropout: behind every hidden layer of experts and towers.
+        activation: after every layer of experts and every hidden layer of towers.
+        dropout: after every hidden layer of experts and towers.
         embedding_std: see `FieldEmbedding`.
 
     Shape: `Batch` of B rows -> logits ``[B, T]``.
@@ -43,7 +43,7 @@ class STEM(nn.Module):
     Paper: Su, Pan, Wang, Xiao, Quan, Chen, Jiang: STEM: Unleashing the Power of Embeddings for Multi-task
     Recommendation, AAAI 2024; the model is its STEM-Net.
     Departure: one level of experts, as in the authors' configurations; their code can stack levels, through whose
-    shared state tasks teach each other's embeddings after all. Gates are one matrix without bias; in the code they have
+    shared state tasks train each other's embeddings after all. Gates are one matrix without bias; in the code they have
     biases, and hidden layers of 128 and 64 (``gate_bias``, ``gate_layers``). Number fields have weights in each of the
     T + 1 embeddings. Towers and the initial values of embeddings are those of the benchmark.
     """
@@ -97,7 +97,7 @@ class STEM(nn.Module):
         return self.towers(mix(gate_TBE * learns_T1E, h_EBH) + mix(gate_TBE * (1 - learns_T1E), h_EBH.detach()))
 
     def diagnostics(self, batch: Batch) -> dict[str, Tensor]:
-        """``gate`` ``[T, B, E]``, the experts of the tasks before the shared ones."""
+        """``gate`` ``[T, B, E]``, task experts before shared ones."""
         x_TBI, shared_BI = self._inputs(batch)
         return {"gate": self.gates(x_TBI + shared_BI)}
 

@@ -18,18 +18,18 @@ class TensorFactorization(nn.Module):
         schema: the fields and tasks.
         embedding_width: components of a field embedding.
         layers: widths of each task's hidden layers; none makes it linear.
-        input_rank, output_rank, task_rank: at most, in every layer; ``None`` for full rank.
-        dropout: behind every hidden layer.
+        input_rank, output_rank, task_rank: largest ranks in every layer; ``None`` for full rank.
+        dropout: after every hidden layer.
         embedding_std: see `FieldEmbedding`.
 
     Shape: `Batch` of B rows -> logits ``[B, T]``.
 
     Raises:
-        ValueError: a rank or width below 1, a dropout outside of [0, 1).
+        ValueError: a rank or width below 1, a dropout outside [0, 1).
 
     Paper: Yang, Hospedales: Deep Multi-task Representation Learning: A Tensor Factorisation Approach, ICLR 2017; as a
-    baseline of Ma et al., MMoE, KDD 2018, section 6.1, which chooses Tucker's form.
-    Departure: embeddings are shared and not factorised. Ranks are not printed.
+    baseline of Ma et al., MMoE, KDD 2018, section 6.1, which chooses the Tucker decomposition.
+    Departure: embeddings are shared and not factorised. Ranks are not stated.
     """
 
     def __init__(

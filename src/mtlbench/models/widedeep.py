@@ -1,4 +1,4 @@
-"""Wide & Deep: a linear model of ids and crossed fields beside a multilayer perceptron."""
+"""Wide & Deep: a linear model of ids and crossed fields, plus a multilayer perceptron."""
 
 from collections.abc import Sequence
 
@@ -13,16 +13,16 @@ from mtlbench.schema import Batch, Schema
 class WideDeep(nn.Module):
     """``s = sum_f a_f[x_f] + sum_(f,g) c_fg[x_f, x_g] + w . MLP(x) + b``.
 
-    A network of one logit: `mtlbench.models.single_task.SingleTask` makes a model of it.
+    A network with one logit; `mtlbench.models.single_task.SingleTask` makes a model from it.
 
     Args:
         schema: the fields.
         embedding_width: components of a field embedding.
-        layers: widths of the perceptron's hidden layers.
-        crosses: pairs of names of fields with a weight for each pair of their ids; none leaves a logistic regression
-            beside a network.
-        cross_buckets: most weights of one such pair of fields; see `CrossedFields`.
-        dropout: behind every hidden layer.
+        layers: widths of the MLP's hidden layers.
+        crosses: pairs of field names, with a weight for each pair of their ids; none leaves a logistic regression as
+            the wide part.
+        cross_buckets: largest number of weights for a pair of fields; see `CrossedFields`.
+        dropout: after every hidden layer.
         embedding_std: see `FieldEmbedding`.
 
     Shape: `Batch` of B rows -> logits ``[B]``.
@@ -32,7 +32,7 @@ class WideDeep(nn.Module):
 
     Paper: Cheng et al.: Wide & Deep Learning for Recommender Systems, DLRS 2016.
     Departure: one kind of optimizer for all tables; the paper has FTRL with L1 for the wide part and AdaGrad for the
-    rest. Its crosses are those of its app store, so there are none unless named. One bias for all parts.
+    rest. Its crosses are specific to its app store, so there are none unless named. One bias for all parts.
     """
 
     def __init__(

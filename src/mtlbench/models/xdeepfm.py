@@ -16,24 +16,24 @@ from mtlbench.schema import Batch, Schema
 class XDeepFM(nn.Module):
     """``s = sum_f a_f[x_f] + w . [CIN(E), MLP(x)] + b``.
 
-    A network of one logit: `mtlbench.models.single_task.SingleTask` makes a model of it.
+    A network with one logit; `mtlbench.models.single_task.SingleTask` makes a model from it.
 
     Args:
         schema: the fields.
         embedding_width: components of a field embedding.
-        layers: widths of the perceptron's hidden layers; without any it is the identity.
-        interaction_layers: number of maps of each layer of the compressed interaction network.
+        layers: widths of the MLP's hidden layers; without any it is the identity.
+        interaction_layers: number of feature maps in each layer of the compressed interaction network.
         interaction_split_half, interaction_activation: see `CompressedInteraction`.
-        dropout: behind every hidden layer of the perceptron.
+        dropout: after every hidden layer of the MLP.
         embedding_std: see `FieldEmbedding`.
 
     Shape: `Batch` of B rows -> logits ``[B]``.
 
     Raises:
-        ValueError: an argument that is not among those allowed.
+        ValueError: an argument outside its allowed values.
 
     Paper: Lian et al.: xDeepFM: Combining Explicit and Implicit Feature Interactions for Recommender Systems, KDD 2018.
-    Departure: none. The numbers of maps are ours.
+    Departure: none. The numbers of maps are our choice.
     """
 
     def __init__(
