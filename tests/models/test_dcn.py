@@ -161,7 +161,7 @@ def test_gradients_of_low_ranks(experts: int | None):
         ({"cross_depth": -1}, "cross_depth is -1; allowed: 0 or more"),
         ({"cross_rank": 25}, "cross_rank is 25 at an input width of 24; allowed: 1 to 24"),
         ({"cross_rank": 0}, "cross_rank is 0"),
-        ({"cross_rank": 4, "cross_kind": "v1"}, "cross_rank is 4 with cross_kind=v1; allowed with v2 alone"),
+        ({"cross_rank": 4, "cross_kind": "v1"}, "cross_rank is 4 with cross_kind=v1; allowed with v2 only"),
         ({"cross_experts": 4}, "cross_experts is 4 with cross_kind=v2 and cross_rank=None"),
         ({"cross_experts": 4, "cross_rank": 4, "cross_kind": "v1"}, "cross_experts is 4 with cross_kind=v1"),
         ({"cross_experts": 0, "cross_rank": 4}, "cross_experts is 0; allowed: 1 or more"),

@@ -9,7 +9,7 @@ from mtlbench.nn.dice import Dice
 
 Activation = Literal["relu", "none", "sigmoid", "tanh"]
 LayerActivation = Literal[Activation, "dice"]
-"""What may stand behind a layer of perceptrons: Dice has parameters of its own, so it must know the layer's shape."""
+"""Activations of an MLP's layers; Dice has parameters, so it must know the layer's shape."""
 
 
 def activation_of(name: Activation) -> nn.Module:
@@ -24,7 +24,7 @@ def activation_of(name: Activation) -> nn.Module:
 
 
 def layer_activation_of(name: LayerActivation, stacks: int, width: int) -> nn.Module:
-    """The module of an activation behind E stacked layers of one width.
+    """The module of an activation after E stacked layers of one width.
 
     Raises:
         ValueError: there is no activation of this name.

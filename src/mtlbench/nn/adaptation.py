@@ -1,4 +1,4 @@
-"""Feature adaptation (Ada): one row of fields becomes a sequence of rows that differ by trained parameters."""
+"""Feature adaptation (Ada) of DCRNN: turns one input into a sequence whose positions differ by trained parameters."""
 
 from typing import Literal
 
@@ -12,9 +12,9 @@ AdaptiveUnit = Literal["vector", "scalar"]
 
 
 class FeatureAdaptation(nn.Module):
-    """The part of ``X_p = x (+) A_p``, p = 0 ... S - 1, that is not x.
+    """The trained A_p of ``X_p = x (+) A_p``, p = 0 ... S - 1.
 
-    Shape: () -> ``[S, width]``: what is added to x, which ends in zeros where it is narrower.
+    Shape: () -> ``[S, width]``, to be added to x, which is padded with zeros where it is narrower.
 
     Args:
         positions: S.
@@ -27,12 +27,12 @@ class FeatureAdaptation(nn.Module):
         width: of a position.
 
     Raises:
-        ValueError: an unknown word, or no position that is adapted.
+        ValueError: an unknown option, or no position that is adapted.
 
     Paper: Zhou, Yu: DCRNN, Algorithm 2.
-    Departure: the sign is read as the "simple addition" of the text. The shape of A_p is not printed: a vector as wide
-    as x, not one number (``unit``). Initial values, normal with standard deviation
-    0.01, are ours. Algorithm 2 adapts X_0 too, Eq. 7 does not: raw_first.
+    Departure: (+) is read as the "simple addition" of the text. The shape of A_p is not stated: a vector as wide as x,
+    not one number (``unit``). Initial values, normal with standard deviation 0.01, are our choice. Algorithm 2 adapts
+    X_0 too, Eq. 7 does not: raw_first.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class FeatureAdaptation(nn.Module):
         one_of("adaptive", operation, AdaptiveOperation, also="none")
         one_of("adaptive_unit", unit, AdaptiveUnit)
         if positions <= raw_first:
-            raise ValueError("raw_first is true with one position in all; allowed: adaptive=none, nothing is adapted")
+            raise ValueError("raw_first is true with one position in all, so none is adapted; allowed: adaptive=none")
         size = inputs if unit == "vector" else 1
         self.raw_first, self.joined, self.inputs = raw_first, operation == "concat", inputs
         self.width = inputs + size if self.joined else inputs

@@ -16,19 +16,19 @@ Mode = Literal["reversal", "alternate"]
 
 
 def reversed_gradient(x: Tensor) -> Tensor:
-    """x itself, to the bit, with a gradient of the opposite sign."""
+    """Gradient reversal: x itself, to the bit, with a gradient of the opposite sign."""
     return 2 * x.detach() - x
 
 
 class SourceDiscriminator(nn.Module):
-    """Tells from a representation S which of K sources a row is from; S learns the opposite.
+    """Predicts from a representation S which of K sources a row is from; S is trained to prevent that.
 
-    ``kway``: one network, ``mean_b -log softmax(D(S_b))[source_b]``. ``binary``: one for each source, which tells its
-    own rows (real) from all others (fake), the mean over rows of the K losses' sum. D minimises the loss; through a
-    reversed gradient of factor 1 what made S maximises it, so that the weight acts once. Both do so in every step, or,
-    with ``alternate``, in turns: D in the first, third, ... pass that is followed by a gradient, S in the others.
+    ``kway``: one network, ``mean_b -log softmax(D(S_b))[source_b]``. ``binary``: one for each source, which separates
+    its rows (real) from all others (fake); the K losses are summed, and averaged over rows. D minimises the loss; the
+    network that makes S maximises it through a reversed gradient of factor 1, so that the weight acts once. Both do so
+    in every step or, with ``alternate``, in turns: D in the first, third, ... pass with gradients, S in the others.
 
-    Shape: S ``[B, in]``, source int64 ``[B]`` -> nothing; the loss is the penalty.
+    Shape: S ``[B, in]``, source int64 ``[B]`` -> ``None``; `penalty` returns the loss.
 
     Args:
         sources: K.
@@ -36,20 +36,21 @@ class SourceDiscriminator(nn.Module):
         layers: widths of D's hidden layers.
         kind: see above.
         weight: of the penalty.
-        mode: whether both sides learn at once, ``reversal``, or in turns, ``alternate``.
+        mode: whether D and S are trained at once, ``reversal``, or in turns, ``alternate``.
 
     Attributes:
-        learns: with turns, whether the next one is D's.
+        learns: with ``alternate``, whether the next turn is D's.
 
     Raises:
         ValueError: an unknown kind or mode, a negative weight, or data without sources.
 
-    Paper: Wang, Zhang, Wulamu 2021, 3.6, Eq. 12, which D maximises and the mapping S minimises; the weight is ours.
-    Departure: Eq. 12 as printed, with c = 1 (real) or 0 (fake) and the term of log D alone, is best at D = 1
-    everywhere, hence one of these two. The paper does not say how the two sides train. With turns D ends at chance
-    under plain gradient steps, and under Adam without momentum (betas of 0 and 0.999); with the usual momentum neither
-    way gets it there, as S and D circle. A D at chance does not mean that S has lost the source: a linear S has only
-    turned away from D, and a new classifier of S still finds it.
+    Paper: Wang, Zhang, Wulamu 2021, 3.6, Eq. 12, which D maximises and the mapping S minimises; the weight is our
+    choice.
+    Departure: Eq. 12 as printed, with c = 1 (real) or 0 (fake) and only the term of log D, has its optimum at D = 1
+    everywhere, hence one of these two. The paper does not say how D and S are trained. In turns, D ends at chance with
+    plain gradient descent, and with Adam without momentum (betas of 0 and 0.999); with the usual momentum it does so in
+    neither mode, as S and D circle. D at chance does not mean that S holds no information on the source: a linear S has
+    only turned away from D, and a new classifier on S still recovers the source.
     """
 
     learns: Tensor | None
@@ -68,7 +69,7 @@ class SourceDiscriminator(nn.Module):
         one_of("cognitive", kind, Discriminator, also="none")
         if sources < 1:
             raise ValueError(
-                f"cognitive is {kind}, which asks from which source (scenario) a row comes, but these data do not say: "
+                f"cognitive is {kind}, which needs the source (scenario) of each row, but these data do not say: "
                 "choose data with sources (dataset=aliccp), or model.cognitive=none"
             )
         one_of("cognitive_mode", mode, Mode)
@@ -89,7 +90,7 @@ class SourceDiscriminator(nn.Module):
         logits_BK = self.logits(reversed_gradient(mapped_BI)) if self.learns is None else self._in_turn(mapped_BI)
         logits_BK = logits_BK.to(torch.promote_types(logits_BK.dtype, torch.float32))
         if self.kind == "kway":
-            # Its own mean differs in the last bit from the mean of its elements.
+            # The mean that cross_entropy takes differs in the last bit from the mean of its elements.
             each_B = F.cross_entropy(logits_BK, source_B, reduction="mean" if sample_weight_B is None else "none")
         else:
             own_BK = F.one_hot(source_B, self.sources).to(logits_BK.dtype)
@@ -97,18 +98,18 @@ class SourceDiscriminator(nn.Module):
         self._loss = each_B.mean() if sample_weight_B is None else mean_of_counted(each_B, sample_weight_B)
 
     def _in_turn(self, mapped_BI: Tensor) -> Tensor:
-        """Logits that one side learns from; the other has no gradient, not one of 0, on which momentum would act."""
+        """Logits that train D or S; the other gets no gradient at all, since momentum would act on one of 0."""
         assert self.learns is not None
         learns = bool(self.learns)
         self.requires_grad_(learns)
         logits_BK = self.logits(mapped_BI.detach() if learns else reversed_gradient(mapped_BI))
         self.requires_grad_(True)
-        if torch.is_grad_enabled():  # a pass that only measures is nobody's turn
+        if torch.is_grad_enabled():  # a pass without gradients is no turn
             self.learns.logical_not_()
         return logits_BK
 
     def penalty(self) -> Tensor:
-        """The weighted loss of the last forward pass, which is then forgotten."""
+        """The weighted loss of the last forward pass; the call clears it."""
         stored, self._loss = self._loss, None
         assert stored is not None, "a penalty is taken once after each forward pass in training"
         return self.weight * stored

@@ -22,7 +22,7 @@ class FieldAttention(nn.Module):
     Raises:
         ValueError: the heads do not divide the width.
 
-    Paper: DEPHN III-A ("traditional multi-head self-attention"; its number of heads is not printed).
+    Paper: DEPHN III-A ("traditional multi-head self-attention"; its number of heads is not stated).
     Departure: none.
     """
 

@@ -14,9 +14,9 @@ FineReduce = Literal["none", "sum"]
 
 
 class AttentionGates(nn.Module):
-    """``g_t = norm_e(<q_t, y_e>)``, one query q_t for each of T tasks; the input of the experts has no part.
+    """``g_t = norm_e(<q_t, y_e>)``, one query q_t for each of T tasks; gates depend only on the expert outputs.
 
-    A fine gate has a query for each task and expert, and weighs every unit by itself,
+    A fine gate has a query for each task and expert, and weighs every unit separately,
     ``g_te = norm_e(q_te * y_e)``; with ``reduce="sum"`` it sums over units, ``g_te = norm_e(<q_te, y_e>)``.
 
     Shape: experts ``[E, B, H]`` -> ``[T, B, E]``, of a fine gate without a sum ``[T, B, E, H]``; for `mix`.
@@ -25,19 +25,19 @@ class AttentionGates(nn.Module):
         gates: T.
         experts: E.
         width: H.
-        fine: whether every expert has a query of its own.
-        reduce: of a fine gate.
+        fine: whether every expert has its own query.
+        reduce: ``sum``: a fine gate sums over units.
         query: ``direct``, q is a trained vector; ``dense``, the output of one trained layer on a trained vector, which
             a tanh or ReLU may follow.
-        norm: over experts; ``none`` is the letter of the paper, whose mixture is then quadratic in the experts.
+        norm: over experts; ``none`` is what the paper says literally, and makes the mixture quadratic in the experts.
         scale: divides scores by sqrt(H).
 
     Raises:
-        ValueError: an unknown word.
+        ValueError: an unknown option.
 
     Paper: Wang, Zhang, Wulamu 2021, 3.1 (coarse, Eqs. 6 to 8) and 3.2 (fine).
-    Departure: a softmax, which none of the paper's six steps contains, as its Eq. 1 wants weights that sum to 1. 3.2
-    may mean either reading of the fine gate; by the end of 3.1 its weights differ between the units of an expert.
+    Departure: a softmax, which none of the paper's six steps contains, as its Eq. 1 has weights that sum to 1. 3.2
+    allows both readings of the fine gate; by the end of 3.1 its weights differ between the units of an expert.
     """
 
     def __init__(

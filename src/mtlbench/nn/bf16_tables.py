@@ -10,17 +10,17 @@ from torch.autograd.function import once_differentiable
 from mtlbench.distributed.sharded import at_hand
 
 LOW_BITS = 16
-"""Bits of float32 that bfloat16 lacks, all of them of the significand: a number is the upper half of a float32."""
+"""Bits of float32 that bfloat16 lacks, all of them of the significand: a bfloat16 is the upper half of a float32."""
 
 
 def store_in_bf16(table: nn.Parameter) -> None:
-    """Store a table in bfloat16, rounded to nearest. Its block must look ids up by `lookup_table`."""
+    """Store a table in bfloat16, rounded to nearest. Its block must look ids up with `lookup_table`."""
     table.data = table.data.bfloat16()
     table.grad_dtype = torch.float32  # autograd would round gradients to the type of the table
 
 
 def lookup_table(ids: Tensor, table: Tensor, held: range, *, sparse: bool) -> tuple[Tensor, Tensor, bool]:
-    """A table to look ids up in: the given one, or, of one in bfloat16, its distinct rows in float32.
+    """A table to look ids up in: the given one or, if that is in bfloat16, its distinct rows in float32.
 
     Args:
         ids: of any shape.
@@ -55,14 +55,14 @@ class _Rows(Function):
 
 
 def stochastically_rounded(x: Tensor) -> Tensor:
-    """float32 -> bfloat16, to one of the two neighbours, with the probabilities under which the mean is the number.
+    """Stochastic rounding of float32 to bfloat16: to one of the two neighbours, so that the expected value is exact.
 
-    Sixteen random bits are added to the lower half of the pattern, which is then cut off. Exact are numbers that
-    bfloat16 has, infinity among them; NaN stays NaN. Above the largest number of bfloat16 (3.39e38) the upper neighbour
-    is infinity. The bits come from torch's generator, whose state every checkpoint of a run holds.
+    Sixteen random bits are added to the lower half of the bit pattern, which is then cut off. Values that bfloat16 can
+    represent, infinity among them, stay as they are; NaN stays NaN. Above the largest number of bfloat16 (3.39e38) the
+    upper neighbour is infinity. The bits come from torch's generator, whose state every checkpoint of a run holds.
 
-    Paper: Gupta et al., Deep Learning with Limited Numerical Precision, ICML 2015; of bfloat16, Zamirai et al.,
-    Revisiting BFloat16 Training, 2020: to nearest, small updates of weights are cancelled.
+    Paper: Gupta et al., Deep Learning with Limited Numerical Precision, ICML 2015; for bfloat16, Zamirai et al.,
+    Revisiting BFloat16 Training, 2020: rounding to nearest cancels small updates.
     """
     bits = x.contiguous().view(torch.int32)
     words = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device)  # four times 16 bits each

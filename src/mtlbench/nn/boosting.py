@@ -14,7 +14,7 @@ Link = Literal["last", "all"]
 
 
 class BoostingExperts(nn.Module):
-    """``y_1 = f_1(x)``, ``y_e = f_e([x ; y_(e-1)])``: more features for the next, no residual and no shrinkage.
+    """``y_1 = f_1(x)``, ``y_e = f_e([x ; y_(e-1)])``: more features for the next expert, no residual, no shrinkage.
 
     Shape: ``[1, B, in]`` -> ``[E, B, layers[-1]]``.
 
@@ -22,10 +22,10 @@ class BoostingExperts(nn.Module):
         experts: E.
         inputs: width of x.
         layers: widths of each expert's layers.
-        link: what an expert reads beside x: the ``last`` one before it, or ``all``.
-        detach: whether an expert learns nothing from those behind it.
-        dropout: behind every hidden layer.
-        activation: behind every layer.
+        link: which earlier outputs an expert reads besides x: the ``last`` one, or ``all``.
+        detach: whether an expert gets no gradient from those after it.
+        dropout: after every hidden layer.
+        activation: after every layer.
 
     Raises:
         ValueError: an unknown link.
@@ -56,8 +56,8 @@ class BoostingExperts(nn.Module):
         )
 
     def forward(self, x_1BI: Tensor) -> Tensor:
-        said: list[Tensor] = []
+        outputs: list[Tensor] = []
         for expert in self.experts:
-            before = said if self.read is None else said[-self.read :]
-            said.append(expert(torch.cat([x_1BI, *(y.detach() if self.detach else y for y in before)], dim=2)))
-        return torch.cat(said)
+            before = outputs if self.read is None else outputs[-self.read :]
+            outputs.append(expert(torch.cat([x_1BI, *(y.detach() if self.detach else y for y in before)], dim=2)))
+        return torch.cat(outputs)

@@ -9,9 +9,9 @@ from mtlbench.nn.activations import Activation, activation_of
 
 
 class CompressedInteraction(nn.Module):
-    """``X_l = phi(W_l (X_l-1 x X_0))``: each map weighs the products of every map below with every field.
+    """``X_l = phi(W_l (X_l-1 x X_0))``: each map is a weighted sum of products of a map below and a field.
 
-    ``X_l,h = phi(sum_ij W_l,hij X_l-1,i * X_0,j)``, component by component, X_0 the fields. Each map is summed over its
+    ``X_l,h = phi(sum_ij W_l,hij X_l-1,i * X_0,j)``, element-wise, X_0 the fields. Each map is summed over its
     components.
 
     Shape: ``[B, F, D]`` -> ``[B, pooled]``.
@@ -19,8 +19,8 @@ class CompressedInteraction(nn.Module):
     Args:
         fields: F.
         layers: number of maps of each layer.
-        split_half: of every layer but the last, pass on the first half of the maps and pool the second half alone;
-            else all are passed on, and all are pooled.
+        split_half: in every layer but the last, pass on only the first half of the maps and pool only the second half;
+            otherwise all are passed on and pooled.
         activation: phi.
 
     Attributes:
@@ -63,9 +63,9 @@ class CompressedInteraction(nn.Module):
                 below_BDH = maps_BDM[..., :passed]
                 sums.append(maps_BDM[..., -pooled:].sum(dim=1))
                 continue
-            # All is linear in the products, so components are summed first and weighed afterwards: maps that are
-            # not passed on need never exist. A layer of 100 maps over 100 maps, 38 fields and 16 components takes a
-            # twenty-fifth of the time.
+            # All is linear in the products, so components are summed first and weighted afterwards: maps that are
+            # not passed on are never computed. A layer of 100 maps over 100 maps, 38 fields and 16 components takes
+            # 1/25 of the time.
             product_BHF = below_BDH.mT @ x_BDF
             sums.append(product_BHF.flatten(1) @ weight_MP[-pooled:].mT)
             if passed:
@@ -74,6 +74,6 @@ class CompressedInteraction(nn.Module):
 
 
 def _compressed(below_BDH: Tensor, x_BDF: Tensor, weight_MP: Tensor) -> Tensor:
-    """Maps ``[B, D, M]``: components stand before fields, so that one matrix product serves all rows."""
+    """Maps ``[B, D, M]``: components come before fields, so that one matrix product serves all rows."""
     product_BDP = (below_BDH[..., None] * x_BDF[:, :, None]).flatten(2)
     return product_BDP @ weight_MP.mT

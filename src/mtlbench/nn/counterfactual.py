@@ -1,15 +1,15 @@
-"""Counterfactual risk of a conversion model: inverse propensity and doubly robust estimates."""
+"""Counterfactual risk of a conversion model: inverse propensity (IPS) and doubly robust (DR) estimates."""
 
 from torch import Tensor
 
 
 def inverse_propensity_risk(loss_B: Tensor, clicked_B: Tensor, propensity_B: Tensor, clip: float) -> Tensor:
-    """``o l / p``: each clicked row stands for 1 / p rows, at most 1 / clip. Propensities learn nothing from it.
+    """``o l / p``: each clicked row counts as 1 / p rows, at most 1 / clip. Propensities get no gradient.
 
     Shape: losses l ``[B]``, clicks o ``[B]``, propensities p ``[B]`` -> ``[B]``, of which the mean is the risk.
 
     Args:
-        clip: least propensity that is divided by, above 0 and at most 1.
+        clip: least propensity to divide by, above 0 and at most 1.
 
     Paper: Wang et al., ESCM2, SIGIR 2022, the inverse propensity score.
     Departure: the bound on 1 / p.
@@ -20,7 +20,7 @@ def inverse_propensity_risk(loss_B: Tensor, clicked_B: Tensor, propensity_B: Ten
 def doubly_robust_risk(
     loss_B: Tensor, clicked_B: Tensor, propensity_B: Tensor, clip: float, imputed_B: Tensor
 ) -> Tensor:
-    """``e + o (l - e) / p + o (l - e)^2 / p``: imputed losses e, corrected by the clicked rows, which also teach e.
+    """``e + o (l - e) / p + o (l - e)^2 / p``: imputed losses e, corrected by the clicked rows, which also train e.
 
     Shape: as `inverse_propensity_risk`; imputed losses e ``[B]``.
     """

@@ -50,9 +50,7 @@ class CrossLayers(nn.Module):
         at_least("cross_depth", depth, 0)
         if rank is not None:
             if kind != "v2":
-                raise ValueError(
-                    f"cross_rank is {rank} with cross_kind={kind}; allowed with v2 alone, v1 has no matrix"
-                )
+                raise ValueError(f"cross_rank is {rank} with cross_kind={kind}; allowed with v2 only, v1 has no matrix")
             check_rank(rank, width)
         self.kind = kind
         # Sizes of the factors of W, in the order in which they are applied; v1 has a vector in place of W.
@@ -76,7 +74,7 @@ class CrossLayers(nn.Module):
 
 
 class CrossMixture(nn.Module):
-    """Cross layers whose product is a mixture of E low-rank experts, chosen for each row.
+    """Cross layers whose product is a mixture of E low-rank experts, gated per row.
 
     ``c' = c_0 * (sum_e g_e(c) tanh(tanh(c V_e) C_e) U_e + b) + c`` with ``g(c) = softmax(c S)``.
 
@@ -91,7 +89,7 @@ class CrossMixture(nn.Module):
     Raises:
         ValueError: a negative depth, a rank that does not fit, or no experts.
 
-    Paper: Wang et al., WWW 2021 (DCNv2), Eqs. 3 and 4; the shares of a row sum to 1, so that its b needs no share.
+    Paper: Wang et al., WWW 2021 (DCNv2), Eqs. 3 and 4; the gates of a row sum to 1, so b needs no gate.
     Departure: none.
     """
 
@@ -116,12 +114,12 @@ class CrossMixture(nn.Module):
 
 
 def check_rank(rank: int, width: int) -> None:
-    """Refuses a rank that no matrix of this width has."""
+    """Reject a rank that no matrix of this width has."""
     if not 1 <= rank <= width:
         raise ValueError(f"cross_rank is {rank} at an input width of {width}; allowed: 1 to {width}, or null: no limit")
 
 
 def _product(stacks: int, sizes: list[int]) -> nn.Module:
-    """Linear maps one after the other: for a single one itself."""
+    """Linear maps in sequence; a single one is returned as it is."""
     maps = [StackedLinear(stacks, *size, bias=False) for size in pairwise(sizes)]
     return maps[0] if len(maps) == 1 else nn.Sequential(*maps)

@@ -1,4 +1,4 @@
-"""Dice activation: a leaky rectifier whose threshold adapts to the distribution of its input."""
+"""Dice activation: a leaky ReLU whose threshold adapts to the distribution of its input."""
 
 import torch
 from torch import Tensor, nn
@@ -15,14 +15,14 @@ MOMENTUM = 0.1
 class Dice(nn.Module):
     """``p s + alpha (1 - p) s`` with ``p = sigmoid((s - mean) / sqrt(var + epsilon))``, unit by unit.
 
-    Mean and variance are those of the batch in training (of all processes), and running ones in evaluation, where each
-    row is therefore judged by itself. Positions that are not counted (padding of a history) have no part in either: a
-    longer padding changes nothing.
+    Mean and variance are those of the batch in training (of all processes), and running ones in evaluation, so that
+    rows do not depend on each other there. Positions that are not counted (padding of a history) enter neither: longer
+    padding changes nothing.
 
     Shape: ``[E, B, H]``, and ``counted`` bool ``[B]`` or ``None`` -> ``[E, B, H]``.
 
     Args:
-        stacks: E, layers side by side, each with statistics of its own.
+        stacks: E, layers side by side, each with its own statistics.
         width: H.
 
     Raises:
@@ -30,8 +30,8 @@ class Dice(nn.Module):
 
     Paper: Zhou et al.: Deep Interest Network for Click-Through Rate Prediction (DIN), KDD 2018. The units' alpha
     starts at 0.
-    Departure: the authors' code multiplies what p is taken of by one more trained factor, which starts at 0, and
-    leaves the statistics as they are at the start; neither is in the paper, nor here.
+    Departure: the authors' code multiplies the sigmoid's argument by another trained factor, which starts at 0, and
+    never updates the statistics; neither is in the paper, nor here.
     """
 
     mean: Tensor
@@ -44,7 +44,7 @@ class Dice(nn.Module):
         self.register_buffer("variance", torch.ones(stacks, 1, width))
 
     def forward(self, s_EBH: Tensor, counted_B: Tensor | None = None) -> Tensor:
-        # Statistics of eight significant bits would move the bend about, so autocast has no part in them.
+        # In float32 under autocast too: statistics of eight significant bits would shift the threshold.
         exact_EBH = s_EBH.to(torch.promote_types(s_EBH.dtype, torch.float32))
         mean_E1H, variance_E1H = self._statistics(exact_EBH, counted_B) if self.training else (self.mean, self.variance)
         p_EBH = torch.sigmoid((exact_EBH - mean_E1H) * torch.rsqrt(variance_E1H + EPSILON))
@@ -70,7 +70,7 @@ class Dice(nn.Module):
         return mean_E1H, variance_E1H
 
     def _remember(self, mean_E1H: Tensor, variance_E1H: Tensor, rows: Tensor) -> None:
-        """Move the running statistics (of the unbiased variance). A single row says nothing about a variance."""
+        """Move the running statistics (of the unbiased variance). A single row has no variance."""
         share = (MOMENTUM * (rows > 1)).to(self.mean.dtype)
         unbiased_E1H = variance_E1H * rows / (rows - 1).clamp(min=1)
         self.mean.lerp_(mean_E1H.to(self.mean.dtype), share)

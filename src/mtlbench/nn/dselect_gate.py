@@ -14,24 +14,24 @@ EPSILON = 1e-6
 class DSelectGates(nn.Module):
     """T gates over E experts, each a mixture of k one-expert selectors: ``g_t = sum_i softmax(a_t)_i r(z_ti)``.
 
-    A selector spells the number of an expert in binary digits: ``r(z)_e = prod_j (S(z_j) if b_j(e) else 1 - S(z_j))``,
+    A selector encodes the number of an expert in binary: ``r(z)_e = prod_j (S(z_j) if b_j(e) else 1 - S(z_j))``,
     b_j(e) the j-th of the ``m = ceil(log2 E)`` digits of e = 0 .. E - 1, lowest first, and S the `smooth_step`. Once
-    every z_j has left the step, r is exactly one expert, and a gate has at most k entries above 0. Gates by row have
-    ``a_t = x A_t`` and ``z_ti = x Z_ti``; static gates are parameters of a task alone.
+    every z_j is outside the step, r selects exactly one expert, and a gate has at most k entries above 0. Per-example
+    gates have ``a_t = x A_t`` and ``z_ti = x Z_ti``; static gates have one a_t and z_ti per task, for all rows.
 
-    Penalties (see `penalty`) are (weighted) means over rows, summed over gates and selectors: the entropy of r draws a
-    selector to one expert. If E is no power of 2, some digits spell no expert and ``sum_e r_e`` may fall below 1; its
-    inverse, less 1, keeps selectors away from them.
+    Penalties (see `penalty`) are (weighted) means over rows, summed over gates and selectors: the entropy of r pulls a
+    selector to one expert. If E is no power of 2, some codes stand for no expert and ``sum_e r_e`` may fall below 1;
+    its inverse, less 1, keeps selectors away from them.
 
-    Shape: ``[B, in]`` -> ``[T, B, E]``, 0 or more; gates sum to 1 if E is a power of 2, else to 1 at most.
+    Shape: ``[B, in]`` -> ``[T, B, E]``, 0 or more; gates sum to 1 if E is a power of 2, else to at most 1.
 
     Args:
         gates: T.
         inputs: width of x.
         experts: E, 2 or more.
         selected: k.
-        per_example: gates by row; else static ones.
-        bias: whether ``x A_t`` and ``x Z_ti`` come with biases.
+        per_example: whether gates depend on the row; otherwise they are static.
+        bias: whether biases are added to ``x A_t`` and ``x Z_ti``.
         step_width: gamma, the width of the smooth step.
         entropy_weight: of the entropy; the other penalty has weight 1.
 
@@ -41,10 +41,11 @@ class DSelectGates(nn.Module):
     Paper: Hazimeh, Zhao, Chowdhery, Sathiamoorthy, Chen, Mazumder, Hong, Chi: DSelect-k: Differentiable Selection in
     the Mixture of Experts with Applications to Multi-Task Learning, NeurIPS 2021. Initial values are those of the
     authors' public code: uniform in +-gamma / 100 for Z, +-0.05 for A.
-    Departure: the public code sums penalties over the rows of a batch; here their mean is taken, as of the losses, so
-    that a weight does not depend on the batch size. From ``1 / sum_e r_e`` its least value 1 is taken off, which has no
-    gradient. The code has biases by row (``bias``). Its entropy is off unless asked for, then with weight 1e-6; in a
-    sum over some thousand rows that is the 0.001 of ours. A single selector (k = 1) has no scores: their softmax is 1.
+    Departure: the public code sums penalties over the rows of a batch; here they are averaged, as the losses are, so
+    that a weight does not depend on the batch size. The minimum of ``1 / sum_e r_e``, 1, is subtracted; that does not
+    change the gradient. The code's per-example gates have biases (``bias``). Its entropy penalty is off by default, and
+    has weight 1e-6 otherwise; summed over about a thousand rows that is our 0.001. A single selector (k = 1) has no
+    scores: their softmax is 1.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class DSelectGates(nn.Module):
         self._penalty: Tensor | None = None
 
     def forward(self, x_BI: Tensor, sample_weight_B: Tensor | None = None) -> Tensor:
-        # A static gate is the gate by row of an input that is always 1.
+        # A static gate is a per-example gate whose input is always 1.
         x_1BI = x_BI[None] if self.per_example else x_BI.new_ones(1, 1, 1)
         z_TBKM = _at_least_float32(self.codes(x_1BI)).unflatten(-1, (self.selected, self.digits))
         r_TBKE = _selectors(smooth_step(z_TBKM, self.step_width))[..., : self.experts]
@@ -92,7 +93,7 @@ class DSelectGates(nn.Module):
         return gate_TBE.expand(-1, x_BI.shape[0], -1)
 
     def penalty(self) -> Tensor:
-        """The weighted penalties of the last forward pass in training, which are then forgotten."""
+        """The weighted penalties of the last forward pass in training; the call clears them."""
         stored, self._penalty = self._penalty, None
         assert stored is not None, "a penalty is taken once after each forward pass in training"
         return stored

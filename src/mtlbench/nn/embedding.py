@@ -21,11 +21,11 @@ NO_WEIGHT = 1e-12
 class FieldEmbedding(nn.Module):
     """One row per field: ``e[id]`` of a single id, ``sum_i w_i e[id_i] / sum_i w_i`` of a bag, ``n V`` of numbers.
 
-    All ids of all fields live in one table. Single ids are one gather; all bags together are one pooled gather, in
-    which ``[B, S, D]`` never exists; all numbers are one product with a block-diagonal matrix. An empty bag is zero,
+    All ids of all fields live in one table. Single ids are one gather; all bags together are one pooled gather,
+    which never creates ``[B, S, D]``; all numbers are one product with a block-diagonal matrix. An empty bag is zero,
     and so is padding, which is never trained.
 
-    Call this block `fields` in a model (not an embedding): its table is then the one parameter named like an embedding.
+    Name this block `fields` in a model: its table is then the only parameter with *embedding* in its name.
 
     Shape: `Batch` of B rows -> ``[B, F, D]``, id fields before number fields, in the order of the schema.
 
@@ -33,13 +33,13 @@ class FieldEmbedding(nn.Module):
         schema: the fields.
         width: D.
         std: standard deviation of normal initial values; ``None`` draws them uniformly from +-1/sqrt(D).
-        without: names of id fields that get no row; their ids are looked up one by one, see `entries`.
+        without: names of id fields to leave out; `entries` looks up their ids.
 
     Attributes:
-        sparse: whether the table's gradient holds the rows of the batch alone; set by whoever builds its optimizer.
+        sparse: whether the table's gradient holds only the rows of the batch; set by whoever builds its optimizer.
         held: the rows of the table that are in this process, see `mtlbench.distributed.sharded`.
-        pretrained: vectors that stand for some rows of the table, see `add_vectors`. A block without any that loads the
-            state of one with some takes them into its table.
+        pretrained: vectors that replace some rows of the table, see `add_vectors`. A block without any that loads the
+            state of a block with some copies them into its table.
 
     Raises:
         ValueError: the width is below 1, or the standard deviation is not positive.
@@ -75,7 +75,7 @@ class FieldEmbedding(nn.Module):
         self._bags = [schema.slots[name] for name in bags]
         self._register("_bag_starts", [*accumulate(map(len, self._bags[:-1]), initial=0)])
         self._bag_weights = [schema.weight_columns.get(name) for name in bags]
-        # Where id fields do not stand as "all single ones, then all bags", this brings the rows back into order.
+        # Brings the rows back into the schema's order where not all single id fields precede all bags.
         place = [(singles + bags).index(field.name) for field in rows]
         self._ordered = place == sorted(place)
         self._register("_place", place + list(range(len(place), len(place) + len(schema.number_fields))))
@@ -86,7 +86,7 @@ class FieldEmbedding(nn.Module):
         return self.embedding.shape[1]
 
     def add_vectors(self, rows: Tensor, vectors: Tensor, *, frozen: bool) -> None:
-        """Let pretrained vectors stand for some rows of the table, which are not read any more.
+        """Replace some rows of the table, which are not read any more, with pretrained vectors.
 
         Args:
             rows: int64 ``[V]``, none of which has a vector yet.
@@ -121,7 +121,7 @@ class FieldEmbedding(nn.Module):
         return x_BFD if self._ordered else x_BFD.index_select(1, self._place)
 
     def rows(self, batch: Batch) -> Tensor:
-        """Rows of the table that a batch reads, padding among them."""
+        """Rows of the table that a batch reads, including padding."""
         return self._own(batch.ids)
 
     def _own(self, ids: Tensor) -> Tensor:
@@ -131,7 +131,7 @@ class FieldEmbedding(nn.Module):
         return ids.masked_fill(self._elsewhere.index_select(0, ids.flatten()).view_as(ids), PADDING)
 
     def entries(self, batch: Batch, name: str) -> Tensor:
-        """The embeddings ``[B, S, D]`` of all S ids of one field, zero where there is nothing."""
+        """The embeddings ``[B, S, D]`` of all S ids of one field, zero for padding."""
         slots = self._slots[name]
         return self._gather(batch.ids[:, slots.start : slots.stop])
 
@@ -149,7 +149,7 @@ class FieldEmbedding(nn.Module):
             _shares(ids, batch.weights, columns, dtype) for ids, columns in zip(bags, self._bag_weights, strict=True)
         ]
         ids_BS, share_BS = torch.cat(bags, dim=1), torch.cat(shares_of_bags, dim=1)
-        if torch.compiler.is_exporting():  # ONNX knows no pooled gather
+        if torch.compiler.is_exporting():  # ONNX has no pooled gather
             weighted_BSD = self._gather(ids_BS) * share_BS[:, :, None]
             return torch.stack([bag.sum(dim=1) for bag in weighted_BSD.split([*map(len, self._bags)], dim=1)], dim=1)
         rows, slots = ids_BS.shape
@@ -179,7 +179,7 @@ def _initial_table(schema: Schema, held: range, width: int, std: float | None) -
 
 
 def _shares(ids_BS: Tensor, weights_BW: Tensor | None, columns: range | None, dtype: torch.dtype) -> Tensor:
-    """Weight of each id within its bag: equal, or as given; padding weighs nothing and the others sum to 1."""
+    """Weight of each id within its bag: equal, or as given; padding has weight 0 and the others sum to 1."""
     weight_BS = (ids_BS != PADDING).to(dtype)
     if columns is not None:
         assert weights_BW is not None, "a schema with weighted fields came with a batch without weights"

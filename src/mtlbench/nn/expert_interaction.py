@@ -12,25 +12,25 @@ Merge = Literal["hadamard", "residual", "replace", "dot"]
 
 
 class ExpertInteraction(nn.Module):
-    """``a_mk = softmax_k <Q y_m, K y_k>``, ``y~_m = sum_k a_mk V y_k`` in each head, the heads one behind the other.
+    """``a_mk = softmax_k <Q y_m, K y_k>``, ``y~_m = sum_k a_mk V y_k`` in each head, the heads concatenated.
 
-    Expert m then says, by `merge`: ``hadamard`` y_m * y~_m, ``residual`` relu(y_m + y~_m), ``replace`` y~_m, ``dot``
+    Expert m then outputs, by `merge`: ``hadamard`` y_m * y~_m, ``residual`` relu(y_m + y~_m), ``replace`` y~_m, ``dot``
     y_m times its weight softmax_m <y_m, y~_m> among the experts.
 
     Shape: ``[E, B, H]`` -> ``[E, B, H]``.
 
     Args:
         width: H.
-        heads: each reads all of y and gives H / heads components.
+        heads: number of heads; each reads all of y and gives H / heads components.
         merge: see above.
         scale: divides scores by the root of a head's width.
 
     Raises:
         ValueError: the heads do not divide the width; an unknown merge.
 
-    Paper: Wang, Zhang, Wulamu 2021, 3.4, Eqs. 10 and 11, without bias and scale; the number of heads is not printed.
-    Departure: "an inner product operation between expert output and the high-order feature" is read as a product
-    element by element, as the paper uses the word in 2.1.2, step 4; ``dot`` is the other reading.
+    Paper: Wang, Zhang, Wulamu 2021, 3.4, Eqs. 10 and 11, without bias and scale; the number of heads is not stated.
+    Departure: "an inner product operation between expert output and the high-order feature" is read as an element-wise
+    product, as the paper uses the word in 2.1.2, step 4; ``dot`` is the other reading.
     """
 
     def __init__(self, width: int, heads: int = 2, merge: Merge = "hadamard", scale: bool = False) -> None:
@@ -46,7 +46,7 @@ class ExpertInteraction(nn.Module):
         self.query_key_value = StackedLinear(3, width, width, bias=False)
 
     def attend(self, y_EBH: Tensor) -> tuple[Tensor, Tensor]:
-        """y~ ``[E, B, H]``, and what each expert takes of each, a ``[B, heads, E, E]``."""
+        """y~ ``[E, B, H]``, and the attention a of each expert to each, ``[B, heads, E, E]``."""
         experts, rows, width = y_EBH.shape
         query, key, value = (
             self.query_key_value(y_EBH.reshape(1, -1, width))

@@ -13,8 +13,8 @@ from mtlbench.nn.stacked import StackedMLP
 class Extraction(nn.Module):
     """``z'_t = sum_e g_te(z_t) f_e`` over the experts of task t, which read z_t, and the shared ones, which read z_s.
 
-    The shared state is mixed from all experts, ``z'_s = sum_e g_se(z_s) f_e``, every task's first, then the shared;
-    the last level has no use for one.
+    The shared state is mixed from all experts, ``z'_s = sum_e g_se(z_s) f_e``, task experts first, then shared ones;
+    the last level has none.
 
     Shape: states ``[T, B, in]`` (or ``[1, B, in]`` where all tasks read the same), shared state ``[1, B, in]`` ->
     states ``[T, B, H]``, shared state ``[1, B, H]`` or ``None``.
@@ -23,11 +23,11 @@ class Extraction(nn.Module):
         tasks: T.
         inputs: width of the states.
         layers: widths of each expert's layers.
-        task_experts: experts of each task.
-        shared_experts: experts of all tasks.
-        last: whether no shared state is mixed.
-        gates: makes the gates from how many there are, the width of their input, and how many experts they mix.
-        experts: makes the experts from how many there are, the width of their input, and their layers.
+        task_experts: number of experts of each task.
+        shared_experts: number of shared experts.
+        last: whether this is the last level, without a shared state.
+        gates: called with the number of gates, the width of their input, and the number of experts that they mix.
+        experts: called with the number of experts, the width of their input, and their layers.
 
     Raises:
         ValueError: no experts, a negative number of them, experts without layers.
@@ -59,9 +59,9 @@ class Extraction(nn.Module):
         self.own = experts(tasks * task_experts, inputs, layers) if task_experts else None
         self.shared = experts(shared_experts, inputs, layers) if shared_experts else None
         self.gates = gates(tasks, inputs, task_experts + shared_experts)
-        # Without shared experts nobody reads the shared state.
-        everyone = tasks * task_experts + shared_experts
-        self.shared_gate = None if last or not shared_experts else gates(1, inputs, everyone)
+        # Without shared experts the shared state is not read.
+        total = tasks * task_experts + shared_experts
+        self.shared_gate = None if last or not shared_experts else gates(1, inputs, total)
 
     def forward(self, z_TBI: Tensor, shared_1BI: Tensor) -> tuple[Tensor, Tensor | None]:
         gate_TBE = self.gates(z_TBI)

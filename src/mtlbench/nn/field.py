@@ -1,4 +1,4 @@
-"""Field-aware interaction (FINT): products of field vectors, component by component."""
+"""Field-aware interaction (FINT): element-wise products of field vectors."""
 
 from typing import Literal
 
@@ -14,7 +14,7 @@ class FieldLayers(nn.Module):
     """E field-interaction networks side by side, ``V' = V * (W V_0) + u V`` with W ``[F, F]`` and u ``[F]``.
 
     W mixes fields, never components: ``(W V_0)_i = sum_j W_ij V_0j``. The residual u is trained and starts at 1: with
-    small weights a network begins near the identity. Untrained, it stays 1.
+    small weights a network begins near the identity. Without training it stays 1.
 
     Shape: ``[E, B, F, D]`` or ``[1, B, F, D]`` -> ``[E, B, F, D]``.
 
@@ -29,7 +29,7 @@ class FieldLayers(nn.Module):
         ValueError: a negative depth, an unknown start, or a drawn residual that is not trained.
 
     Paper: Zhao, Yang, Liu, Feng, Xu: FINT, arXiv 2107.01999.
-    Departure: u starts at 1 unless said otherwise; the authors' code draws it together with W.
+    Departure: u starts at 1 by default; the authors' code draws it together with W.
     """
 
     def __init__(

@@ -7,5 +7,5 @@ from torch import Tensor
 
 
 def full_precision(parameter: Tensor) -> AbstractContextManager[object]:
-    """Turns autocast off, on the device of a parameter; the meta device has none."""
+    """Turn autocast off on the device of a parameter; the meta device has no autocast."""
     return nullcontext() if parameter.is_meta else torch.autocast(parameter.device.type, enabled=False)

@@ -13,10 +13,10 @@ from mtlbench.nn.stacked import StackedMLP
 class Fusion(nn.Module):
     """``z'_m = sum_e g_me(z_m) f_e + sum_(e of m) v_me f_e`` over the experts of all M modules.
 
-    A module belongs to a task, and one more to all tasks if there are shared experts. Expert e reads the state of its
-    own module. The first sum is the all-expert gated fusion; the second one is the native-expert linear fusion, in
+    There is a module for each task, and one of shared experts, if there are any. Expert e reads the state of its own
+    module. The first sum is the all-expert gated fusion; the second one is the native-expert linear fusion, in
     which a single expert has weight 1 and several have trained weights v. The last level leaves out the shared
-    module's z', which nobody would read.
+    module's z', which would not be used.
 
     Shape: states ``[M, B, in]``, tasks first (or ``[1, B, in]`` where all modules read the same) -> ``[M, B, H]``, or
     ``[T, B, H]`` on the last level.
@@ -25,12 +25,12 @@ class Fusion(nn.Module):
         tasks: T.
         inputs: width of the states.
         layers: widths of each expert's layers.
-        task_experts: experts of each task's module.
-        shared_experts: experts of the module that tasks share; 0: there is none.
-        native: whether the second sum is there.
-        last: whether the shared module has no z'.
-        gates: makes the gates from how many there are, the width of their input, and how many experts they mix.
-        experts: makes the experts from how many there are, the width of their input, and their layers.
+        task_experts: number of experts of each task's module.
+        shared_experts: number of experts of the shared module; 0: there is none.
+        native: whether the second sum is added.
+        last: whether this is the last level, without a z' of the shared module.
+        gates: called with the number of gates, the width of their input, and the number of experts that they mix.
+        experts: called with the number of experts, the width of their input, and their layers.
 
     Raises:
         ValueError: no experts of a task, a negative number of shared ones, experts without layers.
@@ -43,7 +43,7 @@ class Fusion(nn.Module):
 
     _reads: Tensor
 
-    def __init__(  # noqa: PLR0913  (sizes, and what makes its parts)
+    def __init__(  # noqa: PLR0913  (sizes, and factories of its parts)
         self,
         tasks: int,
         inputs: int,

@@ -15,16 +15,16 @@ GateNorm = Literal["softmax", "none"]
 class MappedGates(nn.Module):
     """T gates over E experts, ``g_t(x) = softmax(x W_t)``.
 
-    Shape: ``[B, in]``, or ``[T, B, in]`` where each gate reads its own -> ``[T, B, E]``; under the softmax each gate
-    of a row is positive and they sum to 1.
+    Shape: ``[B, in]``, or ``[T, B, in]`` where each gate has its own input -> ``[T, B, E]``; with the softmax, the
+    entries of a gate are positive and sum to 1.
 
     Args:
         gates: T.
         inputs: width of x.
         experts: E.
         layers: hidden layers before W_t.
-        bias: whether W_t comes with a bias.
-        dropout: probability that a gate is closed in training (the open ones grow in proportion).
+        bias: whether a bias is added to x W_t.
+        dropout: probability that an entry is set to 0 in training (the others are scaled up).
         norm: ``softmax``, or ``none`` for the scores as they are.
 
     Raises:
@@ -63,6 +63,6 @@ class MappedGates(nn.Module):
 def mix(gate_TBE: Tensor, expert_EBH: Tensor) -> Tensor:
     """Each task's mixture ``f_t = sum_e g_te f_e``. Shape: ``[T, B, E]``, ``[E, B, H]`` -> ``[T, B, H]``.
 
-    Gates ``[T, B, E, H]`` weigh every unit of an expert by itself.
+    Gates ``[T, B, E, H]`` weigh every unit of an expert separately.
     """
     return torch.einsum("tbe,ebh->tbh" if gate_TBE.dim() == 3 else "tbeh,ebh->tbh", gate_TBE, expert_EBH)

@@ -12,15 +12,15 @@ Reduce = Literal["sum", "mean"]
 Force = Literal["ones", "zeros"]
 
 EDGE = 1e-6
-"""Distance of the noise from 0 and 1, where its logit has no value."""
+"""Distance of the noise from 0 and 1, where its logit is infinite."""
 
 
 class HardConcrete(nn.Module):
     """Gates ``z = clamp(s (high - low) + low, 0, 1)``, in training with ``s = sigmoid((logit(u) + log_alpha) / t)``.
 
     The noise u is drawn at every forward pass, once for each gate and the whole batch. In evaluation mode
-    ``s = sigmoid(log_alpha)``: without noise the temperature t has no part. A gate is then exactly 0 from
-    ``log_alpha = -2.398`` downwards and exactly 1 from 2.398 upwards, with the limits -0.1 and 1.1.
+    ``s = sigmoid(log_alpha)``: without noise and temperature t. With the limits -0.1 and 1.1, a gate is
+    then exactly 0 for ``log_alpha <= -2.398`` and exactly 1 for ``log_alpha >= 2.398``.
 
     Shape: () -> `shape`.
 
@@ -30,19 +30,18 @@ class HardConcrete(nn.Module):
         low, high: the limits to which a concrete variable is stretched, below 0 and above 1.
         drop: probability rho of the initial value, ``log_alpha`` around log((1 - rho) / rho).
         weight: of the penalty on open gates: lambda of SNR, lambda 2 of MSSM.
-        reduce: ``sum``: the penalty is the expected number of open gates of this block, so that each gate is charged
-            alike however many there are; ``mean``: their expected share, so that a gate of many is charged less (each
-            of 128 a 128th).
-        force: hold all gates at ``ones`` or ``zeros``; then nothing is trained and nothing charged.
+        reduce: ``sum``: the penalty is the expected number of open gates of this block, so that the penalty on a gate
+            does not depend on how many there are; ``mean``: their expected share (each of 128 gates has 1/128 of it).
+        force: hold all gates at ``ones`` or ``zeros``; they are then neither trained nor penalised.
 
     Raises:
-        ValueError: a limit, probability, temperature or weight out of range; an unknown word.
+        ValueError: a limit, probability, temperature or weight out of range; an unknown option.
 
     Paper: Louizos, Welling, Kingma: Learning Sparse Neural Networks through L0 Regularization, ICLR 2018; t, low and
-    high are theirs, as neither SNR nor MSSM prints any.
-    Departure: MSSM writes the penalty as a sum over all gates, which is the default (``reduce``). A gate that starts at
-    0 must move by 2.4 to close, and Adam moves it by about its learning rate a step: 24,000 steps at 1e-4, which MSSM
-    prints for all parameters, and 80 at 0.03. ``optimizer.gate`` has a learning rate of its own for gates.
+    high are theirs, as neither SNR nor MSSM states any.
+    Departure: MSSM writes the penalty as a sum over all gates, which is the default (``reduce``). A ``log_alpha`` that
+    starts at 0 must move by 2.4 to close its gate, and Adam moves it by about the learning rate a step: 24,000 steps at
+    1e-4, which MSSM states for all parameters, and 80 at 0.03. ``optimizer.gate`` sets a learning rate for gates.
     """
 
     def __init__(
@@ -62,7 +61,7 @@ class HardConcrete(nn.Module):
         if low >= 0 or high <= 1:
             raise ValueError(
                 f"gate_low is {low} and gate_high is {high}; allowed: below 0 and above 1, otherwise no gate ever "
-                "closes or opens wholly"
+                "closes or opens fully"
             )
         in_range("gate_drop", drop, gt=0, lt=1)
         at_least("sparsity_weight", weight, 0)

@@ -1,4 +1,4 @@
-"""Heterogeneous interaction layer: deep, cross and field experts behind soft selection gates (MT-PHN, DEPHN)."""
+"""Heterogeneous interaction layer: deep, cross and field experts with soft selection gates (MT-PHN, DEPHN)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ CrossChoice = Literal["v2", "v1", "v1+v2"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Interactions:
-    """What `HeterogeneousExperts` are made of; every key is explained where `mtlbench.models.mtphn.MTPHN` takes it."""
+    """Settings of `HeterogeneousExperts`, which `mtlbench.models.mtphn.MTPHN` explains."""
 
     expert_layers: Sequence[int]
     attention_heads: int = 2
@@ -47,7 +47,7 @@ class Interactions:
 
 
 def cross_kinds(choice: CrossChoice) -> tuple[CrossKind, ...]:
-    """The cross networks that stand side by side under a choice."""
+    """The kinds of cross networks that a choice puts side by side."""
     return ("v1", "v2") if choice == "v1+v2" else (choice,)
 
 
@@ -84,10 +84,10 @@ class FieldExperts(nn.Module):
 
 
 class HeterogeneousExperts(nn.Module):
-    """Experts of several structures that read raw fields and attended fields, each structure in its own mixture.
+    """Experts of several structures that read raw and attended fields, each structure in its own mixture.
 
-    ``attended = MSA(x)``; per structure ``z = G * attended + (1 - G) * x`` (Eq. 1) and E experts on z, which all end in
-    the same width H. There is one MSA; the vector G is one per structure, or one per expert of it, or one per task.
+    ``attended = MSA(x)``; per structure ``z = G * attended + (1 - G) * x`` (Eq. 1) and E experts on z, all with the
+    same output width H. There is one MSA, and a vector G per structure, per expert of it, or per task.
 
     Shape: ``[B, F, D]`` -> for each structure ``[E_structure, B, H]``.
 
@@ -95,12 +95,12 @@ class HeterogeneousExperts(nn.Module):
         fields: F.
         width: D.
         experts: E of each structure.
-        tasks: how many equal parts, one per task, the experts of a structure fall into; 1 for public structures.
-        make: what they are made of. Under ``selection_scope=task_structure`` the public experts of a structure, which
+        tasks: number of equal groups, one per task, of a structure's experts; 1 for public structures.
+        make: settings. Under ``selection_scope=task_structure`` the public experts of a structure, which
             belong to no task, share one G.
 
     Raises:
-        ValueError: the attention's heads do not divide D, or another argument that its block refuses.
+        ValueError: the attention's heads do not divide D, or another argument that its block rejects.
 
     Paper: DEPHN III-A and IV-B.
     Departure: none.
@@ -135,20 +135,20 @@ class HeterogeneousExperts(nn.Module):
         self.stacks = dict(experts)
 
     def select(self, x_BFD: Tensor) -> dict[Structure, Tensor]:
-        """What each structure reads: ``[readers, B, F * D]``."""
+        """Input of each structure: ``[readers, B, F * D]``."""
         attended_BFD = self.attention(x_BFD)
         return {structure: self.selection[structure](x_BFD, attended_BFD) for structure in self.stacks}
 
     def forward(self, selected: Mapping[Structure, Tensor]) -> dict[Structure, Tensor]:
-        """Outputs ``[E, B, H]`` of each structure's experts on what `select` gave."""
+        """Outputs ``[E, B, H]`` of each structure's experts on the result of `select`."""
         return {
             structure: self.experts[structure](_one_each(z, self.stacks[structure]))
             for structure, z in selected.items()
         }
 
     def diagnostics(self, x_BFD: Tensor) -> dict[str, Tensor]:
-        """``selection/<structure>`` ``[readers, F, D]``: the share of attended fields in what a structure reads.
-        ``attention/fields`` ``[heads, F, F]``: how much a field attends to another, the mean over rows.
+        """``selection/<structure>`` ``[readers, F, D]``: the share of attended fields in a structure's input.
+        ``attention/fields`` ``[heads, F, F]``: how much a field attends to another, averaged over rows.
         """
         found = {"attention/fields": self.attention.weights(x_BFD).mean(dim=0)}
         for structure, selection in self.selection.items():
@@ -158,11 +158,11 @@ class HeterogeneousExperts(nn.Module):
 
 
 def _one_each(z_NBI: Tensor, stacks: int) -> Tensor:
-    """An input for each expert where they do not all read the same: readers have neighbouring experts."""
+    """An input for each expert, unless all read the same; the experts of a reader are consecutive."""
     return z_NBI if len(z_NBI) == 1 else z_NBI.repeat_interleave(stacks // len(z_NBI), dim=0)
 
 
 def by_task(outputs: Sequence[Tensor], tasks: int) -> Tensor:
-    """What each task's private experts say, side by side: several ``[T * E, B, H]`` -> ``[T, B, sum of E * H]``."""
+    """Outputs of each task's private experts, concatenated: several ``[T * E, B, H]`` -> ``[T, B, sum of E * H]``."""
     parts = [expert.unflatten(0, (tasks, -1)).transpose(1, 2).flatten(2) for expert in outputs]
     return torch.cat(parts, dim=-1)

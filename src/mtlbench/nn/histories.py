@@ -1,4 +1,4 @@
-"""Behaviour histories: entries of a history beside their candidate."""
+"""Behaviour histories: their entries, and the candidate to compare them with."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ class History(NamedTuple):
 
     Attributes:
         entries: ``[B, L, D]``, their embeddings, zero where there is none.
-        present: bool ``[B, L]``, which entries there are.
+        present: bool ``[B, L]``, which entries exist.
         weights: ``[B, L]``, or ``None`` if the history has none.
         target: ``[B, D]``, embedding of the candidate; of several values their weighted mean.
     """
@@ -26,7 +26,7 @@ class History(NamedTuple):
 
 
 class FieldsAndHistories(nn.Module):
-    """One row for each field that is no history, and the histories entry by entry, from one table.
+    """One row for each field that is not a history, and the histories entry by entry, from one table.
 
     A history is an id field with a target (`Field.target`). An id of a history and that of its target share an
     embedding where their fields share a vocabulary.
@@ -43,7 +43,7 @@ class FieldsAndHistories(nn.Module):
         rows: the other fields, in the order of F.
 
     Raises:
-        ValueError: no field is a history, or one has another as its target.
+        ValueError: no field is a history, or the target of one is a history too.
     """
 
     def __init__(self, schema: Schema, width: int, std: float | None = None) -> None:
@@ -69,7 +69,7 @@ class FieldsAndHistories(nn.Module):
         positions = {field.name: position for position, field in enumerate(self.rows)}
         self._targets = [positions[field.target] for field in self.histories if field.target]
 
-    # One break in a compiled graph, as for the fields alone, if a model calls it in its own forward.
+    # Only one break in a compiled graph, as with `FieldEmbedding`, if a model calls it in its own forward.
     @torch.compiler.disable
     def forward(self, batch: Batch) -> tuple[Tensor, list[History]]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x_BFD = self.fields(batch)

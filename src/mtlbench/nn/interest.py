@@ -18,9 +18,9 @@ HistoryWeights = Literal["given", "log", "days", "none"]
 class ActivationUnit(nn.Module):
     """``v = sum_i a_i [S_i ; w_i]`` with ``a_i = MLP([S_i ; c ; S_i - c ; S_i * c ; w_i ; p])`` over the entries i.
 
-    S_i is an entry of the history, c the candidate, w_i what else is known of the entry (a count, how long ago) and p
-    what is known of the row (its place). Absent entries have no part, in the statistics of Dice either; a history
-    without entries gives 0.
+    S_i is an entry of the history, c the candidate, w_i further features of the entry (a count, its age) and p features
+    of the row (its place). Absent entries are ignored, in the statistics of Dice too; a history without entries gives
+    0.
 
     Shape: `History` of B rows and L entries, w ``[B, L, X]``, p ``[B, C]`` -> v ``[B, D + X]``.
 
@@ -29,11 +29,11 @@ class ActivationUnit(nn.Module):
         extras: X, 0 or more.
         context: C, 0 or more.
         layers: widths of the MLP's hidden layers; one output follows.
-        activation: behind them.
-        softmax: the a_i of a row are softmaxed over its entries, the scores divided by sqrt(D) before.
+        activation: after each of them.
+        softmax: whether the a_i of a row are a softmax over its entries, of scores divided by sqrt(D).
 
-    Paper: Zhou et al., DIN, KDD 2018, Eq. 3: no softmax, so that the strength of an interest stays. The softmax, with
-    its scale, is in the authors' code.
+    Paper: Zhou et al., DIN, KDD 2018, Eq. 3: no softmax, which keeps the strength of an interest. The softmax, with its
+    scale, is in the authors' code.
     Departure: S_i - c and S_i * c in place of the paper's outer product, as in the authors' code.
     """
 
@@ -63,7 +63,7 @@ class ActivationUnit(nn.Module):
         score_N = self.scores(pair_NI[None], counted_N)[:, 0]
         score_BL = score_N.new_zeros(present_BL.numel()).index_put((at_N,), score_N).view(present_BL.shape)
         if self.softmax:
-            # Not minus infinity, which would leave a row without entries with 0 / 0.
+            # Not minus infinity, with which a row without entries would be 0 / 0.
             least = torch.finfo(score_BL.dtype).min
             score_BL = torch.softmax((score_BL * entry_BLD.shape[-1] ** -0.5).masked_fill(~present_BL, least), dim=-1)
         return torch.where(present_BL, score_BL, 0)
@@ -76,8 +76,8 @@ class ActivationUnit(nn.Module):
 def _looked_at(present_BL: Tensor) -> tuple[Tensor, Tensor]:
     """Which of the B * L places are scored, int64 ``[N]``, and which of those count: the entries, and no padding.
 
-    Leaving padding out pays on the CPU, but its shapes depend on the data. A compiled or exported graph cannot have
-    them, and any other device would have to tell the host how many entries there are before it goes on; both score all
+    Leaving padding out is faster on the CPU, but makes shapes depend on the data. A compiled or exported graph cannot
+    have that, and any other device would have to wait for the host to learn how many entries there are; both score all
     places.
     """
     present_N = present_BL.flatten()
@@ -88,31 +88,31 @@ def _looked_at(present_BL: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Interests(nn.Module):
-    """``[fields that are no histories ; v_1 ; ... ; v_n]``, an `ActivationUnit` for each of n histories.
+    """``[fields that are not histories ; v_1 ; ... ; v_n]``, an `ActivationUnit` for each of n histories.
 
-    Shape: what `FieldsAndHistories` gives, ``[B, F, D]`` and n of `History` -> ``[B, width]``.
+    Shape: the outputs of `FieldsAndHistories`, ``[B, F, D]`` and n of `History` -> ``[B, width]``.
 
     Args:
-        fields: gives them.
+        fields: embeds them.
         embedding_width: D.
-        units: makes the unit of a history from the width of embeddings, what else is known of an entry, and of a row.
-        history_weights: what the weight of an entry is, and becomes beside its embedding: ``given``: one number, as it
-            stands; ``log``: a count n, log(1 + n); ``days``: days since the event, a `TimeVector`; ``none``: nothing.
-            What Ali-CCP's files hold is mostly log(1 + n) already, and so is what IJCAI-15's reader gives; ``log`` is
-            for bags of raw counts. Where weights are days, `prepare` must have cut no bag: it keeps the heaviest
-            entries, which would be the oldest.
-        time: makes something of the days.
-        place_fields: names of single id fields that say where the row happens (spatial information).
+        units: called with the widths of an embedding, of an entry's further features, and of a row's features.
+        history_weights: what an entry's weight means, and what feature it gives: ``given``: the weight itself; ``log``:
+            log(1 + n) of a count n; ``days``: a `TimeVector` of the days since the event; ``none``: nothing. Ali-CCP's
+            files mostly hold log(1 + n) already, and so does the output of IJCAI-15's reader; ``log`` is for bags of
+            raw counts. Where weights are days, `prepare` must not have cut any bag: it keeps the heaviest entries,
+            which would be the oldest.
+        time: the function of the days.
+        place_fields: names of single-valued id fields that describe the row's place (spatial information).
 
     Attributes:
         width: of the output.
 
     Raises:
-        ValueError: weights that a history does not have, or an unknown word for them; a place that is no single id
-            field.
+        ValueError: weights that a history does not have, or an unknown meaning of them; a place that is not a
+            single-valued id field.
 
-    Departure: where the events of a history took place is in no data set, so a place is that of the row; it stands
-    beside each entry for both the entry's and the candidate's.
+    Departure: no data set says where the events of a history took place, so the row's place is used for both the entry
+    and the candidate.
     """
 
     _places: Tensor
@@ -164,11 +164,11 @@ class Interests(nn.Module):
         return found
 
     def _context(self, x_BFD: Tensor) -> Tensor:
-        """What is known of the row ``[B, C]``: its place."""
+        """Features of the row ``[B, C]``: its place."""
         return x_BFD.index_select(1, self._places).flatten(1)
 
     def _extra(self, history: History) -> Tensor:
-        """What is known of each entry beside its embedding ``[B, L, X]``."""
+        """Features of each entry besides its embedding ``[B, L, X]``."""
         if history.weights is None or self.history_weights == "none":
             return history.entries[..., :0]
         weight_BL = history.weights.to(history.entries.dtype)

@@ -4,7 +4,7 @@ from torch import Tensor
 
 
 def bi_interaction(x_BFD: Tensor) -> Tensor:
-    """``sum_(i<j) x_i * x_j``, as half the square of the sum less the sum of the squares. ``[B, F, D]`` -> ``[B, D]``.
+    """``sum_(i<j) x_i * x_j``, as (square of the sum - sum of the squares) / 2. ``[B, F, D]`` -> ``[B, D]``.
 
     Paper: He, Chua: Neural Factorization Machines, SIGIR 2017, Eqs. 3 and 4.
     """

@@ -1,4 +1,4 @@
-"""Pretrained vectors beside an embedding table."""
+"""Pretrained embedding vectors that replace some rows of an embedding table."""
 
 from collections.abc import Mapping, MutableMapping
 from typing import Any
@@ -11,22 +11,22 @@ from mtlbench.schema import PADDING
 
 
 class PretrainedVectors(nn.Module):
-    """Vectors of some rows of an embedding table, in a table of their own: ``W v[id]``, and zero for all other ids.
+    """Vectors of some rows of an embedding table, in a separate table: ``W v[id]``, and zero for all other ids.
 
     That table is frozen, or trained like any embedding. W is the identity where the vectors are as wide as the
-    embeddings, and a matrix that is trained where they are not.
+    embeddings, and otherwise a trained matrix.
 
     Shape: ids of any shape ``[...]`` -> ``[..., D]``.
 
     Args:
-        rows: int64 ``[V]``, the rows of the embedding table that they stand for.
+        rows: int64 ``[V]``, the rows of the embedding table that they replace.
         vectors: ``[V, P]``.
-        table_rows: of the embedding table.
+        table_rows: number of rows of the embedding table.
         width: D.
-        frozen: whether the vectors stay as they are; W does not.
+        frozen: whether the vectors are not trained; W always is.
 
     Attributes:
-        sparse: whether the gradient holds the rows of the batch alone; set by whoever builds its optimizer.
+        sparse: whether the gradient holds only the rows of the batch; set by whoever builds its optimizer.
 
     *Departure*: FuxiCTR (``pretrained_emb``, ``freeze_emb``) has a table and a matrix for each field; here the rows of
     the one table of all fields that have no vector stay in use.
@@ -47,7 +47,7 @@ class PretrainedVectors(nn.Module):
         self.register_buffer("_place", place, persistent=False)
 
     def places(self, ids: Tensor) -> Tensor:
-        """Rows of the vectors' own table, `PADDING` for ids without a vector."""
+        """Rows of the table of vectors, `PADDING` for ids without a vector."""
         return self._place.index_select(0, ids.flatten()).view_as(ids)
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -72,12 +72,12 @@ class PretrainedVectors(nn.Module):
 
 
 def take_vectors(state: MutableMapping[str, Any], table: str, pretrained: str) -> None:
-    """Move the vectors in a state into the embedding table, where a block without vectors is to load it.
+    """Move the vectors in a state into its embedding table, so that a block without vectors can load it.
 
     Args:
         state: of a block with vectors; becomes that of one without.
         table: name of the embedding table in it.
-        pretrained: beginning of the names of `PretrainedVectors`.
+        pretrained: prefix of the names of `PretrainedVectors`.
     """
     parts: dict[str, dict[str, Tensor]] = {}
     for name in [name for name in state if name.startswith(pretrained)]:

@@ -1,4 +1,4 @@
-"""Log-odds of products of probabilities, for tasks that follow from others."""
+"""Log-odds of products of probabilities, for tasks that are conditional on others."""
 
 import torch
 from torch import Tensor, nn
@@ -7,9 +7,9 @@ from mtlbench.schema import Schema, refuse_missing, refuse_regression
 
 
 def log_odds_of_product(a: Tensor, b: Tensor) -> Tensor:
-    """Log-odds of ``sigmoid(a) sigmoid(b)``, element by element: ``-log(e^-a + e^-b + e^(-a-b))``.
+    """Log-odds of ``sigmoid(a) sigmoid(b)``, element-wise: ``-log(e^-a + e^-b + e^(-a-b))``.
 
-    Nothing leaves the logarithms, so neither a product near 0 nor one near 1 loses its digits.
+    All is computed in logarithms, so neither a product near 0 nor one near 1 loses precision.
 
     Shape: equal shapes -> that shape.
     """
@@ -17,19 +17,19 @@ def log_odds_of_product(a: Tensor, b: Tensor) -> Tensor:
 
 
 class GivenProducts(nn.Module):
-    """``p_t = sigmoid(a_t) p_given(t)``, from log-odds to log-odds; a task that is given none is its own alone.
+    """``p_t = sigmoid(a_t) p_given(t)``, from log-odds to log-odds; a task without a parent keeps its log-odds.
 
     Shape: ``[B, T]`` -> ``[B, T]``.
 
     Args:
-        schema: `Task.given` says which task stands before which.
+        schema: `Task.given` names a task's parent.
 
     Attributes:
         given: for each task, the column of its parent task, or ``None``.
-        joint: says that logits are of joint probabilities by construction: no loss may take them as conditional.
+        joint: logits are of joint probabilities by construction: no loss may take them as conditional.
 
     Raises:
-        ValueError: several tasks, none of which is given another; a regression task; labels that are missing.
+        ValueError: several tasks, none of which has a parent; a regression task; labels that are missing.
 
     Paper: Ma et al.: ESMM, SIGIR 2018.
     Departure: any number of tasks.
@@ -47,8 +47,8 @@ class GivenProducts(nn.Module):
         self.given = [None if task.given is None else names.index(task.given) for task in schema.tasks]
         if len(names) > 1 and not any(task.given for task in schema.tasks):
             raise ValueError(
-                f"a task is multiplied by the one it is given, but none of {', '.join(names)} is given another: "
-                "choose a data set whose tasks follow from each other (aliccp), or another model"
+                f"a task's probability is multiplied by its parent's, but none of {', '.join(names)} is given another: "
+                "choose a data set with tasks that are given others (aliccp), or another model"
             )
 
     def forward(self, logits_BT: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Cross networks based on RNNs (CRNN): every step of a recurrent network reads the same fields once more."""
+"""Cross networks based on RNNs (CRNN of DCRNN): every step of a recurrent network reads the same fields again."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -18,13 +18,13 @@ PARTS = {"rnn": 1, "gru": 3, "lstm": 4}
 
 
 def task_windows(tasks: int, window: int, interval: int) -> list[range]:
-    """The positions that each task reads: L of them, from ``t I`` on.
+    """The positions that each task reads: L of them, starting at ``t I``.
 
     Raises:
         ValueError: a window below 1, or an interval outside of [0, L].
 
     Paper: DCRNN, Algorithm 1.
-    Departure: its loop "from 0 to n" excludes n, which gives the lengths of 7 and 4 that the paper states.
+    Departure: its loop "from 0 to n" is read without n, which gives the lengths of 7 and 4 that the paper states.
     """
     at_least("window", window, 1)
     if not 0 <= interval <= window:
@@ -38,38 +38,38 @@ def task_windows(tasks: int, window: int, interval: int) -> list[range]:
 class WindowedRNN(nn.Module):
     """T recurrent networks of one layer, each over its own window of a sequence ``X_p = x + A_p``.
 
-    ``H = phi(X W + H' W_h + b)``, from a state of zeros; a bidirectional one reads its window backwards too, with
-    other weights, and joins both states. All positions hold the same x, so its products are taken once:
-    ``X_p W = x W + A_p W``. Without A all positions are equal, and where windows begin makes a difference to
-    ``per_position`` alone.
+    ``H = phi(X W + H' W_h + b)``, from a state of zeros; a bidirectional network reads its window backwards too,
+    with other weights, and concatenates both states. All positions hold the same x, so its products are computed once:
+    ``X_p W = x W + A_p W``. Without A all positions are equal, and where a window begins matters only for
+    ``per_position``.
 
     ================  =================================================================================
-    sharing           what has weights of its own
+    sharing           what has its own weights
     ================  =================================================================================
     ``per_task``      each task
-    ``per_position``  each position, whoever reads it: windows in one place are hard sharing, windows
-                      without overlap are none
+    ``per_position``  each position, for all tasks that read it: identical windows are hard parameter
+                      sharing, windows without overlap no sharing
     ``shared``        nothing: one network reads all windows
     ================  =================================================================================
 
     Shape: x ``[B, I]`` and A ``[S, inputs]`` -> ``[T, B, width]``. Where I is less than `inputs`, x ends in zeros.
 
     Args:
-        windows: positions that each task reads, equally many.
+        windows: positions that each task reads, the same number for all.
         inputs: width of a position.
         units: width of a state.
-        cell: the recurrent cell; with ``bi`` in front, in both directions.
+        cell: the recurrent cell; with the prefix ``bi``, in both directions.
         sharing: see above.
-        readout: the ``last`` state, the ``mean`` of all, or all of them joined in the order of reading (``concat``).
+        readout: the ``last`` state, the ``mean`` of all, or all of them in the order of reading (``concat``).
 
     Attributes:
         width: of the output.
 
     Raises:
-        ValueError: an unknown word, a width below 1, or both directions of a position's one cell.
+        ValueError: an unknown option, a width below 1, or a bidirectional cell with ``per_position``.
 
     Paper: Zhou, Yu: DCRNN, Eqs. 5 to 7.
-    Departure: what of the states reaches the towers is not printed: the last one, of each direction (``readout``).
+    Departure: which states the towers read is not stated: here the last one of each direction (``readout``).
     Initial values are those of Keras (Xavier for W, orthogonal for W_h, 1 for the bias of a forget gate), biases those
     of PyTorch, two for each map. The equations index W alone by position, not W_h: ``per_position`` goes further, and
     ``per_task`` is the text's "separately for each task".
@@ -96,7 +96,7 @@ class WindowedRNN(nn.Module):
         if sharing == "per_position" and cell.startswith("bi"):
             raise ValueError(
                 f"cell is {cell!r} with sharing=per_position; allowed: rnn, gru, lstm, because a position has one "
-                "cell, and its state is passed in one direction"
+                "cell, which passes its state in one direction"
             )
         self.kind, self.directions, self.readout = cell.removeprefix("bi"), 1 + cell.startswith("bi"), readout
         self.one_cell_each = sharing == "per_task"
@@ -132,7 +132,7 @@ class WindowedRNN(nn.Module):
             bias_NO = self.keep.bias[cells_N]
             if shift_SCO is not None:
                 shift_NO = shift_SCO[positions_N, cells_N]
-                if self.kind == "gru":  # whose reset gate multiplies what is kept, not what is read
+                if self.kind == "gru":  # whose reset gate multiplies only the recurrent part
                     read_NBO = read_NBO + shift_NO[:, None]
                 else:
                     bias_NO = bias_NO + shift_NO

@@ -26,14 +26,15 @@ class SparseRouting(nn.Module):
         sources: S.
         width: H.
         outputs: width of v; ``None`` leaves W out (SNR-Aver) and keeps H.
-        topology: a unit reads all sub-networks (``full``), or its own and the last, shared one (``restricted``).
+        topology: a unit reads all sub-networks (``full``), or its own and the shared, last one (``restricted``).
         axis: one gate for each ``link``, for each output cell (``out``) or input cell (``in``) of it, or for each
             entry of W (``full``).
-        gates: makes the gates of a shape.
+        gates: called with the shape of the gates.
         normalise: without W, divides by the sum of the gates.
 
     Raises:
-        ValueError: an unknown word; a restricted topology with S other than T + 1; options that ask for W or for none.
+        ValueError: an unknown option; a restricted topology with S other than T + 1; options that conflict with W, or
+            with its absence.
 
     Paper: Ma et al., SNR, AAAI 2019; MSSM 2.2 (CSSM).
     Departure: none. W has no bias and no activation follows, as neither paper prints one.
@@ -64,7 +65,7 @@ class SparseRouting(nn.Module):
         if outputs is None and axis != "link":
             raise ValueError(f"gate_axis is {axis!r} with transform=false; allowed: link, there is no matrix to gate")
         if outputs is not None and normalise:
-            raise ValueError("normalise is true with transform=true; allowed with transform=false only, an average")
+            raise ValueError("normalise is true with transform=true; allowed with transform=false only")
         links = [list(range(sources))] * units if topology == "full" else [[unit, units] for unit in range(units)]
         self.register_buffer("links", torch.tensor(links), persistent=False)
         self.normalise, self.width = normalise, width if outputs is None else outputs
@@ -86,15 +87,15 @@ class SparseRouting(nn.Module):
             if self.normalise:
                 share_TL = share_TL / share_TL.sum(dim=1, keepdim=True).clamp_min(TINY)
             return torch.einsum("tl,tlbh->tbh", share_TL, read_TLBH)
-        # The sum over links is part of one product: gates bend the weights, which are few, not the rows.
+        # The sum over links is part of one product: gates multiply the weights, which are few, not the rows.
         return torch.bmm(read_TLBH.transpose(1, 2).flatten(2), (gate_TLHO * self.weight).flatten(1, 2))
 
 
 class RoutedLevel(nn.Module):
-    """A level below the last one: there is a unit for each sub-network, so that the next level can be routed again.
+    """A level before the last one, with a unit for each sub-network, so that its outputs can be routed again.
 
-    In a restricted topology a task's unit reads the task's own and the shared sub-network; the unit that is shared, the
-    last one, reads all.
+    In a restricted topology a task's unit reads the task's own and the shared sub-network; the shared, last unit reads
+    all.
 
     Shape: ``[S, B, H]`` -> ``[S, B, width]``.
 
@@ -103,7 +104,7 @@ class RoutedLevel(nn.Module):
         subnetworks: S.
         width: H.
         topology: see `SparseRouting`.
-        routing: makes the routing to so many units, from sub-networks of a width, in a topology.
+        routing: called with the number of units, the width of the sub-networks, and the topology.
 
     Attributes:
         width: of each unit.

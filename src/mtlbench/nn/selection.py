@@ -22,7 +22,7 @@ class SoftSelection(nn.Module):
         start: initial value of the effective G.
 
     Raises:
-        ValueError: an unknown squash, or a start that a sigmoid cannot take.
+        ValueError: an unknown squash, or a start that a sigmoid cannot produce.
 
     Paper: DEPHN Eq. 1, which calls G a trainable vector and gives neither range nor initial value.
     Departure: none.

@@ -12,10 +12,10 @@ from mtlbench.nn.stitch import Stitch
 
 
 class SluiceMLP(nn.Module):
-    """One perceptron per task, of L layers of one width H; each layer is cut into G subspaces.
+    """One MLP per task, of L layers of one width H; each layer is split into G subspaces.
 
-    Behind each layer's activation all T * G subspaces are mixed by a trained matrix alpha; the output is
-    ``sum_l beta_tl h_tl``. With one subspace, and beta on the last layer alone, these are cross-stitch networks.
+    After each layer's activation all T * G subspaces are mixed by a trained matrix alpha; the output is
+    ``sum_l beta_tl h_tl``. With one subspace, and beta only on the last layer, these are cross-stitch networks.
 
     Shape: ``[T, B, in]`` or ``[1, B, in]`` -> ``[T, B, H]``.
 
@@ -24,16 +24,16 @@ class SluiceMLP(nn.Module):
         inputs: width of the input.
         layers: H, L times.
         subspaces: G.
-        own_start: initial share of each subspace's own, the rest is divided equally; ``None``: all shares are equal.
-        last_start: initial share of the last layer in the output, likewise.
+        own_start: initial weight of each subspace on itself; the rest is divided equally; ``None``: all are equal.
+        last_start: initial weight of the last layer in the output; the rest as above.
         dropout: probability that a unit is left out in training.
-        orthogonality_weight: of the penalty on what subspaces have in common.
+        orthogonality_weight: of the penalty on subspaces that are not orthogonal.
 
     Raises:
-        ValueError: no layers, unequal widths, subspaces that do not divide them, a share or probability out of range.
+        ValueError: no layers, unequal widths, subspaces that do not divide them, a weight or probability out of range.
 
     Paper: Ruder, Bingel, Augenstein, Sogaard: Latent Multi-Task Architecture Learning, AAAI 2019.
-    Departure: perceptrons in place of recurrent networks.
+    Departure: MLPs in place of recurrent networks.
     """
 
     def __init__(

@@ -14,15 +14,15 @@ from mtlbench.nn.full_precision import full_precision
 class StackedLinear(nn.Module):
     """E linear maps side by side, ``y_e = x_e W_e + b_e``, as one product ``[E, B, in] x [E, in, out]``.
 
-    One product per layer beats E of them on an accelerator (E times fewer launches). On CPU both take the time of their
-    multiplications, and joining the first layers of all experts to one wide product is slower (its transposes).
+    One product per layer is faster than E of them on an accelerator (E times fewer launches). On a CPU both take the
+    same time, and merging the first layers of all experts into one wide product is slower (its transposes).
 
     Shape: ``[E, B, in]``, or ``[1, B, in]`` where all read the same -> ``[E, B, out]``.
 
     Args:
         stacks: E.
         inputs, outputs: widths.
-        bias: whether ``b_e`` is there.
+        bias: whether ``b_e`` is added.
 
     Raises:
         ValueError: a size below 1.
@@ -42,7 +42,7 @@ class StackedLinear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(stacks, outputs)) if bias else None
 
     def forward(self, x_EBI: Tensor) -> Tensor:
-        # Only where needed: behind an expansion that changes nothing, inductor keeps the activation's mask as booleans,
+        # Only where needed: after an expansion that changes nothing, inductor keeps the activation's mask as booleans,
         # whose vectorised store takes longer than the products (measured: 63 ms a step of eight experts, not 31).
         if len(x_EBI) != len(self.weight):
             x_EBI = x_EBI.expand(len(self.weight), -1, -1)
@@ -52,9 +52,9 @@ class StackedLinear(nn.Module):
 
 
 class StackedMLP(nn.Module):
-    """E multi-layer perceptrons side by side: per layer linear, activation, dropout.
+    """E multilayer perceptrons (MLPs) side by side: per layer linear, activation, dropout.
 
-    Shape: ``[E, B, in]`` or ``[1, B, in]``, and, for Dice, bool ``[B]`` which rows count (all, if not given) ->
+    Shape: ``[E, B, in]`` or ``[1, B, in]``, and, for Dice, bool ``[B]``: which rows count (default: all) ->
     ``[E, B, layers[-1]]``; without layers the input itself.
 
     Args:
@@ -62,11 +62,11 @@ class StackedMLP(nn.Module):
         inputs: width of the input.
         layers: width of each layer.
         dropout: probability that a unit is left out in training.
-        activation: behind every layer but the last.
-        last_activation: behind the last layer; the same as the others unless said otherwise.
+        activation: after every layer but the last.
+        last_activation: after the last layer; default: the same.
 
     Raises:
-        ValueError: a width below 1, a dropout outside of [0, 1), an unknown activation.
+        ValueError: a width below 1, a dropout outside [0, 1), an unknown activation.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class StackedMLP(nn.Module):
 
 
 class MLP(nn.Module):
-    """One multi-layer perceptron: a stack of one, see `StackedMLP`. Shape: ``[B, in]`` -> ``[B, layers[-1]]``."""
+    """One multilayer perceptron: a stack of one, see `StackedMLP`. Shape: ``[B, in]`` -> ``[B, layers[-1]]``."""
 
     def __init__(
         self,
@@ -116,10 +116,10 @@ class MLP(nn.Module):
 
 
 class Towers(nn.Module):
-    """One tower per task: a perceptron, then ``s_t = w_t . h_t + b_t``.
+    """One tower per task: an MLP, then ``s_t = w_t . h_t + b_t``.
 
-    The last product is taken and summed in float32 also where autocast makes its factors bfloat16: eight significant
-    bits would tie scores that differ.
+    The last product is computed in float32 even where autocast makes its factors bfloat16: eight significant bits would
+    tie scores that differ.
 
     Shape: ``[T, B, in]`` or ``[1, B, in]``, and, for Dice, which rows count, as in `StackedMLP` -> logits ``[B, T]``.
     """
@@ -142,7 +142,7 @@ class Towers(nn.Module):
         return logits_BT if self.head.bias is None else logits_BT + self.head.bias[:, 0]
 
     def scaled(self, x_BI: Tensor, scale_TI: Tensor) -> Tensor:
-        """Logits ``[B, T]`` of one input that every task scales by itself, as ``forward(scale_TI[:, None] * x_BI)``.
+        """Logits ``[B, T]`` of one input that every task scales differently, as ``forward(scale_TI[:, None] * x_BI)``.
 
         Without hidden layers the scale can multiply the weights, which are fewer than the inputs of all rows.
         """

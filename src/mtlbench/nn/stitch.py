@@ -24,7 +24,7 @@ class Stitch(nn.Module):
         start: initial a_tt; the rest of 1 is divided equally among the other tasks.
 
     Raises:
-        ValueError: an unknown unit, or a start outside of [0, 1].
+        ValueError: an unknown unit, or a start outside [0, 1].
 
     Paper: Misra, Shrivastava, Gupta, Hebert: Cross-stitch Networks for Multi-task Learning, CVPR 2016.
     Departure: none.
@@ -34,9 +34,9 @@ class Stitch(nn.Module):
         super().__init__()
         one_of("stitch_unit", unit, StitchUnit)
         in_range("stitch_start", start, ge=0, le=1)
-        alone = torch.eye(tasks)
+        identity = torch.eye(tasks)
         others = (1 - start) / max(1, tasks - 1)
-        a_TT1 = (torch.where(alone > 0, start if tasks > 1 else 1.0, others))[..., None]
+        a_TT1 = (torch.where(identity > 0, start if tasks > 1 else 1.0, others))[..., None]
         self.weight = nn.Parameter(a_TT1.repeat(1, 1, width if unit == "channel" else 1))
 
     def forward(self, x_TBH: Tensor) -> Tensor:
@@ -46,12 +46,12 @@ class Stitch(nn.Module):
 
 
 def stitch_weights(stitches: nn.ModuleList) -> Tensor:
-    """What each part (second axis) takes of each (third) behind every layer, the mean over channels: ``[L, T, T]``."""
+    """Weights of each part (second axis) on each (third) after every layer, averaged over channels: ``[L, T, T]``."""
     return torch.stack([stitch.weight.mean(dim=-1) for stitch in stitches if isinstance(stitch, Stitch)])
 
 
 class StitchedMLP(nn.Module):
-    """One perceptron per task; behind each layer's activation the tasks are stitched, then come dropout and the next.
+    """One MLP per task; after each layer's activation the tasks are stitched, followed by dropout.
 
     Shape: ``[T, B, in]`` or ``[1, B, in]`` -> ``[T, B, layers[-1]]``.
 
@@ -63,7 +63,7 @@ class StitchedMLP(nn.Module):
         dropout: probability that a unit is left out in training.
 
     Raises:
-        ValueError: no layers, a dropout outside of [0, 1), what `Stitch` refuses.
+        ValueError: no layers, a dropout outside [0, 1), what `Stitch` rejects.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class StitchedMLP(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        not_empty("layers", layers, "widths, because what is stitched are layers")
+        not_empty("layers", layers, "widths, because layers are stitched")
         in_range("dropout", dropout, ge=0, lt=1)
         self.width = layers[-1]
         widths = [inputs, *layers]

@@ -21,11 +21,11 @@ OPERATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "log": torch.log1p,
     "decay": lambda t: torch.exp(-t),
 }
-"""The six that the paper names, the logarithm of 1 + t as that of 0 is infinite; and an exponential that falls."""
+"""The paper's six, with log(1 + t) because log 0 is infinite; and a decaying exponential."""
 SIX = ("exp", "sin", "cos", "sqrt", "square", "log")
-"""Those of the paper."""
+"""The functions of the paper."""
 MOST_DAYS = 10.0
-"""Where days are taken as they are, older events count as this old: e^10 is 22,026, and a month's would be 10^13."""
+"""With unit ``days``, older events count as this old: e^10 is 22,026, and for a month it would be 10^13."""
 
 
 class TimeVector(nn.Module):
@@ -36,18 +36,18 @@ class TimeVector(nn.Module):
     Args:
         operations: names of the functions, of `OPERATIONS`.
         window: W in days.
-        unit: ``window``: t = min(days / W, 1); ``days``: t = min(days, 10), nearer to the letter of the paper.
+        unit: ``window``: t = min(days / W, 1); ``days``: t = min(days, 10), closer to the paper.
         angular: ``raw``: sine and cosine of t; ``2pi``: of 2 pi t, which has a period of one unit.
 
     Attributes:
         width: P.
 
     Raises:
-        ValueError: no operation, an unknown one or one twice; a window that is not above 0; an unknown word.
+        ValueError: no operation, an unknown one or one twice; a window that is not above 0; an unknown option.
 
     Paper: Wang, Zhang, Wulamu 2021, 3.5 and Fig. 7: timestamps, normalised as days, under exponential, sine, cosine,
     root, square and logarithm, concatenated.
-    Departure: days are divided by a window, since their exponential and square would drown all else.
+    Departure: days are divided by a window, since their exponential and square would dominate all else.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Adaptive information transfer (AIT): attention over the transferred and the own representation."""
+"""Adaptive information transfer (AIT): attention over the transferred and the task's own representation."""
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from mtlbench.nn.stacked import StackedLinear
 class InformationTransfer(nn.Module):
     """``z = sum_u w_u h_1(u)``, ``w = softmax_u(<h_2(u), h_3(u)> / sqrt(H))`` over U tokens of the same row.
 
-    A token is judged by its own product of query and key, not by another's query.
+    A token's score is the product of its own query and key; it does not use another token's query.
 
     Shape: ``[U, B, H]`` -> ``[B, H]``.
 

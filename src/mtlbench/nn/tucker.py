@@ -10,8 +10,8 @@ from mtlbench.nn.full_precision import full_precision
 class TuckerLinear(nn.Module):
     """T linear maps ``y_t = x_t W_t + b_t`` with ``W_tio = sum_abc S_abc U_ia V_ob Z_tc``.
 
-    U and V are what all tasks have in common; row t of Z says how a task mixes the c slices of the core S. Ranks below
-    the sizes make the tasks share; at full ranks W is any tensor.
+    U and V are shared by all tasks; row t of Z says how task t mixes the c slices of the core S. Ranks below the sizes
+    make the tasks share; at full ranks W can be any tensor.
 
     Shape: ``[T, B, in]``, or ``[1, B, in]`` where all read the same -> ``[T, B, out]``.
 
@@ -19,7 +19,7 @@ class TuckerLinear(nn.Module):
         tasks: T.
         inputs: width of x.
         outputs: width of y.
-        ranks: at most so many columns of U, V and Z; ``None``, or more than the size, for as many as the size.
+        ranks: largest numbers of columns of U, V and Z; ``None``, or more than the size, for full rank.
 
     Raises:
         ValueError: a size or rank below 1.
@@ -50,7 +50,7 @@ class TuckerLinear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(tasks, outputs))
 
     def weight(self) -> Tensor:
-        """W, ``[T, in, out]``, in the precision of its factors also where autocast would round them."""
+        """W, ``[T, in, out]``, in the precision of its factors even where autocast would round them."""
         with full_precision(self.core):
             return torch.einsum("abc,ia,ob,tc->tio", self.core, self.inputs, self.outputs, self.tasks)
 

@@ -1,4 +1,4 @@
-"""Virtual gradient: scales a gate's gradient from its own task by task relatedness."""
+"""Virtual gradient: scales the gradient of each task's gates by task relatedness."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ Implementation = Literal["surrogate", "literal_ratio"]
 Undefined = Literal["plain_gradient", "irrelevant"]
 
 EPSILON = 1e-6
-"""Keeps the literal ratio and its derivative finite where a coefficient is 0. The surrogate has no need of it."""
+"""Keeps the literal ratio and its derivative finite where a coefficient is 0. The surrogate does not need it."""
 
 
 class VirtualGradient(nn.Module):
@@ -32,7 +32,7 @@ class VirtualGradient(nn.Module):
     * shape ``cos``: g = cos(pi u) + 1 (with ``add``, this is Eq. 9); ``abs``: 2|u - 1|; ``square``: 2(u - 1)^2;
       ``sqrt``: 2 sqrt|u - 1|. All are 2 at u = 0 and 2, and 0 at u = 1.
 
-    In evaluation mode, or where there are no labels, the gates' gradient is left alone too.
+    In evaluation mode, or without labels, the gradient is unchanged too.
 
     Shape: gates ``[T, ...]`` (free gates, or ``[T, B, E]`` that differ by row), labels ``[B, T]`` or ``None``, observed
     ``[B, T]`` or ``None`` -> gates ``[T, ...]``.
@@ -42,12 +42,12 @@ class VirtualGradient(nn.Module):
         shape: g.
         relevance: absolute ``pearson`` correlation or ``cosine`` similarity of two tasks' labels, over the rows where
             both are observed.
-        relevance_ema: weight of the past in a running mean of the relevance over batches; 0 takes the batch alone.
+        relevance_ema: weight of the past in a running mean of the relevance over batches; 0: only the current batch.
         multiplicative: u of the interaction ``mul``; ``2sqrt`` is 2 sqrt(xy).
         implementation: ``surrogate`` is Eq. 8. ``literal_ratio`` is the product with the coefficient, divided by a
             frozen copy of it, as III-C describes; its gradient is 1 + G gamma'(G) / gamma(G), which is not Eq. 8.
-        undefined: what a relevance without a value (a constant label, fewer than two rows that observe both) leads to:
-            gamma := 1, or x := 0. With a running mean that has a value, that value is taken.
+        undefined: what to do where the relevance is undefined (a constant label, fewer than two rows that observe
+            both): gamma := 1, or x := 0. If the running mean has a value, that value is taken.
 
     Attributes:
         relevance: ``[T, T]``, the last (or running) relevance; 0 where it never had a value.
@@ -55,11 +55,11 @@ class VirtualGradient(nn.Module):
         batches: how many batches there were.
 
     Raises:
-        ValueError: an argument that is not among those allowed.
+        ValueError: an argument outside its allowed values.
 
     Paper: DEPHN III-C, Eqs. 7-9 and Fig. 4.
-    Departure: the eight functions are reconstructed from the properties that IV-C describes; Fig. 4 names none but the
-    additive cosine. The paper does not say what a batch without a conversion does: 0 would make Gamma jump in most
+    Departure: the eight functions are reconstructed from the properties that IV-C describes; Fig. 4 names only the
+    additive cosine. The paper does not say what to do in a batch without a conversion: 0 would make Gamma jump in most
     steps of a rare task, hence gamma := 1.
     """
 
@@ -93,7 +93,7 @@ class VirtualGradient(nn.Module):
         self.implementation, self.undefined_rule = implementation, undefined
 
     def between(self, tasks: Sequence[Task]) -> Self:
-        """This module, ready for the tasks, which its configuration does not know. A model calls it once.
+        """This module, set up for the tasks, which its configuration does not know. A model calls it once.
 
         Raises:
             ValueError: a regression task, or labels that are missing: of tasks that are labelled on different rows,
@@ -124,7 +124,7 @@ class VirtualGradient(nn.Module):
 
     @torch.no_grad()
     def coefficients(self, gates_T: Tensor, labels_BT: Tensor, observed_BT: Tensor | None) -> Tensor:
-        """Gamma ``[T, ...]`` as `forward` would apply it in training. Nothing is counted or remembered."""
+        """Gamma ``[T, ...]`` as `forward` would apply it in training. No state is updated."""
         relevance_TT, _ = self._current_relevance(labels_BT, observed_BT)
         return self._coefficients(gates_T, relevance_TT)
 
@@ -160,12 +160,12 @@ class VirtualGradient(nn.Module):
         y_TT = (gates_T[:, None] - gates_T[None]).abs().clamp(max=1)
         x_TT = relevance_TT.to(gates_T.dtype).view(tasks, tasks, *[1] * (gates_T.dim() - 1))
         gamma_TT = self.gamma(x_TT.nan_to_num(nan=0.0), y_TT)
-        alone_TT = torch.eye(tasks, dtype=torch.bool, device=gates_T.device).view_as(x_TT)
-        return torch.where(alone_TT | x_TT.isnan(), 1, gamma_TT).prod(dim=1)
+        same_TT = torch.eye(tasks, dtype=torch.bool, device=gates_T.device).view_as(x_TT)
+        return torch.where(same_TT | x_TT.isnan(), 1, gamma_TT).prod(dim=1)
 
     def gamma(self, x: Tensor, y: Tensor) -> Tensor:
         """The coefficient of a pair of tasks, of relevance x and gate difference y."""
-        # Square roots have no derivative at 0; only the literal ratio asks for one.
+        # Square roots have no derivative at 0; only the literal ratio needs one.
         least = EPSILON if self.implementation == "literal_ratio" else 0.0
         if self.interaction == "add":
             u = x + y
@@ -193,11 +193,11 @@ def label_relevance(labels_BT: Tensor, observed_BT: Tensor | None, measure: Rele
 def label_counts(labels_BT: Tensor, observed_BT: Tensor | None) -> Tensor:
     """Sums over the rows that observe task t and task j: 1, y_t, y_t squared, y_t y_j; float64 ``[4, T, T]``.
 
-    Counts of 0/1 labels are integers, hence exact in float64, whatever the autocast around.
+    Counts of 0/1 labels are integers, hence exact in float64, also under autocast.
     """
     y_BT = labels_BT.double()
     m_BT = torch.ones_like(y_BT) if observed_BT is None else observed_BT.double()
-    y_BT = torch.where(m_BT > 0, y_BT, 0)  # what is not observed may be anything, NaN too
+    y_BT = torch.where(m_BT > 0, y_BT, 0)  # labels that are not observed may be anything, NaN too
     return torch.stack([m_BT.T @ m_BT, y_BT.T @ m_BT, y_BT.square().T @ m_BT, y_BT.T @ y_BT])
 
 

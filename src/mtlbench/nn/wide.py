@@ -16,8 +16,7 @@ from mtlbench.schema import PADDING, Batch, Schema
 class FirstOrder(nn.Module):
     """``sum_f a_f``: one weight per id, pooled over a bag as its embeddings are, and one per component of a number.
 
-    A table of width 1, which is what the weights of all ids are; its name matches that of an embedding, so that it is
-    optimized as one.
+    The weights of all ids are a table of width 1; it is named like an embedding, so that it is optimized as one.
 
     Shape: `Batch` of B rows -> ``[B]``.
 
@@ -37,22 +36,22 @@ class FirstOrder(nn.Module):
 class CrossedFields(nn.Module):
     """``sum_(f,g) c_fg[id_f, id_g]`` over chosen pairs of single-valued id fields: one weight per pair of ids.
 
-    A pair of fields has as many rows as it has pairs of ids, but `buckets` at most, which they then share (the number
-    of the pair, modulo `buckets`). A pair with an absent id adds nothing. Weights start at 0.
+    A pair of fields has a row for each pair of ids, but at most `buckets`, which pairs of ids then share (the number of
+    the pair, modulo `buckets`). A pair with an absent id adds nothing. Weights start at 0.
 
     Shape: `Batch` of B rows -> ``[B]``.
 
     Args:
         schema: the fields.
         pairs: names of two fields each.
-        buckets: most rows of one pair.
+        buckets: largest number of rows for a pair of fields.
 
     Attributes:
-        sparse: whether the table's gradient holds the rows of the batch alone; set by whoever builds its optimizer.
+        sparse: whether the table's gradient holds only the rows of the batch; set by whoever builds its optimizer.
         held: the rows of the table that are in this process, see `mtlbench.distributed.sharded`.
 
     Raises:
-        ValueError: a pair is not two different single-valued id fields, or there twice; no buckets.
+        ValueError: a pair is not two different single-valued id fields, or occurs twice; no buckets.
 
     Paper: the cross-product transformation of Cheng et al., Wide & Deep, DLRS 2016, Eq. 1.
     Departure: pairs share rows where there are more of them than `buckets`; the paper does not say how it bounds them.
@@ -90,7 +89,7 @@ class CrossedFields(nn.Module):
         self.register_buffer(name, torch.tensor(numbers, dtype=torch.int64), persistent=False)
 
     def rows(self, batch: Batch) -> Tensor:
-        """Rows ``[B, P]`` of the table that a batch reads, padding among them."""
+        """Rows ``[B, P]`` of the table that a batch reads, including padding."""
         ids_BP2 = batch.ids[:, self._slots]
         place_BP2 = ids_BP2 - self._first
         pair_BP = (place_BP2[..., 0] * self._columns + place_BP2[..., 1]) % self._rows + self._starts
