@@ -103,7 +103,7 @@ def test_a_good_line(tmp_path: Path, group: str, changed: dict[str, str], labels
         (line(marital_stat="Complicated"), "column 'marital_stat' is 'Complicated'"),
         (line(race=""), "column 'race' is empty"),
         (line(sex=" "), "column 'sex' is empty"),
-        (line(race="\xff").replace("\xff".encode(), b"\xff"), " is no text"),
+        (line(race="\xff").replace("\xff".encode(), b"\xff"), " is not UTF-8 text"),
     ],
 )
 def test_bad_lines_are_refused_with_their_place(

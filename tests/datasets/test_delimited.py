@@ -128,19 +128,19 @@ def prepared_with(
 
 GOOD = '3,4,"Delft","007",0.5,False,1.5,"2024-01-05",0'
 BAD = [
-    (GOOD.replace("0.5", "half"), "column 'price' is no number"),
+    (GOOD.replace("0.5", "half"), "column 'price' is not a number"),
     (GOOD.replace("0.5", "inf"), "column 'price' is not finite"),
-    (GOOD.replace("3,4", "3,four"), "column 'item' is no whole number"),
-    (GOOD.replace("3,4", "3,04"), "column 'item' is no whole number as in the lines before; where ids are text, say"),
+    (GOOD.replace("3,4", "3,four"), "column 'item' is not a whole number"),
+    (GOOD.replace("3,4", "3,04"), "column 'item' is not a whole number as in the lines before; if ids are text, set"),
     (
         GOOD.replace("3,4", "none,4"),
-        "column 'user' is no whole number, as a group must be. Text can be numbered in a column of its own, in pandas "
+        "column 'user' is not a whole number, as a group must be. Text can be numbered in a new column, in pandas "
         "rows['number'] = rows['user'].factorize()[0]. The line reads",
     ),
     (GOOD.replace("3,4", ",4"), "column 'user' is null"),
     (GOOD.replace("False", "2"), "label 'clicked' is neither 0 nor 1"),
-    (GOOD.replace("False", "maybe"), "column 'clicked' is no number"),
-    (GOOD.replace("2024-01-05", "2024-13-05"), "column 'day' is no whole number or date"),
+    (GOOD.replace("False", "maybe"), "column 'clicked' is not a number"),
+    (GOOD.replace("2024-01-05", "2024-13-05"), "column 'day' is not a whole number or date"),
     (GOOD + ",1", "10 cells; the header names 9"),
     (GOOD.rpartition(",")[0], "8 cells; the header names 9"),
     ("", "no cell that is read has a value"),
@@ -175,7 +175,7 @@ def test_lines_are_set_aside_and_the_others_kept(tmp_path: Path, monkeypatch: py
         (
             {"fields": [{"name": "seen", "column": "city", "width": 3}]},
             None,
-            "'seen' must be lists of whole numbers or text. (A list in a cell of a CSV or TSV file: say what stands",
+            "'seen' must be lists of whole numbers or text. (For a list in a cell of a CSV or TSV file, set",
         ),
         (
             {"fields": [{"name": "city", "separator": "|"}]},
@@ -193,7 +193,7 @@ def test_lines_are_set_aside_and_the_others_kept(tmp_path: Path, monkeypatch: py
             "column 'price' is of type double; 'price' must be whole numbers or text",
         ),
         ({}, "user,item,city,zip,price,clicked,seconds,day,day", "line 1: the header names column 'day' twice"),
-        ({"delimiter": "::"}, None, "dataset.schema: delimiter is '::'; allowed: one character of ASCII"),
+        ({"delimiter": "::"}, None, "dataset.schema: delimiter is '::'; allowed: one ASCII character"),
         (
             {"fields": [{"name": "price", "kind": "number", "ids": "text"}]},
             None,
@@ -280,9 +280,9 @@ def test_lists_in_cells_are_those_of_the_same_rows_as_parquet(tmp_path: Path, se
     [
         ({"seen": "3|x"}, "column 'seen' holds text, and"),
         ({"seen": "3||4"}, "line 302: an entry of column 'seen' is null"),
-        ({"place": "0.5"}, "line 302: column 'place' has not 2 entries"),
-        ({"place": "0.5|far"}, "line 302: an entry of column 'place' is no number"),
-        ({"tags": "a|a", "shares": "1"}, "line 302: column 'shares' has not as many entries as there are ids"),
+        ({"place": "0.5"}, "line 302: column 'place' does not have 2 entries"),
+        ({"place": "0.5|far"}, "line 302: an entry of column 'place' is not a number"),
+        ({"tags": "a|a", "shares": "1"}, "line 302: column 'shares' does not have as many entries as there are ids"),
     ],
 )
 def test_an_entry_of_a_cell_that_cannot_be_used_is_named(

@@ -362,7 +362,7 @@ class TestRefusals:
             ("\ufeff" + GOOD, "byte order mark"),
             ('"1",2,3,4,5,829,0', "without quotes"),
             ("1,2,3,4,5,829,\x000", "printable ASCII"),
-            ("6,2,3,4,5,829,0", "its user_id does not stand in user_info_format1.csv"),
+            ("6,2,3,4,5,829,0", "its user_id is not in user_info_format1.csv"),
         ],
     )
     def test_lines_of_the_log(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: str, reason: str) -> None:
@@ -391,7 +391,7 @@ class TestRefusals:
             ("6,null,1", "age_range is 'null'"),
             (",1,1", "user_id is ''"),
             ("6,1", "2 comma-separated columns; there must be 3"),
-            ("3,1,1", "its user_id stands in an earlier line"),
+            ("3,1,1", "its user_id is in an earlier line"),
         ],
     )
     def test_users(self, tmp_path: Path, bad: str, reason: str) -> None:
@@ -416,18 +416,18 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("log", "users", "reason"),
         [
-            (lines(LOG_HEADER), FIVE_USERS, f"{LOG}: no line of it can be used"),
-            (lines(LOG_HEADER, GOOD), lines(USER_HEADER), f"{USERS}: no line of it can be used"),
+            (lines(LOG_HEADER), FIVE_USERS, f"{LOG} has no line that can be used"),
+            (lines(LOG_HEADER, GOOD), lines(USER_HEADER), f"{USERS} has no line that can be used"),
             (lines(LOG_HEADER, GOOD), FIVE_USERS, "the log goes from 829 to 829; dataset.windows=5 of"),
             (
                 lines(LOG_HEADER, "1,2,3,4,5,1027,0", "1,2,3,4,5,1110,0"),
                 FIVE_USERS,
-                "must begin more than 15 days before",
+                "must begin more than 15 days earlier",
             ),
             (
                 lines(LOG_HEADER, "1,2,3,4,5,1026,0", "1,2,3,4,5,1111,0"),
                 FIVE_USERS,
-                f"{LOG}: no line of it lies in the windows",
+                f"{LOG} has no line within the windows",
             ),
         ],
     )

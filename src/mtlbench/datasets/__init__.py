@@ -1,1 +1,1 @@
-"""Public data sets, one each: raw files, reader, simulator. Knows ingest/; chosen by configuration."""
+"""Data sets, a module or package each: raw files, reader, simulator. Imports ingest/; chosen by configuration."""

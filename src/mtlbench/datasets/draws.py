@@ -1,4 +1,4 @@
-"""Random draws of a simulated population: popularity ranks, group sizes, and hashes that need no memory."""
+"""Random draws for simulators: popularity ranks, group sizes, and hashes that need no memory."""
 
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -19,8 +19,8 @@ class RankedValues:
 
     Attributes:
         size: how many there are.
-        skew: a value is ``floor(size * u ** skew)`` of a uniform u. 1: all alike; 2: the first tenth has a third of
-            the draws.
+        skew: a value is ``floor(size * u ** skew)`` of a uniform u. 1: all equally popular; 2: the first tenth has a
+            third of the draws.
     """
 
     size: int
@@ -52,7 +52,7 @@ def group_sizes(random: np.random.Generator, total: int, mean: float, most: int 
 
 
 def hashed(seed: int, what: str, *numbers: int | Integers) -> npt.NDArray[np.uint64]:
-    """64 well-mixed bits, a function of the seed, the purpose and the numbers (SplitMix64's finaliser, per number)."""
+    """64 well-mixed bits, a function of the seed, the purpose and the numbers (SplitMix64's finalizer, per number)."""
     purpose = int.from_bytes(blake2b(f"{seed} {what}".encode(), digest_size=8).digest(), "little")
     state = np.array([purpose], np.uint64)
     for number in numbers:

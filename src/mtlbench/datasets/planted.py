@@ -1,15 +1,15 @@
-"""The engine under the simulators: labels with known probabilities, from planted effects of the inputs.
+"""The engine of the simulators: labels with known probabilities, from planted effects of the inputs.
 
-A simulator draws inputs and states components of the log-odds: main effects and interactions of inputs (`Term`), or
+A simulator draws inputs and gives components of the log-odds: main effects and interactions of inputs (`Term`), or
 arrays that it computes itself (matches with a history, tastes that drift). The engine standardises each component,
-weighs it by its share of the variance, and sums::
+weights it by its share of the variance, and sums::
 
     score_t = sum_c sqrt(share_c) (component_ct - mean) / deviation        one independent score per task
-    log-odds_t = b_t + spread_t sum_s L_ts score_s                         of task t, or of t given its parent task
+    log-odds_t = b_t + spread_t sum_s L_ts score_s                         of task t, or of t given its parent
 
 Scores are whitened over a sample of rows and L is a Cholesky factor, so that the log-odds of any two tasks have the
-stated correlation (relatedness); where none is stated they keep that of their scores. Intercepts and spreads give the
-stated rates and ceilings (AUCs of the true probabilities), whatever the other settings are.
+stated correlation (relatedness); where none is stated they keep that of their scores. Intercepts and spreads are fitted
+to the stated rates and ceilings (AUCs of the true probabilities), whatever the other settings are.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,9 +25,9 @@ from mtlbench.datasets.draws import Floats, RankedValues
 Piece = TypeVar("Piece")
 
 SAMPLE_PIECES = 32
-"""Pieces of a data set by which its label model is fitted."""
+"""Pieces of a data set to which its label model is fitted."""
 CEILING_ROWS = 1 << 15
-"""Rows by which a spread is fitted to a ceiling."""
+"""Rows on which a spread is fitted to a ceiling."""
 
 Components = Mapping[str, Floats]
 """Parts of the log-odds before scaling, by name: ``[R, T]`` each."""
@@ -52,7 +52,7 @@ class Term:
 class Effects:
     """Latent factors of inputs: K standard normal numbers per task, for each value of an id and for each number.
 
-    The first factor is the input's main effect too: what helps to learn the one helps to learn the other.
+    The first factor is also the input's main effect: learning one helps to learn the other.
 
     Attributes:
         seed: of the factors.
@@ -70,7 +70,7 @@ class Effects:
 
     @cached_property
     def factors(self) -> dict[str, npt.NDArray[np.float32]]:
-        """``[values + 1, T, K]`` of an id, of which the last row, that of -1, is 0; ``[T, K]`` of a number."""
+        """``[values + 1, T, K]`` of an id, of which the last row, for -1, is 0; ``[T, K]`` of a number."""
         random = np.random.default_rng([self.seed, 1 << 32])
         factors = {name: random.standard_normal((self.tasks, self.rank), np.float32) for name in self.numbers}
         for name, vocabulary in self.vocabularies.items():
@@ -99,7 +99,7 @@ class Effects:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabelModel:
-    """Label probabilities as a function of components, see the head of this file.
+    """Label probabilities as a function of components, see the top of this file.
 
     Attributes:
         shares: share of each component in the variance of a score.
@@ -155,13 +155,13 @@ def fit_label_model(
     structure: bool = True,
     parents: tuple[int | None, ...] | None = None,
 ) -> LabelModel:
-    """The label model under which sampled rows have these rates and ceilings.
+    """The label model that gives sampled rows these rates and ceilings.
 
     Args:
         sample: components of rows, piece by piece.
         shares: see `LabelModel`.
         rates: of each task; of one with a parent, among the positive rows of the parent.
-        ceilings: AUC of the true probabilities of each task, likewise.
+        ceilings: AUC of the true probabilities of each task; of one with a parent, on those rows too.
         relatedness: correlation of any two tasks' log-odds, 0 to 1; None: that of their scores.
         structure: False makes labels independent of every input, at the same rates.
         parents: see `LabelModel`; None: no task has one.
@@ -179,7 +179,7 @@ def fit_label_model(
         parents=parents or (None,) * tasks,
     )
     scores = model.log_odds(components)
-    # Both matrices may be singular but for the last term: few rows, a relatedness of 1.
+    # Without the last term both matrices could be singular: few rows, a relatedness of 1.
     covariance = np.atleast_2d(np.cov(scores.T)) + 1e-12 * np.eye(tasks)
     if relatedness is None:
         mixing = np.diag(1 / np.sqrt(np.diag(covariance)))
@@ -198,12 +198,12 @@ def fit_label_model(
 
 
 def intercept(log_odds: Floats, rate: float, weight: Floats | None = None) -> float:
-    """What to add to log-odds ``[R]`` so that the mean probability, weighted if need be, is the rate."""
+    """What to add to log-odds ``[R]`` so that the mean probability, weighted if weights are given, is the rate."""
     return _root(lambda shift: np.average(sigmoid(log_odds + shift), weights=weight) - rate, -100, 100)
 
 
 def expected_auc(chances: Floats, weight: Floats | None = None) -> float:
-    """AUC of probabilities ``[R]`` as scores of labels that have these probabilities, of weighted rows if need be."""
+    """Expected AUC of probabilities ``[R]`` as scores of labels drawn from them, with rows weighted if wanted."""
     order = np.argsort(chances)
     mass = np.ones(len(chances)) if weight is None else weight[order]
     positives, negatives = mass * chances[order], mass * (1 - chances[order])
@@ -212,7 +212,7 @@ def expected_auc(chances: Floats, weight: Floats | None = None) -> float:
 
 
 def evenly(pieces: Sequence[Piece]) -> Sequence[Piece]:
-    """All of few pieces, else about `SAMPLE_PIECES` of them, evenly spread."""
+    """All pieces if they are few, otherwise about `SAMPLE_PIECES` of them, evenly spread."""
     return pieces[:: max(1, len(pieces) // SAMPLE_PIECES)]
 
 
@@ -231,14 +231,14 @@ def _spread(score: Floats, rate: float, ceiling: float, before: Floats) -> float
 
 
 def _root(function: Callable[[float], float], low: float, high: float) -> float:
-    """Where an increasing function is 0, the upper end if it never is (a rate of 1)."""
-    from scipy.optimize import brentq  # a third of a second, which readers of real files have no use for
+    """Where an increasing function is 0; the upper end if it stays below (a rate of 1)."""
+    from scipy.optimize import brentq  # takes 0.3 s, and readers of real files do not need it
 
     return high if function(high) <= 0 else float(brentq(function, low, high, xtol=1e-9))  # pyright: ignore[reportArgumentType]
 
 
 def sigmoid(log_odds: np.ndarray) -> np.ndarray:
-    """The probabilities behind log-odds."""
-    from scipy.special import expit  # takes 0.3 s, which a reader of files need not wait for
+    """The probabilities of log-odds."""
+    from scipy.special import expit  # takes 0.3 s, and readers of real files do not need it
 
     return expit(log_odds)

@@ -1,4 +1,4 @@
-"""What all simulators write alike: delimited lines, the true probabilities beside them, and ``simulated.json``."""
+"""Files that all simulators write: delimited lines, the true probabilities, and ``simulated.json``."""
 
 import json
 from collections.abc import Callable, Generator, Iterable
@@ -41,7 +41,7 @@ def write_mark(folder: Path, name: str, version: int, settings: Any, **more: obj
 
 @contextmanager
 def truth_file(path: Path, tasks: int, *, header: bool = False) -> Generator[Callable[[Floats], None]]:
-    """Write the true probabilities of a file's labels beside it, piece by piece.
+    """Write the true probabilities of a file's labels next to it, piece by piece.
 
     Args:
         path: of the labelled file.

@@ -34,7 +34,7 @@ class SinesConfig:
         correlation: p, the cosine of the two tasks' weight vectors.
         scale: c, their length.
         sines: m, how many are summed.
-        structure: False draws labels that have nothing to do with the inputs, with the same distribution.
+        structure: False draws labels that are independent of the inputs, with the same distribution.
     """
 
     rows: int
@@ -63,8 +63,8 @@ class Sines:
     ``y_t = w_t . x + sum_i sin(alpha_i w_t . x + beta_i) + noise`` with ``w_1 = c u_1`` and
     ``w_2 = c (p u_1 + sqrt(1 - p^2) u_2)`` for two orthogonal unit vectors drawn at random, ``noise ~ N(0, 0.01)``.
 
-    Departure: d, c, m, alpha and beta are ours, for the text that is at hand prints none of them: d = 100, c = 1,
-    m = 5, ``alpha_i = i / 2``, ``beta_i = i / 4`` (i = 1..m), the same for both tasks.
+    Departure: d, c, m, alpha and beta are our choice, as the text at hand states none of them: d = 100, c = 1, m = 5,
+    ``alpha_i = i / 2``, ``beta_i = i / 4`` (i = 1..m), the same for both tasks.
 
     Args:
         dimensions: d.
@@ -94,7 +94,7 @@ class Sines:
         return self._folder.read(shard)
 
     def quote(self, path: Path, lines: Sequence[int]) -> Iterator[bytes]:
-        """What some rows of the file say."""
+        """The content of some rows of the file."""
         return self._folder.quote(path, lines)
 
     def simulate(
@@ -126,7 +126,7 @@ class Sines:
 
     @cached_property
     def _folder(self) -> ParquetFolder:
-        """What reads a Parquet file with these columns."""
+        """The reader of a Parquet file with these columns."""
         inputs: list[dict[str, Any]] = [
             {"name": f"x{at}", "kind": "number", "role": "context"} for at in range(self.dimensions)
         ]
@@ -137,13 +137,13 @@ class Sines:
 
 
 def weights(random: np.random.Generator, dimensions: int, correlation: float, scale: float) -> np.ndarray:
-    """The tasks' weight vectors, float64 ``[2, D]``, of a length and with a cosine."""
+    """The tasks' weight vectors, float64 ``[2, D]``, of length `scale` and with cosine `correlation`."""
     unit_DT = np.linalg.qr(random.normal(size=(dimensions, 2)))[0]
     other = np.sqrt(1 - correlation**2)
     return scale * np.stack([unit_DT[:, 0], correlation * unit_DT[:, 0] + other * unit_DT[:, 1]])
 
 
 def means(z: np.ndarray, sines: int) -> np.ndarray:
-    """Labels without noise of inputs seen along the weights, element by element."""
+    """Labels without noise, element-wise, of the inputs' products z with the weights."""
     at = np.arange(1, sines + 1)
     return z + np.sin(z[..., None] * at / 2 + at / 4).sum(axis=-1)

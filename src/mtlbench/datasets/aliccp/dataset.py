@@ -2,7 +2,7 @@
 
 Source: https://tianchi.aliyun.com/dataset/408 (registration needed). Xiao Ma et al., "Entire Space Multi-Task Model: An
 Effective Approach for Estimating Post-Click Conversion Rate", SIGIR 2018, arXiv:1804.07931. Terms: the page names no
-licence; take the data to be for research under the platform's terms, and pass no copy on.
+licence; take the data to be for research under the platform's terms, and do not redistribute them.
 """
 
 from collections.abc import Iterator
@@ -39,16 +39,16 @@ class AliCCP:
         history_width: ids kept of each behaviour bag, by weight; published lists have 69 to 250 on average.
         intentions_width: ids kept of field 210 (mean 6.1 per row, up to 14 in the ten published rows at hand).
         cross_width: ids kept of field 853 (mean 1.4 per row, up to 3 in the ten published rows at hand). A width of
-            1 makes any of these fields single-valued, and the last of several ids counts, as in AITM.
+            1 makes any of these fields single-valued; of several ids the last one is kept, as in AITM.
         values: also give the values of the single-valued crosses 508, 509 and 702 as number fields; as weights they
-            would cancel. Off by default, as in AITM, which keeps ids alone.
+            would cancel. Off by default, as in AITM, which keeps only ids.
 
-    ``group`` is the user (field 101); the impressions of a common row without one (0.2 %) are a group of their own,
-    whose number is negative. ``source`` is the scenario (field 301), 0 where a row has none. A behaviour bag's
-    ``target`` is the item's field that it consists of.
+    ``group`` is the user (field 101); the impressions of a common row without one (0.2 %) form a separate group, whose
+    number is negative. ``source`` is the scenario (field 301), 0 where a row has none. A behaviour bag's ``target`` is
+    the item field of the same kind.
 
-    Departure: AITM keeps the last of several 853 values and no value of any field; 853 is a weighted bag here. The
-    crosses and the histories do not share the vocabularies of the fields they match: the files number them apart.
+    Departure: AITM keeps the last of several 853 ids and no value of any field; 853 is a weighted bag here. The
+    crosses and the histories do not share the vocabularies of the fields they match: the files number them separately.
     """
 
     field_set: FieldSet = "usual"
@@ -86,7 +86,7 @@ class AliCCP:
         """The lines of a shard in blocks; see `mtlbench.ingest.protocol.Block`.
 
         Raises:
-            RawError: the file is no text file of lines.
+            RawError: the file is not a text file of lines.
         """
         table = shard.file.table
         yield from read_blocks(
@@ -175,7 +175,7 @@ class AliCCP:
                 "source": pa.array(_ids_or(lines, places["301"], 0)),
             }
         else:
-            # A row without a user is a group of its own: a negative number, made of all but one bit of the key.
+            # A row without a user forms a separate group: a negative number, made of all but one bit of the key.
             group = _ids_or(lines, places["101"], ~(lines.key & LARGEST))
             columns |= {KEY: pa.array(lines.key), "group": pa.array(group)}
         for code in self._codes:
@@ -184,7 +184,7 @@ class AliCCP:
         return pa.RecordBatch.from_pydict(columns)
 
     def _field_columns(self, code: str, lines: AliCCPLines, mine: np.ndarray) -> dict[str, pa.Array]:
-        """The columns of one field, whose triples stand at these places."""
+        """The columns of one field, whose triples are at these places."""
         raw = BY_CODE[code]
         line, ids = lines.line[mine], lines.ids[mine]
         if self._width(raw) == 1:
@@ -204,8 +204,7 @@ def _value_name(raw: RawField) -> str:
 
 
 def _ids_or(lines: AliCCPLines, here: np.ndarray, absent: int | np.ndarray) -> np.ndarray:
-    """The id of a single-valued field, whose triples stand ``here``, or what stands for its absence: int64
-    ``[lines]``."""
+    """The ids of a single-valued field, whose triples are at ``here``, or ``absent``: int64 ``[lines]``."""
     ids = np.broadcast_to(np.asarray(absent, np.int64), lines.key.shape).copy()
     ids[lines.line[here]] = lines.ids[here]
     return ids

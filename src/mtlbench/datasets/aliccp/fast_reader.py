@@ -1,7 +1,7 @@
 """Vectorised reader of Ali-CCP lines: numpy finds the separators, Arrow converts the tokens between them.
 
-Equal to `reference_reader` on every text that it accepts. It accepts a text only if every line of it is certainly good;
-the caller gives any other to `reference_reader`, which knows the reasons.
+It gives the same result as `reference_reader` on every text that it accepts. It accepts a text only if every line is
+certainly good; the caller gives any other text to `reference_reader`, which gives the reasons.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ SEPARATORS = bytes([COMMA, NEWLINE, AFTER_FIELD, AFTER_ID, BETWEEN_TRIPLES])
 DIGITS = b"0123456789"
 ONE = b"1.0"
 LONGEST_INTEGER, LONGEST_KEY = 18, 16
-"""Digits, leading zeros included, that `reference_reader` accepts of an integer, and demands of a key."""
+"""Digits, including leading zeros: the most that `reference_reader` accepts of an integer, and the number of a key."""
 
 HISTORY = np.frombuffer(b"_14", np.uint8)
 CODES = {table: np.full(2000, -1, np.int8) for table in COMMAS}
@@ -54,7 +54,7 @@ class AliCCPLines:
 
 
 class _FallbackError(Exception):
-    """Some line may be bad, which is for the reference reader to say."""
+    """Some line may be bad; the reference reader decides."""
 
 
 def read_lines(text: bytes, table: str) -> AliCCPLines | None:
@@ -74,7 +74,7 @@ def _read(text: bytes, table: str) -> AliCCPLines:
     start[first] = header[:, -2] + 1
 
     click, conversion, keys = _columns(data, header, counts)
-    # Letters are in keys only, where they are lower-case hexadecimal: no number is 'nan', '0x1f' or '1e5'.
+    # Letters occur only in keys, as lower-case hexadecimal digits: no number is 'nan', '0x1f' or '1e5'.
     letters = text.translate(None, DIGITS + b"._" + SEPARATORS)
     _require(letters == keys.translate(None, DIGITS) and not letters.translate(None, b"abcdef"))
     _require((id_end - field_end).max() <= LONGEST_INTEGER + 1)
@@ -105,7 +105,7 @@ def _header(data: Bytes, table: str) -> Integers:
 
 
 def _triples(data: Bytes, header: Integers) -> tuple[Integers, Integers, Integers, Integers]:
-    """Index of the first triple of every line ``[lines]``; positions behind field, id and value ``[triples]``."""
+    """Index of the first triple of every line ``[lines]``; positions after field, id and value ``[triples]``."""
     ends = np.flatnonzero((data <= AFTER_ID) | (data == NEWLINE))
     _require(ends.size % 3 == 0)
     ends = ends.reshape(-1, 3)
@@ -138,14 +138,14 @@ def _columns(data: Bytes, header: Integers, counts: Integers) -> tuple[Labels, L
 
 
 def _tokens(data: Bytes, *edges: tuple[Integers, Integers]) -> list[pa.StringArray]:
-    """The text from start to stop, by pair of edges. All edges together are offsets into the bytes as they are."""
+    """The texts from start to stop, for each pair of edges; all edges together are the offsets of one array."""
     offsets = np.stack([edge for pair in edges for edge in pair], axis=1, dtype=np.int32, casting="same_kind")
     pieces = pa.StringArray.from_buffers(offsets.size - 1, pa.py_buffer(offsets), pa.py_buffer(data))
     return [pieces.take(pa.array(np.arange(2 * at, offsets.size, 2 * len(edges)))) for at in range(len(edges))]
 
 
 def _codes(data: Bytes, start: Integers, stop: Integers, table: str) -> npt.NDArray[np.int8]:
-    """Index in `ALL` of every field code: three digits, and `HISTORY` behind those of a history."""
+    """Index in `ALL` of every field code: three digits, followed by `HISTORY` for a history."""
     length = stop - start
     history = np.flatnonzero(length == 3 + HISTORY.size)
     _require(np.count_nonzero(length == 3) + history.size == length.size)
@@ -160,7 +160,7 @@ def _codes(data: Bytes, start: Integers, stop: Integers, table: str) -> npt.NDAr
 
 
 def _require_single(line: Integers, code: npt.NDArray[np.int8], lines: int) -> None:
-    """No line has two triples of a single-valued field."""
+    """Require that no line has two triples of a single-valued field."""
     single = np.flatnonzero(SINGLE[code])
     seen = np.zeros(lines * len(ALL), bool)
     seen[line[single] * len(ALL) + code[single]] = True
@@ -168,7 +168,7 @@ def _require_single(line: Integers, code: npt.NDArray[np.int8], lines: int) -> N
 
 
 def _values(data: Bytes, start: Integers, stop: Integers) -> npt.NDArray[np.float32]:
-    """Rounded to float64 and then to float32, as by the reference reader. Most of them are ``1.0``."""
+    """Values, rounded to float64 and then to float32, as by the reference reader. Most of them are ``1.0``."""
     one = stop - start == len(ONE)
     for at, byte in enumerate(ONE):
         one &= data.take(start + at, mode="clip") == byte

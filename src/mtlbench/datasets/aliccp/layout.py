@@ -1,4 +1,4 @@
-"""What the Ali-CCP files consist of: their 23 fields, and the byte grammar of a line.
+"""The layout of the Ali-CCP files: their 23 fields, and the byte grammar of a line.
 
 A line of a skeleton file is ``sample_id,click,purchase,common_feature_index,feature_num,feature_list``, a line of a
 common file ``common_feature_index,feature_num,feature_list``; there is no header. A feature list is
@@ -49,7 +49,7 @@ class RawField:
 
     @property
     def name(self) -> str:
-        """Ours, readable, with the code at its end."""
+        """Our readable name, with the code at the end."""
         return f"{self.meaning}_{self.code}"
 
 
@@ -94,4 +94,4 @@ DIN = tuple(code for code in ALL if BY_CODE[code].role != "cross")
 """Candidate and histories without the crosses, which are the histories already looked up for the candidate."""
 
 TARGETS = {"109_14": "206", "110_14": "207", "127_14": "216", "150_14": "210"}
-"""The field of the item that each history consists of; both number the same things apart."""
+"""The item field of the same kind as each history; the files number the two separately."""

@@ -1,19 +1,19 @@
-"""The population behind the Ali-CCP simulator: users, items, what is shown to whom, and how likely a click is.
+"""The population of the Ali-CCP simulator: users, items, what is shown to whom, and how likely a click is.
 
 All attributes of a user or an item are functions of its number (a hash), so 300,000 users and 3 million items need
-little memory, and every piece of the data can be drawn by itself.
+little memory, and every piece of the data can be drawn separately.
 
-* Every category owns a run of items, of shops, of brands and of intention nodes; an item's shop, brand (71 % have one)
-  and nodes lie within its category's runs. Popularity falls as a power of the rank.
+* Every category has a range of items, of shops, of brands and of intention nodes; an item's shop, brand (71 % have one)
+  and nodes lie within its category's ranges. Popularity falls as a power of the rank.
 * A user has a profile (13 % have none) and five favourite categories. The *past items* of a user at some moment give
   the behaviour bags; an impression shows a past item, an item of a past item's category, or any item, in shares
   that lead to the published coverages of the crosses.
-* Either task's log-odds are a sum of main effects (profile, category, scenario, item), of low-rank interactions of
+* Each task's log-odds are a sum of main effects (profile, category, scenario, item), of low-rank interactions of
   the profile with category and brand, and of an interaction of the favourite categories with the category; see
-  `mtlbench.datasets.planted`. Missing values add nothing, so nothing hidden is needed to predict.
-* Optionally (`behaviour`), ln(1 + how many of the key's past items are of the same kind as the item). A mean over a bag
-  does not know how many there are, and a kind is one of 24; attention finds them.
-* Optionally (`shift`), scenarios have an effect of their own, which differs in the test part.
+  `mtlbench.datasets.planted`. Missing values add nothing, so no hidden value is needed to predict.
+* Optionally (`behaviour`), ln(1 + number of the key's past items of the same kind as the item) is added. A mean over a
+  bag does not show how many there are, and a kind is one of 24; attention finds them.
+* Optionally (`shift`), scenarios have a further effect, which differs in the test part.
 """
 
 from dataclasses import dataclass
@@ -51,13 +51,13 @@ OFFICIAL_FROM = 5_000_000
 CEILINGS, CEILINGS_WITH_BEHAVIOUR = (0.852, 0.862), (0.876, 0.886)
 """AUC of the true probabilities of a click, and of a conversion after a click; an assumption."""
 TRIPLES, PAST_ITEMS, SATURATION = 40.0, 12.0, 0.83
-"""Twelve past items give 40 distinct categories, shops, brands and nodes on average, and further ones ever fewer: the
-number grows as this power of the past items (measured from 20 to 300 triples; holds within a tenth)."""
+"""Twelve past items give 40 distinct categories, shops, brands and nodes on average, and further items fewer: the
+number grows as this power of the past items (measured from 20 to 300 triples; accurate to 10 %)."""
 
 GROWTH = {"205": 0.75, "206": 0.5, "207": 0.7, "216": 0.6, "210": 0.5}
-"""How a vocabulary grows with the rows, up to the published size: a power below 1, as distinct words of a text do."""
+"""How a vocabulary grows with the rows, up to the published size: a power below 1, as in Heaps' law."""
 SKEW = {"users": 1.3, "206": 2.5, "item": 4.0, "207": 2.0, "216": 3.0, "121": 2.0}
-"""Of popularity, 1 elsewhere: the first tenth of the categories gets 40 % of the draws."""
+"""Of popularity; 1 for the others. The first tenth of the categories gets 40 % of the draws."""
 
 PROFILE_SIZES = {"121": 97, "122": 13, "124": 2, "125": 7, "126": 3, "127": 3, "128": 2, "129": 4}
 PROFILE_KNOWN = 0.87
@@ -76,9 +76,9 @@ TERMS = {
     "profile": Term({"121": 1.0, "125": 0.7, "124": 0.7}, {"206": 1.0, "216": 0.25}),
 }
 SHARES = {"main": 0.05, "profile": 0.9, "taste": 0.05}
-"""Shares of the variance of a task's score without behaviours and scenario shift, whose shares come off the whole."""
+"""Shares of the variance of a task's score without behaviours and scenario shift, which scale these shares down."""
 SCENARIO_SHARE = 0.15
-"""Share of the scenarios' own effect, where it shifts."""
+"""Share of the scenarios' further effect, if `shift` is not 0."""
 KINDS = 24
 """Kinds of categories: a behaviour matches an item whose category is of the same kind."""
 
@@ -110,7 +110,7 @@ class Impressions:
 
 @dataclass(frozen=True, kw_only=True)
 class AliCCPPopulation:
-    """As many users and items as so many training rows need, and how labels depend on them.
+    """Users and items, their number fitted to the training rows, and how labels depend on them.
 
     Attributes:
         rows, test_rows: lines of the two skeleton files; the vocabularies are fitted to the training rows.
@@ -119,9 +119,9 @@ class AliCCPPopulation:
         relatedness: correlation of the two tasks' log-odds, 0 to 1.
         structure: False makes the labels independent of every input, at the same rates.
         history: mean number of behaviour triples of a common row, within a tenth (published: about 510).
-        behaviour: share of the log-odds' variance that behaviours of the item's kind have.
+        behaviour: share of the log-odds' variance that is due to behaviours of the item's kind.
         shift: how far the scenarios' effect in the test part is from that in training, 0 to 1 (the opposite).
-        contradictions: share of the impressions without a click that are marked as converted all the same.
+        contradictions: share of the impressions without a click that are nevertheless marked as converted.
     """
 
     rows: int
@@ -178,10 +178,10 @@ class AliCCPPopulation:
 
     @cached_property
     def runs(self) -> dict[str, Integers]:
-        """Where each category's items, shops, brands and nodes begin, and where the last ones end: ``[C + 1]``."""
+        """Where each category's range of items, shops, brands and nodes begins, and the last one ends: ``[C + 1]``."""
         categories = self.sizes["206"]
         edges = np.append(0, np.cumsum(self.categories.popularity))
-        # Half of a vocabulary goes to the categories evenly, half by their popularity.
+        # Half of a vocabulary is divided among the categories evenly, half by their popularity.
         share = (np.arange(categories + 1) / categories + edges) / 2
         return {
             code: np.floor(share * max(self.sizes[code], 4 * categories)).astype(np.int64)
@@ -189,13 +189,13 @@ class AliCCPPopulation:
         }
 
     def pieces(self, part: int) -> list[tuple[int, int, Integers]]:
-        """Part, first key, and impressions of each key, of all pieces of a part; geometric, with the published mean."""
+        """For each piece: part, first key, and impressions per key (geometric, with the published mean)."""
         random = np.random.default_rng([self.seed, part, 1 << 33])
         sizes = group_sizes(random, self.rows if part == TRAIN else self.test_rows, ROWS_PER_KEY)
         return [(part, first, sizes[first : first + KEYS_PER_PIECE]) for first in range(0, sizes.size, KEYS_PER_PIECE)]
 
     def piece(self, part: int, first: int, sizes: Integers) -> Impressions:
-        """Keys ``first``, ``first + 1``, ... of a part, which have so many impressions each."""
+        """Keys ``first``, ``first + 1``, ... of a part, with these numbers of impressions."""
         number = np.arange(first, first + sizes.size)
         random = np.random.default_rng([self.seed, part, first])
         user = RankedValues(self.users, SKEW["users"]).at(self._uniform("user", part, number))
@@ -231,7 +231,7 @@ class AliCCPPopulation:
             here = known & (self._uniform(code + " known", user) < KNOWN_WITHIN_PROFILE.get(code, 1.0))
             values[code] = np.where(here, value, -1)
         values["122"] = np.where(known, values["121"] * PROFILE_SIZES["122"] // PROFILE_SIZES["121"], -1)
-        # A user without a profile keeps the id: no published common line is empty.
+        # A user without a profile always has an id: no published common line is empty.
         named = (self._uniform("named", user) < USER_KNOWN) | ~known
         return {"101": np.where(named, user, -1), **values}
 
@@ -243,7 +243,7 @@ class AliCCPPopulation:
         return np.where(self._uniform("branded", item) < BRAND_KNOWN, brand, -1)
 
     def nodes(self, category: Integers, item: Integers) -> tuple[Integers, Integers]:
-        """How many intention nodes an item has, and which: they follow each other, around its category's run."""
+        """How many intention nodes an item has, and which: consecutive ones, cyclic within its category's range."""
         begin = self.runs["210"][category]
         length = self.runs["210"][category + 1] - begin
         most = np.minimum(NODES_MOST, length)
@@ -273,7 +273,7 @@ class AliCCPPopulation:
         counts = np.bincount(past_key, minlength=int(row_key[-1]) + 1)
         begin, count = (np.cumsum(counts) - counts)[row_key], counts[row_key]
         which = begin + np.floor(random.random(row_key.size) * count).astype(int)
-        past_category, past_item = np.append(past_category, 0), np.append(past_item, 0)  # where keys without any point
+        past_category, past_item = np.append(past_category, 0), np.append(past_item, 0)  # for keys without any
         how = np.where(count > 0, random.random(row_key.size), 1.0)
         any_category = self.categories.at(random.random(row_key.size))
         category = np.where(how < SHOW_PAST_ITEM + SHOW_PAST_CATEGORY, past_category[which], any_category)
@@ -282,7 +282,7 @@ class AliCCPPopulation:
 
     @cached_property
     def labels(self) -> LabelModel:
-        """Fitted to all training rows where they are few, else to pieces spread evenly over them."""
+        """Fitted to all training rows if they are few, otherwise to evenly spread pieces of them."""
         rates = self.rates
         if rates == "auto":
             rates = "official" if self.rows >= OFFICIAL_FROM else "demo"
@@ -321,7 +321,7 @@ class AliCCPPopulation:
     def _matches(
         self, past_key: Integers, past_category: Integers, row_key: Integers, category: Integers, keys: int
     ) -> Floats:
-        """ln(1 + past items of the impression's kind), float64 ``[R, 2]``; each task has kinds of its own."""
+        """ln(1 + past items of the impression's kind), float64 ``[R, 2]``; each task has its own kinds."""
         scores = []
         for kind in self.kinds:
             past = np.bincount(past_key * KINDS + kind[past_category], minlength=keys * KINDS)
@@ -351,7 +351,7 @@ class AliCCPPopulation:
         return self.categories.at(self._uniform("favourite", user, which))
 
     def _within(self, code: str, category: Integers, uniform: Floats, skew: str = "") -> Integers:
-        """A rank within the category's run of a vocabulary."""
+        """A rank within the category's range of a vocabulary."""
         begin = self.runs[code][category]
         return begin + ranks(uniform, self.runs[code][category + 1] - begin, SKEW[skew or code])
 

@@ -1,6 +1,6 @@
-"""One line of an Ali-CCP file, parsed the obvious way: the definition of what is accepted, and why something is not.
+"""One line of an Ali-CCP file, parsed in the simplest way: the definition of what is accepted, and why not.
 
-The fast reader must give exactly this on every input, and leaves to this one every text in which something is wrong.
+The fast reader must give exactly the same on every input, and leaves every text with an error to this reader.
 """
 
 import math
@@ -34,7 +34,7 @@ def read_line(text: bytes, table: str, ended: bool = True) -> AliCCPLine:
     Args:
         text: the line without its newline.
         table: which kind of file it comes from.
-        ended: whether a newline stood behind it; the last line of a file that was cut off has none.
+        ended: whether a newline follows it; the last line of a file that was cut off has none.
 
     Raises:
         BadLineError: the line breaks the format.
@@ -66,7 +66,7 @@ def parse_value(token: bytes) -> float | None:
 
 
 def signed(key: int) -> int:
-    """The 64 bits of a key as a signed number, which is how Arrow and numpy join them fastest."""
+    """The 64 bits of a key as a signed number, with which Arrow and numpy join fastest."""
     return key - (1 << 64) if key >> 63 else key
 
 
@@ -89,7 +89,7 @@ def _triples(features: bytes, count: bytes, table: str) -> tuple[tuple[str, int,
     single = [code for code, _, _ in triples if not BY_CODE[code].bag]
     if len(set(single)) != len(single):
         twice = sorted({code for code in single if single.count(code) > 1})
-        raise BadLineError(f"single-valued field {', '.join(twice)} stands more than once in the list")
+        raise BadLineError(f"single-valued field {', '.join(twice)} occurs more than once in the list")
     return tuple(triples)
 
 
@@ -105,7 +105,5 @@ def _triple(token: bytes, table: str) -> tuple[str, int, float]:
         raise BadLineError(f"id of field {field.code} is {shown(digits)}; expected digits, at most {LARGEST_ID}")
     value = parse_value(number)
     if value is None:
-        raise BadLineError(
-            f"value of field {field.code} is {shown(number)}; expected a number that is not negative and finite"
-        )
+        raise BadLineError(f"value of field {field.code} is {shown(number)}; expected a finite number of 0 or more")
     return field.code, int(digits), value

@@ -1,4 +1,4 @@
-"""Writes Ali-CCP's four files, byte for byte as published, for a synthetic population, in constant memory.
+"""Writes Ali-CCP's four files in the published format, for a synthetic population, in constant memory.
 
 Departure from the published files: behaviour lists are shorter by default (40 triples per common row against 518), the
 cross and history ids are the matched entry's number within the field's own range, conversions without a click occur
@@ -20,13 +20,13 @@ from mtlbench.datasets.simulated_files import truth_file, write_mark
 from mtlbench.ingest.workers import cores, parallel_map
 
 MANY_PIECES = 32
-"""Pieces (a million rows) from which several processes are worth their start."""
+"""Pieces (a million rows) from which starting several processes pays."""
 
 
 def simulate(folder: Path, population: AliCCPPopulation, *, version: int) -> None:
-    """Write the four files, the true probabilities beside the labelled ones, and ``simulated.json``.
+    """Write the four files, the true probabilities of the labelled ones, and ``simulated.json``.
 
-    The result is a function of the population alone. The mean probabilities of the training part are the rates, exactly
+    The result depends only on the population. The mean probabilities of the training part are the rates, exactly
     up to 1.8 million rows and nearly beyond; the labels add the noise of their draw.
     """
     folder.mkdir(parents=True, exist_ok=True)

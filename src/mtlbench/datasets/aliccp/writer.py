@@ -33,7 +33,7 @@ def skeleton_lines(
     begin: int,
     random: np.random.Generator,
 ) -> bytes:
-    """Lines of a skeleton file, of which the first is number ``begin`` (from 0) of the file."""
+    """Lines of a skeleton file; the first one has the number ``begin`` (from 0) in the file."""
     triples = _item(population, piece)
     for code, history in zip(("508", "509", "702", "853"), _past(population, piece), strict=True):
         shown = next(
@@ -85,7 +85,7 @@ def _bag(code: str, key: Integers, number: Integers) -> Triples:
 
 
 def _matches(code: str, shown: Triples, history: Triples, row_key: Integers) -> Triples:
-    """The shown entries that stand in the history of the impression's key, with the history's value."""
+    """The shown entries that occur in the history of the impression's key, with the history's value."""
     known = _pair(history.line, history.number)
     wanted = _pair(row_key[shown.line], shown.number)
     at = np.minimum(np.searchsorted(known, wanted), max(known.size - 1, 0))
@@ -114,7 +114,7 @@ def _prefixes() -> pa.Array:
 def _lines(
     header: list[npt.NDArray[Any] | pa.Array], triples: list[Triples], lines: int, random: np.random.Generator
 ) -> bytes:
-    """Join each line's triples, in random order, behind its header and their count."""
+    """Join each line's triples, in random order, after its header and their count."""
     line = np.concatenate([part.line for part in triples])
     order = np.argsort(line + random.random(line.size))
     ids = np.concatenate([part.number + BY_CODE[part.code].first_id for part in triples])[order]

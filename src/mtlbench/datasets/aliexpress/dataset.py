@@ -2,10 +2,10 @@
 
 Source: https://tianchi.aliyun.com/dataset/74690 (registration needed). Pengcheng Li et al., "Improving Multi-Scenario
 Learning to Rank in E-commerce by Exploiting Task Relationships in the Label Space", CIKM 2020. Terms: the page names no
-licence; take the data to be for research under the platform's terms, and pass no copy on.
+licence; take the data to be for research under the platform's terms, and do not redistribute them.
 
-The publisher split train and test by time, and states no row counts; that the Dutch test part has 5,559,301 rows is
-known from a public training log.
+The publisher split train and test by time and states no row counts; the 5,559,301 rows of the Dutch test part are known
+from a public training log.
 """
 
 from collections.abc import Iterator
@@ -46,19 +46,19 @@ NL_TEST_ROWS = 5_559_301
 class AliExpress:
     """One country's files: 16 ids and 63 numbers (all within 0 to 1 in the rows at hand) of pages and products.
 
-    User and query are the same for all products of a page, so they stand in the dimension table ``page``, once.
+    User and query are the same for all products of a page, so they are stored once, in the dimension table ``page``.
     ``group`` is the page. Train and test number their pages from the same beginning (in the rows at hand the same
     number names different pages), so the group of a test page is ``-1 - search id``.
 
     Attributes:
         country: whose files.
         form: ``raw`` are the publisher's four files, two for pages and two for products; ``processed`` the
-            ``train.csv`` and ``test.csv`` that MTReclib makes of them and passes on, with pages repeated on every row.
+            ``train.csv`` and ``test.csv`` that MTReclib makes of them and publishes, with pages repeated in each row.
         numbers: ``together`` reads the numbers of a page as one field of 23 components and those of a product as one
-            of 40; ``apart`` reads 63 fields of one.
+            of 40; ``apart`` reads 63 fields of one component.
 
-    Departure: MTReclib maps all 63 numbers by one linear layer. ``together`` keeps those of a page apart from those of
-    a product, as they stand in different tables; a sum of two linear maps is one linear map of both.
+    Departure: MTReclib maps all 63 numbers by one linear layer. ``together`` separates those of a page from those of a
+    product, as they are in different tables; a sum of two linear maps is one linear map of both.
     """
 
     country: Country = "NL"

@@ -1,7 +1,7 @@
 """Columns of AliExpress's files, by position, and the names that MTReclib gave them (data/preprocess.py).
 
-The publisher's own description of the columns (aliexpress_datasets.txt) comes with the data and is not repeated in any
-public code, so what a single column means is not known here.
+The publisher's description of the columns (aliexpress_datasets.txt) comes with the data and is not repeated in any
+public code, so the meaning of a single column is not known here.
 """
 
 SEARCH_ID = "search_id"

@@ -1,12 +1,12 @@
-"""Writes the publisher's four files for a synthetic country, pages by pages in constant memory.
+"""Writes the publisher's four files for a synthetic country, some pages at a time in constant memory.
 
-A page has ids and numbers of its user and query, a shown product has its own. The log-odds of a click, and of a
-conversion after a click, are a sum of main effects of all of them, and of an interaction of three ids of the page with
-all that is known of the product; see `mtlbench.datasets.planted`.
+A page has ids and numbers of its user and query, and so does each product. The log-odds of a click, and of a conversion
+after a click, are a sum of main effects of all of them, and of an interaction of three ids of the page with all ids and
+numbers of the product; see `mtlbench.datasets.planted`.
 
 Departure from the published files: ids are drawn from about as many values as the rows at hand show, numbers are
 independent of each other, and nothing depends on time or on the country. How many products a page shows, and how many
-are clicked and bought, is published nowhere: ten, and the rates of `CLICK_AND_CONVERSION`, are assumptions.
+are clicked and bought, is not published: ten, and the rates of `CLICK_AND_CONVERSION`, are assumptions.
 """
 
 from dataclasses import dataclass
@@ -99,14 +99,14 @@ class AliExpressPopulation:
         check_settings("aliexpress", self, **rows, seed=(0, 2**63), rates=rates, relatedness=(0, 1))
 
     def pieces(self, part: int) -> list[tuple[int, int, Integers]]:
-        """Part, first page, and products of each page, of all pieces of a part."""
+        """For each piece: part, first page, and products per page."""
         random = np.random.default_rng([self.seed, part, 1 << 33])
         sizes = group_sizes(random, self.rows if part == TRAIN else self.test_rows, ROWS_PER_PAGE)
         firsts = range(0, sizes.size, PAGES_PER_PIECE)
         return [(part, first, sizes[first : first + PAGES_PER_PIECE]) for first in firsts]
 
     def piece(self, part: int, first: int, sizes: Integers) -> Pages:
-        """Pages ``first``, ``first + 1``, ... of a part, which show so many products each."""
+        """Pages ``first``, ``first + 1``, ... of a part, with these numbers of products."""
         random = np.random.default_rng([self.seed, part, first])
         row_page = random.permutation(np.repeat(np.arange(sizes.size), sizes))
         return Pages(
@@ -122,7 +122,7 @@ class AliExpressPopulation:
 
     @cached_property
     def labels(self) -> LabelModel:
-        """Fitted to all training rows where they are few, else to pieces spread evenly over them."""
+        """Fitted to all training rows if they are few, otherwise to evenly spread pieces of them."""
         rates = self.rates
         if rates == "auto":
             rates = "sparse" if self.rows >= SPARSE_FROM else "demo"
@@ -143,9 +143,9 @@ class AliExpressPopulation:
 
 
 def simulate(folder: Path, country: str, population: AliExpressPopulation, *, version: int) -> None:
-    """Write the four files, the true probabilities beside the labelled ones, and ``simulated.json``.
+    """Write the four files, the true probabilities of the labelled ones, and ``simulated.json``.
 
-    The result is a function of the population alone; the country is in the names of the files.
+    The result depends only on the population; the country is in the names of the files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     code = country.lower()

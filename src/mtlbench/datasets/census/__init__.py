@@ -1,3 +1,3 @@
-"""Census-Income (KDD): the package's name is the target that configurations of runs and stores name."""
+"""Census-Income (KDD); `Census` is also imported here because configurations of runs and stores name this package."""
 
 from mtlbench.datasets.census.dataset import Census as Census

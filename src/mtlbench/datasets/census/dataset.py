@@ -36,15 +36,15 @@ LONGEST_NUMBER = 15
 """Digits of a number; the published ones have up to five. Far longer ones overflow a float."""
 
 BLOCK_LINES = 1 << 11
-"""Lines per block; more of them cost more, since Python looks through all living lists for garbage."""
+"""Lines per block; larger blocks are slower, since Python's garbage collector visits all lists."""
 
 
 @dataclass(frozen=True)
 class Census:
     """The 40 attributes that are features, less education and marital status: 7 numbers and 31 nominal id fields.
 
-    Education and marital status are no inputs in either group of tasks, as in the MMoE paper; income and the survey's
-    instance weight (which its authors say is not for classifiers) are none either. Every category is its own value:
+    Education and marital status are not inputs in either group of tasks, as in the MMoE paper; nor are income and the
+    survey's instance weight (which its authors say is not for classifiers). Every category is a separate value:
     ``?`` (not known), ``Not in universe``, and ``NA``, a genuine value of ``hisp_origin``. Exact duplicates (3,229
     lines of the training file) are kept, as in the literature.
 
@@ -54,7 +54,7 @@ class Census:
 
     Args:
         task_group: ``income`` for the tasks (income above 50,000; never married), ``education`` for (college; never
-            married): groups 1 and 2 of the paper.
+            married); groups 1 and 2 of the paper.
     """
 
     task_group: Literal["income", "education"] = "income"
@@ -159,7 +159,7 @@ def _values(line: bytes) -> list[str] | str:
     try:
         values = line.decode("utf-8").rstrip("\r\n").split(", ")
     except UnicodeDecodeError as error:
-        return f"byte {error.start + 1} is no text"
+        return f"byte {error.start + 1} is not UTF-8 text"
     if len(values) != len(COLUMNS):
         return f"{len(values)} columns, separated by comma and space; there must be {len(COLUMNS)}"
     if empty := {"", " "}.intersection(values):

@@ -38,7 +38,7 @@ SPECIAL = {
     ("year", 0): "94",
     ("year", 1): "95",
 }
-"""Values that a careless reader spoils."""
+"""Values that a careless reader would misread."""
 
 HIGHEST = {
     "age": 90,

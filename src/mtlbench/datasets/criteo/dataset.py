@@ -1,9 +1,9 @@
-"""Criteo: 45.8 million displayed advertisements of seven days, each clicked or not.
+"""Criteo display advertising: 45.8 million displayed advertisements of seven days, each clicked or not.
 
 Source: Criteo / Kaggle "Display Advertising Challenge", 2014, https://www.kaggle.com/c/criteo-display-ad-challenge,
 mirrored at https://ailab.criteo.com/ressources (``dac.tar.gz``, md5 df9b1b3766d9ff91d5ca3eb3d23bed27; the ``train.txt``
-in it has md5 4dcfe6c4b7783585d4ae3c714994f26a). Terms: no licence text of this data set was to be found; other data
-sets of Criteo are CC BY-NC-SA 4.0, which says nothing about this one. Take it to be for research, and pass no copy on.
+in it has md5 4dcfe6c4b7783585d4ae3c714994f26a). Terms: no licence text of this data set was found; other data sets of
+Criteo are CC BY-NC-SA 4.0, which says nothing about this one. Take it to be for research, and do not redistribute it.
 
 Positives and negatives are sampled at different rates, so 25.6 % of the rows are clicks. The columns have no published
 meaning: I1 to I13 are "mostly counts", C1 to C26 are values hashed to 32 bits. The challenge's ``test.txt`` has no
@@ -31,30 +31,30 @@ from mtlbench.schema import Field, Task
 Numbers = Literal["log2_bucket", "standardise"]
 
 SMALL = 2
-"""The largest number that is a value of its own."""
+"""The largest number that is not put into a bucket."""
 
 BUCKETS = range(2, int(math.log(10**LONGEST_NUMBER) ** 2) + 1)
 EDGES = np.array([math.ceil(math.exp(math.sqrt(bucket))) for bucket in BUCKETS], np.int32)
-"""The smallest number of every bucket; whole, so no rounding of a logarithm can move a number to another bucket."""
+"""The smallest number of every bucket; integers, so that no rounding of a logarithm moves a number between buckets."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Criteo:
     """The training file of the Criteo challenge: 13 numbers and 26 categories, any of them missing, and the click.
 
-    A category is an id field of its 32-bit hash. Of the numbers, `numbers` makes one of two things. ``log2_bucket``:
-    id fields of the buckets of Juan et al. ("3 Idiots' Approach", the winners of the challenge), floor(ln(v)^2) for v
-    above 2; smaller numbers are values of their own, and so is "missing". ``standardise``: number fields, a missing
-    one the mean of training rows.
+    A category is an id field of its 32-bit hash. Numbers are read in one of two ways. ``log2_bucket``: id fields of the
+    buckets of Juan et al. ("3 Idiots' Approach", the winners of the challenge), floor(ln(v)^2) for v above 2; smaller
+    numbers are separate values, and so is "missing". ``standardise``: number fields, in which a missing number is the
+    mean of training rows.
 
     Attributes:
-        numbers: ``log2_bucket`` (the name is the literature's; the logarithm is natural and squared) or
+        numbers: ``log2_bucket`` (so called in the literature; the logarithm is natural and squared) or
             ``standardise``.
         compress: with ``standardise``: sign(v) ln(1 + |v|) instead of v, whose tails are long (up to 23 million).
 
-    Departure: FuxiCTR's preparation of the same buckets lets 1 share the bucket of 3 and 4, 2 the one of 5, and missing
-    the one of 0; Juan et al. keep them apart, and so does this (a number v up to 2 has the id v - 3). DLRM counts
-    negative numbers, which only I2 has, as 0; here they keep their sign.
+    Departure: FuxiCTR's preparation of the same buckets puts 1 into the bucket of 3 and 4, 2 into that of 5, and
+    missing into that of 0; Juan et al. separate them, and so does this (a number v up to 2 has the id v - 3). DLRM
+    reads negative numbers, which only I2 has, as 0; here they keep their sign.
     """
 
     numbers: Numbers = "log2_bucket"
@@ -63,7 +63,7 @@ class Criteo:
     name = "criteo"
     simulator_version = 2
     where = (
-        "train.txt is in dac.tar.gz, to be had at https://ailab.criteo.com/ressources or "
+        "train.txt is in dac.tar.gz, available at https://ailab.criteo.com/ressources or "
         "https://www.kaggle.com/c/criteo-display-ad-challenge; "
         "or set dataset.source=simulated for synthetic data"
     )
@@ -83,7 +83,7 @@ class Criteo:
 
     @property
     def version(self) -> int:
-        """2 where fields compress their numbers, as they do those of rows to be scored; the reader did it before."""
+        """2 where fields compress numbers, so that rows to be scored are compressed too; in 1 the reader did it."""
         return 2 if self.numbers == "standardise" and self.compress else 1
 
     @property
@@ -97,7 +97,7 @@ class Criteo:
         """The lines of a shard in blocks; see `mtlbench.ingest.protocol.Block`.
 
         Raises:
-            RawError: the file is no text file of lines.
+            RawError: the file is not a text file of lines.
         """
         yield from read_blocks(shard, self._at_once, self._one_by_one)
 
@@ -131,11 +131,11 @@ class Criteo:
     def _number_values(self, numbers: np.ndarray) -> np.ndarray:
         if self.numbers == "log2_bucket":
             return squared_log_bucket(numbers)
-        return numbers.astype(np.float64)  # a float32 holds whole numbers of up to seven digits only
+        return numbers.astype(np.float64)  # a float32 holds integers of only up to seven digits
 
 
 def squared_log_bucket(numbers: np.ndarray) -> np.ndarray:
-    """floor(ln(v)^2) for v above 2, which is 1 or more, and v - 3, which is below 0, for the others; int32."""
+    """floor(ln(v)^2), which is 1 or more, for v above 2; v - 3, which is below 0, for the others; int32."""
     return np.where(numbers > SMALL, 1 + np.searchsorted(EDGES, numbers, side="right"), numbers - SMALL - 1).astype(
         np.int32
     )
@@ -151,7 +151,7 @@ def _by_columns(lines: list[CriteoLine]) -> CriteoLines:
 
 
 def _matrix(rows: list[tuple[int | None, ...]], width: int, dtype: type[np.integer]) -> tuple[np.ndarray, np.ndarray]:
-    """Values and where there is none, ``[width, L]``."""
+    """Values, and which are missing, ``[width, L]``."""
     values = np.array([[value or 0 for value in row] for row in rows], dtype).reshape(-1, width)
     absent = np.array([[value is None for value in row] for row in rows], bool).reshape(-1, width)
     return np.ascontiguousarray(values.T), np.ascontiguousarray(absent.T)

@@ -1,8 +1,8 @@
 """Vectorised reader of Criteo's ``train.txt``, with numpy on the bytes.
 
 Tabs and newlines are found in one pass, then digits are read position by position in all values of a kind at once.
-Equal to `reference_reader` on every text that it accepts. It accepts a text only if every line of it is certainly good;
-the caller gives any other to `reference_reader`, which knows the reasons.
+It gives the same result as `reference_reader` on every text that it accepts. It accepts a text only if every line is
+certainly good; the caller gives any other text to `reference_reader`, which gives the reasons.
 """
 
 from dataclasses import dataclass
@@ -28,8 +28,8 @@ class CriteoLines:
 
     Attributes:
         click: int8 ``[L]``.
-        numbers, no_number: int32 and bool ``[13, L]``; the value is 0 where there is none.
-        categories, no_category: uint32 and bool ``[26, L]``, likewise.
+        numbers, no_number: int32 and bool ``[13, L]``; missing values are 0.
+        categories, no_category: uint32 and bool ``[26, L]``; the same.
     """
 
     click: npt.NDArray[np.int8]
@@ -40,7 +40,7 @@ class CriteoLines:
 
 
 class _FallbackError(Exception):
-    """Some line may be bad, which is for the reference reader to say."""
+    """Some line may be bad; the reference reader decides."""
 
 
 def read_lines(text: bytes) -> CriteoLines | None:
@@ -52,14 +52,14 @@ def read_lines(text: bytes) -> CriteoLines | None:
 
 
 def _read(text: bytes) -> CriteoLines:
-    # The padding is read in place of the last, empty values, and masked afterwards.
+    # Where the last values are empty, the padding is read instead, and masked afterwards.
     padded = np.frombuffer(text + bytes(DIGITS), np.uint8)
     stop = np.flatnonzero(padded[: len(text)] <= NEWLINE)
     _require(stop.size > 0 and stop.size % len(COLUMNS) == 0 and stop[-1] == len(text) - 1)
     start = np.concatenate(([0], stop[:-1] + 1))
     kinds = padded[stop].reshape(-1, len(COLUMNS))
     _require((kinds[:, -1] == NEWLINE).all() and (kinds[:, :-1] == TAB).all())
-    # One row per column of the file, so that what becomes a column lies together.
+    # One row per column of the file, so that the values of a column are contiguous.
     start = np.ascontiguousarray(start.reshape(-1, len(COLUMNS)).T)
     length = np.ascontiguousarray(stop.reshape(-1, len(COLUMNS)).T) - start
     label = padded[start[0]] - ZERO

@@ -1,6 +1,6 @@
-"""One line of Criteo's ``train.txt``, parsed the obvious way: the definition of what is accepted, and why not.
+"""One line of Criteo's ``train.txt``, parsed in the simplest way: the definition of what is accepted, and why not.
 
-The fast reader must give exactly this on every input, and leaves to this one every text in which something is wrong.
+The fast reader must give exactly the same on every input, and leaves every text with an error to this reader.
 """
 
 import re
@@ -31,11 +31,11 @@ class CriteoLine:
 def read_line(text: bytes, ended: bool = True) -> CriteoLine:
     """Read one line.
 
-    A last line without a newline is read if C26 is there, for a value of eight digits shows that it was not cut off.
+    A last line without a newline is accepted if it has a C26, whose eight digits show that it was not cut off.
 
     Args:
         text: the line without its newline.
-        ended: whether a newline stood behind it.
+        ended: whether a newline follows it.
 
     Raises:
         BadLineError: the line breaks the format.

@@ -1,7 +1,7 @@
 """Writes a synthetic ``train.txt`` of Criteo, with clicks drawn from known probabilities.
 
 The log-odds of a click are a sum of main effects of all columns, and of interactions of the numbers and the first half
-of the categories with the second half; see `mtlbench.datasets.planted`. A number acts by its logarithm. Vocabularies
+of the categories with the second half; see `mtlbench.datasets.planted`. A number enters by its logarithm. Vocabularies
 grow with the square root of the rows, up to the published sizes. Rows are drawn `CHUNK` at a time, each chunk from its
 own seed, so memory does not grow with them.
 """
@@ -21,12 +21,12 @@ from mtlbench.datasets.simulated_files import check_settings, hexadecimal, text_
 
 CHUNK = 1 << 16
 PILOT = 1 << 20
-"""Number of the chunk, of no file, to which the label model is fitted."""
+"""Number of the chunk to which the label model is fitted; it is not written to the file."""
 
 PUBLISHED_ROWS = 45_840_617
 RATE = 0.2562
 SKEW = 5.0
-"""Of the popularity of categories: the most frequent of 20,000 has a seventh of the rows."""
+"""Of the popularity of categories: the most frequent one of 20,000 has a seventh of the rows."""
 CEILING = 0.866
 """AUC of the true probabilities, an assumption."""
 TERMS = {
@@ -36,7 +36,7 @@ TERMS = {
 SHARES = {"main": 0.85, "pairs": 0.15}
 
 FEWEST = 20
-"""Values that a vocabulary has at least, if the published one has so many."""
+"""Smallest size of a vocabulary, unless the published one is smaller."""
 
 DISTINCT = (
     1460, 558, 413_422, 248_541, 305, 21, 12_190, 633, 3, 54_710, 5348, 409_747, 3180, 27, 12_498, 365_809, 10, 4932,
@@ -52,7 +52,7 @@ LOG_DEVIATION = (1.2, 2.2, 1.3, 1.0, 2.9, 1.9, 1.6, 1.2, 1.7, 0.5, 0.9, 0.8, 1.1
 """Of I1 to I13, about as in the first 10,000 published lines."""
 
 NEGATIVE = {"I2": 0.0975}
-"""Share of negative values; -1 mostly, never below -3."""
+"""Share of negative values; mostly -1, never below -3."""
 
 MISSING = (
     (("I1", "I10"), 0.448), (("I3",), 0.204), (("I4", "I13"), 0.198), (("I5",), 0.049), (("I6",), 0.251),

@@ -1,4 +1,4 @@
-"""The log, one shard at a time, into files ordered by bucket: a bucket holds all events of some of the users.
+"""Partitions the log, one shard at a time, into buckets: a bucket holds all events of some of the users.
 
 Buckets are ranges of a hash of the user, so rows written bucket by bucket are in the order of that hash,
 whatever the number of buckets.
@@ -25,7 +25,7 @@ class Scattered:
     Attributes:
         path: its `EVENT` by bucket, within a bucket in file order; lines count from the shard's first one.
         ends: int64 ``[buckets]``, where each bucket's events end.
-        lines: how many it has, a header among them.
+        lines: how many it has, including a header.
         header: whether it has one.
         rejected: lines that cannot be used.
         days: first and last day of its events; ``None`` if there are none.
@@ -49,7 +49,7 @@ class BucketWriter:
     """Reads a shard of the log and writes it by bucket.
 
     Attributes:
-        users: all users that there are, ascending; a line of another one is refused.
+        users: all known users, ascending; a line of another user is rejected.
         buckets: how many.
     """
 
@@ -67,7 +67,7 @@ class BucketWriter:
         events = np.concatenate(parts)
         known = events["user"] != MISSING
         rejected += [
-            Rejected(line=line, reason=f"its user_id does not stand in {USERS}", text=text)
+            Rejected(line=line, reason=f"its user_id is not in {USERS}", text=text)
             for line, text in texts(shard, events["line"][~known]).items()
         ]
         events = events[known]
@@ -83,7 +83,7 @@ class BucketWriter:
         )
 
     def _events(self, columns: pa.RecordBatch) -> np.ndarray:
-        """`EVENT` of every line; the user is `MISSING` where there is no such user."""
+        """`EVENT` of every line; the user is `MISSING` where it is unknown."""
         events = np.empty(columns.num_rows, EVENT)
         for name in EVENT.names or ():
             if name not in ("user", "line"):

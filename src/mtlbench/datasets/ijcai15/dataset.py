@@ -1,8 +1,8 @@
-"""IJCAI-15 (Tmall): what users did with items before and on the Double 11; which they will favourite, and which buy.
+"""IJCAI-15 (Tmall): actions of users on items until the Double 11 sale; which items they will favourite or buy.
 
 Source: Tianchi data set 42, https://tianchi.aliyun.com/dataset/42 (registration needed), of the competition on repeat
-buyers at IJCAI 2015; not the IJCAI-16 data set that is called Tmall too. Terms: no licence is known; take the data to
-be for research under the platform's terms, and pass no copy on. The publisher calls the users a biased sample.
+buyers at IJCAI 2015; not the IJCAI-16 data set, also called Tmall. Terms: no licence is known; take the data to
+be for research under the platform's terms, and do not redistribute them. The publisher calls the users a biased sample.
 ``user_log_format1.csv`` has 54,925,330 lines, ``user_info_format1.csv`` 424,170.
 
 Tasks: Ding et al., "MSSM: A Multiple-level Sparse Sharing Model for Efficient Multi-Task Learning", SIGIR 2021,
@@ -45,39 +45,40 @@ from mtlbench.schema import Field, Task
 Refuse = Callable[[Path, int, str, bytes], None]
 AFTERWARDS = "after the last window"
 MSSM_SAMPLES = 1_862_193
-"""Of Ding et al., section 3.1.1; windows are chosen so that the log gives about as many."""
+"""Of Ding et al., section 3.1.1; windows are chosen to give about as many."""
 EVENTS = "events"
 
 
 @dataclass(frozen=True, kw_only=True)
 class IJCAI15:
-    """Samples made of the log: pairs of a user and an item, labelled in windows of days, described by what came before.
+    """Samples from the log: pairs of a user and an item, labelled in windows of days, with features from before.
 
     A pair is a sample of a window if the user did anything with the item in it. The pair is a positive of ``favourite``
     if one of these actions is a favourite, and of ``purchase`` if one is a purchase; other pairs are the negatives. The
-    actions of a window are labels and never inputs: all that is known of a user is what was done strictly before the
-    window begins, one row per user and window of the table ``behaviour``. It has bags of the items, categories, sellers
-    and brands of any action, weighted by ln(1 + actions), and ln(1 + actions) of each kind. The item's own category,
-    seller and brand are those of the pair's first line in the window. `group` is the user, `time` the window, from 0.
+    actions of a window are labels and never inputs: the features of a user come from actions strictly before the window
+    begins, one row per user and window of the table ``behaviour``. It has bags of the items, categories, sellers and
+    brands of any action, weighted by ln(1 + actions), and ln(1 + actions) of each kind. The item's category, seller and
+    brand are those of the pair's first line in the window. `group` is the user, `time` the window, from 0.
 
-    The Double 11 has 19 % of the log's lines and 37 % of its purchases, at its end (the log is said to go
-    from 511 to 1112). A window that holds it has other label rates than those before, so a split by time that straddles
-    it compares two markets; by default the last window ends the day before.
+    The Double 11 has 19 % of the log's lines and 37 % of its purchases, and is at its end (the log is said to go
+    from 511 to 1112). A window that contains it has other label rates than those before, so a split by time across it
+    compares two markets; by default the last window ends the day before.
 
     Args:
-        sample: ``pair``: one sample per user, item and window; ``pair_day``: per user, item and day (known of the user
-            is what came before the window, in either case).
-        windows: how many label windows there are, back to back; the last one to test and the one before to validate is
-            the split of the configuration.
+        sample: ``pair``: one sample per user, item and window; ``pair_day``: per user, item and day (in both cases,
+            user features are from before the window).
+        windows: number of consecutive label windows; the configuration's split tests on the last one and validates on
+            the one before.
         window_days: length of each.
         last_day: last day of the last one as the log writes it (1110), ``None``: the last day of the log. Later lines
             are dropped and counted.
-        history_width: entries kept of each bag, the heaviest, of equal ones what was met last.
+        history_width: entries kept of each bag: the heaviest, and of equal ones the most recent.
 
-    Departure: MSSM prints neither how samples are made nor their inputs, split or label rates; all of this is ours, and
-    its numbers are no target for it. Five windows of three days are chosen because 15 days outside the Double 11 come
-    near its number of samples: 44,342,697 lines of 185 days, were they alike, are 3.6 million lines in 15 days, which
-    at two lines per pair are 1.8 million pairs. Neither the lines of a pair nor those of a day are published.
+    Departure: MSSM states neither how samples are made nor their inputs, split or label rates; all of this is our
+    choice, and its numbers are no target for it. Five windows of three days are chosen because 15 days outside the
+    Double 11 give about its number of samples: 44,342,697 lines of 185 days, if all days are alike, are 3.6 million
+    lines in 15 days, which at two lines per pair are 1.8 million pairs. Neither the lines per pair nor those per day
+    are published.
     """
 
     sample: Sample = "pair"
@@ -134,19 +135,19 @@ class IJCAI15:
         )
 
     def arrange(self, sources: Mapping[str, Path], folder: Path, refuse: Refuse, processes: int) -> Rewritten:
-        """Samples, users and behaviours out of the log; see `mtlbench.ingest.protocol.NeedsRewrite`.
+        """Samples, users and behaviours from the log; see `mtlbench.ingest.protocol.NeedsRewrite`.
 
-        The log is read once, by shards, into buckets of users about as large as a shard; then bucket by bucket becomes
-        samples. A process has one shard or bucket in memory, whatever the size of the log.
+        The log is read once, by shards, into buckets of users about as large as a shard; then each bucket is turned
+        into samples. A process has one shard or bucket in memory, whatever the size of the log.
 
         Raises:
-            RawError: a header that does not name the columns, no line that can be used.
+            RawError: a header that does not name the columns, no usable line.
             ValueError: windows that the log does not cover.
         """
         user_file, log_file = self.files
         users, user_lines = read_users(sources[USERS], user_file, refuse)
         if not users.num_rows:
-            raise RawError(f"{sources[USERS]}: no line of it can be used")
+            raise RawError(f"{sources[USERS]} has no line that can be used")
         user_ids = users["user_id"].to_numpy()
         shards = _scatter(sources[LOG], log_file, user_ids, folder, refuse, processes)
         lines = sum(shard.lines - shard.header for shard in shards)
@@ -165,7 +166,7 @@ class IJCAI15:
         with closing(parallel_map(gather, buckets, processes, f"samples of {self.name}")) as results:
             samples, late = np.sum(list(results), axis=0).tolist()
         if not samples:
-            raise RawError(f"{sources[LOG]}: no line of it lies in the windows; change dataset.last_day")
+            raise RawError(f"{sources[LOG]} has no line within the windows; change dataset.last_day")
         shutil.rmtree(folder / EVENTS)
         with pa.ipc.new_file(str(folder / "users.arrow"), users.schema) as file:
             file.write_batch(users)
@@ -219,7 +220,7 @@ class IJCAI15:
 def _scatter(
     log: Path, file: RawFile, user_ids: np.ndarray, folder: Path, refuse: Refuse, processes: int
 ) -> tuple[Scattered, ...]:
-    """The log by buckets of users, as many as it has shards."""
+    """The log in buckets of users, as many as it has shards."""
     (folder / EVENTS).mkdir()
     cut = cut_file(log, file)
     jobs = [(shard, folder / EVENTS / str(number)) for number, shard in enumerate(cut)]
@@ -238,17 +239,17 @@ def _days(log: Path, shards: tuple[Scattered, ...]) -> tuple[int, int]:
     """First and last day of the log."""
     days = [shard.days for shard in shards if shard.days]
     if not days:
-        raise RawError(f"{log}: no line of it can be used")
+        raise RawError(f"{log} has no line that can be used")
     return min(first for first, _ in days), max(last for _, last in days)
 
 
 def _truth(log: Path, lines: int) -> Path | None:
-    """True probabilities beside a simulated log."""
+    """File of the true probabilities of a simulated log."""
     path = truth_path(log)
     if not path.is_file():
         return None
     if (known := np.load(path, mmap_mode="r").shape[0]) != lines:
-        raise RawError(f"{path} is about {known:,} lines, {log.name} has {lines:,}: the files do not belong together")
+        raise RawError(f"{path} is for {known:,} lines, {log.name} has {lines:,}: the files do not belong together")
     return path
 
 

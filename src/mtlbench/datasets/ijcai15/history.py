@@ -10,7 +10,7 @@ from mtlbench.datasets.ijcai15.bucket_log import rank_of
 from mtlbench.datasets.ijcai15.layout import MISSING, Integers
 
 DAYS = 512
-"""More than a year has, so that a user and a day make one number."""
+"""More than the days of a year, so that user * DAYS + day is unique."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Events:
 
     @classmethod
     def of(cls, columns: np.ndarray, user_ids: Integers) -> Self:
-        """Bring events that stand in the order of their lines into this order."""
+        """Bring events from the order of their lines into this order."""
         users, who = np.unique(columns["user"], return_inverse=True)
         by_rank = np.argsort(rank_of(user_ids[users]))
         position = np.empty_like(by_rank)
@@ -56,7 +56,7 @@ class Past:
 
     @classmethod
     def of(cls, events: Events, column: str) -> Self:
-        """Of all events that have a value."""
+        """The past of all events that have a value."""
         values = events.columns[column]
         order = np.flatnonzero(values != MISSING)
         order = order[np.lexsort((values[order], events.who[order]))]
@@ -65,11 +65,11 @@ class Past:
         return cls(who[first], value[first], first, events.columns["day"][order])
 
     def before(self, day: int, among: npt.NDArray[np.bool_]) -> tuple[Integers, Integers, Integers]:
-        """User, value, and number of events before a day; by user, what was met last first.
+        """User, value, and number of events before a day; by user, the most recent first.
 
         Args:
-            day: from which on nothing counts.
-            among: ``[U]``, which users are asked for.
+            day: the first day that does not count.
+            among: ``[U]``, which users to include.
         """
         if not len(self.first):
             return self.who, self.value, self.first
@@ -81,6 +81,6 @@ class Past:
 
 
 def runs_of_equal(*columns: Integers) -> Integers:
-    """Where runs of equal entries begin."""
+    """Positions at which runs of equal entries begin."""
     differs = np.logical_or.reduce([column[1:] != column[:-1] for column in columns])
     return np.flatnonzero(np.concatenate((np.ones(min(len(columns[0]), 1), bool), differs)))

@@ -14,7 +14,7 @@ from mtlbench.ingest.csv import CsvColumn
 LOG, USERS = "user_log_format1.csv", "user_info_format1.csv"
 ACTIONS = CLICK, CART, PURCHASE, FAVOURITE = (0, 1, 2, 3)
 MISSING = -1
-"""Brand of an event that names none."""
+"""Brand of an event without one."""
 YEAR = 2014
 """The competition of 2015 is about the Double 11 before it. Only 29 February depends on the year."""
 
@@ -42,7 +42,7 @@ class Lookup:
 
 
 def _numbered(values: range, unknown: int) -> tuple[tuple[str, int | None], ...]:
-    """Whole numbers of which one means "unknown", as do ``NULL`` and nothing; also as pandas writes them (``3.0``)."""
+    """Whole numbers, also as pandas writes them (``3.0``); one of them, ``NULL`` and an empty cell mean "unknown"."""
     numbers = [(text, None if value == unknown else value) for value in values for text in (f"{value}", f"{value}.0")]
     return (*numbers, ("NULL", None), ("", None))
 

@@ -1,12 +1,12 @@
-"""The population behind the IJCAI-15 simulator: users with tastes, items, and how past actions lead to later ones.
+"""The population of the IJCAI-15 simulator: users with tastes, items, and how past actions lead to later ones.
 
 * An item has a category, a seller and nearly always a brand; popularity falls as a power of the rank. Every category
   is a direction in a plane.
-* A user has a taste, a direction too, and half of what a user meets is the best fitting of a few popular items. So the
-  past shows the taste; but it is the past, not the hidden taste, on which labels depend.
-* The log-odds of a label are a sum of `SHARES`: of the candidate's category and seller; of the user's profile; of how
-  often the user favourited (bought) before; of the weighted mean, over the bags of past categories, sellers and brands,
-  of a number that each of these has; and of how the mean direction of the past categories lies to the candidate's.
+* A user has a taste, also a direction, and half of the items that a user sees are the best fitting of a few popular
+  ones. So the past reflects the taste; but labels depend on the past, not on the hidden taste.
+* The log-odds of a label are a sum of components with these `SHARES`: the candidate's category and seller; the user's
+  profile; how often the user favourited (bought) before; the weighted mean, over the bags of past categories, sellers
+  and brands, of an effect of each; and the mean direction of the past categories relative to the candidate's.
 """
 
 from dataclasses import dataclass
@@ -26,18 +26,18 @@ TASKS = 2
 PUBLISHED_ROWS, ROWS_PER_USER = 1_862_193, 1_862_193 / 219_973
 """Samples of MSSM, and how many of them a user has."""
 SIZES = {"item_id": 219_182, "cat_id": 1_658, "seller_id": 4_995, "brand_id": 8_443}
-"""At that size: the items of MSSM's samples, the others as in the whole log."""
+"""Sizes at that number of rows: items as in MSSM's samples, the others as in the whole log."""
 GROWTH = {"item_id": 1.0, "cat_id": 0.5, "seller_id": 0.75, "brand_id": 0.75}
-"""How a size grows with the rows: as this power of them."""
+"""A size grows as this power of the rows."""
 SKEW = 3.0
 """Of the popularity of items, categories, sellers and brands."""
 NO_BRAND, NO_AGE, NO_GENDER = 0.02, 2_217 / 424_170, 6_436 / 424_170
-"""Published are 91,015 lines (0.2 %) without a brand: too few to occur in a small simulation."""
+"""91,015 published lines (0.2 %) have no brand: too few to occur in a small simulation."""
 FIRST, DOUBLE_ELEVEN, LAST = (int(np.searchsorted(MONTH_DAYS, written)) + 1 for written in (511, 1111, 1112))
-"""Days of the year. That the published log goes from 511 to 1112 is said in places, and not checked."""
+"""Days of the year. Some sources say that the published log goes from 511 to 1112; that is not checked."""
 AGES, GENDERS = 9, 3
 DOUBLE_ELEVEN_WEIGHT = 10_582_633 / ((54_925_330 - 10_582_633) / 185)
-"""Lines on that day for one on another day."""
+"""Lines on that day, relative to another day."""
 EAGERNESS = 0.8
 """Deviation of the logarithm of how often a user favourites, or buys, outside the windows."""
 PROPOSALS, OFF_TASTE = 4, 0.5
@@ -58,12 +58,12 @@ SHARES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Crowd:
-    """Some users and the pairs that they meet; U users, R pairs.
+    """Some users and their pairs (items that they see); U users, R pairs.
 
     Attributes:
         first: index of the first user among all; the others follow.
-        age, gender: ``[U]``, as written, `MISSING` where nothing is: which says as little as 0 and 2.
-        eager: ``[U, TASKS]``, how often a user favourites and buys, for one on average, outside the windows.
+        age, gender: ``[U]``, as written; `MISSING` where empty, which means unknown, as 0 and 2 do.
+        eager: ``[U, TASKS]``, how often a user favourites and buys outside the windows, relative to the average.
         who, item, day, window: int64 ``[R]``, user within the crowd, item, day of the year, and window of each pair; no
             pair occurs twice in a window.
     """
@@ -83,7 +83,7 @@ class IJCAI15Population:
     """All users and items.
 
     Attributes:
-        rows: samples of all windows, to which all sizes are fitted.
+        rows: samples of all windows, which determine all sizes.
         seed: of everything.
         relatedness: correlation of the two tasks' log-odds, 0 to 1.
         structure: False makes the labels independent of every input, at the same rates.
@@ -119,13 +119,13 @@ class IJCAI15Population:
 
     @cached_property
     def direction(self) -> Floats:
-        """Of every category, ``[C, 2]``."""
+        """Direction of every category, ``[C, 2]``."""
         angle = np.random.default_rng([self.seed, 2]).uniform(0, 2 * np.pi, self.vocabularies["cat_id"].size)
         return _direction(angle)
 
     @cached_property
     def effects(self) -> Effects:
-        """Of a candidate's, a past or a profile's values."""
+        """Effects of the candidate's, the past's and the profile's values."""
         vocabularies = {f"past {name}": self.vocabularies[name] for name in BAGS}
         vocabularies |= {name: self.vocabularies[name] for name in ("cat_id", "seller_id")}
         vocabularies |= {"age": RankedValues(AGES), "gender": RankedValues(GENDERS)}
@@ -133,7 +133,7 @@ class IJCAI15Population:
 
     @cached_property
     def pairs_of_users(self) -> Integers:
-        """Pairs of each user, which sum to `rows`: geometric, with the published mean."""
+        """Pairs of each user, which sum to `rows`; geometric, with the published mean."""
         return group_sizes(np.random.default_rng([self.seed, 4]), self.rows, ROWS_PER_USER)
 
     @property
@@ -142,7 +142,7 @@ class IJCAI15Population:
         return range(0, len(self.pairs_of_users), USERS_PER_CROWD)
 
     def crowd(self, first: int, users: int = USERS_PER_CROWD) -> Crowd:
-        """The users ``first``, ``first + 1``, ... and the pairs that they meet."""
+        """The users ``first``, ``first + 1``, ... and their pairs."""
         pairs = self.pairs_of_users[first : first + users]
         random = np.random.default_rng([self.seed, 5, first])
         users, start, end = len(pairs), self.windows.start(0), self.windows.last
@@ -168,7 +168,7 @@ class IJCAI15Population:
         )
 
     def events(self, who: Integers, item: Integers, day: Integers, action: Integers) -> np.ndarray:
-        """Events by columns; ids count from 1, as published ones."""
+        """Events as `EVENT`; ids count from 1, as published ones do."""
         events = np.empty(len(who), EVENT)
         events["user"], events["item_id"], events["day"], events["action"] = who, item + 1, day, action
         for name, values in self.catalogue.items():
@@ -180,7 +180,7 @@ class IJCAI15Population:
 
         Args:
             crowd: of users.
-            events: all that they did before the window; what they did later is not looked at.
+            events: all that they did before the window; later events are ignored.
             window: its number.
         """
         rows, users, day = crowd.window == window, len(crowd.age), self.windows.start(window)
@@ -204,14 +204,14 @@ class IJCAI15Population:
         }
 
     def _items(self, random: np.random.Generator, taste: Floats) -> Integers:
-        """An item for each taste: the best fitting of a few popular ones, or just a popular one."""
+        """An item for each taste: the best fitting of a few popular ones, or any popular one."""
         proposed = self.vocabularies["item_id"].at(random.random((len(taste), PROPOSALS)))
         fit = (self.direction[self.catalogue["cat_id"][proposed]] * _direction(taste)[:, None]).sum(axis=2)
         chosen = np.where(random.random(len(taste)) < OFF_TASTE, 0, fit.argmax(axis=1))
         return np.take_along_axis(proposed, chosen[:, None], axis=1)[:, 0]
 
     def _distinct(self, random: np.random.Generator, group: Integers, item: Integers) -> Integers:
-        """The same items, but any other one where a group has it already."""
+        """The same items, with those that a group already has replaced by random ones."""
         items = self.vocabularies["item_id"].size
         while True:
             _, first = np.unique(group * items + item, return_index=True)
@@ -222,12 +222,12 @@ class IJCAI15Population:
 
 
 def day_weights(first: int, last: int) -> Floats:
-    """How many lines the days from one to another have, for one on an ordinary day."""
+    """Lines on each day from first to last, relative to an ordinary day."""
     return np.where(np.arange(first, last + 1) == DOUBLE_ELEVEN, DOUBLE_ELEVEN_WEIGHT, 1.0)
 
 
 def days(random: np.random.Generator, first: int, last: int, count: int) -> Integers:
-    """So many days from one to another, drawn by their weights."""
+    """``count`` days from first to last, drawn by their weights."""
     if not count:
         return np.empty(0, np.int64)
     weight = day_weights(first, last)
@@ -235,7 +235,7 @@ def days(random: np.random.Generator, first: int, last: int, count: int) -> Inte
 
 
 def _means(events: Events, column: str, day: int, numbers: Floats, users: int) -> Floats:
-    """Weighted mean of the numbers of what is in each user's bag before a day, ``[users, 2]``; 0 of an empty bag."""
+    """Weighted mean of the numbers of the values in each user's bag before a day, ``[users, 2]``; 0 if it is empty."""
     who, value, count = Past.of(events, column).before(day, np.ones(len(events.users), bool))
     user, weight = events.users[who], np.log1p(count)
     sums = [np.bincount(user, weight * number, users) for number in numbers[value - 1].T]
@@ -243,7 +243,7 @@ def _means(events: Events, column: str, day: int, numbers: Floats, users: int) -
 
 
 def _unless(random: np.random.Generator, values: Integers, missing: float) -> Integers:
-    """The values, but `MISSING` in this share of cases."""
+    """The values, of which this share is replaced by `MISSING`."""
     return np.where(random.random(len(values)) < missing, MISSING, values)
 
 

@@ -1,4 +1,4 @@
-"""From the events of a bucket of users to labelled samples, and to the user features before each window."""
+"""Makes labelled samples, and user features before each window, from the events of a bucket of users."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ COUNTS = ("past_clicks", "past_carts", "past_purchases", "past_favourites")
 """In the order of `ACTIONS`."""
 LABELS = {"favourite": FAVOURITE, "purchase": PURCHASE}
 WINDOW_BITS = 9
-"""A key of `BEHAVIOUR` is the user's index shifted by so many bits, plus the window: there are at most 365."""
+"""A key of `BEHAVIOUR` is the user's index shifted by this many bits, plus the window: there are at most 365."""
 BLOCK_ROWS = 1 << 14
 
 
@@ -44,9 +44,9 @@ class Gather:
     Attributes:
         shards: the scattered log.
         user_ids: of all users, ascending.
-        windows: in which samples lie.
+        windows: windows of the samples.
         sample: what one sample is.
-        truth: float32 ``[lines, T]``, true probabilities of the labels that each line goes into, if it is simulated.
+        truth: float32 ``[lines, T]``, true probabilities of the labels to which each line contributes, if simulated.
         folder: for the files.
     """
 
@@ -58,7 +58,7 @@ class Gather:
     folder: Path
 
     def __call__(self, bucket: int) -> tuple[int, int]:
-        """How many samples the bucket has, and how many events after the last window."""
+        """Number of samples of the bucket, and of events after the last window."""
         events = Events.of(self._events(bucket), self.user_ids)
         window = self.windows.of(events.columns["day"])
         first, labels = _samples(events, window, self.sample)
@@ -77,7 +77,7 @@ class Gather:
         return len(first), int((events.columns["day"] > self.windows.last).sum())
 
     def _events(self, bucket: int) -> np.ndarray:
-        """The bucket's events in the order of the log, their lines counted from its first behind the header."""
+        """The bucket's events in the order of the log, with lines counted from the first one after the header."""
         parts, lines = [np.empty(0, EVENT)], 0
         for shard in self.shards:
             part = shard.bucket(bucket)
@@ -87,14 +87,14 @@ class Gather:
         return np.concatenate(parts)
 
     def _sample_rows(self, first: np.ndarray, window: Integers, labels: Mapping[str, Bools]) -> pa.RecordBatch:
-        """Samples as the first event of each describes them."""
+        """Samples, described by the first event of each."""
         columns = {name: pa.array(first[name], mask=first[name] == MISSING) for name in HISTORIES}
         columns[f"{KEY}:{USER}"] = pa.array(self.user_ids[first["user"]])
         columns[f"{KEY}:{BEHAVIOUR}"] = pa.array(_behaviour_key(first["user"], window))
         return pa.record_batch(columns | {name: pa.array(label.astype(np.int8)) for name, label in labels.items()})
 
     def _behaviour_rows(self, events: Events, pasts: Mapping[str, Past], who: Integers, window: int) -> pa.RecordBatch:
-        """Features of some users before a window; no event of the window or later enters them."""
+        """Features of some users before a window; no event of the window or later is used."""
         day = self.windows.start(window)
         moment = np.full(len(who), window, np.int64)
         index = events.users[who]

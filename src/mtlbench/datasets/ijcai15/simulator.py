@@ -1,13 +1,13 @@
 """Writes the two IJCAI-15 files, as published, for a synthetic population, some users at a time in constant memory.
 
-Labels follow `mtlbench.datasets.planted`. The first window has the rates and ceilings; from window to window pasts
-grow, and both move a little. What a pair becomes in one window is part of the past in the next.
+Labels follow `mtlbench.datasets.planted`. The first window has the stated rates and ceilings; the pasts grow from
+window to window, and both change a little. The actions in one window are part of the past of the next.
 
 ``user_log_format1.csv.truth.npy`` has a row per line of the log, without the header: the true probabilities of the
 line's pair, NaN outside the windows.
 
-Departure from the published files: a user has fewer lines (`history`), the items of a day are as popular as those of
-another, age and gender are uniform, and the true label rates of pairs are unknown; see `RATES`.
+Departure from the published files: a user has fewer lines (`history`), item popularity is the same on all days, age and
+gender are uniform, and the true label rates of pairs are unknown; see `RATES`.
 """
 
 from pathlib import Path
@@ -46,7 +46,7 @@ FURTHER_CLICKS = 0.9
 NO_CLICK = 0.1
 """Share of favourites and purchases without a click: the published log, a biased sample, has such pairs."""
 CARTS = 76_750 / 48_550_713
-"""Clicks that put the item into the cart."""
+"""Share of clicks that put the item into the cart."""
 MOST = 0.6
 """Largest chance outside the windows."""
 
@@ -75,7 +75,7 @@ def simulate(folder: Path, population: IJCAI15Population, version: int) -> None:
 
 
 def fitted(population: IJCAI15Population) -> LabelModel:
-    """Fitted to the first window of all users where they are few, else of crowds spread evenly over them."""
+    """The label model, fitted to the first window of all users if they are few, otherwise of evenly spread crowds."""
     crowds = (population.crowd(first) for first in evenly(population.crowds))
     return fit_label_model(
         (population.components(crowd, outside(population, crowd)[0], 0) for crowd in crowds),
@@ -99,14 +99,14 @@ def lived(population: IJCAI15Population, model: LabelModel, crowd: Crowd) -> tup
 
 
 def outside(population: IJCAI15Population, crowd: Crowd) -> tuple[np.ndarray, Floats]:
-    """What a crowd did outside the windows; the true probabilities are NaN, since nothing asks for them."""
+    """What a crowd did outside the windows; the true probabilities are NaN, since they are not needed."""
     who = crowd.who[crowd.window == OUTSIDE]
     events, chance = acted(population, crowd, OUTSIDE, (RATES * crowd.eager[who]).clip(0, MOST))
     return events, np.full_like(chance, np.nan)
 
 
 def acted(population: IJCAI15Population, crowd: Crowd, window: int, chance: Floats) -> tuple[np.ndarray, Floats]:
-    """What comes of a window's pairs, of which these are the chances of a favourite and of a purchase, ``[r, 2]``."""
+    """Actions on a window's pairs, given their probabilities of a favourite and of a purchase, ``[r, 2]``."""
     random = np.random.default_rng([population.seed, 6, crowd.first, window + 1])
     pairs = np.flatnonzero(crowd.window == window)
     label = random.random(chance.shape) < chance

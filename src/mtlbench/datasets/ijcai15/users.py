@@ -1,4 +1,4 @@
-"""user_info_format1.csv, whole in memory: one line per user, which is one for 130 of the log."""
+"""Reads user_info_format1.csv into memory: one line per user, for 130 lines of the log."""
 
 from collections.abc import Callable
 from itertools import islice
@@ -15,7 +15,7 @@ from mtlbench.ingest.protocol import KEY, LINE, RawFile, Shard
 def read_users(
     path: Path, file: RawFile, refuse: Callable[[Path, int, str, bytes], None]
 ) -> tuple[pa.RecordBatch, int]:
-    """Read the file and refuse what cannot be used, further lines of a user among it.
+    """Read the file and reject what cannot be used, including further lines of a user.
 
     Returns:
         `KEY`, ``user_id``, ``age_range`` and ``gender`` of all users, by `KEY`; and how many lines there are, without
@@ -30,7 +30,7 @@ def read_users(
     bad = {rejected.line: (rejected.reason, rejected.text) for block in blocks for rejected in block.rejected}
     _, first = np.unique(table["user_id"].to_numpy(), return_index=True)
     again = np.delete(table[LINE].to_numpy(), first)
-    bad |= {line: ("its user_id stands in an earlier line", text) for line, text in texts(shard, again).items()}
+    bad |= {line: ("its user_id is in an earlier line", text) for line, text in texts(shard, again).items()}
     for line in sorted(bad):
         refuse(path, line, *bad[line])
     users = table.take(pa.array(first))
@@ -40,7 +40,7 @@ def read_users(
 
 
 def texts(shard: Shard, lines: Integers) -> dict[int, bytes]:
-    """What some lines of a shard say."""
+    """The content of some lines of a shard."""
     wanted = set(lines.tolist())
     with shard.path.open("rb") as file:
         file.seek(shard.start)

@@ -12,7 +12,7 @@ OUTSIDE = -1
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """Windows of equal length, back to back, numbered from 0 in the order of time; days are days of the year.
+    """Consecutive windows of equal length, numbered from 0 in the order of time; days are days of the year.
 
     Attributes:
         count: how many.
@@ -34,10 +34,10 @@ class Windows:
         return np.where((window >= 0) & (window < self.count), window, OUTSIDE)
 
     def require(self, first: int, last: int) -> None:
-        """Refuse a log of the days ``first`` to ``last`` that ends before the windows do, or begins with them."""
+        """Reject a log of the days ``first`` to ``last`` that ends before the windows do, or begins with them."""
         if last < self.last or self.start(0) <= first:
             raise ValueError(
                 f"the log goes from {MONTH_DAYS[first - 1]} to {MONTH_DAYS[last - 1]}; dataset.windows={self.count} of "
-                f"dataset.window_days={self.days} end on {MONTH_DAYS[self.last - 1]}. It must go on until then (see "
-                f"dataset.last_day), and must begin more than {self.count * self.days} days before"
+                f"dataset.window_days={self.days} end on {MONTH_DAYS[self.last - 1]}. It must not end before then (see "
+                f"dataset.last_day), and must begin more than {self.count * self.days} days earlier"
             )

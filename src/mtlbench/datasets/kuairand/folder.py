@@ -1,4 +1,4 @@
-"""Which of KuaiRand's files a folder holds: a file may come in numbered parts, and one of the logs may be absent."""
+"""Which KuaiRand files a folder holds: a file may be split into numbered parts, and one of the logs may be missing."""
 
 import re
 from pathlib import Path
@@ -19,10 +19,10 @@ PUBLISHED_ROWS = {
     "1k": {TABLES[USER]: 1_000, RANDOM: 43_028},
     "27k": {TABLES[USER]: 27_285, TABLES[VIDEO]: 32_038_725, RANDOM: 1_186_059},
 }
-"""Rows of the published files; of the standard logs only the sum of both is printed (Pure 1,436,609, 1K 11,713,045,
+"""Rows of the published files; of the standard logs only the sum of both is stated (Pure 1,436,609, 1K 11,713,045,
 27K 322,278,385)."""
 PUBLISHED_PARTS = {"27k": {EARLY: 2, LATE: 2}}
-"""How many parts the publisher makes of a file, where it is not whole."""
+"""Number of parts in which the publisher splits a file."""
 
 PART = re.compile(r"_(?:part_?)?([0-9]+)", re.ASCII)
 
@@ -33,13 +33,13 @@ def find(folder: Path, variant: Variant, logs: Logs, *, random_log: bool, where:
     Args:
         folder: of the raw files.
         variant: ``pure``, ``1k`` or ``27k``, as their names end.
-        logs: which of the two standard logs: those that are there, both, or the late one. Where the random log is
-            asked for, the early one is read beside it, whatever this says.
+        logs: which of the two standard logs: those that exist, both, or the late one. With the random log, the early
+            one is read whatever this says.
         random_log: whether the log of randomly exposed videos is the test part, and the early log the training part.
-        where: where files are to be had.
+        where: where to get the files.
 
     Raises:
-        RawError: a file, or one of its numbered parts, is missing, or there are both parts and a whole.
+        RawError: a file, or one of its numbered parts, is missing, or there are both parts and a whole file.
     """
     found = {stem: parts(folder, stem, variant) for stem in (EARLY, LATE, RANDOM, *TABLES.values())}
     needed = [EARLY, RANDOM] if random_log else [EARLY, LATE] if logs == "both" else [LATE]
@@ -70,7 +70,7 @@ def find(folder: Path, variant: Variant, logs: Logs, *, random_log: bool, where:
 def parts(folder: Path, stem: str, variant: Variant) -> list[str]:
     """Names of the files that make up a published file: the whole one, or its parts, numbered from 1.
 
-    Whether the last part is there is known where the publisher's number of parts is (`PUBLISHED_PARTS`).
+    A missing last part is noticed only where the number of parts is known (`PUBLISHED_PARTS`).
 
     Raises:
         RawError: a part between others is missing, there are both a whole file and parts, or a name is neither.
@@ -99,7 +99,7 @@ def parts(folder: Path, stem: str, variant: Variant) -> list[str]:
 
 
 def _published(names: list[str], variant: Variant, stem: str) -> int | None:
-    """Rows of a published file that is whole."""
+    """Published rows of a file that is not split."""
     return PUBLISHED_ROWS[variant].get(stem) if len(names) == 1 else None
 
 

@@ -1,4 +1,4 @@
-"""What the files of KuaiRand consist of, as far as they are read.
+"""Layout of the KuaiRand files, as far as they are read.
 
 Columns of a log that are never inputs: the eight signals, ``play_time_ms``, ``profile_stay_time`` and
 ``comment_stay_time``, all known only after the video is shown. ``duration_ms``, ``time_ms`` and ``is_rand`` are not

@@ -1,10 +1,10 @@
-"""Worlds that hold the mechanism a claim is about, or the same worlds without it. All of it is SIMULATED.
+"""Synthetic data with the mechanism that a part of a model exploits, or without it. All of it is SIMULATED.
 
-A part of a model can only pay where the data hold what it exploits: fields that matter to one task, sub-functions that
-tasks share in part, routes that depend on the input, and so on (`mtlbench.datasets.mechanism.worlds`). A world with the
-mechanism and one without have the same fields, rows, rates and ceilings.
+A part of a model can only help where the data have what it exploits: fields that matter to one task, sub-functions that
+tasks share in part, routes that depend on the input, and so on (`mtlbench.datasets.mechanism.worlds`). A data set with
+the mechanism (a world) and one without have the same fields, rows, rates and ceilings.
 
-Source: none; made by this benchmark, in a format of its own. Terms: those of the benchmark.
+Source: none; made by this benchmark, in its own format. Terms: those of the benchmark.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from mtlbench.schema import Field, Task
 
 @dataclass(frozen=True, kw_only=True)
 class MechanismWorld:
-    """Ids and two or three labels per row; a history of items or a source where the mechanism asks for one.
+    """Ids and two or three labels per row; a history of items or a source where the mechanism needs one.
 
     Attributes:
         mechanism: see `mtlbench.datasets.mechanism.worlds.MECHANISMS`.

@@ -17,7 +17,7 @@ from mtlbench.datasets.simulated_files import check_settings, joined, text_lines
 PARTS = {TRAIN: "train.csv", TEST: "test.csv"}
 PIECE_ROWS = 1 << 16
 PILOT = 1 << 20
-"""First row of a piece, of no file, to which the label model is fitted."""
+"""First row of the piece to which the label model is fitted; it is in no file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +26,12 @@ class MechanismPopulation:
 
     Attributes:
         mechanism: its name.
-        planted: False removes the mechanism, and nothing else.
+        planted: False removes only the mechanism.
         rows: to train on.
         test_rows: to validate and test on.
         seed: of everything: the world.
-        rate: share of positive rows of each task; of the test rows where sources shift them.
-        ceiling: AUC of the true probabilities, likewise.
+        rate: share of positive rows of each task; where sources shift it, of the test rows.
+        ceiling: AUC of the true probabilities; where sources shift it, of the test rows.
         structure: False makes labels independent of every input, at the same rates.
     """
 
@@ -55,7 +55,7 @@ class MechanismPopulation:
         return MECHANISMS[self.mechanism]
 
     def ids(self, part: int, first: int, count: int) -> dict[str, Integers]:
-        """Ids of the rows ``first``, ``first + 1``, ... of a part, by field, and their source where they have one."""
+        """Ids of the rows ``first``, ``first + 1``, ... of a part, by field, and their source if they have one."""
         kind = self.kind
         random = np.random.default_rng([self.seed, 1, part, first])
         ids = {name: values.at(random.random(count)) for name, values in kind.vocabularies.items()}
@@ -94,7 +94,7 @@ class MechanismPopulation:
         return World(fields=self.kind.vocabularies, planted=self.planted, seed=self.seed)
 
     def _popular(self, name: str) -> Integers:
-        """Which value has each rank of popularity in each source, ``[sources, values]``."""
+        """The value at each popularity rank in each source, ``[sources, values]``."""
         random = np.random.default_rng([self.seed, 3, list(self.kind.fields).index(name)])
         return np.stack([random.permutation(self.kind.fields[name]) for _ in SOURCE_SHARES])
 
@@ -119,7 +119,7 @@ def simulate(folder: Path, population: MechanismPopulation, *, version: int) -> 
 
 
 def _cells(values: Integers) -> pa.Array:
-    """Ids as a column; of histories, the entries of a cell with spaces between them."""
+    """Ids as a column; the entries of a history are one cell, separated by spaces."""
     if values.ndim == 1:
         return pa.array(values)
     return joined(*(pa.array(entry).cast(pa.string()) for entry in values.T), " ")

@@ -1,10 +1,9 @@
-"""Log-odds that hold one mechanism a multi-task model may exploit, or the same without it: one function each.
+"""Log-odds with one mechanism that a multi-task model may exploit, or without it: one function each.
 
-All are built of latent values ``z`` of ids (standard normal, mean 0 by popularity, several independent sets of them)
-and of sub-functions of a few fields, ``u = (prod_f (1 + z_f) - 1) / sqrt(2^n - 1)`` of variance 1: main effects and all
-interactions of the n fields. Relevance says which fields a task depends on, mixing which sub-functions, and both are
-what the switch between *planted* and *removed* changes. `mtlbench.datasets.planted` then scales the log-odds, so that
-rates and ceilings are the same in both.
+All are built from latent values ``z`` of ids (standard normal, mean 0 by popularity, several independent sets of them)
+and from sub-functions of a few fields, ``u = (prod_f (1 + z_f) - 1) / sqrt(2^n - 1)`` of variance 1: main effects and
+all interactions of the n fields. *Planted* and *removed* differ in the fields and the sub-functions that a task depends
+on. `mtlbench.datasets.planted` then scales the log-odds, so that rates and ceilings are the same in both.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,7 +18,7 @@ from mtlbench.datasets.planted import Effects
 SETS = 6
 """Independent sets of latent values."""
 RANK = 3
-"""Components of a latent value; all but histories use the first alone."""
+"""Components of a latent value; all but histories use only the first."""
 SOURCE_SHARES = (0.45, 0.45, 0.1)
 """Of the training rows; test rows are of the last source."""
 SOURCE_SHIFTS = (0.8, -0.8, 0.0)
@@ -35,11 +34,11 @@ Ids = Mapping[str, Integers]
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """Latent values of a world, and whether it holds its mechanism.
+    """Latent values of a world, and whether it has its mechanism.
 
     Attributes:
         fields: how many values each field has, and how popular they are.
-        planted: whether the mechanism is there.
+        planted: whether the mechanism is present.
         seed: of the latent values and of routes.
     """
 
@@ -52,7 +51,7 @@ class World:
         return Effects(seed=self.seed, tasks=SETS, vocabularies=self.fields, rank=RANK)
 
     def latent(self, name: str, values: Integers, latents: int | Integers = 0) -> Floats:
-        """Latent values of ids ``[...]`` of a field; ``latents`` is the set, or that of each id. ``[..., RANK]``."""
+        """Latent values ``[..., RANK]`` of ids ``[...]`` of a field; ``latents`` is the set, or the set of each id."""
         return self._effects.factors[name][values, latents]
 
     def function(self, ids: Ids, names: Iterable[str], latents: int = 0) -> Floats:
@@ -64,7 +63,7 @@ class World:
         return np.stack([self.function(ids, names, latents) for names in groups], axis=1)
 
     def routes(self) -> Integers:
-        """Which sub-function two sets of routes take in each context, ``[2, contexts]``; never the same one."""
+        """The sub-function of two sets of routes in each context, ``[2, contexts]``; the two always differ."""
         random = np.random.default_rng([self.seed, 1 << 33])
         first = random.permutation(np.arange(CONTEXTS) % len(RING))
         return np.stack([first, (first + random.integers(1, len(RING), CONTEXTS)) % len(RING)])
@@ -75,12 +74,12 @@ class Mechanism:
     """A kind of world.
 
     Attributes:
-        log_odds: ``[R, T]`` of rows, up to their scale and intercept; of the ids and, if there are, the sources.
-        fields: values of each field.
+        log_odds: ``[R, T]`` of rows, up to scale and intercept, as a function of the ids and, if any, the sources.
+        fields: number of values of each field.
         tasks: T.
         skew: of the popularity of values, see `RankedValues`.
-        history: length of the field ``history``, of the same values as ``item``; 0: there is none.
-        shifting: fields that other values are popular of in every source; none: rows have no source.
+        history: length of the field ``history``, which has the values of ``item``; 0: there is none.
+        shifting: fields whose popular values differ between sources; none: rows have no source.
     """
 
     log_odds: Callable[[World, Ids], Floats]
@@ -113,7 +112,7 @@ COMMON, FIRST, SECOND, USELESS = (numbered_fields(2, name) for name in ("both", 
 
 
 def task_fields(world: World, ids: Ids) -> Floats:
-    """Fields that matter to one task only, and ids of many values that matter to none.
+    """Fields that matter to only one task, and ids with many values that matter to none.
 
     Removed: all fields matter to both tasks, ids included.
     """
@@ -129,7 +128,7 @@ def task_fields(world: World, ids: Ids) -> Floats:
 
 
 def shared_subfunctions(world: World, ids: Ids) -> Floats:
-    """Three of eight sub-functions are common to the tasks, the others are a task's own. Removed: all are common."""
+    """Three of eight sub-functions are common to the tasks, the others task-specific. Removed: all are common."""
     common = world.functions(ids, RING[::3]).sum(axis=1)
     others = [pair for at, pair in enumerate(RING) if at % 3]
     return np.stack(
@@ -146,9 +145,9 @@ def conflict(world: World, ids: Ids) -> Floats:
 
 
 def routing(world: World, ids: Ids) -> Floats:
-    """The context says which of eight sub-functions counts, and it does so differently for each task.
+    """The context determines which of eight sub-functions a task depends on, differently for each task.
 
-    Removed: whatever the context, four count for the one task and the other four for the other.
+    Removed: whatever the context, one task depends on four of them and the other task on the other four.
     """
     functions = world.functions(ids, RING)
     if not world.planted:
@@ -157,9 +156,9 @@ def routing(world: World, ids: Ids) -> Floats:
 
 
 def routes_by_relevance(world: World, ids: Ids) -> Floats:
-    """Routing where two tasks are related (their log-odds correlate at 0.9) and need the same routes; a third is not.
+    """Routing in which two related tasks (their log-odds correlate at 0.9) need the same routes; a third is unrelated.
 
-    Planted, the third task needs other routes to the same sub-functions; removed, it needs the same routes to its own.
+    Planted, the third task needs other routes to the same sub-functions; removed, the same routes to separate ones.
     """
     mine, other = (route[ids["context"]] for route in world.routes())
     common, second, third = (world.functions(ids, RING, latents) for latents in range(3))
@@ -169,7 +168,7 @@ def routes_by_relevance(world: World, ids: Ids) -> Floats:
 
 
 def window_order(world: World, ids: Ids) -> Floats:
-    """Products of three consecutive windows of two fields, of which two are common to the tasks.
+    """Products of three consecutive windows of two fields, two of which are common to the tasks.
 
     Removed: their sum.
     """
@@ -189,9 +188,9 @@ def high_order(world: World, ids: Ids) -> Floats:
 
 
 def scenario_shift(world: World, ids: Ids) -> Floats:
-    """Sources with other popular values and other rates; what an input means is the same in all of them.
+    """Sources that differ in their popular values and rates; the effects of inputs are the same in all of them.
 
-    Removed: sources are drawn by lot and differ in nothing.
+    Removed: sources are assigned at random and do not differ.
     """
     log_odds = np.stack([world.functions(ids, PAIRS, task).sum(axis=1) for task in (0, 1)], axis=1)
     shifts = np.array(SOURCE_SHIFTS if world.planted else (0.0,) * len(SOURCE_SHARES))
@@ -199,9 +198,9 @@ def scenario_shift(world: World, ids: Ids) -> Floats:
 
 
 def histories(world: World, ids: Ids) -> Floats:
-    """Entries of the history that resemble the item, the first ones most.
+    """Entries of the history count by their similarity to the item, the first ones most.
 
-    Removed: the same entries count by themselves, whatever the item is.
+    Removed: the entries count independently of the item.
     """
     weights = DECAY ** np.arange(ids["history"].shape[1])
     tasks: list[Floats] = []
@@ -214,7 +213,7 @@ def histories(world: World, ids: Ids) -> Floats:
 
 
 def task_neighbours(world: World, ids: Ids) -> Floats:
-    """Every other value of a field has latent values of each task's own. Removed: all values have common ones."""
+    """Every other value of a field has task-specific latent values. Removed: all values have common ones."""
 
     def function(names: Sequence[str], task: int) -> Floats:
         own = {name: (ids[name] % 2) * (task if world.planted else 0) for name in names}
@@ -246,4 +245,4 @@ MECHANISMS = {
     "histories": Mechanism(log_odds=histories, fields={"item": 60, **dict.fromkeys(FIELDS[:4], 30)}, history=8),
     "task_neighbours": Mechanism(log_odds=task_neighbours, fields=dict.fromkeys(FIELDS, 60)),
 }
-"""By name."""
+"""All mechanisms, by name."""

@@ -1,4 +1,4 @@
-"""Columns of a file as the protocol asks for them: which types are welcome, and which values are refused."""
+"""Converts columns of a file to what the protocol requires: which types are accepted, and which values rejected."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,7 +13,7 @@ from mtlbench.datasets.parquet.delimited import parse, parse_whole, split
 
 Use = Literal["id", "number", "weight", "sample weight", "label", "target", "key", "group", "source", "time"]
 Problems = list[tuple[np.ndarray, str]]
-"""Rows (bool) and what is wrong with them."""
+"""Masks of rows, and what is wrong with them."""
 
 WELCOME: dict[Use, tuple[str, ...]] = {
     "id": ("whole numbers", "text", "null"),
@@ -27,10 +27,10 @@ WELCOME: dict[Use, tuple[str, ...]] = {
     "source": ("whole numbers",),
     "time": ("whole numbers", "dates"),
 }
-"""Families of types that a column may have; booleans are whole numbers."""
+"""Families of types that a column of each use may have; booleans are whole numbers."""
 
-NUMBERED = "Text can be numbered in a column of its own, in pandas rows['number'] = rows['{}'].factorize()[0]"
-"""What to do where groups or sources are text."""
+NUMBERED = "Text can be numbered in a new column, in pandas rows['number'] = rows['{}'].factorize()[0]"
+"""What to do if groups or sources are text."""
 
 NUMERIC = ("number", "weight", "sample weight", "label", "target")
 
@@ -45,7 +45,7 @@ class ParquetColumn:
         use: what it is for; a ``label`` is 0 or 1, a ``target`` the number of a regression task.
         width: of a field; above 1 the file holds lists.
         vocabulary: columns that name the same one must all be text or all be whole numbers; ids and keys have one.
-        text: whether ids are text, whatever they look like.
+        text: whether ids are text, even if they look like numbers.
         separator: between the entries of a list in a cell of a text file.
     """
 
@@ -64,7 +64,7 @@ class ParquetColumn:
 
     @property
     def parsed(self) -> bool:
-        """Whether every cell of a text file is tried by itself: not where it holds ids whose type is inferred."""
+        """Whether cells of a text file are parsed one by one: not if they are ids whose type is inferred."""
         return (self.width == 1 or self.separator is not None) and (self.text or self.use not in ("id", "key"))
 
     def takes(self, kind: pa.DataType) -> bool:
@@ -76,12 +76,12 @@ class ParquetColumn:
         return family(kind) in WELCOME[self.use]
 
     def convert(self, values: pa.Array, text: bool) -> tuple[pa.Array, Problems]:
-        """The values in the block's type, and what is wrong with some of them; those are anything in the result."""
+        """The values in the block's type, and the invalid ones, whose values in the result mean nothing."""
         if self.width == 1:
             return self._entries(values, text)
         if self.separator is not None and pa.types.is_string(values.type):  # cells of a text file
             values = split(values, self.separator)
-        if not bags.is_list(values.type):  # all of them are missing
+        if not bags.is_list(values.type):  # all are missing
             values = pa.nulls(len(values), pa.list_(pa.null()))
         values = values.cast(pa.list_(values.type.value_type))
         lengths = bags.lengths(values)
@@ -91,7 +91,9 @@ class ParquetColumn:
         problems = [(_rows_of(wrong, lengths), f"an entry of {what}") for wrong, what in problems]
         if self.use == "number":
             given = values.is_valid().to_numpy(zero_copy_only=False)
-            problems.append((given & (lengths != self.width), f"column '{self.source}' has not {self.width} entries"))
+            problems.append(
+                (given & (lengths != self.width), f"column '{self.source}' does not have {self.width} entries")
+            )
         ends = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
         mask = values.is_null() if self.use == "number" else None
         return pa.ListArray.from_arrays(ends, entries, mask=mask), [(bad, what) for bad, what in problems if bad.any()]
@@ -116,22 +118,22 @@ class ParquetColumn:
     def _cells(self, values: pa.Array) -> tuple[pa.Array, Problems]:
         if self.use in NUMERIC:
             numbers, wrong = parse(values, pa.float64())
-            return numbers, [(wrong, f"column '{self.source}' is no number")]
+            return numbers, [(wrong, f"column '{self.source}' is not a number")]
         whole, wrong = parse_whole(values)
         hint = {
-            "id": " as in the lines before; where ids are text, say ids: text of the field",
-            "key": " as in the lines before; where such keys follow, write the rows as Parquet",
+            "id": " as in the lines before; if ids are text, set ids: text for the field",
+            "key": " as in the lines before; if such keys follow, write the rows as Parquet",
             "group": f", as a group must be. {NUMBERED.format(self.source)}",
             "source": f", as a source must be. {NUMBERED.format(self.source)}",
             "time": " or date",
         }
-        return whole, [(wrong, f"column '{self.source}' is no whole number{hint.get(self.use, '')}")]
+        return whole, [(wrong, f"column '{self.source}' is not a whole number{hint.get(self.use, '')}")]
 
     def _numbers(self, values: pa.Array, missing: np.ndarray) -> tuple[pa.Array, Problems]:
         exact = values.cast(pa.float64(), safe=False).fill_null(0).to_numpy(zero_copy_only=False)
         if self.use == "number":
             return pa.array(exact, mask=missing), [(~np.isfinite(exact), f"column '{self.source}' is not finite")]
-        if self.use in ("label", "target"):  # NaN is how some write a missing one
+        if self.use in ("label", "target"):  # some tools write missing labels as NaN
             missing = missing | np.isnan(exact)
             exact = np.where(missing, 0, exact)
         if self.use == "target":
@@ -147,7 +149,7 @@ class ParquetColumn:
             wrong = ~((exact == 0) | ((exact >= least) & (exact <= most)))
             problem = f"sample weight '{self.source}' is neither 0 nor a number from {least:.4g} to {most:.4g}"
             return pa.array(np.where(wrong, 0, exact).astype(np.float32)), [(wrong & ~missing, problem)]
-        most = LARGEST / self.width  # so that the weights of a bag have a sum
+        most = LARGEST / self.width  # so that the sum of a bag's weights is finite
         wrong = ~((exact >= 0) & (exact <= most))
         problem = f"column '{self.source}' is negative, not finite or above {most:.6g}"
         return pa.array(np.where(wrong, 0, exact).astype(np.float32)), [(wrong, problem)]
@@ -169,13 +171,13 @@ class ParquetColumn:
             content = values.cast(pa.large_binary()).to_pylist()
             wrong = [not _is_text(value) for value in content]
             good = [None if bad else value for bad, value in zip(wrong, content, strict=True)]
-            what = f"column '{self.source}' is no UTF-8 text"
+            what = f"column '{self.source}' is not UTF-8 text"
             return pa.array(good, pa.large_binary()).cast(pa.string()), [(np.array(wrong), what)]
         return values.cast(pa.string()), []
 
 
 def family(kind: pa.DataType) -> str:
-    """What people call a type."""
+    """The everyday name of a type."""
     if is_integer_type(kind):
         return "whole numbers"
     if is_string_type(kind):
@@ -190,7 +192,7 @@ def family(kind: pa.DataType) -> str:
 
 
 def _rows_of(wrong: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Which lists of these lengths hold an entry that is wrong."""
+    """Which lists of these lengths hold an invalid entry."""
     rows = np.zeros(len(lengths), bool)
     rows[np.repeat(np.arange(len(lengths)), lengths)[wrong]] = True
     return rows

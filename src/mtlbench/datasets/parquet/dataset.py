@@ -1,5 +1,5 @@
-"""Any folder of Parquet, CSV or TSV files and a YAML file that describes it: your own data, as pandas, Spark, Ray Data
-or DuckDB write them. Source, citation and terms are those of whoever made the data.
+"""Any folder of Parquet, CSV or TSV files with a YAML file that describes it: your own data, as pandas, Spark, Ray Data
+or DuckDB write them. Source, citation and terms are those of the data's authors.
 """
 
 import json
@@ -40,40 +40,41 @@ from mtlbench.schema import Field, Task
 
 BATCH_ROWS = 1 << 14
 BUFFER_BYTES = 1 << 20
-"""Read of a column at a time; without it a whole row group of every column would be in memory."""
+"""Bytes of a column to read at a time; otherwise a whole row group of every column would be in memory."""
 LONGEST_QUOTE = 2000
-"""Characters of a refused row that are kept."""
+"""Characters of a rejected row that are kept."""
 UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
-"""What Arrow raises for a damaged file."""
+"""Errors that Arrow raises for a damaged file."""
 LISTS_WITH_NULL = "Expected all lists to be of size"
-"""What Arrow says of a column of fixed-size lists with null."""
+"""Arrow's message for a column of fixed-size lists with null."""
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
-"""How Spark, Hive and DuckDB name the folder of rows without a value."""
+"""Name that Spark, Hive and DuckDB give to the folder of rows without a value."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ParquetFolder:
-    """Rows and dimension tables in Parquet files, some or many per part, row groups read one batch at a time.
+    """Rows and dimension tables in Parquet files, any number per part, row groups read one batch at a time.
 
     Files whose names end in ``.csv`` or ``.tsv``, also with ``.gz``, are read as text with a header; empty cells are
-    null. By the first block of each (1 MiB), ids are whole numbers or text, which ``ids: text`` of a field decides
-    instead. A list is a cell with the field's ``separator`` between its entries.
+    null. The first block of each (1 MiB) decides whether ids are whole numbers or text, unless the field has
+    ``ids: text``. A list is a cell with the field's ``separator`` between its entries.
 
-    The folder is looked at by `in_folder`; before that there are no `files`. Files and folders whose names begin with
-    ``_`` or ``.`` are not data, as in Spark. A column that a file lacks is looked for in the names of its folders
-    (``day=1/part-0.parquet``), where text that is a whole number, or a date, in all of them is one; an id that does not
+    `in_folder` lists the `files` of a folder; before that there are none. Files and folders whose names begin with
+    ``_`` or ``.`` are not data, as in Spark. A column that a file lacks is read from the names of its folders
+    (``day=1/part-0.parquet``); texts that are all whole numbers, or all dates, are read as such; an id that does not
     read back as it was written (``01``) stays text.
 
     Null is a missing value of an id or a number, and an empty list. A label that is null or NaN is missing: the row
-    takes no part in the loss and the metrics of that task. Rows are refused, each with its file, number and
-    content, where a label is neither 0 nor 1 (of a regression task: not finite), a number is NaN or infinite, a list of
-    numbers has not as many entries as its field is wide, ids and their weights differ in number, an entry of a list of
-    ids is null, a weight (of an id, or ``sample_weight``) is negative or not finite, or a key or ``group``, ``source``
-    or ``time`` is null. A row is refused, too, whose ``key`` an earlier row of the same part has.
+    does not count in the loss and the metrics of that task. Rows are rejected, each with its file, number and
+    content, where a label is neither 0 nor 1 (of a regression task: not finite), a number is NaN or infinite, the
+    entries of a list of numbers are not as many as the field's width, ids and their weights differ in number, an entry
+    of a list of ids is null, a weight (of an id, or ``sample_weight``) is negative or not finite, or a key or
+    ``group``, ``source`` or ``time`` is null. A row is also rejected if an earlier row of the same part has its
+    ``key``.
 
     Attributes:
         description: content of the YAML file; see `mtlbench.datasets.parquet.description`.
-        files: of the folder, once it has been looked at.
+        files: of the folder, set by `in_folder`.
         texts: vocabularies whose values are text; all others are whole numbers.
     """
 
@@ -83,7 +84,7 @@ class ParquetFolder:
 
     name = "parquet"
     version = 2
-    where = "dataset.raw names the folder, dataset.schema the YAML file that says which files there hold what"
+    where = "dataset.raw names the folder, dataset.schema the YAML file that describes its files"
 
     schema_keys = staticmethod(reference)
     """All keys of a schema, as text."""
@@ -97,7 +98,7 @@ class ParquetFolder:
         return tuple(entry.field for entry in self._described.fields)
 
     def in_folder(self, folder: Path) -> "ParquetFolder":
-        """The same, with the files of a folder, whose columns are there and of welcome types.
+        """The same, with the files of a folder, after checking that they have the columns, of accepted types.
 
         Raises:
             RawError: no file matches a pattern, one matches two, a file is damaged, a column is missing or of a type
@@ -142,7 +143,7 @@ class ParquetFolder:
             first += batch.num_rows
 
     def quote(self, path: Path, lines: Sequence[int]) -> Iterator[bytes]:
-        """What some rows of a file say; their numbers ascend."""
+        """The content of some rows of a file; their numbers ascend."""
         if delimited.is_text(path):
             yield from delimited.quote(path, lines)
             return
@@ -207,7 +208,7 @@ class ParquetFolder:
         return columns
 
     def _texts(self, folder: Path) -> tuple[str, ...]:
-        """The vocabularies that are text; every file has the columns it must have, of the right types."""
+        """The vocabularies that are text; checks that every file has the required columns, of the right types."""
         seen: dict[str, tuple[str, str]] = {}
         for file in self.files:
             kinds = self._types(folder / file.name, file)
@@ -231,7 +232,7 @@ class ParquetFolder:
         return tuple(sorted(vocabulary for vocabulary, (found, _) in seen.items() if found == "text"))
 
     def _elsewhere(self, folder: Path, table: str, column: ParquetColumn) -> str:
-        """A hint at other tables whose files have a column that is missing."""
+        """A hint at other tables whose files have the missing column."""
         others = {
             _called(file.table): None
             for file in self.files
@@ -239,11 +240,11 @@ class ParquetFolder:
         }
         if not others:
             return ""
-        what = "a field of a table says so with table:" if column.use in ("id", "number") else "join it there"
+        what = "a field of a table needs table:" if column.use in ("id", "number") else "join it there"
         return f". There is one in {', '.join(others)}, but '{column.name}' is read from {_called(table)}: {what}"
 
     def _types(self, path: Path, file: RawFile) -> dict[str, pa.DataType]:
-        """Types of all columns of a file, those in the names of its folders among them."""
+        """Types of all columns of a file, including those in the names of its folders."""
         named = {name: value.type for name, value in self._folder_values(file).items()}
         if delimited.is_text(path):
             separators = {
@@ -257,11 +258,11 @@ class ParquetFolder:
             how = ". A text file's name ends in .csv, .csv.gz, .tsv or .tsv.gz" if ".csv" in path.suffixes else ""
             raise RawError(f"{path} is no Parquet file, or is damaged: {error}{how}") from error
         if twice := [name for name in names if names.count(name) > 1]:
-            raise RawError(f"{path}: column '{twice[0]}' stands there twice")
+            raise RawError(f"{path}: column '{twice[0]}' occurs twice")
         return named | dict(zip(names, schema.types, strict=True))
 
     def _folder_values(self, file: RawFile) -> dict[str, pa.Scalar]:
-        """Columns that stand in the names of a file's folders, each of the type that fits all files of its table."""
+        """Columns in the names of a file's folders, each of the type that fits all files of its table."""
         own = _folders(file.name)
         return {
             name: pa.scalar(text, pa.string()).cast(self._folder_types[file.table, name]) for name, text in own.items()
@@ -278,7 +279,7 @@ class ParquetFolder:
         return {place: _type_of(texts, place in numeric) for place, texts in values.items()}
 
     def _block(self, batch: pa.RecordBatch, lines: np.ndarray, columns: list[ParquetColumn]) -> Block:
-        """Rows of a file, which have these numbers."""
+        """Rows of a file, with these line numbers."""
         converted: dict[str, pa.Array] = {}
         problems: Problems = []
         for column in columns:
@@ -289,7 +290,7 @@ class ParquetFolder:
             if column.use == "weight":
                 ids, weights = (converted[name] for name in (column.name.removesuffix(WEIGHT_SUFFIX), column.name))
                 unequal = bags.lengths(ids) != bags.lengths(weights)
-                problems.append((unequal, f"column '{column.source}' has not as many entries as there are ids"))
+                problems.append((unequal, f"column '{column.source}' does not have as many entries as there are ids"))
         reasons: dict[int, str] = {}
         for wrong, reason in problems:
             for row in np.flatnonzero(wrong).tolist():
@@ -308,7 +309,7 @@ class ParquetFolder:
 def _matching(
     folder: Path, key: str, pattern: str, table: str, part: Literal["train", "valid", "test", "all"]
 ) -> list[RawFile]:
-    """Files below a folder that match a pattern, in the order of their paths; hidden ones are none."""
+    """Files below a folder that match a pattern, in the order of their paths, without hidden ones."""
     if PurePosixPath(pattern).is_absolute():
         raise RawError(f"dataset.schema: {key} is {pattern!r}, an absolute path; write it relative to {folder}")
     try:
@@ -322,7 +323,7 @@ def _matching(
 
 
 def _with_columns(batch: pa.RecordBatch, named: Mapping[str, pa.Scalar]) -> pa.RecordBatch:
-    """A batch with the columns that stand in the names of its file's folders, where it has no such columns itself."""
+    """A batch with the columns in the names of its file's folders, unless it has such columns itself."""
     for name, value in named.items():
         if name not in batch.schema.names:
             batch = batch.append_column(name, pa.repeat(value, batch.num_rows))
@@ -344,13 +345,13 @@ def _type_of(texts: set[str], numeric: bool) -> pa.DataType:
 
     Args:
         texts: distinct values.
-        numeric: whether they are numbers or times by their use. Such may be written with zeros in front (``month=01``)
-            as long as no two texts are one number. Others are numbers only if they read back as they were written.
+        numeric: whether they are used as numbers or times. These may have leading zeros (``month=01``) as long as no
+            two texts are the same number. Others are numbers only if they read back as they were written.
     """
     whole = r"-?[0-9]+" if numeric and len({text.lstrip("0") for text in texts}) == len(texts) else r"0|-?[1-9][0-9]*"
     for pattern, kind in ((whole, pa.int64()), (r"[0-9]{4}-[0-9]{2}-[0-9]{2}", pa.date32())):
         if texts and all(re.fullmatch(pattern, text, re.ASCII) for text in texts):
-            with suppress(pa.ArrowInvalid):  # digits of a number too large, or of no day
+            with suppress(pa.ArrowInvalid):  # the number is too large, or there is no such day
                 pa.array(texts).cast(kind)
                 return kind
     return pa.string()
@@ -365,7 +366,7 @@ def _batches(path: Path, names: set[str] | None) -> Iterator[pa.RecordBatch]:
     except UNREADABLE as error:
         if lists := _fixed_size_lists(path, names) if LISTS_WITH_NULL in str(error) else []:
             raise RawError(
-                f"{path}: column '{lists[0]}' holds lists of a fixed size and null among them, which Arrow writes and "
+                f"{path}: column '{lists[0]}' holds lists of a fixed size and null among them, which Arrow writes but "
                 "cannot read (github.com/apache/arrow/issues/35692). Write the column as lists of any size "
                 "(pyarrow: cast it to pa.list_(...); polars: Expr.arr.to_list()), or without null"
             ) from error
@@ -388,11 +389,11 @@ def _shown(value: pa.Scalar) -> object:
     try:
         return value.as_py()
     except UnicodeDecodeError:
-        return "(no UTF-8 text)"
+        return "(not UTF-8 text)"
 
 
 def _hint(kind: pa.DataType, column: ParquetColumn) -> str:
-    """What to do about a type that is often a surprise."""
+    """What to do about types that often cause surprise."""
     if family(kind) == "text" and column.use in ("group", "source"):
         return f". ({NUMBERED.format(column.source)})"
     if bags.is_list(kind):
@@ -400,5 +401,5 @@ def _hint(kind: pa.DataType, column: ParquetColumn) -> str:
     if pa.types.is_floating(kind):
         return ". (pandas makes decimal numbers of whole ones where some are missing: use its type Int64)"
     if pa.types.is_timestamp(kind):
-        return ". (Round it to days, hours or whatever a window shall be, as a whole number or a date)"
+        return ". (Round it to days, hours or another window, as a whole number or a date)"
     return ""

@@ -1,8 +1,8 @@
 """CSV and TSV files, plain or gzip, as the same columns that a Parquet file would have.
 
-Cells are read as text, and parsed by what their column is for; the first block of a file tells whether ids are whole
-numbers or text, so that a file is read once. A cell may stand in quotes, not with a newline inside; an empty cell
-without quotes is null. A header names the columns.
+Cells are read as text, and parsed according to the use of their column; the first block of a file decides whether ids
+are whole numbers or text, so that a file is read once. A cell may be quoted, but must not contain a newline; an empty
+cell without quotes is null. A header names the columns.
 """
 
 import gzip
@@ -22,7 +22,7 @@ from pyarrow import csv
 from mtlbench.ingest.protocol import RawError, Rejected
 
 BLOCK_BYTES = 1 << 20
-"""Text that is parsed at once."""
+"""Size of a block of text."""
 
 SUFFIX = re.compile(r"\.(csv|tsv)(\.gz)?$", re.IGNORECASE)
 
@@ -32,7 +32,7 @@ DECIMAL = r"-?(0|[1-9][0-9]*)\.[0-9]*"
 TRUTHS = {"true": "1", "false": "0", "True": "1", "False": "0", "TRUE": "1", "FALSE": "0"}
 """Booleans as pandas, R and databases write them."""
 
-NO_LISTS = ". (A list in a cell of a CSV or TSV file: say what stands between its entries, separator: '|' of the field)"
+NO_LISTS = ". (For a list in a cell of a CSV or TSV file, set what is between its entries: separator: '|' of the field)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class TextRows:
 
     Attributes:
         columns: text, a row for every line that has as many cells as the header.
-        lines: numbers of these lines, from 0, the header being one: int64 ``[rows]``.
+        lines: numbers of these lines, from 0, counting the header: int64 ``[rows]``.
         rejected: the other lines.
     """
 
@@ -61,7 +61,7 @@ def read(path: Path, delimiter: str | None, names: Sequence[str]) -> Iterator[Te
     Args:
         path: of the file.
         delimiter: between cells; ``None``: a comma, or a tab where the name says TSV.
-        names: columns to read, those that the file has.
+        names: columns to read, if the file has them.
 
     Raises:
         RawError: it cannot be read as such a file, or the header names a column twice.
@@ -82,13 +82,13 @@ def read(path: Path, delimiter: str | None, names: Sequence[str]) -> Iterator[Te
             yield _rows(batch, following, stop, broken)
             following = stop
     except (pa.ArrowInvalid, OSError, EOFError) as error:
-        raise RawError(f"{path}, after line {following}: it cannot be read on: {error}") from error
+        raise RawError(f"{path}, after line {following}: it cannot be read further: {error}") from error
     if broken:
         yield _rows(pa.RecordBatch.from_pylist([], opened.schema), following, following + len(broken), broken)
 
 
 def _rows(batch: pa.RecordBatch, first: int, stop: int, broken: dict[int, csv.InvalidRow]) -> TextRows:
-    """A batch, of which some lines are broken; these are taken out."""
+    """A batch without its broken lines."""
     gone = {line: broken.pop(line) for line in sorted(broken) if line < stop}
     rejected = tuple(
         Rejected(
@@ -106,12 +106,12 @@ def _rows(batch: pa.RecordBatch, first: int, stop: int, broken: dict[int, csv.In
 
 
 def types(path: Path, delimiter: str | None, separators: Mapping[str, str]) -> dict[str, pa.DataType]:
-    """The type of every column, were it one of ids, by the cells of the first block.
+    """The type of every column as if it held ids, inferred from the first block.
 
     Args:
         path: of the file.
         delimiter: see `read`.
-        separators: by column, what stands between the entries of its lists.
+        separators: by column, what is between the entries of its lists.
 
     Raises:
         RawError: see `read`; or the header names a column twice.
@@ -143,7 +143,7 @@ def _without_empty(texts: pa.Array) -> pa.Array:
 
 
 def parse(values: pa.Array, kind: pa.DataType) -> tuple[pa.Array, np.ndarray]:
-    """Text as numbers of a type; also which cells are none. These are null in the result."""
+    """Text as numbers of a type; also which cells are not numbers. These are null in the result."""
     values = _plain(values)
     try:
         return values.cast(kind), np.zeros(len(values), bool)
@@ -210,10 +210,10 @@ def _first_line(path: Path) -> str:
 
 
 def _type(values: pa.Array) -> pa.DataType:
-    """Whole numbers (booleans among them) if all texts are such, text otherwise; null if there are none.
+    """Whole numbers (booleans included) if all texts are such, text otherwise; null if there are none.
 
-    Decimal numbers are a type of their own, so that they are refused: most often they are whole ones, of which some
-    were missing.
+    Decimal numbers are a separate type, so that they are rejected: most often they are whole numbers of which some were
+    missing.
     """
     texts = values.drop_null().unique()
     if not len(texts):
@@ -236,7 +236,7 @@ def _plain(values: pa.Array) -> pa.Array:
 
 
 def _strings(values: pa.Array) -> list[str | None]:
-    """Cells, of which some may be no UTF-8."""
+    """Cells, of which some may not be UTF-8."""
     return [None if value is None else value.decode(errors="replace") for value in values.cast(pa.binary()).to_pylist()]
 
 

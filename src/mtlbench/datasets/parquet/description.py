@@ -1,4 +1,4 @@
-"""What a person says of their files: which columns are inputs and labels, and which files hold what."""
+"""The schema of a user's files: which columns are inputs and labels, and which files hold what."""
 
 import inspect
 import json
@@ -18,7 +18,7 @@ from mtlbench.schema import Field, Schema, Task, in_order
 
 Extra = Literal["group", "source", "time"]
 RESERVED = (KEY, LINE, *get_args(Extra))
-"""Names that the columns of a block have already."""
+"""Names that columns of a block already have."""
 
 ROW_NUMBER = "row"
 """Column of predictions that numbers the rows of a split."""
@@ -31,15 +31,15 @@ class Input:
     """An input of the models, and the columns that hold it.
 
     Attributes:
-        name: of the field.
-        column: of the files; default: the field's name.
+        name: name of the field.
+        column: column of the files; default: the field's name.
         kind: ``id``, whole numbers or text that are embedded; ``number``, decimal numbers that are standardised.
-        width: entries of a list column that are kept at most; of a number, how many each row has.
-        weights: column of lists that hold the weight of every entry; such a field is weighted.
+        width: most entries of a list column that are kept; of a number, how many each row has.
+        weights: column of lists that hold the weight of every entry; makes the field weighted.
         separator: between the entries of a list in a cell of a CSV or TSV file, ``|`` for instance.
         table: dimension table that holds the field; default: the rows.
         vocabulary: fields that name the same one share their ids and embeddings; default: the field's own.
-        role: ``user``, ``item``, ``context``, ``history``, or what else it describes, to be shown.
+        role: what it describes, for display: ``user``, ``item``, ``context``, ``history``, ...
         target: of a history, the id field that its entries are compared with (DIN).
         compress: of numbers, standardise sign(v) ln(1 + |v|) in place of v: for counts with a long tail.
         ids: ``text`` where ids are text even if they look like whole numbers (``007``).
@@ -84,7 +84,7 @@ class Label:
     """A label to predict.
 
     Attributes:
-        name: of the task, in metrics and tables.
+        name: name of the task in metrics and tables.
         label: column of 0 and 1, or of numbers for a regression task; null and NaN are missing labels.
         given: task whose positive makes this label observable (a purchase, given a click).
         kind: ``binary`` or ``regression`` (a watch time, a rating).
@@ -103,7 +103,7 @@ class RowsDescription:
     """Patterns of the files that hold labelled rows, below the folder.
 
     Attributes:
-        train: rows to train on, and to split where no parts are given.
+        train: rows to train on, and to split if no other parts are given.
         valid: rows for validation, for ``split_rule: given``.
         test: rows for test, for ``split_rule: given``, ``by_train_group`` or ``halve_test``.
     """
@@ -122,7 +122,7 @@ class TableDescription:
     Attributes:
         files: pattern of its files.
         key: its column of unique keys.
-        pointer: column of the rows that holds such a key.
+        pointer: column of the rows that holds these keys.
     """
 
     files: str
@@ -141,11 +141,11 @@ class Description:
         fields: list of the inputs; see below.
         tasks: list of the labels, in order; see below.
         tables: dimension tables by name; see below.
-        group: column of the rows that keeps some together, as users or pages do; whole numbers.
-        source: column of the rows that says where they come from, as scenarios do; whole numbers.
+        group: column of the rows that groups them, such as users or pages; whole numbers.
+        source: column of the rows that says where they come from, such as scenarios; whole numbers.
         time: column of the rows: days, hours or windows; whole numbers or dates.
-        key: column of the rows, or list of columns, that identifies a row (a request); predictions carry it, models do
-            not read it. Whole numbers or text, and no two rows of a part (train, valid, test) have the same.
+        key: column of the rows, or list of columns, that identifies a row (a request); written with predictions, not
+            read by models. Whole numbers or text; unique within a part (train, valid, test).
         sample_weight: column of the rows that weighs each in the losses, sum(w * loss) / sum(w) over a batch; numbers
             of 0 or more. Metrics count rows.
         delimiter: between the cells of CSV and TSV files; default: a comma, and a tab.
@@ -166,7 +166,7 @@ class Description:
 
     @property
     def extras(self) -> tuple[tuple[Extra, str], ...]:
-        """What rows carry beside inputs and labels, and the column that holds it."""
+        """What rows have besides inputs and labels, and the column that holds it."""
         return tuple((name, column) for name in get_args(Extra) if (column := getattr(self, name)) is not None)
 
     @property
@@ -184,13 +184,13 @@ class Description:
 
 
 PARTS: dict[str, type] = {"rows": RowsDescription, "fields": Input, "tasks": Label, "tables": TableDescription}
-"""What stands at the keys of a schema that hold keys themselves."""
+"""The classes of the keys of a schema that hold keys themselves."""
 
 
 def reference() -> str:
     """All keys of a schema, from the docstrings of the classes that hold them, as text.
 
-    A key without a default is marked as needed.
+    A key without a default is marked as required.
     """
     parts = [("", Description), *((f"{key}: ", kind) for key, kind in PARTS.items())]
     blocks = [[f"{key}{(kind.__doc__ or '').splitlines()[0]}", *_keys_of(kind)] for key, kind in parts]
@@ -199,7 +199,7 @@ def reference() -> str:
 
 
 def _keys_of(kind: type) -> Iterator[str]:
-    """A line for each key, and those that go on from it."""
+    """The lines of each key."""
     _, _, attributes = (inspect.getdoc(kind) or "").partition("Attributes:\n")
     needed = {each.name for each in dataclass_fields(kind) if each.default is each.default_factory is MISSING}
     for line in attributes.replace("``", "").splitlines():
@@ -253,7 +253,7 @@ def _explained(error: ValidationError) -> Iterator[str]:
 
 
 def _keys_at(place: list[str]) -> list[str]:
-    """Keys that may stand at a place of the file."""
+    """Keys that are allowed at a place of the file."""
     return list((PARTS[place[0]] if place else Description).__dataclass_fields__)
 
 
@@ -263,7 +263,7 @@ def _check(description: Description) -> None:
     labels = {task.label: task.kind for task in description.tasks}
     for task in description.tasks:
         if task.kind != labels[task.label]:
-            raise ValueError(f"label '{task.label}' is that of a binary and of a regression task; write it twice")
+            raise ValueError(f"label '{task.label}' is used by a binary and a regression task; write it as two columns")
     for entry in description.inputs(ROWS):
         if answers := {entry.source, entry.name, entry.weights} & labels.keys():
             raise ValueError(f"field '{entry.name}' reads the label '{answers.pop()}'; a model could read the answer")
@@ -280,13 +280,13 @@ def _check(description: Description) -> None:
         if not any(description.inputs(table)):
             raise ValueError(f"table '{table}' has no fields; take it out")
     _check_key(description)
-    # What a schema asks for can be asked before anything is counted.
+    # The checks of a schema can be made before anything is counted.
     fields = tuple(replace(entry.field, cardinality=int(entry.kind == "id")) for entry in description.fields)
     Schema(fields=tuple(in_order(fields)), tasks=description.labels)
 
 
 def _check_key(description: Description) -> None:
-    """Key columns stand beside labels and predictions in one file."""
+    """Key columns are in the same files as labels and predictions."""
     columns = description.key_columns
     if description.key == () or len(set(columns)) < len(columns):
         raise ValueError(f"key is {list(columns)}; allowed: one column or several different ones")
@@ -298,9 +298,9 @@ def _check_key(description: Description) -> None:
 
 
 def _check_text(description: Description) -> None:
-    """How cells are read."""
+    """Check how cells are read."""
     if description.delimiter is not None and len(description.delimiter.encode()) != 1:
-        raise ValueError(f"delimiter is {description.delimiter!r}; allowed: one character of ASCII")
+        raise ValueError(f"delimiter is {description.delimiter!r}; allowed: one ASCII character")
     for entry in description.fields:
         if entry.separator is not None and (entry.width == 1 or entry.separator == ""):
             raise ValueError(
@@ -312,7 +312,7 @@ def _check_text(description: Description) -> None:
 
 
 def _check_names(description: Description) -> None:
-    """Names become columns, files and names of metrics."""
+    """Check names, which become columns, files and names of metrics."""
     names = [
         *(("field", entry.name) for entry in description.fields),
         *(("task", task.name) for task in description.tasks),
@@ -322,7 +322,7 @@ def _check_names(description: Description) -> None:
     for what, name in (*names, *vocabularies):
         if not _NAME.fullmatch(name):
             raise ValueError(
-                f"{what} '{name}': names are letters, digits, '_', '.' and '-'; say column: for the file's"
+                f"{what} '{name}': names are letters, digits, '_', '.' and '-'; set column: to the name in the file"
             )
     for what, name in (*names, *(("label", task.label) for task in description.tasks)):
         taken = (*RESERVED, ROWS, *(SPLITS if what == "table" else ()))

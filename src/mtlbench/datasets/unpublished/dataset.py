@@ -1,4 +1,4 @@
-"""Synthetic stand-ins for unpublished data sets, matched to the statistics printed in the papers.
+"""Synthetic stand-ins for unpublished data sets, matched to the statistics in the papers.
 
 Alipay Advertising: Ding et al., "MSSM: A Multiple-level Sparse Sharing Model for Efficient Multi-Task Learning", SIGIR
 2021, section 3.1.2 (Ant Group). Xiaomi Radio: "DCRNN: Deep Cross network based on RNN for partial parameter sharing in
@@ -25,12 +25,12 @@ from mtlbench.schema import Field, Task
 class Unpublished(Statistics):
     """A user and an item per row, three attributes of the user, two of the item, and two labels.
 
-    Departure: papers print how many rows, users and items there are, the tasks and, in part, their rates; not the
-    inputs, of which there are seven here (DCRNN's windows on Xiaomi Radio, L = 5 and I = 2, span seven).
+    Departure: papers state the numbers of rows, users and items, the tasks and, in part, their rates; not the inputs,
+    of which there are seven here (DCRNN's windows on Xiaomi Radio, L = 5 and I = 2, span seven).
 
     Attributes:
-        owner: whose data they are.
-        paper: that prints the statistics.
+        owner: owner of the data.
+        paper: source of the statistics.
     """
 
     owner: str
@@ -57,7 +57,7 @@ class Unpublished(Statistics):
 
     @cached_property
     def sizes(self) -> Mapping[str, int]:
-        """The fields, and how many values each has at the printed number of rows."""
+        """The fields, and how many values each has at the published number of rows."""
         return {"user": self.users, **PROFILE, self.item: self.items, **OFFER}
 
     @property

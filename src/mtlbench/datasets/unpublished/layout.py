@@ -6,7 +6,7 @@ PROFILE = {"segment": 20, "city": 300, "age": 8}
 """Attributes of a user, and how many values each has."""
 
 OFFER = {"category": 20, "owner": 100}
-"""The same of an item."""
+"""The same for an item."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,13 +15,13 @@ class Statistics:
 
     Attributes:
         name: as in ``dataset=<name>``.
-        item: what is shown: name of the field.
+        item: name of the field of what is shown.
         labels: the two tasks, in order.
         rates: share of positive rows of each.
-        ceilings: AUC of the true probabilities of each label, of the second one of chained labels where the first is
-            positive; ours, none are printed.
+        ceilings: AUC of the true probabilities of each label, for the second of chained labels on rows where the first
+            is positive; our choice, as none are published.
         chained: whether the second label occurs only together with the first.
-        rows, users, items: as printed.
+        rows, users, items: as published.
     """
 
     name: str

@@ -30,11 +30,11 @@ CALIBRATION_ROWS = 1 << 18
 
 @dataclass(frozen=True, kw_only=True)
 class UnpublishedPopulation:
-    """Users and items, as many as so many rows need, and how labels depend on them.
+    """Users and items, their number fitted to the rows, and how labels depend on them.
 
     Attributes:
         published: statistics of the data set.
-        rows: of the file; users and items become fewer with them, items down to a twentieth.
+        rows: of the file; users and items shrink in proportion, items at most to a twentieth.
         seed: of everything.
         relatedness: correlation of the two labels' log-odds, 0 to 1.
         structure: False makes the labels independent of every input, at the same rates.
@@ -73,7 +73,7 @@ class UnpublishedPopulation:
 
     @cached_property
     def labels(self) -> LabelModel:
-        """Fitted to the first rows (all, where they are few)."""
+        """The label model, fitted to the first rows (all, if they are few)."""
         published = self.published
         first, second = published.rates
         firsts = range(0, min(CALIBRATION_ROWS, self.rows), PIECE_ROWS)

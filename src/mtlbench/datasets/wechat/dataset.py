@@ -1,9 +1,9 @@
-"""WeChat Big Data Challenge 2021: what users of WeChat Channels did with the short videos (feeds) they were shown.
+"""WeChat Big Data Challenge 2021: actions of WeChat Channels users on the short videos (feeds) they were shown.
 
 Source: https://algo.weixin.qq.com/ (registration; the download has been closed since), the preliminary round's
-``wechat_algo_data1``; 2021 China Collegiate Computing Contest. Terms: unknown, none are stated where the data are
-described; competition data, so pass no copy on. Fourteen days of 20,000 users; the labels of the fifteenth day
-(``test_a.csv``, ``test_b.csv``), on which the competition was scored, were never published and are not read.
+``wechat_algo_data1``; 2021 China Collegiate Computing Contest. Terms: unknown, the description of the data
+states none; competition data, so do not redistribute them. Fourteen days of 20,000 users; the labels of the fifteenth
+day (``test_a.csv``, ``test_b.csv``), on which the competition was scored, were never published and are not read.
 """
 
 from collections.abc import Iterator, Sequence
@@ -39,27 +39,27 @@ DUPLICATE = "a later row has the same user and feed"
 
 @dataclass(frozen=True, kw_only=True)
 class WeChat:
-    """A user, a feed and a day per row, and what the user did.
+    """A user, a feed and a day per row, and the user's actions.
 
     Fields of a row: user, feed, device. Fields of its feed: author, background song and singer (missing for half of
     them), keywords and tags given by people and by machines (machine tags weighted by their probability), length in
-    seconds, and the publisher's embedding of 512 numbers. Numbers 0 of feeds and authors are genuine. ``group`` is the
+    seconds, and the publisher's embedding of 512 numbers. The ids 0 of feeds and authors are genuine. ``group`` is the
     user, ``time`` the day, 1 to 14.
 
-    Never inputs: what else the user did, and for how long the feed was played and stayed with (``play``, ``stay``);
-    all of it happens after the feed is shown. The feed's texts are not read.
+    Never inputs: the user's other actions, and the play and stay times of the feed (``play``, ``stay``); all of them
+    are known only after the feed is shown. The feed's texts are not read.
 
     Attributes:
         actions: which of the seven actions are tasks, in this order.
         embedding: whether the feeds' embeddings are read; without, ``feed_embeddings.csv`` is not needed.
         duplicates: of several rows of one user and feed, ``keep`` all, or only the ``last`` in file order.
-        keyword_width, tag_width: keywords and tags kept of each list; what is cut is counted.
+        keyword_width, tag_width: keywords and tags kept of each list; dropped ones are counted.
 
     Departure: the organisers' baseline drops all but the last row of each user, feed and label value, separately for
-    every action; other public code all but the last of user and feed. Here all rows are kept by default: the paper that
-    this benchmark follows (DEPHN) counts 7,317,882 samples, which is all of them, and dropping rows because of a later
-    day's lets training rows depend on days to be predicted. Negatives are not sampled, and no counts of past actions
-    are made, where the baseline does both; its ``log1p`` of the length in seconds is not taken either.
+    every action; other public code drops all but the last row of each user and feed. Here all rows are kept by default:
+    the paper that this benchmark follows (DEPHN) counts 7,317,882 samples, which is all of them, and dropping rows
+    because of later ones makes training rows depend on days to be predicted. Unlike in the baseline, negatives are not
+    sampled, past actions are not counted, and the length in seconds is not transformed by ``log1p``.
     """
 
     actions: tuple[str, ...] = ("read_comment", "like", "click_avatar")
@@ -72,7 +72,7 @@ class WeChat:
     version = 1
     simulator_version = 2
     where = (
-        "They were at https://algo.weixin.qq.com/ (wechat_algo_data1, registration), whose download is closed; "
+        "They were at https://algo.weixin.qq.com/ (wechat_algo_data1, registration), but the download is closed; "
         "set dataset.source=simulated for synthetic data"
     )
 
@@ -92,7 +92,7 @@ class WeChat:
             name="user_action.csv",
             table=ROWS,
             part="train",
-            splittable=self.duplicates == "keep",  # which row is the last, the whole file tells
+            splittable=self.duplicates == "keep",  # only the whole file shows which row is the last
             published_rows=PUBLISHED_ROWS,
             published_positives=POSITIVES,
         )
@@ -124,7 +124,7 @@ class WeChat:
         """The lines of a shard in blocks; see `mtlbench.ingest.protocol.Block`.
 
         Raises:
-            RawError: the header lacks a column, or the file is no text file of lines.
+            RawError: the header lacks a column, or the file is not a text file of lines.
         """
         columns = self._columns(shard.file.table)
         if shard.file.table == ROWS and self.duplicates == "last":
@@ -158,13 +158,13 @@ class WeChat:
 
 
 def _last_rows(shard: Shard, columns: Sequence[CsvColumn]) -> Iterator[Block]:
-    """The blocks of a whole file without the rows whose user and feed stand in a later row too.
+    """The blocks of a whole file without the rows whose user and feed occur in a later row too.
 
     The file is read twice; users and feeds of all rows are held in memory, 16 bytes per row.
     """
     pairs = [(block.columns["userid"], block.columns["feedid"]) for block in read_table(shard, columns)]
     user, feed = (np.concatenate([pair[at].to_numpy() for pair in pairs]) for at in range(2))
-    order = np.lexsort((feed, user))  # stable, so that the last of equal pairs stands last
+    order = np.lexsort((feed, user))  # stable, so that the last of equal pairs stays last
     following = order[1:]
     last = np.ones(len(user), bool)
     last[order[:-1]] = (user[following] != user[order[:-1]]) | (feed[following] != feed[order[:-1]])

@@ -1,8 +1,8 @@
-"""What the files of the WeChat Big Data Challenge 2021 consist of, as far as it is read.
+"""Layout of the files of the WeChat Big Data Challenge 2021, as far as they are read.
 
-The texts of a feed (``description``, ``ocr``, ``asr`` and their ``_char`` twins, ids of words and characters) are no
-fields and may hold anything that does not break the line; nor are ``play`` and ``stay``, which are known only after the
-feed was shown.
+The texts of a feed (``description``, ``ocr``, ``asr`` and their ``_char`` versions, ids of words and characters) are
+not fields and may hold anything that does not break the line; nor are ``play`` and ``stay``, which are known only after
+the feed was shown.
 """
 
 import pyarrow as pa
@@ -26,7 +26,7 @@ POSITIVES = {
     "follow": 5_277,
     "comment": 2_961,
 }
-"""Positive rows of the published user_action.csv, by action: the published rates, which have seven decimals, allow one
+"""Positive rows of the published user_action.csv, by action: the published rates, to seven decimals, determine a single
 whole number each (read_comment 0.0350159, like 0.0258049, click_avatar 0.0075333, forward 0.0038212, favorite
 0.0013425, follow 0.0007211, comment 0.0004046)."""
 

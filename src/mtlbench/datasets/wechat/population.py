@@ -1,9 +1,9 @@
-"""The population behind the WeChat simulator: users, feeds, who is shown what on which day, and what they do.
+"""The population of the WeChat simulator: users, feeds, who is shown what on which day, and what they do.
 
-* A feed has an author; its topic is that of its author, mostly, and a second topic is mixed in. Both topics, the author
-  and the feed itself give its position in a space of few dimensions. Its tags and keywords name the topics (machine
+* A feed has an author; its topic is mostly that of its author, and a second topic is mixed in. Both topics, the author
+  and the feed itself determine its position in a low-dimensional space. Its tags and keywords name the topics (machine
   tags with their shares); its embedding is its position, rotated into 512 dimensions, with noise.
-* A user has a taste for every action, a direction in that space, which turns by `drift` from day to day.
+* A user has a taste for every action, a direction in that space, which rotates by `drift` from day to day.
 * The log-odds of an action are a sum of main effects of the user, main effects of the feed (topic, author, length), and
   the inner product of taste and position; see `mtlbench.datasets.planted`.
 """
@@ -47,7 +47,7 @@ SKEW = 2.0
 POSITION = {"topic": 1.0, "author": 0.4, "own": 0.2}
 """Standard deviations of the parts of a feed's position."""
 NOISE = 0.5
-"""Noise of an embedding's components beside the feed's position, whose components have about a unit each."""
+"""Noise added to an embedding's components; those of the feed's position have a standard deviation of about 1."""
 TERMS = {"user": Term({"user": 1.0}), "feed": Term({"topic": 1.0, "author": 0.7, "seconds": 1.0})}
 SHARES = {"user": 0.15, "feed": 0.25, "taste": 0.6}
 
@@ -83,14 +83,14 @@ class Feeds:
 
 @dataclass(frozen=True, kw_only=True)
 class WeChatPopulation:
-    """As many users and feeds as so many rows need, and how likely actions are; tables of both are its only memory.
+    """Users and feeds, their number fitted to the rows, and how likely actions are; only tables of both are in memory.
 
     Attributes:
         rows: of user_action.csv.
         seed: of everything.
         rates: ``official`` (the published ones), ``demo`` (20 % of every action), or ``auto``, by ``rows``.
         relatedness: correlation of any two actions' log-odds, 0 to 1.
-        drift: radians by which tastes turn from day to day; training on early days tells the less of late ones.
+        drift: radians by which tastes rotate per day; the larger, the less early days say about later ones.
         structure: False makes the labels independent of every input, at the same rates.
     """
 
@@ -123,7 +123,7 @@ class WeChatPopulation:
         random = self._random("feeds")
         count = max(100, round(PUBLISHED_FEEDS * min(1.0, self.rows / PUBLISHED_ROWS) ** FEEDS_GROW))
         identifier = random.permutation(-(-count * (LARGEST_FEED + 1) // PUBLISHED_FEEDS))
-        identifier = np.append(0, identifier[identifier > 0])[:count]  # number 0 is a feed like any other
+        identifier = np.append(0, identifier[identifier > 0])[:count]  # 0 is a feed like any other
         authors = self._authors(count)
         author = authors.at(random.random(count))
         any_topic = RankedValues(TOPICS, SKEW).at(random.random(count))
@@ -144,7 +144,7 @@ class WeChatPopulation:
         )
 
     def taste(self, user: Integers, day: Integers) -> Floats:
-        """The taste of users on days, ``[R, ACTIONS, RANK]``: it turns from one direction towards another."""
+        """The taste of users on days, ``[R, ACTIONS, RANK]``: it rotates from one direction towards another."""
         angle = (self.drift * (day - 1))[:, None, None]
         first, second = self._effects.factors["taste"], self._effects.factors["later taste"]
         return np.cos(angle) * first[user] + np.sin(angle) * second[user]
@@ -175,7 +175,7 @@ class WeChatPopulation:
 
     @cached_property
     def labels(self) -> LabelModel:
-        """Fitted to all rows where they are few, else to an even sample."""
+        """The label model, fitted to all rows if they are few, otherwise to an even sample."""
         official = self.rates == "official" or (self.rates == "auto" and self.rows >= OFFICIAL_FROM)
         return fit_label_model(
             (self.components(self.piece(first)) for first in evenly(self.pieces)),
@@ -187,7 +187,7 @@ class WeChatPopulation:
         )
 
     def _shown(self, user: Integers, random: np.random.Generator) -> Integers:
-        """A feed for each row, by popularity; one that the user was shown before is drawn once more, and may stay."""
+        """A feed for each row, by popularity; one that the user was shown before is redrawn once, and may recur."""
         feeds = len(self.feeds.author)
         popular = RankedValues(feeds, SKEW)
         feed = popular.at(random.random(len(user)))

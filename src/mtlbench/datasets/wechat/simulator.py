@@ -1,7 +1,7 @@
 """Writes the three WeChat files, as published, for a synthetic population, some users at a time in constant memory.
 
-Departure from the published files: texts are a few words long, the device follows from the user, no feed is younger
-than the first day, and every action depends on user and feed alone, not on the other actions.
+Departure from the published files: texts are a few words long, the device is determined by the user, all feeds exist
+from the first day on, and every action depends only on user and feed, not on the other actions.
 """
 
 from pathlib import Path
@@ -24,8 +24,8 @@ from mtlbench.datasets.wechat.writer import (
 def simulate(folder: Path, population: WeChatPopulation, *, actions: tuple[str, ...], version: int) -> None:
     """Write the files, the true probabilities of the chosen actions, and ``simulated.json``.
 
-    The mean probabilities are the rates, exactly up to 1.4 million rows, nearly beyond; labels add the noise of their
-    draw. The files hold all seven actions, whichever are chosen; the true probabilities of the header are NaN.
+    The mean probabilities are the rates, exactly up to 1.4 million rows, nearly beyond; labels add sampling
+    noise. The files hold all seven actions, whichever are chosen; the true probabilities of the header are NaN.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path, chosen = folder / "user_action.csv", [list(POSITIVES).index(action) for action in actions]

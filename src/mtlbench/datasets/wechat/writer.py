@@ -29,7 +29,7 @@ def action_lines(population: WeChatPopulation, piece: Views, labels: dict[str, n
     random = np.random.default_rng([population.seed, int(piece.user[0]), 1])
     acted = np.any(list(labels.values()), axis=0)
     seconds = population.feeds.seconds[piece.feed]
-    # Known only afterwards: who acts has watched longer. A reader that made these inputs would do far too well.
+    # Known only afterwards: users who act have watched longer. As inputs they would leak the labels.
     play = 250 * np.floor(4 * seconds * random.uniform(0, 1, len(seconds)) * np.where(acted, 2, 0.6)).astype(np.int64)
     columns = {
         "userid": population.users[piece.user],
@@ -72,7 +72,7 @@ def feed_lines(population: WeChatPopulation) -> Iterator[str]:
 
 
 def embedding_lines(population: WeChatPopulation) -> Iterator[str]:
-    """Lines of feed_embeddings.csv: eight decimals, and a space behind the last number too."""
+    """Lines of feed_embeddings.csv: eight decimals, and a space after the last number too."""
     form = "%d," + "%.8f " * EMBEDDING_WIDTH + "\n"
     count = len(population.feeds.author)
     for first in range(0, count, FEEDS_AT_ONCE):
@@ -88,7 +88,7 @@ def _keywords(random: np.random.Generator, topic: int) -> str:
 
 
 def _machine_tags(random: np.random.Generator, topics: tuple[int, int], share: float) -> str:
-    """Both topics with their shares; mostly four more tags that nothing depends on, some as small as 1e-08."""
+    """Both topics with their shares; mostly four more irrelevant tags too, some with weights as small as 1e-08."""
     tags = [(FIRST_TOPIC_TAG + topics[0], share), (FIRST_TOPIC_TAG + topics[1], 1 - share)]
     if random.random() >= FEWER_TAGS:
         tags += [(8, 10 ** random.uniform(-8, -5)), (306, 0.0), (207, 10 ** random.uniform(-6, -2)), (10, 0.02)]
