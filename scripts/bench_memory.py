@@ -1,11 +1,11 @@
-"""Training from a store that memory cannot hold: rows per second and peak under a memory limit, by order of rows.
+"""Training from a store larger than memory: rows per second and peak memory under a limit, by order of rows.
 
     python -m scripts.bench_memory            the table in docs/scale.md
     python -m scripts.bench_memory --help
 
 The store has 60 single-valued fields of 1,000 values each and two tasks, 243 bytes per row; its training rows are a few
-rows repeated, since throughput does not depend on what they mean. Each side is ``mtlbench train`` in a memory control
-group of its own, whose limit counts the page cache too.
+rows repeated, since throughput does not depend on their content. Each side is ``mtlbench train`` in a separate memory
+control group, whose limit includes the page cache.
 """
 
 import argparse
@@ -37,7 +37,7 @@ SMALL = (
     "model.tower_layers=[2]", "optimizer=lazy_adam", "trainer.epochs=null", f"trainer.batch_size={BATCH}",
     "run.tracker.uri=null",
 )  # fmt: skip
-"""A model so small that reading is what takes time."""
+"""A model so small that reading takes most of the time."""
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=0.1, help="memory, as a share of the store")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--buffers", type=int, nargs="*", default=[0, 65_536, 262_144], help="0: all rows are shuffled")
-    parser.add_argument("--free", action="store_true", help="each side without a limit, too")
+    parser.add_argument("--free", action="store_true", help="each side also without a limit")
     arguments = parser.parse_args()
     print("| rows of the buffer | store GB | limit MB | peak MB | rows/s | read bytes per row |")
     print("|---|---:|---:|---:|---:|---:|")
@@ -99,7 +99,7 @@ def large_store(folder: Path, gigabytes: float, *, holes: bool = False) -> Store
 
 
 def trained(folder: Path, limit: int, buffer: int | None, steps: int) -> list[str]:
-    """Peak of the control group, rows per second and bytes that were read from the disk per row, of some steps."""
+    """Peak memory of the control group, rows per second, and bytes read from disk per row, of some steps."""
     runs = folder / f"runs-{buffer}-{limit}"
     words = [*SMALL, f"trainer.steps={steps}", f"run.folder={runs}"]
     words += [f"trainer.shuffle_buffer={buffer}"] if buffer else []
@@ -113,7 +113,7 @@ def trained(folder: Path, limit: int, buffer: int | None, steps: int) -> list[st
 
 
 def command(folder: Path, name: str, *words: str, enter: Callable[[], None] | None = None) -> None:
-    """Carry out a command of mtlbench on the store in a folder."""
+    """Run an mtlbench command on the store in a folder."""
     data = [f"run.data={folder / 'data'}", f"dataset.raw={folder / 'raw'}", f"dataset.schema={folder / 'schema.yaml'}"]
     line = [sys.executable, "-m", "mtlbench", name, "dataset=parquet", *data, *words]
     subprocess.run(line, check=True, stdout=sys.stderr, preexec_fn=enter, env=os.environ | {"OMP_NUM_THREADS": "1"})

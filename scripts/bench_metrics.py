@@ -1,13 +1,13 @@
-"""Metrics within groups at full size: seconds per task, beside a loop over the groups.
+"""Metrics within groups at full size: seconds per task, compared with a loop over the groups.
 
     python scripts/bench_metrics.py [--rows 10000000] [--groups 1000000] [--rounds 3]
     python scripts/bench_metrics.py --split --rows 43000000 --groups 400000    seconds and memory of a whole split
 
-Random float32 logits, 10 % positives, groups of equal size on average. The loop goes through some of the groups, one
-after the other, and its time is scaled up to all of them; both give the same numbers there. Sides take turns, and the
-best of the rounds counts: by the clock, and by the processor, which says what the clock would on a machine of its own
-(all of it runs in one thread). With ``--split``, all metrics of two tasks, once, in the types of a store, and the
-largest resident memory of the process beside that of the rows themselves.
+Random float32 logits, 10 % positives, groups of equal size on average. The loop visits some of the groups, one after
+the other, and its time is scaled up to all of them; both give the same numbers there. Sides take turns, and the best of
+the rounds counts: wall-clock time, and processor time, which is what the clock would show on an otherwise idle machine
+(all of it runs in one thread). With ``--split``, all metrics of two tasks, once, in the types of a store, and the peak
+resident memory of the process compared with that of the rows.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from mtlbench.metrics.ranking import group_areas, group_numbers, hits_at
 from mtlbench.schema import Task
 
 LOOPED = 20_000
-"""Groups that the loop goes through."""
+"""Groups that the loop visits."""
 
 TOP = 2
 
@@ -78,7 +78,7 @@ def main() -> None:
 
 
 def measure_split(rows: int, groups: int) -> None:
-    """Print what all metrics of a split of two tasks take, where 8 % of the rows are clicks and .5 % conversions."""
+    """Print the time and memory of all metrics of a split of two tasks with 8 % clicks and 0.5 % conversions."""
     random = np.random.default_rng(0)
     logit_NT = random.standard_normal((rows, 2), dtype=np.float32)
     logit_NT *= 1.2
@@ -99,7 +99,7 @@ def measure_split(rows: int, groups: int) -> None:
 
 
 def loop(scores: np.ndarray, positive: np.ndarray, group: np.ndarray) -> tuple[list[float], list[int]]:
-    """Areas and hits as one would write them at first: group after group."""
+    """Areas and hits in the simplest way: group by group."""
     order = np.argsort(group, kind="stable")
     areas, hits = [], []
     for rows in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):

@@ -3,8 +3,8 @@
     python -m scripts.bench_ranks             the table in docs/scale.md
     python -m scripts.bench_ranks --help
 
-Workload W1 (`scripts/w1.py`), lazy Adam, fp32, one thread per process. Sides take turns, in processes of
-their own, and medians count. CPU time is that of one process: on a machine that others use too it says more than time.
+Workload W1 (`scripts/w1.py`), lazy Adam, fp32, one thread per process. Sides take turns, in separate processes,
+and medians count. CPU time is that of one process: on a shared machine it says more than wall-clock time.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import torch
 from scripts.ranks import measured
 
 SIDES = {"one process": (1, 1), "two, the same batch": (2, 1), "two, twice the batch": (2, 2)}
-"""Processes, and batches of one process that they share."""
+"""Number of processes, and size of their common batch relative to that of one process."""
 
 WARM = 3
 """Steps before the clock starts."""
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def measure(rows: int, steps: int) -> None:
-    """Train on batches of so many rows, on all processes together."""
+    """Train on batches of ``rows`` rows over all processes."""
     from mtlbench.distributed.job import is_first, rank_count
     from mtlbench.distributed.ranks import job_joined
     from mtlbench.distributed.slices import part_of_batch
@@ -64,7 +64,7 @@ def measure(rows: int, steps: int) -> None:
         return data.gather(torch.arange(own.start, own.stop))
 
     def train(first: int, last: int) -> int:
-        """Some steps; the distinct ids of the last one."""
+        """Take some steps; return the number of distinct ids of the last one."""
         for number in range(first, last):
             step(batch(number))
         return len(batch(last - 1).ids.unique())

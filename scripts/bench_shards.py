@@ -1,11 +1,11 @@
-"""Sharded embedding tables: memory of a process, bytes that it receives in a step, and CPU time.
+"""Sharded embedding tables: memory of a process, bytes that it receives per step, and CPU time.
 
     python -m scripts.bench_shards             the table in docs/scale.md
     python -m scripts.bench_shards --help
 
 Shared-Bottom on 16 fields of 250,000 ids each, one table of 4 million rows of 16 numbers, with lazy Adam (two more
 numbers for each) in fp32; ids are drawn by a power law. All processes run on this machine, one thread each, one side
-after the other. Memory is by how much the peak of a process exceeds what it holds before the model is built.
+after the other. Memory is the peak of a process less what it holds before the model is built.
 """
 
 import argparse
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 class Received:
-    """Counts the bytes that this process receives from others in collective operations, at least."""
+    """Counts the bytes that this process receives from others in collective operations (a lower bound)."""
 
     def __init__(self) -> None:
         self.bytes = 0.0
@@ -87,7 +87,7 @@ class Received:
 
 
 def measure(rows: int, ids: int, *, sharded: bool) -> None:
-    """Train on batches of so many rows, on all processes together."""
+    """Train on batches of ``rows`` rows over all processes."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     schema = Schema(

@@ -1,9 +1,9 @@
-"""What a shuffle buffer costs: test AUC by size of the buffer, on real rows in an unfortunate order.
+"""The cost of a shuffle buffer: test AUC by size of the buffer, on real rows in an unfavourable order.
 
     python -m scripts.bench_shuffle --raw FOLDER      the table in docs/scale.md
 
-FOLDER holds the raw files of Census-Income and KuaiRand-Pure, in ``census`` and ``kuairand``. Training rows stand
-as the raw file has them (KuaiRand: by time) or sorted by their labels, the worst case: a block has rows of one class.
+FOLDER holds the raw files of Census-Income and KuaiRand-Pure, in ``census`` and ``kuairand``. Training rows are
+in the order of the raw file (KuaiRand: by time) or sorted by label, the worst case: a block has rows of one class.
 A small Shared-Bottom, blocks of 512 rows, means and standard deviations over seeds.
 """
 

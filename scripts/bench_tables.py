@@ -1,9 +1,9 @@
-"""Embedding tables in bfloat16 beside float32: CPU time of a training step of W1, and peak memory per million ids.
+"""Embedding tables in bfloat16 and float32: CPU time of a training step of W1, and peak memory per million ids.
 
     python -m scripts.bench_tables --ids 1283090
 
-Steps of both sides take turns in one process, on the same batches, so that what else the machine does hits both; the
-ratio is that of each pair. Memory is measured in a process for each side, at two vocabularies: the slope between them.
+Steps of both sides take turns in one process, on the same batches, so that other load on the machine affects both; the
+ratio is that of each pair. Memory is measured in a process per side, as the slope between two vocabulary sizes.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def times(workload: Workload, steps: int) -> None:
-    """Prints the median CPU time of a step by side, and the ratio."""
+    """Print the median CPU time of a step by side, and the ratio."""
     data = random_rows(workload, workload.batch * (WARM + steps))
     sides = {side: step_of(replace(workload, table_precision=side)) for side in SIDES}
     found: dict[str, list[float]] = {side: [] for side in SIDES}

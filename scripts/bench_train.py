@@ -1,17 +1,17 @@
-"""Training throughput of mtlbench beside deepctr-torch and torch-rechub, and the limits of the machine.
+"""Training throughput of mtlbench, deepctr-torch and torch-rechub, and the limits of the machine.
 
     make bench-train                          the table in docs/performance.md
     python scripts/bench_train.py --help
 
-Workload W1: 18 single-valued fields with the vocabularies of AITM's Ali-CCP (1,283,090 ids, one of each field for what
-is unknown), embedding width 32, MMoE with 8 experts 256-128-64, towers 64, two tasks, batch 1,024, Adam. Rows are
-random: throughput does not depend on what they mean. Every side trains through its own loop, from its own form of data
-in memory, in a process of its own; sides take turns, and the median of the rounds counts. Warm-up (compilation, first
-touches of memory) is left out for every side.
+Workload W1: 18 single-valued fields with the vocabularies of AITM's Ali-CCP (1,283,090 ids, one per field for unknown
+values), embedding width 32, MMoE with 8 experts 256-128-64, towers 64, two tasks, batch 1,024, Adam. Rows are random:
+throughput does not depend on their content. Every side runs its own training loop, on its own form of data in memory,
+in a separate process; sides take turns, and the median of the rounds counts. Warm-up (compilation, first touches of
+memory) is left out for every side.
 """
 
 # pyright: reportMissingImports=false
-# The peers are not in the environment that types are checked in.
+# The peers are not installed in the environment in which types are checked.
 import argparse
 import importlib.metadata
 import json
@@ -42,7 +42,7 @@ SIDES = {
 }
 
 OURS = {"GOMP_SPINCOUNT": "2000"}
-"""Environment variables of mtlbench's sides: those that its command line sets. Peers run as they come."""
+"""Environment variables of mtlbench's sides: those that its command line sets. Peers run with their defaults."""
 
 
 def main() -> None:
@@ -86,7 +86,7 @@ def main() -> None:
 
 
 def measure(side: str, batch: int, seconds: float, device: torch.device) -> dict[str, float]:
-    """One side, once, in this process."""
+    """Measure one side once, in this process."""
     if side == "limits":
         return limits(device)
     package, optimizer, precision = SIDES[side]
@@ -97,7 +97,7 @@ def measure(side: str, batch: int, seconds: float, device: torch.device) -> dict
 
 
 def columns(rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ids ``[rows, 18]`` from 0, skewed as ids are (the square of a uniform number), and labels ``[rows, 2]``."""
+    """Ids ``[rows, 18]`` from 0, skewed (the square of a uniform number), and labels ``[rows, 2]``."""
     random = np.random.default_rng(0)
     ids = (random.random((rows, len(VOCABULARIES))) ** 2 * np.array(VOCABULARIES)).astype(np.int64)
     return ids, (random.random((rows, TASKS)) < 0.2).astype(np.float32)
@@ -171,7 +171,7 @@ def mtlbench_side(optimizer: str, precision: str, batch: int, seconds: float, de
 
 
 def deepctr_side(batch: int, seconds: float, device: torch.device) -> float:
-    """Rows/s of the peer's own fit, over rows enough for the time, after a short fit that warms it up."""
+    """Rows/s of the peer's own fit, on enough rows for the time, after a short warm-up fit."""
     from deepctr_torch.inputs import SparseFeat
     from deepctr_torch.models import MMOE
 
@@ -199,7 +199,7 @@ def deepctr_side(batch: int, seconds: float, device: torch.device) -> float:
 
 
 def rechub_side(batch: int, seconds: float, device: torch.device) -> float:
-    """Rows/s of one epoch of the peer's own trainer, likewise; no worker processes, as its examples have it."""
+    """Rows/s of one epoch of the peer's own trainer, measured alike; without worker processes, as in its examples."""
     from torch.utils.data import DataLoader
     from torch_rechub.basic.features import SparseFeature
     from torch_rechub.models.multi_task import MMOE
@@ -244,7 +244,7 @@ def timed(fit: Callable[[int], None], batch: int, seconds: float) -> float:
 
 
 def limits(device: torch.device) -> dict[str, float]:
-    """What this machine can do at best: matrix products (GFLOP/s) and copies (GB/s, read plus written)."""
+    """The limits of this machine: matrix products (GFLOP/s) and copies (GB/s, read plus written)."""
     size = 2048 if device.type == "cpu" else 8192
 
     def product(dtype: torch.dtype) -> float:
@@ -261,7 +261,7 @@ def limits(device: torch.device) -> dict[str, float]:
 
 
 def best(action: Callable[[], object], device: torch.device) -> float:
-    """Seconds of the median of ten calls, after two."""
+    """Median seconds of ten calls, after two to warm up."""
     times = []
     for _ in range(12):
         began = time.perf_counter()

@@ -2,16 +2,16 @@
 
     python scripts/compare_kuairand.py data/store/kuairand/<fingerprint>     in the environment of `make bench-train`
 
-Same rows, splits, ids and standardised numbers as mtlbench reads, and the widths of its default profile. torch-rechub's
-models, initial values and batch normalisation are its own; they are trained as mtlbench's are: binary cross-entropy
-summed over tasks, Adam, learning rate 1e-3, batch 1,024, early stopping on the mean validation AUC with a patience of
-two epochs, the weights of the best epoch kept. ESMM takes click and long_view, and no numbers, since its class has no
-place for them; AITM takes the same two tasks. LightGBM trains one model per task, ids as categories, with early
-stopping on validation AUC.
+The rows, splits, ids and standardised numbers are those that mtlbench reads, and the widths those of its default
+profile. torch-rechub's models, initial values and batch normalisation are its own; they are trained as mtlbench's are:
+binary cross-entropy summed over tasks, Adam, learning rate 1e-3, batch 1,024, early stopping on the mean validation AUC
+with a patience of two epochs, the weights of the best epoch kept. ESMM gets click and long_view, and no numbers, which
+its class does not support; AITM gets the same two tasks. LightGBM trains one model per task, ids as categories, with
+early stopping on validation AUC.
 """
 
 # pyright: reportMissingImports=false
-# The peers are not in the environment that types are checked in.
+# The peers are not installed in the environment in which types are checked.
 import argparse
 import copy
 import json

@@ -1,11 +1,11 @@
 """How time and memory of a training step grow: with ids, batch, experts, tasks, width, rows and cores.
 
-    python -m scripts.growth results/growth.csv              measures what the file lacks, point by point
+    python -m scripts.growth results/growth.csv              measures points that the file lacks, one by one
     python -m scripts.growth results/growth.csv --draw docs  the figure and the table of docs/performance.md
 
-A point is workload W1 (`scripts/w1.py`) with one size changed, in a process of its own: median CPU time of a step,
-which on a machine that others use says more than time does, and the process's peak memory. Of rows, what is measured
-is the loader: drawing the order of an epoch, and gathering a batch. Of cores, time, for which the machine must be
+A point is workload W1 (`scripts/w1.py`) with one size changed, in a separate process: median CPU time of a step, which
+on a shared machine says more than wall-clock time, and the process's peak memory. For rows, the loader is measured:
+drawing the order of an epoch, and gathering a batch. For cores, wall-clock time is measured, so the machine must be
 otherwise idle.
 """
 
@@ -32,7 +32,7 @@ LINES: dict[str, list[dict[str, Any]]] = {
     "rows": [{"rows": m * 10**5} for m in (1, 10, 100, 400)],
     "cores": [{"cores": 1}, {"cores": 2}],
 }
-"""What grows, and the sizes that are not those of W1."""
+"""What grows, and the sizes that differ from W1."""
 
 WARM, STEPS = 3, 15
 ROUNDS = 3
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def measure(file: Path, lines: list[str]) -> None:
-    """Adds the points that a file lacks, a round of all of them at a time."""
+    """Add the points that a file lacks, round by round."""
     done = {(point["line"], point["size"], point["round"]) for point in read(file)} if file.exists() else set()
     if not done:
         file.write_text(",".join(HEADS) + "\n", encoding="utf-8")
@@ -97,7 +97,7 @@ def measured(*, rows: int | None = None, cores: int | None = None, **sizes: Any)
 
 
 def loading(data: Any, batch: int, clock: Callable[[], float]) -> float:
-    """Seconds in which the loader gives a batch, its share of drawing the order of an epoch among them."""
+    """Seconds for the loader to give a batch, including its share of drawing the order of an epoch."""
     from mtlbench.data.shuffle import shuffled
 
     began = clock()
@@ -124,7 +124,7 @@ def read(file: Path) -> list[dict[str, Any]]:
 
 
 def draw(points: list[dict[str, Any]], folder: Path) -> None:
-    """Writes the figure, and prints the medians as a table."""
+    """Write the figure, and print the medians as a table."""
     import matplotlib.pyplot as plt
 
     lines: dict[str, dict[int, tuple[float, float]]] = {}

@@ -1,6 +1,6 @@
 """Prints the lowest versions that pyproject.toml allows, as constraints for pip.
 
-torch is left out: its lowest version is a download of gigabytes. Tools for development keep their newest versions.
+torch is left out: its lowest version is a download of gigabytes. Development tools keep their newest versions.
 """
 
 import re

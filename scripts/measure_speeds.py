@@ -1,10 +1,10 @@
-"""Training speed of every row of every table and figure: conf/speed/cpu.csv, from which --dry-run tells core-hours.
+"""Training speed of every row of every table and figure: conf/speed/cpu.csv, from which --dry-run estimates core-hours.
 
     python scripts/measure_speeds.py FOLDER [TABLE|FIGURE ...]
 
-Rows per second of CPU time of one thread, so that a busy machine counts little: a few thousand simulated rows in
-FOLDER, a first step to warm up, then the median of STEPS steps on batches of at most LARGEST rows. What the file has is
-kept; what it lacks is added, line by line, so that this can be interrupted.
+Rows per second of CPU time of one thread, so that other load matters little: a few thousand simulated rows in FOLDER, a
+first step to warm up, then the median of STEPS steps on batches of at most LARGEST rows. Existing lines of the file are
+kept and missing ones added, one by one, so that this can be interrupted.
 """
 
 import csv
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def rows_per_second(config: DictConfig) -> float:
-    """Rows of training per second of CPU time."""
+    """Training rows per second of CPU time."""
     step, batch_of = prepared_step(config)
     seconds: list[float] = []
     for at in range(1 + STEPS):
@@ -75,7 +75,7 @@ def rows_per_second(config: DictConfig) -> float:
 
 
 def prepared_step(config: DictConfig) -> tuple[Step, Callable[[], Batch]]:
-    """The training step of a configuration at its initial weights, and what draws batches for it."""
+    """The training step of a configuration at its initial weights, and a function that draws batches for it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         store = open_or_prepare(resolve_data(config.dataset, Path(config.run.data)))

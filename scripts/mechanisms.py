@@ -1,10 +1,10 @@
-"""The mechanism table, docs/mechanisms.md, from what the studies conf/study/mechanism_*.yaml measured.
+"""Writes the table in docs/mechanisms.md from the results of the studies conf/study/mechanism_*.yaml.
 
     python scripts/mechanisms.py                       writes the table from results/
-    python scripts/mechanisms.py tables/mechanism_*    first takes up tables that `mtlbench reproduce` wrote (.json)
+    python scripts/mechanisms.py tables/mechanism_*    first copies tables that `mtlbench reproduce` wrote (.json)
 
-What is taken up lies in results/, so that the table can be made again, and its statistics computed anew, by anyone.
-Everything in it is SIMULATED.
+They are copied to results/, so that anyone can write the table again and recompute its statistics. Everything in it is
+SIMULATED.
 """
 
 import math
@@ -71,7 +71,7 @@ def rows(table: Table, result: TableResult) -> Iterator[list[str]]:
 
 
 def _values(table: Table, result: TableResult, label: str, dataset: str) -> list[list[float]]:
-    """AUCs of a row by task, in each world of a data set; of a run that is missing, NaN."""
+    """AUCs of a row by task, in each world of a data set; NaN for a missing run."""
     found: dict[str, list[float]] = {}
     for column, cell in zip(result.columns, _row(result, label).cells, strict=True):
         if table.without_world(column.dataset) == dataset:
@@ -80,7 +80,7 @@ def _values(table: Table, result: TableResult, label: str, dataset: str) -> list
 
 
 def _differences(table: Table, result: TableResult, on: str, off: str, dataset: str) -> list[list[float]]:
-    """By task, in each world."""
+    """Differences of two rows' AUCs by task, in each world."""
     values = (_values(table, result, label, dataset) for label in (on, off))
     return [_less(*tasks) for tasks in zip(*values, strict=True)]
 
@@ -95,13 +95,13 @@ def _spread(differences: Sequence[Sequence[float]]) -> str:
 
 
 def _verdict(claim: Claim) -> str:
-    """A verdict, and the difference that would have been found with a probability of 0.8."""
+    """A verdict, and the difference that is detected with a power of 0.8."""
     text = SHORT.get(claim.verdict, claim.verdict)
     return text if claim.detectable is None else f"{text} ({claim.detectable:.4f})"
 
 
 def _converged(result: TableResult, labels: Sequence[str]) -> str:
-    """Runs of two rows that converged, of those that were made."""
+    """How many of the finished runs of two rows converged."""
     found = [cell.converged for label in labels for cell in _row(result, label).cells if cell.measured is not None]
     tasks = len({column.task for column in result.columns})
     return f"{found.count(True) // tasks} of {len(found) // tasks}"

@@ -1,6 +1,6 @@
-"""A memory control group of Linux (version 1 or 2) to run a command in: its pages and its page cache are limited.
+"""A memory control group of Linux (version 1 or 2) to run a command in: it limits pages and page cache.
 
-A resource limit (`RLIMIT_AS`) is not the same: it counts addresses, mapped files among them, and no page cache.
+A resource limit (`RLIMIT_AS`) is not the same: it counts addresses, including mapped files, and no page cache.
 """
 
 import os
@@ -14,7 +14,7 @@ ROOT = Path("/sys/fs/cgroup")
 
 
 class NoGroupError(OSError):
-    """This process may not make a memory control group; says why."""
+    """This process cannot make a memory control group; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class MemoryGroup:
 
     @property
     def peak(self) -> int:
-        """The most bytes that the group has held at a time, page cache included."""
+        """The most bytes that the group has held at any time, page cache included."""
         return int((self.folder / self.peak_file).read_text())
 
 
@@ -52,7 +52,7 @@ def memory_group(limit: int) -> Generator[MemoryGroup]:
     """A group below this process's own, with a limit in bytes; removed when all its processes have ended.
 
     Raises:
-        NoGroupError: there can be none.
+        NoGroupError: no group can be made.
     """
     own = dict(line.split(":", 2)[1:] for line in Path("/proc/self/cgroup").read_text().splitlines())
     first = "memory" in own
@@ -67,7 +67,7 @@ def memory_group(limit: int) -> Generator[MemoryGroup]:
         try:
             (folder / files[0]).write_text(str(limit))
         except OSError as error:
-            raise NoGroupError(f"{parent} gives its groups no memory limits: {error}") from error
+            raise NoGroupError(f"{parent} does not support memory limits of its groups: {error}") from error
         yield MemoryGroup(folder, files[1])
     finally:
         _remove(folder)

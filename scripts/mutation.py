@@ -1,12 +1,12 @@
-"""Mutation testing: changes the source in one spot at a time and sees whether a test fails.
+"""Mutation testing: changes the source in one place at a time and checks that a test fails.
 
     make mutation                                   300 mutants with seed 0, and the survivors
     python scripts/mutation.py --mutants 50 --only metrics --to /tmp/mutants.jsonl
 
 Mutants are cosmic-ray's (operators, comparisons, numbers, conditions, loops, decorators), drawn at random over the
-modules of `TESTS`. Each runs in a forked process that imports the mutated source in place of the file: nothing on disk
-changes, with the tests of its module alone. Outcomes are appended to a file; a mutant that is in it is not run again.
-Spots inside type annotations are left out, since changing those breaks the import and proves nothing about a test; so
+modules of `TESTS`. Each runs, with only the tests of its module, in a forked process that imports the mutated source in
+place of the file, so that nothing on disk changes. Outcomes are appended to a file; a mutant in it is not run again.
+Places inside type annotations are left out, since changing those breaks the import and proves nothing about a test; so
 is the bare ``*`` of keyword-only parameters, which cosmic-ray takes for a product.
 """
 
@@ -58,15 +58,15 @@ TESTS: dict[str, tuple[str, ...]] = {
     "data.split": ("tests/data/test_split.py",),
     "ingest.leaks": ("tests/ingest/test_leaks.py",),
 }
-"""The tests that a mutant of a module must fail, by module below `mtlbench`."""
+"""Tests of each module below `mtlbench`; one of them must fail for each of its mutants."""
 
 SLOW_TO_IMPORT = ("scipy.stats", "torch._dynamo", "pandas", "sklearn.metrics", "torchjd")
-"""What tests import besides the mutated package: imported once, before the forks, which saves some 4 s a mutant."""
+"""Other packages that tests import: imported once, before the forks, which saves about 4 s per mutant."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mutant:
-    """One changed spot: occurrence number ``occurrence`` of what an operator of cosmic-ray changes in a module."""
+    """One change: occurrence number ``occurrence`` of what a cosmic-ray operator changes in a module."""
 
     module: str
     operator: str
@@ -85,7 +85,7 @@ class Mutant:
         return mutated
 
     def diff(self) -> str:
-        """What changes, without context."""
+        """The changed lines, without context."""
         before, after = path_of(self.module).read_text(encoding="utf-8").splitlines(), self.source().splitlines()
         changed = difflib.unified_diff(before, after, lineterm="", n=0)
         return "\n".join(line for line in changed if line[:1] in "+-" and line[:3] not in ("+++", "---"))
@@ -116,7 +116,7 @@ def all_mutants(module: str) -> Iterator[Mutant]:
 
 
 def _annotations(tree: ast.AST) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-    """Where the type annotations of a module stand."""
+    """The positions of a module's type annotations."""
     for node in ast.walk(tree):
         for hint in (getattr(node, "annotation", None), getattr(node, "returns", None)):
             if isinstance(hint, ast.expr):
@@ -143,7 +143,7 @@ def run_tests(module: str, source: str | None, limit: float) -> tuple[str, float
 
     Args:
         module: below `mtlbench`.
-        source: to import in place of its file; ``None``: the file.
+        source: imported in place of its file; ``None``: the file.
         limit: seconds.
 
     Returns:
@@ -164,7 +164,7 @@ def run_tests(module: str, source: str | None, limit: float) -> tuple[str, float
 
 
 def _test(module: str, source: str | None) -> None:
-    """Run pytest in this process, silently, and leave it with pytest's exit status."""
+    """Run pytest in this process, silently, and exit with its status."""
     import pytest
 
     os.setpgid(0, 0)
@@ -182,7 +182,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mutants", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help="modules whose name begins so")
+    parser.add_argument("--only", default="", help="modules whose name begins like this")
     parser.add_argument("--to", type=Path, default=ROOT / "build" / "mutants.jsonl")
     chosen = parser.parse_args()
     os.chdir(ROOT)

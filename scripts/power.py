@@ -2,11 +2,11 @@
 
     python scripts/power.py
 
-Bounded and seeded: half a minute of one core. The formulas are those of `mtlbench.reproduce.estimate`, written for
-many studies at once; a few studies of each kind are also given to that module, and must get the same p-values.
+Seeded; takes half a minute on one core. The formulas are those of `mtlbench.reproduce.estimate`, vectorised over
+studies; a few studies of each kind are also given to that module, and must get the same p-values.
 
-A study has n seeds (5 unless it says otherwise) of each model. Differences of two models have a standard deviation of 1
-over seeds; models that are all compared with A share its seeds, so that differences correlate by one half.
+A study has n seeds (5 by default) of each model. Differences of two models have a standard deviation of 1 over seeds;
+models that are all compared with A share its seeds, so that differences have a correlation of one half.
 """
 
 import math
@@ -59,7 +59,7 @@ def several(rng: np.random.Generator, true: np.ndarray, seeds: int, studies: int
 
 
 def with_users(rng: np.random.Generator, true: float, seeds: int, users: float, studies: int = STUDIES) -> Studies:
-    """Studies of one comparison on a test split of its own, whose users add a variance of `users` to the mean.
+    """Studies of one comparison, each on its own test split, whose users add a variance of `users` to the mean.
 
     The bootstrap's own error is that of 1,000 draws: its estimate of the variance has 999 degrees of freedom.
     """
@@ -81,7 +81,7 @@ def in_worlds(rng: np.random.Generator, true: float, worlds: int, seeds: int, be
 
 
 def checked(found: Studies, differences: np.ndarray, sampled: np.ndarray | None = None) -> Studies:
-    """The studies themselves, after the first three got the p-values that `Estimate` has for their differences."""
+    """Return the studies, after checking that `Estimate` gives the same p-values for the first three."""
     first = Studies(mean=found.mean[:3], variance=found.variance[:3], degrees=found.degrees[:3]).above()
     for (study, row), p in np.ndenumerate(first):
         values = differences[study, row]
@@ -100,9 +100,9 @@ def each_better(found: Studies) -> np.ndarray:
 
 
 def each_better_before(found: Studies) -> np.ndarray:
-    """The rule of versions before 0.4: every two-sided comparison is significant after Holm, and points that way.
+    """The rule of versions before 0.4: every two-sided comparison is significant after Holm, with the right sign.
 
-    All of them are exactly if the largest p-value is at most the level and the others are at most theirs.
+    All are significant exactly if each sorted p-value is at most its own level.
     """
     p = np.sort(2 * np.minimum(found.above(), found.below()), axis=1)
     return np.all((p <= ALPHA / np.arange(p.shape[1], 0, -1)) & (found.mean > 0), axis=1)
@@ -119,7 +119,7 @@ def alike(margin: float) -> Callable[[Studies], np.ndarray]:
 
 
 def share(rule: Callable[[Studies], np.ndarray], found: Studies) -> str:
-    """How often a rule says yes."""
+    """How often a rule holds."""
     return f"{100 * rule(found).mean():.1f} %"
 
 
@@ -130,7 +130,7 @@ def table(title: str, heads: list[str], rows: list[list[str]]) -> None:
 
 
 def sizes(rng: np.random.Generator) -> None:
-    """How often each rule says yes where it must not, at the point that is least favourable to it."""
+    """How often each rule holds where it must not, at its least favourable point."""
     rows: list[list[str]] = []
     for rivals in (1, 6, 28):
         true = np.array([0.0, *[FAR] * (rivals - 1)])
@@ -157,16 +157,16 @@ def sizes(rng: np.random.Generator) -> None:
 
 
 def by_seeds_only(found: Studies, rng: np.random.Generator, seeds: int = 5) -> Studies:
-    """Studies whose users vary too, with a variance that lacks theirs."""
+    """Studies whose users vary too, with a variance that leaves that of users out."""
     variance = rng.chisquare(seeds - 1, found.mean.shape) / (seeds - 1) / seeds
     return Studies(mean=found.mean, variance=variance, degrees=np.full(variance.shape, seeds - 1.0))
 
 
 def bootstrap(rng: np.random.Generator) -> None:
-    """The whole way from scores to p-values: two models that are equally good on average, on small test splits.
+    """From scores to p-values: two models that are equally good on average, on small test splits.
 
-    100 users of four rows; each user is ranked a little better by the one model than by the other, whatever the seed,
-    and each seed is a little better or worse than others.
+    100 users of four rows; each user is ranked a little better by one of the models, whatever the seed, and each seed
+    is a little better or worse than others.
     """
     users, rows, seeds, studies = 100, 4, 5, 1000
     unit = np.repeat(np.arange(users), rows)
@@ -198,7 +198,7 @@ def bootstrap(rng: np.random.Generator) -> None:
 
 
 def pooled_worlds(rng: np.random.Generator) -> None:
-    """A rule that was not taken: worlds count only where they differ by more than their seeds explain.
+    """A rule that was not adopted: worlds count only where they differ by more than their seeds explain.
 
     The variance of the mean is then that of seeds alone, with their degrees of freedom.
     """
@@ -221,7 +221,7 @@ def pooled_worlds(rng: np.random.Generator) -> None:
 
 
 def powers(rng: np.random.Generator) -> None:
-    """How often a true claim is found."""
+    """How often a true claim is confirmed."""
     rows: list[list[str]] = []
     for rivals in (1, 6, 28):
         for shift in (1.0, 1.5, 2.0, 3.0):

@@ -1,4 +1,4 @@
-"""A measurement on several processes: a script that is started again, by torchrun, for one of its sides."""
+"""A measurement on several processes: starts a script again, by torchrun, for one of its sides."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 
 def measured(module: str, processes: int, words: Sequence[str]) -> dict[str, float]:
-    """What a module prints as its last line, a JSON object, on so many processes of one thread each."""
+    """The JSON object that a module prints as its last line, run on several processes of one thread each."""
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
     done = subprocess.run(
         [sys.executable, *launcher, "-m", module, *words],

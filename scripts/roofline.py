@@ -1,4 +1,4 @@
-"""How near a training step comes to the limits of this machine, operator by operator: the roofline model.
+"""Roofline model: how close a training step comes to the limits of this machine, operator by operator.
 
     python scripts/roofline.py FOLDER                                the workloads W1 to W4 of docs/performance.md
     python scripts/roofline.py FOLDER "profile=mpa model=mpa_fine"   others, each in quotes
@@ -6,9 +6,9 @@
 
 The bound of a step is the sum over its operators of max(operations / peak, bytes / bandwidth). Peak is the fastest
 matrix product and bandwidth the fastest copy that this process measures between the steps; bytes are those of an
-operator's inputs and outputs. The share is the bound over the measured time: one thread, CPU time, so that other work
-on the machine counts little. Operators that keep to the cache can be faster than the copy, and a bound is no floor for
-a compiled step, which fuses operators. Data are a few thousand simulated rows in FOLDER.
+operator's inputs and outputs. The share is the bound over the measured time: one thread, CPU time, so that other load
+on the machine matters little. Operators that work in the cache can be faster than the copy, and a compiled step, which
+fuses operators, can beat the bound. Data are a few thousand simulated rows in FOLDER.
 """
 
 import sys
@@ -44,7 +44,7 @@ WORKLOADS = {
 
 @dataclass
 class Bound(TorchDispatchMode):
-    """Counts floating-point operations and bytes of each operator that runs below it."""
+    """Counts floating-point operations and bytes of each operator that runs within it."""
 
     peak: float
     bandwidth: float
@@ -65,7 +65,7 @@ class Bound(TorchDispatchMode):
 
 
 def _bytes(tensor: Tensor) -> int:
-    """Bytes that an operator touches; of an expanded tensor those that are there, of a sparse one its values."""
+    """Bytes that an operator touches; of an expanded tensor those stored, of a sparse one its values and indices."""
     if tensor.is_sparse:
         return tensor._values().nbytes + tensor._indices().nbytes
     return min(tensor.nbytes, tensor.untyped_storage().nbytes())

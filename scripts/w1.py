@@ -1,7 +1,7 @@
 """Workload W1 of docs/performance.md, and its relatives: one step of training an MMoE on random ids.
 
 18 single-valued fields with the vocabularies of AITM's Ali-CCP, embedding width 32, 8 experts 256-128-64, towers 64,
-two tasks, batches of 1,024, lazy Adam, fp32. Ids are skewed as ids are; throughput does not depend on what rows mean.
+two tasks, batches of 1,024, lazy Adam, fp32. Ids are skewed; throughput does not depend on the rows' content.
 """
 
 from collections.abc import Callable
@@ -27,16 +27,16 @@ STANDARD_IDS = sum(VOCABULARIES)
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """Sizes of W1, each of which may be another.
+    """Sizes of W1, each of which can be changed.
 
     Attributes:
-        ids: rows of the embedding table; vocabularies grow and shrink alike, down to 2 ids per field.
+        ids: rows of the embedding table; vocabularies scale in proportion, down to 2 ids per field.
         batch: rows of all processes together.
         width: of embeddings.
         experts: of the MMoE.
-        tasks: and towers.
+        tasks: number of tasks and towers.
         optimizer: of the table: ``lazy_adam``, or ``adam``, which is exact.
-        table_precision: of the table, under lazy Adam: ``fp32``, or ``bf16``.
+        table_precision: of the table, with lazy Adam: ``fp32``, or ``bf16``.
     """
 
     ids: int = STANDARD_IDS
