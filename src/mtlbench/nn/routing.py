@@ -13,7 +13,7 @@ Topology = Literal["full", "restricted"]
 GateAxis = Literal["link", "out", "in", "full"]
 
 TINY = 1e-8
-"""Sum of gates below which an average of sub-networks is zero."""
+"""Smallest divisor of an average of sub-networks: where all gates are closed, the average is zero."""
 
 
 class SparseRouting(nn.Module):

@@ -47,7 +47,7 @@ class VirtualGradient(nn.Module):
         implementation: ``surrogate`` is Eq. 8. ``literal_ratio`` is the product with the coefficient, divided by a
             frozen copy of it, as III-C describes; its gradient is 1 + G gamma'(G) / gamma(G), which is not Eq. 8.
         undefined: what to do where the relevance is undefined (a constant label, fewer than two rows that observe
-            both): gamma := 1, or x := 0. If the running mean has a value, that value is taken.
+            both): gamma := 1, or the running mean if it has a value; or x := 0, also in the running mean.
 
     Attributes:
         relevance: ``[T, T]``, the last (or running) relevance; 0 where it never had a value.

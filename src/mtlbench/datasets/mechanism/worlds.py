@@ -168,7 +168,7 @@ def routes_by_relevance(world: World, ids: Ids) -> Floats:
 
 
 def window_order(world: World, ids: Ids) -> Floats:
-    """Products of three consecutive windows of two fields, two of which are common to the tasks.
+    """Interactions of three consecutive windows of two fields, two of which are common to the tasks.
 
     Removed: their sum.
     """
