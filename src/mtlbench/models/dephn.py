@@ -74,10 +74,11 @@ class DEPHN(nn.Module):
     Departure: Eq. 6 as printed adds two sigmoids; a sum above 1 has no log-odds and no cross entropy, so it exists only
     clamped (``prob_sum_clamped``), and one sigmoid of the sum is the default: Eq. 7 is its derivative, and IV-B speaks
     of activations before *the final* activation function. Numbers, widths and initial values are not stated. The skip
-    of ``residual=logit_skip`` counts as private. Of the explicit mappings, "Taylor or Fourier terms", the paper
-    names the identity, sine and cosine, which are the default; further terms are options (``mappings``). The soft selection "after sharing embedding" has one gate
-    for each structure after one self-attention, as in IV-B and the three maps of Fig. 3(a), not one for all
-    (``selection_scope``). The kind of cross layer is not stated: DCNv2's, which contains DCN's (``cross_kind``).
+    of ``residual=logit_skip`` counts as private. Of the explicit mappings, "Taylor or Fourier terms", the paper names
+    the identity, sine and cosine, which are the default; further terms are options (``mappings``). The soft selection
+    "after sharing embedding" has one gate for each structure after one self-attention, as in IV-B and the three maps of
+    Fig. 3(a), not one for all (``selection_scope``). The kind of cross layer is not stated: DCNv2's, which contains
+    DCN's (``cross_kind``).
     """
 
     def __init__(
