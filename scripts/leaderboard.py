@@ -90,7 +90,7 @@ def collect(study: Path, name: str, words: Sequence[str]) -> None:
     from mtlbench.reproduce.gather import gather
     from mtlbench.reproduce.plan import expand
 
-    plan = expand(load_table(study.parent, study.stem), compose, words, scale=None)
+    (plan,) = expand([load_table(study.parent, study.stem)], compose, words, scale=None)
     check_finished(plan)
     found = gather(plan, {})
     settings = tuple(word for word in words if not word.startswith(WITHOUT_EFFECT))

@@ -50,10 +50,10 @@ def test_what_files_of_our_own_make_is_what_hydra_makes_of_them(words: list[str]
 def test_values_are_set_as_hydra_sets_them_on_files_that_are_read_once(monkeypatch: pytest.MonkeyPatch):
     expected = [text(by_hydra([*CHOSEN, *values])) for values in VALUES]
     files: list[Path] = []
-    load = OmegaConf.load
+    load = module.load_yaml
     module._composed_groups.cache_clear()
     module._reader.cache_clear()
-    monkeypatch.setattr(module.OmegaConf, "load", lambda path: files.append(path) or load(path))
+    monkeypatch.setattr(module, "load_yaml", lambda path: files.append(path) or load(path))
     monkeypatch.setattr(module, "compose_by_hydra", None)
     assert [text(compose_cached([*CHOSEN, *values])[0]) for values in VALUES] == expected
     assert len(files) == len(set(files)) > len(GROUPS)
@@ -91,7 +91,11 @@ def test_every_choice_and_every_row_of_every_table_and_figure_is_what_hydra_make
 def test_what_is_composed_can_be_changed_without_an_effect_on_the_next():
     first = compose(CHOSEN)
     first.trainer.epochs = 77
-    assert compose(CHOSEN).trainer.epochs != 77
+    second = compose(CHOSEN)
+    assert second.trainer.epochs != 77
+    second.trainer = first.trainer
+    first.trainer.epochs = 78
+    assert second.trainer.epochs == 77, "a node of one is copied into another"
 
 
 @pytest.mark.parametrize(

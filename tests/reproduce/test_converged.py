@@ -110,7 +110,7 @@ def test_a_run_of_a_version_that_did_not_record_it_has_it_from_its_journal(tmp_p
     (tmp_path / "printed" / "one.csv").write_text(PRINTED)
     small = ["dataset.simulator.rows=600", "trainer.epochs=2", "run.threads=1", "tracker=none"]
     small += ["profile.deep_layers=[4]", f"run.data={tmp_path / 'data'}", f"run.folder={tmp_path / 'runs'}"]
-    (planned,) = expand(load_table(tmp_path, "one"), compose, small, scale=None)
+    ((planned,),) = expand([load_table(tmp_path, "one")], compose, small, scale=None)
     train(planned.config)
     recorded = read_result(planned.folder)
     assert recorded.convergence is not None

@@ -81,7 +81,7 @@ def test_runs_are_shared_with_tables_where_overrides_mean_the_same() -> None:
         for study, label in ((figure, "DEPHN/add_sqrt/pearson"), (table, "DEPHN"))
     ]
     overrides = ["run.data=/nowhere", "dataset.source=simulated"]
-    plans = [expand(study, compose, overrides, scale=None) for study in alone]
+    plans = expand(alone, compose, overrides, scale=None)
     of_figure, of_table = [{run.identity for run in plan} for plan in plans]
     assert of_figure == of_table
     assert len(of_figure) == 10

@@ -1,17 +1,21 @@
 """A small table from its files to MLflow: what is missing is run, what fails is told, what is finished is kept."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from omegaconf import DictConfig
 
 from mtlbench.cli.compose import compose
+from mtlbench.experiment.data import DataSource, resolve_data
+from mtlbench.reproduce import plan as plan_module
 from mtlbench.reproduce.assemble import assemble
 from mtlbench.reproduce.cost import SpeedKey, cost, measured_speeds, read_speeds
 from mtlbench.reproduce.execute import execute
 from mtlbench.reproduce.gather import gather
 from mtlbench.reproduce.launcher import Launcher
 from mtlbench.reproduce.plan import PlannedRun, expand, missing
-from mtlbench.reproduce.table import Table
+from mtlbench.reproduce.table import RowSpec, Table
 from mtlbench.reproduce.table_file import load_table
 from mtlbench.tracking.connect import connect, default_uri
 from mtlbench.tracking.find import find_results
@@ -58,7 +62,8 @@ def overrides(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 @pytest.fixture(scope="module")
 def plan(table: Table, overrides: list[str]) -> list[PlannedRun]:
-    return expand(table, compose, overrides, scale=None)
+    (plan,) = expand([table], compose, overrides, scale=None)
+    return plan
 
 
 @pytest.fixture(scope="module")
@@ -81,13 +86,47 @@ def test_a_table_is_rows_by_seeds_and_the_same_runs_serve_two_rows(plan: list[Pl
 def test_the_first_seeds_are_run(
     table: Table, overrides: list[str], scale: float | None, seeds: int | None, expected: list[int]
 ) -> None:
-    plan = expand(table, compose, overrides, scale=scale, seeds=seeds)
+    (plan,) = expand([table], compose, overrides, scale=scale, seeds=seeds)
     assert [run.seed for run in plan if run.row == "DNN"] == expected
+
+
+def test_what_several_tables_have_in_common_is_planned_once(
+    table: Table, overrides: list[str], plan: list[PlannedRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    composed: list[tuple[str, ...]] = []
+    resolved: list[DictConfig] = []
+
+    def composing(words: list[str]) -> DictConfig:
+        composed.append(tuple(words))
+        return compose(words)
+
+    def resolving(dataset: DictConfig, folder: Path) -> DataSource:
+        resolved.append(dataset)
+        return resolve_data(dataset, folder)
+
+    monkeypatch.setattr(plan_module, "resolve_data", resolving)
+    other = replace(table, rows=tuple(reversed(table.rows)), seeds=1)
+    first, second = expand([table, other], composing, overrides, scale=None)
+    assert [(run.row, run.seed, run.identity) for run in first] == [(run.row, run.seed, run.identity) for run in plan]
+    assert [(run.row, run.identity) for run in second] == [
+        (run.row, run.identity) for run in plan[::-1] if not run.seed
+    ]
+    assert len(set(composed)) == 3
+    assert len(composed) == 6, "once for each number of seeds"
+    assert len(resolved) == 1
+
+
+def test_data_that_refer_to_a_rows_own_settings_are_its_own(table: Table, overrides: list[str]) -> None:
+    rows = (RowSpec(label="3", overrides=["model.experts=3"]), RowSpec(label="5", overrides=["model.experts=5"]))
+    words = [*overrides, "dataset.min_count=${model.experts}"]
+    (plan,) = expand([replace(table, rows=rows)], compose, words, scale=None)
+    assert [run.data.config.min_count for run in plan] == [3, 3, 5, 5]
+    for run in plan:
+        assert run.data.fingerprint == resolve_data(run.config.dataset, Path(run.config.run.data)).fingerprint
 
 
 def test_identities_are_those_of_the_single_runs(table: Table, overrides: list[str], plan: list[PlannedRun]) -> None:
     """What `mtlbench train` makes of the same overrides is the same run."""
-    from mtlbench.experiment.data import resolve_data
     from mtlbench.experiment.identity import run_identity
 
     config = compose([*table.datasets["Census"], "model=mmoe", "profile=default", *overrides, "seed=1"])

@@ -5,7 +5,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal
 
 import hydra
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -16,7 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, flag_override, open_dict
 
 from mtlbench.cli.choices import GROUPS, choices
 from mtlbench.cli.compose_files import Read, compose_files
@@ -24,6 +24,7 @@ from mtlbench.cli.hydra_keys import refuse_hydra_in
 from mtlbench.cli.overrides import parse_override, readable_errors
 from mtlbench.cli.search_path import conf_files, conf_folder, other_folders, tuned_folders
 from mtlbench.experiment.errors import ConfigError
+from mtlbench.experiment.plain import load_yaml
 
 WITHOUT_EFFECT = ("run.", "tracker=", "tuned=", "dataset.raw=", "dataset.source=")
 """Overrides that do not change results: locations, devices, tracking."""
@@ -151,7 +152,7 @@ def _composed_groups(words: tuple[str, ...], name: str, versions: Versions) -> t
 @lru_cache(maxsize=1)
 def _reader(versions: Versions) -> Read:
     """Reads each file once, while all of them have these versions."""
-    return cache(lambda path: cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path))))
+    return cache(lambda path: load_yaml(path) or {})
 
 
 def _own_files(words: tuple[str, ...], name: str, read: Read) -> tuple[DictConfig, Chosen] | None:
@@ -165,9 +166,19 @@ def _own_files(words: tuple[str, ...], name: str, read: Read) -> tuple[DictConfi
     if any(each.key_or_group not in chosen for each in parsed) or any(item not in own for item in chosen.items()):
         return None
     del content["hydra"]
-    config = OmegaConf.create(content)
+    config = OmegaConf.create()
+    with flag_override(config, "no_deepcopy_set_nodes", True):
+        for key, value in content.items():
+            config[key] = pickle.loads(_pickled_node(pickle.dumps(value)))
     OmegaConf.set_struct(config, True)
     return config, chosen
+
+
+@lru_cache(maxsize=1024)
+def _pickled_node(plain: bytes) -> bytes:
+    """A part of a configuration as OmegaConf's nodes; making them takes longest, and most parts occur many times."""
+    value = pickle.loads(plain)
+    return pickle.dumps(OmegaConf.create(value) if isinstance(value, dict | list) else value)
 
 
 def _without_hydra(composed: DictConfig) -> tuple[DictConfig, Chosen]:

@@ -12,6 +12,7 @@ import click
 from mtlbench.cli import arguments
 from mtlbench.cli.choices import choices
 from mtlbench.cli.complete import complete_path, starting
+from mtlbench.cli.garbage import nothing_is_garbage
 from mtlbench.cli.report import write_report
 from mtlbench.cli.search_path import conf_file
 from mtlbench.experiment.errors import ConfigError
@@ -113,9 +114,8 @@ def command(  # noqa: PLR0913  an argument for each option
             raise ConfigError(
                 f"{study.name} has no row {', '.join(unknown)}; allowed: {', '.join(r.label for r in study.rows)}"
             )
-    plans = shared(
-        [expand(study, compose, overrides, scale=scale, seeds=seeds, same_steps=same_steps) for study in studies]
-    )
+    with nothing_is_garbage():
+        plans = shared(expand(studies, compose, overrides, scale=scale, seeds=seeds, same_steps=same_steps))
     check_tasks(studies, plans)
     planned = [run for plan in plans for run in plan]
     chosen = [run for run in planned if rows is None or run.row in rows]

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
+from omegaconf._utils import get_yaml_loader
 
 from mtlbench.experiment.errors import ConfigError
 
@@ -15,28 +16,51 @@ _RESERVED = re.compile(r"_[a-z]+_")
 """Keys with a meaning to Hydra, such as ``_target_``."""
 
 
-def read_plain(path: Path, keys: Collection[str] = ()) -> DictConfig:
+def load_yaml(path: Path) -> Any:
+    """The content of a YAML file as plain values, read as OmegaConf reads it: 1e-3 is a number, no key is given twice.
+
+    `OmegaConf.load` makes nodes of it, which takes longer than reading.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        yaml.YAMLError, UnicodeDecodeError, OSError: it cannot be read, or is not YAML.
+    """
+    return yaml.load(path.read_text(encoding="utf-8"), get_yaml_loader())  # a SafeLoader
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file, without interpolations.
 
     A run's configuration is saved resolved. A file with ``${...}`` was not written by mtlbench, and could read the
     environment of the user who opens it.
+
+    Raises:
+        ConfigError: the file does not exist or is not a YAML mapping, or there is an interpolation.
+    """
+    try:
+        content = load_yaml(path)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file") from error
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    content = {} if content is None else content
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds a {type(content).__name__}; expected a mapping")
+    refuse_interpolations(content, str(path))
+    return content
+
+
+def read_plain(path: Path, keys: Collection[str] = ()) -> DictConfig:
+    """`read_mapping` as a configuration.
 
     Args:
         path: path of the file.
         keys: required keys.
 
     Raises:
-        ConfigError: the file does not exist or is not a YAML mapping, a key is missing, or there is an interpolation.
+        ConfigError: see `read_mapping`, or a key is missing.
     """
-    try:
-        content = OmegaConf.load(path)
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such file") from error
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
-    if not isinstance(content, DictConfig):
-        raise ConfigError(f"{path} holds a list; expected a mapping")
-    refuse_interpolations(OmegaConf.to_container(content, resolve=False), str(path))
+    content = OmegaConf.create(read_mapping(path))
     if missing := [key for key in keys if OmegaConf.select(content, key, default=None) is None]:
         raise ConfigError(f"{path}: {', '.join(missing)} is missing")
     return content

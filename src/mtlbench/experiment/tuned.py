@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pydantic import ConfigDict, FiniteFloat, TypeAdapter, ValidationError, with_config
 
 from mtlbench.experiment.data import resolve_data
 from mtlbench.experiment.errors import ConfigError
-from mtlbench.experiment.plain import read_plain
+from mtlbench.experiment.plain import read_mapping
 from mtlbench.files import write_beside
 
 NOT_TUNED = ("run", "dataset", "tracker", "seed", "model", "tuned", "hydra")
@@ -71,7 +71,7 @@ def read_tuned(path: Path) -> Tuned:
         ConfigError: it cannot be read, has unknown keys, or has overrides outside the model and its training.
     """
     try:
-        tuned = TypeAdapter(Tuned).validate_python(OmegaConf.to_container(read_plain(path)))
+        tuned = TypeAdapter(Tuned).validate_python(read_mapping(path))
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"]))

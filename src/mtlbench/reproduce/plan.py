@@ -1,16 +1,16 @@
 """Which runs a table or a figure consists of, and which of them are finished."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from mtlbench.data.layout import ROWS
-from mtlbench.experiment.data import DataSource, resolve_data
+from mtlbench.experiment.data import DataSource, resolve_data, split_rule
 from mtlbench.experiment.identity import refers_to_seed, run_identities, with_seed, with_seeds
 from mtlbench.ingest.protocol import RawDataset
 from mtlbench.reproduce.carry_over import FEWER, CarriedOver, carry_over
@@ -90,73 +90,81 @@ def plan_run(row: str, dataset: str, config: DictConfig) -> PlannedRun:
     Raises:
         ConfigError, RawError: the configuration or the raw files cannot be used.
     """
-    return _of_seeds(row, dataset, CarriedOver(config=config), [_data_of(config)], [config.seed])[0]
+    (run,) = _of_seeds(CarriedOver(config=config), [_data_of(config)], [config.seed])
+    return replace(run, row=row, dataset=dataset)
 
 
 def expand(
-    study: Study,
+    studies: Sequence[Study],
     compose: Compose,
     overrides: Sequence[str],
     *,
     scale: float | None,
     seeds: int | None = None,
     same_steps: bool = False,
-) -> list[PlannedRun]:
-    """All runs of a table or a figure: rows by data sets by seeds.
+) -> list[list[PlannedRun]]:
+    """All runs of each table or figure: rows by data sets by seeds.
 
     Rows whose overrides say the same are the same runs (`PlannedRun.identity`), also between tables and figures.
 
     Args:
-        study: to reproduce.
+        studies: to reproduce.
         compose: makes a configuration of overrides.
         overrides: the user's, stronger than its own.
         scale: share of the published rows to simulate; ``None`` runs all there are.
         seeds: how many of its seeds at most, from the first; default: all, and one where it is scaled.
         same_steps: on simulated data, train as many steps as the published rows make, see `carry_over`.
     """
-    several = min(study.seeds, seeds or (study.seeds if scale is None else 1))
+    known: dict[str, DataSource] = {}
 
-    @cache  # composing takes half a second, and of a row's overrides only those of its data count here
+    def data_of(config: DictConfig) -> DataSource:
+        """`_data_of`, once for all configurations whose data sets say the same."""
+        if isinstance(config.dataset.get("schema"), str):  # the name of a file that is read into this configuration
+            return _data_of(config)
+        split_rule(config.dataset)  # says what is wrong with it better than resolving it would
+        said = repr((config.run.data, OmegaConf.to_container(config.dataset, resolve=True)))
+        return known.get(said) or known.setdefault(said, _data_of(config))
+
+    @cache  # of a row's overrides, only those of its data count here
     def smaller(*words: str) -> list[str]:
         return [] if scale is None else _scaled(compose(list(words)), scale)
 
-    def of_cell(label: str, own: list[str], dataset: str, words: list[str]) -> list[PlannedRun]:
-        of_data = [word for word in own if word.startswith("dataset")]
-        size = smaller(f"profile={study.profile}", *words, *of_data)
-        config = compose([f"profile={study.profile}", *words, *own, *size, *overrides])
-        data = _data_of(config)
+    @cache  # a quarter of the cells of all tables and figures say the same as another one
+    def of_cell(data_words: tuple[str, ...], own: tuple[str, ...], several: range) -> list[PlannedRun]:
+        size = smaller(*data_words, *(word for word in own if word.startswith("dataset")))
+        config = compose([*data_words, *own, *size, *overrides])
+        data = data_of(config)
         published = published_rows(data) if data.origin == "simulated" else 0
-        carried = carry_over(config, data, published, [*words, *own, *overrides], same_steps=same_steps)
-        seeds = range(several)
-        if several > 1 and refers_to_seed(config.dataset):
-            each = [_data_of(own) for own in with_seeds(config, seeds)]
+        carried = carry_over(config, data, published, [*data_words, *own, *overrides], same_steps=same_steps)
+        if len(several) > 1 and refers_to_seed(config.dataset):
+            each = [data_of(own) for own in with_seeds(config, several)]
         else:
-            each = [data] * several
-        return _of_seeds(label, dataset, carried, each, seeds)
+            each = [data] * len(several)
+        return _of_seeds(carried, each, several)
 
-    planned: list[PlannedRun] = []
-    for spec in study.rows:
-        for dataset, words in study.datasets.items():
-            own = of_cell(spec.label, spec.overrides, dataset, words)
-            others = of_cell(spec.label, spec.same_as, dataset, words) if spec.same_as else [None] * len(own)
-            planned += [
-                run if other is None else replace(run, alike=(*run.alike, other.identity, *other.alike))
-                for run, other in zip(own, others, strict=True)
-            ]
-    return planned
+    def of_study(study: Study) -> Iterator[PlannedRun]:
+        several = range(min(study.seeds, seeds or (study.seeds if scale is None else 1)))
+        for spec in study.rows:
+            for dataset, words in study.datasets.items():
+                data_words = (f"profile={study.profile}", *words)
+                own = of_cell(data_words, tuple(spec.overrides), several)
+                others = of_cell(data_words, tuple(spec.same_as), several) if spec.same_as else own
+                for run, other in zip(own, others, strict=True):
+                    alike = run.alike if other is run else (*run.alike, other.identity, *other.alike)
+                    yield replace(run, row=spec.label, dataset=dataset, alike=alike)
+
+    return [[*of_study(study)] for study in studies]
 
 
-def _of_seeds(
-    row: str, dataset: str, carried: CarriedOver, data: Sequence[DataSource], seeds: Sequence[int]
-) -> list[PlannedRun]:
-    """The runs of one configuration with several seeds, each with the data that it learns from."""
+def _of_seeds(carried: CarriedOver, data: Sequence[DataSource], seeds: Sequence[int]) -> list[PlannedRun]:
+    """The runs of one configuration with several seeds, each with the data that it learns from; not yet named."""
     config = carried.config
     folder = Path(config.run.folder)
     rows = {store: _training_rows(own) for store, own in {own.store: own for own in data}.items()}
     return [
         PlannedRun(
-            row=row,
-            dataset=dataset,
+            row="",
+            dataset="",
             seed=seed,
             config=config,
             data=own,

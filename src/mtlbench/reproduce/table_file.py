@@ -8,11 +8,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from omegaconf import OmegaConf
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from mtlbench.experiment.errors import ConfigError
-from mtlbench.experiment.plain import read_plain
+from mtlbench.experiment.plain import read_mapping
 from mtlbench.metrics.names import metric
 from mtlbench.report.result import Statistic, TableColumn
 from mtlbench.reproduce.table import ColumnSpec, Printed, Table, TableKeys
@@ -81,7 +80,7 @@ def parsed(path: Path, keys: type[Keys]) -> Keys:
     Raises:
         ConfigError: a key is missing, unknown or of the wrong type.
     """
-    values = OmegaConf.to_container(read_plain(path))
+    values = read_mapping(path)
     try:
         return _adapter(keys).validate_python(values)
     except ValidationError as error:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StrictInt, Valid
 
 from mtlbench.experiment.effect import without_effect
 from mtlbench.experiment.errors import ConfigError
-from mtlbench.experiment.plain import read_plain
+from mtlbench.experiment.plain import read_mapping
 
 TUNABLE = ("model", "profile", "optimizer", "scheduler", "loss", "balancing", "virtual_gradient")
 """Groups whose keys can be tuned."""
@@ -71,7 +71,7 @@ def read_space(file: Path) -> Space:
     Raises:
         ConfigError: the file does not exist or is not a mapping, a key is not tunable, or values have another form.
     """
-    content: Any = OmegaConf.to_container(read_plain(file))
+    content = read_mapping(file)
     space: dict[str, Values] = {}
     for key, form in content.items():
         if str(key).partition(".")[0] not in TUNABLE and key not in OF_THE_TRAINER:
