@@ -358,6 +358,21 @@ def test_doctor_and_planning_do_not_wait_for_what_trains_and_tests(tmp_path: Pat
     assert words == ["doctor"] or "runs are missing" in done.stderr
 
 
+@pytest.mark.parametrize("own_process", [True, False])
+def test_a_run_on_a_store_imports_no_pandas_and_freezes_its_imports_in_a_process_of_its_own(
+    workplace: Path, tmp_path: Path, own_process: bool
+):
+    """Elsewhere, freezing would keep the user's garbage for ever."""
+    words = ["train", *SMALL, "trainer.steps=1", f"run.folder={tmp_path}"]
+    code = (
+        f"import gc, sys; from mtlbench.cli import main; sys.argv = ['mtlbench', *{words}]\n"
+        f"main({'' if own_process else words})\n"
+        "print(gc.isenabled(), gc.get_freeze_count() > 100_000, 'pandas' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=workplace, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1].split() == ["True", str(own_process), "False"]
+
+
 def test_tables_and_figures_are_read_without_torch():
     """The function that draws a figure is checked when the figure is read; it imports torch when it draws."""
     code = (

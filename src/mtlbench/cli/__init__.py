@@ -7,6 +7,7 @@ import sys
 import click
 
 from mtlbench import __version__
+from mtlbench.cli.garbage import OWN_PROCESS
 
 COMMANDS = {
     "train": "Train a model on a data set: one run, or a sweep with -m.",
@@ -115,14 +116,19 @@ def commands() -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns its exit status: 0 success, 1 failure, 2 invalid input, 130 interrupted."""
+    """Run one command; returns its exit status: 0 success, 1 failure, 2 invalid input, 130 interrupted.
+
+    Args:
+        arguments: of the command; ``None``: those of this process, which then runs nothing else.
+    """
     words = sys.argv[1:] if arguments is None else [*arguments]  # `list` is a module here once that command is imported
     if words[:1] in ([], ["help"]):
         words = [*words[1:2], "--help"]
     if VARIABLE in os.environ:
         importlib.import_module("mtlbench.cli.completion")
     try:
-        return commands.main(words, "mtlbench", standalone_mode=False) or 0
+        own = OWN_PROCESS if arguments is None else None
+        return commands.main(words, "mtlbench", standalone_mode=False, obj=own) or 0
     except click.UsageError as error:
         from mtlbench.cli.messages import text_of
 

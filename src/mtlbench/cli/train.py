@@ -6,6 +6,7 @@ import click
 
 from mtlbench.cli import arguments
 from mtlbench.cli.choices import GROUPS, choices
+from mtlbench.cli.garbage import nothing_is_garbage
 from mtlbench.distributed.job import launched
 from mtlbench.experiment.errors import ConfigError
 
@@ -93,8 +94,9 @@ def command(
                 "--multirun starts several runs, torchrun several processes of one run. Start each run of the sweep "
                 "with its own torchrun, or the sweep without torchrun"
             )
-        from mtlbench.cli.launcher import launcher_of
-        from mtlbench.cli.sweep import sweep
+        with nothing_is_garbage():
+            from mtlbench.cli.launcher import launcher_of
+            from mtlbench.cli.sweep import sweep
 
         return sweep(overrides, launcher_of(launching, overrides))
     if launching:
@@ -103,14 +105,15 @@ def command(
 
 
 def _train(overrides: list[str]) -> int:
-    from mtlbench.cli.compose import compose
+    with nothing_is_garbage():
+        from mtlbench.cli.compose import compose
 
-    config = compose(overrides, sweep=False)
+        config = compose(overrides, sweep=False)
 
-    # These import torch, which takes seconds; misspelt overrides have been reported by now.
-    from mtlbench.cli.render import outcome_text
-    from mtlbench.experiment.effect import without_effect
-    from mtlbench.experiment.run import train
+        # These import torch, which takes seconds; misspelt overrides have been reported by now.
+        from mtlbench.cli.render import outcome_text
+        from mtlbench.experiment.effect import without_effect
+        from mtlbench.experiment.run import train
 
     print(f"model={config.run.choices.model} dataset={config.run.choices.dataset} seed={config.seed}", file=sys.stderr)
     for key, reason in without_effect(config, overrides):
