@@ -109,11 +109,7 @@ def command(  # noqa: PLR0913  an argument for each option
     _check(overrides, scale)
     launcher = launcher_of(launching, overrides, processes)
     studies = [read_study(name) for name in _names(name)]
-    for study in studies if rows else ():
-        if unknown := sorted(set(rows or ()) - {row.label for row in study.rows}):
-            raise ConfigError(
-                f"{study.name} has no row {', '.join(unknown)}; allowed: {', '.join(r.label for r in study.rows)}"
-            )
+    _check_rows(studies, rows)
     with nothing_is_garbage():
         plans = shared(expand(studies, compose, overrides, scale=scale, seeds=seeds, same_steps=same_steps))
     check_tasks(studies, plans)
@@ -168,6 +164,14 @@ def _names(name: str) -> list[str]:
         hint = arguments.nearest(name, every) or "."
         raise ConfigError(f"no table or figure '{name}'{hint} Allowed: {', '.join(every)}")
     return every if name == "all" else [name]
+
+
+def _check_rows(studies: "Sequence[Table | Figure]", rows: Sequence[str] | None) -> None:
+    for study in studies if rows else ():
+        if unknown := sorted(set(rows or ()) - {row.label for row in study.rows}):
+            raise ConfigError(
+                f"{study.name} has no row {', '.join(unknown)}; allowed: {', '.join(r.label for r in study.rows)}"
+            )
 
 
 def _check(overrides: Sequence[str], scale: float | None) -> None:
