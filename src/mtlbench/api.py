@@ -345,11 +345,11 @@ def _words(
     """The overrides for a command; permissions and Hydra's state are restored at the end of the context."""
     from hydra.core.global_hydra import GlobalHydra
 
+    from mtlbench.allowed import CONF
     from mtlbench.cli import set_environment
     from mtlbench.cli.names import as_written
     from mtlbench.cli.search_path import named_folders
     from mtlbench.cli.words import KEY, moved_to_environment
-    from mtlbench.experiment.allowed import CONF
     from mtlbench.experiment.errors import ConfigError
 
     if invalid := [word for word in overrides if not isinstance(word, str)]:  # pyright: ignore[reportUnnecessaryIsInstance]

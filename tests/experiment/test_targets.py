@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mtlbench.experiment.allowed import ALLOW
+from mtlbench.allowed import ALLOW
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.targets import import_object
 

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from mtlbench.allowed import ALLOW
 from mtlbench.cli.compose import compose
 from mtlbench.data.layout import ROWS
-from mtlbench.experiment.allowed import ALLOW
 from mtlbench.experiment.run import train
 from mtlbench.export.bundle import Exported, export_run
 from mtlbench.ingest.protocol import KEY, Shard

@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
+from mtlbench.allowed import CONF
 from mtlbench.cli.complete import complete_overrides, complete_path, complete_run
 from mtlbench.cli.names import NAMES, as_written
 from mtlbench.cli.search_path import named_folders
-from mtlbench.experiment.allowed import CONF
 from mtlbench.experiment.errors import ConfigError
 
 SPLITS = ("train", "valid", "test")

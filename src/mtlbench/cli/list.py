@@ -73,8 +73,8 @@ def command(what: tuple[str, ...], sort: str | None, as_json: bool, as_csv: bool
 
 def parameter_counts(schema: "Schema") -> dict[str, int]:
     """Parameters outside embedding tables at the default profile, for every model whose code may be imported."""
+    from mtlbench.allowed import is_allowed
     from mtlbench.cli.compose import compose_group
-    from mtlbench.experiment.allowed import is_allowed
     from mtlbench.experiment.build import build
     from mtlbench.train.optimizers import parameter_groups
 

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import mtlbench
-from mtlbench.experiment.allowed import CONF
+from mtlbench.allowed import CONF
 from mtlbench.experiment.errors import ConfigError
 
 ENTRY_POINTS = "mtlbench.conf"

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
-from mtlbench.experiment.allowed import ALLOW, CONF, own
+from mtlbench.allowed import ALLOW, CONF, own
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.tracking.credentials import KEPT, withheld
 

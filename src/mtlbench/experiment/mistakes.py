@@ -4,7 +4,7 @@ import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from mtlbench.experiment.allowed import is_inside, own
+from mtlbench.allowed import is_inside, own
 from mtlbench.experiment.errors import ConfigError
 
 

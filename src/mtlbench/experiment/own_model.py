@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from mtlbench.allowed import PACKAGES, is_inside
 from mtlbench.data.loader import Rows
-from mtlbench.experiment.allowed import PACKAGES, is_inside
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.mistakes import mistakes
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mtlbench.experiment.allowed import PACKAGES, is_inside
+from mtlbench.allowed import PACKAGES, is_inside
 
 _INSTALLED = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib")}
 """Folders in which neighbouring packages are unrelated."""

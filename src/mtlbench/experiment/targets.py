@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
-from mtlbench.experiment.allowed import PACKAGES, is_allowed, own
+from mtlbench.allowed import PACKAGES, is_allowed, own
 from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.mistakes import mistakes
 
