@@ -11,6 +11,7 @@ value of one of those lines, or of a line of a dimension table, that the store h
 """
 
 import argparse
+import gzip
 import json
 import os
 import shutil
@@ -21,19 +22,18 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 
+from mtlbench.cli.compose import compose
 from mtlbench.data.layout import ROWS
 from mtlbench.datasets.aliccp.layout import USUAL
-
-# Every process of a pool imports this file anew, so what is slow to import (torch, Hydra) waits until it is needed;
-# at the top it took three quarters of the time that is measured here.
+from mtlbench.experiment.build import build
+from mtlbench.experiment.data import DataSource, resolve_data, simulate
+from mtlbench.ingest.manifest import Provenance
+from mtlbench.ingest.prepare import prepare
 from mtlbench.ingest.workers import cores
-
-if TYPE_CHECKING:
-    from mtlbench.experiment.data import DataSource
 
 MB = 2**20
 
@@ -58,12 +58,8 @@ class Measured:
     features: int
 
 
-def prepare_once(data: "DataSource", scratch: Path) -> None:
+def prepare_once(data: DataSource, scratch: Path) -> None:
     """Everything that `mtlbench prepare` does once the raw files are there."""
-    from mtlbench.experiment.build import build
-    from mtlbench.ingest.manifest import Provenance
-    from mtlbench.ingest.prepare import prepare
-
     store = prepare(
         data.reader,
         data.raw,
@@ -89,7 +85,7 @@ def features(manifest: dict[str, Any]) -> int:
     return total
 
 
-def python_loop(data: "DataSource", scratch: Path) -> None:
+def python_loop(data: DataSource, scratch: Path) -> None:
     """What public preprocessing scripts do, without their cut-off and encoding: parse, join, write one wide line."""
     for part in ("train", "test"):
         common: dict[str, dict[str, str]] = {}
@@ -152,18 +148,12 @@ def look(process: psutil.Process, busy: dict[int, float]) -> int:
     return getattr(memory, "pss", memory.rss)
 
 
-def located(name: str, raw: Path) -> "DataSource":
-    from mtlbench.cli.compose import compose
-    from mtlbench.experiment.data import resolve_data
-
+def located(name: str, raw: Path) -> DataSource:
     return resolve_data(compose([f"dataset={name}", f"dataset.raw={raw}"]).dataset, raw.parent)
 
 
 def simulated(folder: Path, name: str, rows: int) -> Path:
     """Raw files of so many rows, written first if they are not there."""
-    from mtlbench.cli.compose import compose
-    from mtlbench.experiment.data import resolve_data, simulate
-
     config = compose([f"dataset={name}", "dataset.source=simulated", f"dataset.simulator.rows={rows}"])
     reader = resolve_data(config.dataset, folder).reader
     raw = folder / f"{name}-{rows}-v{reader.simulator_version}"  # pyright: ignore[reportAttributeAccessIssue]
@@ -176,15 +166,13 @@ def simulated(folder: Path, name: str, rows: int) -> Path:
     return raw
 
 
-def lines(data: "DataSource") -> int:
+def lines(data: DataSource) -> int:
     """Lines of the raw files that hold rows."""
     paths = [file.find(data.raw) for file in data.reader.files if file.table == ROWS]
     return sum(count_lines(path) for path in paths if path is not None)
 
 
 def count_lines(path: Path) -> int:
-    import gzip
-
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 24), b""))
 

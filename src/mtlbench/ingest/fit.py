@@ -16,7 +16,7 @@ from mtlbench.ingest.encode import ScratchColumns, Tallier, fit_vocabularies, wi
 from mtlbench.ingest.limits import label_fields
 from mtlbench.ingest.parse import Chunk, Spill, line_numbers
 from mtlbench.ingest.protocol import SAMPLE_WEIGHT, RawDataset
-from mtlbench.ingest.workers import parallel_map
+from mtlbench.ingest.workers import Workers
 from mtlbench.schema import Field, Schema, Task, in_order
 
 
@@ -30,7 +30,7 @@ class Fitted:
     sources: np.ndarray
 
 
-def fit(dataset: RawDataset, spill: Spill, scratch: ScratchColumns, min_count: int, processes: int) -> Fitted:
+def fit(dataset: RawDataset, spill: Spill, scratch: ScratchColumns, min_count: int, workers: Workers) -> Fitted:
     """Fit vocabularies and scales on training rows, and derive the schema.
 
     Args:
@@ -38,7 +38,7 @@ def fit(dataset: RawDataset, spill: Spill, scratch: ScratchColumns, min_count: i
         spill: the parsed files.
         scratch: has ``uses:<table>``, see `mtlbench.ingest.splits.assign`.
         min_count: values that occur less often in training rows are unknown.
-        processes: number of processes that count values.
+        workers: count values.
 
     Raises:
         ValueError: all labels of a regression task are equal, or all rows with a label have weight 0.
@@ -48,11 +48,7 @@ def fit(dataset: RawDataset, spill: Spill, scratch: ScratchColumns, min_count: i
     with ExitStack() as stack:
         tallies = [
             stack.enter_context(
-                closing(
-                    parallel_map(
-                        Tallier(tuple(ids), scratch), spill.chunks[table], processes, f"counting values of {table}"
-                    )
-                )
+                closing(workers.map(Tallier(tuple(ids), scratch), spill.chunks[table], f"counting values of {table}"))
             )
             for table, table_fields in by_table.items()
             if (ids := [f for f in table_fields if f.kind == "id"])

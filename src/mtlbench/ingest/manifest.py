@@ -16,7 +16,7 @@ from mtlbench.ingest.csv import HEADER
 from mtlbench.ingest.encode import Counts
 from mtlbench.ingest.parse import Spill
 from mtlbench.ingest.protocol import RawFile, Rewritten
-from mtlbench.ingest.workers import parallel_map
+from mtlbench.ingest.workers import Workers
 from mtlbench.schema import Schema, Task
 
 
@@ -164,10 +164,10 @@ def _total(counts: Mapping[str, int], what: str) -> str:
     return f"{sum(counts.values()):,} {what}" + (f" ({parts})" if parts else "")
 
 
-def files(folder: Path, processes: int) -> dict[str, Any]:
+def files(folder: Path, workers: Workers) -> dict[str, Any]:
     """Size and checksum of every file of a store."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    digests = parallel_map(checksum, paths, processes, "checksums of the store")
+    digests = workers.map(checksum, paths, "checksums of the store")
     return {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": digest}
         for path, digest in zip(paths, digests, strict=True)

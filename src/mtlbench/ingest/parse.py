@@ -27,7 +27,7 @@ from mtlbench.ingest.protocol import (
     Shard,
 )
 from mtlbench.ingest.rejects import RejectLog
-from mtlbench.ingest.workers import parallel_map
+from mtlbench.ingest.workers import Workers
 from mtlbench.schema import Field
 
 SHARD_BYTES = 32 << 20
@@ -216,7 +216,7 @@ def spill_all(  # input, output, and three settings
     folder: Path,
     rejects: RejectLog,
     contradictions: Contradictions,
-    processes: int,
+    workers: Workers,
 ) -> Spill:
     """Parse every file.
 
@@ -226,13 +226,13 @@ def spill_all(  # input, output, and three settings
         folder: folder for spilled columns.
         rejects: receives every rejected line, in file order.
         contradictions: policy for rows whose labels contradict the order of tasks.
-        processes: number of processes.
+        workers: read the files.
     """
     shards = [shard for file, path in files for shard in cut_file(path, file)]
     jobs = [(shard, folder / f"{number}.arrow") for number, shard in enumerate(shards)]
     spill = Spill()
     parser = Parser(dataset, rejects.stop, contradictions)
-    with closing(parallel_map(parser, jobs, processes, f"reading {dataset.name}")) as results:
+    with closing(workers.map(parser, jobs, f"reading {dataset.name}")) as results:
         for (shard, path), result in zip(jobs, results, strict=True):
             _refuse(result, shard.path, spill.lines[shard.path], rejects)
             spill.add(shard, path, result)

@@ -39,7 +39,7 @@ from mtlbench.ingest.rejects import RejectLog
 from mtlbench.ingest.row_keys import key_names, refuse_repeated_keys, write_row_keys
 from mtlbench.ingest.splits import SplitRule
 from mtlbench.ingest.unknown import unknown_shares
-from mtlbench.ingest.workers import cores, parallel_map
+from mtlbench.ingest.workers import Workers, cores
 
 SMALL_BYTES = 1 << 23
 """Size of raw files below which one process finishes (about 2 s) before a pool of processes has started (2 to 4 s)."""
@@ -98,7 +98,8 @@ def prepare(  # noqa: PLR0913  # the settings of a store, with their defaults
                 dataset, raw, sources, split, provenance, min_count, on_error, one_class, contradictions, disjoint,
                 processes or _worthwhile_processes(sources),
             )  # fmt: skip
-            _build(plan, folder)
+            with Workers(plan.processes) as workers:
+                _build(plan, folder, workers)
     return open_store(store)
 
 
@@ -124,7 +125,7 @@ class _Plan:
     processes: int
 
 
-def _build(plan: _Plan, folder: Path) -> None:
+def _build(plan: _Plan, folder: Path, workers: Workers) -> None:
     """Write a store to ``folder``."""
     began = perf_counter()
     work = folder / "work"
@@ -136,16 +137,16 @@ def _build(plan: _Plan, folder: Path) -> None:
 
     files = list(zip(plan.dataset.files, plan.sources, strict=True))
     arranged = _arrange(plan, files, work, rejects)
-    spill = spill_all(plan.dataset, arranged.files, work, rejects, plan.contradictions, plan.processes)
+    spill = spill_all(plan.dataset, arranged.files, work, rejects, plan.contradictions, workers)
     keys = _join(plan, spill, scratch, rejects)
     splits.copy_from_tables(spill, scratch)
     kept = _within_limits(plan, spill, scratch, rejects, keys)
     kept = refuse_repeated_keys(spill, rejects, kept)
     assigned = splits.assign(plan.split, spill, scratch, keys, [task.label for task in plan.dataset.tasks], kept)
-    fitted = fit(plan.dataset, spill, scratch, plan.min_count, plan.processes)
+    fitted = fit(plan.dataset, spill, scratch, plan.min_count, workers)
     assigned = _within_scales(plan, spill, scratch, rejects, fitted, assigned)
     overlaps = splits.overlaps(spill, scratch, assigned, plan.disjoint)
-    counts = _encode(plan, spill, scratch, fitted, assigned, folder)
+    counts = _encode(spill, scratch, fitted, assigned, folder, workers)
     write_row_keys(spill, assigned, folder)
     key = key_names(spill)
     shutil.rmtree(work)
@@ -183,7 +184,7 @@ def _build(plan: _Plan, folder: Path) -> None:
             plan.provenance,
         ),
         "notes": notes,
-        "files": manifest.files(folder, plan.processes),
+        "files": manifest.files(folder, workers),
         "seconds": round(seconds, 3),
         "rows_per_second": round(spill.rows(ROWS) / seconds),
     }
@@ -240,7 +241,7 @@ def _within_scales(
 
 
 def _encode(
-    plan: _Plan, spill: Spill, scratch: ScratchColumns, fitted: Fitted, assigned: np.ndarray, folder: Path
+    spill: Spill, scratch: ScratchColumns, fitted: Fitted, assigned: np.ndarray, folder: Path, workers: Workers
 ) -> Counts:
     """Write every row and every dimension table."""
     schema = fitted.schema
@@ -261,7 +262,7 @@ def _encode(
     counts: Counts = Counter()
     for table, target in targets.items():
         encoder = Encoder(schema, table, fitted.vocabularies, fitted.scales, fitted.sources, scratch, target)
-        with closing(parallel_map(encoder, jobs[table], plan.processes, f"encoding {table}")) as results:
+        with closing(workers.map(encoder, jobs[table], f"encoding {table}")) as results:
             for more in results:
                 counts.update(more)
     return counts

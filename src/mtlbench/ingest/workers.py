@@ -1,18 +1,25 @@
-"""Parallel map over processes, with results in the order of jobs."""
+"""Parallel map over processes, with results in the order of jobs.
+
+The process that asks works too, from the first moment; its helpers join when they have imported what the work needs.
+They are started as ``python -c``: `multiprocessing` would import the main module in each of them, and a script without
+``if __name__ == "__main__"`` would begin anew there, and wait for the store that its parent is preparing.
+"""
 
 import multiprocessing
-import multiprocessing.context
 import os
-import signal
+import pickle
+import subprocess
 import sys
 import threading
+import traceback
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing import resource_tracker
-from pathlib import Path
-from typing import Any, TypeVar
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
+from importlib import import_module
+from queue import SimpleQueue
+from typing import Any, Generic, Self, TypeVar
 
 import pyarrow as pa
 from tqdm import tqdm
@@ -20,48 +27,88 @@ from tqdm import tqdm
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-# pandas, because Arrow imports it to create an array, which would otherwise happen in every process of every pool.
-PRELOAD = ["mtlbench.ingest.parse", "mtlbench.ingest.encode", "mtlbench.ingest.checksums", "pandas"]
+START = """import sys
+sys.path[:] = sys.argv[1:]
+from mtlbench.ingest.workers import serve
+serve()
+"""
+"""Program of a helper, which uses the import path of its parent."""
 
 _work: Callable[[Any], Any] | None = None
+
+
+class Workers:
+    """This process and its helpers, which are started when a map first needs them and end with the context.
+
+    Examples:
+        >>> with Workers(2) as workers:
+        ...     list(workers.map(abs, [-1, -2, -3], "distances"))
+        [1, 2, 3]
+    """
+
+    def __init__(self, processes: int) -> None:
+        """
+        Args:
+            processes: number of processes, this one included.
+        """
+        self._most = processes - 1
+        self._helpers: list[_Helper] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def map(self, work: Callable[[Job], Result], jobs: Sequence[Job], title: str) -> Generator[Result, None, None]:
+        """``work(job)`` for every job, in order, with a progress bar after two seconds.
+
+        Args:
+            work: a picklable function or object, sent to each helper once, so that its caches persist there. If it is
+                defined in the main module, which helpers do not import, this process works alone.
+            jobs: small picklable descriptions of the jobs.
+            title: title of the progress bar.
+
+        Raises:
+            OSError: a helper was killed, usually because memory ran out.
+        """
+        turns = _Turns[Job, Result](jobs)
+        with tqdm(total=len(jobs), desc=title, disable=None, delay=2, leave=False) as progress:
+            try:
+                self._ask_for_help(work, turns, len(jobs))
+                for result in turns.results:
+                    while not result.done() and turns.take(work):
+                        pass
+                    yield result.result()
+                    progress.update()
+            except BaseException:  # also if the caller wants no further results: helpers are busy with some
+                turns.stop()
+                self._end()
+                raise
+
+    def _ask_for_help(self, work: Callable[[Job], Result], turns: "_Turns[Job, Result]", jobs: int) -> None:
+        """Let helpers take jobs, each in a thread that waits for its answers."""
+        wanted = min(self._most, jobs - 1)
+        if wanted < 1 or _in_joblib():
+            return
+        pickled = pickle.dumps(work)
+        if b"__main__" in pickled:
+            return
+        self._helpers += [_Helper() for _ in range(wanted - len(self._helpers))]
+        for helper in self._helpers[:wanted]:
+            threading.Thread(target=_help, args=(helper, pickled, turns), daemon=True).start()
+
+    def _end(self) -> None:
+        while self._helpers:
+            self._helpers.pop().end()
 
 
 def parallel_map(
     work: Callable[[Job], Result], jobs: Sequence[Job], processes: int, title: str
 ) -> Generator[Result, None, None]:
-    """``work(job)`` for every job, in order, with a progress bar after two seconds.
-
-    Args:
-        work: a picklable function or object, sent to each process once, so that its caches persist there.
-        jobs: small picklable descriptions of the jobs.
-        processes: number of processes; 1 runs in this process.
-        title: title of the progress bar.
-
-    Raises:
-        OSError: a process was killed, usually because memory ran out.
-    """
-    with tqdm(total=len(jobs), desc=title, disable=None, delay=2, leave=False) as progress:
-        if processes == 1 or len(jobs) < 2 or _cannot_fork():
-            for job in jobs:
-                yield work(job)
-                progress.update()
-            return
-        pool = ProcessPoolExecutor(
-            min(processes, len(jobs)), _context(work), initializer=_init_worker, initargs=(work,)
-        )
-        try:
-            with _sigint_blocked():
-                results = pool.map(_do, jobs)
-            for result in results:
-                yield result
-                progress.update()
-        except BrokenProcessPool as error:
-            raise OSError(
-                f"{title}: one of {processes} processes was killed, most likely because "
-                "memory ran out: use fewer processes. A script that calls this needs if __name__ == '__main__'"
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    """`Workers.map` of workers that end with it."""
+    with Workers(processes) as workers:
+        yield from workers.map(work, jobs, title)
 
 
 def cores() -> int:
@@ -69,65 +116,125 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _context(work: object) -> multiprocessing.context.BaseContext:
-    # A plain fork would copy a process that may have threads (torch, Arrow); a fork server has none.
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    dataset = getattr(work, "dataset", None)
-    context.set_forkserver_preload(PRELOAD if dataset is None else [*PRELOAD, type(dataset).__module__])
-    return context
+def _in_joblib() -> bool:
+    """Whether this is a process of joblib's pool, which shares the cores with the others."""
+    return multiprocessing.get_start_method(allow_none=True) not in (None, *multiprocessing.get_all_start_methods())
 
 
-@contextmanager
-def _sigint_blocked() -> Generator[None]:
-    """Block SIGINT while processes (and the fork server) are started, so that only the parent handles Ctrl-C.
+class _Turns(Generic[Job, Result]):
+    """Jobs, each of which is done by whoever takes it first."""
 
-    Children inherit the blocked signal before their first import. This process handles a signal that arrives meanwhile
-    afterwards: it may be delivered to another thread, which does not block it, and a parent that exits in the middle of
-    starting a child would leave it without the semaphores of its queues.
-    """
-    if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
-        yield  # Windows, or not the main thread, where Python does not handle signals
-        return
-    resource_tracker.ensure_running()  # starting it unblocks the signal
-    came: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self.results: list[Future[Result]] = [Future() for _ in jobs]
+        self._jobs = jobs
+        self._waiting = deque(range(len(jobs)))
+
+    def take(self, do: Callable[[Job], Result]) -> bool:
+        """Do the next job, if there is one."""
+        try:
+            at = self._waiting.popleft()
+        except IndexError:
+            return False
+        try:
+            self.results[at].set_result(do(self._jobs[at]))
+        except Exception as error:  # noqa: BLE001  # raised where the result is read
+            self.results[at].set_exception(error)
+        return True
+
+    def stop(self) -> None:
+        self._waiting.clear()
+
+
+class _Helper:
+    """The parent's handle of a helper. Its calls wait for each other."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-c", START, *sys.path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # only the parent receives Ctrl-C
+        )
+
+    def call(self, function: Callable[[Any], Any], argument: Any) -> Any:
+        """The return value of ``function(argument)``; re-raises its exception.
+
+        Raises:
+            OSError: the process was killed.
+        """
+        call = pickle.dumps((function, argument))
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with self._lock:
+            try:
+                pickle.dump(call, self._process.stdin)
+                self._process.stdin.flush()
+                good, value = pickle.load(self._process.stdout)
+            except (OSError, EOFError, pickle.UnpicklingError) as error:
+                raise OSError(
+                    "one of several processes was killed, most likely because memory ran out: use fewer processes"
+                ) from error
+        if not good:
+            raise value
+        return value
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            with suppress(OSError):  # a call that it did not read
+                pipe.close()
+
+
+def _help(helper: _Helper, pickled: bytes, turns: _Turns[Any, Any]) -> None:
+    """Let a helper take jobs as long as there are some, once it has the work."""
+    do = partial(helper.call, _do)
     try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        signal.signal(signal.SIGINT, handler)
-        if came:
-            signal.raise_signal(signal.SIGINT)
+        helper.call(_begin, pickled)
+    except Exception as error:  # noqa: BLE001  # raised where the next result is read
+        do = partial(_fail, error)
+    while turns.take(do):
+        pass
 
 
-def _cannot_fork() -> bool:
-    """Whether this process cannot start child processes.
-
-    A process of joblib's pool cannot, nor can a program read from standard input, since children import the main module
-    from its file.
-    """
-    main = getattr(sys.modules["__main__"], "__file__", None)
-    foreign = multiprocessing.get_start_method(allow_none=True) not in (None, *multiprocessing.get_all_start_methods())
-    return foreign or (main is not None and not Path(main).exists())
+def _fail(error: Exception, _: object) -> None:
+    raise error
 
 
-def _init_worker(work: Callable[[Any], Any]) -> None:
-    global _work  # noqa: PLW0603  # the only way to share an object with all jobs of a pool's process
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # in case it could not be blocked, see `_sigint_blocked`
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+def serve() -> None:
+    """Main loop of a helper: carries out calls until its parent ends it, or ends itself."""
+    import_module("mtlbench.allowed")  # finds readers in configuration folders
     pa.set_cpu_count(1)
-    _work = work
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a reader prints is no answer
+    calls = SimpleQueue[bytes]()
+    threading.Thread(target=_listen, args=(calls,), daemon=True).start()
+    while True:
+        answers.write(_answer(calls.get()))
+        answers.flush()
 
 
-def _leave_with_parent() -> None:
-    """Exit when the parent is killed, since it can no longer stop its pool, whose processes would wait for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
+def _listen(calls: "SimpleQueue[bytes]") -> None:
+    with suppress(EOFError):
+        while True:
+            calls.put(pickle.load(sys.stdin.buffer))
+    os._exit(1)  # the parent was killed; nobody reads what is being done
+
+
+def _answer(call: bytes) -> bytes:
+    try:
+        function, argument = pickle.loads(call)
+        return pickle.dumps((True, function(argument)))
+    except Exception as error:  # noqa: BLE001  # raised in the parent
+        error.add_note(f"in a helper:\n{traceback.format_exc()}")
+        return pickle.dumps((False, error))
+
+
+def _begin(pickled: bytes) -> None:
+    global _work  # noqa: PLW0603  # the only way to share an object with all jobs of a map
+    _work = pickle.loads(pickled)
 
 
 def _do(job: Any) -> Any:
