@@ -14,7 +14,11 @@ UNKNOWN = 0
 """Index of all values that are not in a vocabulary."""
 
 DENSE_SLACK = 64
-"""Maximum entries of a lookup table per known value; if it would be larger, binary search is used."""
+"""Maximum entries of a lookup table per known value; if it would be larger, a hash table is used."""
+
+SPREAD = np.uint64(0x9E3779B97F4A7C15)
+"""2^64 divided by the golden ratio: a product with it has well-mixed high bits (Knuth, The Art of Computer Programming,
+volume 3, section 6.4, multiplicative hashing)."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ class Vocabulary:
 
     def _encode_integers(self, column: pa.Array) -> np.ndarray:
         present = (column.fill_null(0) if column.null_count else column).to_numpy(zero_copy_only=False)
-        index = self._dense_index(present) if self._dense is not None else self._sorted_index(present)
+        index = self._dense_index(present) if self._dense is not None else self._hashed_index(present)
         if column.null_count:
             index[column.is_null().to_numpy(zero_copy_only=False)] = self._missing
         return index
@@ -97,12 +101,18 @@ class Vocabulary:
         distance = (values.astype(np.int64, copy=False) - self._range[0]).view(np.uint64)
         return self._dense[np.minimum(distance, len(self._dense) - 1).view(np.int64)]
 
-    def _sorted_index(self, values: np.ndarray) -> np.ndarray:
-        ordered, index = self._sorted
-        if not len(ordered):
-            return np.zeros(len(values), np.int32)
-        at = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)
-        return np.where(ordered[at] == values, index[at], np.int32(UNKNOWN))
+    def _hashed_index(self, values: np.ndarray) -> np.ndarray:
+        keys, index = self._hashed
+        values = values.astype(np.int64, copy=False)
+        slot = _first_slot(values, len(keys))
+        found = index[slot]
+        # An empty slot ends the search, a slot of another value does not.
+        left = np.flatnonzero((found != UNKNOWN) & (keys[slot] != values))
+        while len(left):
+            slot[left] = (slot[left] + 1) % len(keys)
+            found[left] = index[slot[left]]
+            left = left[(found[left] != UNKNOWN) & (keys[slot[left]] != values[left])]
+        return found
 
     @cached_property
     def _missing(self) -> int:
@@ -119,6 +129,20 @@ class Vocabulary:
         return values[ascending], index[ascending]
 
     @cached_property
+    def _hashed(self) -> tuple[np.ndarray, np.ndarray]:
+        """A hash table, at most half full: the value in each slot, and its index, or `UNKNOWN` if the slot is empty."""
+        values, known = self._sorted
+        size = 2 << len(values).bit_length()
+        keys, index = np.zeros(size, np.int64), np.full(size, UNKNOWN, np.int32)
+        slot = _first_slot(values, size)
+        while len(values):
+            free = index[slot] == UNKNOWN
+            keys[slot[free]], index[slot[free]] = values[free], known[free]
+            homeless = index[slot] != known  # of several values that want a slot, one has got it
+            values, known, slot = values[homeless], known[homeless], (slot[homeless] + 1) % size
+        return keys, index
+
+    @cached_property
     def _range(self) -> tuple[int, int]:
         ordered, _ = self._sorted
         return (int(ordered[0]), int(ordered[-1])) if len(ordered) else (0, -1)
@@ -133,6 +157,11 @@ class Vocabulary:
         table = np.zeros(highest - lowest + 2, np.int32)
         table[ordered - lowest] = index
         return table
+
+
+def _first_slot(values: np.ndarray, size: int) -> np.ndarray:
+    """The slot at which the search for each value starts, in a hash table whose size is a power of two."""
+    return (values.view(np.uint64) * SPREAD >> np.uint64(65 - size.bit_length())).view(np.int64)
 
 
 def positions(values: pa.Array, known: pa.Array) -> np.ndarray:

@@ -16,8 +16,10 @@ TAB, NEWLINE, MINUS, ZERO = b"\t\n-0"
 DIGITS = 8
 """Of a category."""
 
-NIBBLES = np.full(256, 16, np.uint8)
-NIBBLES[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
+HEXADECIMAL = np.frombuffer(b"0123456789abcdef", np.uint8).astype(np.uint16)
+BYTES = np.full(1 << 16, 256, np.uint16)
+"""By pair of characters, the second in the high byte: the byte that it writes in hexadecimal, or 256."""
+BYTES[HEXADECIMAL[:, None] | HEXADECIMAL << 8] = np.arange(256).reshape(16, 16)
 
 Integers = npt.NDArray[np.intp]
 
@@ -92,11 +94,10 @@ def _categories(padded: npt.NDArray[np.uint8], start: Integers, length: Integers
     empty = length == 0
     _require((empty | (length == DIGITS)).all())
     words = np.ndarray((padded.size - DIGITS + 1,), "<u8", padded, 0, (1,))  # eight bytes from every byte on
-    nibbles = NIBBLES[words[start].view(np.uint8).reshape(*start.shape, DIGITS)]
-    nibbles[empty] = 0
-    _require((nibbles < 16).all())
-    pairs = nibbles[..., 0::2] << 4 | nibbles[..., 1::2]
-    return pairs.view(">u4")[..., 0].astype(np.uint32)
+    found = BYTES[words[start].view("<u2").reshape(*start.shape, DIGITS // 2)]
+    found[empty] = 0
+    _require((found < 256).all())
+    return found.astype(np.uint8).view(">u4")[..., 0].astype(np.uint32)
 
 
 def _require(good: bool | np.bool_) -> None:
