@@ -4,7 +4,7 @@ import json
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -30,6 +30,9 @@ FORMAT = 2
 MANIFEST = "manifest.json"
 SEAL = "sha256"
 """Key in a manifest of the content hash of all other entries; absent in stores of earlier versions."""
+
+_hashes: dict[tuple[Path, int, int], str] = {}
+"""SHA-256 of the files that this process has read, by `_state`."""
 
 ENTRIES = ("dataset", "origin", "schema", "schema_fingerprint", "splits", "fields", "raw", "files")
 """Required keys of a manifest."""
@@ -93,7 +96,8 @@ class Store:
     def verify(self) -> Self:
         """Verify the content hash of every file against the manifest; returns the store itself.
 
-        A file is read once per process, unless its size or modification time changes.
+        A file is read once per process, unless its size or modification time changes; the files of a store that this
+        process has made were read for its manifest.
 
         Raises:
             StoreError: a file differs or cannot be read.
@@ -111,8 +115,10 @@ class Store:
     def _hash(self, name: str) -> str:
         path = self.folder / name
         try:
-            facts = path.stat()
-            return _content_hash(path.absolute(), facts.st_size, facts.st_mtime_ns)
+            key = _state(path)
+            if key not in _hashes:
+                _hashes[key] = checksum(path)
+            return _hashes[key]
         except OSError as error:
             raise StoreError(f"{path} cannot be read: {error}. " + advice(self.folder, self.manifest)) from error
 
@@ -185,6 +191,8 @@ def made_once(store: Path, dataset: str) -> Generator[Path | None]:
         with atomic(store) as folder:
             folder.mkdir()
             yield folder
+        manifest = json.loads((store / MANIFEST).read_text(encoding="utf-8"))
+        _hashes.update({_state(store / name): facts["sha256"] for name, facts in manifest["files"].items()})
 
 
 def write_manifest(folder: Path, entries: Mapping[str, Any]) -> None:
@@ -199,10 +207,10 @@ def _seal(entries: Mapping[str, Any]) -> str:
     return sha256(json.dumps(json.loads(json.dumps(sealed)), sort_keys=True).encode()).hexdigest()
 
 
-@cache
-def _content_hash(path: Path, size: int, modified: int) -> str:
-    """SHA-256 of a file, cached by its size and modification time."""
-    return checksum(path)
+def _state(path: Path) -> tuple[Path, int, int]:
+    """Absolute path, size in bytes, and modification time of a file."""
+    facts = path.stat()
+    return path.absolute(), facts.st_size, facts.st_mtime_ns
 
 
 def advice(folder: Path, manifest: dict[str, Any]) -> str:
