@@ -9,7 +9,9 @@ from mtlbench.data import matrices
 from mtlbench.data.layout import POINTER
 from mtlbench.data.matrices import MatrixColumn
 from mtlbench.data.vocabulary import UNKNOWN
-from mtlbench.ingest.leaks import MAX_ROWS, MIN_POSITIVES, MIN_ROWS_PER_VALUE, refuse_leaks
+from mtlbench.ingest import leaks
+from mtlbench.ingest.leaks import MAX_ROWS, MIN_POSITIVES, MIN_ROWS_PER_VALUE
+from mtlbench.ingest.workers import Workers
 from mtlbench.schema import Field, Schema, Task
 
 SCHEMA = Schema(
@@ -63,6 +65,10 @@ def write(
     return folder
 
 
+def refuse_leaks(store: Path) -> None:
+    leaks.refuse_leaks(SCHEMA, store, Workers(1))
+
+
 def labels(positives: int, negatives: int) -> np.ndarray:
     return np.repeat(np.array([1, 0]), [positives, negatives])
 
@@ -83,28 +89,28 @@ def test_an_id_of_which_every_value_has_one_label(tmp_path: Path, column: str) -
     with pytest.raises(
         ValueError, match=f"field '{column}' settles label 'clicked' of task 'click' on 400 training rows"
     ):
-        refuse_leaks(SCHEMA, write(tmp_path, click, **{column: spread(click, 20)}))
+        refuse_leaks(write(tmp_path, click, **{column: spread(click, 20)}))
 
 
 @pytest.mark.parametrize("few", ["positives", "negatives"])
 def test_an_id_that_settles_a_label_of_too_few_rows_is_no_leak(tmp_path: Path, few: str) -> None:
     count = MIN_POSITIVES - 1
     click = labels(count, 300) if few == "positives" else labels(300, count)
-    refuse_leaks(SCHEMA, write(tmp_path, click, item=np.where(click, 2, 1)))
+    refuse_leaks(write(tmp_path, click, item=np.where(click, 2, 1)))
 
 
 def test_every_task_is_looked_at(tmp_path: Path) -> None:
     like = labels(150, 250)
     click = np.resize([0, 1], 400)
     with pytest.raises(ValueError, match="field 'item' settles label 'liked' of task 'like'"):
-        refuse_leaks(SCHEMA, write(tmp_path, click, like=like, item=spread(like, 25)))
+        refuse_leaks(write(tmp_path, click, like=like, item=spread(like, 25)))
 
 
 @pytest.mark.parametrize("column", ["price", "age"])
 def test_a_number_that_equals_a_label(tmp_path: Path, column: str) -> None:
     click = labels(200, 200)
     with pytest.raises(ValueError, match=f"field '{column}' equals label 'clicked'"):
-        refuse_leaks(SCHEMA, write(tmp_path, click, **{column: click * 3.0 - 1}))
+        refuse_leaks(write(tmp_path, click, **{column: click * 3.0 - 1}))
 
 
 @pytest.mark.parametrize("row", [0, 199, 100, 200, 399, 300])
@@ -112,11 +118,11 @@ def test_a_number_with_one_other_value_is_no_leak(tmp_path: Path, row: int) -> N
     click = labels(200, 200)
     price = click * 3.0 - 1
     price[row] = 7
-    refuse_leaks(SCHEMA, write(tmp_path, click, price=price))
+    refuse_leaks(write(tmp_path, click, price=price))
 
 
 def test_a_constant_number_is_no_leak(tmp_path: Path) -> None:
-    refuse_leaks(SCHEMA, write(tmp_path, labels(200, 200), price=np.full(400, 2.0)))
+    refuse_leaks(write(tmp_path, labels(200, 200), price=np.full(400, 2.0)))
 
 
 @pytest.mark.parametrize(("positives", "refused"), [(MIN_POSITIVES, True), (MIN_POSITIVES - 1, False)])
@@ -127,9 +133,9 @@ def test_the_rarer_label_must_stand_in_enough_rows(tmp_path: Path, positives: in
     write(tmp_path, click, price=click.astype(float))
     if refused:
         with pytest.raises(ValueError, match="field 'price' equals"):
-            refuse_leaks(SCHEMA, tmp_path)
+            refuse_leaks(tmp_path)
     else:
-        refuse_leaks(SCHEMA, tmp_path)
+        refuse_leaks(tmp_path)
 
 
 @pytest.mark.parametrize(("per_value", "refused"), [(MIN_ROWS_PER_VALUE, True), (MIN_ROWS_PER_VALUE - 1, False)])
@@ -138,9 +144,9 @@ def test_a_value_must_stand_in_enough_rows(tmp_path: Path, per_value: int, refus
     write(tmp_path, click, item=spread(click, per_value))
     if refused:
         with pytest.raises(ValueError, match="field 'item' settles"):
-            refuse_leaks(SCHEMA, tmp_path)
+            refuse_leaks(tmp_path)
     else:
-        refuse_leaks(SCHEMA, tmp_path)
+        refuse_leaks(tmp_path)
 
 
 def test_rows_of_rare_values_do_not_count_as_evidence(tmp_path: Path) -> None:
@@ -148,7 +154,7 @@ def test_rows_of_rare_values_do_not_count_as_evidence(tmp_path: Path) -> None:
     click = labels(MIN_POSITIVES, 300)
     item = spread(click, 11)
     item[MIN_POSITIVES - 1] = 250
-    refuse_leaks(SCHEMA, write(tmp_path, click, item=item))
+    refuse_leaks(write(tmp_path, click, item=item))
 
 
 def test_the_unknown_value_does_not_count(tmp_path: Path) -> None:
@@ -156,10 +162,10 @@ def test_the_unknown_value_does_not_count(tmp_path: Path) -> None:
     click = np.concatenate([labels(200, 200), np.resize([0, 1], 60)])
     item = np.concatenate([spread(click[:400], 20), np.full(60, UNKNOWN)])
     with pytest.raises(ValueError, match="field 'item' settles label 'clicked'"):
-        refuse_leaks(SCHEMA, write(tmp_path, click, item=item))
+        refuse_leaks(write(tmp_path, click, item=item))
     click = labels(200, 200)
     item = np.where(click, UNKNOWN, spread(click, 20))
-    refuse_leaks(SCHEMA, write(tmp_path, click, item=item))
+    refuse_leaks(write(tmp_path, click, item=item))
 
 
 @pytest.mark.parametrize("value", [1, 110])
@@ -168,7 +174,7 @@ def test_a_value_with_both_labels_is_no_leak(tmp_path: Path, value: int) -> None
     item = spread(click, 10)
     row = np.flatnonzero(item == value)[0] if value in item else 0
     item[row] = 101 if value == 1 else 1
-    refuse_leaks(SCHEMA, write(tmp_path, click, item=item))
+    refuse_leaks(write(tmp_path, click, item=item))
 
 
 @pytest.mark.parametrize("exception", [False, True])
@@ -180,10 +186,10 @@ def test_a_field_that_settles_the_first_rows_is_looked_at_in_all(
     item = spread(click, 20)
     if exception:
         click[399] = 1 - click[399]
-        refuse_leaks(SCHEMA, write(tmp_path, click, item=item))
+        refuse_leaks(write(tmp_path, click, item=item))
         return
     with pytest.raises(ValueError, match="field 'item' settles label 'clicked' of task 'click' on 400 training rows"):
-        refuse_leaks(SCHEMA, write(tmp_path, click, item=item))
+        refuse_leaks(write(tmp_path, click, item=item))
 
 
 def test_only_the_first_rows_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,4 +199,4 @@ def test_only_the_first_rows_are_looked_at(tmp_path: Path, monkeypatch: pytest.M
     price = click * 1.0
     price[400] = 9
     with pytest.raises(ValueError, match="on 400 training rows"):
-        refuse_leaks(SCHEMA, write(tmp_path, click, price=price))
+        refuse_leaks(write(tmp_path, click, price=price))

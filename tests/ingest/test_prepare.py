@@ -4,10 +4,12 @@ import errno
 import json
 import math
 import multiprocessing
+import os
 import signal
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
+from hashlib import sha256
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -190,7 +192,27 @@ def test_manifest_counts(store: Store, reference: dict) -> None:
     assert manifest["fields"]["tags"]["unknown"]["test"] == unknown.count("?") / len(unknown)
     assert manifest["split"] == {"rule": "mtlbench.data.split.by_key", "table": "users", "fraction": 0.3, "seed": 5}
     assert manifest["origin"] == "simulated"
-    store.verify()
+
+
+def test_the_manifest_has_the_checksums_of_the_files(raw: Path, tmp_path: Path) -> None:
+    store = build(raw, tmp_path / "a", processes=2)
+    assert {name: facts["sha256"] for name, facts in store.manifest["files"].items()} == {
+        name: sha256(content).hexdigest() for name, content in files_of(store.folder).items()
+    }
+
+
+def test_a_store_is_not_read_again_by_the_process_that_made_it(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files were read for the manifest; one that has changed since is read."""
+    read: list[str] = []
+    monkeypatch.setattr("mtlbench.data.store.checksum", lambda path: read.append(path.name))
+    store = build(raw, tmp_path / "a").verify()
+    assert not read
+    os.utime(store.folder / "rows" / "test.arrow", (1, 1))
+    with pytest.raises(StoreError, match=r"test\.arrow is damaged"):
+        store.verify()
+    assert read == ["test.arrow"]
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

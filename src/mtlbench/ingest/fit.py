@@ -30,6 +30,22 @@ class Fitted:
     sources: np.ndarray
 
 
+@dataclass(frozen=True, slots=True)
+class ScaleFitter:
+    """Fits the scale of a number field.
+
+    Attributes:
+        chunks: of each table.
+        scratch: has int32 ``uses:<table>``.
+    """
+
+    chunks: Mapping[str, Sequence[Chunk]]
+    scratch: ScratchColumns
+
+    def __call__(self, field: Field) -> Scale:
+        return fit_scale(field, _parts(field, self.chunks[table_of(field)], self.scratch))
+
+
 def fit(dataset: RawDataset, spill: Spill, scratch: ScratchColumns, min_count: int, workers: Workers) -> Fitted:
     """Fit vocabularies and scales on training rows, and derive the schema.
 
@@ -38,7 +54,7 @@ def fit(dataset: RawDataset, spill: Spill, scratch: ScratchColumns, min_count: i
         spill: the parsed files.
         scratch: has ``uses:<table>``, see `mtlbench.ingest.splits.assign`.
         min_count: values that occur less often in training rows are unknown.
-        workers: count values.
+        workers: count values, and fit scales.
 
     Raises:
         ValueError: all labels of a regression task are equal, or all rows with a label have weight 0.
@@ -54,12 +70,9 @@ def fit(dataset: RawDataset, spill: Spill, scratch: ScratchColumns, min_count: i
             if (ids := [f for f in table_fields if f.kind == "id"])
         ]
         vocabularies = fit_vocabularies(chain.from_iterable(tallies), min_count)
-    scales = {
-        f.name: fit_scale(f, _parts(f, spill.chunks[table], scratch))
-        for table, table_fields in by_table.items()
-        for f in (*table_fields, *(label_fields(dataset.tasks) if table == ROWS else ()))
-        if f.kind == "number"
-    }
+    numbers = [f for f in (*chain.from_iterable(by_table.values()), *label_fields(dataset.tasks)) if f.kind == "number"]
+    with closing(workers.map(ScaleFitter(spill.chunks, scratch), numbers, "fitting scales")) as results:
+        scales = {f.name: scale for f, scale in zip(numbers, results, strict=True)}
     fields = tuple(
         replace(f, cardinality=vocabularies[f.vocabulary_name].cardinality) if f.kind == "id" else f for f in unfitted
     )
@@ -145,7 +158,7 @@ def _kinds_of_label(task: Task, label_N: np.ndarray) -> list[tuple[str, np.ndarr
     return [("the label 0", label_N == 0), ("the label 1", label_N == 1)]
 
 
-def _parts(field: Field, chunks: list[Chunk], scratch: ScratchColumns) -> Iterator[tuple[pa.Array, np.ndarray]]:
+def _parts(field: Field, chunks: Sequence[Chunk], scratch: ScratchColumns) -> Iterator[tuple[pa.Array, np.ndarray]]:
     for chunk in chunks:
         for batch, times in with_slices(chunk, scratch.read(f"uses:{table_of(field)}", np.int32, chunk)):
             yield batch[field.name], times

@@ -1,6 +1,8 @@
 """Detects input fields that reveal a label."""
 
 from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import numpy as np
 from mtlbench.data import matrices
 from mtlbench.data.layout import POINTER
 from mtlbench.data.vocabulary import UNKNOWN
+from mtlbench.ingest.workers import Workers
 from mtlbench.schema import Field, Schema, Task
 
 Matrices = Mapping[str, np.ndarray]
@@ -28,7 +31,26 @@ MIN_ROWS_PER_VALUE = 10
 """Minimum number of training rows of a value for a common label to be significant."""
 
 
-def refuse_leaks(schema: Schema, store: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class LeakFinder:
+    """Says how a field of a store determines a label, as the beginning of a message; ``None`` if it does not."""
+
+    schema: Schema
+    store: Path
+
+    def __call__(self, field: Field) -> str | None:
+        rows = {name: matrix[:MAX_ROWS] for name, matrix in matrices.read(self.store / "rows" / "train.arrow").items()}
+        tables = {table: matrices.read(self.store / "tables" / f"{table}.arrow") for table in self.schema.tables}
+        of_rows = _values(self.schema, field, rows, tables)
+        for at, task in enumerate(self.schema.tasks):
+            labelled = rows["observed"][:, at] > 0 if "observed" in rows else slice(None)
+            values, label = of_rows[labelled], rows["labels"][labelled, at]
+            if (verb := _told(field, task, values, label)) is not None:
+                return f"field '{field.name}' {verb} label '{task.label}' of task '{task.name}' on {len(label)}"
+        return None
+
+
+def refuse_leaks(schema: Schema, store: Path, workers: Workers) -> None:
     """Detect fields that determine a label: a number equal to it, or an id each of whose values has a single label.
 
     A label of a regression task is determined by a number with a correlation of 1 or -1; ids are not checked against
@@ -37,21 +59,17 @@ def refuse_leaks(schema: Schema, store: Path) -> None:
     Args:
         schema: schema of the store.
         store: folder of the store.
+        workers: examine the fields.
 
     Raises:
         ValueError: there is such a field; the message has the field and the label.
     """
-    rows = {name: matrix[:MAX_ROWS] for name, matrix in matrices.read(store / "rows" / "train.arrow").items()}
-    tables = {table: matrices.read(store / "tables" / f"{table}.arrow") for table in schema.tables}
-    for field in (field for field in schema.fields if field.width == 1):
-        of_rows = _values(schema, field, rows, tables)
-        for at, task in enumerate(schema.tasks):
-            labelled = rows["observed"][:, at] > 0 if "observed" in rows else slice(None)
-            values, label = of_rows[labelled], rows["labels"][labelled, at]
-            if (verb := _told(field, task, values, label)) is not None:
+    fields = [field for field in schema.fields if field.width == 1]
+    with closing(workers.map(LeakFinder(schema, store), fields, "looking for leaks")) as results:
+        for leak in results:
+            if leak is not None:
                 raise ValueError(
-                    f"field '{field.name}' {verb} label '{task.label}' of task '{task.name}' on {len(label)} "
-                    "training rows, so a model could read the label from it. "
+                    f"{leak} training rows, so a model could read the label from it. "
                     "Remove it from the data set's fields"
                 )
 

@@ -1,6 +1,9 @@
 """Rejects rows whose numbers, or those of their dimension-table rows, are too large to compute with."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +15,7 @@ from mtlbench.ingest.encode import ScratchColumns, with_slices
 from mtlbench.ingest.join import uses
 from mtlbench.ingest.parse import Chunk, Spill, line_numbers
 from mtlbench.ingest.rejects import RejectLog
+from mtlbench.ingest.workers import Workers
 from mtlbench.schema import Field, Task
 
 LABEL = "label"
@@ -23,6 +27,30 @@ def label_fields(tasks: Sequence[Task]) -> tuple[Field, ...]:
     return tuple(Field(name=task.label, kind="number", role=LABEL) for task in tasks if task.kind == "regression")
 
 
+@dataclass(frozen=True, slots=True)
+class UnfitFinder:
+    """Finds numbers outside the limits of their scales in a chunk: reasons, and the table's rows for each."""
+
+    fields: Sequence[Field]
+    scales: Mapping[str, Scale]
+
+    def __call__(self, chunk: Chunk) -> list[tuple[str, np.ndarray]]:
+        found: list[tuple[str, np.ndarray]] = []
+        for batch, at in with_slices(chunk, np.arange(chunk.first_row, chunk.first_row + chunk.rows)):
+            for field in self.fields:
+                scale = self.scales[field.name]
+                if all_fit(batch[field.name], field, scale):
+                    continue
+                values, missing = number_matrix(field, batch[field.name])
+                unfit = scale.unfit(values) & ~missing
+                for component in np.flatnonzero(unfit.any(axis=0)).tolist():
+                    kind = "label" if field.role == LABEL else "number field"
+                    what = f"'{field.name}'" if field.width == 1 else f"entry {component + 1} of '{field.name}'"
+                    reason = f"{kind} {what} is too large or too small; allowed: {allowed(field, scale, component)}"
+                    found.append((reason, at[unfit[:, component]]))
+        return found
+
+
 def refuse_unfit(
     fields: Sequence[Field],
     scales: Mapping[str, Scale],
@@ -30,6 +58,7 @@ def refuse_unfit(
     scratch: ScratchColumns,
     rejects: RejectLog,
     kept: np.ndarray,
+    workers: Workers,
 ) -> np.ndarray:
     """Reject every row that has, or points at, a number outside the limits of its scale.
 
@@ -41,6 +70,7 @@ def refuse_unfit(
         spill, scratch: the parsed rows; ``scratch`` has ``pointer:<table>``.
         rejects: receives every rejected row.
         kept: mask of rows that have not been rejected before, bool ``[R]``.
+        workers: look for such numbers.
 
     Returns:
         Mask of the rows that are still kept, bool ``[R]``.
@@ -58,7 +88,7 @@ def refuse_unfit(
         pointer = None if table == ROWS else scratch.map(POINTER + table, np.int32)
         looked_at = kept if pointer is None else uses(pointer, kept, spill.rows(table)) > 0
         unfit = np.zeros(len(looked_at), bool)
-        for reason, here in _unfit(table_fields, scales, chunks, looked_at).items():
+        for reason, here in _unfit(table_fields, scales, chunks, looked_at, workers).items():
             _refuse(chunks, here & ~unfit, reason, rejects)
             unfit |= here
         if pointer is not None and unfit.any():
@@ -71,24 +101,19 @@ def refuse_unfit(
 
 
 def _unfit(
-    fields: Sequence[Field], scales: Mapping[str, Scale], chunks: Sequence[Chunk], looked_at: np.ndarray
+    fields: Sequence[Field],
+    scales: Mapping[str, Scale],
+    chunks: Sequence[Chunk],
+    looked_at: np.ndarray,
+    workers: Workers,
 ) -> dict[str, np.ndarray]:
-    """By reason, the rows of a table with a number outside the limits."""
+    """By reason, the rows of a table that are looked at and have a number outside the limits."""
     found: dict[str, np.ndarray] = {}
-    for chunk in chunks:
-        rows = slice(chunk.first_row, chunk.first_row + chunk.rows)
-        for batch, at in with_slices(chunk, np.arange(rows.start, rows.stop)):
-            for field in fields:
-                scale = scales[field.name]
-                if all_fit(batch[field.name], field, scale):
-                    continue
-                values, missing = number_matrix(field, batch[field.name])
-                unfit = scale.unfit(values) & ~missing & looked_at[at][:, None]
-                for component in np.flatnonzero(unfit.any(axis=0)).tolist():
-                    kind = "label" if field.role == LABEL else "number field"
-                    what = f"'{field.name}'" if field.width == 1 else f"entry {component + 1} of '{field.name}'"
-                    reason = f"{kind} {what} is too large or too small; allowed: {allowed(field, scale, component)}"
-                    found.setdefault(reason, np.zeros(len(looked_at), bool))[at[unfit[:, component]]] = True
+    finder = UnfitFinder(fields, {field.name: scales[field.name] for field in fields})
+    with closing(workers.map(finder, chunks, "comparing numbers with limits")) as results:
+        for reason, rows in chain.from_iterable(results):
+            if (here := rows[looked_at[rows]]).size:
+                found.setdefault(reason, np.zeros(len(looked_at), bool))[here] = True
     return found
 
 

@@ -140,11 +140,11 @@ def _build(plan: _Plan, folder: Path, workers: Workers) -> None:
     spill = spill_all(plan.dataset, arranged.files, work, rejects, plan.contradictions, workers)
     keys = _join(plan, spill, scratch, rejects)
     splits.copy_from_tables(spill, scratch)
-    kept = _within_limits(plan, spill, scratch, rejects, keys)
+    kept = _within_limits(plan, spill, scratch, rejects, keys, workers)
     kept = refuse_repeated_keys(spill, rejects, kept)
     assigned = splits.assign(plan.split, spill, scratch, keys, [task.label for task in plan.dataset.tasks], kept)
     fitted = fit(plan.dataset, spill, scratch, plan.min_count, workers)
-    assigned = _within_scales(plan, spill, scratch, rejects, fitted, assigned)
+    assigned = _within_scales(plan, spill, scratch, rejects, fitted, assigned, workers)
     overlaps = splits.overlaps(spill, scratch, assigned, plan.disjoint)
     counts = _encode(spill, scratch, fitted, assigned, folder, workers)
     write_row_keys(spill, assigned, folder)
@@ -152,7 +152,7 @@ def _build(plan: _Plan, folder: Path, workers: Workers) -> None:
     shutil.rmtree(work)
 
     notes = manifest.check_splits(fitted.schema, counts, plan.one_class)
-    refuse_leaks(fitted.schema, folder)
+    refuse_leaks(fitted.schema, folder, workers)
     for name, vocabulary in fitted.vocabularies.items():
         vocabulary.save(folder / "vocabulary" / f"{name}.parquet")
     unknown = unknown_shares(fitted.schema, counts, folder)
@@ -212,17 +212,28 @@ def _join(plan: _Plan, spill: Spill, scratch: ScratchColumns, rejects: RejectLog
 
 
 def _within_limits(
-    plan: _Plan, spill: Spill, scratch: ScratchColumns, rejects: RejectLog, keys: Mapping[str, pa.Array]
+    plan: _Plan,
+    spill: Spill,
+    scratch: ScratchColumns,
+    rejects: RejectLog,
+    keys: Mapping[str, pa.Array],
+    workers: Workers,
 ) -> np.ndarray:
     """Mask of rows whose keys exist and whose numbers can be summed and squared, bool ``[R]``; others are rejected."""
     kept = pointing((scratch.map(POINTER + table, np.int32) for table in keys), spill.rows(ROWS))
     numbers = (*(f for f in plan.dataset.fields if f.kind == "number"), *label_fields(plan.dataset.tasks))
     scales = {f.name: Scale.unfitted(f.width) for f in numbers}
-    return refuse_unfit(numbers, scales, spill, scratch, rejects, kept)
+    return refuse_unfit(numbers, scales, spill, scratch, rejects, kept, workers)
 
 
 def _within_scales(
-    plan: _Plan, spill: Spill, scratch: ScratchColumns, rejects: RejectLog, fitted: Fitted, assigned: np.ndarray
+    plan: _Plan,
+    spill: Spill,
+    scratch: ScratchColumns,
+    rejects: RejectLog,
+    fitted: Fitted,
+    assigned: np.ndarray,
+    workers: Workers,
 ) -> np.ndarray:
     """The split of every row, after rejecting rows whose standardised numbers are too large.
 
@@ -231,7 +242,7 @@ def _within_scales(
     """
     kept = assigned != UNASSIGNED
     numbers = (*fitted.schema.number_fields, *label_fields(fitted.schema.tasks))
-    still = refuse_unfit(numbers, fitted.scales, spill, scratch, rejects, kept)
+    still = refuse_unfit(numbers, fitted.scales, spill, scratch, rejects, kept, workers)
     if (still == kept).all():
         return assigned
     assigned = np.where(still, assigned, np.int8(UNASSIGNED))

@@ -22,6 +22,7 @@ from mtlbench.data.store import SPLITS, Store, made_once, open_store, write_mani
 from mtlbench.ingest import manifest
 from mtlbench.ingest.encode import Counts
 from mtlbench.ingest.leaks import refuse_leaks
+from mtlbench.ingest.workers import Workers
 from mtlbench.schema import Schema, Task
 
 WRITTEN_ROWS = 1 << 18
@@ -93,7 +94,7 @@ def relabelled(
             changed = _write(base, folder, relabel(base), relabel.tasks, one_class)
             seconds = round(perf_counter() - began, 3)
             own = {"dataset": name, "identity": dict(identity), "code": mtlbench.__version__, "seconds": seconds}
-            own["files"] = manifest.files(folder, processes=1)
+            own["files"] = manifest.files(folder, Workers(1))
             write_manifest(folder, base.manifest | changed | own)
     return open_store(store)
 
@@ -113,7 +114,7 @@ def _write(
         np.save(folder / "confidences" / f"{split}.npy", made.confidences[split])
         counts.update(_counts(split, schema, made.labels[split]))
     notes = manifest.check_splits(schema, counts, one_class)
-    refuse_leaks(schema, folder)
+    refuse_leaks(schema, folder, Workers(1))
     return {
         "schema": schema.as_dict(),
         "schema_fingerprint": schema.fingerprint,
