@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from importlib import import_module
 from pathlib import Path
 
@@ -75,6 +76,25 @@ def fail_from_three(number: int) -> int:
     return -number
 
 
+class TwoPartError(Exception):
+    """Cannot be pickled, as many errors with a constructor of their own."""
+
+    def __init__(self, what: str, where: str) -> None:
+        super().__init__(f"{what} in {where}")
+
+
+def fail_in_two_parts(path: Path) -> int:
+    session = shared(path)
+    if not here():
+        raise TwoPartError("a bad line", "a file")
+    return session
+
+
+class Result:
+    def __init__(self, _: int) -> None:
+        pass
+
+
 @pytest.fixture
 def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MTLBENCH_TEST_PARENT", str(os.getpid()))
@@ -103,6 +123,19 @@ def test_an_error_of_a_helper_is_raised_as_it_is(token: Path) -> None:
     with pytest.raises(FileNotFoundError, match="a shard is missing") as raised:
         list(parallel_map(fail, [token, token], 2, ""))
     assert "in fail\n" in raised.value.__notes__[0]
+
+
+def test_an_error_that_cannot_be_pickled_is_told(token: Path) -> None:
+    with pytest.raises(RuntimeError, match="TwoPartError: a bad line in a file"):
+        list(parallel_map(fail_in_two_parts, [token, token], 2, ""))
+
+
+def test_results_that_were_read_are_not_kept() -> None:
+    """Counts of values may take megabytes per chunk."""
+    results = parallel_map(Result, range(3), 1, "")
+    first = weakref.ref(next(results))
+    next(results)
+    assert first() is None
 
 
 def test_a_killed_helper_is_an_error(token: Path) -> None:

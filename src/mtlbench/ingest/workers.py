@@ -76,7 +76,8 @@ class Workers:
         with tqdm(total=len(jobs), desc=title, disable=None, delay=2, leave=False) as progress:
             try:
                 self._ask_for_help(work, turns, len(jobs))
-                for result in turns.results:
+                while turns.results:
+                    result = turns.results.popleft()
                     while not result.done() and turns.take(work):
                         pass
                     yield result.result()
@@ -125,20 +126,19 @@ class _Turns(Generic[Job, Result]):
     """Jobs, each of which is done by whoever takes it first."""
 
     def __init__(self, jobs: Sequence[Job]) -> None:
-        self.results: list[Future[Result]] = [Future() for _ in jobs]
-        self._jobs = jobs
-        self._waiting = deque(range(len(jobs)))
+        self._waiting = deque((job, Future[Result]()) for job in jobs)
+        self.results = deque(result for _, result in self._waiting)
 
     def take(self, do: Callable[[Job], Result]) -> bool:
         """Do the next job, if there is one."""
         try:
-            at = self._waiting.popleft()
+            job, result = self._waiting.popleft()
         except IndexError:
             return False
         try:
-            self.results[at].set_result(do(self._jobs[at]))
+            result.set_result(do(job))
         except Exception as error:  # noqa: BLE001  # raised where the result is read
-            self.results[at].set_exception(error)
+            result.set_exception(error)
         return True
 
     def stop(self) -> None:
@@ -229,7 +229,16 @@ def _answer(call: bytes) -> bytes:
         return pickle.dumps((True, function(argument)))
     except Exception as error:  # noqa: BLE001  # raised in the parent
         error.add_note(f"in a helper:\n{traceback.format_exc()}")
-        return pickle.dumps((False, error))
+        return pickle.dumps((False, _sendable(error)))
+
+
+def _sendable(error: Exception) -> Exception:
+    """The error, or what it says if it cannot be pickled."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # noqa: BLE001  # whatever its own code raises
+        return RuntimeError("".join(traceback.format_exception(error)))
+    return error
 
 
 def _begin(pickled: bytes) -> None:
