@@ -192,7 +192,7 @@ def test_labels_that_cannot_be_learnt_are_refused_with_their_place(
         ([{"name": "watch", "label": "seconds", "kind": "number"}], "tasks.0.kind is 'number'"),
         ([SCHEMA["tasks"][0], {**SCHEMA["tasks"][1], "given": "click"}], "Take its `given` away"),
         ([SCHEMA["tasks"][1], {**SCHEMA["tasks"][0], "given": "watch"}], "a regression task, which has no positives"),
-        ([*SCHEMA["tasks"], {"name": "long", "label": "seconds"}], "that of a binary and of a regression task"),
+        ([*SCHEMA["tasks"], {"name": "long", "label": "seconds"}], "is used by a binary and a regression task"),
     ],
 )
 def test_tasks_that_contradict_themselves_are_refused(
