@@ -105,6 +105,8 @@ def start(
     outputs = outputs or folder.parent / "outputs"
     outputs.mkdir(parents=True, exist_ok=True)
     files = tuple(outputs / f"{time.monotonic_ns()}.{name}" for name in ("out", "err"))
+    for file in files:
+        file.touch()  # a child may be killed before it has opened them
     sys.stdout.flush()
     sys.stderr.flush()
     process = os.fork()

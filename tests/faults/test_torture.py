@@ -133,6 +133,12 @@ def test_a_fork_is_a_process_of_its_own_and_bounded(tmp_path: Path) -> None:
     assert line(ran(2, "warning\nmtlbench: runs/x/y.json: no (/tmp/a)")) == "mtlbench: y.json: no (a)"
 
 
+def test_a_command_may_be_killed_before_it_opens_its_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scripts.torture.command._child", lambda *_: os._exit(9))
+    found = run(tmp_path, ["--version"], outputs=tmp_path / "outputs")
+    assert (found.code, found.out, found.err) == (9, "", "")
+
+
 def test_a_planted_wrong_result_behind_a_kill_is_lost(tmp_path: Path) -> None:
     """A chain of kills whose command ends, but with other files than the undisturbed one left."""
     job = Job(name="list", words=("--version",), snapshot="raw", view=tree)
