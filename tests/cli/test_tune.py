@@ -294,7 +294,8 @@ def test_settings_tuned_on_other_data_are_refused(mtlbench: Command, tmp_path: P
     assert mtlbench("tune", "model=mmoe", "trials=1")[0] == 0
     status, _, err = mtlbench("train", "model=mmoe", "tuned=true", "dataset.simulator.rows=4000")
     assert status == 2
-    assert f"tuned/census/mmoe.yaml was tuned on data {summary()['data']}, but these are " in err
+    assert "nothing was tuned on these data, " in err
+    assert f", but {tmp_path}/tuned/census/mmoe.yaml on data {summary()['data']}. Tune again" in err
 
     path = Path("tuned/census/mmoe.yaml")
     written = yaml.safe_load(path.read_text())
@@ -304,6 +305,29 @@ def test_settings_tuned_on_other_data_are_refused(mtlbench: Command, tmp_path: P
     path.write_text(yaml.safe_dump({**written, "score": "high"}))
     status, _, err = mtlbench("train", "model=mmoe", "tuned=true")
     assert (status, "mmoe.yaml: score: " in err) == (2, True)
+
+
+def test_each_split_has_its_own_tuned_settings(mtlbench: Command, tmp_path: Path):
+    other = ["model=mmoe", "dataset.split_seed=1"]
+    assert mtlbench("tune", "model=mmoe", "trials=1")[0] == 0
+    first = summary()
+    runs = len(list(Path("runs").iterdir()))
+    status, _, err = mtlbench("tune", *other, "trials=1")
+    assert status == 2
+    assert f"{tmp_path}/tuned/census/mmoe.yaml was tuned on data {first['data']}, but these are " in err
+    assert f"add --name NAME, which writes {tmp_path}/tuned/census/NAME/mmoe.yaml" in err
+    assert (summary(), len(list(Path("runs").iterdir()))) == (first, runs), "refused before anything is trained"
+
+    status, _, err = mtlbench("tune", *other, "trials=1", "--name=second")
+    assert status == 0, err
+    assert summary() == first
+    second = json.loads(Path("tuned/census/second/mmoe.json").read_text())
+    assert second["data"] != first["data"]
+    for words, found in (["model=mmoe"], first), (other, second):
+        status, out, err = mtlbench("train", *words, "tuned=true")
+        assert status == 0, err
+        assert found["best"]["run"] in out, "the run of the best trial on these data"
+    assert mtlbench("tune", *other, "trials=1", "--name=a/b")[0] == 2
 
 
 def test_a_configuration_folder_of_ones_own_keeps_the_winner(mtlbench: Command, tmp_path: Path):

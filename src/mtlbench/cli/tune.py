@@ -31,10 +31,11 @@ SEVERAL = ("model", "dataset")
     show_default=True,
     help="Rule that stops a trial early if its scores are poor compared with earlier trials.",
 )
+@click.option("--name", help="Write to tuned/<dataset>/NAME/, to keep the settings of several splits of a data set.")
 @arguments.path_option("--space", help="Search space to use instead of conf/space.")
 @arguments.overrides()
 @arguments.verbosity
-def command(trials: int, sampler: str, pruner: str, space: Path | None, overrides: list[str]) -> int:
+def command(trials: int, sampler: str, pruner: str, name: str | None, space: Path | None, overrides: list[str]) -> int:
     """Search hyperparameters of models on validation data.
 
     The untuned settings are trained first, and kept where no trial is better. Every trial is an ordinary run, trained,
@@ -45,7 +46,8 @@ def command(trials: int, sampler: str, pruner: str, space: Path | None, override
     same time.
 
     The best settings are written to tuned/<dataset>/<model>.yaml, with a summary beside it, in the first folder of
-    --config-dir or else in the current folder. `mtlbench train tuned=true` reads them from there, for the same data.
+    --config-dir or else in the current folder. `mtlbench train tuned=true` uses those of the same data, split included.
+    A file of other data is not replaced: --name 7_may writes to tuned/<dataset>/7_may/<model>.yaml.
 
     The search space of a model is conf/space/default.yaml plus conf/space/<model>.yaml. Optuna's studies are in
     optuna.db beside the runs. Needs the extra 'tune'.
@@ -58,15 +60,22 @@ def command(trials: int, sampler: str, pruner: str, space: Path | None, override
     _require_optuna()
     from mtlbench.cli.compose import compose
     from mtlbench.cli.messages import text_of
-    from mtlbench.experiment.tuned import write_tuned
+    from mtlbench.experiment.tuned import check_replaceable, tuned_file, write_tuned
     from mtlbench.tuning.search import NothingFoundError, search
     from mtlbench.tuning.summary import summarize, terminal_table, write_summary
 
+    if name is not None and (Path(name).name != name or name.startswith(".")):
+        raise ConfigError(f"--name {name}: expected the name of a folder, without slashes and without a leading dot")
     folder = tuned_folder()
-    plans = _plans(overrides, sampler, pruner, space)
+    plans = {
+        tuned_file(folder, plan.base.dataset, plan.model, name): plan
+        for plan in _plans(overrides, sampler, pruner, space)
+    }
+    for path, plan in plans.items():
+        check_replaceable(path, plan.base.data.fingerprint)
     summaries: list[Summary] = []
     failures: list[str] = []
-    for plan in plans:
+    for path, plan in plans.items():
         print(f"{plan.name}: {trials} trials of {', '.join(plan.space)}", file=sys.stderr)
         record, untuned = search(plan, trials, compose, _show)
         try:
@@ -74,9 +83,9 @@ def command(trials: int, sampler: str, pruner: str, space: Path | None, override
         except NothingFoundError as error:
             failures.append(text_of(error))
             continue
-        written = write_tuned(folder, summaries[-1].tuned)
-        print(f"{written} and its summary are written", file=sys.stderr)
-        write_summary(summaries[-1], written)
+        write_tuned(path, summaries[-1].tuned)
+        write_summary(summaries[-1], path)
+        print(f"{path} and its summary are written", file=sys.stderr)
     if summaries:
         print(terminal_table(summaries))
     for text in failures:

@@ -44,18 +44,29 @@ class Tuned:
     untuned: FiniteFloat | None = None
 
 
-def tuned_name(dataset: str, model: str) -> str:
-    """Path of a tuned file in a configuration folder."""
-    return f"tuned/{dataset}/{model}.yaml"
+def tuned_file(folder: Path, dataset: str, model: str, name: str | None = None) -> Path:
+    """Path of a tuned file in a configuration folder; `name` tells apart several splits or variants of a data set."""
+    return folder / "tuned" / dataset / (name or "") / f"{model}.yaml"
 
 
-def write_tuned(folder: Path, tuned: Tuned) -> Path:
-    """Write a tuned file to a configuration folder, replacing an existing one."""
-    path = folder / tuned_name(tuned.dataset, tuned.model)
+def check_replaceable(path: Path, data: str) -> None:
+    """Check that a tuned file does not exist, or was tuned on the same data.
+
+    Raises:
+        ConfigError: it cannot be read, or belongs to other data.
+    """
+    if path.is_file() and (found := read_tuned(path).data) != data:
+        raise ConfigError(
+            f"{path} was tuned on data {found}, but these are {data}. To keep both, add --name NAME, which writes "
+            f"{path.parent / 'NAME' / path.name}; otherwise remove the file"
+        )
+
+
+def write_tuned(path: Path, tuned: Tuned) -> None:
+    """Write a tuned file, replacing an existing one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = f"# Written by mtlbench tune; {tuned.model} on {tuned.dataset} uses it with tuned=true\n"
     write_beside(path, (text + yaml.safe_dump(asdict(tuned), sort_keys=False, width=120)).encode())
-    return path
 
 
 def may_be_tuned(word: str) -> bool:
@@ -82,25 +93,32 @@ def read_tuned(path: Path) -> Tuned:
 
 
 def tuned_overrides(config: DictConfig, folders: Sequence[Path]) -> list[str]:
-    """Overrides of the tuned file of a configuration's model and data set, in the first folder that has one.
+    """Overrides of the first tuned file of a configuration's model and data set that was tuned on its data.
 
     Raises:
-        ConfigError: no folder has one, it cannot be read, or it belongs to other data.
+        ConfigError: there is none, or one of the files cannot be read.
     """
     model, dataset = config.run.choices.model, config.run.choices.dataset
-    name = tuned_name(dataset, model)
-    path = next((folder / name for folder in folders if (folder / name).is_file()), None)
-    if path is None:
+    paths = [path for folder in folders for path in _files(folder, dataset, model)]
+    if not paths:
         raise ConfigError(
-            f"tuned=true: there is no {name} in {', '.join(map(str, folders))}. "
+            f"tuned=true: there is no tuned/{dataset}/{model}.yaml in {', '.join(map(str, folders))}. "
             f"`mtlbench tune model={model} dataset={dataset} trials=24` writes one"
         )
-    tuned = read_tuned(path)
     data = resolve_data(config.dataset, Path(config.run.data))
-    if data.fingerprint != tuned.data:
-        raise ConfigError(
-            f"tuned=true: {path} was tuned on data {tuned.data}, but these are {data.fingerprint} ({data.origin}). "
-            "Tune again on these data, or set the overrides explicitly: "
-            f"{' '.join(tuned.overrides)}"
-        )
-    return tuned.overrides
+    found = {path: read_tuned(path) for path in paths}
+    for tuned in found.values():
+        if tuned.data == data.fingerprint:
+            return tuned.overrides
+    others = ", ".join(f"{path} on data {tuned.data}" for path, tuned in found.items())
+    raise ConfigError(
+        f"tuned=true: nothing was tuned on these data, {data.fingerprint} ({data.origin}), but {others}. "
+        "Tune again on these data, or set the overrides explicitly: "
+        f"{' '.join(next(iter(found.values())).overrides)}"
+    )
+
+
+def _files(folder: Path, dataset: str, model: str) -> list[Path]:
+    """Tuned files of a model and data set in a configuration folder, those without a name first."""
+    plain = tuned_file(folder, dataset, model)
+    return [path for path in (plain, *sorted(plain.parent.glob(f"*/{plain.name}"))) if path.is_file()]
