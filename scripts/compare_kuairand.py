@@ -7,7 +7,8 @@ profile. torch-rechub's models, initial values and batch normalisation are its o
 binary cross-entropy summed over tasks, Adam, learning rate 1e-3, batch 1,024, early stopping on the mean validation AUC
 with a patience of two epochs, the weights of the best epoch kept. ESMM gets click and long_view, and no numbers, which
 its class does not support; AITM gets the same two tasks. LightGBM trains one model per task, ids as categories, with
-early stopping on validation AUC.
+early stopping on validation AUC; with --trials N, each task gets the best by validation AUC of N random settings and of
+the script's own. It runs on the store of any data set (--models lightgbm).
 """
 
 # pyright: reportMissingImports=false
@@ -34,6 +35,11 @@ TOWER = [32]
 BATCH = 1024
 PATIENCE = 2
 BOOSTING = {"objective": "binary", "metric": "auc", "learning_rate": 0.05, "num_leaves": 63, "min_data_in_leaf": 50}
+SEARCHED: dict[str, tuple[float, float]] = {
+    "learning_rate": (0.01, 0.2), "num_leaves": (15, 255), "min_data_in_leaf": (20, 500), "lambda_l2": (0.001, 30),
+    "cat_smooth": (1, 300), "feature_fraction": (0.4, 1), "bagging_fraction": (0.5, 1),
+}  # fmt: skip
+"""Lowest and highest value of LightGBM's searched settings, drawn on a log scale."""
 
 Split = tuple[dict[str, Tensor], Tensor]
 """Inputs by field name, and labels ``[N, T]``."""
@@ -44,6 +50,7 @@ def main() -> None:
     parser.add_argument("store", type=Path)
     parser.add_argument("--models", nargs="+", default=["mmoe", "esmm", "aitm", "lightgbm"])
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--trials", type=int, default=0, help="random settings of LightGBM; 0: none")
     arguments = parser.parse_args()
     store = open_store(arguments.store)
     splits = {name: inputs(store, name) for name in ("train", "valid", "test")}
@@ -52,8 +59,11 @@ def main() -> None:
         chosen = tasks if model in ("mmoe", "lightgbm") else ["click", "long_view"]
         columns = [tasks.index(task) for task in chosen]
         data = {name: (x, labels[:, columns]) for name, (x, labels) in splits.items()}
-        for seed in range(1 if model == "lightgbm" else arguments.seeds):
-            p_NT = boosted(store.schema, data) if model == "lightgbm" else trained(model, store.schema, data, seed)
+        for seed in range(arguments.seeds):
+            if model == "lightgbm":
+                p_NT = boosted(store.schema, data, arguments.trials, seed)
+            else:
+                p_NT = trained(model, store.schema, data, seed)
             labels = data["test"][1].numpy()
             scores = {
                 task: {
@@ -139,27 +149,41 @@ def scored(
     return probabilities(x).double().numpy(), labels.numpy()
 
 
-def boosted(schema: Schema, data: dict[str, Split]) -> np.ndarray:
-    """Test probabilities ``[N, T]`` of one LightGBM model per task."""
+def boosted(schema: Schema, data: dict[str, Split], trials: int, seed: int) -> np.ndarray:
+    """Test probabilities ``[N, T]`` of one LightGBM model per task; the same random settings for all seeds."""
     import lightgbm
 
     names, categories = zip(*columns_of(schema), strict=True)
     matrices = {name: np.column_stack(list(matrix(x))) for name, (x, _) in data.items()}
+    categorical = [name for name, category in zip(names, categories, strict=True) if category]
     found: list[np.ndarray] = []
     for task in range(data["train"][1].shape[1]):
-        settings: dict[str, Any] = {"categorical_feature": [n for n, c in zip(names, categories, strict=True) if c]}
         labels = {name: np.ascontiguousarray(truth[:, task].numpy()) for name, (_, truth) in data.items()}
-        train = lightgbm.Dataset(matrices["train"], labels["train"], feature_name=list(names), **settings)
-        valid = train.create_valid(matrices["valid"], labels["valid"])
-        booster = lightgbm.train(
-            BOOSTING | {"num_threads": torch.get_num_threads(), "verbosity": -1, "seed": 0},
-            train,
-            num_boost_round=1000,
-            valid_sets=[valid],
-            callbacks=[lightgbm.early_stopping(50, verbose=False)],
-        )
-        found.append(np.asarray(booster.predict(matrices["test"])))
+        boosters: list[Any] = []
+        for settings in (BOOSTING, *random_settings(trials)):
+            train = lightgbm.Dataset(
+                matrices["train"], labels["train"], feature_name=list(names), categorical_feature=categorical,
+            )  # fmt: skip
+            booster = lightgbm.train(
+                settings | {"num_threads": torch.get_num_threads(), "verbosity": -1, "seed": seed},
+                train,
+                num_boost_round=1000,
+                valid_sets=[train.create_valid(matrices["valid"], labels["valid"])],
+                callbacks=[lightgbm.early_stopping(50, verbose=False)],
+            )
+            boosters.append(booster)
+        best = max(boosters, key=lambda booster: booster.best_score["valid_0"]["auc"])
+        found.append(np.asarray(best.predict(matrices["test"])))
     return np.column_stack(found)
+
+
+def random_settings(trials: int) -> Iterator[dict[str, Any]]:
+    """LightGBM's settings with searched values drawn at random."""
+    random = np.random.default_rng(0)
+    for _ in range(trials):
+        drawn = {key: float(np.exp(random.uniform(*np.log(ends)))) for key, ends in SEARCHED.items()}
+        counts = {key: round(drawn[key]) for key in ("num_leaves", "min_data_in_leaf")}
+        yield BOOSTING | drawn | counts | {"bagging_freq": 1}
 
 
 def columns_of(schema: Schema) -> Iterator[tuple[str, bool]]:
