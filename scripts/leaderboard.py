@@ -4,17 +4,18 @@
     python scripts/leaderboard.py conf/study/NAME.yaml [--as NAME] WORD...   first takes up the finished runs of a study
 
 WORDs are those of `mtlbench reproduce`, above all dataset.raw=<folder> and run.folder=<folder>. What is taken up lies
-in results/NAME.json (what each run measured) and results/NAME.npz (its AUCs on the bootstrap draws of the test users).
-Runs kept there before stay, and count in every study that plans them, so that machines can share the runs of a study.
-Claims are judged again from these two alone: neither raw data nor weights are needed. results/peers.json has other
-programs' numbers on the same rows, from scripts/compare_kuairand.py.
+in results/runs: what each run measured (IDENTITY.json) and its AUCs on the bootstrap draws of the test users
+(IDENTITY.npz); results/studies/NAME.json lists the runs of a study. Runs kept there before stay, and count in every
+study that plans them, so that machines can share the runs of a study. Claims are judged again from these files alone:
+neither raw data nor weights are needed. A run that was trained twice counts as it was first kept. results/peers.json
+has other programs' numbers on the same rows, from scripts/compare_kuairand.py.
 """
 
 import argparse
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
@@ -26,7 +27,6 @@ from mtlbench.report.result import Claim, Row, TableResult
 from mtlbench.report.text import signs, value_text
 from mtlbench.reproduce.assemble import assemble
 from mtlbench.reproduce.finished import Finished
-from mtlbench.reproduce.plan import PlannedRun
 from mtlbench.reproduce.sampling import Resampled
 from mtlbench.reproduce.table import PRIVATE
 from mtlbench.reproduce.table_file import load_table
@@ -40,23 +40,13 @@ CLAIM_HEADS = ("claim", "verdict", "differences", "detectable", "seeds that woul
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Stored:
-    """A finished run as it is kept.
-
-    Attributes:
-        row, dataset, seed, choice, code, result, valid: see `Finished`.
-        units, kind: what its AUCs were resampled over, see `Resampled`; 0 where it had kept no scores.
-    """
+class Listed:
+    """A run of a study; attributes as of `Finished`."""
 
     row: str
     dataset: str
     seed: int
-    choice: str
-    code: str
-    result: Result
-    valid: Metrics
-    units: int
-    kind: Literal["groups", "rows"]
+    identity: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,10 +55,26 @@ class Collection:
 
     study: str
     settings: tuple[str, ...]
-    runs: tuple[Stored, ...]
+    runs: tuple[Listed, ...]
 
 
-COLLECTION = TypeAdapter(Collection)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stored:
+    """What a run measured.
+
+    Attributes:
+        choice, result, valid: see `Finished`.
+        units, kind: what its AUCs were resampled over, see `Resampled`; 0 where it had kept no scores.
+    """
+
+    choice: str
+    result: Result
+    valid: Metrics
+    units: int
+    kind: Literal["groups", "rows"]
+
+
+COLLECTION, STORED = TypeAdapter(Collection), TypeAdapter(Stored)
 
 
 def main() -> None:
@@ -92,90 +98,87 @@ def collect(study: Path, name: str, words: Sequence[str]) -> None:
 
     (plan,) = expand([load_table(study.parent, study.stem)], compose, words, scale=None)
     check_finished(plan)
-    found = gather(plan, {})
     settings = tuple(word for word in words if not word.startswith(WITHOUT_EFFECT))
-    if (RESULTS / f"{name}.json").exists():
-        before, _ = read(name)
+    path = RESULTS / "studies" / f"{name}.json"
+    if path.exists():
+        before = COLLECTION.validate_json(path.read_bytes())
         if (before.study, before.settings) != (study.stem, settings):
             raise SystemExit(
-                f"{RESULTS / name}.json has runs of {before.study} with {list(before.settings)}, "
+                f"{path} has runs of {before.study} with {list(before.settings)}, "
                 f"not of {study.stem} with {list(settings)}: give --as another name"
             )
-    found = _with_kept(plan, found)
-    draws: dict[str, np.ndarray] = {}
-    for run in found:
-        for task, aucs in (run.resampled.aucs if run.resampled else {}).items():
-            draws[f"{run.result.identity}/{task}"] = aucs.astype(np.float32)
-    kept = Collection(
-        study=study.stem,
-        settings=settings,
-        runs=tuple(map(_stored, found)),
+    for run in gather(plan, {}):
+        if not _place(run.result.identity).exists():
+            _keep(run)
+    runs = tuple(
+        Listed(row=run.row, dataset=run.dataset, seed=run.seed, identity=run.identity)
+        for run in plan
+        if _place(run.identity).exists()
     )
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(asdict(kept), indent=1) + "\n", encoding="utf-8")
-    np.savez_compressed(RESULTS / f"{name}.npz", allow_pickle=False, **draws)
+    _write(path, Collection(study=study.stem, settings=settings, runs=runs))
 
 
-def _with_kept(plan: Sequence[PlannedRun], found: Sequence[Finished]) -> list[Finished]:
-    """Finished runs of a plan in its order: those found here, and for the others those kept of any study."""
-    runs = {run.result.identity: run for name in _names() for run in read(name)[1]}
-    runs |= {run.result.identity: run for run in found}
-    return [
-        replace(runs[planned.identity], row=planned.row, dataset=planned.dataset)
-        for planned in plan
-        if planned.identity in runs
-    ]
-
-
-def _stored(run: Finished) -> Stored:
-    return Stored(
-        row=run.row,
-        dataset=run.dataset,
-        seed=run.seed,
+def _keep(run: Finished) -> None:
+    """Write what a run measured."""
+    stored = Stored(
         choice=run.choice,
-        code=run.code,
         result=run.result,
         valid=run.valid,
         units=run.resampled.units if run.resampled else 0,
         kind=run.resampled.kind if run.resampled else "rows",
     )
+    path = _place(run.result.identity)
+    _write(path, stored)
+    if run.resampled:
+        draws = {task: aucs.astype(np.float32) for task, aucs in run.resampled.aucs.items()}
+        np.savez_compressed(path.with_suffix(".npz"), allow_pickle=False, **draws)
 
 
-def _names() -> list[str]:
-    """Names of what is kept in results/."""
-    return sorted(path.stem for path in RESULTS.glob("*.npz"))
+def _write(path: Path, content: Collection | Stored) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(asdict(content), indent=1) + "\n", encoding="utf-8")
 
 
-def read(name: str) -> tuple[Collection, list[Finished]]:
-    """What is kept of a study, and its runs as they are judged."""
-    kept = COLLECTION.validate_json((RESULTS / f"{name}.json").read_bytes())
-    draws: Mapping[str, np.ndarray] = np.load(RESULTS / f"{name}.npz")
-    return kept, [_finished(run, draws) for run in kept.runs]
+def _place(identity: str) -> Path:
+    """The file with what a run measured."""
+    return RESULTS / "runs" / f"{identity}.json"
 
 
-def _finished(run: Stored, draws: Mapping[str, np.ndarray]) -> Finished:
-    aucs = {task: draws[f"{run.result.identity}/{task}"].astype(np.float64) for task in run.result.tasks if run.units}
+def read(path: Path) -> tuple[Collection, list[Finished]]:
+    """A study's file, and its runs as they are judged."""
+    kept = COLLECTION.validate_json(path.read_bytes())
+    return kept, [_finished(run) for run in kept.runs]
+
+
+def _finished(listed: Listed) -> Finished:
+    path = _place(listed.identity)
+    run = STORED.validate_json(path.read_bytes())
+    resampled = None
+    if run.units:
+        draws: Mapping[str, np.ndarray] = np.load(path.with_suffix(".npz"))
+        aucs = {task: draws[task].astype(np.float64) for task in run.result.tasks}
+        resampled = Resampled(aucs=aucs, units=run.units, kind=run.kind)
     return Finished(
-        row=run.row,
-        dataset=run.dataset,
-        seed=run.seed,
+        row=listed.row,
+        dataset=listed.dataset,
+        seed=listed.seed,
         choice=run.choice,
-        code=run.code,
+        code=run.result.code,
         result=run.result,
         valid=run.valid,
         weights=dict.fromkeys(run.result.tasks, 1.0),
-        resampled=Resampled(aucs=aucs, units=run.units, kind=run.kind) if run.units else None,
+        resampled=resampled,
     )
 
 
 def sections() -> list[str]:
     """The results of each study as Markdown, in the order of their names."""
     found: list[str] = []
-    for name in _names():
-        kept, runs = read(name)
+    for path in sorted((RESULTS / "studies").glob("*.json")):
+        kept, runs = read(path)
         table = load_table(STUDIES, kept.study)
         result = assemble(table, runs, scale=None, settings=kept.settings, private=PRIVATE)
-        found.append(section(result, kept.settings, runs, peers(name)))
+        found.append(section(result, kept.settings, runs, peers(path.stem)))
     return found
 
 

@@ -24,6 +24,12 @@ claims:
 """
 
 
+def test_the_page_says_what_the_results_say() -> None:
+    """Otherwise run `python scripts/leaderboard.py`."""
+    page = leaderboard.PAGE.read_text(encoding="utf-8").partition(leaderboard.MARK)[2]
+    assert page.strip() == "\n\n".join(leaderboard.sections()).strip()
+
+
 @pytest.mark.filterwarnings("ignore:suspicious scores")
 def test_claims_are_judged_again_without_runs_or_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -51,6 +57,8 @@ def test_claims_are_judged_again_without_runs_or_data(tmp_path: Path, monkeypatc
     monkeypatch.setattr("sys.argv", ["leaderboard.py"])
     leaderboard.main()
     assert (tmp_path / "page.md").read_text() == page, "seeds and users, from results/ alone"
+    kept = {path.name: path.read_bytes() for path in (tmp_path / "results" / "runs").iterdir()}
+    assert len(kept) == 8, "what each of four runs measured, and its draws"
     assert "test rows" in page or "test groups" in page
     mtlbench.reproduce("kuairand_x.yaml", *words, rows=["not yet"])
     monkeypatch.setattr("sys.argv", ["leaderboard.py", "kuairand_x.yaml", *words])
@@ -58,6 +66,9 @@ def test_claims_are_judged_again_without_runs_or_data(tmp_path: Path, monkeypatc
     added = (tmp_path / "page.md").read_text()
     assert "6 runs of" in added, "runs of another machine stay beside those of this one"
     assert "Not run yet" not in added
+    found = {path.name: path.read_bytes() for path in (tmp_path / "results" / "runs").iterdir()}
+    assert len(found) == 12
+    assert {name: found[name] for name in kept} == kept
     for row in made.result.rows[:2]:
         assert leaderboard.value_text(row.cells[0], made.result.columns[0]) in added
     monkeypatch.setattr("sys.argv", ["leaderboard.py", "kuairand_x.yaml", *words, "optimizer.lr=0.5"])
