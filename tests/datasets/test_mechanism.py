@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
@@ -48,6 +49,11 @@ class World:
         """Whether what one field does depends on the other one."""
         mixed = self.log_odds(left, right) - self.log_odds(left) - self.log_odds(right) + self.log_odds()
         return bool((abs(mixed) > 1e-4).any())  # single precision
+
+    def main_effect(self, name: str) -> npt.NDArray:
+        """The share of each task's variance that one field alone explains, ``[T]``."""
+        means = pd.DataFrame(self.log_odds()).groupby(self.ids[name]).transform("mean")
+        return (means.var() / pd.DataFrame(self.log_odds()).var()).to_numpy()
 
     def correlation(self, one: int, other: int) -> float:
         return np.corrcoef(self.log_odds().T)[one, other]
@@ -106,7 +112,10 @@ class TestEachMechanism:
     @PLANTED
     def test_conflict(self, planted: bool) -> None:
         expected = pytest.approx(0, abs=0.2) if planted else pytest.approx(1)
-        assert World("conflict", planted).correlation(0, 1) == expected
+        world = World("conflict", planted)
+        assert world.correlation(0, 1) == expected
+        shares = [world.main_effect(field) for field in FIELDS]
+        assert np.mean(shares, axis=0) == pytest.approx(1 / 12, abs=0.03), "opposite signs cancel no main effect"
 
     @PLANTED
     def test_routing(self, planted: bool) -> None:

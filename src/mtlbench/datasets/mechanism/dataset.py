@@ -34,7 +34,7 @@ class MechanismWorld:
 
     name = "mechanism"
     version = 1
-    simulator_version = 1
+    simulator_version = 2
     where = "They are always simulated: set dataset.source=simulated; there is nothing else"
 
     def __post_init__(self) -> None:

@@ -137,11 +137,13 @@ def shared_subfunctions(world: World, ids: Ids) -> Floats:
 
 
 def conflict(world: World, ids: Ids) -> Floats:
-    """Eight sub-functions that both tasks need, every other one with opposite signs. Removed: with equal signs."""
-    signs = np.ones((2, 8))
-    if world.planted:
-        signs[1, ::2] = -1
-    return world.functions(ids, RING) @ signs.T
+    """Eight sub-functions that both tasks need, four of them with opposite signs. Removed: with equal signs.
+
+    Sub-functions with a common field have different latent values of it, otherwise opposite signs would cancel its
+    main effect.
+    """
+    equal, opposite = (world.functions(ids, RING[at::2], latents=at).sum(axis=1) for at in (0, 1))
+    return np.stack([equal + opposite, equal - opposite if world.planted else equal + opposite], axis=1)
 
 
 def routing(world: World, ids: Ids) -> Floats:
