@@ -50,6 +50,11 @@ def test_a_claim_of_all_needs_no_correction() -> None:
     assert judged({"B": CLEAR, "C": CLEAR, "D": (0.003, 0.002, -0.001)}).verdict == "undecided"
 
 
+def test_differences_too_small_for_four_digits_are_shown_in_scientific_notation() -> None:
+    assert "A - B, D: click auc: +2.0e-06 " in judged({"B": (0.000001, 0.000002, 0.000003)}).evidence[0]
+    assert "A - B, D: click auc: +0.0000 " in judged({"B": (0.0, 0.0, 0.0)}).evidence[0], "such as the same runs"
+
+
 def test_a_claim_fails_by_one_comparison_corrected_for_all() -> None:
     worse = tuple(-each for each in CLEAR)
     assert judged({"B": worse}).verdict == "fails"

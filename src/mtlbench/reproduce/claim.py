@@ -224,7 +224,7 @@ def _evidence(name: str, column: TableColumn, found: Difference, p: float | None
 
 def _number(value: float, column: TableColumn) -> str:
     digits = max(column.digits, 4)
-    return f"{value:+.{digits}f}" if abs(value) >= 10**-digits else f"{value:+.1e}"
+    return f"{value:+.{digits}f}" if abs(value) >= 10**-digits or value == 0 else f"{value:+.1e}"
 
 
 def _power(tests: _Tests, verdict: ClaimVerdict, detectable: float, deciding: int | None) -> str:
