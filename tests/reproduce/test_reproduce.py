@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from mtlbench.cli.compose import compose
 from mtlbench.experiment.data import DataSource, resolve_data
+from mtlbench.experiment.errors import ConfigError
 from mtlbench.reproduce import plan as plan_module
 from mtlbench.reproduce.assemble import assemble
 from mtlbench.reproduce.cost import SpeedKey, cost, measured_speeds, read_speeds
@@ -123,6 +124,12 @@ def test_data_that_refer_to_a_rows_own_settings_are_its_own(table: Table, overri
     assert [run.data.config.min_count for run in plan] == [3, 3, 5, 5]
     for run in plan:
         assert run.data.fingerprint == resolve_data(run.config.dataset, Path(run.config.run.data)).fingerprint
+
+
+def test_an_error_in_a_row_says_which_row(table: Table, overrides: list[str]) -> None:
+    rows = (*table.rows, RowSpec(label="wide", overrides=["profile.expert_layer=[8]"]))
+    with pytest.raises(ConfigError, match=f"{table.name}, row 'wide', Census: .*no key 'profile.expert_layer'"):
+        expand([replace(table, rows=rows)], compose, overrides, scale=None)
 
 
 def test_identities_are_those_of_the_single_runs(table: Table, overrides: list[str], plan: list[PlannedRun]) -> None:

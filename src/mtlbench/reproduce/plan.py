@@ -1,7 +1,8 @@
 """Which runs a table or a figure consists of, and which of them are finished."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mtlbench.data.layout import ROWS
 from mtlbench.experiment.data import DataSource, resolve_data, split_rule
+from mtlbench.experiment.errors import ConfigError
 from mtlbench.experiment.identity import refers_to_seed, run_identities, with_seed, with_seeds
 from mtlbench.ingest.protocol import RawDataset
 from mtlbench.reproduce.carry_over import FEWER, CarriedOver, carry_over
@@ -114,6 +116,9 @@ def expand(
         scale: share of the published rows to simulate; ``None`` runs all there are.
         seeds: how many of its seeds at most, from the first; default: all, and one where it is scaled.
         same_steps: on simulated data, train as many steps as the published rows make, see `carry_over`.
+
+    Raises:
+        ConfigError, RawError: the configuration or the raw files of a row cannot be used.
     """
     known: dict[str, DataSource] = {}
 
@@ -147,13 +152,23 @@ def expand(
         for spec in study.rows:
             for dataset, words in study.datasets.items():
                 data_words = (f"profile={study.profile}", *words)
-                own = of_cell(data_words, tuple(spec.overrides), several)
-                others = of_cell(data_words, tuple(spec.same_as), several) if spec.same_as else own
+                with _errors_of(f"{study.name}, row {spec.label!r}, {dataset}"):
+                    own = of_cell(data_words, tuple(spec.overrides), several)
+                    others = of_cell(data_words, tuple(spec.same_as), several) if spec.same_as else own
                 for run, other in zip(own, others, strict=True):
                     alike = run.alike if other is run else (*run.alike, other.identity, *other.alike)
                     yield replace(run, row=spec.label, dataset=dataset, alike=alike)
 
     return [[*of_study(study)] for study in studies]
+
+
+@contextmanager
+def _errors_of(cell: str) -> Generator[None]:
+    """Configuration errors say in which cell they are."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{cell}: {error}") from error
 
 
 def _of_seeds(carried: CarriedOver, data: Sequence[DataSource], seeds: Sequence[int]) -> list[PlannedRun]:
