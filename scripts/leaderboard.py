@@ -107,9 +107,8 @@ def collect(study: Path, name: str, words: Sequence[str]) -> None:
                 f"{path} has runs of {before.study} with {list(before.settings)}, "
                 f"not of {study.stem} with {list(settings)}: give --as another name"
             )
-    for run in gather(plan, {}):
-        if not _place(run.result.identity).exists():
-            _keep(run)
+    for run in gather([run for run in plan if not _place(run.identity).exists()], {}):
+        _keep(run)
     runs = tuple(
         Listed(row=run.row, dataset=run.dataset, seed=run.seed, identity=run.identity)
         for run in plan
