@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mtlbench.api import Reproduced, Run, load, reproduce, runs, train
 
-__version__ = "0.10.0"
+__version__ = "0.11.0"
 
 __all__ = ["Reproduced", "Run", "__version__", "load", "reproduce", "runs", "train"]
 
