@@ -107,7 +107,8 @@ def collect(study: Path, name: str, words: Sequence[str]) -> None:
                 f"{path} has runs of {before.study} with {list(before.settings)}, "
                 f"not of {study.stem} with {list(settings)}: give --as another name"
             )
-    for run in gather([run for run in plan if not _place(run.identity).exists()], {}):
+    new = [run for run in plan if not _place(run.identity).with_suffix(".npz").exists()]
+    for run in gather(new, {}):
         _keep(run)
     runs = tuple(
         Listed(row=run.row, dataset=run.dataset, seed=run.seed, identity=run.identity)
