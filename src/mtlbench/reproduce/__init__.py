@@ -1,4 +1,4 @@
-"""Reproduction of a paper's table or figure: runs, statistics, verdicts and claims. Only imported by cli/ and api.py.
+"""Reproduction of a paper's table or figure: runs, statistics, verdicts and claims. Only imported by cli/ and api/.
 
 The module can be called: ``mtlbench.reproduce("census_mmoe")`` is `mtlbench.api.reproduce`.
 """
