@@ -164,7 +164,7 @@ def test_a_balancing_method_reads_what_is_listed_alone(balancing: str):
     if balancing in {"equal", "fixed", "uncertainty", "dwa", "famo"}:
         train_on_meta(model, schema, balancing)
         return
-    with pytest.raises(RuntimeError, match="meta") as stopped:  # as its subclass NotImplementedError
+    with pytest.raises(RuntimeError, match="meta") as stopped:
         train_on_meta(model, schema, balancing)
     frames = [frame for frame, _ in traceback.walk_tb(stopped.tb)]
     reader = next(name for frame in reversed(frames) for name in _callers(frame) if name != "optimizer of torch")

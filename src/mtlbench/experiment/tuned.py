@@ -45,7 +45,7 @@ class Tuned:
 
 
 def tuned_file(folder: Path, dataset: str, model: str, name: str | None = None) -> Path:
-    """Path of a tuned file in a configuration folder; `name` tells apart several splits or variants of a data set."""
+    """Path of a tuned file in a configuration folder, or in its subfolder `name` for another split of the data set."""
     return folder / "tuned" / dataset / (name or "") / f"{model}.yaml"
 
 
